@@ -1,0 +1,91 @@
+"""The circuit breaker: while the server is down, a load waits instead of failing graph after graph."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Literal
+
+import attrs
+from attrs.validators import ge, gt
+
+__all__ = ["Breaker"]
+
+
+@attrs.define
+class Breaker:
+    """Stop all calls after many failures in a row, then try with one call at a time.
+
+    It opens after `threshold` failures with no success between. Once `pause` seconds have passed it lets one
+    call through, the probe: a success closes it, a failure opens it for twice as long. A probe that reports
+    neither (its call was cancelled) blocks nobody for ever: the next one goes when the same time has passed again.
+    """
+
+    threshold: int = attrs.field(default=20, validator=ge(1))
+    """Failures in a row that open it."""
+    pause: float = attrs.field(default=5.0, validator=gt(0))
+    """Seconds that it stays open at first."""
+    max_pause: float = attrs.field(default=60.0, validator=gt(0))
+    """Seconds that it stays open at most."""
+    clock: Callable[[], float] = attrs.field(default=time.monotonic, repr=False)
+    """Gives the time in seconds."""
+
+    _failures: int = attrs.field(default=0, init=False)
+    _until: float | None = attrs.field(default=None, init=False)
+    _wait: float = attrs.field(default=0.0, init=False)
+    _probing: bool = attrs.field(default=False, init=False)
+    _waiters: dict[asyncio.Future[None], None] = attrs.field(
+        factory=dict[asyncio.Future[None], None], init=False, repr=False
+    )
+
+    @property
+    def state(self) -> Literal["closed", "open", "half-open"]:
+        """Whether calls pass ("closed"), wait ("open"), or are tried one at a time ("half-open")."""
+        if self._until is None:
+            return "closed"
+        return "half-open" if self._probing or self.clock() >= self._until else "open"
+
+    @property
+    def open_for(self) -> float:
+        """Seconds until a call is tried again; 0 unless it is open."""
+        return 0.0 if self._until is None or self._probing else max(0.0, self._until - self.clock())
+
+    def success(self) -> None:
+        """Count a call that the server answered: everybody may go."""
+        self._failures = 0
+        self._until = None
+        self._probing = False
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def failure(self) -> None:
+        """Count a call that failed because the server is down.
+
+        While it is open, only the probe's failure counts, not those of calls that were sent before.
+        """
+        self._failures += 1
+        if self._until is None and self._failures >= self.threshold:
+            self._wait = min(self.pause, self.max_pause)
+        elif self._probing:
+            self._wait = min(2 * self._wait, self.max_pause)
+        else:
+            return
+        self._until = self.clock() + self._wait
+        self._probing = False
+
+    async def wait(self) -> None:
+        """Return at once when it is closed; else when it closes, or when this caller is to be the probe."""
+        while self._until is not None:
+            now = self.clock()
+            if now >= self._until:
+                self._until = now + self._wait
+                self._probing = True
+                return
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters[waiter] = None
+            try:
+                await asyncio.wait({waiter}, timeout=self._until - now)
+            finally:
+                del self._waiters[waiter]

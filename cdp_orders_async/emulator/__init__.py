@@ -1,0 +1,16 @@
+"""An emulator of the Order REST API, so that everything runs and is tested with no account.
+
+    async with emulator.running() as base_url:
+        ...
+
+It is an honest witness: it shares only the table of routes with the client, never models, converter or errors.
+"""
+
+from cdp_orders_async.emulator.app import running, serve
+from cdp_orders_async.emulator.faults import Fault, Faults
+from cdp_orders_async.emulator.service import Emulator
+from cdp_orders_async.emulator.storage import Storage
+from cdp_orders_async.emulator.store import Store
+from cdp_orders_async.emulator.switches import Switches
+
+__all__ = ["Emulator", "Fault", "Faults", "Storage", "Store", "Switches", "running", "serve"]

@@ -1,0 +1,187 @@
+"""The sockets of the emulator: aiohttp on 127.0.0.1, and the faults that only a connection can have."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+
+import orjson
+from aiohttp import web
+
+from cdp_orders_async.emulator.faults import Fault
+from cdp_orders_async.emulator.operations import Reply
+from cdp_orders_async.emulator.service import Asked, Emulator, refusal
+
+__all__ = ["running", "serve"]
+
+HOST = "127.0.0.1"
+BACKLOG = 1024
+DRIP_STEPS = 20
+STOP_SECONDS = 0.1
+"""How long a request in flight may take to end when the server stops; an answer is one step, so none needs it."""
+PROXY_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr></body></html>"
+
+
+@asynccontextmanager
+async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGenerator[str, None]:
+    """Serve *emulator* (a new one by default) on 127.0.0.1 while the context lasts, and give the base URL.
+
+    port: 0 takes a free one. The emulator stays as it is afterwards, so that a test can look into it; its owner
+    closes it.
+    """
+    own = Emulator() if emulator is None else emulator
+    closing = asyncio.Event()
+    # Cancelled handlers end a stall when the client goes. An effect and its answer are one step, so none is cut in two.
+    server = web.Server(Front(own, closing).handle, handler_cancellation=True, access_log=None)
+    runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, HOST, port, backlog=BACKLOG)
+        await site.start()
+        yield f"http://{HOST}:{runner.addresses[0][1]}"
+    finally:
+        closing.set()
+        await runner.cleanup()
+        if emulator is None:
+            own.close()
+
+
+async def serve(emulator: Emulator, port: int, ready: Callable[[str], None], stop: asyncio.Event) -> None:
+    """Serve until *stop* is set; *ready* is called with the base URL once requests are accepted."""
+    async with running(emulator, port=port) as base_url:
+        ready(base_url)
+        await stop.wait()
+
+
+class Front:
+    """Reads requests, writes answers, and does what a fault says in between; *closing* ends what waits."""
+
+    def __init__(self, emulator: Emulator, closing: asyncio.Event) -> None:
+        self._emulator = emulator
+        self._closing = closing
+
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer one request, or fail to."""
+        emulator = self._emulator
+        endpoint, open_segments = emulator.find(request.method, request.path)
+        operation = endpoint.operation
+        fault = emulator.faults.draw(operation) if operation else None
+        if fault is not None and fault.phase == "before":
+            emulator.dropped[operation] += 1
+            return await self._fail(request, fault)
+        if operation:
+            emulator.requests[operation] += 1
+        try:
+            asked = await read(request)
+        except web.HTTPRequestEntityTooLarge:
+            return respond(refusal(413, "The body is too large."))
+        if fault is not None and fault.phase == "accepted":
+            return await self._fail(request, fault)
+        reply = emulator.answer(endpoint, open_segments, asked)
+        if fault is None:
+            return respond(reply)
+        if fault.phase == "written":
+            return await self._fail(request, fault)
+        return await self._cut(request, fault, reply)
+
+    async def _fail(self, request: web.BaseRequest, fault: Fault) -> web.StreamResponse:
+        """Answer something else, or drop the connection."""
+        if fault.action == "status":
+            return respond(refusal(fault.status, phrase(fault.status), retry_after=fault.retry_after))
+        if fault.action == "html":
+            page = PROXY_PAGE.format(f"{fault.status} {phrase(fault.status)}")
+            return web.Response(
+                status=fault.status, text=page, content_type="text/html", headers=waiting(fault.retry_after)
+            )
+        if fault.action == "stall":
+            await self._wait(fault.seconds)
+        return hang_up(request, reset=fault.action == "reset")
+
+    async def _cut(self, request: web.BaseRequest, fault: Fault, reply: Reply) -> web.StreamResponse:
+        """Write the answer by hand: some of it, or slowly."""
+        head, body = written(reply)
+        whole = head + body
+        transport = request.transport
+        if fault.action == "drip":
+            step = -(-len(whole) // DRIP_STEPS)
+            for start in range(0, len(whole), step):
+                if transport is not None:
+                    transport.write(whole[start : start + step])
+                await self._wait(fault.seconds / DRIP_STEPS)
+            return hang_up(request, reset=False)
+        # Without a body the cut is before the empty line that ends the head.
+        end = len(head) // 2 if fault.phase == "head" else len(head) + len(body) // 2 if body else len(head) - 2
+        if transport is not None:
+            transport.write(whole[:end])
+        return await self._fail(request, fault)
+
+    async def _wait(self, seconds: float) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+
+
+async def read(request: web.BaseRequest) -> Asked:
+    """Read a request to its end; aiohttp refuses a body above 1 MiB."""
+    headers = request.headers
+    return Asked(
+        method=request.method,
+        path=request.path,
+        query=request.query,
+        base=f"http://{headers.get('Host', HOST)}",
+        authorization=headers.get("Authorization", ""),
+        content_type=headers.get("Content-Type", "").partition(";")[0].strip().lower(),
+        request_id=headers.get("X-Request-Id"),
+        body=await request.read(),
+    )
+
+
+def respond(reply: Reply) -> web.Response:
+    """Return the response of aiohttp for an answer."""
+    if reply.body is None:
+        return web.Response(status=reply.status)
+    headers = waiting(reply.retry_after)
+    return web.Response(
+        status=reply.status, body=orjson.dumps(reply.body), content_type="application/json", headers=headers
+    )
+
+
+def written(reply: Reply) -> tuple[bytes, bytes]:
+    """Return the head and the body of an answer as they go over the wire."""
+    body = b"" if reply.body is None else orjson.dumps(reply.body)
+    lines = [
+        f"HTTP/1.1 {reply.status} {phrase(reply.status)}",
+        *(f"{k}: {v}" for k, v in waiting(reply.retry_after).items()),
+    ]
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return "\r\n".join([*lines, "Connection: close", "", ""]).encode(), body
+
+
+def waiting(retry_after: int | None) -> dict[str, str]:
+    """Return the header that asks to wait, where there is one."""
+    return {} if retry_after is None else {"Retry-After": str(retry_after)}
+
+
+def phrase(status: int) -> str:
+    """Return the reason phrase of a status."""
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown"
+
+
+def hang_up(request: web.BaseRequest, *, reset: bool) -> web.StreamResponse:
+    """End the connection with FIN, or with RST; the response returned goes nowhere."""
+    transport = request.transport
+    if transport is not None and reset:
+        linger: socket.socket = transport.get_extra_info("socket")
+        linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        transport.abort()
+    elif transport is not None:
+        transport.close()
+    return web.Response()

@@ -1,0 +1,183 @@
+"""Faults as values: what goes wrong, at which phase of a request, placed by script or by seeded chance.
+
+The file is ``{"seed": 7, "faults": [ENTRY, ...]}``. An entry names an ``operation`` (``items.create``, ``*.create``,
+``*``) and either a ``script``, a list that is consumed one request at a time (``"ok"`` or a fault), or a fault with
+its ``chance``. Entries are tried in order; a request has at most one fault. A script that has something left decides.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
+from hashlib import blake2b
+from pathlib import Path
+
+import attrs
+import orjson
+
+from cdp_orders_async.emulator.records import Json
+from cdp_orders_async.kinds import V2_1
+
+__all__ = ["Fault", "Faults", "PlanError"]
+
+BEFORE_REPLY = ("before", "accepted", "written")
+PHASES = (*BEFORE_REPLY, "head", "body")
+ACTIONS: Mapping[str, tuple[str, ...]] = {
+    "close": PHASES,
+    "reset": PHASES,
+    "stall": PHASES,
+    "status": BEFORE_REPLY,
+    "html": BEFORE_REPLY,
+    "drip": ("body",),
+}
+"""The actions, and the phases at which each makes sense."""
+
+
+class PlanError(ValueError):
+    """Say in one sentence what is wrong with a plan of faults, and where."""
+
+
+@attrs.frozen(kw_only=True)
+class Fault:
+    """One thing that goes wrong with one request."""
+
+    action: str
+    """``close`` (FIN), ``reset`` (RST), ``stall`` (no answer), ``status`` (another answer), ``html`` (a proxy's page),
+    ``drip`` (the true answer, slowly)."""
+    phase: str = "accepted"
+    """``before`` anything is done, ``accepted`` (read, nothing written), ``written`` (state changed, no answer yet),
+    inside the ``head`` or the ``body`` of the answer."""
+    status: int = 503
+    retry_after: int | None = None
+    """Seconds in ``Retry-After``; None: no such header."""
+    seconds: float = 60
+    """How long a stall lasts, or a drip in all."""
+
+
+@attrs.frozen
+class Entry:
+    """A line of the plan."""
+
+    operation: str
+    script: tuple[Fault | None, ...] | None = None
+    fault: Fault | None = None
+    chance: float = 1
+
+
+class Faults:
+    """A plan of faults, and the count of those done; without entries nothing goes wrong."""
+
+    def __init__(self, entries: tuple[Entry, ...] = (), *, seed: int = 0) -> None:
+        self._entries = entries
+        self._seed = seed
+        self.reset()
+
+    @classmethod
+    def load(cls, path: Path | str) -> Faults:
+        """Read a plan from a file; raise PlanError with one sentence on what is wrong with it."""
+        try:
+            plan: Json = orjson.loads(Path(path).read_bytes())
+        except orjson.JSONDecodeError as wrong:
+            raise PlanError(f"{path} is not JSON: {wrong}.") from None
+        return cls.of(plan)
+
+    @classmethod
+    def of(cls, plan: Json) -> Faults:
+        """Read a plan from JSON; raise PlanError with one sentence on what is wrong with it."""
+        if not isinstance(plan, dict) or not plan.keys() <= {"seed", "faults"}:
+            raise PlanError("A plan of faults is an object with the keys seed and faults.")
+        seed, entries = plan.get("seed", 0), plan.get("faults", [])
+        if not isinstance(seed, int) or not isinstance(entries, list):
+            raise PlanError("In a plan of faults, seed is an integer and faults is an array.")
+        return cls(tuple(read_entry(entry, f"faults[{n}]") for n, entry in enumerate(entries)), seed=seed)
+
+    def reset(self) -> None:
+        """Begin the plan again."""
+        self.done: Counter[tuple[str, str, str]] = Counter()
+        """How many faults were done, by operation, phase and action."""
+        self._requests: Counter[str] = Counter()
+        self._taken: Counter[int] = Counter()
+
+    def draw(self, operation: str) -> Fault | None:
+        """Return what goes wrong with the next request to *operation*.
+
+        Chance is drawn from the seed and the number of the request within its operation, so that requests to other
+        operations do not change which ones are hit.
+        """
+        self._requests[operation] += 1
+        fault = self._planned(operation, self._requests[operation])
+        if fault is not None:
+            self.done[operation, fault.phase, fault.action] += 1
+        return fault
+
+    def _planned(self, operation: str, nth: int) -> Fault | None:
+        for number, entry in enumerate(self._entries):
+            if not fnmatchcase(operation, entry.operation):
+                continue
+            if entry.script is not None:
+                if self._taken[number] < len(entry.script):
+                    self._taken[number] += 1
+                    return entry.script[self._taken[number] - 1]
+            elif drawn(f"{self._seed}/{number}/{operation}/{nth}") < entry.chance:
+                return entry.fault
+        return None
+
+
+def drawn(name: str) -> float:
+    """Return a number from 0 up to 1 that follows from *name*."""
+    return int.from_bytes(blake2b(name.encode(), digest_size=6).digest()) / 2**48
+
+
+def read_entry(entry: Json, where: str) -> Entry:
+    """Read one entry of a plan."""
+    if not isinstance(entry, dict):
+        raise PlanError(f"{where} must be an object.")
+    operation = entry.get("operation")
+    names = [route.operation for route in V2_1.routes()]
+    if not isinstance(operation, str) or not any(fnmatchcase(name, operation) for name in names):
+        raise PlanError(f"{where}: operation must name operations such as items.create or *.create, not {operation!r}.")
+    if "script" in entry:
+        script = entry["script"]
+        if not isinstance(script, list) or entry.keys() != {"operation", "script"}:
+            raise PlanError(f"{where}: script must be an array, and stand alone beside operation.")
+        steps = enumerate(script)
+        return Entry(operation, tuple(None if s == "ok" else read_fault(s, f"{where}.script[{n}]") for n, s in steps))
+    chance = entry.get("chance", 1)
+    if isinstance(chance, bool) or not isinstance(chance, int | float) or not 0 <= chance <= 1:
+        raise PlanError(f"{where}: chance must be a number from 0 to 1, not {chance!r}.")
+    rest: Json = {name: value for name, value in entry.items() if name not in {"operation", "chance"}}
+    return Entry(operation, fault=read_fault(rest, where), chance=chance)
+
+
+def read_fault(fault: Json, where: str) -> Fault:
+    """Read one fault."""
+    if not isinstance(fault, dict):
+        raise PlanError(f'{where} must be "ok" or an object.')
+    known = {field.name for field in attrs.fields(Fault)}
+    for name in fault:
+        if name not in known:
+            raise PlanError(f"{where}: {name} is not a key of a fault.")
+    action = fault.get("action")
+    if not isinstance(action, str) or action not in ACTIONS:
+        raise PlanError(f"{where}: action must be one of {', '.join(ACTIONS)}, not {action!r}.")
+    phase = fault.get("phase", "body" if action == "drip" else "accepted")
+    if not isinstance(phase, str) or phase not in ACTIONS[action]:
+        raise PlanError(f"{where}: phase of {action} must be one of {', '.join(ACTIONS[action])}, not {phase!r}.")
+    status = whole(fault, "status", 502 if action == "html" else 503, where, range(200, 600))
+    retry_after = whole(fault, "retry_after", -1, where, range(2**31))
+    seconds = fault.get("seconds", 1 if action == "drip" else 60)
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
+        raise PlanError(f"{where}: seconds must be a number, at least 0, not {seconds!r}.")
+    after = retry_after if retry_after >= 0 else None
+    return Fault(action=action, phase=phase, status=status, retry_after=after, seconds=seconds)
+
+
+def whole(fault: dict[str, Json], name: str, default: int, where: str, allowed: range) -> int:
+    """Read a whole number of a fault."""
+    value = fault.get(name)
+    if value is None:
+        return default
+    if isinstance(value, bool) or not isinstance(value, int) or value not in allowed:
+        raise PlanError(f"{where}: {name} must be a whole number from {allowed[0]} to {allowed[-1]}, not {value!r}.")
+    return value

@@ -1,0 +1,144 @@
+"""How version 2.1 shows what is kept: resources, pages of lists, and whole orders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from urllib.parse import urlencode
+
+import attrs
+
+from cdp_orders_async.emulator.records import Invalid, Json, Record, text_of, texts
+from cdp_orders_async.emulator.store import EXTENSION_OWNERS, Store
+
+__all__ = ["Links", "nested", "page", "shown"]
+
+LIMIT = 10
+ORDER_PARTS = {
+    "contacts": "contacts",
+    "consumers": "consumers",
+    "orderItems": "items",
+    "extensions": "order_extensions",
+}
+"""The keys of an order that link to its parts, and their kinds."""
+
+
+@attrs.frozen
+class Links:
+    """The absolute links of one version, made from its table of routes."""
+
+    base: str
+    paths: Mapping[str, str]
+    """The path of every operation, with ``{ref}`` in it."""
+
+    def to(self, operation: str, ref: str) -> str:
+        """Return the URL of *operation* on *ref*."""
+        return self.base + self.paths[operation].replace("{ref}", ref)
+
+    def of(self, record: Record) -> str:
+        """Return the canonical URL of a record."""
+        return self.to(f"{record.kind}.get", record.owner if record.kind in EXTENSION_OWNERS else record.ref)
+
+
+def shown(record: Record, store: Store, links: Links) -> dict[str, Json]:
+    """Return the resource as an answer holds it."""
+    answer: dict[str, Json] = {
+        "ref": record.ref,
+        "href": links.of(record),
+        "createdAt": text_of(record.created.replace(microsecond=0)),
+        "modifiedAt": text_of(record.modified.replace(microsecond=0)),
+        **record.data,
+    }
+    match record.kind:
+        case "orders":
+            for key, kind in ORDER_PARTS.items():
+                answer[key] = {"href": links.to(f"{kind}.list", record.ref)}
+        case "items":
+            answer["orderedAt"] = store.get("orders", record.order).data["orderedAt"]
+            answer["order"] = {"href": links.to("orders.get", record.order)}
+        case "order_extensions":
+            answer.update(name="ext", key="default", order={"href": links.to("orders.get", record.owner)})
+        case "item_extensions":
+            answer.update(name="ext", key="default", orderItem={"href": links.to("items.get", record.owner)})
+        case "contacts" | "consumers":
+            answer["guest"] = {"href": links.to("guests.get", record.guest)}
+            answer["order"] = {"href": links.to("orders.get", record.order)}
+            if "orderItems" in record.data:
+                hrefs = [links.to("items.get", ref) for ref in texts(record.data["orderItems"])]
+                answer["orderItems"] = {"items": [{"href": href} for href in hrefs]}
+        case _:
+            pass
+    return answer
+
+
+def page(
+    path: str, query: Mapping[str, str], records: list[Record], store: Store, links: Links, **extra: Json
+) -> dict[str, Json]:
+    """Return the page of *records* that *query* asks for; *path* is that of the list.
+
+    Raise Invalid where offset or limit is no number that can be.
+    """
+    switches = store.switches
+    offset = whole_number(query, "offset", 0, least=0)
+    limit = min(whole_number(query, "limit", LIMIT, least=1), switches.limit_max)
+    kept = {name: value for name, value in query.items() if name not in {"offset", "limit"}}
+
+    def link(start: int) -> str:
+        return f"{links.base}{path}?{urlencode({**kept, 'offset': start, 'limit': limit})}"
+
+    whole = query.get("expand") == "true" and not switches.ignore_expand
+    items: list[Json] = [
+        shown(record, store, links) if whole else brief(record, store, links)
+        for record in records[offset : offset + limit]
+    ]
+    answer: dict[str, Json] = {
+        **extra,
+        "href": link(offset),
+        "offset": offset,
+        "limit": limit,
+        "first": {"href": link(0)},
+        "last": {"href": link(max(len(records) - 1, 0) // limit * limit)},
+    }
+    if offset + limit < len(records):
+        answer["next"] = {"href": link(offset + limit)}
+    elif switches.repeat_next:
+        answer["next"] = {"href": link(offset)}
+    answer["items"] = items
+    return answer
+
+
+def brief(record: Record, store: Store, links: Links) -> dict[str, Json]:
+    """Return the entry of a list that is not expanded."""
+    entry: dict[str, Json] = {"href": links.of(record)}
+    if store.switches.unexpanded == "ref":
+        entry["ref"] = record.ref
+    return entry
+
+
+def whole_number(query: Mapping[str, str], name: str, default: int, *, least: int) -> int:
+    """Read a whole number of the query."""
+    written = query.get(name)
+    if written is None:
+        return default
+    if not (written.isascii() and written.isdigit() and int(written) >= least):
+        raise Invalid(f"{name}: must be a whole number, at least {least}.")
+    return int(written)
+
+
+def nested(order: Record, store: Store, links: Links) -> dict[str, object]:
+    """Return an order with its parts inside, as the vendor's documents nest them."""
+
+    def parts(kind: str, owner: str) -> list[dict[str, Json]]:
+        return [shown(part, store, links) for part in store.parts(kind, owner)]
+
+    def used(consumer: Record) -> list[dict[str, Json]]:
+        return [{"ref": item.ref, "referenceId": item.data.get("referenceId")} for item in store.items_of(consumer)]
+
+    consumers = store.parts("consumers", order.ref)
+    items = parts("items", order.ref)
+    return {
+        **shown(order, store, links),
+        "contacts": parts("contacts", order.ref),
+        "consumers": [{**shown(consumer, store, links), "orderItems": used(consumer)} for consumer in consumers],
+        "orderItems": [{**item, "extensions": parts("item_extensions", str(item["ref"]))} for item in items],
+        "extensions": parts("order_extensions", order.ref),
+    }

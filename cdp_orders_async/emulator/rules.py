@@ -1,0 +1,276 @@
+"""What the body of a request may hold: rules as rows, and the one function that applies them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
+from typing import TypeAlias
+
+import attrs
+
+from cdp_orders_async.emulator.records import Invalid, Json, moment, text_of
+from cdp_orders_async.emulator.switches import Switches
+
+__all__ = ["EXTENSION_PAIRS_MAX", "V2_1_RULES", "Check", "Rules", "checked", "checked_pairs"]
+
+Check: TypeAlias = Callable[[Json], Json]
+"""Return the value to keep, or raise Invalid with the rule that it breaks."""
+
+EXTENSION_PAIRS_MAX = 100
+NAME_MAX = 128
+INT32_MAX = 2**31 - 1
+
+
+def text(value: Json) -> Json:
+    """Accept a string."""
+    if not isinstance(value, str):
+        raise Invalid("must be a string.")
+    return value
+
+
+def short_text(value: Json) -> Json:
+    """Accept a string of at most 128 characters."""
+    if not isinstance(value, str) or len(value) > NAME_MAX:
+        raise Invalid(f"must be a string of at most {NAME_MAX} characters.")
+    return value
+
+
+def number(value: Json) -> Json:
+    """Accept a number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Invalid("must be a number.")
+    return value
+
+
+def integer(value: Json) -> Json:
+    """Accept a whole number of 32 bits."""
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > INT32_MAX:
+        raise Invalid("must be an integer of 32 bits.")
+    return value
+
+
+def instant(value: Json) -> Json:
+    """Accept a date-time with a time zone; keep it in UTC, so that equal instants are equal texts."""
+    try:
+        return text_of(moment(value if isinstance(value, str) else ""))
+    except (ValueError, OverflowError):
+        raise Invalid("must be an ISO 8601 date-time with a time zone.") from None
+
+
+def one_of(*words: str) -> Check:
+    """Accept one of the words."""
+
+    def check(value: Json) -> Json:
+        if value not in words:
+            raise Invalid(f"must be one of {', '.join(words)}.")
+        return value
+
+    return check
+
+
+def item_type(value: Json) -> Json:
+    """Accept free text but for the reserved words."""
+    if value in RESERVED_TYPES:
+        raise Invalid(f"must not be one of {', '.join(RESERVED_TYPES)}.")
+    return text(value)
+
+
+def strings(value: Json) -> Json:
+    """Accept a list of strings."""
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise Invalid("must be an array of strings.")
+    return value
+
+
+def identifiers(value: Json) -> Json:
+    """Accept a list of identifiers, each with a provider and an id."""
+    wrong = Invalid("must be an array of objects with the strings provider and id.")
+    if not isinstance(value, list):
+        raise wrong
+    kept: list[Json] = []
+    for each in value:
+        if not isinstance(each, dict) or not (
+            isinstance(each.get("provider"), str) and isinstance(each.get("id"), str)
+        ):
+            raise wrong
+        expiry = {"expiryDate": instant(each["expiryDate"])} if each.get("expiryDate") is not None else {}
+        kept.append({"provider": each["provider"], "id": each["id"], **expiry})
+    return kept
+
+
+def item_links(value: Json) -> Json:
+    """Accept links to items; keep the refs, the last segments of the paths."""
+    entries = value.get("items") if isinstance(value, dict) else None
+    if not isinstance(entries, list):
+        raise Invalid('must be an object like {"items": [{"href": "..."}]}.')
+    refs: list[Json] = []
+    for entry in entries:
+        href = entry.get("href") if isinstance(entry, dict) else None
+        if not isinstance(href, str):
+            raise Invalid('must be an object like {"items": [{"href": "..."}]}.')
+        refs.append(href.partition("?")[0].rstrip("/").rpartition("/")[2].lower())
+    return refs
+
+
+@attrs.frozen
+class Rules:
+    """The rules for the body of one kind."""
+
+    fields: Mapping[str, Check]
+    required: tuple[str, ...] = ()
+    past: tuple[str, ...] = ()
+    """Date-times that must lie in the past."""
+    served: frozenset[str] = frozenset()
+    """Keys that only answers have; a body may repeat them, and they are ignored."""
+
+
+def checked(
+    rules: Rules,
+    body: dict[str, Json],
+    *,
+    now: datetime,
+    partial: bool,
+    switches: Switches,
+    required: Iterable[str] = (),
+) -> dict[str, Json]:
+    """Return what is to be kept of *body*; null stays only in a *partial* one, where it removes.
+
+    Raise Invalid with every complaint in one message.
+    """
+    only_sent = partial and not switches.require_all_on_patch
+    needed = [name for name in (*rules.required, *required) if name in body or not only_sent]
+    complaints = [f"{name}: may not be null." for name in needed if body.get(name) is None]
+    kept: dict[str, Json] = {}
+    for name, value in body.items():
+        check = rules.fields.get(name)
+        if check is None:
+            if switches.unknown_keys == "refuse" and name not in rules.served:
+                complaints.append(f"{name}: is not a known key.")
+        elif value is not None:
+            try:
+                kept[name] = check(value)
+            except Invalid as wrong:
+                complaints.append(f"{name}: {wrong}")
+        elif partial:
+            kept[name] = None
+    for name in rules.past:
+        value = kept.get(name)
+        if isinstance(value, str) and moment(value) >= now:
+            complaints.append(f"{name}: must be in the past.")
+    if complaints:
+        raise Invalid(" ".join(complaints))
+    return kept
+
+
+def checked_pairs(body: dict[str, Json]) -> dict[str, Json]:
+    """Return the pairs of a data extension; raise Invalid with every complaint in one message."""
+    complaints: list[str] = []
+    for name, value in body.items():
+        if name in RESERVED_KEYS:
+            complaints.append(f"{name}: is reserved.")
+        elif not CAMEL_CASE.fullmatch(name):
+            complaints.append(f"{name}: must be alphanumeric and in camel case.")
+        elif not isinstance(value, str | bool | int | float):
+            complaints.append(f"{name}: must be a string, a boolean or a number.")
+    if len(body) > EXTENSION_PAIRS_MAX:
+        complaints.append(f"ext: must have at most {EXTENSION_PAIRS_MAX} key-value pairs.")
+    if complaints:
+        raise Invalid(" ".join(complaints))
+    return dict(body)
+
+
+CAMEL_CASE = re.compile(r"[a-z][A-Za-z0-9]*")
+RESERVED_KEYS = frozenset({"name", "href", "ref", "key", "createdAt", "modifiedAt", "order", "orderItem"})
+RESERVED_TYPES = ("FLIGHT", "HOTEL", "MORTGAGE", "MORTGAGE_APPLICATION", "LOAN_APPLICATION", "PERSONAL_LOAN", "RAIL")
+SERVED = frozenset({"ref", "href", "createdAt", "modifiedAt"})
+
+CHANNELS = (
+    "WEB",
+    "MOBILE_WEB",
+    "MOBILE_APP",
+    "CALL_CENTER",
+    "AIRPORT_KIOSK",
+    "BRANCH",
+    "KIOSK",
+    "OFFLINE",
+    "GDS",
+    "OTA",
+    "OTHER",
+)
+ORDER_STATUSES = (
+    "BROWSED",
+    "CANCELLED",
+    "CONFIRMED",
+    "DECLINED",
+    "PARTIALY_CONFIRMED",
+    "PARTIALY_REFUNDED",
+    "PAYMENT_PENDING",
+    "PENDING",
+    "PURCHASED",
+    "REFUNDED",
+    "RESERVED",
+    "SEARCHED",
+    "UNKNOWN",
+)
+
+ORDER = Rules(
+    fields={
+        "referenceId": text,
+        "orderedAt": instant,
+        "price": number,
+        "currencyCode": text,
+        "channel": one_of(*CHANNELS),
+        "pointOfSale": text,
+        "status": one_of(*ORDER_STATUSES),
+        "paymentType": text,
+        "cardType": text,
+    },
+    required=("referenceId", "orderedAt", "price", "currencyCode"),
+    served=SERVED,
+)
+ITEM = Rules(
+    fields={
+        "type": item_type,
+        "name": short_text,
+        "price": number,
+        "currencyCode": text,
+        "status": text,
+        "description": text,
+        "productId": text,
+        "originalPrice": number,
+        "originalCurrencyCode": text,
+        "referenceId": text,
+        "vendor": text,
+        "language": text,
+        "quantity": integer,
+        "channel": text,
+    },
+    required=("type", "name", "price", "currencyCode", "status"),
+    served=SERVED | {"order", "orderedAt"},
+)
+CONTACT = Rules(
+    fields={
+        "title": text,
+        "firstName": text,
+        "lastName": text,
+        "gender": one_of("male", "female", "unknown"),
+        "dateOfBirth": instant,
+        "emails": strings,
+        "phoneNumbers": strings,
+        "nationality": text,
+        "passportNumber": text,
+        "passportExpiry": instant,
+        "identifiers": identifiers,
+        "street": strings,
+        "city": text,
+        "state": text,
+        "postCode": text,
+        "country": text,
+    },
+    past=("dateOfBirth",),
+    served=SERVED | {"guest", "order"},
+)
+CONSUMER = attrs.evolve(CONTACT, fields={**CONTACT.fields, "orderItems": item_links})
+
+V2_1_RULES: Mapping[str, Rules] = {"orders": ORDER, "items": ITEM, "contacts": CONTACT, "consumers": CONSUMER}

@@ -1,0 +1,236 @@
+"""The emulator without its sockets: which operation a request is, whether it may be, and what the answer is."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+from collections import Counter
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import TypeAlias
+
+import attrs
+import orjson
+
+from cdp_orders_async.emulator.faults import Faults
+from cdp_orders_async.emulator.operations import V2_1, Call, Operation, Reply, Version
+from cdp_orders_async.emulator.records import Cause, Invalid, Json, Missing, NoExtension, utc_now
+from cdp_orders_async.emulator.representation import Links, nested, whole_number
+from cdp_orders_async.emulator.routing import Node
+from cdp_orders_async.emulator.storage import Storage
+from cdp_orders_async.emulator.store import Store
+from cdp_orders_async.emulator.switches import Switches
+
+__all__ = ["Asked", "Emulator", "Endpoint", "refusal"]
+
+SUPPORT = "https://support.sitecore.com"
+UNAUTHORIZED = Reply(
+    401,
+    {
+        "status": "UNAUTHORIZED",
+        "code": 401,
+        "message": "Authentication credentials are required to access the resource. "
+        "All requests must be authenticated.",
+        "moreInfoUrl": SUPPORT,
+    },
+)
+WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
+
+
+@attrs.frozen
+class Asked:
+    """A request as it was read."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    base: str
+    """The scheme and host that the client used; links begin with it."""
+    authorization: str
+    content_type: str
+    request_id: str | None
+    body: bytes
+
+
+Answer: TypeAlias = Callable[[Asked, list[str]], Reply]
+"""Answer a request, given the open segments of its path."""
+
+
+@attrs.frozen
+class Endpoint:
+    """What is at a path."""
+
+    operation: str
+    """``items.create``, ...; empty for what is not of the API, which no fault and no rate limit hits."""
+    answer: Answer
+
+
+class Emulator:
+    """The server: its state, its switches, its faults, and who may use it.
+
+    client_key, api_token: the Basic credentials to ask for; bearer: a token that is accepted too.
+    switches: the open points of the documents; faults: what goes wrong, and when.
+    seed: of the refs; storage: an SQLite file to continue and to write through; clock: gives the time, aware.
+    """
+
+    def __init__(
+        self,
+        *,
+        client_key: str = "key",
+        api_token: str = "token",  # noqa: S107 (a default for tests, which guards nothing)
+        bearer: str | None = None,
+        switches: Switches | None = None,
+        faults: Faults | None = None,
+        seed: int = 0,
+        storage: Path | str | None = None,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self.store = Store(switches, clock=clock, seed=seed, storage=None if storage is None else Storage(storage))
+        self.faults = faults or Faults()
+        self.requests: Counter[str] = Counter()
+        """Requests received, by operation."""
+        self.dropped: Counter[str] = Counter()
+        """Requests that a fault dropped before anything was done, by operation; *requests* leaves them out."""
+        self._credentials = {"basic": base64.b64encode(f"{client_key}:{api_token}".encode())}
+        if bearer is not None:
+            self._credentials["bearer"] = bearer.encode()
+        self._fill()
+        self._root = Node[Endpoint]()
+        self._mount(V2_1)
+        self._root.add("GET", "/__ledger", Endpoint("", self._ledger))
+        self._root.add("GET", "/__state", Endpoint("", self._state))
+        self._root.add("POST", "/__reset", Endpoint("", self._reset))
+
+    def close(self) -> None:
+        """Close the storage."""
+        self.store.close()
+
+    def find(self, method: str, path: str) -> tuple[Endpoint, list[str]]:
+        """Return what a request is for, and the open segments of its path."""
+        here, open_segments = self._root.find(path)
+        endpoint = here.get(method) or (WRONG_METHOD if here else UNKNOWN)
+        return endpoint, open_segments
+
+    def answer(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
+        """Do what is asked, in one indivisible step, and return the answer."""
+        if not self._known(asked.authorization):
+            return UNAUTHORIZED
+        if endpoint.operation and not self._admitted():
+            return refusal(429, "Too many requests.", retry_after=self.store.switches.retry_after)
+        if endpoint.operation and asked.method in WITH_BODY and asked.content_type != "application/json":
+            return refusal(415, "Content-Type: must be application/json.")
+        try:
+            return endpoint.answer(asked, open_segments)
+        except Invalid as wrong:
+            return refusal(400, str(wrong))
+        except Missing as missing:
+            absent = isinstance(missing, NoExtension)
+            return refusal(404 if absent else self.store.switches.unknown_ref_status, str(missing))
+
+    def ledger(self, since: int = 0) -> dict[str, object]:
+        """Return the effects after number *since*, and the counts of everything so far."""
+        return {
+            "effects": self.store.effects[since:],
+            "counts": {**self.store.counts},
+            "requests": {**self.requests},
+            "dropped": {**self.dropped},
+            "faults": {" ".join(fault): count for fault, count in self.faults.done.items()},
+        }
+
+    def state(self, base: str = "") -> dict[str, object]:
+        """Return all orders with their parts inside; links begin with *base*."""
+        links = Links(base, V2_1.paths)
+        return {"orders": [nested(order, self.store, links) for order in self.store.all("orders")]}
+
+    def reset(self) -> None:
+        """Forget everything, and begin the faults and the refs again."""
+        self.store.reset()
+        self.faults.reset()
+        self.requests.clear()
+        self.dropped.clear()
+        self._fill()
+
+    def _mount(self, version: Version) -> None:
+        for route, run in version.operations.items():
+            # The name of an extension is part of the path, and any but ext is refused rather than unknown.
+            path = route.path.replace("/extensions/ext", "/extensions/{name}")
+            self._root.add(
+                route.method, path, Endpoint(route.operation, partial(self._perform, version, route.operation, run))
+            )
+
+    def _perform(
+        self, version: Version, operation: str, run: Operation, asked: Asked, open_segments: list[str]
+    ) -> Reply:
+        if open_segments[1:] not in ([], ["ext"]):
+            raise Invalid("dataExtensionName: must be ext.")
+        call = Call(
+            store=self.store,
+            links=Links(asked.base, version.paths),
+            rules=version.rules,
+            kind=operation.partition(".")[0],
+            ref=open_segments[0] if open_segments else "",
+            query=asked.query,
+            body=read_object(asked.body) if asked.method in WITH_BODY else {},
+            cause=Cause(operation, asked.method, asked.path, asked.request_id),
+        )
+        return run(call)
+
+    def _known(self, authorization: str) -> bool:
+        scheme, _, given = authorization.partition(" ")
+        wanted = self._credentials.get(scheme.lower())
+        return wanted is not None and hmac.compare_digest(given.encode(errors="surrogateescape"), wanted)
+
+    def _fill(self) -> None:
+        self._tokens = float(self.store.switches.burst)
+        self._filled = self.store.clock()
+
+    def _admitted(self) -> bool:
+        switches = self.store.switches
+        if switches.rate is None:
+            return True
+        now = self.store.clock()
+        self._tokens = min(switches.burst, self._tokens + (now - self._filled).total_seconds() * switches.rate)
+        self._filled = now
+        if self._tokens < 1:
+            return False
+        self._tokens -= 1
+        return True
+
+    def _ledger(self, asked: Asked, _: list[str]) -> Reply:
+        return Reply(200, self.ledger(whole_number(asked.query, "since", 0, least=0)))
+
+    def _state(self, asked: Asked, _: list[str]) -> Reply:
+        return Reply(200, self.state(asked.base))
+
+    def _reset(self, _asked: Asked, _: list[str]) -> Reply:
+        self.reset()
+        return Reply(204)
+
+
+def refusal(status: int, message: str, *, retry_after: int | None = None) -> Reply:
+    """Return the envelope of every error but 401; *retry_after* is in seconds."""
+    body = {
+        "status": status,
+        "code": status,
+        "message": message,
+        "developerMessage": message,
+        "moreInfoUrl": SUPPORT,
+    }
+    return Reply(status, body, retry_after)
+
+
+def read_object(body: bytes) -> dict[str, Json]:
+    """Read a JSON object; raise Invalid."""
+    try:
+        read: Json = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise Invalid("The body is not valid JSON.") from None
+    if not isinstance(read, dict):
+        raise Invalid("The body must be a JSON object.")
+    return read
+
+
+UNKNOWN = Endpoint("", lambda asked, _: refusal(404, f"No such path: {asked.path}."))
+WRONG_METHOD = Endpoint("", lambda asked, _: refusal(405, f"{asked.method} is not allowed on {asked.path}."))

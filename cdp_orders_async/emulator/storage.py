@@ -1,0 +1,64 @@
+"""An SQLite file that is written through: every effect is one transaction."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+import attrs
+import orjson
+
+from cdp_orders_async.emulator.records import Effect, Record
+
+__all__ = ["Storage"]
+
+# A killed process loses nothing with synchronous off, since the pages are the kernel's by then; only a machine that
+# loses power does, and an emulator need not survive that.
+SCHEMA = """
+PRAGMA journal_mode = WAL;
+PRAGMA synchronous = OFF;
+CREATE TABLE IF NOT EXISTS effects (sequence INTEGER PRIMARY KEY, effect BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS records (ref TEXT PRIMARY KEY, serial INTEGER NOT NULL, record BLOB NOT NULL) STRICT;
+"""
+
+
+class Storage:
+    """The records and the effects in the file at *path*, which is made where it is not there."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database.executescript(SCHEMA)
+
+    def records(self) -> Iterable[Record]:
+        """Return what is kept, oldest first."""
+        for (row,) in self._database.execute("SELECT record FROM records ORDER BY serial, rowid"):
+            values = orjson.loads(row)
+            for name in ("created", "modified"):
+                values[name] = datetime.fromisoformat(values[name])
+            yield Record(**values)
+
+    def effects(self) -> Iterable[Effect]:
+        """Return the ledger, oldest first."""
+        for (row,) in self._database.execute("SELECT effect FROM effects ORDER BY sequence"):
+            yield orjson.loads(row)
+
+    def write(self, effect: Effect, puts: Iterable[Record], gone: Iterable[Record]) -> None:
+        """Keep one effect with all that it changes, or nothing of it."""
+        rows = [(record.ref, record.serial, orjson.dumps(attrs.asdict(record, recurse=False))) for record in puts]
+        with self._database:
+            self._database.execute("BEGIN")
+            self._database.execute("INSERT INTO effects VALUES (?, ?)", (effect["sequence"], orjson.dumps(effect)))
+            self._database.executemany(
+                "INSERT INTO records VALUES (?, ?, ?) ON CONFLICT (ref) DO UPDATE SET record = excluded.record", rows
+            )
+            self._database.executemany("DELETE FROM records WHERE ref = ?", [(record.ref,) for record in gone])
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._database.executescript("BEGIN; DELETE FROM effects; DELETE FROM records; COMMIT;")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._database.close()

@@ -1,0 +1,315 @@
+"""The state machine of the server: orders with their parts, and guests, over plain JSON; no HTTP.
+
+Memory is the working state. A storage, where there is one, is written before memory changes, so that the two cannot
+disagree. Nothing here waits, so each call is one indivisible step for everybody on the loop.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from datetime import datetime, timedelta
+from hashlib import blake2b
+from typing import TypeVar
+from uuid import UUID, uuid5
+
+import attrs
+
+from cdp_orders_async.emulator.guests import GUEST_TYPES, identities, profile
+from cdp_orders_async.emulator.records import (
+    Cause,
+    Effect,
+    Invalid,
+    Json,
+    Missing,
+    NoExtension,
+    Record,
+    moment,
+    text_of,
+    texts,
+    utc_now,
+)
+from cdp_orders_async.emulator.rules import EXTENSION_PAIRS_MAX
+from cdp_orders_async.emulator.storage import Storage
+from cdp_orders_async.emulator.switches import Switches
+
+__all__ = ["EXTENSION_OWNERS", "Store"]
+
+EXTENSION_OWNERS: Mapping[str, str] = {"order_extensions": "orders", "item_extensions": "items"}
+"""The kinds of extensions, and the kind that each extends."""
+
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "orders": ("items", "contacts", "consumers", "order_extensions"),
+    "items": ("item_extensions",),
+}
+IDENTITY = ("referenceId", "orderedAt")
+
+Key = TypeVar("Key")
+
+
+class Store:
+    """Orders, items, contacts, consumers, extensions and guests, with the ledger of every effect on them.
+
+    It starts empty, or with what *storage* holds. The refs follow from *seed* and the number of the effect.
+    """
+
+    def __init__(
+        self,
+        switches: Switches | None = None,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        seed: int = 0,
+        storage: Storage | None = None,
+    ) -> None:
+        self.switches = switches or Switches()
+        self.clock = clock
+        self._seed = seed
+        self._storage = storage
+        self._forget()
+        if storage is not None:
+            for effect in storage.effects():
+                self._log(effect)
+            for record in storage.records():
+                self._put(record)
+
+    def get(self, kind: str, ref: str) -> Record:
+        """Return what is kept under *ref*; raise Missing."""
+        record = self._records.get(kind, {}).get(ref.lower())
+        if record is None:
+            raise Missing(f"ref: no such resource: {ref}.")
+        return record
+
+    def extension(self, kind: str, owner: str) -> Record:
+        """Return the data extension of *owner*; raise Missing, and NoExtension where only the extension is absent."""
+        home = self.get(EXTENSION_OWNERS[kind], owner)
+        record = self._records.get(kind, {}).get(extension_ref(home.ref))
+        if record is None:
+            raise NoExtension("ext: the data extension does not exist.")
+        return record
+
+    def all(self, kind: str) -> Iterable[Record]:
+        """Return everything of a kind, in the order of creation."""
+        return self._records.get(kind, {}).values()
+
+    def parts(self, kind: str, owner: str) -> list[Record]:
+        """Return what *owner* has of a kind, in the order of creation."""
+        return [self._records[kind][ref] for ref in self._children.get((kind, owner), ())]
+
+    def items_of(self, consumer: Record) -> list[Record]:
+        """Return the items that a consumer uses."""
+        return [self._records["items"][ref] for ref in texts(consumer.data.get("orderItems"))]
+
+    def orders_called(self, reference_id: str) -> list[Record]:
+        """Return the orders with this referenceId, in the order of creation."""
+        return [self._records["orders"][ref] for ref in self._called.get(reference_id, ())]
+
+    def orders_of(self, guest: str) -> list[Record]:
+        """Return the orders that a guest owns, which is to be their first contact, in the order of creation."""
+        refs = {self._records["contacts"][ref].order for ref in self._contacts.get(guest.lower(), ())}
+        orders = [self._records["orders"][ref] for ref in refs if self.parts("contacts", ref)[0].guest == guest.lower()]
+        return sorted(orders, key=lambda order: order.serial)
+
+    def listed(self, records: list[Record]) -> list[Record]:
+        """Leave out what was created so little ago that lists do not show it yet."""
+        if not self.switches.list_lag:
+            return records
+        horizon = self.clock() - timedelta(seconds=self.switches.list_lag)
+        return [record for record in records if record.created <= horizon]
+
+    def create(self, kind: str, data: Mapping[str, Json], cause: Cause, owner: str = "") -> Record:
+        """Keep an order, or a part under the order *owner*; with the switch *upsert* the same order is updated."""
+        if kind == "orders":
+            same = self._same_order(data) if self.switches.upsert else None
+            if same is not None:
+                return self._change("updated", same, {**same.data, **without(data, IDENTITY)}, cause)
+        else:
+            owner = self.get("orders", owner).ref
+        ref = self._new_ref(kind)
+        return self._save("created", self._new(kind, ref, owner, owner or ref, data), cause)
+
+    def extend(self, kind: str, owner: str, pairs: Mapping[str, Json], cause: Cause) -> Record:
+        """Give *owner* a data extension; what happens where it has one is a switch."""
+        home = self.get(EXTENSION_OWNERS[kind], owner)
+        try:
+            known = self.extension(kind, owner)
+        except NoExtension:
+            return self._save("created", self._new(kind, extension_ref(home.ref), home.ref, home.order, pairs), cause)
+        if self.switches.extension_post_existing == "refuse":
+            raise Invalid("ext: the data extension exists already.")
+        if self.switches.extension_post_existing == "merge":
+            return self.update(known, pairs, cause)
+        return self.replace(known, pairs, cause)
+
+    def replace(self, record: Record, data: Mapping[str, Json], cause: Cause) -> Record:
+        """Put *data* in place of all that was sent before."""
+        return self._change("replaced", record, data, cause)
+
+    def update(self, record: Record, changes: Mapping[str, Json], cause: Cause) -> Record:
+        """Put *changes* over what is there; None removes."""
+        merged = {name: value for name, value in {**record.data, **changes}.items() if value is not None}
+        return self._change("updated", record, merged, cause)
+
+    def delete_fields(self, record: Record, names: Iterable[str], cause: Cause) -> Record:
+        """Delete pairs of an extension; names that it does not have are ignored."""
+        return self._change("updated", record, without(record.data, names), cause)
+
+    def delete(self, record: Record, cause: Cause) -> None:
+        """Delete a record with everything under it; a consumer forgets an item that is deleted."""
+        last = record.kind == "contacts" and len(self.parts("contacts", record.owner)) == 1
+        if last and self.switches.delete_last_contact == "refuse":
+            raise Invalid("contact: the last contact of an order may not be deleted.")
+        users = [
+            attrs.evolve(
+                user,
+                data={**user.data, "orderItems": [ref for ref in texts(user.data["orderItems"]) if ref != record.ref]},
+            )
+            for user in (self.parts("consumers", record.order) if record.kind == "items" else ())
+            if record.ref in texts(user.data.get("orderItems"))
+        ]
+        self._commit("deleted", record, cause, puts=users, gone=[record, *self._under(record)])
+
+    def reset(self) -> None:
+        """Forget everything, the ledger too; the refs begin again."""
+        if self._storage is not None:
+            self._storage.clear()
+        self._forget()
+
+    def close(self) -> None:
+        """Close the storage."""
+        if self._storage is not None:
+            self._storage.close()
+
+    def _same_order(self, data: Mapping[str, Json]) -> Record | None:
+        window = timedelta(hours=self.switches.match_hours)
+        ordered_at = moment(str(data["orderedAt"]))
+        for order in self.orders_called(str(data["referenceId"])):
+            if abs(moment(str(order.data["orderedAt"])) - ordered_at) <= window:
+                return order
+        return None
+
+    def _change(self, effect: str, record: Record, data: Mapping[str, Json], cause: Cause) -> Record:
+        if record.kind == "orders":
+            for name in IDENTITY:
+                if data.get(name, record.data[name]) != record.data[name] and self.switches.refuse_identity_change:
+                    raise Invalid(f"{name}: cannot be changed.")
+            data = {**data, **{name: record.data[name] for name in IDENTITY}}
+        if record.kind in EXTENSION_OWNERS and len(data) > EXTENSION_PAIRS_MAX:
+            raise Invalid(f"ext: must have at most {EXTENSION_PAIRS_MAX} key-value pairs.")
+        return self._save(effect, attrs.evolve(record, data=data, modified=self.clock()), cause)
+
+    def _save(self, effect: str, record: Record, cause: Cause) -> Record:
+        for ref in texts(record.data.get("orderItems")) if record.kind == "consumers" else ():
+            item = self._records.get("items", {}).get(ref)
+            if item is None or item.order != record.order:
+                raise Invalid(f"orderItems: no such item of this order: {ref}.")
+        puts = [record]
+        if record.kind in GUEST_TYPES:
+            guest = self._guest_of(record)
+            record = attrs.evolve(record, guest=guest.ref)
+            puts = [guest, record]
+        self._commit(effect, record, cause, puts)
+        return record
+
+    def _guest_of(self, person: Record) -> Record:
+        found = (self._identities[key] for key in identities(person.data) if key in self._identities)
+        ref = next(found, person.guest)
+        known = self._records["guests"][ref] if ref else self._new("guests", self._new_ref("guests"), "", "", {})
+        return attrs.evolve(known, data=profile(known.data, person.data, person.kind), modified=self.clock())
+
+    def _new_ref(self, kind: str) -> str:
+        # Drawn from the number of the effect, not from a running generator, so that a restart on a file continues it.
+        name = f"{self._seed}/{len(self.effects)}/{kind}".encode()
+        return str(UUID(bytes=blake2b(name, digest_size=16).digest(), version=4))
+
+    def _new(self, kind: str, ref: str, owner: str, order: str, data: Mapping[str, Json]) -> Record:
+        now = self.clock()
+        return Record(kind, ref, owner, order, len(self.effects) + 1, data, now, now)
+
+    def _commit(
+        self, effect: str, record: Record, cause: Cause, puts: list[Record], gone: Iterable[Record] = ()
+    ) -> None:
+        entry: Effect = {
+            "sequence": len(self.effects) + 1,
+            "time": text_of(self.clock()),
+            "effect": effect,
+            "operation": cause.operation,
+            "method": cause.method,
+            "path": cause.path,
+            "ref": record.ref,
+            "order": record.order,
+            "requestId": cause.request_id,
+        }
+        gone = list(gone)
+        if self._storage is not None:
+            self._storage.write(entry, puts, gone)
+        self._log(entry)
+        for each in puts:
+            self._put(each)
+        for each in gone:
+            self._drop(each)
+
+    def _under(self, record: Record) -> Iterator[Record]:
+        for kind in PARTS.get(record.kind, ()):
+            for part in self.parts(kind, record.ref):
+                yield part
+                yield from self._under(part)
+
+    def _forget(self) -> None:
+        self.effects: list[Effect] = []
+        """The ledger, oldest first."""
+        self.counts: Counter[str] = Counter()
+        """How many effects each operation had."""
+        self._records: dict[str, dict[str, Record]] = {}
+        self._children: dict[tuple[str, str], dict[str, None]] = {}
+        self._called: dict[str, dict[str, None]] = {}
+        self._contacts: dict[str, dict[str, None]] = {}
+        self._identities: dict[tuple[str, str], str] = {}
+
+    def _log(self, effect: Effect) -> None:
+        self.effects.append(effect)
+        self.counts[effect["operation"]] += 1
+
+    def _put(self, record: Record) -> None:
+        kept = self._records.setdefault(record.kind, {})
+        before = kept.get(record.ref)
+        kept[record.ref] = record
+        if record.owner:
+            self._children.setdefault((record.kind, record.owner), {})[record.ref] = None
+        if record.kind == "orders":
+            self._called.setdefault(str(record.data["referenceId"]), {})[record.ref] = None
+        elif record.kind == "contacts":
+            if before is not None:
+                remove(self._contacts, before.guest, before.ref)
+            self._contacts.setdefault(record.guest, {})[record.ref] = None
+        elif record.kind == "guests":
+            for key in identities(record.data):
+                self._identities.setdefault(key, record.ref)
+
+    def _drop(self, record: Record) -> None:
+        del self._records[record.kind][record.ref]
+        if record.owner:
+            remove(self._children, (record.kind, record.owner), record.ref)
+        if record.kind == "orders":
+            remove(self._called, str(record.data["referenceId"]), record.ref)
+        elif record.kind == "contacts":
+            remove(self._contacts, record.guest, record.ref)
+
+
+def extension_ref(owner: str) -> str:
+    """Return the ref of the data extension of *owner*."""
+    return str(uuid5(UUID(owner), "ext"))
+
+
+def without(data: Mapping[str, Json], names: Iterable[str]) -> dict[str, Json]:
+    """Return *data* without the *names*."""
+    left = dict(data)
+    for name in names:
+        left.pop(name, None)
+    return left
+
+
+def remove(index: dict[Key, dict[str, None]], key: Key, ref: str) -> None:
+    """Take *ref* out of an index, and its entry with the last one."""
+    del index[key][ref]
+    if not index[key]:
+        del index[key]

@@ -1,0 +1,332 @@
+"""One whole order as a value, and reading such values from JSON lines.
+
+A line is an order with its parts nested as the vendor's documents nest them, or the Batch API's import
+record around the same value. Sources: the vendor's pages on the Order REST API and on the Batch API.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import io
+import itertools
+import os
+import threading
+import zlib
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from datetime import UTC
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, TypeVar, cast
+
+import attrs
+import orjson
+
+from cdp_orders_async.errors import InputError, Invalid, Violation
+from cdp_orders_async.models import ExtensionValue, NewConsumer, NewContact, NewOrder, NewOrderItem, camel
+from cdp_orders_async.rules import check, check_extension, refuse
+from cdp_orders_async.wire import structure
+
+__all__ = ["GraphConsumer", "GraphFile", "GraphItem", "Line", "OrderGraph", "Pairs", "parse_graph"]
+
+M = TypeVar("M")
+Pairs: TypeAlias = Mapping[str, ExtensionValue]
+
+GZIP = b"\x1f\x8b"
+CHUNK = 1 << 16
+LONGEST_LINE = 16 * 2**20  # bytes; an order of 100 items with full extensions has about 0.5 MB
+SERVER_SET = frozenset({"ref", "href", "createdAt", "modifiedAt"})
+
+
+@attrs.frozen
+class GraphItem:
+    """An item of a whole order, with its extension."""
+
+    item: NewOrderItem
+    extension: Pairs | None = attrs.field(default=None, repr=False)
+
+
+@attrs.frozen
+class GraphConsumer:
+    """A consumer of a whole order."""
+
+    consumer: NewConsumer
+    uses: tuple[str, ...] = ()
+    """The *reference_id* of each item that this person uses."""
+
+
+@attrs.frozen(kw_only=True)
+class OrderGraph:
+    """One whole order: the order, its contact, consumers and items, and their extensions."""
+
+    order: NewOrder
+    contact: NewContact | None = None
+    items: tuple[GraphItem, ...] = ()
+    consumers: tuple[GraphConsumer, ...] = ()
+    extension: Pairs | None = attrs.field(default=None, repr=False)
+    mode: Literal["insert", "upsert"] = "insert"
+    """*upsert* brings an order that exists already up to this one; as in the Batch API."""
+
+    @property
+    def key(self) -> str:
+        """What tells this order from others: its *reference_id* and when it was ordered."""
+        return f"{self.order.reference_id}@{self.order.ordered_at.astimezone(UTC).isoformat()}"
+
+    def violations(self) -> list[Violation]:
+        """Return every documented rule that this order or one of its parts breaks."""
+        found = check(NewOrder, self.order)
+        if self.contact is not None:
+            found += check(NewContact, self.contact, "$.contact")
+        for n, part in enumerate(self.items):
+            found += check(NewOrderItem, part.item, f"$.orderItems[{n}]")
+            if part.extension is not None:
+                found += check_extension(part.extension, f"$.orderItems[{n}].extensions[0]")
+        references = [part.item.reference_id for part in self.items]
+        for n, user in enumerate(self.consumers):
+            found += check(NewConsumer, user.consumer, f"$.consumers[{n}]")
+            found += [
+                Violation(f"$.consumers[{n}].orderItems[{i}].referenceId", "must name exactly one item of this order")
+                for i, reference in enumerate(user.uses)
+                if references.count(reference) != 1
+            ]
+        if self.extension is not None:
+            found += check_extension(self.extension, "$.extensions[0]")
+        return found
+
+
+@attrs.frozen
+class Line:
+    """One line of an input: where it is, and the order on it or what is wrong with it."""
+
+    file: str
+    number: int
+    """Counted from 1."""
+    graph: OrderGraph | None
+    violations: tuple[Violation, ...] = ()
+
+
+def parse_graph(value: object) -> OrderGraph:
+    """Make an order graph of JSON data; raise `Invalid` with every broken rule and its path.
+
+    Paths start at the order, ``$.orderItems[3].name``, also within a record of the Batch API.
+    """
+    found: list[Violation] = []
+    mode: Any = "insert"
+    if isinstance(value, dict) and "value" in value:
+        mode = value.get("mode")
+        if value.get("schema") != "order":
+            found.append(Violation("$.schema", "must be 'order'"))
+        if mode not in {"insert", "upsert"}:
+            found.append(Violation("$.mode", "must be 'insert' or 'upsert'"))
+        value = value["value"]
+    order = _object(value, "$", found)
+    contact = _pop_object(order, "contact", found)
+    items = _pop_list(order, "orderItems", found)
+    consumers = _pop_list(order, "consumers", found)
+    extension = _pop_extension(order, "$", found)
+    new_order = _model(order, NewOrder, "$", found)
+    new_contact = None if contact is None else _person(contact, NewContact, "$.contact", found)
+    graph_items = []
+    for n, item in enumerate(items):
+        at = f"$.orderItems[{n}]"
+        fields = _object(item, at, found)
+        item_extension = _pop_extension(fields, at, found)
+        if (new_item := _model(fields, NewOrderItem, at, found)) is not None:
+            graph_items.append(GraphItem(new_item, item_extension))
+    graph_consumers = []
+    for n, consumer in enumerate(consumers):
+        at = f"$.consumers[{n}]"
+        fields = _object(consumer, at, found)
+        uses = _pop_uses(fields, at, found)
+        if (new_consumer := _person(fields, NewConsumer, at, found)) is not None:
+            graph_consumers.append(GraphConsumer(new_consumer, uses))
+    refuse(found)
+    graph = OrderGraph(
+        order=cast("NewOrder", new_order),  # no violation was found, so it is there
+        contact=new_contact,
+        items=tuple(graph_items),
+        consumers=tuple(graph_consumers),
+        extension=extension,
+        mode=mode,
+    )
+    refuse(graph.violations())
+    return graph
+
+
+def _object(value: object, at: str, found: list[Violation]) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return dict(value)
+    found.append(Violation(at, "must be an object"))
+    return {}
+
+
+def _pop_object(fields: dict[str, Any], key: str, found: list[Violation]) -> dict[str, Any] | None:
+    value = fields.pop(key, None)
+    return None if value is None else _object(value, f"$.{key}", found)
+
+
+def _pop_list(fields: dict[str, Any], key: str, found: list[Violation], at: str = "$") -> list[Any]:
+    value = fields.pop(key, None)
+    if value is None or isinstance(value, list):
+        return value or []
+    found.append(Violation(f"{at}.{key}", "must be a list"))
+    return []
+
+
+def _pop_extension(fields: dict[str, Any], at: str, found: list[Violation]) -> Pairs | None:
+    """Take the extension off an order or an item; ``name`` and ``key`` are how Batch addresses it."""
+    extensions = _pop_list(fields, "extensions", found, at)
+    if len(extensions) > 1:
+        found.append(Violation(f"{at}.extensions", "must have at most one extension"))
+    if not extensions:
+        return None
+    pairs = _object(extensions[0], f"{at}.extensions[0]", found)
+    for key, only in (("name", "ext"), ("key", "default")):
+        if pairs.pop(key, only) != only:
+            found.append(Violation(f"{at}.extensions[0].{key}", f"must be '{only}'"))
+    return pairs
+
+
+def _pop_uses(fields: dict[str, Any], at: str, found: list[Violation]) -> tuple[str, ...]:
+    named = []
+    for n, item in enumerate(_pop_list(fields, "orderItems", found, at)):
+        reference = item.get("referenceId") if isinstance(item, dict) else None
+        if isinstance(reference, str):
+            named.append(reference)
+        else:
+            found.append(Violation(f"{at}.orderItems[{n}].referenceId", "must name an item of this order"))
+    return tuple(named)
+
+
+def _person(fields: dict[str, Any], model: type[M], at: str, found: list[Violation]) -> M | None:
+    """Read a person; the single ``email`` of the Batch API is one of the ``emails``."""
+    email = fields.pop("email", None)
+    if email is not None:
+        emails = fields.get("emails") or []
+        fields["emails"] = emails if not isinstance(emails, list) or email in emails else [email, *emails]
+    return _model(fields, model, at, found)
+
+
+def _model(fields: dict[str, Any], model: type[M], at: str, found: list[Violation]) -> M | None:
+    """Read a model of which nothing may be lost: a key that the API does not have is an error."""
+    known = {camel(name) for name in attrs.fields_dict(cast("type[attrs.AttrsInstance]", model))}
+    found.extend(
+        Violation(f"{at}.{key}", "is no key of version 2.1 of the API; an extension can carry it")
+        for key in fields
+        if key not in known and key not in SERVER_SET
+    )
+    try:
+        return structure(fields, model)
+    except ValueError as error:
+        for line in error.args:
+            rule, _, path = str(line).rpartition(" @ ")
+            found.append(Violation(at + path.removeprefix("$"), rule))
+        return None
+
+
+async def _in_thread(batches: Iterator[list[Line]]) -> list[Line] | None:
+    """Return the next batch, read in a thread that does not hold up the end of the process while it waits."""
+    loop = asyncio.get_running_loop()
+    came: asyncio.Future[list[Line] | None] = loop.create_future()
+
+    def deliver(batch: list[Line] | None, error: Exception | None) -> None:
+        if came.cancelled():
+            return
+        if error is None:
+            came.set_result(batch)
+        else:
+            came.set_exception(error)
+
+    def work() -> None:
+        batch, error = None, None
+        try:
+            batch = next(batches, None)
+        except Exception as caught:  # noqa: BLE001 it is raised where the batch is awaited
+            error = caught
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            loop.call_soon_threadsafe(deliver, batch, error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return await came
+
+
+def _lines(stream: io.BufferedReader | gzip.GzipFile) -> Iterator[list[bytes]]:
+    """Yield the lines that arrive together; a line that is too long comes cut, to be refused."""
+    rest = b""
+    skipping = False
+    while chunk := stream.read1(CHUNK):
+        *whole, tail = chunk.split(b"\n")
+        if whole:
+            whole[0] = rest + whole[0]
+            rest = b""
+            if skipping:  # the rest of a line that was refused
+                whole.pop(0)
+                skipping = False
+        rest += tail
+        if len(rest) > LONGEST_LINE:
+            if not skipping:
+                whole.append(rest[: LONGEST_LINE + 1])
+            skipping, rest = True, b""
+        if whole:
+            yield whole
+    if rest and not skipping:
+        yield [rest]
+
+
+def _parse_line(file: str, number: int, raw: bytes) -> Line | None:
+    """Parse one line; an empty one is None."""
+    text = raw.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else raw.strip()
+    if not text:
+        return None
+    if len(raw) > LONGEST_LINE:
+        return Line(file, number, None, (Violation("$", f"must be at most {LONGEST_LINE:,} bytes long"),))
+    try:
+        return Line(file, number, parse_graph(orjson.loads(text)))
+    except orjson.JSONDecodeError as error:
+        return Line(file, number, None, (Violation("$", f"must be JSON: {error.msg} at column {error.colno}"),))
+    except Invalid as error:
+        return Line(file, number, None, error.violations)
+
+
+class GraphFile:
+    """The orders of a JSON lines file, plain or gzip, told by its first bytes; ``-`` is standard input.
+
+    ``async for line in GraphFile(path)`` yields a `Line` for each line that is not empty. Reading and parsing
+    happen in a thread, so a slow source does not hold up the event loop. A bad line is a `Line` with its
+    *violations*; a file that cannot be read, or not any further, raises `InputError`.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.name = "standard input" if str(path) == "-" else str(path)
+        """What messages call it."""
+        self.fraction: float | None = None
+        """How much of it was read, from 0 to 1; None where its size is not known."""
+        self._path = str(path)
+
+    async def __aiter__(self) -> AsyncGenerator[Line, None]:
+        batches = self._batches()
+        while (batch := await _in_thread(batches)) is not None:
+            for line in batch:
+                yield line
+
+    def _batches(self) -> Iterator[list[Line]]:
+        """Yield the lines in the batches in which they arrive."""
+        number = 0
+        try:
+            with contextlib.ExitStack() as stack:
+                if self._path == "-":  # not sys.stdin, whose lock a waiting thread would hold at the exit
+                    raw = stack.enter_context(open(0, "rb", closefd=False))
+                else:
+                    raw = stack.enter_context(Path(self._path).open("rb"))
+                size = os.fstat(raw.fileno()).st_size if raw.seekable() else 0
+                packed = raw.peek(2)[:2] == GZIP
+                stream = stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
+                for raws in _lines(stream):
+                    numbered = zip(itertools.count(number + 1), raws, strict=False)
+                    yield [line for n, text in numbered if (line := _parse_line(self.name, n, text)) is not None]
+                    number += len(raws)
+                    self.fraction = raw.tell() / size if size else None
+        except (OSError, EOFError, zlib.error) as error:
+            reason = error.strerror if isinstance(error, OSError) else None
+            where = f" after line {number}" if number else ""
+            raise InputError(f"{self.name} cannot be read{where}: {reason or 'it is no whole gzip file'}") from error

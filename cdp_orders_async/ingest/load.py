@@ -1,0 +1,327 @@
+"""Many orders, a bounded number of them open at once, their outcomes streamed as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextlib
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from uuid import UUID
+
+from cdp_orders_async.breaker import Breaker
+from cdp_orders_async.client import Resources
+from cdp_orders_async.errors import CdpError, Forbidden, Invalid, NotSent, PoolTimeout, Refused, Unauthorized, Violation
+from cdp_orders_async.graph import Line, OrderGraph
+from cdp_orders_async.ingest.order import OnExisting, OrderRun
+from cdp_orders_async.ingest.outcomes import Outcome, Verdict
+from cdp_orders_async.journal import Journal
+from cdp_orders_async.retry import down
+from cdp_orders_async.session import Patient, Session
+
+__all__ = ["SETTLE", "Load", "ingest", "ingest_one"]
+
+SETTLE = 10.0
+"""Seconds after which a list is trusted to show a write. The vendor says that orders are available "within
+seconds"; waiting too short would double an order, waiting long only delays the few whose answer was lost."""
+CLAIMS = 10_000  # orders that a load without a journal remembers, to tell those with one reference id apart
+
+Source = Iterable[OrderGraph | Line] | AsyncIterable[OrderGraph | Line]
+
+
+class Load:
+    """A load under way: ``async for outcome in load`` yields what came of each order, in no fixed order.
+
+    When the load cannot go on (wrong credentials, a full disk under the journal, an input that breaks off, a
+    server that was never reached), the iteration raises the error after the last outcome.
+    """
+
+    def __init__(
+        self,
+        client: Resources,
+        source: Source,
+        *,
+        journal: Journal | None,
+        look_first: bool,
+        on_existing: OnExisting,
+        open_orders: int,
+        settle: float,
+        drain: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        transport = client.transport
+        self.cdp = Resources(Patient(transport), client.base_url) if isinstance(transport, Session) else client
+        self.journal = journal
+        self.breaker = Breaker(clock=clock)
+        self.look_first = look_first
+        self.on_existing: OnExisting = on_existing
+        self.settle = settle
+        self.since = clock()
+        self.halted = False
+        self.aborting = False
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.clock = clock
+        self.counts: collections.Counter[Verdict] = collections.Counter()
+        """How many orders came to each verdict so far."""
+        self.stopping = False
+        """Whether no further order is taken from the input."""
+        self._source = source
+        self._open_orders = open_orders
+        self._drain = drain
+        self._position = 0
+        self._answered = False
+        self._failure: BaseException | None = None
+        self._drawing = asyncio.Lock()
+        self._halt = asyncio.Event()
+        self._outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(maxsize=open_orders)
+        self._same: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._claims: collections.OrderedDict[UUID, str] = collections.OrderedDict()
+        self._timer: asyncio.TimerHandle | None = None
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def done(self) -> int:
+        """How many orders came to an end so far."""
+        return self.counts.total()
+
+    def __aiter__(self) -> AsyncIterator[Outcome]:
+        return self
+
+    async def __anext__(self) -> Outcome:
+        outcome = await self._outcomes.get()
+        if outcome is not None:
+            return outcome
+        self._outcomes.put_nowait(None)  # whoever asks again gets the same end
+        if self._failure is not None:
+            raise self._failure
+        raise StopAsyncIteration
+
+    def stop(self, drain: float = 0.0) -> None:
+        """Take no new order; after *drain* seconds give up what is then still in flight.
+
+        What is given up counts as unknown and is looked up by the next run on the same journal. A second call
+        can only make the time shorter.
+        """
+        self.stopping = True
+        loop = asyncio.get_running_loop()
+        if self._timer is not None and self._timer.when() > loop.time() + drain:
+            self._timer.cancel()
+            self._timer = None
+        if drain <= 0:
+            self._abort()
+        elif self._timer is None:
+            self._timer = loop.call_later(drain, self._abort)
+
+    def fail(self, error: BaseException) -> None:
+        """End the load because of *error*: nothing more is created, what is in flight is finished."""
+        if self._failure is None:
+            self._failure = error
+        self.stopping = self.halted = True
+        self._halt.set()
+
+    async def aclose(self) -> None:
+        """End the load: what is in flight has *drain* seconds to finish and be recorded."""
+        self.halted = True
+        self._halt.set()
+        self.stop(self._drain)
+        discard = asyncio.get_running_loop().create_task(self._discard())
+        try:
+            await asyncio.wait({self._task})
+        finally:
+            discard.cancel()
+            if self._timer is not None:
+                self._timer.cancel()
+            self._task.cancel()
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but wake up when the load is halted."""
+        if seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._halt.wait()
+
+    def heard(self, error: CdpError | None) -> None:
+        """Note what the server answered, or that it did not."""
+        if error is None or isinstance(error, Refused):
+            self._answered = True
+        if error is not None and down(error):
+            self.breaker.failure()
+        elif self._answered:
+            self.breaker.success()
+        unreachable = isinstance(error, NotSent) and not isinstance(error, PoolTimeout) and not self._answered
+        if error is not None and (unreachable or isinstance(error, (Unauthorized, Forbidden))):
+            self.fail(error)
+
+    async def may_claim(self, ref: UUID, key: str) -> bool:
+        """Tell whether the order *ref* belongs to no other order of the input."""
+        owner = self._claims.get(ref) if self.journal is None else await self.journal.owner(ref)
+        return owner in {None, key}
+
+    def claim(self, ref: UUID, key: str) -> None:
+        """Note to which order of the input the order *ref* belongs; a journal knows it anyway."""
+        if self.journal is None:
+            self._claims[ref] = key
+            if len(self._claims) > CLAIMS:
+                self._claims.popitem(last=False)
+
+    def _abort(self) -> None:
+        self.halted = self.aborting = True
+        self._halt.set()
+        for task in list(self.tasks):
+            task.cancel()
+
+    async def _run(self) -> None:
+        try:
+            async with _iterator(self._source) as lines, asyncio.TaskGroup() as group:
+                for _ in range(self._open_orders):
+                    group.create_task(self._work(lines))
+        except BaseExceptionGroup as errors:  # of the workers' own, such as a journal that cannot be written
+            self.fail(errors.exceptions[0])
+        except Exception as error:  # noqa: BLE001 the source's own, told to whoever reads the outcomes
+            self.fail(error)
+        finally:
+            await self._outcomes.put(None)
+
+    async def _work(self, lines: AsyncIterator[OrderGraph | Line]) -> None:
+        try:
+            while (line := await self._draw(lines)) is not None:
+                outcome = await self._load(*line)
+                self.counts[outcome.verdict] += 1
+                await self._outcomes.put(outcome)
+        except Exception as error:  # noqa: BLE001 told to whoever reads the outcomes, once the others are done
+            self.fail(error)
+
+    async def _draw(self, lines: AsyncIterator[OrderGraph | Line]) -> tuple[int, OrderGraph | Line] | None:
+        async with self._drawing:
+            if self.stopping:
+                return None
+            line = await anext(lines, None)
+            if line is None:
+                self.stopping = True
+                return None
+            self._position += 1
+            return self._position, line
+
+    async def _load(self, position: int, line: OrderGraph | Line) -> Outcome:
+        began = self.clock()
+        file, number = (line.file, line.number) if isinstance(line, Line) else (None, position)
+        graph = line.graph if isinstance(line, Line) else line
+        violations = line.violations if isinstance(line, Line) else tuple(line.violations())
+        if graph is None or violations:
+            key = None if graph is None else graph.order.reference_id
+            return Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations)
+        async with self._alone(graph.order.reference_id):
+            run = OrderRun(graph, self)
+            verdict = await run.run()
+        parts = tuple(run.outcomes[n] for n in range(len(run.work.parts)))
+        seconds = self.clock() - began
+        return Outcome(file=file, number=number, key=graph.key, verdict=verdict, parts=parts, seconds=seconds)
+
+    @contextlib.asynccontextmanager
+    async def _alone(self, reference_id: str) -> AsyncGenerator[None, None]:
+        """Load orders with one reference id one after the other: each must see what the others made."""
+        lock, waiting = self._same.get(reference_id, (asyncio.Lock(), 0))
+        self._same[reference_id] = (lock, waiting + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            waiting = self._same[reference_id][1] - 1
+            if waiting:
+                self._same[reference_id] = (lock, waiting)
+            else:
+                del self._same[reference_id]
+
+    async def _discard(self) -> None:
+        """Read on when nobody listens any more, so that nobody waits to be heard; the journal keeps what came."""
+        while True:
+            await self._outcomes.get()
+
+
+@contextlib.asynccontextmanager
+async def _iterator(source: Source) -> AsyncGenerator[AsyncIterator[OrderGraph | Line], None]:
+    async def walk(plain: Iterable[OrderGraph | Line]) -> AsyncGenerator[OrderGraph | Line, None]:
+        for line in plain:
+            yield line
+
+    lines = aiter(source) if isinstance(source, AsyncIterable) else walk(source)
+    try:
+        yield lines
+    finally:
+        if isinstance(lines, AsyncGenerator):
+            await lines.aclose()
+
+
+@contextlib.asynccontextmanager
+async def ingest(
+    client: Resources,
+    source: Source,
+    *,
+    journal: Journal | None = None,
+    look_first: bool = False,
+    on_existing: OnExisting = "keep",
+    open_orders: int = 200,
+    settle: float = SETTLE,
+    drain: float = 5.0,
+) -> AsyncGenerator[Load, None]:
+    """Load whole orders, exactly once in effect: ``async with`` gives the `Load`.
+
+    Parameters: *source*, any iterable or async iterable of `OrderGraph`, or a `GraphFile`. *journal*, what
+    was done already and what is under way; without it, only *look_first* makes a second run safe.
+    *look_first* asks the server about each order before it is sent. *on_existing* says what to do where
+    something is there but differs from the input: ``keep`` it and say so, ``update`` it by PATCH and PUT, or
+    ``fail``. *open_orders*, how many orders are under way at once. *settle*, seconds that lists may lag behind
+    writes. *drain*, seconds that calls in flight get to finish when the block is left early.
+
+    Every order taken from the source ends in one `Outcome`; orders that fail raise nothing. Leaving the block
+    early, in whatever way, leaves nothing in flight that is not recorded in the journal.
+    """
+    _check(on_existing=on_existing, open_orders=open_orders, settle=settle, drain=drain)
+    load = Load(
+        client,
+        source,
+        journal=journal,
+        look_first=look_first,
+        on_existing=on_existing,
+        open_orders=open_orders,
+        settle=settle,
+        drain=drain,
+    )
+    try:
+        yield load
+    finally:
+        await load.aclose()
+
+
+async def ingest_one(
+    client: Resources,
+    graph: OrderGraph,
+    *,
+    journal: Journal | None = None,
+    look_first: bool = False,
+    on_existing: OnExisting = "keep",
+    settle: float = SETTLE,
+) -> Outcome:
+    """Load one order, for a worker that gets them one at a time and maybe twice; return what came of it.
+
+    The parameters are those of `ingest`. Without a journal, ``look_first=True`` makes a redelivered order safe:
+    then the server itself is the journal, at the price of look-ups and, for an order that is absent, of the
+    settling time. Raises what ends a load: `Unauthorized`, `JournalError`, `NotSent` if the server was not reached.
+    """
+    options = {"journal": journal, "look_first": look_first, "on_existing": on_existing, "settle": settle}
+    async with ingest(client, [graph], open_orders=1, **options) as load:  # type: ignore[arg-type]  # as declared above
+        outcomes = [outcome async for outcome in load]
+    return outcomes[0]
+
+
+def _check(*, on_existing: str, open_orders: int, settle: float, drain: float) -> None:
+    found: list[Violation] = []
+    if on_existing not in {"keep", "update", "fail"}:
+        found.append(Violation("on_existing", "must be keep, update or fail"))
+    if open_orders < 1:
+        found.append(Violation("open_orders", "must be above 0"))
+    for name, value in (("settle", settle), ("drain", drain)):
+        if not 0 <= value < float("inf"):
+            found.append(Violation(name, "must not be negative"))
+    if found:
+        raise Invalid(tuple(found))

@@ -1,0 +1,334 @@
+"""One order, loaded: each part as soon as what it needs is there, and nothing made twice.
+
+A create whose outcome is unknown is looked up before it is sent again. Found: its reference is adopted.
+Absent, also after the time that lists may lag behind writes: it is sent. Several candidates: it is set
+aside as a conflict.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Literal, Protocol, TypeVar
+from uuid import UUID
+
+from cdp_orders_async.breaker import Breaker
+from cdp_orders_async.client import Resources
+from cdp_orders_async.errors import (
+    CdpError,
+    DeadlineExceeded,
+    Delivery,
+    Forbidden,
+    NotSent,
+    OutcomeUnknown,
+    RateLimited,
+    ServerError,
+    Unauthorized,
+    Unreadable,
+)
+from cdp_orders_async.graph import OrderGraph
+from cdp_orders_async.ingest.find import Finder, SeveralError
+from cdp_orders_async.ingest.match import differences
+from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict, Verdict
+from cdp_orders_async.ingest.plan import Work, digest_of, plan
+from cdp_orders_async.journal import GraphRecord, Journal
+from cdp_orders_async.kinds import ITEM_EXTENSIONS, ORDER_EXTENSIONS, ORDERS
+from cdp_orders_async.wire import Request
+
+__all__ = ["Control", "OnExisting", "OrderRun"]
+
+T = TypeVar("T")
+OnExisting = Literal["keep", "update", "fail"]
+
+ROUNDS = 8  # times that one part is tried anew while the server is up for others
+IMMUTABLE = frozenset({"reference_id", "ordered_at"})
+PASSING = (DeadlineExceeded, NotSent, OutcomeUnknown, RateLimited, ServerError, Unreadable)
+MAYBE_DONE = frozenset({Delivery.UNKNOWN, Delivery.DONE_UNREADABLE})
+
+
+class Control(Protocol):
+    """What an order shares with the load that it belongs to."""
+
+    cdp: Resources
+    journal: Journal | None
+    breaker: Breaker
+    settle: float
+    """Seconds that a list may lag behind a write."""
+    on_existing: OnExisting
+    look_first: bool
+    since: float
+    """When the load began: whatever another process sent, it sent before."""
+    halted: bool
+    """Whether nothing more may be created."""
+    aborting: bool
+    """Whether what is in flight is being given up."""
+    tasks: set[asyncio.Task[None]]
+
+    def clock(self) -> float:
+        """Return the time in seconds."""
+        ...
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but wake up when the load is halted."""
+        ...
+
+    def heard(self, error: CdpError | None) -> None:
+        """Note what the server answered, or that it did not."""
+        ...
+
+    async def may_claim(self, ref: UUID, key: str) -> bool:
+        """Tell whether the order *ref* belongs to no other order of the input."""
+        ...
+
+    def claim(self, ref: UUID, key: str) -> None:
+        """Note to which order of the input the order *ref* belongs."""
+        ...
+
+
+class OrderRun:
+    """The state of one order while it is loaded."""
+
+    def __init__(self, graph: OrderGraph, control: Control) -> None:
+        self.graph = graph
+        self.work = Work(graph, plan(graph))
+        self.outcomes: dict[int, PartOutcome] = {}
+        self._control = control
+        self._journal = control.journal
+        self._finder = Finder(self.work, control.cdp, control.clock, lambda ref: control.may_claim(ref, graph.key))
+        self._record: GraphRecord | None = None
+        self._waiting = {n: set(part.needs) for n, part in enumerate(self.work.parts)}
+        self._in_doubt: set[int] = set()
+        """The parts that may be on the server, with a reference that is not known."""
+        self._since = 0.0
+        self._made = False
+
+    async def run(self) -> Verdict:
+        """Load the order and return what came of it; raises `JournalError` if the journal fails."""
+        parts = self.work.parts
+        digest = digest_of(*(part.key.encode() + part.digest for part in parts))
+        if self._journal is not None:
+            self._record = await self._journal.begin(self.graph.key, digest)
+        record = self._record
+        if record is not None and record.complete and record.digest == digest:
+            for n, part in enumerate(parts):
+                self._settle_as(n, PartVerdict.FOUND, record.parts[part.key].ref)
+            return Verdict.ALREADY
+        self.work.open = set(self._waiting)
+        interrupted = record is not None and not record.ended
+        look_first = self._control.look_first or self.graph.mode == "upsert"
+        known = {} if record is None else record.parts
+        self._in_doubt = {n for n, part in enumerate(parts) if part.key in known and known[part.key].ref is None}
+        if interrupted or look_first:
+            self._in_doubt |= {n for n, part in enumerate(parts) if part.key not in known}
+        self._since = self._control.clock() if look_first else self._control.since
+        async with asyncio.TaskGroup() as group:
+            self._go(group, 0)
+        verdict = self._verdict()
+        if self._journal is not None:
+            whole = verdict in {Verdict.LOADED, Verdict.ALREADY}
+            kept = any(outcome.differs for outcome in self.outcomes.values())
+            await self._journal.end(self.graph.key, complete=whole and not kept)
+        return verdict
+
+    def _go(self, group: asyncio.TaskGroup, n: int) -> None:
+        del self._waiting[n]
+        task = group.create_task(self._settle(group, n))
+        self._control.tasks.add(task)
+        task.add_done_callback(self._control.tasks.discard)
+
+    async def _settle(self, group: asyncio.TaskGroup, n: int) -> None:
+        """Bring part *n* to its outcome, and set off those that only waited for it."""
+        error: CdpError | None = None
+        try:
+            await self._load(n)
+        except SeveralError:
+            self._note(n, None)  # one of them may be it: the next run must look again
+            self._settle_as(n, PartVerdict.CONFLICT)
+        except asyncio.CancelledError:
+            if not self._control.aborting:
+                raise
+        except CdpError as caught:
+            if isinstance(caught, (Unauthorized, Forbidden)):
+                self._control.heard(caught)
+            error = caught
+        if n not in self.outcomes:
+            self._not_there(n, error)
+        if not self.outcomes[n].verdict.there:
+            return
+        for other, needs in list(self._waiting.items()):
+            needs.discard(n)
+            if not needs:
+                self._go(group, other)
+
+    async def _load(self, n: int) -> None:
+        part = self.work.parts[n]
+        known = None if self._record is None else self._record.parts.get(part.key)
+        if known is not None and known.ref is not None:
+            self.work.refs[n] = known.ref
+            if known.digest == part.digest:
+                self._settle_as(n, PartVerdict.FOUND, known.ref)
+                return
+            ref = known.ref
+            now = await self._patiently(lambda: self._finder.current(n, ref))
+            await self._meet(n, ref, differences(self.work.sent(n), now))
+            return
+        if n in self._in_doubt and await self._adopt(n, self._since, PartVerdict.FOUND):
+            return
+        if n == 0:
+            self._in_doubt.clear()  # without the order, none of its parts can be there
+        await self._create(n)
+
+    async def _create(self, n: int) -> None:
+        """Send part *n*; after a lost answer look it up, and send it again only when it is absent."""
+        control = self._control
+        rounds = 0
+        while True:
+            await control.breaker.wait()
+            if control.halted:
+                self._settle_as(n, PartVerdict.BLOCKED)
+                return
+            self._in_doubt.add(n)
+            try:
+                got = await control.cdp.transport.send(self._request(n))
+            except CdpError as error:
+                control.heard(error)
+                rounds += control.breaker.state == "closed"
+                if error.delivery in MAYBE_DONE:
+                    if await self._adopt(n, control.clock(), PartVerdict.CREATED):
+                        self._made = True
+                        return
+                    error.delivery = Delivery.NOT_SENT  # looked up: it is certainly not there
+                self._in_doubt.discard(n)
+                if not isinstance(error, PASSING) or rounds >= ROUNDS or control.halted:
+                    raise
+            else:
+                control.heard(None)
+                self._made = True
+                self._there(n, PartVerdict.CREATED, got.ref)
+                return
+
+    async def _adopt(self, n: int, since: float, verdict: PartVerdict) -> bool:
+        """Take over part *n* if the server has it; *since* is when it may have been sent at the latest.
+
+        Lists may lag behind writes, so that something is absent counts only after the settling time.
+        """
+        control = self._control
+        settled = since + control.settle
+        looks = [since, since + control.settle / 4, settled] if settled > control.clock() else [settled]
+        for after in looks:
+            await control.pause(after - control.clock())
+            if control.halted and control.clock() < after:
+                raise OutcomeUnknown(
+                    f"the load was stopped before it was certain whether {self.work.parts[n].name} is there"
+                )
+            got = await self._patiently(partial(self._finder.look, n, after))
+            if got is not None:
+                ref = got.ref or self.work.refs[self.work.parts[n].owner]
+                self.work.refs[n] = ref
+                await self._meet(n, ref, differences(self.work.sent(n), got), verdict)
+                return True
+        if self._journal is not None:
+            self._journal.forget(self.graph.key, self.work.parts[n].key)
+        self._in_doubt.discard(n)
+        return False
+
+    async def _meet(self, n: int, ref: UUID, differs: Sequence[str], verdict: PartVerdict = PartVerdict.FOUND) -> None:
+        """Deal with a part that is there: leave what is otherwise in it, change it, or refuse, as the load was told."""
+        policy = "update" if self.graph.mode == "upsert" else self._control.on_existing
+        fixed = IMMUTABLE if self.work.parts[n].kind is ORDERS else frozenset[str]()
+        changed = [name for name in differs if name not in fixed]
+        if differs and policy == "fail":
+            self._note(n, ref, b"")
+            self._settle_as(n, PartVerdict.CONFLICT, ref, tuple(differs))
+            return
+        if changed and policy == "update":
+            await self._patiently(lambda: self._control.cdp.transport.send(self._change(n, ref, changed)))
+            self._made = True
+            verdict = PartVerdict.UPDATED
+            differs = [name for name in differs if name in fixed]
+        self._there(n, verdict, ref, tuple(differs))
+
+    async def _patiently(self, make: Callable[[], Awaitable[T]]) -> T:
+        """Do what may be done again and again, also while the server is down for a time."""
+        control = self._control
+        rounds = 0
+        while True:
+            await control.breaker.wait()
+            try:
+                result = await make()
+            except PASSING as error:
+                control.heard(error)
+                rounds += control.breaker.state == "closed"
+                if rounds >= ROUNDS or control.halted or (isinstance(error, Unreadable) and not error.cut):
+                    raise
+            else:
+                control.heard(None)
+                return result
+
+    def _request(self, n: int) -> Request[Any]:
+        part, value = self.work.parts[n], self.work.sent(n)
+        resource: Any = getattr(self._control.cdp, part.kind.name)
+        under = () if part.kind is ORDERS else (self.work.refs[part.owner],)
+        request: Request[Any] = resource.to_create(*under, value, stage=part.stage, looked_up=True)
+        return request
+
+    def _change(self, n: int, ref: UUID, names: Sequence[str]) -> Request[Any]:
+        """Return the request that brings the fields *names* of part *n* up to the input."""
+        part = self.work.parts[n]
+        resource: Any = getattr(self._control.cdp, part.kind.name)
+        if part.kind is ORDER_EXTENSIONS or part.kind is ITEM_EXTENSIONS:
+            request: Request[Any] = resource.to_replace(self.work.refs[part.owner], part.value)
+        else:
+            sent = self.work.sent(n)
+            request = resource.to_update(ref, {name: getattr(sent, name) for name in names})
+        return request
+
+    def _there(self, n: int, verdict: PartVerdict, ref: UUID | None, differs: tuple[str, ...] = ()) -> None:
+        part = self.work.parts[n]
+        ref = ref or self.work.refs[part.owner]  # an extension is found by its owner, whatever it is called
+        self.work.refs[n] = ref
+        self._in_doubt.discard(n)
+        if n == 0:
+            self._control.claim(ref, self.graph.key)
+        # A part that differs keeps a hash that fits no input, so that the next run compares again.
+        self._note(n, ref, b"" if differs else part.digest)
+        self._settle_as(n, verdict, ref, differs)
+
+    def _not_there(self, n: int, error: CdpError | None) -> None:
+        """Settle a part that failed, or whose task was given up: unknown where it may be there all the same."""
+        failure = None if error is None else Failure.of(error, self.graph)
+        if n in self._in_doubt:
+            self._note(n, None)
+            self._settle_as(n, PartVerdict.UNKNOWN, failure=failure)
+        else:
+            self._settle_as(n, PartVerdict.BLOCKED if error is None else PartVerdict.FAILED, failure=failure)
+
+    def _note(self, n: int, ref: UUID | None, digest: bytes | None = None) -> None:
+        part = self.work.parts[n]
+        if self._journal is not None:
+            self._journal.record(self.graph.key, part.key, part.digest if digest is None else digest, ref)
+
+    def _settle_as(
+        self,
+        n: int,
+        verdict: PartVerdict,
+        ref: UUID | None = None,
+        differs: tuple[str, ...] = (),
+        failure: Failure | None = None,
+    ) -> None:
+        self.work.open.discard(n)
+        self.outcomes[n] = PartOutcome(self.work.parts[n].name, verdict, ref, differs, failure)
+
+    def _verdict(self) -> Verdict:
+        """Sum up; whatever was not reached is blocked, or still in doubt."""
+        for n in self._waiting:
+            self._not_there(n, None)
+        verdicts = {outcome.verdict for outcome in self.outcomes.values()}
+        if PartVerdict.CONFLICT in verdicts:
+            return Verdict.CONFLICT
+        if PartVerdict.UNKNOWN in verdicts:
+            return Verdict.UNKNOWN
+        if all(verdict.there for verdict in verdicts):
+            return Verdict.LOADED if self._made else Verdict.ALREADY
+        return Verdict.PARTIAL if any(verdict.there for verdict in verdicts) else Verdict.FAILED

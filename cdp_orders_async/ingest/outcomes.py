@@ -1,0 +1,140 @@
+"""What came of one order, as data: never an exception, and never a personal value."""
+
+from __future__ import annotations
+
+import enum
+import re
+from typing import Any
+from uuid import UUID
+
+import attrs
+
+from cdp_orders_async.errors import CdpError, Refused, Violation
+from cdp_orders_async.graph import OrderGraph
+
+__all__ = ["Failure", "Outcome", "PartOutcome", "PartVerdict", "Verdict"]
+
+
+class Verdict(enum.StrEnum):
+    """What came of an order with all its parts."""
+
+    LOADED = "loaded"
+    """Everything is there, and this run made some of it."""
+    ALREADY = "already"
+    """Everything was there before."""
+    PARTIAL = "partial"
+    """Some parts are there, some are not."""
+    FAILED = "failed"
+    """Nothing of it was made."""
+    UNKNOWN = "unknown"
+    """For some part it could not be found out whether it was made; the next run looks again."""
+    CONFLICT = "conflict"
+    """Some part could be any of several things that are there, or differs where it must not."""
+    INVALID = "invalid"
+    """It breaks a documented rule; nothing was sent."""
+
+
+class PartVerdict(enum.StrEnum):
+    """What came of one part."""
+
+    CREATED = "created"
+    FOUND = "found"
+    """It was there: this journal or the server knew it."""
+    UPDATED = "updated"
+    """It was there, differed, and was brought up to the input."""
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    """It was not tried, since something that it needs is missing or the load was stopped."""
+    UNKNOWN = "unknown"
+    CONFLICT = "conflict"
+
+    @property
+    def there(self) -> bool:
+        """Whether the part is on the server."""
+        return self in {PartVerdict.CREATED, PartVerdict.FOUND, PartVerdict.UPDATED}
+
+
+@attrs.frozen
+class Failure:
+    """Why a part is not there, without any personal value."""
+
+    kind: str
+    """The class of the error."""
+    message: str
+    status: int | None = None
+    delivery: str | None = None
+    attempts: int = 0
+    request_id: str | None = None
+
+    @classmethod
+    def of(cls, error: CdpError, graph: OrderGraph) -> Failure:
+        """Describe *error*; a server may repeat what was sent, so every personal value of *graph* is masked."""
+        status = error.status if isinstance(error, Refused) else None
+        return cls(
+            type(error).__name__, _masked(str(error), graph), status, error.delivery, error.attempts, error.request_id
+        )
+
+
+@attrs.frozen
+class PartOutcome:
+    """What came of one part."""
+
+    name: str
+    """``order``, ``contact``, ``items/3``, ``items/3/ext``, ``consumers/0``, ``ext``."""
+    verdict: PartVerdict
+    ref: UUID | None = None
+    differs: tuple[str, ...] = ()
+    """The fields in which what is there differs from the input and was left as it is."""
+    failure: Failure | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What came of one order."""
+
+    file: str | None
+    """Where the order came from; None where it came from Python."""
+    number: int
+    """Its line, or its position in the input, from 1."""
+    key: str | None
+    """What tells the order from others; None where it could not be read."""
+    verdict: Verdict
+    parts: tuple[PartOutcome, ...] = ()
+    violations: tuple[Violation, ...] = ()
+    seconds: float = 0.0
+    """From the first look at it to its end."""
+
+    @property
+    def ref(self) -> UUID | None:
+        """The reference of the order."""
+        return self.parts[0].ref if self.parts else None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the outcome as JSON data, one line of a file of outcomes."""
+        return attrs.asdict(self, value_serializer=_plain, filter=lambda _, value: value not in (None, ()))
+
+
+def _plain(_: object, __: object, value: object) -> object:
+    if isinstance(value, UUID):
+        return str(value)
+    return round(value, 3) if isinstance(value, float) else value
+
+
+def _masked(text: str, graph: OrderGraph) -> str:
+    people = [person for person in (graph.contact, *(user.consumer for user in graph.consumers)) if person is not None]
+    values = {one for person in people for one in _texts(attrs.asdict(person))}
+    for pairs in (graph.extension, *(item.extension for item in graph.items)):
+        values |= set(_texts(dict(pairs or {})))
+    for value in sorted(values, key=len, reverse=True):
+        text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "***", text)
+    return text
+
+
+def _texts(value: object) -> list[str]:
+    if isinstance(value, str):
+        return [value] if value else []
+    if isinstance(value, dict):
+        return [text for one in value.values() for text in _texts(one)]
+    if isinstance(value, (list, tuple)):
+        return [text for one in value for text in _texts(one)]
+    return []

@@ -1,0 +1,151 @@
+"""One order graph as parts that depend on each other.
+
+The order comes first; contact, items and free consumers at once after it; a consumer that names items after
+those items; an extension right after its owner. Parts that a look-up could take for each other (equal items
+without a reference id, consumers with the same identity) come one after the other, so that at most one of
+them is ever in doubt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+from uuid import UUID
+
+import attrs
+
+from cdp_orders_async.graph import OrderGraph, Pairs
+from cdp_orders_async.kinds import CONSUMERS, CONTACTS, ITEM_EXTENSIONS, ITEMS, ORDER_EXTENSIONS, ORDERS, Kind
+from cdp_orders_async.models import NewConsumer, NewOrderItem
+from cdp_orders_async.wire import encode, to_json
+
+__all__ = ["Part", "Work", "digest_of", "plan"]
+
+
+@attrs.define(eq=False)
+class Part:
+    """One thing to create."""
+
+    name: str
+    """Where it stands in the input: ``order``, ``items/3``, ``items/3/ext``."""
+    key: str
+    """What tells it from the other parts of its order, wherever it stands: for the journal."""
+    kind: Kind[Any, Any, Any]
+    value: Any
+    digest: bytes
+    """The hash of what is sent."""
+    stage: int
+    """How many parts must come before it, one after the other."""
+    owner: int = 0
+    """The number of the part under which it is created; the order's is its own."""
+    needs: tuple[int, ...] = ()
+    """The numbers of the parts that must be there before."""
+    uses: tuple[int, ...] = ()
+    """For a consumer: the numbers of the items that it uses."""
+    group: str = ""
+    """Parts with the same group can be taken for each other in a look-up."""
+
+
+@attrs.define(eq=False)
+class Work:
+    """An order graph under way: its parts, and the references of those that are there."""
+
+    graph: OrderGraph
+    parts: tuple[Part, ...]
+    refs: dict[int, UUID] = attrs.field(factory=dict[int, UUID])
+    open: set[int] = attrs.field(factory=set[int])
+    """The numbers of the parts without an outcome."""
+
+    def sent(self, n: int) -> Any:  # noqa: ANN401 any model
+        """Return what is sent for part *n*: a consumer with the references of its items."""
+        part = self.parts[n]
+        if not part.uses:
+            return part.value
+        return attrs.evolve(part.value, order_items=tuple(self.refs[use] for use in part.uses))
+
+
+def digest_of(*texts: bytes) -> bytes:
+    """Return a short hash of *texts*, one after the other."""
+    found = hashlib.blake2b(digest_size=12)
+    for text in texts:
+        found.update(len(text).to_bytes(8, "big"))
+        found.update(text)
+    return found.digest()
+
+
+def plan(graph: OrderGraph) -> tuple[Part, ...]:
+    """Return the parts of *graph*, the order first, the longest way first among those that may go at once."""
+    parts = [Part("order", "order", ORDERS, graph.order, _digest(graph.order), stage=0)]
+    keys: dict[str, int] = {}
+    last_of_group: dict[str, int] = {}
+
+    def add(
+        name: str,
+        identity: str,
+        group: str,
+        kind: Kind[Any, Any, Any],
+        value: Any,  # noqa: ANN401 any model
+        uses: tuple[int, ...] = (),
+    ) -> int:
+        keys[identity] = twin = keys.get(identity, 0) + 1
+        key = identity if twin == 1 else f"{identity}~{twin}"
+        before = last_of_group.get(group)
+        needs = (0, *uses) if before is None else (0, *uses, before)
+        links = [parts[use].key.encode() for use in uses]
+        stage = 2 if uses else 1
+        parts.append(Part(name, key, kind, value, _digest(value, *links), stage, needs=needs, uses=uses, group=group))
+        last_of_group[group] = len(parts) - 1
+        return len(parts) - 1
+
+    def extend(name: str, owner: int, kind: Kind[Any, Any, Any], pairs: Pairs) -> None:
+        key, stage = f"{parts[owner].key}/ext", parts[owner].stage + 1
+        parts.append(Part(name, key, kind, pairs, _digest(pairs), stage, owner=owner, needs=(owner,)))
+
+    by_reference: dict[str, int] = {}
+    owners: list[int] = []
+    for n, one in enumerate(graph.items):
+        number = add(f"items/{n}", *_item_identity(one.item), ITEMS, one.item)
+        owners.append(number)
+        if one.item.reference_id:
+            by_reference[one.item.reference_id] = number
+    if graph.contact is not None:
+        add("contact", "contact", "contact", CONTACTS, graph.contact)
+    if graph.extension is not None:
+        extend("ext", 0, ORDER_EXTENSIONS, graph.extension)
+    for n, owner in enumerate(owners):
+        pairs = graph.items[n].extension
+        if pairs is not None:
+            extend(f"items/{n}/ext", owner, ITEM_EXTENSIONS, pairs)
+    for n, user in enumerate(graph.consumers):
+        uses = tuple(by_reference[reference] for reference in user.uses)
+        add(f"consumers/{n}", *_consumer_identity(user.consumer), CONSUMERS, user.consumer, uses)
+    return tuple(parts)
+
+
+def _digest(value: object, *rest: bytes) -> bytes:
+    plain = value if isinstance(value, Mapping) else to_json(value)
+    return digest_of(encode(plain), *rest)
+
+
+def _item_identity(item: NewOrderItem) -> tuple[str, str]:
+    """Return the key of an item, and its group: what a look-up goes by.
+
+    Without a reference id a look-up goes by content, and what one leaves open another may fill in: the
+    fields that every item has decide.
+    """
+    if item.reference_id:
+        return f"item:{item.reference_id}", f"item:{item.reference_id}"
+    always = (item.type, item.name, str(item.price), item.currency_code, item.status)
+    return f"item#{_digest(item).hex()}", f"item#{_hex(always)}"
+
+
+def _consumer_identity(consumer: NewConsumer) -> tuple[str, str]:
+    if not consumer.identifiers:
+        return f"consumer#{_digest(consumer).hex()}", "consumer"
+    ids = sorted(f"{one.provider}\n{one.id}" for one in consumer.identifiers)
+    return f"consumer:{_hex(ids)}", f"consumer:{_hex(ids[:1])}"
+
+
+def _hex(texts: Iterable[str]) -> str:
+    return digest_of(*(text.encode() for text in texts)).hex()

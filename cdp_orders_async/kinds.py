@@ -1,0 +1,143 @@
+"""Where each thing lives and what can be done with it: the API as a table of rows.
+
+39 operations = 4 kinds x (get, replace, update, delete) + 3 kinds x (create, list under an order)
++ 2 extensions x 7 + the order's create and list + the consumer's items. Source: the vendor's index
+page of the Order REST API v2.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import attrs
+
+from cdp_orders_async.models import (
+    Consumer,
+    ConsumerChanges,
+    Contact,
+    ContactChanges,
+    Extension,
+    ExtensionValue,
+    NewConsumer,
+    NewContact,
+    NewOrder,
+    NewOrderItem,
+    Order,
+    OrderChanges,
+    OrderItem,
+    OrderItemChanges,
+)
+
+__all__ = [
+    "CONSUMERS",
+    "CONTACTS",
+    "ITEMS",
+    "ITEM_EXTENSIONS",
+    "ORDERS",
+    "ORDER_EXTENSIONS",
+    "V2_1",
+    "Api",
+    "Kind",
+    "Route",
+    "Verb",
+]
+
+New = TypeVar("New")
+Got = TypeVar("Got")
+Changes = TypeVar("Changes")
+
+
+class Verb(NamedTuple):
+    """One thing that can be done: its name, HTTP method and path."""
+
+    name: str
+    method: str
+    path: str
+    """Filled with ``{kind}`` and ``{part}`` of a row and the ``{ref}`` that the call is about."""
+
+
+GET = Verb("get", "GET", "/{kind}/{ref}")
+REPLACE = Verb("replace", "PUT", "/{kind}/{ref}")
+UPDATE = Verb("update", "PATCH", "/{kind}/{ref}")
+DELETE = Verb("delete", "DELETE", "/{kind}/{ref}")
+CREATE = Verb("create", "POST", "/{kind}")
+LIST = Verb("list", "GET", "/{kind}")
+CREATE_UNDER_ORDER = Verb("create", "POST", "/orders/{ref}/{part}")
+LIST_UNDER_ORDER = Verb("list", "GET", "/orders/{ref}/{part}")
+ITEMS_OF = Verb("items", "GET", "/{kind}/{ref}/orderItems")
+GET_EXTENSION = Verb("get", "GET", "/{kind}/{ref}/extensions/ext")
+CREATE_EXTENSION = Verb("create", "POST", "/{kind}/{ref}/extensions/ext")
+REPLACE_EXTENSION = Verb("replace", "PUT", "/{kind}/{ref}/extensions/ext")
+UPDATE_EXTENSION = Verb("update", "PATCH", "/{kind}/{ref}/extensions/ext")
+DELETE_EXTENSION = Verb("delete", "DELETE", "/{kind}/{ref}/extensions/ext")
+DELETE_FIELDS = Verb("delete_fields", "DELETE", "/{kind}/{ref}/extensions/ext/fields")
+LIST_EXTENSIONS = Verb("list", "GET", "/{kind}/{ref}/extensions")
+
+EDIT = (GET, REPLACE, UPDATE, DELETE)
+UNDER_ORDER = (CREATE_UNDER_ORDER, LIST_UNDER_ORDER)
+EXTEND = (
+    CREATE_EXTENSION,
+    GET_EXTENSION,
+    REPLACE_EXTENSION,
+    UPDATE_EXTENSION,
+    DELETE_EXTENSION,
+    DELETE_FIELDS,
+    LIST_EXTENSIONS,
+)
+
+
+@attrs.frozen
+class Kind(Generic[New, Got, Changes]):
+    """A row: what a thing is called, where it lives, its models and its verbs."""
+
+    name: str
+    """The attribute of the client, as in ``cdp.items``."""
+    path: str
+    """The collection in the path, as in ``/orderItems/{ref}``; an extension has its owner's."""
+    part: str
+    """The last segment under an order, as in ``/orders/{ref}/contacts``; empty where there is none."""
+    new: type[New]
+    got: type[Got]
+    changes: type[Changes]
+    verbs: tuple[Verb, ...]
+
+    def at(self, verb: Verb, ref: object = "{ref}") -> str:
+        """Return the path of *verb*, below the prefix of the version."""
+        return verb.path.format(kind=self.path, part=self.part, ref=ref)
+
+
+ORDERS = Kind("orders", "orders", "", NewOrder, Order, OrderChanges, (CREATE, LIST, *EDIT))
+ITEMS = Kind("items", "orderItems", "orderItems", NewOrderItem, OrderItem, OrderItemChanges, (*UNDER_ORDER, *EDIT))
+CONTACTS = Kind("contacts", "orderContacts", "contacts", NewContact, Contact, ContactChanges, (*UNDER_ORDER, *EDIT))
+CONSUMERS = Kind(
+    "consumers", "orderConsumers", "consumers", NewConsumer, Consumer, ConsumerChanges, (*UNDER_ORDER, *EDIT, ITEMS_OF)
+)
+Pairs = dict[str, ExtensionValue]
+ORDER_EXTENSIONS = Kind("order_extensions", "orders", "", Pairs, Extension, Pairs, EXTEND)
+ITEM_EXTENSIONS = Kind("item_extensions", "orderItems", "", Pairs, Extension, Pairs, EXTEND)
+
+
+class Route(NamedTuple):
+    """One operation of the API: ``items.create`` is ``POST /v2.1/orders/{ref}/orderItems``."""
+
+    operation: str
+    method: str
+    path: str
+
+
+@attrs.frozen
+class Api:
+    """One version of the API: its prefix and its rows."""
+
+    prefix: str
+    kinds: tuple[Kind[Any, Any, Any], ...]
+
+    def routes(self) -> Iterator[Route]:
+        """Yield every operation of this version."""
+        for kind in self.kinds:
+            for verb in kind.verbs:
+                yield Route(f"{kind.name}.{verb.name}", verb.method, self.prefix + kind.at(verb))
+
+
+V2_1 = Api("/v2.1", (ORDERS, ITEMS, CONTACTS, CONSUMERS, ORDER_EXTENSIONS, ITEM_EXTENSIONS))

@@ -1,0 +1,315 @@
+"""The verbs, each written once, and the resources built from them.
+
+What a resource cannot do is said by what it inherits: a verb that a kind lacks does not exist on it.
+Every verb raises a `CdpError`: `Invalid` before anything is sent, `NotSent`, `OutcomeUnknown`,
+`Refused`, `Unreadable` or `DeadlineExceeded` after that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Generic, Literal, TypeVar
+from uuid import UUID
+
+import attrs
+
+from cdp_orders_async import kinds
+from cdp_orders_async.errors import CdpError, Invalid, Violation
+from cdp_orders_async.kinds import Kind, Verb
+from cdp_orders_async.models import (
+    Consumer,
+    ConsumerChanges,
+    Extension,
+    ExtensionValue,
+    NewConsumer,
+    NewOrder,
+    Order,
+    OrderChanges,
+    OrderItem,
+)
+from cdp_orders_async.rules import check, check_extension, check_limit, refuse
+from cdp_orders_async.wire import Page, Request, Transport, encode, reads, reads_nothing, reads_page, to_json
+
+__all__ = ["Consumers", "Deletable", "Editable", "Extensions", "Listing", "Orders", "Parts", "Readable", "UnderAnOrder"]
+
+New = TypeVar("New")
+Got = TypeVar("Got")
+Changes = TypeVar("Changes")
+T = TypeVar("T")
+
+LARGEST_PAGE = 100
+
+
+class Listing(Generic[T]):
+    """The entries of a collection, fetched page by page as they are asked for.
+
+    ``async for entry in listing`` yields whole entries: one that the server did not expand is fetched by
+    itself. `pages` yields what arrives. A listing advances by what arrived, not by what was asked for; it
+    ends where the server names no next page, at an empty page, or at one that repeats the page before.
+    When a page fails, the error's *offset* says where to go on. A listing can be walked more than once.
+    """
+
+    def __init__(self, fetch: Callable[[int], Awaitable[Page[T]]], whole: Callable[[T], Awaitable[T]]) -> None:
+        self._fetch = fetch
+        self._whole = whole
+
+    async def __aiter__(self) -> AsyncGenerator[T, None]:
+        async for page in self.pages():
+            for entry in page.items:
+                yield await self._whole(entry)
+
+    async def pages(self, start: int = 0) -> AsyncIterator[Page[T]]:
+        """Yield the pages from the entry number *start* on."""
+        offset = start
+        before: tuple[T, ...] = ()
+        while True:
+            try:
+                page = await self._fetch(offset)
+            except CdpError as error:
+                error.offset = offset
+                raise
+            if not page.items or page.items == before:
+                return
+            yield page
+            if not page.has_next:
+                return
+            before = page.items
+            offset += len(page.items)
+
+
+class _Verbs(Generic[New, Got, Changes]):
+    """What every resource has: where it lives, and how its requests leave."""
+
+    def __init__(self, transport: Transport, kind: Kind[New, Got, Changes], base: str) -> None:
+        self._transport = transport
+        self._kind = kind
+        self._base = base
+        self._prefix = kinds.V2_1.prefix
+        self._read = reads(kind.got)
+
+    def _request(self, verb: Verb, ref: UUID | None, read: Callable[[bytes], T], **rest: Any) -> Request[T]:  # noqa: ANN401 the fields of Request
+        at = self._prefix + self._kind.at(verb, None if ref is None else _uuid(ref))
+        return Request(f"{self._kind.name}.{verb.name}", verb.method, at, read, **rest)
+
+    def _body(self, value: New | Changes) -> bytes:
+        return encode(to_json(value))
+
+    def _pages(
+        self,
+        first: Request[Page[T]],
+        limit: int,
+        whole: Callable[[T], Awaitable[T]],
+    ) -> Listing[T]:
+        refuse(check_limit(limit))
+
+        async def fetch(offset: int) -> Page[T]:
+            query = {**first.query, "expand": "true", "offset": str(offset), "limit": str(limit)}
+            return await self._transport.send(attrs.evolve(first, query=query))
+
+        return Listing(fetch, whole)
+
+
+def _whole_by(get: Callable[[UUID], Awaitable[T]]) -> Callable[[T], Awaitable[T]]:
+    """Return what makes an entry whole: itself, or fetched where the server listed only its link."""
+
+    async def whole(entry: T) -> T:
+        link: Any = entry
+        bare = type(link)(ref=link.ref, href=link.href)
+        return await get(link.ref) if link == bare else entry
+
+    return whole
+
+
+def _uuid(ref: object) -> UUID:
+    """Return *ref* if it is a reference: nothing else may become part of a path."""
+    try:
+        return ref if isinstance(ref, UUID) else UUID(str(ref))
+    except ValueError:
+        raise Invalid((Violation("ref", "must be a UUID"),)) from None
+
+
+class Readable(_Verbs[New, Got, Changes]):
+    """What can be fetched by its reference."""
+
+    async def get(self, ref: UUID) -> Got:
+        """Fetch the one with the reference *ref*."""
+        return await self._transport.send(self._request(kinds.GET, ref, self._read))
+
+
+class Deletable(Readable[New, Got, Changes]):
+    """What can be deleted."""
+
+    async def delete(self, ref: UUID) -> None:
+        """Delete the one with the reference *ref*."""
+        await self._transport.send(self._request(kinds.DELETE, ref, reads_nothing))
+
+
+class Editable(Deletable[New, Got, Changes]):
+    """What can be changed."""
+
+    def to_replace(self, ref: UUID, new: New) -> Request[Got]:
+        """Return the request that `replace` sends, unchecked, as a value."""
+        return self._request(kinds.REPLACE, ref, self._read, body=self._body(new))
+
+    def to_update(self, ref: UUID, changes: Changes) -> Request[Got]:
+        """Return the request that `update` sends, unchecked, as a value."""
+        return self._request(kinds.UPDATE, ref, self._read, body=self._body(changes))
+
+    async def replace(self, ref: UUID, new: New) -> Got:
+        """Put *new* in place of the one with the reference *ref*; what *new* leaves out is dropped."""
+        refuse(check(self._kind.new, new))
+        return await self._transport.send(self.to_replace(ref, new))
+
+    async def update(self, ref: UUID, changes: Changes) -> Got:
+        """Change the fields that *changes* names and leave the rest alone."""
+        refuse(check(self._kind.changes, changes))
+        return await self._transport.send(self.to_update(ref, changes))
+
+
+class UnderAnOrder(Readable[New, Got, Changes]):
+    """What is created and listed under an order."""
+
+    def to_create(self, order: UUID, new: New, *, stage: int = 0, looked_up: bool = False) -> Request[Got]:
+        """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
+        body = self._body(new)
+        return self._request(
+            kinds.CREATE_UNDER_ORDER, order, self._read, body=body, creates=True, stage=stage, looked_up=looked_up
+        )
+
+    async def create(self, order: UUID, new: New) -> Got:
+        """Create one under the order with the reference *order*."""
+        refuse(check(self._kind.new, new))
+        return await self._transport.send(self.to_create(order, new))
+
+    def list(self, order: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Got]:
+        """Walk those of an order, *limit* (1 to 100) a page."""
+        first = self._request(kinds.LIST_UNDER_ORDER, order, reads_page(self._kind.got))
+        return self._pages(first, limit, _whole_by(self.get))
+
+
+class Orders(Editable[NewOrder, Order, OrderChanges]):
+    """Orders: the parents of everything else."""
+
+    def to_create(self, new: NewOrder, *, stage: int = 0, looked_up: bool = False) -> Request[Order]:
+        """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
+        body = self._body(new)
+        return self._request(kinds.CREATE, None, self._read, body=body, creates=True, stage=stage, looked_up=looked_up)
+
+    async def create(self, new: NewOrder) -> Order:
+        """Create an order.
+
+        The API matches orders with the same *reference_id* whose *ordered_at* lies within two days.
+        """
+        refuse(check(NewOrder, new))
+        return await self._transport.send(self.to_create(new))
+
+    def list(
+        self,
+        *,
+        reference_id: str | None = None,
+        guest_ref: UUID | None = None,
+        sort: Literal["created", "orderedAt", "created::DESC", "orderedAt::DESC"] | None = None,
+        limit: int = LARGEST_PAGE,
+    ) -> Listing[Order]:
+        """Walk the orders with one *reference_id*, or those of one guest: exactly one of the two.
+
+        Parameters: *sort*, by creation or, only with *guest_ref*, by order time; the direction is written
+        as the vendor's Guest API writes it. *limit*, 1 to 100, the size of a page.
+        """
+        if (reference_id is None) == (guest_ref is None):
+            refuse([Violation("reference_id, guest_ref", "exactly one of them must be given")])
+        if sort is not None and sort.startswith("orderedAt") and guest_ref is None:
+            refuse([Violation("sort", "orderedAt goes only with guest_ref")])
+        query = {"referenceId": reference_id} if reference_id is not None else {"guestRef": str(_uuid(guest_ref))}
+        if sort is not None:
+            query["sort"] = sort
+        first = self._request(kinds.LIST, None, reads_page(Order), query=query)
+        return self._pages(first, limit, _whole_by(self.get))
+
+
+class Parts(Editable[New, Got, Changes], UnderAnOrder[New, Got, Changes]):
+    """The parts of an order."""
+
+
+class Consumers(Parts[NewConsumer, Consumer, ConsumerChanges]):
+    """The people who use the items of an order."""
+
+    def _body(self, value: NewConsumer | ConsumerChanges) -> bytes:
+        """Write the links to items as the vendor does, as absolute URLs."""
+        plain = to_json(value)
+        if "orderItems" in plain:
+            at = self._base + self._prefix
+            plain["orderItems"] = {"items": [{"href": f"{at}/orderItems/{ref}"} for ref in plain["orderItems"]]}
+        return encode(plain)
+
+    def items(self, consumer: UUID, *, limit: int = LARGEST_PAGE) -> Listing[OrderItem]:
+        """Walk the items that a consumer uses.
+
+        The vendor lists only links here, so iterating fetches each item; `Listing.pages` does not.
+        """
+        items = Readable(self._transport, kinds.ITEMS, self._base)
+        first = self._request(kinds.ITEMS_OF, consumer, reads_page(OrderItem))
+        return self._pages(first, limit, _whole_by(items.get))
+
+
+class Extensions(_Verbs[dict[str, ExtensionValue], Extension, dict[str, ExtensionValue]]):
+    """The data extension of an order or of an item: at most one each, up to 100 key-value pairs."""
+
+    def _body(self, value: Mapping[str, ExtensionValue]) -> bytes:
+        return encode(dict(value))
+
+    def to_create(
+        self, owner: UUID, pairs: Mapping[str, ExtensionValue], *, stage: int = 0, looked_up: bool = False
+    ) -> Request[Extension]:
+        """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
+        body = self._body(pairs)
+        return self._request(
+            kinds.CREATE_EXTENSION, owner, self._read, body=body, creates=True, stage=stage, looked_up=looked_up
+        )
+
+    def to_replace(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Request[Extension]:
+        """Return the request that `replace` sends, unchecked, as a value."""
+        return self._request(kinds.REPLACE_EXTENSION, owner, self._read, body=self._body(pairs))
+
+    def to_update(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Request[Extension]:
+        """Return the request that `update` sends, unchecked, as a value."""
+        return self._request(kinds.UPDATE_EXTENSION, owner, self._read, body=self._body(pairs))
+
+    async def create(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
+        """Create the extension of the order or item with the reference *owner*."""
+        refuse(check_extension(pairs))
+        return await self._transport.send(self.to_create(owner, pairs))
+
+    async def get(self, owner: UUID) -> Extension:
+        """Fetch the extension of *owner*; raises `NotFound` where there is none."""
+        return await self._transport.send(self._request(kinds.GET_EXTENSION, owner, self._read))
+
+    async def replace(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
+        """Put *pairs* in place of all that the extension holds."""
+        refuse(check_extension(pairs))
+        return await self._transport.send(self.to_replace(owner, pairs))
+
+    async def update(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
+        """Set the given *pairs* and leave the others alone."""
+        refuse(check_extension(pairs))
+        return await self._transport.send(self.to_update(owner, pairs))
+
+    async def delete(self, owner: UUID) -> None:
+        """Delete the extension of *owner* with all its pairs."""
+        await self._transport.send(self._request(kinds.DELETE_EXTENSION, owner, reads_nothing))
+
+    async def delete_fields(self, owner: UUID, names: Sequence[str] | None) -> Extension:
+        """Delete the pairs with these *names*, or all pairs where *names* is None; return what is left."""
+        if names is not None and (not names or any(not name or "|" in name for name in names)):
+            refuse([Violation("names", "must be keys without '|', at least one; None stands for all")])
+        query = {} if names is None else {"name": "|".join(names)}
+        return await self._transport.send(self._request(kinds.DELETE_FIELDS, owner, self._read, query=query))
+
+    def list(self, owner: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Extension]:
+        """Walk the extensions of *owner*: one, or none."""
+
+        async def whole(entry: Extension) -> Extension:
+            return await self.get(owner) if entry == Extension(href=entry.href) else entry
+
+        first = self._request(kinds.LIST_EXTENSIONS, owner, reads_page(Extension))
+        return self._pages(first, limit, whole)

@@ -1,0 +1,127 @@
+"""Whether, when and how often a call is sent again: pure decisions, no waiting."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import attrs
+from attrs.validators import ge
+
+from cdp_orders_async.errors import (
+    CdpError,
+    NotSent,
+    OutcomeUnknown,
+    PoolTimeout,
+    RateLimited,
+    Refused,
+    ServerError,
+    Unreadable,
+)
+
+__all__ = ["Retries", "RetryBudget", "backoff", "down", "may_resend", "parse_retry_after"]
+
+SECONDS = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?")
+
+
+def parse_retry_after(value: str, now: datetime) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks to wait, or None if it says nothing usable.
+
+    *value* is its text: seconds, or a date in any of HTTP's three forms, which is measured against *now*, an
+    aware time. What has passed is 0.
+    """
+    text = value.strip()
+    try:
+        if SECONDS.fullmatch(text):
+            seconds = float(text)
+        else:
+            when = parsedate_to_datetime(text)
+            # HTTP dates are in UTC, also in the form that does not say so
+            seconds = ((when if when.tzinfo else when.replace(tzinfo=UTC)) - now).total_seconds()
+    except (ValueError, OverflowError):
+        return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None
+
+
+@attrs.frozen
+class Retries:
+    """How often a call is sent again, and how long it waits in between."""
+
+    limit: int = attrs.field(default=3, validator=ge(0))
+    """How often it is sent again after the first time."""
+    base: float = attrs.field(default=0.5, validator=ge(0))
+    """Seconds that the first wait lasts at most; each further one may last twice as long."""
+    cap: float = attrs.field(default=20.0, validator=ge(0))
+    """Seconds that any wait lasts at most."""
+
+
+def may_resend(error: CdpError, *, creates: bool, looked_up: bool = False) -> bool:
+    """Tell whether a call that failed with *error* may be sent again with no risk of a double effect.
+
+    *creates*: each send that arrives makes a new object. *looked_up*: the caller can look up what became of
+    a create, and rather does that than trust that a 503 had no effect.
+    """
+    match error:
+        case PoolTimeout():
+            return False
+        case NotSent() | RateLimited():
+            return True
+        case ServerError(status=503):
+            return not (creates and looked_up)
+        case ServerError() | Refused(status=408) | OutcomeUnknown() | Unreadable(cut=True):
+            return not creates
+        case _:
+            return False
+
+
+def down(error: CdpError) -> bool:
+    """Tell whether *error* is a sign that the server, or the way to it, is down."""
+    match error:
+        case PoolTimeout():
+            return False
+        case NotSent() | OutcomeUnknown() | ServerError(status=502 | 503 | 504):
+            return True
+        case _:
+            return False
+
+
+def backoff(attempt: int, retries: Retries, uniform: Callable[[float, float], float]) -> float:
+    """Choose the seconds to wait after the send number *attempt*, from 1, with full jitter.
+
+    *uniform* draws a number between two, as `random.uniform` does.
+    """
+    doublings = min(attempt - 1, 1000)  # a float has no room for more
+    return uniform(0.0, min(retries.cap, retries.base * 2.0**doublings))
+
+
+@attrs.define
+class RetryBudget:
+    """Keep retries a bounded share of the traffic: they spend tokens that only successes earn.
+
+    While everything fails, `capacity` / `cost` retries are let through and no more; in the long run there is
+    one retry for `cost` successes.
+    """
+
+    capacity: int = attrs.field(default=500, validator=ge(0))
+    """Tokens there are at first, and at most."""
+    cost: int = attrs.field(default=5, validator=ge(1))
+    """Tokens that a retry costs; a success earns 1."""
+    tokens: int = attrs.field(init=False)
+    """Tokens left."""
+
+    def __attrs_post_init__(self) -> None:
+        self.tokens = self.capacity
+
+    def spend(self) -> bool:
+        """Pay for one retry; False if there is not enough left, and then nothing is paid."""
+        if self.tokens < self.cost:
+            return False
+        self.tokens -= self.cost
+        return True
+
+    def earn(self) -> None:
+        """Count a success."""
+        self.tokens = min(self.capacity, self.tokens + 1)

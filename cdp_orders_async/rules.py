@@ -1,0 +1,274 @@
+"""The vendor's documented rules, checked before anything is sent: one row a field.
+
+Each rule is a function of a value that returns what is wrong in words, or None. The words name the
+rule and never repeat the value, which may be personal.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import TypeAlias, get_args
+from uuid import UUID
+
+from cdp_orders_async.errors import Invalid, Violation
+from cdp_orders_async.models import (
+    RESERVED_KEYS,
+    Channel,
+    ConsumerChanges,
+    ContactChanges,
+    Gender,
+    Identifier,
+    NewConsumer,
+    NewContact,
+    NewOrder,
+    NewOrderItem,
+    OrderChanges,
+    OrderItemChanges,
+    OrderStatus,
+    camel,
+)
+
+__all__ = ["check", "check_extension", "check_limit", "refuse"]
+
+Rule: TypeAlias = Callable[[object], str | None]
+
+EXTENSION_LIMIT = 100
+SIGNIFICANT_DIGITS = 15
+INT32 = 2**31
+RESERVED_TYPES = frozenset(
+    {"FLIGHT", "HOTEL", "MORTGAGE", "MORTGAGE_APPLICATION", "LOAN_APPLICATION", "PERSONAL_LOAN", "RAIL"}
+)
+CAMEL_KEY = re.compile(r"[a-z][A-Za-z0-9]*", re.ASCII)
+
+
+def text(value: object) -> str | None:
+    """Accept any text that UTF-8 can carry."""
+    if not isinstance(value, str):
+        return "must be text"
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return "must be valid Unicode"
+    return None
+
+
+def filled(value: object) -> str | None:
+    """Accept text that is not empty."""
+    return text(value) or (None if value else "must not be empty")
+
+
+def matching(pattern: str, words: str) -> Rule:
+    """Accept text of one form, told in *words*."""
+    form = re.compile(pattern, re.ASCII)
+
+    def rule(value: object) -> str | None:
+        return None if isinstance(value, str) and form.fullmatch(value) else f"must be {words}"
+
+    return rule
+
+
+def one_of(alias: object) -> Rule:
+    """Accept one of the values that the vendor lists."""
+    values = get_args(alias)
+
+    def rule(value: object) -> str | None:
+        return None if value in values else f"must be one of {', '.join(values)}"
+
+    return rule
+
+
+def name(value: object) -> str | None:
+    """Accept the name of an item."""
+    return filled(value) or (None if len(str(value)) <= 128 else "must be at most 128 characters")  # noqa: PLR2004 the vendor's number
+
+
+def item_type(value: object) -> str | None:
+    """Accept the type of an item, which must not be a reserved word."""
+    return filled(value) or (
+        f"must not be one of {', '.join(sorted(RESERVED_TYPES))}: version 2.1 reserves them"
+        if value in RESERVED_TYPES
+        else None
+    )
+
+
+def money(value: object) -> str | None:
+    """Accept an exact amount that survives the trip through a JSON number."""
+    if not isinstance(value, Decimal) and (not isinstance(value, int) or isinstance(value, bool)):
+        return "must be a number (a Decimal in Python)"
+    amount = Decimal(value)
+    if not amount.is_finite() or abs(amount.adjusted()) > 300:  # noqa: PLR2004 what a JSON number can hold
+        return "must be a finite number"
+    digits = "".join(map(str, amount.as_tuple().digits)).strip("0")
+    return None if len(digits) <= SIGNIFICANT_DIGITS else f"must have at most {SIGNIFICANT_DIGITS} significant digits"
+
+
+def whole(value: object) -> str | None:
+    """Accept a 32-bit integer."""
+    good = isinstance(value, int) and not isinstance(value, bool) and -INT32 <= value < INT32
+    return None if good else "must be an integer of 32 bits"
+
+
+def moment(value: object) -> str | None:
+    """Accept a date and time whose zone is known."""
+    good = isinstance(value, datetime) and value.utcoffset() is not None
+    return None if good else "must be a date and time with a time zone"
+
+
+def past(value: object) -> str | None:
+    """Accept a date and time in the past."""
+    return moment(value) or (
+        None if isinstance(value, datetime) and value < datetime.now(UTC) else "must be in the past"
+    )
+
+
+def texts(value: object) -> str | None:
+    """Accept a list of text."""
+    if not isinstance(value, (tuple, list)):
+        return "must be a list of text"
+    return next(filter(None, map(text, value)), None)
+
+
+def refs(value: object) -> str | None:
+    """Accept a list of references."""
+    good = isinstance(value, (tuple, list)) and all(isinstance(ref, UUID) for ref in value)
+    return None if good else "must be a list of UUIDs"
+
+
+def identifiers(value: object) -> str | None:
+    """Accept a list of identifiers, each whole."""
+    if not isinstance(value, (tuple, list)) or not all(isinstance(one, Identifier) for one in value):
+        return "must be a list of Identifier"
+    broken = (filled(one.provider) or filled(one.id) for one in value)
+    wrong = next(filter(None, broken), None)
+    return f"each needs a provider and an id: {wrong}" if wrong else None
+
+
+ORDER: Mapping[str, Rule] = {
+    "reference_id": filled,
+    "ordered_at": moment,
+    "price": money,
+    "currency_code": matching("[A-Z]{3}", "an ISO 4217 code of three capital letters"),
+    "channel": one_of(Channel),
+    "point_of_sale": text,
+    "status": one_of(OrderStatus),
+    "payment_type": text,
+    "card_type": text,
+}
+ITEM: Mapping[str, Rule] = {
+    "type": item_type,
+    "name": name,
+    "price": money,
+    "currency_code": filled,
+    "status": filled,
+    "description": text,
+    "product_id": text,
+    "original_price": money,
+    "original_currency_code": text,
+    "reference_id": text,
+    "vendor": text,
+    "language": text,
+    "quantity": whole,
+    "channel": text,
+}
+PERSON: Mapping[str, Rule] = {
+    "title": text,
+    "first_name": text,
+    "last_name": text,
+    "gender": one_of(Gender),
+    "date_of_birth": past,
+    "emails": texts,
+    "phone_numbers": texts,
+    "nationality": text,
+    "passport_number": text,
+    "passport_expiry": moment,
+    "identifiers": identifiers,
+    "street": texts,
+    "city": text,
+    "state": text,
+    "post_code": text,
+    "country": matching("[A-Z]{2}", "an ISO 3166-1 code of two capital letters"),
+}
+CONSUMER: Mapping[str, Rule] = {**PERSON, "order_items": refs}
+
+RULES: Mapping[object, tuple[Mapping[str, Rule], frozenset[str]]] = {
+    NewOrder: (ORDER, frozenset({"reference_id", "ordered_at", "price", "currency_code"})),
+    OrderChanges: (
+        {key: rule for key, rule in ORDER.items() if key not in {"reference_id", "ordered_at"}},
+        frozenset(),
+    ),
+    NewOrderItem: (ITEM, frozenset({"type", "name", "price", "currency_code", "status"})),
+    OrderItemChanges: (ITEM, frozenset()),
+    NewContact: (PERSON, frozenset()),
+    ContactChanges: (PERSON, frozenset()),
+    NewConsumer: (CONSUMER, frozenset()),
+    ConsumerChanges: (CONSUMER, frozenset()),
+}
+"""For each model: the rule of each field, and which fields must be there."""
+
+
+def check(model: object, value: object, at: str = "$") -> list[Violation]:
+    """Return every rule that *value* breaks.
+
+    Parameters: *model*, the class or TypedDict whose rules hold; *value*, an instance or a mapping of
+    changes; *at*, the path of the value, put before each field.
+    """
+    table, required = RULES[model]
+    if isinstance(value, Mapping):
+        found = [
+            Violation(f"{at}.{camel(str(key))}", "is not a field that can change") for key in value if key not in table
+        ]
+        found += [
+            Violation(f"{at}.{camel(key)}", wrong)
+            for key, rule in table.items()
+            if key in value and (wrong := rule(value[key]))
+        ]
+        return found
+    found = []
+    for key, rule in table.items():
+        field: object = getattr(value, key)
+        wrong = rule(field) if field is not None else "is required" if key in required else None
+        if wrong:
+            found.append(Violation(f"{at}.{camel(key)}", wrong))
+    return found
+
+
+def check_extension(pairs: Mapping[str, object], at: str = "$") -> list[Violation]:
+    """Return every rule that the *pairs* of a data extension break."""
+    found = [] if len(pairs) <= EXTENSION_LIMIT else [Violation(at, f"must have at most {EXTENSION_LIMIT} pairs")]
+    for key, value in pairs.items():
+        if not CAMEL_KEY.fullmatch(key):
+            found.append(Violation(at, "each key must be camelCase, letters and digits only"))
+        elif key in RESERVED_KEYS:
+            found.append(Violation(f"{at}.{key}", "is a key that the server sets itself"))
+        elif wrong := primitive(value):
+            found.append(Violation(f"{at}.{key}", wrong))
+    return found
+
+
+def primitive(value: object) -> str | None:
+    """Accept what a data extension can hold."""
+    if isinstance(value, str):
+        return text(value)
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return None if -(2**63) <= value < 2**64 else "must be an integer of 64 bits"
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "must be a finite number"
+    return "must be text, a boolean or a number"
+
+
+def check_limit(limit: int) -> list[Violation]:
+    """Return what is wrong with the size of a page."""
+    return [] if 1 <= limit <= 100 else [Violation("limit", "must be from 1 to 100")]  # noqa: PLR2004 the vendor's numbers
+
+
+def refuse(found: list[Violation]) -> None:
+    """Raise `Invalid` if anything was found."""
+    if found:
+        raise Invalid(tuple(found))

@@ -1,0 +1,375 @@
+"""The form of things on the wire: values to JSON and back, a request as a value, an answer or an error.
+
+Nothing here does I/O, so all of it can be tested, printed and compared.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any, Generic, Literal, Protocol, TypeVar, Union, get_args, get_origin
+from uuid import UUID
+
+import attrs
+import cattrs
+import orjson
+from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
+
+from cdp_orders_async.errors import (
+    BadRequest,
+    CdpError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    OutcomeUnknown,
+    RateLimited,
+    Refused,
+    ServerError,
+    Unauthorized,
+    Unreadable,
+)
+from cdp_orders_async.models import RESERVED_KEYS, Consumer, Extension, Link, NewConsumer, camel
+
+__all__ = [
+    "Page",
+    "Request",
+    "Transport",
+    "answer",
+    "encode",
+    "reads",
+    "reads_nothing",
+    "reads_page",
+    "structure",
+    "to_json",
+]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+BOM = b"\xef\xbb\xbf"
+START = 500  # bytes of an unreadable answer that its error keeps
+
+
+@attrs.frozen
+class Request(Generic[T]):
+    """A request as a value: what is sent, and how its answer is read."""
+
+    operation: str
+    """Its name in the table of rows, as in ``items.create``."""
+    method: str
+    path: str
+    """Below the base URL, with the version: ``/v2.1/orders``."""
+    read: Callable[[bytes], T] = attrs.field(eq=False, repr=False)
+    """Makes the result of a body; raises ValueError where it does not fit."""
+    query: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+    body: bytes | None = attrs.field(default=None, repr=False)
+    creates: bool = False
+    """Whether sending it twice makes two things."""
+    looked_up: bool = False
+    """Whether the caller finds out by itself what became of it: then a 503 counts as unknown too."""
+    stage: int = 0
+    """How deep in its order it is: where connections are short, the deepest goes first."""
+
+
+class Transport(Protocol):
+    """Whatever can send a request: the session, or a stand-in in a test."""
+
+    async def send(self, request: Request[T], /) -> T:
+        """Send *request* and return its result, or raise a `CdpError`."""
+        ...
+
+
+@attrs.define
+class Page(Generic[T_co]):
+    """One page of a listing."""
+
+    items: tuple[T_co, ...]
+    offset: int
+    """How many entries of the whole listing come before this page."""
+    limit: int | None
+    """The page size that the server used."""
+    has_next: bool
+    """Whether the server names a next page."""
+
+
+def _camel_overrides(cls: type[Any]) -> dict[str, Any]:
+    return {field.name: override(rename=camel(field.name)) for field in attrs.fields(cls)}
+
+
+def _text(value: object, _: object) -> str:
+    if not isinstance(value, str):
+        msg = "must be text"
+        raise TypeError(msg)
+    return value
+
+
+def _whole(value: object, _: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        msg = "must be an integer"
+        raise TypeError(msg)
+    return int(value)
+
+
+def _decimal(value: object, _: object) -> Decimal:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        msg = "must be a number"
+        raise TypeError(msg)
+    return Decimal(repr(value))
+
+
+def _number(value: Decimal) -> int | float:
+    number = float(value)
+    return int(number) if number.is_integer() else number
+
+
+def _uuid(value: object, _: object) -> UUID:
+    if not isinstance(value, str):
+        msg = "must be a UUID"
+        raise TypeError(msg)
+    return UUID(value)
+
+
+def _moment(value: object, _: object) -> datetime:
+    """Read ISO 8601; the vendor's times are UTC, with or without saying so."""
+    if not isinstance(value, str):
+        msg = "must be a date and time"
+        raise TypeError(msg)
+    moment = datetime.fromisoformat(value)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _iso(value: datetime) -> str:
+    moment = value.astimezone(UTC).replace(tzinfo=None)
+    return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds") + "Z"
+
+
+def _open_enum(hint: object) -> bool:
+    """Tell a union of literals and text: a list of known values that may grow."""
+    return get_origin(hint) in {Union, types.UnionType} and any(get_origin(arg) is Literal for arg in get_args(hint))
+
+
+def _open_text(value: object, _: object) -> str | None:
+    return None if value is None else _text(value, str)
+
+
+def _is_tuple(hint: object) -> bool:
+    return get_origin(hint) is tuple
+
+
+def _tuple_hook(converter: cattrs.Converter, hint: Any) -> Callable[[object, object], tuple[Any, ...]]:  # noqa: ANN401 cattrs hands out types as Any
+    inner = get_args(hint)[0]
+
+    def read(value: object, _: object) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            msg = "must be a list"
+            raise TypeError(msg)
+        return tuple(converter.structure(one, inner) for one in value)
+
+    return read
+
+
+def _item_refs(value: object, _: object) -> tuple[UUID, ...] | None:
+    """Read the links of a consumer to its items; the form without items, ``{"href"}``, names none."""
+    if not isinstance(value, dict) or not isinstance(value.get("items"), list):
+        return None
+    links = [
+        Link(href=one["href"]).ref
+        for one in value["items"]
+        if isinstance(one, dict) and isinstance(one.get("href"), str)
+    ]
+    return tuple(ref for ref in links if ref is not None)
+
+
+def _extension(value: Mapping[str, Any], converter: cattrs.Converter) -> Extension:
+    pairs = {
+        key: one for key, one in value.items() if key not in RESERVED_KEYS and isinstance(one, (str, bool, int, float))
+    }
+    known = {key: one for key, one in value.items() if key in {"ref", "href", "name", "key", "createdAt", "modifiedAt"}}
+    return converter.structure({**known, "pairs": pairs}, Extension)
+
+
+def make_converter(*, detailed: bool) -> cattrs.Converter:
+    """Make the converter of this API; *detailed* tells where an answer does not fit, at a price."""
+    converter = cattrs.Converter(detailed_validation=detailed, prefer_attrib_converters=False)
+
+    def structure_attrs(cls: type[Any]) -> Callable[..., Any]:
+        overrides = _camel_overrides(cls)
+        if cls is Consumer or cls is NewConsumer:
+            overrides["order_items"] = override(rename="orderItems", struct_hook=_item_refs)
+        if cls is Extension:
+            overrides["pairs"] = override(struct_hook=lambda value, _: value)
+        read = make_dict_structure_fn(cls, converter, **overrides)
+
+        def hook(value: object, _: object) -> object:
+            if not isinstance(value, dict):
+                msg = "must be an object"
+                raise TypeError(msg)
+            return read(value, cls)
+
+        return hook
+
+    def unstructure_attrs(cls: type[Any]) -> Callable[..., Any]:
+        return make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **_camel_overrides(cls))
+
+    converter.register_structure_hook_factory(attrs.has, structure_attrs)
+    converter.register_unstructure_hook_factory(attrs.has, unstructure_attrs)
+    converter.register_structure_hook_factory(
+        _is_tuple, functools.partial(_tuple_hook, converter)
+    )
+    converter.register_structure_hook_func(_open_enum, _open_text)
+    converter.register_structure_hook(str, _text)
+    converter.register_structure_hook(int, _whole)
+    converter.register_structure_hook(Decimal, _decimal)
+    converter.register_structure_hook(UUID, _uuid)
+    converter.register_structure_hook(datetime, _moment)
+    converter.register_unstructure_hook(Decimal, _number)
+    converter.register_unstructure_hook(UUID, str)
+    converter.register_unstructure_hook(datetime, _iso)
+    return converter
+
+
+@functools.cache
+def _converter(*, detailed: bool = False) -> cattrs.Converter:
+    return make_converter(detailed=detailed)
+
+
+def to_json(value: object) -> dict[str, Any]:
+    """Return *value* as JSON has it: a model, or a mapping of changes with snake_case keys."""
+    converter = _converter()
+    if isinstance(value, Mapping):
+        return {camel(key): converter.unstructure(one) for key, one in value.items()}
+    plain: dict[str, Any] = converter.unstructure(value)
+    return plain
+
+
+def encode(value: object) -> bytes:
+    """Return JSON data as the bytes of a body."""
+    return orjson.dumps(value)
+
+
+def structure(value: object, model: type[T]) -> T:
+    """Make a *model* of JSON data; raise ValueError with one line per misfit, ``rule @ $.path``."""
+    try:
+        return _converter().structure(value, model)
+    except Exception:  # noqa: BLE001 whatever a hook raised, the detailed pass says what and where
+        try:
+            return _converter(detailed=True).structure(value, model)
+        except Exception as error:
+            raise ValueError(*cattrs.transform_error(error, format_exception=_in_words)) from error
+
+
+def _in_words(error: BaseException, _: type | None) -> str:
+    return (
+        "is required"
+        if isinstance(error, KeyError)
+        else str(error)
+        if isinstance(error, TypeError)
+        else "has the wrong form"
+    )
+
+
+def _load(body: bytes) -> Any:  # noqa: ANN401 JSON can be anything
+    return orjson.loads(body.removeprefix(BOM))
+
+
+def reads(model: type[T]) -> Callable[[bytes], T]:
+    """Return the reader of a body that holds one *model*."""
+
+    def read(body: bytes) -> T:
+        return _read_one(_load(body), model)
+
+    return read
+
+
+def _read_one(value: Any, model: type[T]) -> T:  # noqa: ANN401 JSON can be anything
+    if model is Extension and isinstance(value, dict):
+        return _extension(value, _converter())  # type: ignore[return-value]  # the model is Extension here
+    return structure(value, model)
+
+
+def reads_page(model: type[T]) -> Callable[[bytes], Page[T]]:
+    """Return the reader of a body that holds a page of *model*.
+
+    An entry that is not expanded holds only ``href``; its ref is the last segment of that.
+    """
+
+    def read(body: bytes) -> Page[T]:
+        value = _load(body)
+        entries = value.get("items", []) if isinstance(value, dict) else None
+        if not isinstance(entries, list):
+            msg = "a page must have a list of items @ $.items"
+            raise ValueError(msg)  # noqa: TRY004 readers raise ValueError
+        items = tuple(_read_one(_with_ref(entry), model) for entry in entries)
+        offset, limit = (number if isinstance(number := value.get(key), int) else None for key in ("offset", "limit"))
+        return Page(items, offset or 0, limit, has_next=isinstance(value.get("next"), dict))
+
+    return read
+
+
+def _with_ref(entry: object) -> object:
+    if isinstance(entry, dict) and "ref" not in entry and isinstance(href := entry.get("href"), str):
+        ref = Link(href=href).ref
+        return entry if ref is None else {**entry, "ref": str(ref)}
+    return entry
+
+
+def reads_nothing(body: bytes) -> None:
+    """Read the answer to a deletion: empty, or any JSON; a proxy's page is neither."""
+    if body.strip():
+        _load(body)
+
+
+BY_STATUS: Mapping[int, type[Refused]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    429: RateLimited,
+}
+
+
+def answer(request: Request[T], status: int, body: bytes, retry_after: float | None = None) -> T:
+    """Return the result that an answer holds, or raise the error that it is.
+
+    A server error to a create is `OutcomeUnknown`: the vendor gives no idempotency key, so nobody can
+    tell whether it was done. The exception is 503, which the platform documents as "try again".
+    """
+    if 200 <= status < 300:  # noqa: PLR2004 success, in all its forms: the vendor's pages disagree which
+        try:
+            return request.read(body)
+        except ValueError as error:
+            raise Unreadable(request.method, request.path, status, tuple(map(str, error.args)), body[:START]) from None
+    refusal = _refusal(request, status, body, retry_after)
+    if request.creates and isinstance(refusal, ServerError) and (status != 503 or request.looked_up):  # noqa: PLR2004 HTTP
+        unknown: CdpError = OutcomeUnknown(f"{refusal}; it may have been done")
+        raise unknown from refusal
+    raise refusal
+
+
+def _refusal(request: Request[T], status: int, body: bytes, retry_after: float | None) -> Refused:
+    try:
+        envelope = _load(body)
+    except ValueError:
+        envelope = None
+    if not isinstance(envelope, dict):
+        envelope = {}
+
+    def words(*keys: str) -> str | None:
+        return next((found for key in keys if isinstance(found := envelope.get(key), str)), None)
+
+    code = envelope.get("code")
+    cls = BY_STATUS.get(status) or (ServerError if status >= 500 else Refused)  # noqa: PLR2004 HTTP
+    return cls(
+        request.method,
+        request.path,
+        status,
+        code if isinstance(code, int) else None,
+        words("message"),
+        words("developerMessage"),
+        words("moreInfoUrl", "moreInfo"),
+        retry_after,
+    )

@@ -1,0 +1,92 @@
+"""A module imports only from lower floors, TYPE_CHECKING blocks and imports inside functions counted."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+PACKAGE = "cdp_orders_async"
+FLOORS = {  # a folder has one floor, the name of the folder; in it any import goes that makes no circle
+    **dict.fromkeys(("errors", "models", "rules"), 0),
+    **dict.fromkeys(("breaker", "journal", "kinds", "limiter", "retry", "wire"), 1),
+    **dict.fromkeys(("graph", "resources", "session"), 2),
+    **dict.fromkeys(("client", "lookup"), 3),
+    **dict.fromkeys(("ingest",), 4),
+    **dict.fromkeys(("emulator", "engines", "progress", "report"), 5),
+    **dict.fromkeys(("__init__", "cli"), 6),
+    **dict.fromkeys(("__main__",), 7),
+}
+USERS = {  # what comes from outside, and who may import it
+    "aiohttp": {"emulator", "session"},
+    "cyclopts": {"__main__", "cli"},
+    "faststream": {"engines"},
+    "jinja2": {"emulator"},
+    "ray": {"engines"},
+    "rich": {"__main__", "cli"},
+    "uvloop": {"__main__", "cli"},
+}
+NOT_AT_IMPORT = {"aiohttp.web", *USERS} - {"aiohttp"}
+
+ROOT = Path(__file__).parents[2]
+MODULES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): ast.parse(path.read_bytes())
+    for path in (ROOT / PACKAGE).rglob("*.py")
+}
+
+
+def imports(module: str) -> Iterator[str]:
+    """Yield each module that *module* imports, wherever in it."""
+    for node in ast.walk(MODULES[module]):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module, f"{module}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            yield from {name if name in MODULES else node.module for name in names}
+
+
+def room(module: str) -> str:
+    """Return the row of the table that *module* belongs to."""
+    return module.split(".")[1] if "." in module else "__init__"
+
+
+GRAPH = {module: {name for name in imports(module) if name in MODULES} for module in MODULES}
+
+
+def test_every_module_has_a_floor() -> None:
+    """A new module needs a row in the table."""
+    assert {room(module) for module in MODULES} <= FLOORS.keys()
+
+
+def test_imports_go_down() -> None:
+    """A module imports only from lower floors, or from its own folder."""
+    edges = [(module, name) for module, names in GRAPH.items() for name in names if room(module) != room(name)]
+    assert [edge for edge in edges if FLOORS[room(edge[1])] >= FLOORS[room(edge[0])]] == []
+
+
+def test_imports_make_no_circle() -> None:
+    """There is an order in which the modules can be read, each after what it imports."""
+    TopologicalSorter(GRAPH).prepare()
+
+
+def test_emulator_shares_only_the_rows() -> None:
+    """The emulator is a witness of its own: it knows the API's table and nothing else of the client."""
+    shared = {name for module in MODULES if room(module) == "emulator" for name in GRAPH[module]}
+    assert {name for name in shared if room(name) != "emulator"} <= {f"{PACKAGE}.kinds"}
+
+
+def test_dependencies_stay_in_their_rooms() -> None:
+    """Only the session speaks aiohttp on the client's side, and only the command line draws."""
+    used = {(name.split(".")[0], room(module)) for module in MODULES for name in imports(module)}
+    assert {(name, user) for name, user in used if user not in USERS.get(name, {user})} == set()
+
+
+def test_import_is_light() -> None:
+    """Importing the package loads no extra, nor aiohttp's server."""
+    code = f"import sys, {PACKAGE}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert NOT_AT_IMPORT & set(loaded.split()) == set()

@@ -1,0 +1,67 @@
+"""What the repository and the wheel hold."""
+
+from __future__ import annotations
+
+import email.parser
+import re
+import subprocess
+import sys
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOP = {"CHANGELOG.md", "README.md", "benchmarks", "cdp_orders_async", "pyproject.toml", "tests"}
+
+
+@pytest.fixture(name="wheel", scope="module")
+def _wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
+    dist = tmp_path_factory.mktemp("dist")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(dist)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    return ZipFile(next(dist.glob("*.whl")))
+
+
+@pytest.fixture(name="tracked", scope="module")
+def _tracked() -> list[str]:
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
+    return [name for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
+
+
+@pytest.fixture(name="texts", scope="module")
+def _texts(tracked: list[str]) -> dict[str, str]:
+    return {name: (ROOT / name).read_text(encoding="utf-8") for name in tracked if not name.endswith(".gz")}
+
+
+def test_wheel_holds_types_and_data(wheel: ZipFile) -> None:
+    """The wheel has the marker for type checkers, the sample orders with their origin, and no tests."""
+    names = set(wheel.namelist())
+    data = {"py.typed", "data/orders-50.jsonl.gz", "data/ORIGIN.txt"}
+    assert {f"cdp_orders_async/{name}" for name in data} - names == set()
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"cdp_orders_async"}
+
+
+def test_version_is_the_changelogs_newest(wheel: ZipFile) -> None:
+    """The version of the wheel is that of the newest release in the changelog."""
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    releases: list[str] = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", changelog, re.MULTILINE)
+    metadata = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    assert email.parser.BytesParser().parsebytes(wheel.read(metadata))["Version"] == releases[0]
+
+
+def test_top_level_is_the_layout(tracked: list[str]) -> None:
+    """The repository has these entries at its top, and otherwise only dotfiles."""
+    top = {name.partition("/")[0] for name in tracked}
+    assert {name for name in top if not name.startswith(".")} == TOP
+
+
+def test_no_path_of_a_machine(texts: dict[str, str]) -> None:
+    """No tracked file names a folder of the machine that it was written on."""
+    machine = re.compile(r"(?<![\w.~-])/(?:home|root|work|Users)/")
+    assert [name for name, text in texts.items() if machine.search(text)] == []
+
+
+def test_files_stay_readable(texts: dict[str, str]) -> None:
+    """No text file is longer than 500 lines."""
+    assert [name for name, text in texts.items() if text.count("\n") > 500] == []
