@@ -25,7 +25,7 @@ import orjson
 from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.models import ExtensionValue, NewConsumer, NewContact, NewOrder, NewOrderItem, camel
 from cdp_orders_async.rules import check, check_extension, refuse
-from cdp_orders_async.wire import structure
+from cdp_orders_async.wire import is_list, is_object, structure
 
 __all__ = ["GraphConsumer", "GraphFile", "GraphItem", "Line", "OrderGraph", "Pairs", "parse_graph"]
 
@@ -112,7 +112,7 @@ def parse_graph(value: object) -> OrderGraph:
     """
     found: list[Violation] = []
     mode: Any = "insert"
-    if isinstance(value, dict) and "value" in value:
+    if is_object(value) and "value" in value:
         mode = value.get("mode")
         if value.get("schema") != "order":
             found.append(Violation("$.schema", "must be 'order'"))
@@ -154,7 +154,7 @@ def parse_graph(value: object) -> OrderGraph:
 
 
 def _object(value: object, at: str, found: list[Violation]) -> dict[str, Any]:
-    if isinstance(value, dict):
+    if is_object(value):
         return dict(value)
     found.append(Violation(at, "must be an object"))
     return {}
@@ -167,7 +167,7 @@ def _pop_object(fields: dict[str, Any], key: str, found: list[Violation]) -> dic
 
 def _pop_list(fields: dict[str, Any], key: str, found: list[Violation], at: str = "$") -> list[Any]:
     value = fields.pop(key, None)
-    if value is None or isinstance(value, list):
+    if value is None or is_list(value):
         return value or []
     found.append(Violation(f"{at}.{key}", "must be a list"))
     return []
@@ -190,7 +190,7 @@ def _pop_extension(fields: dict[str, Any], at: str, found: list[Violation]) -> P
 def _pop_uses(fields: dict[str, Any], at: str, found: list[Violation]) -> tuple[str, ...]:
     named = []
     for n, item in enumerate(_pop_list(fields, "orderItems", found, at)):
-        reference = item.get("referenceId") if isinstance(item, dict) else None
+        reference = item.get("referenceId") if is_object(item) else None
         if isinstance(reference, str):
             named.append(reference)
         else:
@@ -203,7 +203,7 @@ def _person(fields: dict[str, Any], model: type[M], at: str, found: list[Violati
     email = fields.pop("email", None)
     if email is not None:
         emails = fields.get("emails") or []
-        fields["emails"] = emails if not isinstance(emails, list) or email in emails else [email, *emails]
+        fields["emails"] = emails if not is_list(emails) or email in emails else [email, *emails]
     return _model(fields, model, at, found)
 
 

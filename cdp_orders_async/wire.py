@@ -10,7 +10,7 @@ import types
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Generic, Literal, Protocol, TypeVar, Union, get_args, get_origin
+from typing import Any, Generic, Literal, Protocol, TypeGuard, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
 import attrs
@@ -51,6 +51,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 BOM = b"\xef\xbb\xbf"
 START = 500  # bytes of an unreadable answer that its error keeps
+WHOLE = 2**53  # below this a float holds every whole number, and JSON shows it without a fraction
 
 
 @attrs.frozen
@@ -95,6 +96,16 @@ class Page(Generic[T_co]):
     """Whether the server names a next page."""
 
 
+def is_object(value: object) -> TypeGuard[dict[str, Any]]:
+    """Tell whether JSON data is an object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: object) -> TypeGuard[list[Any]]:
+    """Tell whether JSON data is a list."""
+    return isinstance(value, list)
+
+
 def _camel_overrides(cls: type[Any]) -> dict[str, Any]:
     return {field.name: override(rename=camel(field.name)) for field in attrs.fields(cls)}
 
@@ -122,7 +133,7 @@ def _decimal(value: object, _: object) -> Decimal:
 
 def _number(value: Decimal) -> int | float:
     number = float(value)
-    return int(number) if number.is_integer() else number
+    return int(number) if abs(number) < WHOLE and number.is_integer() else number
 
 
 def _uuid(value: object, _: object) -> UUID:
@@ -159,55 +170,51 @@ def _is_tuple(hint: object) -> bool:
     return get_origin(hint) is tuple
 
 
-def _tuple_hook(converter: cattrs.Converter, hint: Any) -> Callable[[object, object], tuple[Any, ...]]:  # noqa: ANN401 cattrs hands out types as Any
-    inner = get_args(hint)[0]
+def _tuple_hook(hint: Any, converter: cattrs.Converter) -> Callable[[object, object], tuple[Any, ...]]:  # noqa: ANN401 cattrs hands out types as Any
+    read_list = converter.get_structure_hook(list[get_args(hint)[0]])
 
     def read(value: object, _: object) -> tuple[Any, ...]:
-        if not isinstance(value, list):
+        if not is_list(value):
             msg = "must be a list"
             raise TypeError(msg)
-        return tuple(converter.structure(one, inner) for one in value)
+        return tuple(read_list(value, list))
 
     return read
 
 
 def _item_refs(value: object, _: object) -> tuple[UUID, ...] | None:
     """Read the links of a consumer to its items; the form without items, ``{"href"}``, names none."""
-    if not isinstance(value, dict) or not isinstance(value.get("items"), list):
+    if not is_object(value) or not is_list(value.get("items")):
         return None
     links = [
-        Link(href=one["href"]).ref
-        for one in value["items"]
-        if isinstance(one, dict) and isinstance(one.get("href"), str)
+        Link(href=one["href"]).ref for one in value["items"] if is_object(one) and isinstance(one.get("href"), str)
     ]
     return tuple(ref for ref in links if ref is not None)
 
 
-def _extension(value: Mapping[str, Any], converter: cattrs.Converter) -> Extension:
-    pairs = {
-        key: one for key, one in value.items() if key not in RESERVED_KEYS and isinstance(one, (str, bool, int, float))
-    }
-    known = {key: one for key, one in value.items() if key in {"ref", "href", "name", "key", "createdAt", "modifiedAt"}}
-    return converter.structure({**known, "pairs": pairs}, Extension)
+def _with_pairs(value: dict[str, Any]) -> dict[str, Any]:
+    """Put your pairs in an extension under a key of their own, apart from what the server sets."""
+    pairs = {key: one for key, one in value.items() if key not in RESERVED_KEYS and isinstance(one, (str, int, float))}
+    return {**{key: value[key] for key in RESERVED_KEYS & value.keys()}, "pairs": pairs}
 
 
 def make_converter(*, detailed: bool) -> cattrs.Converter:
     """Make the converter of this API; *detailed* tells where an answer does not fit, at a price."""
-    converter = cattrs.Converter(detailed_validation=detailed, prefer_attrib_converters=False)
+    converter = cattrs.Converter(detailed_validation=detailed)
 
     def structure_attrs(cls: type[Any]) -> Callable[..., Any]:
         overrides = _camel_overrides(cls)
         if cls is Consumer or cls is NewConsumer:
             overrides["order_items"] = override(rename="orderItems", struct_hook=_item_refs)
         if cls is Extension:
-            overrides["pairs"] = override(struct_hook=lambda value, _: value)
+            overrides["pairs"] = override(struct_hook=lambda pairs, _: pairs)
         read = make_dict_structure_fn(cls, converter, **overrides)
 
         def hook(value: object, _: object) -> object:
-            if not isinstance(value, dict):
+            if not is_object(value):
                 msg = "must be an object"
                 raise TypeError(msg)
-            return read(value, cls)
+            return read(_with_pairs(value) if cls is Extension else value, cls)
 
         return hook
 
@@ -216,9 +223,7 @@ def make_converter(*, detailed: bool) -> cattrs.Converter:
 
     converter.register_structure_hook_factory(attrs.has, structure_attrs)
     converter.register_unstructure_hook_factory(attrs.has, unstructure_attrs)
-    converter.register_structure_hook_factory(
-        _is_tuple, functools.partial(_tuple_hook, converter)
-    )
+    converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
     converter.register_structure_hook_func(_open_enum, _open_text)
     converter.register_structure_hook(str, _text)
     converter.register_structure_hook(int, _whole)
@@ -239,7 +244,7 @@ def _converter(*, detailed: bool = False) -> cattrs.Converter:
 def to_json(value: object) -> dict[str, Any]:
     """Return *value* as JSON has it: a model, or a mapping of changes with snake_case keys."""
     converter = _converter()
-    if isinstance(value, Mapping):
+    if is_object(value):
         return {camel(key): converter.unstructure(one) for key, one in value.items()}
     plain: dict[str, Any] = converter.unstructure(value)
     return plain
@@ -250,15 +255,16 @@ def encode(value: object) -> bytes:
     return orjson.dumps(value)
 
 
-def structure(value: object, model: type[T]) -> T:
-    """Make a *model* of JSON data; raise ValueError with one line per misfit, ``rule @ $.path``."""
+def structure(value: object, model: type[T], at: str = "$") -> T:
+    """Make a *model* of the JSON data at the path *at*; raise ValueError with a line per misfit, ``rule @ $.path``."""
     try:
         return _converter().structure(value, model)
     except Exception:  # noqa: BLE001 whatever a hook raised, the detailed pass says what and where
         try:
             return _converter(detailed=True).structure(value, model)
-        except Exception as error:
-            raise ValueError(*cattrs.transform_error(error, format_exception=_in_words)) from error
+        except Exception as error:  # noqa: BLE001 the same
+            misfits = cattrs.transform_error(error, at, format_exception=_in_words)
+    raise ValueError(*misfits)  # with no cause, because that would show the values
 
 
 def _in_words(error: BaseException, _: type | None) -> str:
@@ -279,15 +285,9 @@ def reads(model: type[T]) -> Callable[[bytes], T]:
     """Return the reader of a body that holds one *model*."""
 
     def read(body: bytes) -> T:
-        return _read_one(_load(body), model)
+        return structure(_load(body), model)
 
     return read
-
-
-def _read_one(value: Any, model: type[T]) -> T:  # noqa: ANN401 JSON can be anything
-    if model is Extension and isinstance(value, dict):
-        return _extension(value, _converter())  # type: ignore[return-value]  # the model is Extension here
-    return structure(value, model)
 
 
 def reads_page(model: type[T]) -> Callable[[bytes], Page[T]]:
@@ -298,19 +298,18 @@ def reads_page(model: type[T]) -> Callable[[bytes], Page[T]]:
 
     def read(body: bytes) -> Page[T]:
         value = _load(body)
-        entries = value.get("items", []) if isinstance(value, dict) else None
-        if not isinstance(entries, list):
-            msg = "a page must have a list of items @ $.items"
-            raise ValueError(msg)  # noqa: TRY004 readers raise ValueError
-        items = tuple(_read_one(_with_ref(entry), model) for entry in entries)
-        offset, limit = (number if isinstance(number := value.get(key), int) else None for key in ("offset", "limit"))
-        return Page(items, offset or 0, limit, has_next=isinstance(value.get("next"), dict))
+        page = value if is_object(value) else {"items": value}
+        entries = page.get("items")
+        if not is_list(entries or []):
+            ...
+        offset, limit = (number if isinstance(number := page.get(key), int) else None for key in ("offset", "limit"))
+        return Page(items, offset or 0, limit, has_next=is_object(page.get("next")))
 
     return read
 
 
 def _with_ref(entry: object) -> object:
-    if isinstance(entry, dict) and "ref" not in entry and isinstance(href := entry.get("href"), str):
+    if is_object(entry) and "ref" not in entry and isinstance(href := entry.get("href"), str):
         ref = Link(href=href).ref
         return entry if ref is None else {**entry, "ref": str(ref)}
     return entry
@@ -355,7 +354,7 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
         envelope = _load(body)
     except ValueError:
         envelope = None
-    if not isinstance(envelope, dict):
+    if not is_object(envelope):
         envelope = {}
 
     def words(*keys: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The rate limiter and the slots, in virtual time."""
+"""The rate limiter, in virtual time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_orders_async.limiter import Limiter, Slots
+from cdp_orders_async.limiter import Limiter
 from tests.virtual import VirtualLoop, run
 
 UNIT = 1 / 64  # seconds; with powers of two, times add up exactly
@@ -40,11 +40,10 @@ def most_in_a_second(times: list[float]) -> int:
         (lambda: Limiter(1, burst=0), "burst"),
         (lambda: Limiter(1).set_rate(0), "rate"),
         (lambda: Limiter(1).set_rate(2, 0), "burst"),
-        (lambda: Slots(0), "size"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(make: Callable[[], object], name: str) -> None:
-    """A rate, burst or size that makes no sense is an error that names it."""
+    """A rate or burst that makes no sense is an error that names it."""
     with pytest.raises(ValueError, match=f"^{name}: "):
         make()
 
@@ -221,24 +220,32 @@ def test_late_timers_do_not_lower_the_rate(rate: float, late: float) -> None:
 
 
 def test_what_a_long_stall_held_back_does_not_go_at_once() -> None:
-    """After a stall at most a twentieth of a second's grants go at once, and who comes later finds no more room."""
+    """After a stall a twentieth of a second's grants go at once; the second gets its share of those used, no more."""
 
     async def main(loop: VirtualLoop) -> list[float]:
         limiter = Limiter(512, clock=loop.time)
         grants: dict[int, float] = {}
+        tasks: list[asyncio.Task[None]] = []
+
+        async def cancel_ten() -> None:
+            await take(limiter, grants, 1)
+            loop.selector.late = 0
+            for task in tasks[:10]:
+                task.cancel()
+
         loop.selector.late = 2
+        await take(limiter, grants, 0)
         async with asyncio.TaskGroup() as group:
-            for number in range(27):
-                group.create_task(take(limiter, grants, number))
-        loop.selector.late = 0
+            group.create_task(cancel_ten())
+            tasks.extend(group.create_task(take(limiter, grants, number)) for number in range(2, 100))
         async with asyncio.TaskGroup() as group:
-            for number in range(27, 700):
+            for number in range(100, 700):
                 await asyncio.sleep(1 / 512)
                 group.create_task(take(limiter, grants, number))
         return list(grants.values())
 
     times = run(main)
-    assert times.count(times[1]) == 26
+    assert times.count(times[1]) == 26 - 10
     assert most_in_a_second(times) == 519
 
 
@@ -438,124 +445,3 @@ def test_uvloop_takes_an_endless_pause() -> None:
         task.cancel()
 
     assert count(main) == [3600]
-
-
-class Crew:
-    """Callers of `Slots`, next to a plain model of who must hold a slot and who must wait."""
-
-    def __init__(self, size: int, group: asyncio.TaskGroup) -> None:
-        self.slots = Slots(size)
-        self.size = size
-        self.group = group
-        self.tasks: list[asyncio.Task[None]] = []
-        self.granted: list[int] = []
-        self.holding: list[int] = []
-        self.queue: list[tuple[int, int]] = []
-
-    async def come(self, stage: int) -> None:
-        """Let a caller ask for a slot."""
-        number = len(self.tasks)
-
-        async def caller() -> None:
-            await self.slots.acquire(stage)
-            self.granted.append(number)
-
-        self.tasks.append(self.group.create_task(caller()))
-        if len(self.holding) < self.size:
-            self.holding.append(number)
-        else:
-            self.queue.append((-stage, number))
-        await asyncio.sleep(1)
-
-    async def leave(self, index: int, cancelled: int) -> None:
-        """Let a holder release its slot, and cancel as many as would be next in the same moment."""
-        if self.holding:
-            self.holding.pop(index % len(self.holding))
-            self.slots.release()
-            self.queue.sort()
-            for _, number in self.queue[:cancelled]:
-                self.tasks[number].cancel()
-            del self.queue[:cancelled]
-            if self.queue:
-                self.holding.append(self.queue.pop(0)[1])
-            await asyncio.sleep(1)
-
-    async def give_up(self, index: int) -> None:
-        """Cancel a caller that waits."""
-        if self.queue:
-            self.tasks[self.queue.pop(index % len(self.queue))[1]].cancel()
-            await asyncio.sleep(1)
-
-    def check(self) -> None:
-        """Compare the slots with the model."""
-        assert self.slots.free + len(self.holding) == self.size
-        assert self.slots.waiting == len(self.queue)
-        assert set(self.holding) <= set(self.granted)
-        assert not {number for _, number in self.queue} & set(self.granted)
-
-
-MOVES = st.one_of(
-    st.tuples(st.just("come"), st.sampled_from((0, 1, 2, 10**9)), st.just(0)),
-    st.tuples(st.just("come"), st.sampled_from((0, 1)), st.just(0)),
-    st.tuples(st.just("leave"), st.integers(0, 9), st.sampled_from((0, 0, 1, 2))),
-    st.tuples(st.just("give up"), st.integers(0, 9), st.just(0)),
-)
-
-
-@given(st.integers(1, 4), st.lists(MOVES, min_size=10, max_size=50))
-def test_slots_go_to_the_deepest_stage_first(size: int, moves: list[tuple[str, int, int]]) -> None:
-    """No slot is lost or made, whoever is cancelled when; the deepest stage is first, and in it whoever came first."""
-
-    async def main(_loop: VirtualLoop) -> None:
-        async with asyncio.TaskGroup() as group:
-            crew = Crew(size, group)
-            for move, value, cancelled in moves:
-                if move == "come":
-                    await crew.come(value)
-                elif move == "leave":
-                    await crew.leave(value, cancelled)
-                else:
-                    await crew.give_up(value)
-                crew.check()
-            while crew.holding:
-                await crew.leave(0, 0)
-                crew.check()
-        assert repr(crew.slots) == f"Slots({size}, free={size}, waiting=0)"
-
-    run(main)
-
-
-def test_a_newcomer_does_not_overtake() -> None:
-    """A caller that comes in the moment of a release queues behind those who wait, however deep its stage."""
-
-    async def main(_loop: VirtualLoop) -> list[str]:
-        slots = Slots(1)
-        order: list[str] = []
-
-        async def caller(name: str, stage: int) -> None:
-            await slots.acquire(stage)
-            order.append(name)
-            await asyncio.sleep(1)
-            slots.release()
-
-        await slots.acquire()
-        async with asyncio.TaskGroup() as group:
-            group.create_task(caller("first", 1))
-            await asyncio.sleep(1)
-            slots.release()
-            group.create_task(caller("same", 1))
-            group.create_task(caller("shallow", 0))
-            group.create_task(caller("deep", 2))
-        return order
-
-    assert run(main) == ["first", "deep", "same", "shallow"]
-
-
-async def test_slots_refuse_misuse() -> None:
-    """A negative stage, and a release of what nobody holds, are errors that change nothing."""
-    slots = Slots(1)
-    with pytest.raises(ValueError, match=r"^stage: -1"):
-        await slots.acquire(-1)
-    with pytest.raises(RuntimeError, match=r"^release"):
-        slots.release()
-    assert slots.free == 1

@@ -121,8 +121,7 @@ class Front:
 
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._closing.wait()
+            await asyncio.wait_for(self._closing.wait(), seconds)
 
 
 async def read(request: web.BaseRequest) -> Asked:

@@ -13,11 +13,11 @@ GUEST_TYPES: Mapping[str, str] = {"contacts": "customer", "consumers": "travelle
 
 
 def identities(data: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
-    """Yield what identifies a person: first the identifiers, then the email addresses."""
+    """Yield what identifies a person: first the identifiers, then the email addresses, which have no provider."""
     for identifier in members(data.get("identifiers")):
         yield str(identifier["provider"]), str(identifier["id"])
     for email in texts(data.get("emails")):
-        yield "email", email.casefold()
+        yield "", email.casefold()
 
 
 def profile(known: Mapping[str, Json], person: Mapping[str, Json], kind: str) -> dict[str, Json]:

@@ -80,6 +80,11 @@ class Load:
         self._task = asyncio.get_running_loop().create_task(self._run())
 
     @property
+    def error(self) -> BaseException | None:
+        """What ended the load, if it cannot go on."""
+        return self._failure
+
+    @property
     def done(self) -> int:
         """How many orders came to an end so far."""
         return self.counts.total()

@@ -40,17 +40,23 @@ async def test_credentials(path: str, authorization: str | None, status: int) ->
     """Basic credentials or the bearer token are needed everywhere; 401 has its own envelope, byte for byte."""
     emulator = Emulator(bearer="jwt")
     headers = {} if authorization is None else {"Authorization": authorization}
-    async with running(emulator) as base_url, aiohttp.ClientSession() as session:
-        async with session.get(f"{base_url}{path}", headers=headers) as response:
-            assert response.status == status
-            assert status == 200 or await response.read() == UNAUTHORIZED
+    async with (
+        running(emulator) as base_url,
+        aiohttp.ClientSession() as session,
+        session.get(f"{base_url}{path}", headers=headers) as response,
+    ):
+        assert response.status == status
+        assert status == 200 or await response.read() == UNAUTHORIZED
 
 
 async def test_bearer_is_off_by_default() -> None:
     """Without the option no bearer token is accepted."""
-    async with running() as base_url, aiohttp.ClientSession() as session:
-        async with session.get(f"{base_url}/__ledger", headers={"Authorization": "Bearer "}) as response:
-            assert response.status == 401
+    async with (
+        running() as base_url,
+        aiohttp.ClientSession(headers={"Authorization": "Bearer "}) as session,
+        session.get(f"{base_url}/__ledger") as response,
+    ):
+        assert response.status == 401
 
 
 @pytest.mark.parametrize(
@@ -74,7 +80,9 @@ async def test_refusals(method: str, path: str, content_type: str, data: bytes, 
     """What is not of the API is refused in JSON, in the envelope of a 400."""
     async with talking() as talk:
         headers = {"Content-Type": content_type}
-        async with talk.session.request(method, talk.base_url + path, data=io.BytesIO(data), headers=headers) as response:
+        async with talk.session.request(
+            method, talk.base_url + path, data=io.BytesIO(data), headers=headers
+        ) as response:
             answer: Json = await response.json()
             assert response.status == answer["status"] == answer["code"] == status
             assert answer["message"] == answer["developerMessage"] == message
@@ -125,7 +133,7 @@ async def test_state_nests_the_parts() -> None:
 
 async def test_storage_outlives_the_server(tmp_path: Path) -> None:
     """A new emulator on the same file continues the old one: state, guests, ledger, and refs that are not taken."""
-    states: list[tuple[Json, Json]] = []
+    states: list[tuple[str, list[Json]]] = []
     clock = Clock()
     for _ in range(2):
         emulator = Emulator(storage=tmp_path / "cdp.sqlite", seed=7, clock=clock)

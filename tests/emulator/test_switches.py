@@ -31,7 +31,9 @@ async def test_same_order_twice(switches: Switches, ordered_at: str, orders: int
         assert second.json["price"] == 51
         if orders == 1:
             assert (second.json["orderedAt"], second.json["pointOfSale"]) == (ORDER["orderedAt"], "home")
-        assert [effect["effect"] for effect in talk.emulator.store.effects][1] == ("updated" if orders == 1 else "created")
+        assert [effect["effect"] for effect in talk.emulator.store.effects][1] == (
+            "updated" if orders == 1 else "created"
+        )
         assert talk.emulator.store.counts == {"orders.create": 2}
 
 

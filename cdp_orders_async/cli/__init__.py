@@ -1,0 +1,37 @@
+"""The command line: a thin top floor; nothing below imports it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+
+from cyclopts import App, CycloptsError
+
+from cdp_orders_async.cli.demo import demo
+from cdp_orders_async.cli.loading import load
+from cdp_orders_async.cli.options import refuse
+from cdp_orders_async.cli.serving import emulator
+
+__all__ = ["main"]
+
+app = App(
+    name="cdp-orders",
+    help="Load orders into Sitecore CDP over its Order REST API, exactly once in effect.",
+    version=version("cdp-orders-async"),
+    help_format="markdown",
+)
+app.command(demo)
+app.command(emulator)
+app.command(load)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that *arguments* (by default those of the process) ask for; return the exit status."""
+    tokens = sys.argv[1:] if arguments is None else list(arguments)
+    try:
+        status = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        command = f" {tokens[0]}" if tokens and tokens[0] in {"demo", "emulator", "load"} else ""
+        return refuse(f"{' '.join(str(error).split()).rstrip('.')}; see cdp-orders{command} --help")
+    return status if isinstance(status, int) else 0

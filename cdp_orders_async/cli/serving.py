@@ -1,0 +1,77 @@
+"""``cdp-orders emulator``: the API on this machine, with no account."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sqlite3
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from cdp_orders_async.cli.options import refuse
+from cdp_orders_async.emulator import Emulator, Faults, serve
+
+__all__ = ["emulator"]
+
+
+def emulator(
+    *,
+    port: Annotated[int, Parameter(allow_leading_hyphen=True)] = 8642,
+    client_key: str = "key",
+    api_token: str = "token",  # noqa: S107 it guards nothing but a test server
+    seed: int = 0,
+    faults: Path | None = None,
+    storage: Path | None = None,
+) -> int:
+    """Serve an emulator of the Order REST API v2.1 on 127.0.0.1 until Ctrl-C.
+
+    GET /__state tells what it holds, GET /__ledger what each request did, POST /__reset empties it; they want
+    the same credentials.
+
+    Example: cdp-orders emulator --port 8642 --client-key K --api-token T
+
+    Parameters
+    ----------
+    port
+        The port; 0 takes a free one.
+    client_key
+        The client key that callers must use.
+    api_token
+        The API token that callers must use.
+    seed
+        Where the references that it makes begin: the same seed makes the same ones.
+    faults
+        A JSON file of faults to place; the README describes it.
+    storage
+        An SQLite file to keep the state in; without it the state is gone at the end.
+
+    """
+    if not 0 <= port <= 65535:  # noqa: PLR2004 what a port can be
+        return refuse("--port must be from 0 to 65535")
+    try:
+        plan = None if faults is None else Faults.load(faults)
+        server = Emulator(client_key=client_key, api_token=api_token, seed=seed, faults=plan, storage=storage)
+    except (OSError, ValueError, sqlite3.Error) as error:
+        reason = f"{faults}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        return refuse(f"the emulator cannot start: {reason}")
+    try:
+        asyncio.run(_serve(server, port))
+    except OSError as error:
+        return refuse(f"the emulator cannot listen on port {port}: {error.strerror}")
+    finally:
+        server.close()
+    return 0
+
+
+async def _serve(server: Emulator, port: int) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    await serve(server, port, _say, stop)
+
+
+def _say(base_url: str) -> None:
+    print(f"The emulator listens on {base_url} (Ctrl-C stops it)", flush=True)  # noqa: T201 this is a command
