@@ -8,31 +8,41 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gzip
 import io
 import itertools
 import os
 import threading
 import zlib
+from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from datetime import UTC
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, TypeVar, cast
+from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 import orjson
 
 from cdp_orders_async.errors import InputError, Invalid, Violation
-from cdp_orders_async.models import ExtensionValue, NewConsumer, NewContact, NewOrder, NewOrderItem, camel
+from cdp_orders_async.models import (
+    ExtensionValue,
+    Identifier,
+    NewConsumer,
+    NewContact,
+    NewOrder,
+    NewOrderItem,
+    camel,
+)
 from cdp_orders_async.rules import check, check_extension, refuse
 from cdp_orders_async.wire import is_list, is_object, structure
 
 __all__ = ["GraphConsumer", "GraphFile", "GraphItem", "Line", "OrderGraph", "Pairs", "parse_graph"]
 
-M = TypeVar("M")
+M = TypeVar("M", bound=attrs.AttrsInstance)
 Pairs: TypeAlias = Mapping[str, ExtensionValue]
 
-GZIP = b"\x1f\x8b"
+GZIP = b"\x1f"  # its first byte, with which no JSON begins
 CHUNK = 1 << 16
 LONGEST_LINE = 16 * 2**20  # bytes; an order of 100 items with full extensions has about 0.5 MB
 SERVER_SET = frozenset({"ref", "href", "createdAt", "modifiedAt"})
@@ -81,13 +91,13 @@ class OrderGraph:
             found += check(NewOrderItem, part.item, f"$.orderItems[{n}]")
             if part.extension is not None:
                 found += check_extension(part.extension, f"$.orderItems[{n}].extensions[0]")
-        references = [part.item.reference_id for part in self.items]
+        references = Counter(part.item.reference_id for part in self.items)
         for n, user in enumerate(self.consumers):
             found += check(NewConsumer, user.consumer, f"$.consumers[{n}]")
             found += [
                 Violation(f"$.consumers[{n}].orderItems[{i}].referenceId", "must name exactly one item of this order")
                 for i, reference in enumerate(user.uses)
-                if references.count(reference) != 1
+                if references[reference] != 1
             ]
         if self.extension is not None:
             found += check_extension(self.extension, "$.extensions[0]")
@@ -106,7 +116,7 @@ class Line:
 
 
 def parse_graph(value: object) -> OrderGraph:
-    """Make an order graph of JSON data; raise `Invalid` with every broken rule and its path.
+    """Make an order graph of JSON data; raise `Invalid` with all that does not fit, or else every broken rule.
 
     Paths start at the order, ``$.orderItems[3].name``, also within a record of the Batch API.
     """
@@ -116,7 +126,7 @@ def parse_graph(value: object) -> OrderGraph:
         mode = value.get("mode")
         if value.get("schema") != "order":
             found.append(Violation("$.schema", "must be 'order'"))
-        if mode not in {"insert", "upsert"}:
+        if mode not in ("insert", "upsert"):  # a set would need a mode that can be hashed
             found.append(Violation("$.mode", "must be 'insert' or 'upsert'"))
         value = value["value"]
     order = _object(value, "$", found)
@@ -126,14 +136,16 @@ def parse_graph(value: object) -> OrderGraph:
     extension = _pop_extension(order, "$", found)
     new_order = _model(order, NewOrder, "$", found)
     new_contact = None if contact is None else _person(contact, NewContact, "$.contact", found)
-    graph_items = []
+    graph_items: list[GraphItem] = []
     for n, item in enumerate(items):
         at = f"$.orderItems[{n}]"
         fields = _object(item, at, found)
+        if fields.get("orderedAt") == order.get("orderedAt"):  # the server gives every item that of its order
+            fields.pop("orderedAt", None)
         item_extension = _pop_extension(fields, at, found)
         if (new_item := _model(fields, NewOrderItem, at, found)) is not None:
             graph_items.append(GraphItem(new_item, item_extension))
-    graph_consumers = []
+    graph_consumers: list[GraphConsumer] = []
     for n, consumer in enumerate(consumers):
         at = f"$.consumers[{n}]"
         fields = _object(consumer, at, found)
@@ -141,8 +153,10 @@ def parse_graph(value: object) -> OrderGraph:
         if (new_consumer := _person(fields, NewConsumer, at, found)) is not None:
             graph_consumers.append(GraphConsumer(new_consumer, uses))
     refuse(found)
+    if new_order is None:
+        raise AssertionError  # then a violation was found
     graph = OrderGraph(
-        order=cast("NewOrder", new_order),  # no violation was found, so it is there
+        order=new_order,
         contact=new_contact,
         items=tuple(graph_items),
         consumers=tuple(graph_consumers),
@@ -188,7 +202,7 @@ def _pop_extension(fields: dict[str, Any], at: str, found: list[Violation]) -> P
 
 
 def _pop_uses(fields: dict[str, Any], at: str, found: list[Violation]) -> tuple[str, ...]:
-    named = []
+    named: list[str] = []
     for n, item in enumerate(_pop_list(fields, "orderItems", found, at)):
         reference = item.get("referenceId") if is_object(item) else None
         if isinstance(reference, str):
@@ -202,26 +216,38 @@ def _person(fields: dict[str, Any], model: type[M], at: str, found: list[Violati
     """Read a person; the single ``email`` of the Batch API is one of the ``emails``."""
     email = fields.pop("email", None)
     if email is not None:
-        emails = fields.get("emails") or []
-        fields["emails"] = emails if not is_list(emails) or email in emails else [email, *emails]
+        emails: object = fields.get("emails") or []
+        fields["emails"] = [email, *emails] if is_list(emails) and email not in emails else emails
+    identifiers = fields.get("identifiers")
+    for n, one in enumerate(identifiers if is_list(identifiers) else ()):
+        _refuse_unknown(one, Identifier, f"{at}.identifiers[{n}]", found)
     return _model(fields, model, at, found)
 
 
 def _model(fields: dict[str, Any], model: type[M], at: str, found: list[Violation]) -> M | None:
-    """Read a model of which nothing may be lost: a key that the API does not have is an error."""
-    known = {camel(name) for name in attrs.fields_dict(cast("type[attrs.AttrsInstance]", model))}
-    found.extend(
-        Violation(f"{at}.{key}", "is no key of version 2.1 of the API; an extension can carry it")
-        for key in fields
-        if key not in known and key not in SERVER_SET
-    )
+    """Read a model of which nothing may be lost."""
+    _refuse_unknown(fields, model, at, found)
     try:
-        return structure(fields, model)
+        return structure(fields, model, at)
     except ValueError as error:
         for line in error.args:
             rule, _, path = str(line).rpartition(" @ ")
-            found.append(Violation(at + path.removeprefix("$"), rule))
+            found.append(Violation(path, rule))
         return None
+
+
+def _refuse_unknown(fields: object, model: type[attrs.AttrsInstance], at: str, found: list[Violation]) -> None:
+    """Note each key that the API does not have: what it holds would be lost."""
+    found.extend(
+        Violation(f"{at}.{key}", "is no key of version 2.1 of the API; an extension can carry it")
+        for key in (fields if is_object(fields) else ())
+        if key not in _keys(model)
+    )
+
+
+@functools.cache
+def _keys(model: type[attrs.AttrsInstance]) -> frozenset[str]:
+    return SERVER_SET | {camel(field.name) for field in attrs.fields(model)}
 
 
 async def _in_thread(batches: Iterator[list[Line]]) -> list[Line] | None:
@@ -319,7 +345,7 @@ class GraphFile:
                 else:
                     raw = stack.enter_context(Path(self._path).open("rb"))
                 size = os.fstat(raw.fileno()).st_size if raw.seekable() else 0
-                packed = raw.peek(2)[:2] == GZIP
+                packed = raw.peek(1)[:1] == GZIP
                 stream = stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
                 for raws in _lines(stream):
                     numbered = zip(itertools.count(number + 1), raws, strict=False)

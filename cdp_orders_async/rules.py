@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TypeAlias, get_args
+from typing import TypeAlias, TypeGuard, get_args, is_typeddict
 from uuid import UUID
 
 from cdp_orders_async.errors import Invalid, Violation
@@ -42,6 +42,7 @@ INT32 = 2**31
 RESERVED_TYPES = frozenset(
     {"FLIGHT", "HOTEL", "MORTGAGE", "MORTGAGE_APPLICATION", "LOAN_APPLICATION", "PERSONAL_LOAN", "RAIL"}
 )
+EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 CAMEL_KEY = re.compile(r"[a-z][A-Za-z0-9]*", re.ASCII)
 
 
@@ -114,8 +115,8 @@ def whole(value: object) -> str | None:
 
 
 def moment(value: object) -> str | None:
-    """Accept a date and time whose zone is known."""
-    good = isinstance(value, datetime) and value.utcoffset() is not None
+    """Accept a date and time whose zone is known, and which UTC has too."""
+    good = isinstance(value, datetime) and value.utcoffset() is not None and EARLIEST <= value <= LATEST
     return None if good else "must be a date and time with a time zone"
 
 
@@ -126,26 +127,32 @@ def past(value: object) -> str | None:
     )
 
 
+def is_list(value: object) -> TypeGuard[Sequence[object]]:
+    """Tell whether a value is what a model takes for a list."""
+    return isinstance(value, (tuple, list))
+
+
 def texts(value: object) -> str | None:
     """Accept a list of text."""
-    if not isinstance(value, (tuple, list)):
-        return "must be a list of text"
-    return next(filter(None, map(text, value)), None)
+    return next(filter(None, map(text, value)), None) if is_list(value) else "must be a list of text"
 
 
 def refs(value: object) -> str | None:
     """Accept a list of references."""
-    good = isinstance(value, (tuple, list)) and all(isinstance(ref, UUID) for ref in value)
+    good = is_list(value) and all(isinstance(ref, UUID) for ref in value)
     return None if good else "must be a list of UUIDs"
 
 
 def identifiers(value: object) -> str | None:
     """Accept a list of identifiers, each whole."""
-    if not isinstance(value, (tuple, list)) or not all(isinstance(one, Identifier) for one in value):
-        return "must be a list of Identifier"
-    broken = (filled(one.provider) or filled(one.id) for one in value)
-    wrong = next(filter(None, broken), None)
-    return f"each needs a provider and an id: {wrong}" if wrong else None
+    for one in value if is_list(value) else (None,):
+        if not isinstance(one, Identifier):
+            return "must be a list of Identifier"
+        if wrong := filled(one.provider) or filled(one.id):
+            return f"each needs a provider and an id: {wrong}"
+        if one.expiry_date is not None and (wrong := moment(one.expiry_date)):
+            return f"expiryDate {wrong}"
+    return None
 
 
 ORDER: Mapping[str, Rule] = {
@@ -195,7 +202,7 @@ PERSON: Mapping[str, Rule] = {
 }
 CONSUMER: Mapping[str, Rule] = {**PERSON, "order_items": refs}
 
-RULES: Mapping[object, tuple[Mapping[str, Rule], frozenset[str]]] = {
+RULES: Mapping[type, tuple[Mapping[str, Rule], frozenset[str]]] = {
     NewOrder: (ORDER, frozenset({"reference_id", "ordered_at", "price", "currency_code"})),
     OrderChanges: (
         {key: rule for key, rule in ORDER.items() if key not in {"reference_id", "ordered_at"}},
@@ -211,30 +218,38 @@ RULES: Mapping[object, tuple[Mapping[str, Rule], frozenset[str]]] = {
 """For each model: the rule of each field, and which fields must be there."""
 
 
-def check(model: object, value: object, at: str = "$") -> list[Violation]:
+def check(model: type, value: object, at: str = "$") -> list[Violation]:
     """Return every rule that *value* breaks.
 
-    Parameters: *model*, the class or TypedDict whose rules hold; *value*, an instance or a mapping of
+    Parameters: *model*, the class or TypedDict whose rules hold; *value*, an instance or a dict of
     changes; *at*, the path of the value, put before each field.
     """
     table, required = RULES[model]
-    if isinstance(value, Mapping):
-        found = [
-            Violation(f"{at}.{camel(str(key))}", "is not a field that can change") for key in value if key not in table
-        ]
-        found += [
-            Violation(f"{at}.{camel(key)}", wrong)
-            for key, rule in table.items()
-            if key in value and (wrong := rule(value[key]))
-        ]
-        return found
-    found = []
+    if is_typeddict(model):
+        return _check_changes(table, value, at)
+    if not isinstance(value, model):
+        return [Violation(at, f"must be a {model.__name__}")]
+    found: list[Violation] = []
     for key, rule in table.items():
         field: object = getattr(value, key)
         wrong = rule(field) if field is not None else "is required" if key in required else None
         if wrong:
             found.append(Violation(f"{at}.{camel(key)}", wrong))
     return found
+
+
+def _check_changes(table: Mapping[str, Rule], value: object, at: str) -> list[Violation]:
+    if not _is_dict(value):
+        return [Violation(at, "must be a dict of the fields that change")]
+    return [
+        Violation(f"{at}.{camel(key)}", wrong)
+        for key, one in value.items()
+        if (wrong := table[key](one) if key in table else "is not a field that can change")
+    ]
+
+
+def _is_dict(value: object) -> TypeGuard[dict[str, object]]:
+    return isinstance(value, dict)
 
 
 def check_extension(pairs: Mapping[str, object], at: str = "$") -> list[Violation]:

@@ -112,22 +112,19 @@ def _camel_overrides(cls: type[Any]) -> dict[str, Any]:
 
 def _text(value: object, _: object) -> str:
     if not isinstance(value, str):
-        msg = "must be text"
-        raise TypeError(msg)
+        raise TypeError("must be text")
     return value
 
 
 def _whole(value: object, _: object) -> int:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
-        msg = "must be an integer"
-        raise TypeError(msg)
+        raise TypeError("must be an integer")
     return int(value)
 
 
 def _decimal(value: object, _: object) -> Decimal:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        msg = "must be a number"
-        raise TypeError(msg)
+        raise TypeError("must be a number")
     return Decimal(repr(value))
 
 
@@ -138,16 +135,14 @@ def _number(value: Decimal) -> int | float:
 
 def _uuid(value: object, _: object) -> UUID:
     if not isinstance(value, str):
-        msg = "must be a UUID"
-        raise TypeError(msg)
+        raise TypeError("must be a UUID")
     return UUID(value)
 
 
 def _moment(value: object, _: object) -> datetime:
     """Read ISO 8601; the vendor's times are UTC, with or without saying so."""
     if not isinstance(value, str):
-        msg = "must be a date and time"
-        raise TypeError(msg)
+        raise TypeError("must be a date and time")
     moment = datetime.fromisoformat(value)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
@@ -171,12 +166,11 @@ def _is_tuple(hint: object) -> bool:
 
 
 def _tuple_hook(hint: Any, converter: cattrs.Converter) -> Callable[[object, object], tuple[Any, ...]]:  # noqa: ANN401 cattrs hands out types as Any
-    read_list = converter.get_structure_hook(list[get_args(hint)[0]])
+    read_list = converter.get_structure_hook(types.GenericAlias(list, get_args(hint)[0]))
 
     def read(value: object, _: object) -> tuple[Any, ...]:
         if not is_list(value):
-            msg = "must be a list"
-            raise TypeError(msg)
+            raise TypeError("must be a list")
         return tuple(read_list(value, list))
 
     return read
@@ -212,14 +206,22 @@ def make_converter(*, detailed: bool) -> cattrs.Converter:
 
         def hook(value: object, _: object) -> object:
             if not is_object(value):
-                msg = "must be an object"
-                raise TypeError(msg)
+                raise TypeError("must be an object")
             return read(_with_pairs(value) if cls is Extension else value, cls)
 
         return hook
 
     def unstructure_attrs(cls: type[Any]) -> Callable[..., Any]:
-        return make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **_camel_overrides(cls))
+        write = make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **_camel_overrides(cls))
+        if cls is not Extension:
+            return write
+
+        def flat(value: Extension) -> dict[str, Any]:
+            plain: dict[str, Any] = write(value)
+            plain.update(plain.pop("pairs", {}))
+            return plain
+
+        return flat
 
     converter.register_structure_hook_factory(attrs.has, structure_attrs)
     converter.register_unstructure_hook_factory(attrs.has, unstructure_attrs)
@@ -297,11 +299,13 @@ def reads_page(model: type[T]) -> Callable[[bytes], Page[T]]:
     """
 
     def read(body: bytes) -> Page[T]:
-        value = _load(body)
-        page = value if is_object(value) else {"items": value}
-        entries = page.get("items")
-        if not is_list(entries or []):
-            ...
+        page = _load(body)
+        entries: object = page.get("items") if is_object(page) else None
+        if entries is None and is_object(page) and "offset" in page:  # a page with nothing on it
+            entries = []
+        if not is_list(entries):
+            raise ValueError("must be a page with a list @ $.items")
+        items = tuple(structure(_with_ref(entry), model, f"$.items[{n}]") for n, entry in enumerate(entries))
         offset, limit = (number if isinstance(number := page.get(key), int) else None for key in ("offset", "limit"))
         return Page(items, offset or 0, limit, has_next=is_object(page.get("next")))
 
@@ -309,7 +313,7 @@ def reads_page(model: type[T]) -> Callable[[bytes], Page[T]]:
 
 
 def _with_ref(entry: object) -> object:
-    if is_object(entry) and "ref" not in entry and isinstance(href := entry.get("href"), str):
+    if is_object(entry) and entry.get("ref") is None and isinstance(href := entry.get("href"), str):
         ref = Link(href=href).ref
         return entry if ref is None else {**entry, "ref": str(ref)}
     return entry

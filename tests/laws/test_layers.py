@@ -11,12 +11,12 @@ from pathlib import Path
 
 PACKAGE = "cdp_orders_async"
 FLOORS = {  # a folder has one floor, the name of the folder; in it any import goes that makes no circle
-    **dict.fromkeys(("errors", "models", "rules"), 0),
-    **dict.fromkeys(("breaker", "journal", "kinds", "limiter", "retry", "wire"), 1),
+    **dict.fromkeys(("errors", "models"), 0),
+    **dict.fromkeys(("breaker", "journal", "kinds", "limiter", "retry", "rules", "settings", "wire"), 1),
     **dict.fromkeys(("graph", "resources", "session"), 2),
-    **dict.fromkeys(("client", "lookup"), 3),
+    **dict.fromkeys(("client",), 3),
     **dict.fromkeys(("ingest",), 4),
-    **dict.fromkeys(("emulator", "engines", "progress", "report"), 5),
+    **dict.fromkeys(("emulator", "engines"), 5),
     **dict.fromkeys(("__init__", "cli"), 6),
     **dict.fromkeys(("__main__",), 7),
 }
