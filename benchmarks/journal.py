@@ -58,7 +58,8 @@ async def load(graphs: list[OrderGraph], path: Path | None) -> tuple[float, floa
     cpu, wall = time.process_time(), time.perf_counter()
     async with ingest(Resources(network, "https://host"), graphs, journal=journal, open_orders=128) as outcomes:
         async for outcome in outcomes:
-            assert outcome.verdict == "loaded"
+            if outcome.verdict != "loaded":
+                raise SystemExit(f"not loaded: {outcome}")
     cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
     if journal is not None:
         await journal.aclose()

@@ -10,6 +10,13 @@ __all__ = ["main"]
 def main() -> int:
     """Run the command line, or say what it needs."""
     try:
+        return _run()
+    except KeyboardInterrupt:  # before a command could say what it does then
+        return 130
+
+
+def _run() -> int:
+    try:
         from cdp_orders_async.cli import main as run  # noqa: PLC0415 an extra, which may be missing
     except ModuleNotFoundError as missing:
         if missing.name not in {"cyclopts", "rich"}:

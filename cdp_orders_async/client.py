@@ -49,8 +49,9 @@ class CdpOrders(Resources):
     ``CDP_BASE_URL``, ``CDP_CLIENT_KEY``, ``CDP_API_TOKEN``, ``CDP_BEARER_TOKEN``, and one variable for each
     of the `Settings`.
 
-    *session* is an aiohttp session of your own; it is never closed. *limiter* is a further limiter, for
-    instance one that several processes share. *trace_configs* go to aiohttp.
+    *session* is an aiohttp session of your own: its connector and its TLS are used, and it is never closed.
+    *limiter* is a further limiter, for instance one that several processes share. *trace_configs* go to the
+    aiohttp session that is made where you give none.
 
     The constructor touches no event loop; the connections open on first use. Close it with ``async with`` or
     `aclose`. Raises `Invalid` where something is missing or wrong.
@@ -71,7 +72,7 @@ class CdpOrders(Resources):
     ) -> None:
         env = os.environ
         if region is None and base_url is None:
-            region, base_url = env.get("CDP_REGION"), env.get("CDP_BASE_URL")
+            region, base_url = env.get("CDP_REGION") or None, env.get("CDP_BASE_URL") or None
         if bearer_token is None and client_key is None and api_token is None:
             bearer_token = env.get("CDP_BEARER_TOKEN")
         if bearer_token is None:

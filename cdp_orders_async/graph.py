@@ -152,9 +152,8 @@ def parse_graph(value: object) -> OrderGraph:
         uses = _pop_uses(fields, at, found)
         if (new_consumer := _person(fields, NewConsumer, at, found)) is not None:
             graph_consumers.append(GraphConsumer(new_consumer, uses))
-    refuse(found)
-    if new_order is None:
-        raise AssertionError  # then a violation was found
+    if found or new_order is None:
+        raise Invalid(tuple(found))
     graph = OrderGraph(
         order=new_order,
         contact=new_contact,
@@ -238,10 +237,11 @@ def _model(fields: dict[str, Any], model: type[M], at: str, found: list[Violatio
 
 def _refuse_unknown(fields: object, model: type[attrs.AttrsInstance], at: str, found: list[Violation]) -> None:
     """Note each key that the API does not have: what it holds would be lost."""
+    known = _keys(model)
     found.extend(
         Violation(f"{at}.{key}", "is no key of version 2.1 of the API; an extension can carry it")
         for key in (fields if is_object(fields) else ())
-        if key not in _keys(model)
+        if key not in known
     )
 
 
@@ -276,8 +276,8 @@ async def _in_thread(batches: Iterator[list[Line]]) -> list[Line] | None:
     return await came
 
 
-def _lines(stream: io.BufferedReader | gzip.GzipFile) -> Iterator[list[bytes]]:
-    """Yield the lines that arrive together; a line that is too long comes cut, to be refused."""
+def lines(stream: io.BufferedIOBase, longest: int = LONGEST_LINE) -> Iterator[list[bytes]]:
+    """Yield the lines that arrive together; one of more than *longest* bytes may come cut, but not so short."""
     rest = b""
     skipping = False
     while chunk := stream.read1(CHUNK):
@@ -289,9 +289,9 @@ def _lines(stream: io.BufferedReader | gzip.GzipFile) -> Iterator[list[bytes]]:
                 whole.pop(0)
                 skipping = False
         rest += tail
-        if len(rest) > LONGEST_LINE:
+        if len(rest) > longest:
             if not skipping:
-                whole.append(rest[: LONGEST_LINE + 1])
+                whole.append(rest[: longest + 1])
             skipping, rest = True, b""
         if whole:
             yield whole
@@ -347,7 +347,7 @@ class GraphFile:
                 size = os.fstat(raw.fileno()).st_size if raw.seekable() else 0
                 packed = raw.peek(1)[:1] == GZIP
                 stream = stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
-                for raws in _lines(stream):
+                for raws in lines(stream):
                     numbered = zip(itertools.count(number + 1), raws, strict=False)
                     yield [line for n, text in numbered if (line := _parse_line(self.name, n, text)) is not None]
                     number += len(raws)

@@ -1,7 +1,8 @@
 """What holds calls back before they are sent: a rate, and a number of slots.
 
-Both are first in, first out, make no object per grant beyond one future for whoever has to wait, and lose
-nothing when a waiter is cancelled. Neither touches an event loop before somebody waits.
+Both have two lanes: interactive callers overtake bulk work, which keeps a share. In a lane it is first in, first out.
+Both make no object per grant beyond one future for whoever has to wait, and lose nothing when a waiter is cancelled.
+Neither touches an event loop before somebody waits.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ import asyncio
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from typing import Generic, TypeVar
 
 __all__ = ["Limiter", "Slots"]
+
+T = TypeVar("T")
 
 SLACK = 0.05
 """Seconds of grants that a timer which fires late makes up for: a busy loop does not lower the rate."""
@@ -22,13 +27,68 @@ SHORTEST = 0.001
 """Seconds; uvloop's clock has this grain, and a shorter timer would spin."""
 LONGEST = 3600.0
 """Seconds; a longer wait is slept in parts, since event loops refuse an endless timer."""
+ROUNDING = 1e-9
+"""What adding up a share such as 0.1 may lack of a whole grant."""
+
+
+class _Waiters(Generic[T]):
+    """Who waits: two lanes; in each the deepest stage is first, and in a stage whoever came first."""
+
+    __slots__ = ("_credit", "_lanes", "_share")
+
+    def __init__(self, bulk_share: float) -> None:
+        if not 0 <= bulk_share <= 1:
+            raise ValueError(f"bulk_share: {bulk_share} is not from 0 to 1")
+        self._share = bulk_share
+        self._credit = 0.0  # grants that the bulk lane is owed
+        self._lanes: tuple[dict[int, deque[asyncio.Future[T]]], ...] = ({}, {})  # interactive, bulk
+
+    def __iter__(self) -> Iterator[asyncio.Future[T]]:
+        return (waiter for lane in self._lanes for queue in lane.values() for waiter in queue)
+
+    def __len__(self) -> int:
+        return sum(len(queue) for lane in self._lanes for queue in lane.values())
+
+    def join(self, *, bulk: bool, stage: int = 0) -> asyncio.Future[T]:
+        waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._lanes[bulk].setdefault(stage, deque()).append(waiter)
+        return waiter
+
+    def leave(self, waiter: asyncio.Future[T], *, bulk: bool, stage: int = 0) -> None:
+        with suppress(KeyError, ValueError):  # `pop` may have dropped it already
+            self._lanes[bulk][stage].remove(waiter)
+
+    def pop(self) -> asyncio.Future[T] | None:
+        """Take out whoever is next and has not given up; None if nobody waits."""
+        interactive, bulk = map(self._first, self._lanes)
+        if interactive and bulk:
+            self._credit += self._share
+            if self._credit >= 1 - ROUNDING:
+                self._credit -= 1
+                interactive = None
+        queue = interactive or bulk
+        return queue.popleft() if queue else None
+
+    @staticmethod
+    def _first(lane: dict[int, deque[asyncio.Future[T]]]) -> deque[asyncio.Future[T]] | None:
+        """Return the queue of *lane* whose first is next, without those who gave up before it."""
+        while lane:
+            stage = max(lane)
+            queue = lane[stage]
+            while queue:
+                if not queue[0].done():
+                    return queue
+                queue.popleft()
+            del lane[stage]
+        return None
 
 
 class Limiter:
-    """Grant *rate* calls a second (None: no limit), evenly spaced, in the order in which they were asked for.
+    """Grant *rate* calls a second (None: no limit), evenly spaced, in each lane in the order of asking.
 
-    After a time of rest, *burst* calls may go at once. *clock* gives the time in seconds; it is not the loop's
-    own, since uvloop's is coarse. A rate that is not above 0 or a burst below 1 raises `ValueError`.
+    After a time of rest, *burst* calls may go at once. While interactive and bulk callers wait, *bulk_share* of the
+    grants, from 0 to 1, go to bulk. *clock* gives the time in seconds; it is not the loop's own, since uvloop's is
+    coarse. A rate that is not above 0, a burst below 1 or such a share raises `ValueError`.
 
     The algorithm is GCRA: one number, the time from which the next call is due, and one timer for all who wait.
     No span of one second gets more than 1.01 * *rate* + *burst* + 1 grants, however late timers fire.
@@ -49,13 +109,20 @@ class Limiter:
         "_waiters",
     )
 
-    def __init__(self, rate: float | None, *, burst: int = 1, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        rate: float | None,
+        *,
+        burst: int = 1,
+        bulk_share: float = 0.1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._clock = clock
         self._due = self._paused_until = -math.inf
         self._granted = 0
         self._late: deque[tuple[float, int]] = deque()  # of the last second: when a timer was late, grants before it
         self._timer: asyncio.TimerHandle | None = None
-        self._waiters: deque[asyncio.Future[float]] = deque()  # a grant is what it cost, to give it back
+        self._waiters = _Waiters[float](bulk_share)  # a grant is what it cost, to give it back
         self._configure(rate, burst)
 
     def __repr__(self) -> str:
@@ -85,22 +152,21 @@ class Limiter:
         return max(0.0, self._paused_until - self._clock())
 
     def delay(self) -> float:
-        """Estimate how many seconds a caller that came now would wait behind those who already do."""
+        """Estimate how many seconds a caller that came now would wait behind all who already do."""
         return max(0.0, self._due - self._clock() + len(self._waiters) * self._interval)
 
-    async def acquire(self) -> None:
-        """Wait for this caller's turn. A caller that is cancelled uses up no grant."""
+    async def acquire(self, *, bulk: bool = False) -> None:
+        """Wait for this caller's turn, in the lane for *bulk* or before it. One that is cancelled uses up no grant."""
         now = self._clock()
         due = self._due
-        if due <= now and not self._waiters:
+        if due <= now and self._timer is None:  # there is a timer while somebody waits
             rested = now - self._tolerance
             self._due = (due if due > rested else rested) + self._interval  # noqa: FURB136 - max() costs 0.1 us
             self._granted += 1
             if self._late:
                 self._hold(now)
             return
-        waiter: asyncio.Future[float] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
+        waiter = self._waiters.join(bulk=bulk)
         if self._timer is None:
             self._arm()
         try:
@@ -110,8 +176,8 @@ class Limiter:
                 self._due = max(self._due - min(waiter.result(), self._interval), self._paused_until)
                 self._granted -= 1
                 self._arm()
-            elif waiter in self._waiters:  # and not dropped by the timer yet
-                self._waiters.remove(waiter)
+            else:
+                self._waiters.leave(waiter, bulk=bulk)
                 if not self._waiters:  # else the timer stays, or many who give up would put it off
                     self._arm()
             raise
@@ -152,22 +218,21 @@ class Limiter:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._waiters:
+        waiter = next(iter(self._waiters), None)
+        if waiter is not None:
             delay = min(max(self._due - now, SHORTEST), LONGEST)
-            self._timer = self._waiters[0].get_loop().call_later(delay, self._wake)
+            self._timer = waiter.get_loop().call_later(delay, self._wake)
 
     def _wake(self) -> None:
         now = self._clock()
         self._due = max(self._due, now - SLACK)
         if self._due < now - PROMPT:
             self._late.append((now, self._granted))
-        while self._waiters and self._due <= now:
-            waiter = self._waiters.popleft()
-            if not waiter.done():
-                waiter.set_result(self._interval)
-                self._due += self._interval
-                self._granted += 1
-                self._hold(now)
+        while self._due <= now and (waiter := self._waiters.pop()):
+            waiter.set_result(self._interval)
+            self._due += self._interval
+            self._granted += 1
+            self._hold(now)
         self._arm()
 
     def _hold(self, now: float) -> None:
@@ -181,68 +246,77 @@ class Limiter:
 
 
 class Slots:
-    """Hand out *size* slots, the deepest stage first, so that work that was begun is finished first.
+    """Hand out *size* slots, in each lane the deepest stage first, so that work that was begun is finished first.
 
-    A size below 1 raises `ValueError`.
+    While interactive and bulk callers wait, *bulk_share* of the slots that come free, from 0 to 1, go to bulk.
+    A size below 1 or such a share raises `ValueError`.
     """
 
     __slots__ = ("_free", "_size", "_waiters")
 
-    def __init__(self, size: int) -> None:
-        if size < 1:
-            raise ValueError(f"size: {size} is below 1")
-        self._size = self._free = size
-        self._waiters: dict[int, deque[asyncio.Future[None]]] = {}
+    def __init__(self, size: int, *, bulk_share: float = 0.1) -> None:
+        self._size = self._free = 0
+        self._waiters = _Waiters[None](bulk_share)
+        self.resize(size)
 
     def __repr__(self) -> str:
-        return f"Slots({self._size}, free={self._free}, waiting={self.waiting})"
+        return f"Slots({self._size}, free={self.free}, waiting={self.waiting})"
+
+    @property
+    def size(self) -> int:
+        """How many slots there are."""
+        return self._size
 
     @property
     def free(self) -> int:
         """How many slots nobody holds; never above 0 while somebody waits."""
-        return self._free
+        return max(0, self._free)
 
     @property
     def waiting(self) -> int:
         """How many callers wait for a slot."""
-        return sum(map(len, self._waiters.values()))
+        return len(self._waiters)
 
-    async def acquire(self, stage: int = 0) -> None:
+    async def acquire(self, stage: int = 0, *, bulk: bool = False) -> None:
         """Wait for a slot, which the caller must `release`; one that is cancelled holds none.
 
-        *stage* tells how deep in its work the caller is, from 0: deeper ones go first, equal ones in the order
-        of asking. A negative one raises `ValueError`.
+        *stage* tells how deep in its work the caller is, from 0: in the lane for *bulk* or the one before it, deeper
+        ones go first, equal ones in the order of asking. A negative one raises `ValueError`.
         """
         if stage < 0:
             raise ValueError(f"stage: {stage} is negative")
-        if self._free:
+        if self._free > 0:
             self._free -= 1
             return
-        waiter = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(stage, deque()).append(waiter)
+        waiter = self._waiters.join(bulk=bulk, stage=stage)
         try:
             await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled():
                 self.release()
-            elif waiter in self._waiters.get(stage, ()):  # unless `release` has dropped it first
-                self._waiters[stage].remove(waiter)
-                self._drop_if_empty(stage)
+            else:
+                self._waiters.leave(waiter, bulk=bulk, stage=stage)
             raise
 
     def release(self) -> None:
         """Give a slot back, straight to whoever is next; `RuntimeError` if none is held."""
         if self._free == self._size:
             raise RuntimeError("release() without acquire()")
-        while self._waiters:
-            stage = max(self._waiters)
-            waiter = self._waiters[stage].popleft()
-            self._drop_if_empty(stage)
-            if not waiter.done():
-                waiter.set_result(None)
-                return
-        self._free += 1
+        self._add(1)
 
-    def _drop_if_empty(self, stage: int) -> None:
-        if not self._waiters[stage]:
-            del self._waiters[stage]
+    def resize(self, size: int) -> None:
+        """Change how many slots there are: new ones are handed out at once, others are dropped as they come back.
+
+        A size below 1 raises `ValueError`.
+        """
+        if size < 1:
+            raise ValueError(f"size: {size} is below 1")
+        added = size - self._size
+        self._size = size
+        self._add(added)
+
+    def _add(self, slots: int) -> None:
+        self._free += slots  # below 0 as long as more are held than there are
+        while self._free > 0 and (waiter := self._waiters.pop()):
+            self._free -= 1
+            waiter.set_result(None)

@@ -88,8 +88,8 @@ class _Verbs(Generic[New, Got, Changes]):
         self._read = reads(kind.got)
 
     def _request(self, verb: Verb, ref: UUID | None, read: Callable[[bytes], T], **rest: Any) -> Request[T]:  # noqa: ANN401 the fields of Request
-        at = self._prefix + self._kind.at(verb, None if ref is None else _uuid(ref))
-        return Request(f"{self._kind.name}.{verb.name}", verb.method, at, read, **rest)
+        at = self._kind.at(verb, _uuid(ref) if "{ref}" in verb.path else "")
+        return Request(f"{self._kind.name}.{verb.name}", verb.method, self._prefix + at, read, **rest)
 
     def _body(self, value: New | Changes) -> bytes:
         return encode(to_json(value))
@@ -300,16 +300,12 @@ class Extensions(_Verbs[dict[str, ExtensionValue], Extension, dict[str, Extensio
 
     async def delete_fields(self, owner: UUID, names: Sequence[str] | None) -> Extension:
         """Delete the pairs with these *names*, or all pairs where *names* is None; return what is left."""
-        if names is not None and (not names or any(not name or "|" in name for name in names)):
-            refuse([Violation("names", "must be keys without '|', at least one; None stands for all")])
+        if names is not None and (not names or isinstance(names, str) or any(not n or "|" in n for n in names)):
+            refuse([Violation("names", "must be a list of keys without '|', at least one; None stands for all")])
         query = {} if names is None else {"name": "|".join(names)}
         return await self._transport.send(self._request(kinds.DELETE_FIELDS, owner, self._read, query=query))
 
     def list(self, owner: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Extension]:
         """Walk the extensions of *owner*: one, or none."""
-
-        async def whole(entry: Extension) -> Extension:
-            return await self.get(owner) if entry == Extension(href=entry.href) else entry
-
         first = self._request(kinds.LIST_EXTENSIONS, owner, reads_page(Extension))
-        return self._pages(first, limit, whole)
+        return self._pages(first, limit, _whole_by(lambda _: self.get(owner)))

@@ -5,19 +5,21 @@ Each has an environment variable ``CDP_...``; what is given in Python comes befo
 
 from __future__ import annotations
 
+import asyncio
 import math
 import os
 import ssl
+import urllib.request
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import attrs
 
 from cdp_orders_async.errors import Invalid, Violation
 
-__all__ = ["REGIONS", "Credentials", "Settings", "base_url_of"]
+__all__ = ["REGIONS", "Credentials", "Settings", "base_url_of", "proxy_of", "tls_of"]
 
 REGIONS: Mapping[str, str] = {
     "ap": "https://api-engage-ap.sitecorecloud.io",
@@ -31,13 +33,19 @@ REGIONS: Mapping[str, str] = {
 def _positive(instance: Settings, field: attrs.Attribute[Any], value: float | None) -> None:
     del instance
     if value is not None and not (0 < value < math.inf):
-        raise Invalid((Violation(field.name, "must be above 0"),))
+        raise Invalid((Violation(field.name, "must be a finite number above 0"),))
 
 
 def _not_negative(instance: Settings, field: attrs.Attribute[Any], value: int) -> None:
     del instance
-    if value < 0:
-        raise Invalid((Violation(field.name, "must not be negative"),))
+    if not (0 <= value < math.inf):
+        raise Invalid((Violation(field.name, "must be a finite number, not negative"),))
+
+
+def _a_proxy(instance: Settings, field: attrs.Attribute[Any], value: str | None) -> None:
+    del instance
+    if value is not None:
+        _proxy_url(field.name, value)
 
 
 @attrs.frozen(kw_only=True)
@@ -67,10 +75,11 @@ class Settings:
     not written into a connection that the server is just closing. ``CDP_KEEPALIVE``."""
     max_answer: int = attrs.field(default=64 * 2**20, validator=_positive)
     """The largest answer in bytes, decompressed. ``CDP_MAX_ANSWER``."""
-    proxy: str | None = attrs.field(default=None, repr=False)
+    proxy: str | None = attrs.field(default=None, validator=_a_proxy, repr=False)
     """The URL of a proxy; it may hold a user and a password. ``CDP_PROXY``."""
     trust_env: bool = True
-    """Whether ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` hold; netrc never does. ``CDP_TRUST_ENV``."""
+    """Whether ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` hold where *proxy* is None; netrc never does.
+    ``CDP_TRUST_ENV``."""
     ca_file: str | None = None
     """Certificates to trust in place of the system's. ``CDP_CA_FILE``."""
     ssl_context: ssl.SSLContext | None = None
@@ -78,13 +87,19 @@ class Settings:
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
-        """Make the settings that the ``CDP_...`` variables of *environ* ask for; raises `Invalid`."""
-        found = {
-            field.name: _parse(field.name, environ[key])
-            for field in attrs.fields(cls)
-            if (key := f"CDP_{field.name.upper()}") in environ and field.name != "ssl_context"
-        }
-        return cls(**found)  # type: ignore[arg-type]  # _parse makes each the type of its field
+        """Make the settings that the ``CDP_...`` variables of *environ* ask for; an empty one counts as absent.
+
+        Raises `Invalid`.
+        """
+        found: dict[str, Any] = {}
+        for field in attrs.fields(cls):
+            text = environ.get(variable := f"CDP_{field.name.upper()}")
+            if text and field.name != "ssl_context":
+                try:
+                    found[field.name] = PARSERS.get(field.name, float)(text)
+                except (ValueError, KeyError):
+                    raise Invalid((Violation(variable, "has the wrong form"),)) from None
+        return cls(**found)
 
 
 def _truth(text: str) -> bool:
@@ -96,13 +111,6 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
     **dict.fromkeys(("proxy", "ca_file"), str),
     "trust_env": _truth,
 }
-
-
-def _parse(name: str, text: str) -> object:
-    try:
-        return PARSERS.get(name, float)(text)
-    except (ValueError, KeyError):
-        raise Invalid((Violation(f"CDP_{name.upper()}", "has the wrong form"),)) from None
 
 
 @attrs.frozen(repr=False)
@@ -125,6 +133,11 @@ class Credentials:
     def __repr__(self) -> str:
         return "Credentials(...)"
 
+    def __reduce__(self) -> str:
+        """Refuse to be pickled: a token must not lie in a file or a queue."""
+        msg = "credentials cannot be pickled; hand them over as CDP_CLIENT_KEY and CDP_API_TOKEN"
+        raise TypeError(msg)
+
 
 def base_url_of(region: str | None, base_url: str | None) -> str:
     """Return the URL of a *region*, or *base_url* checked: https, or http to this machine only.
@@ -138,21 +151,62 @@ def base_url_of(region: str | None, base_url: str | None) -> str:
             raise Invalid((Violation("region", f"must be one of {', '.join(REGIONS)}"),))
         return REGIONS[region]
     plain = (base_url or "").strip().rstrip("/")
-    try:
-        url = urlsplit(plain)
-        good = url.scheme in {"http", "https"} and url.hostname and url.port != 0
-    except ValueError:
-        url, good = urlsplit(""), False
-    if not good or not plain.isprintable() or set(plain) & set("@?#\\ "):
+    url = _http_url(plain)
+    if url is None or "@" in plain:
         raise Invalid((Violation("base_url", "must be like https://host, without user, query or fragment"),))
-    if url.scheme == "http" and not _loopback(url.hostname or ""):
+    if url.scheme == "http" and not _loopback(url.hostname):
         rule = "must be https, except to this machine: the API token would travel in the clear"
         raise Invalid((Violation("base_url", rule),))
     return plain
 
 
-def _loopback(host: str) -> bool:
+def proxy_of(settings: Settings, base_url: str) -> str | None:
+    """Return the URL of the proxy through which *base_url* is reached, None for no proxy; raises `Invalid`.
+
+    Where the API token travels in the clear, to this machine, the environment cannot send it to another one.
+    aiohttp's own reading of the environment would read netrc too.
+    """
+    if settings.proxy is not None:
+        return _proxy_url("proxy", settings.proxy)
+    url = urlsplit(base_url)
+    if not settings.trust_env or urllib.request.proxy_bypass(url.netloc):
+        return None
+    found = urllib.request.getproxies().get(url.scheme)
+    proxy = _proxy_url(f"{url.scheme.upper()}_PROXY", found) if found else None
+    return None if proxy and url.scheme == "http" and not _loopback(urlsplit(proxy).hostname) else proxy
+
+
+async def tls_of(settings: Settings) -> ssl.SSLContext:
+    """Return the TLS context for *settings*; raises `Invalid` where *ca_file* is no file of certificates."""
+    if settings.ssl_context is not None:
+        return settings.ssl_context
     try:
-        return ip_address(host).is_loopback
+        # Reading the certificates takes tens of milliseconds, which the loop must not wait.
+        context = await asyncio.to_thread(ssl.create_default_context, cafile=settings.ca_file)
+    except OSError:
+        raise Invalid((Violation("ca_file", "must be a readable file of certificates in PEM form"),)) from None
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def _http_url(text: str) -> SplitResult | None:
+    try:
+        url = urlsplit(text)
+        good = url.scheme in {"http", "https"} and url.hostname and url.port != 0
+    except ValueError:
+        return None
+    return url if good and text.isprintable() and not set(text) & set("?#\\ ") else None
+
+
+def _proxy_url(name: str, text: str) -> str:
+    url = text if "://" in text else f"http://{text}"
+    if _http_url(url) is None:
+        raise Invalid((Violation(name, "must be like http://user:password@host:port"),))
+    return url
+
+
+def _loopback(host: str | None) -> bool:
+    try:
+        return ip_address(host or "").is_loopback
     except ValueError:
         return host == "localhost"

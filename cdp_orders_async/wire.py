@@ -266,7 +266,7 @@ def structure(value: object, model: type[T], at: str = "$") -> T:
             return _converter(detailed=True).structure(value, model)
         except Exception as error:  # noqa: BLE001 the same
             misfits = cattrs.transform_error(error, at, format_exception=_in_words)
-    raise ValueError(*misfits)  # with no cause, because that would show the values
+    raise ValueError(*map(camel, misfits))  # with no cause, because that would show the values
 
 
 def _in_words(error: BaseException, _: type | None) -> str:

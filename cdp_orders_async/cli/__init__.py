@@ -9,6 +9,7 @@ from importlib.metadata import version
 from cyclopts import App, CycloptsError
 
 from cdp_orders_async.cli.demo import demo
+from cdp_orders_async.cli.display import hush
 from cdp_orders_async.cli.loading import load
 from cdp_orders_async.cli.options import refuse
 from cdp_orders_async.cli.serving import emulator
@@ -34,4 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CycloptsError as error:
         command = f" {tokens[0]}" if tokens and tokens[0] in {"demo", "emulator", "load"} else ""
         return refuse(f"{' '.join(str(error).split()).rstrip('.')}; see cdp-orders{command} --help")
+    except OSError as error:  # such as a full disk under standard output
+        hush(sys.stdout)
+        return refuse(f"{error.filename or 'the output'} cannot be written: {error.strerror or error}")
     return status if isinstance(status, int) else 0

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+import os
+from collections.abc import AsyncGenerator
+from typing import IO
 
 from rich.console import Console
 from rich.live import Live
@@ -13,10 +15,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cdp_orders_async.graph import GraphFile, Line
 from cdp_orders_async.ingest import Load, Outcome, PartVerdict, Verdict
 from cdp_orders_async.session import Session
 
-__all__ = ["FAILURES", "Progress", "problem", "show_summary"]
+__all__ = ["FAILURES", "Progress", "Screen", "hush", "problem", "show_summary"]
 
 ON_TERMINAL = 0.25  # seconds between two pictures
 AS_LINES = 5.0
@@ -24,23 +27,51 @@ WINDOW = 5.0  # seconds over which the speed is measured
 FAILURES = (Verdict.PARTIAL, Verdict.FAILED, Verdict.UNKNOWN, Verdict.CONFLICT, Verdict.INVALID)
 
 
-class Progress:
-    """The progress of a load: orders done, speed, rate allowed, retries, failures, time left."""
+class Screen(Console):
+    """A console for sentences. Nobody reads it any more, as under ``| head``: then it goes on in silence."""
 
-    def __init__(self, load: Load, session: Session, fraction: Callable[[], float | None], console: Console) -> None:
-        self._load = load
+    def say(self, text: str) -> None:
+        """Print *text* on a line of its own as it stands, but for what a terminal would obey."""
+        plain = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+        self.print(plain, markup=False, highlight=False, soft_wrap=True)
+
+    def on_broken_pipe(self) -> None:
+        """Let the load that is told of go on, and its exit status be the last word."""
+        self.quiet = True
+        hush(self.file)
+
+
+def hush(stream: IO[str]) -> None:
+    """Send what *stream* still holds nowhere, since writing it at the exit would fail again."""
+    with contextlib.suppress(OSError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class Progress:
+    """The progress of a load: orders done, speed, rate allowed, retries, time left."""
+
+    def __init__(self, graphs: GraphFile, session: Session, console: Screen) -> None:
+        self._graphs = graphs
         self._session = session
-        self._fraction = fraction
         self._console = console
-        self._began = load.clock()
-        self._sends: collections.deque[tuple[float, int]] = collections.deque([(self._began, 0)])
+        self._taken = 0
+        self._sends: collections.deque[tuple[float, int]] = collections.deque()
+
+    async def lines(self) -> AsyncGenerator[Line, None]:
+        """Yield what the load takes from the input, and count it: more is read than is taken, and taken than done."""
+        async with contextlib.aclosing(aiter(self._graphs)) as lines:
+            async for line in lines:
+                self._taken += 1
+                yield line
 
     @contextlib.asynccontextmanager
-    async def shown(self) -> AsyncGenerator[None, None]:
-        """Show it on standard error while the block runs: redrawn on a terminal, else a line now and then."""
+    async def shown(self, load: Load) -> AsyncGenerator[None, None]:
+        """Show *load* on standard error while the block runs: redrawn on a terminal, else a line now and then."""
+        began = load.clock()
+        self._sends.append((began, self._session.stats.requests))
         live = Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal else None
         with live or contextlib.nullcontext():
-            task = asyncio.get_running_loop().create_task(self._show(live))
+            task = asyncio.get_running_loop().create_task(self._show(load, began, live))
             try:
                 yield
             finally:
@@ -48,40 +79,40 @@ class Progress:
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
 
-    async def _show(self, live: Live | None) -> None:
+    async def _show(self, load: Load, began: float, live: Live | None) -> None:
         while True:
             await asyncio.sleep(AS_LINES if live is None else ON_TERMINAL)
-            line = self.line()
+            fraction = self._fraction(load)
+            line = self._line(load, began, fraction)
             if live is None:
-                self._console.print(line, soft_wrap=True, highlight=False)
+                self._console.say(line)
             else:
-                live.update(self._picture(line), refresh=True)
+                picture = Table.grid(padding=(0, 1))
+                bar = ProgressBar(total=1.0, completed=fraction or 0.0, pulse=fraction is None, width=12)
+                picture.add_row(bar, Text(line))
+                live.update(picture, refresh=True)
 
-    def _picture(self, line: str) -> Table:
-        picture = Table.grid(padding=(0, 1))
-        fraction = self._fraction()
-        bar = ProgressBar(total=1.0, completed=fraction or 0.0, pulse=fraction is None, width=24)
-        picture.add_row(bar, Text(line, overflow="ellipsis", no_wrap=True))
-        return picture
+    def _fraction(self, load: Load) -> float | None:
+        read = self._graphs.fraction
+        return None if read is None or not self._taken else read * load.done / self._taken
 
-    def line(self) -> str:
+    def _line(self, load: Load, began: float, fraction: float | None) -> str:
         """Return the state of the load in one line."""
-        load, stats = self._load, self._session.stats
+        stats, rate = self._session.stats, self._session.limiter.rate
         now = load.clock()
         self._sends.append((now, stats.requests))
         while len(self._sends) > 2 and now - self._sends[0][0] > WINDOW:  # noqa: PLR2004 two make a difference
             self._sends.popleft()
         since, before = self._sends[0]
-        speed = (stats.requests - before) / max(now - since, 0.001)
-        rate = self._session.limiter.rate
+        speed = f"{(stats.requests - before) / max(now - since, 0.001):,.0f}"
         words = [
-            f"{load.done:,} orders",
-            f"{speed:,.0f} requests/s of {'any number' if rate is None else f'{rate:,.0f}'} allowed",
+            f"{load.done:,} done",
+            f"{sum(load.counts[verdict] for verdict in FAILURES):,} not loaded",
             f"{stats.retries:,} retries",
-            f"{sum(load.counts[verdict] for verdict in FAILURES):,} failed",
+            f"{speed} requests/s" if rate is None else f"{speed} of {rate:g} requests/s",
         ]
-        if left := self._left(now):
-            words.append(f"{left} left")
+        if fraction:
+            words.append(f"{_hours((now - began) * (1 - fraction) / fraction)} left")
         if load.breaker.state != "closed":
             words.append(f"PAUSED: the server does not answer, trying again in {load.breaker.open_for:.0f} s")
         elif (paused := self._session.limiter.paused_for) > 0:
@@ -90,13 +121,10 @@ class Progress:
             words.append("finishing what is in flight")
         return " · ".join(words)
 
-    def _left(self, now: float) -> str | None:
-        fraction = self._fraction()
-        if not fraction or not self._load.done:
-            return None
-        seconds = int((now - self._began) * (1 - fraction) / fraction)
-        hours, rest = divmod(seconds, 3600)
-        return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+def _hours(seconds: float) -> str:
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 def problem(outcome: Outcome) -> str:
@@ -114,7 +142,7 @@ def problem(outcome: Outcome) -> str:
     return f"{where}: {outcome.verdict}: {'; '.join(reasons)}"
 
 
-def show_summary(console: Console, counts: collections.Counter[Verdict], requests: int, seconds: float) -> None:
+def show_summary(console: Screen, counts: collections.Counter[Verdict], requests: int, seconds: float) -> None:
     """Print the table at the end of a load."""
     table = Table(show_footer=True)
     table.add_column("orders", footer="all")
@@ -124,6 +152,4 @@ def show_summary(console: Console, counts: collections.Counter[Verdict], request
             style = "red" if verdict in FAILURES else "green"
             table.add_row(Text(verdict, style=style), f"{counts[verdict]:,}")
     console.print(table)
-    console.print(
-        f"{requests:,} requests in {seconds:,.1f} s, {requests / max(seconds, 0.001):,.0f} a second", highlight=False
-    )
+    console.say(f"{requests:,} requests in {seconds:,.1f} s, {requests / max(seconds, 0.001):,.0f} a second")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -12,26 +13,25 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import attrs
 import orjson
 from cyclopts import Parameter
-from rich.console import Console
 
-from cdp_orders_async.cli.display import FAILURES, Progress, problem, show_summary
+from cdp_orders_async.cli.display import FAILURES, Progress, Screen, problem, show_summary
 from cdp_orders_async.cli.options import Connection, refuse
 from cdp_orders_async.client import CdpOrders
-from cdp_orders_async.errors import CdpError, InputError, NotSent, Unauthorized
+from cdp_orders_async.errors import CdpError, Forbidden, InputError, NotSent, Unauthorized
 from cdp_orders_async.graph import GraphFile
 from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.journal import SqliteJournal
 
-__all__ = ["load"]
+__all__ = ["Report", "in_words", "load", "run"]
 
-Flag = Annotated[bool, Parameter(negative="")]
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 FEW = 20  # problems that are told one by one; the file of outcomes has them all
 
@@ -65,9 +65,23 @@ class Report:
             return 128 + self.stopped_by
         return int(any(self.counts[verdict] for verdict in FAILURES))
 
+    @property
+    def resumable(self) -> bool:
+        """Whether the same command again has something to do; a line that breaks a rule will break it again."""
+        if self.error is not None:
+            return self.anything
+        return self.stopped_by is not None or any(
+            self.counts[verdict] for verdict in FAILURES if verdict is not Verdict.INVALID
+        )
+
+
+def _file_or_dash(_: object, value: str) -> None:
+    if value.startswith("--"):
+        raise ValueError("It is no option of this command")
+
 
 def load(  # noqa: D417 the options of a connection say themselves what they are
-    file: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    file: Annotated[str, Parameter(allow_leading_hyphen=True, validator=_file_or_dash)],
     /,
     *,
     connection: Connection | None = None,
@@ -117,94 +131,98 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     if verbose:
         logging.basicConfig(stream=sys.stderr, format="%(message)s")
         logging.getLogger("cdp_orders_async").setLevel(logging.DEBUG)
-    console = Console(stderr=True)
+    # What is logged would break a picture that is redrawn.
+    console = Screen(stderr=True, force_terminal=False if verbose else None)
     connection = connection or Connection()
     try:
-        path = _journal_path(file, journal)
+        path = _journal_path(file, journal, outcomes)
         client = connection.client()
-        with _written(outcomes) as write:
-            tell = _teller(console, outcomes, all_of_them=verbose)
-
-            def take(outcome: Outcome, load: Load) -> None:
-                write(outcome)
-                if load.error is None:  # else one sentence at the end says it for all that it took along
-                    tell(outcome)
-
-            report = asyncio.run(
-                run(
-                    client,
-                    GraphFile(file),
-                    path,
-                    take,
-                    console,
-                    client_key=connection.client_key,
-                    look_first=look_first,
-                    on_existing=on_existing,
-                    settle=settle,
-                    drain=drain,
-                )
+        report = asyncio.run(
+            run(
+                client,
+                GraphFile(file),
+                console,
+                journal=path,
+                outcomes=outcomes,
+                client_key=connection.client_key,
+                look_first=look_first,
+                on_existing=on_existing,
+                settle=settle,
+                drain=drain,
+                verbose=verbose,
             )
+        )
     except CdpError as error:
         return refuse(error)
     if json:
-        print(orjson.dumps(report.to_json()).decode())  # noqa: T201 this is a command
+        Screen().say(orjson.dumps(report.to_json()).decode())
     elif report.error is None or report.anything:
-        show_summary(Console(), report.counts, report.requests, report.seconds)
+        show_summary(Screen(), report.counts, report.requests, report.seconds)
     if report.error is not None:
-        refuse(_in_words(report.error, client.base_url))
-    if report.status and (report.anything or report.error is None):
-        print(f"To go on: {_resume(sys.argv[1:], path)}", file=sys.stderr)  # noqa: T201 this is a command
+        refuse(in_words(report.error, client.base_url))
+    if report.resumable:
+        console.say(f"To resume: {_resume(sys.argv[1:], path, connection.api_token)}")
     return report.status
 
 
-def _journal_path(file: str, journal: Path | None) -> Path:
-    """Return where the journal is; raises `InputError` before one is made for an input that is not there."""
-    if file == "-" and journal is None:
-        raise InputError("--journal must be given where the input is standard input")
+def _journal_path(file: str, journal: Path | None, outcomes: Path | None) -> Path:
+    """Return where the journal is; raises `InputError` before anything is made for an input that is not there."""
     try:
-        if file != "-":
+        if file != "-" and not Path(file).is_fifo():  # whose writer would see the reader go
             Path(file).open("rb").close()
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from error
-    return journal or Path(f"{Path(file).name}.journal.sqlite")
+    if journal is None and not Path(file).is_file():
+        raise InputError("--journal must be given where the input is no file that can be read again")
+    journal = journal or Path(f"{Path(file).name}.journal.sqlite")
+    places = [path.resolve() for path in (Path(file), journal, outcomes) if path is not None]
+    if len(set(places)) < len(places):
+        raise InputError("the input, the journal and the outcomes must be different files")
+    return journal
 
 
 async def run(
     client: CdpOrders,
     graphs: GraphFile,
-    journal_path: Path,
-    take: Callable[[Outcome, Load], None],
-    console: Console,
+    console: Screen,
     *,
+    journal: Path,
+    outcomes: Path | None,
     client_key: str | None,
-    look_first: bool,
-    on_existing: OnExisting,
-    settle: float,
-    drain: float,
+    look_first: bool = False,
+    on_existing: OnExisting = "keep",
+    settle: float = SETTLE,
+    drain: float = 5.0,
+    verbose: bool = False,
 ) -> Report:
-    """Load *graphs*, hand each outcome to *take*, and show the progress on *console*."""
+    """Load *graphs*, write each outcome, and show progress and problems on *console*."""
     report = Report()
     began = time.monotonic()
     identity = {"base URL": client.base_url, "client key": _fingerprint(client_key)}
-    async with client, await SqliteJournal.open(journal_path, identity=identity) as journal:
-        async with ingest(
-            client,
-            graphs,
-            journal=journal,
-            look_first=look_first,
-            on_existing=on_existing,
-            open_orders=2 * client.session.settings.connections,
-            settle=settle,
-            drain=drain,
-        ) as load:
-            progress = Progress(load, client.session, lambda: graphs.fraction, console)
-            try:
-                with _stoppable(load, drain, report, console):
-                    async with progress.shown():
-                        async for outcome in load:
-                            take(outcome, load)
-            except CdpError as error:
-                report.error = error
+    async with client, await SqliteJournal.open(journal, identity=identity) as records:
+        progress = Progress(graphs, client.session, console)
+        tell = _teller(console, outcomes, all_of_them=verbose)
+        # The outcomes come second: they are those of another run, as long as that run has the journal.
+        with _written(outcomes) as write:
+            async with ingest(
+                client,
+                progress.lines(),
+                journal=records,
+                look_first=look_first,
+                on_existing=on_existing,
+                open_orders=2 * client.session.settings.connections,
+                settle=settle,
+                drain=drain,
+            ) as load:
+                try:
+                    with _stoppable(load, drain, report, console):
+                        async with progress.shown(load):
+                            async for outcome in load:
+                                write(outcome)
+                                if load.error is None:  # else one sentence at the end says it for all it took along
+                                    tell(outcome)
+                except CdpError as error:
+                    report.error = error
         report.counts = load.counts
         report.requests = client.session.stats.requests
         report.seconds = time.monotonic() - began
@@ -212,14 +230,14 @@ async def run(
 
 
 @contextlib.contextmanager
-def _stoppable(load: Load, drain: float, report: Report, console: Console) -> Generator[None, None, None]:
+def _stoppable(load: Load, drain: float, report: Report, console: Screen) -> Generator[None, None, None]:
     """Let the first SIGINT or SIGTERM finish what is in flight, and the second stop at once."""
     loop = asyncio.get_running_loop()
 
     def stop(number: int) -> None:
         if report.stopped_by is None:
             report.stopped_by = number
-            console.print(f"Stopping: what is in flight has {drain:.0f} s to finish. Once more stops at once.")
+            console.say(f"Stopping: what is in flight has {drain:.0f} s to finish. Once more stops at once.")
             load.stop(drain)
         else:
             load.stop()
@@ -242,19 +260,29 @@ def _written(path: Path | None) -> Generator[Callable[[Outcome], None], None, No
     try:
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise InputError(f"the outcomes cannot be written to {path}: {error.strerror}") from error
-    with os.fdopen(number, "wb", buffering=0) as stream:
+        raise _unwritable(path, error) from error
 
-        def write(outcome: Outcome) -> None:
-            try:
-                stream.write(orjson.dumps(outcome.to_json()) + b"\n")
-            except OSError as error:
-                raise InputError(f"the outcomes cannot be written to {path}: {error.strerror}") from error
+    def write(outcome: Outcome) -> None:
+        line = orjson.dumps(outcome.to_json()) + b"\n"
+        try:
+            while line:  # a disk that is nearly full takes a part
+                line = line[os.write(number, line) :]
+        except OSError as error:
+            raise _unwritable(path, error) from error
 
+    try:
         yield write
+    finally:
+        os.close(number)
 
 
-def _teller(console: Console, outcomes: Path | None, *, all_of_them: bool) -> Callable[[Outcome], None]:
+def _unwritable(path: Path, error: OSError) -> InputError:
+    link = error.errno == errno.ELOOP
+    reason = "it is a symbolic link, name the file itself" if link else error.strerror
+    return InputError(f"the outcomes cannot be written to {path}: {reason}")
+
+
+def _teller(console: Screen, outcomes: Path | None, *, all_of_them: bool) -> Callable[[Outcome], None]:
     """Give a function that tells the first problems one by one."""
     told = 0
 
@@ -264,17 +292,18 @@ def _teller(console: Console, outcomes: Path | None, *, all_of_them: bool) -> Ca
             return
         told += 1
         if all_of_them or told <= FEW:
-            console.print(problem(outcome), markup=False, highlight=False, soft_wrap=True)
+            console.say(problem(outcome))
         elif told == FEW + 1:
             where = f"{outcomes} has them all" if outcomes else "--outcomes FILE keeps them all"
-            console.print(f"There are more problems: {where}.", markup=False, highlight=False)
+            console.say(f"There are more problems: {where}.")
 
     return tell
 
 
-def _in_words(error: CdpError, base_url: str) -> str:
-    if isinstance(error, Unauthorized):
-        return f"{base_url} refused the credentials (401): check the client key and the API token"
+def in_words(error: CdpError, base_url: str) -> str:
+    """Say in one sentence what ended a load."""
+    if isinstance(error, (Unauthorized, Forbidden)):
+        return f"{base_url} refused the credentials ({error.status}): check the client key and the API token"
     if isinstance(error, NotSent):
         return f"{base_url} cannot be reached: {error}"
     return str(error)
@@ -285,16 +314,13 @@ def _fingerprint(client_key: str | None) -> str:
     return hashlib.blake2b((client_key or "").encode(), digest_size=6).hexdigest()
 
 
-def _resume(arguments: list[str], journal: Path) -> str:
-    """Return the command that resumes, without the API token."""
-    hidden = [
-        "$CDP_API_TOKEN"
-        if before == "--api-token"
-        else "--api-token=$CDP_API_TOKEN"
-        if one.startswith("--api-token=")
-        else one
-        for before, one in zip(["", *arguments], arguments, strict=False)
-    ]
-    if not any(one == "--journal" or one.startswith("--journal=") for one in hidden):
-        hidden += ["--journal", str(journal)]
-    return shlex.join(["cdp-orders", *hidden]).replace("'$CDP_API_TOKEN'", '"$CDP_API_TOKEN"')
+def _resume(arguments: Sequence[str], journal: Path, api_token: str | None) -> str:
+    """Return the command that resumes, with the name of a variable in place of the API token."""
+    words = [shlex.quote(word) for word in arguments]
+    for n, word in enumerate(arguments):
+        name = word.removesuffix(api_token) if api_token else word
+        if name != word and (not name or name.endswith("=")):
+            words[n] = f'{name}"$CDP_API_TOKEN"'
+    if not any(word.partition("=")[0] == "--journal" for word in arguments):
+        words += ["--journal", shlex.quote(str(journal))]
+    return " ".join(["cdp-orders", *words])

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+import contextlib
 from typing import Annotated
 
 import attrs
 from cyclopts import Parameter
 
+from cdp_orders_async.cli.display import Screen
 from cdp_orders_async.client import CdpOrders
 from cdp_orders_async.errors import Invalid
 from cdp_orders_async.settings import Settings
@@ -20,10 +21,12 @@ __all__ = ["Connection", "refuse"]
 class Connection:
     """Where the API is, who calls it, and how fast."""
 
-    base_url: Annotated[str | None, Parameter(env_var="CDP_BASE_URL")] = None
-    """Where the API is, for instance the emulator: http://127.0.0.1:8642."""
-    region: Annotated[str | None, Parameter(env_var="CDP_REGION")] = None
-    """Or the region of the production server: ap, eu, jp or us."""
+    # Where the API is has no env_var here: the client asks for CDP_BASE_URL and CDP_REGION when neither option is
+    # given, so that an option always comes before them.
+    base_url: str | None = None
+    """Where the API is, for instance the emulator: http://127.0.0.1:8642. Or CDP_BASE_URL."""
+    region: str | None = None
+    """Or the region of the production server: ap, eu, jp or us. Or CDP_REGION."""
     client_key: Annotated[str | None, Parameter(env_var="CDP_CLIENT_KEY")] = None
     """The client key, from Settings > API access in Sitecore CDP."""
     api_token: Annotated[str | None, Parameter(env_var="CDP_API_TOKEN")] = None
@@ -47,8 +50,7 @@ class Connection:
             deadline=self.deadline,
         )
         return CdpOrders(
-            # A base URL that is given as an option comes before a region that the environment names.
-            region=None if self.base_url else self.region,
+            region=self.region,
             base_url=self.base_url,
             client_key=self.client_key,
             api_token=self.api_token,
@@ -56,11 +58,23 @@ class Connection:
         )
 
 
+WITHOUT_OPTION = attrs.fields_dict(Settings).keys() - attrs.fields_dict(Connection).keys()
+
+
 def refuse(error: Exception | str) -> int:
     """Say in one sentence on standard error what is wrong; return the exit status of bad usage or input."""
     if isinstance(error, Invalid):
-        error = "; ".join(
-            f"--{field.replace('_', '-').replace(', ', ', --')} {rule}" for field, rule in error.violations
-        )
-    print(f"cdp-orders: {error}", file=sys.stderr)  # noqa: T201 this is a command
+        error = "; ".join(f"{_named(field)} {rule}" for field, rule in error.violations)
+    with contextlib.suppress(OSError):  # standard error may be on a full disk
+        Screen(stderr=True).say(f"cdp-orders: {error}")
     return 2
+
+
+def _named(field: str) -> str:
+    """Return how a person sets *field*, or several of them: by an option, or else by a variable."""
+    names = field.split(", ")
+    if len(names) > 1:
+        return f"{', '.join(map(_named, names))}:"
+    if field.startswith("CDP_"):
+        return field
+    return f"CDP_{field.upper()}" if field in WITHOUT_OPTION else f"--{field.replace('_', '-')}"

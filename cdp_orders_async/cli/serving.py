@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
 import sqlite3
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from cdp_orders_async.cli.display import Screen
 from cdp_orders_async.cli.options import refuse
 from cdp_orders_async.emulator import Emulator, Faults, serve
 
@@ -52,17 +54,27 @@ def emulator(
         return refuse("--port must be from 0 to 65535")
     try:
         plan = None if faults is None else Faults.load(faults)
+    except (OSError, ValueError) as error:
+        where = f"{faults}: " if isinstance(error, OSError) else ""
+        return refuse(f"the emulator cannot use these faults: {where}{_reason(error)}")
+    try:
         server = Emulator(client_key=client_key, api_token=api_token, seed=seed, faults=plan, storage=storage)
-    except (OSError, ValueError, sqlite3.Error) as error:
-        reason = f"{faults}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        return refuse(f"the emulator cannot start: {reason}")
+    except (OSError, sqlite3.Error) as error:
+        return refuse(f"the emulator cannot keep its state in {storage}: {_reason(error)}")
     try:
         asyncio.run(_serve(server, port))
     except OSError as error:
-        return refuse(f"the emulator cannot listen on port {port}: {error.strerror}")
+        return refuse(f"the emulator cannot listen on port {port}: {_reason(error)}")
     finally:
         server.close()
     return 0
+
+
+def _reason(error: Exception) -> str:
+    """Return the system's own words: those of asyncio repeat the address."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return os.strerror(error.errno)
+    return str(error).rstrip(".")
 
 
 async def _serve(server: Emulator, port: int) -> None:
@@ -74,4 +86,4 @@ async def _serve(server: Emulator, port: int) -> None:
 
 
 def _say(base_url: str) -> None:
-    print(f"The emulator listens on {base_url} (Ctrl-C stops it)", flush=True)  # noqa: T201 this is a command
+    Screen().say(f"The emulator listens on {base_url} (Ctrl-C stops it)")

@@ -105,23 +105,21 @@ class Front:
         """Write the answer by hand: some of it, or slowly."""
         head, body = written(reply)
         whole = head + body
-        transport = request.transport
         if fault.action == "drip":
             step = -(-len(whole) // DRIP_STEPS)
             for start in range(0, len(whole), step):
-                if transport is not None:
-                    transport.write(whole[start : start + step])
+                send(request, whole[start : start + step])
                 await self._wait(fault.seconds / DRIP_STEPS)
             return hang_up(request, reset=False)
         # Without a body the cut is before the empty line that ends the head.
         end = len(head) // 2 if fault.phase == "head" else len(head) + len(body) // 2 if body else len(head) - 2
-        if transport is not None:
-            transport.write(whole[:end])
+        send(request, whole[:end])
         return await self._fail(request, fault)
 
     async def _wait(self, seconds: float) -> None:
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._closing.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
 
 
 async def read(request: web.BaseRequest) -> Asked:
@@ -172,6 +170,12 @@ def phrase(status: int) -> str:
         return HTTPStatus(status).phrase
     except ValueError:
         return "Unknown"
+
+
+def send(request: web.BaseRequest, data: bytes) -> None:
+    """Write to the connection, past aiohttp."""
+    if request.transport is not None:
+        request.transport.write(data)
 
 
 def hang_up(request: web.BaseRequest, *, reset: bool) -> web.StreamResponse:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any
 from uuid import UUID
@@ -11,11 +12,15 @@ import attrs
 
 from cdp_orders_async.client import Resources
 from cdp_orders_async.errors import NotFound
-from cdp_orders_async.ingest.match import could_be, differences
+from cdp_orders_async.ingest.match import could_be, differences, unasked
 from cdp_orders_async.ingest.plan import Part, Work
 from cdp_orders_async.kinds import CONSUMERS, ITEM_EXTENSIONS, ITEMS, ORDER_EXTENSIONS, ORDERS
+from cdp_orders_async.models import Extension
 
 __all__ = ["Finder", "SeveralError"]
+
+NEVER = float("-inf")
+NOBODY = UUID(int=0)
 
 
 class SeveralError(Exception):
@@ -31,33 +36,35 @@ class Finder:
     clock: Callable[[], float]
     may_claim: Callable[[UUID], Awaitable[bool]]
     """Tells whether an order belongs to no other order of the input."""
+    namesakes: set[UUID] = attrs.field(factory=set[UUID])
+    """The orders on the server that could be this one, also those that belong to others of the input."""
     _lists: dict[str, tuple[float, list[Any]]] = attrs.field(factory=dict[str, tuple[float, list[Any]]])
+    _extensions: dict[UUID, tuple[float, Extension | None]] = attrs.field(
+        factory=dict[UUID, tuple[float, Extension | None]]
+    )
     _listing: asyncio.Lock = attrs.field(factory=asyncio.Lock)
 
     async def look(self, n: int, after: float) -> Any:  # noqa: ANN401 any resource
-        """Return what the server has of part *n*, None if nothing; what was listed before *after* does not count.
+        """Return what the server has of part *n*, None if nothing; what was read before *after* does not count.
 
         Raises `SeveralError` where it would be a guess.
         """
         part = self.work.parts[n]
         if part.kind is ORDER_EXTENSIONS or part.kind is ITEM_EXTENSIONS:
-            return await self._extension(part.kind is ITEM_EXTENSIONS, self.work.refs[part.owner])
+            return await self._extension(part.kind is ITEM_EXTENSIONS, self.work.refs[part.owner], after)
         sent = self.work.sent(n)
-        taken = {ref for m, ref in self.work.refs.items() if self.work.parts[m].kind is part.kind}
-        others = {one.item.reference_id for one in self.work.graph.items} - {None}
         candidates = [
-            got
-            for got in await self._listed(part, after)
-            if got.ref not in taken
-            and could_be(sent, got)
-            and (part.kind is not ITEMS or part.value.reference_id or got.reference_id not in others)
-            and (part.kind is not ORDERS or await self.may_claim(got.ref))
+            got for got in await self._listed(part, after) if got.ref not in self.work.taken and could_be(sent, got)
         ]
-        found = await self._choose(n, candidates)
-        if found is not None and part.kind is CONSUMERS and part.uses and found.order_items is None:
-            links = [item.ref async for page in self.cdp.consumers.items(found.ref).pages() for item in page.items]
-            found.order_items = tuple(links)
-        return found
+        if part.kind is ORDERS:
+            self.namesakes.update(got.ref for got in candidates)
+            candidates = [got for got in candidates if await self.may_claim(got.ref)]
+        elif part.kind is ITEMS and not part.value.reference_id:
+            others = {one.item.reference_id for one in self.work.graph.items} - {None}
+            candidates = [got for got in candidates if got.reference_id not in others]
+        elif part.kind is CONSUMERS:
+            candidates = [await self._with_links(got) for got in candidates]
+        return await self._best(n, candidates, after) if candidates else None
 
     async def current(self, n: int, ref: UUID) -> Any:  # noqa: ANN401 any resource
         """Fetch what the server has under the *ref* of part *n*; raises `NotFound`."""
@@ -65,48 +72,86 @@ class Finder:
         resource: Any = getattr(self.cdp, part.kind.name)
         if part.kind is ORDER_EXTENSIONS or part.kind is ITEM_EXTENSIONS:
             return await resource.get(self.work.refs[part.owner])
-        return await resource.get(ref)
+        got = await resource.get(ref)
+        return await self._with_links(got) if part.kind is CONSUMERS else got
 
     async def _listed(self, part: Part, after: float) -> list[Any]:
         async with self._listing:
-            taken, listed = self._lists.get(part.kind.name, (float("-inf"), []))
-            if taken < after:
+            taken, listed = self._lists.get(part.kind.name, (NEVER, []))
+            if taken <= after:
                 taken = self.clock()
                 resource: Any = getattr(self.cdp, part.kind.name)
                 if part.kind is ORDERS:
                     entries = resource.list(reference_id=part.value.reference_id)
                 else:
                     entries = resource.list(self.work.refs[0])
-                listed = [entry async for entry in entries]
+                # Where something is deleted meanwhile, or a page is served twice, an entry can come twice.
+                listed = list({entry.ref: entry async for entry in entries}.values())
                 self._lists[part.kind.name] = (taken, listed)
             return listed
 
-    async def _choose(self, n: int, candidates: list[Any]) -> Any:  # noqa: ANN401 any resource
-        """Return the one of *candidates* that is part *n*; twins may take any of as many as they are."""
-        if len(candidates) <= 1:
-            return candidates[0] if candidates else None
-        sent = self.work.sent(n)
-        exact = [got for got in candidates if not differences(sent, got)]
-        if len(exact) == 1:
-            return exact[0]
-        parts = self.work.parts
-        twins = [m for m in self.work.open if parts[n].group and parts[m].group == parts[n].group]
-        if len(candidates) > len(twins):
-            raise SeveralError
-        extension = next((one for one in parts if one.owner == n and one.kind is ITEM_EXTENSIONS), None)
-        if extension is None:
-            return candidates[0]
-        # Twins may differ in their extensions alone: then those tell which is which.
-        held = [(got, await self._extension(True, got.ref)) for got in candidates]  # noqa: FBT003 of an item
-        mine = [got for got, pairs in held if pairs is not None and not differences(extension.value, pairs)]
-        free = [got for got, pairs in held if pairs is None]
-        if not mine and not free:
-            raise SeveralError
-        return (mine or free)[0]
+    async def _with_links(self, consumer: Any) -> Any:  # noqa: ANN401 a Consumer
+        """Return *consumer* with the links to its items, which the server may show only in a list of their own."""
+        if consumer.order_items is None and any(part.uses for part in self.work.parts):
+            pages = self.cdp.consumers.items(consumer.ref).pages()
+            consumer.order_items = tuple([item.ref async for page in pages for item in page.items])
+        return consumer
 
-    async def _extension(self, of_item: bool, owner: UUID) -> Any:  # noqa: ANN401, FBT001 an Extension or None
-        extensions = self.cdp.item_extensions if of_item else self.cdp.order_extensions
-        try:
-            return await extensions.get(owner)
-        except NotFound:
+    async def _extension(self, of_item: bool, owner: UUID, after: float) -> Extension | None:  # noqa: FBT001 of what
+        taken, found = self._extensions.get(owner, (NEVER, None))
+        if taken <= after:
+            taken = self.clock()
+            try:
+                found = await (self.cdp.item_extensions if of_item else self.cdp.order_extensions).get(owner)
+            except NotFound:
+                found = None
+            self._extensions[owner] = (taken, found)
+        return found
+
+    async def _best(self, n: int, candidates: list[Any], after: float) -> Any:  # noqa: ANN401 any resource
+        """Return the one of *candidates* that fits part *n* best, None if each fits another part better.
+
+        Parts of one group that are in doubt share the candidates: those that are equal may take any of as many
+        as they are.
+        """
+        work = self.work
+        sought = [m for m in work.in_doubt if work.parts[m].group == work.parts[n].group]
+        extensions = {part.owner: part for part in work.parts if part.kind is ITEM_EXTENSIONS}
+        if len(candidates) == 1 and len(sought) <= 1:
+            return candidates[0]
+        # Equal parts fit alike, so one of each sort is compared; twins may differ in their extensions alone.
+        sorts: dict[tuple[bytes, bytes], int] = {}
+        counts: Counter[int] = Counter()
+        for m in (n, *(m for m in sought if m != n)):
+            extension = extensions.get(m)
+            counts[sorts.setdefault((work.parts[m].digest, extension.digest if extension else b""), m)] += 1
+        held: list[Extension | None] = [None] * len(candidates)
+        if any(m in extensions for m in counts):
+            held = [await self._extension(True, got.ref, after) for got in candidates]  # noqa: FBT003 of an item
+        fits = {
+            m: [self._fit(m, extensions.get(m), *pair) for pair in zip(candidates, held, strict=True)] for m in counts
+        }
+        mine = [i for i, fit in enumerate(fits[n]) if all(fit <= other[i] for other in fits.values())]
+        if not mine:
             return None
+        best = min(fits[n][i] for i in mine)
+        mine = [i for i in mine if fits[n][i] == best]
+        if len(mine) > sum(count for m, count in counts.items() if any(fits[m][i] == best for i in mine)):
+            raise SeveralError
+        return candidates[mine[0]]
+
+    def _fit(self, m: int, extension: Part | None, got: Any, held: Extension | None) -> tuple[int, ...]:  # noqa: ANN401 any resource
+        """Return how well *got*, with the extension *held*, fits part *m*: the smaller, the better."""
+        part, refs = self.work.parts[m], self.work.refs
+        if all(use in refs for use in part.uses):
+            sent = self.work.sent(m)
+        else:  # which links it will have is not known yet: those of *got*, if it has any
+            sent = attrs.evolve(part.value, order_items=got.order_items or (NOBODY,))
+        if held is None:
+            beside = int(extension is not None)
+        elif extension is None or differences(extension.value, held):
+            beside = 3
+        else:
+            beside = 2 * bool(unasked(extension.value, held))
+        wrong = bool(differences(sent, got))
+        return (not could_be(sent, got), wrong, 0 if wrong else unasked(sent, got), beside)

@@ -11,7 +11,17 @@ from uuid import UUID
 
 from cdp_orders_async.breaker import Breaker
 from cdp_orders_async.client import Resources
-from cdp_orders_async.errors import CdpError, Forbidden, Invalid, NotSent, PoolTimeout, Refused, Unauthorized, Violation
+from cdp_orders_async.errors import (
+    CdpError,
+    Forbidden,
+    Invalid,
+    NotSent,
+    PoolTimeout,
+    Refused,
+    Unauthorized,
+    Unreadable,
+    Violation,
+)
 from cdp_orders_async.graph import Line, OrderGraph
 from cdp_orders_async.ingest.order import OnExisting, OrderRun
 from cdp_orders_async.ingest.outcomes import Outcome, Verdict
@@ -33,7 +43,7 @@ class Load:
     """A load under way: ``async for outcome in load`` yields what came of each order, in no fixed order.
 
     When the load cannot go on (wrong credentials, a full disk under the journal, an input that breaks off, a
-    server that was never reached), the iteration raises the error after the last outcome.
+    server that was never reached), the iteration raises the `error` after the last outcome.
     """
 
     def __init__(
@@ -56,7 +66,7 @@ class Load:
         self.look_first = look_first
         self.on_existing: OnExisting = on_existing
         self.settle = settle
-        self.since = clock()
+        self.answers = 0
         self.halted = False
         self.aborting = False
         self.tasks: set[asyncio.Task[None]] = set()
@@ -65,24 +75,22 @@ class Load:
         """How many orders came to each verdict so far."""
         self.stopping = False
         """Whether no further order is taken from the input."""
+        self.error: Exception | None = None
+        """What ended the load before the input did."""
         self._source = source
         self._open_orders = open_orders
         self._drain = drain
         self._position = 0
         self._answered = False
-        self._failure: BaseException | None = None
         self._drawing = asyncio.Lock()
-        self._halt = asyncio.Event()
+        self._next: asyncio.Task[OrderGraph | Line | None] | None = None
+        self._halted = asyncio.Event()
         self._outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(maxsize=open_orders)
         self._same: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._doubtful: set[str] = set()
         self._claims: collections.OrderedDict[UUID, str] = collections.OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
-
-    @property
-    def error(self) -> BaseException | None:
-        """What ended the load, if it cannot go on."""
-        return self._failure
 
     @property
     def done(self) -> int:
@@ -97,8 +105,8 @@ class Load:
         if outcome is not None:
             return outcome
         self._outcomes.put_nowait(None)  # whoever asks again gets the same end
-        if self._failure is not None:
-            raise self._failure
+        if self.error is not None:
+            raise self.error
         raise StopAsyncIteration
 
     def stop(self, drain: float = 0.0) -> None:
@@ -108,6 +116,8 @@ class Load:
         can only make the time shorter.
         """
         self.stopping = True
+        if self._next is not None:  # an input that has nothing to give yet must not hold up the end
+            self._next.cancel()
         loop = asyncio.get_running_loop()
         if self._timer is not None and self._timer.when() > loop.time() + drain:
             self._timer.cancel()
@@ -117,21 +127,23 @@ class Load:
         elif self._timer is None:
             self._timer = loop.call_later(drain, self._abort)
 
-    def fail(self, error: BaseException) -> None:
-        """End the load because of *error*: nothing more is created, what is in flight is finished."""
-        if self._failure is None:
-            self._failure = error
-        self.stopping = self.halted = True
-        self._halt.set()
+    def fail(self, error: Exception) -> None:
+        """End the load because of *error*: nothing more is created, what is in flight has the time to finish."""
+        self.error = self.error or error
+        self._halt()
+        self.stop(self._drain)
 
     async def aclose(self) -> None:
         """End the load: what is in flight has *drain* seconds to finish and be recorded."""
-        self.halted = True
-        self._halt.set()
+        self._halt()
         self.stop(self._drain)
         discard = asyncio.get_running_loop().create_task(self._discard())
         try:
             await asyncio.wait({self._task})
+        except asyncio.CancelledError:  # once more: what is in flight is given up, and recorded as such
+            self._abort()
+            await asyncio.wait({self._task})
+            raise
         finally:
             discard.cancel()
             if self._timer is not None:
@@ -143,15 +155,16 @@ class Load:
         if seconds > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self._halt.wait()
+                    await self._halted.wait()
 
     def heard(self, error: CdpError | None) -> None:
         """Note what the server answered, or that it did not."""
-        if error is None or isinstance(error, Refused):
-            self._answered = True
+        answered = error is None or isinstance(error, (Refused, Unreadable))
+        self._answered = self._answered or answered
+        self.answers += error is None
         if error is not None and down(error):
             self.breaker.failure()
-        elif self._answered:
+        elif answered:
             self.breaker.success()
         unreachable = isinstance(error, NotSent) and not isinstance(error, PoolTimeout) and not self._answered
         if error is not None and (unreachable or isinstance(error, (Unauthorized, Forbidden))):
@@ -169,9 +182,14 @@ class Load:
             if len(self._claims) > CLAIMS:
                 self._claims.popitem(last=False)
 
+    def _halt(self) -> None:
+        self.halted = True
+        self._halted.set()
+        self.breaker.success()  # whoever waits for the server is to see that nobody need wait any more
+
     def _abort(self) -> None:
-        self.halted = self.aborting = True
-        self._halt.set()
+        self.aborting = True
+        self._halt()
         for task in list(self.tasks):
             task.cancel()
 
@@ -180,12 +198,9 @@ class Load:
             async with _iterator(self._source) as lines, asyncio.TaskGroup() as group:
                 for _ in range(self._open_orders):
                     group.create_task(self._work(lines))
-        except BaseExceptionGroup as errors:  # of the workers' own, such as a journal that cannot be written
-            self.fail(errors.exceptions[0])
         except Exception as error:  # noqa: BLE001 the source's own, told to whoever reads the outcomes
             self.fail(error)
-        finally:
-            await self._outcomes.put(None)
+        await self._outcomes.put(None)
 
     async def _work(self, lines: AsyncIterator[OrderGraph | Line]) -> None:
         try:
@@ -193,6 +208,8 @@ class Load:
                 outcome = await self._load(*line)
                 self.counts[outcome.verdict] += 1
                 await self._outcomes.put(outcome)
+        except ExceptionGroup as errors:  # of the parts of one order
+            self.fail(errors.exceptions[0])
         except Exception as error:  # noqa: BLE001 told to whoever reads the outcomes, once the others are done
             self.fail(error)
 
@@ -200,7 +217,15 @@ class Load:
         async with self._drawing:
             if self.stopping:
                 return None
-            line = await anext(lines, None)
+            line = None
+            self._next = asyncio.get_running_loop().create_task(_next(lines))
+            try:
+                line = await self._next
+            except asyncio.CancelledError:
+                if not self.stopping:
+                    raise
+            except Exception as error:  # noqa: BLE001 what was taken from the input before is loaded all the same
+                self.error = self.error or error
             if line is None:
                 self.stopping = True
                 return None
@@ -215,9 +240,12 @@ class Load:
         if graph is None or violations:
             key = None if graph is None else graph.order.reference_id
             return Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations)
-        async with self._alone(graph.order.reference_id):
-            run = OrderRun(graph, self)
+        reference_id = graph.order.reference_id
+        async with self._alone(reference_id):
+            run = OrderRun(graph, self, namesake_in_doubt=reference_id in self._doubtful)
             verdict = await run.run()
+            if run.in_doubt:
+                self._doubtful.add(reference_id)
         parts = tuple(run.outcomes[n] for n in range(len(run.work.parts)))
         seconds = self.clock() - began
         return Outcome(file=file, number=number, key=graph.key, verdict=verdict, parts=parts, seconds=seconds)
@@ -239,8 +267,13 @@ class Load:
 
     async def _discard(self) -> None:
         """Read on when nobody listens any more, so that nobody waits to be heard; the journal keeps what came."""
-        while True:
-            await self._outcomes.get()
+        while await self._outcomes.get() is not None:
+            pass
+        self._outcomes.put_nowait(None)
+
+
+async def _next(lines: AsyncIterator[OrderGraph | Line]) -> OrderGraph | Line | None:
+    return await anext(lines, None)
 
 
 @contextlib.asynccontextmanager
@@ -312,9 +345,17 @@ async def ingest_one(
     The parameters are those of `ingest`. Without a journal, ``look_first=True`` makes a redelivered order safe:
     then the server itself is the journal, at the price of look-ups and, for an order that is absent, of the
     settling time. Raises what ends a load: `Unauthorized`, `JournalError`, `NotSent` if the server was not reached.
+    While a server that was reached is down it waits: bound it with `asyncio.timeout`, which leaves nothing unrecorded.
     """
-    options = {"journal": journal, "look_first": look_first, "on_existing": on_existing, "settle": settle}
-    async with ingest(client, [graph], open_orders=1, **options) as load:  # type: ignore[arg-type]  # as declared above
+    async with ingest(
+        client,
+        [graph],
+        journal=journal,
+        look_first=look_first,
+        on_existing=on_existing,
+        open_orders=1,
+        settle=settle,
+    ) as load:
         outcomes = [outcome async for outcome in load]
     return outcomes[0]
 

@@ -6,29 +6,42 @@ A field that was not sent says nothing: the server may fill it in.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import timedelta
-from typing import Any, cast
+from datetime import datetime, timedelta
+from typing import Any, TypeGuard
 from uuid import UUID
 
 import attrs
 
+from cdp_orders_async.graph import Pairs
 from cdp_orders_async.models import Extension, NewOrder, NewOrderItem, Order, OrderItem, Person
 
-__all__ = ["could_be", "differences"]
+__all__ = ["could_be", "differences", "unasked"]
 
 SAME_ORDER = timedelta(days=2)
 """The API takes orders with one reference id for the same when they were made within this time."""
+SAME_TIME = timedelta(seconds=1)
+"""The wire carries milliseconds, and the vendor's examples only seconds."""
 
 
-def differences(sent: object, got: object) -> tuple[str, ...]:
+def differences(sent: Any, got: Any) -> tuple[str, ...]:  # noqa: ANN401 a model or pairs, and what the server has of it
     """Return the names of the fields that were *sent* and that are otherwise in what the server *got*."""
-    if isinstance(got, Extension):
-        pairs = sent if isinstance(sent, Mapping) else {}
-        return tuple(key for key, value in pairs.items() if key not in got.pairs or not _same(value, got.pairs[key]))
+    if _is_pairs(sent):
+        pairs = got.pairs if isinstance(got, Extension) else {}
+        return tuple(key for key, value in sent.items() if key not in pairs or not _same(value, pairs[key]))
     return tuple(
-        field.name
-        for field in attrs.fields(cast("type[attrs.AttrsInstance]", type(sent)))
-        if (value := getattr(sent, field.name)) is not None and not _same(value, getattr(got, field.name))
+        name
+        for name in attrs.fields_dict(sent.__class__)
+        if (value := getattr(sent, name)) is not None and not _same(value, getattr(got, name))
+    )
+
+
+def unasked(sent: Any, got: Any) -> int:  # noqa: ANN401 as above
+    """Count what the server *got* beyond what was *sent*."""
+    if _is_pairs(sent):
+        return len(got.pairs.keys() - sent.keys())
+    return sum(
+        getattr(sent, name) is None and getattr(got, name) not in (None, "", ())
+        for name in attrs.fields_dict(sent.__class__)
     )
 
 
@@ -51,11 +64,23 @@ def could_be(sent: object, got: object) -> bool:
             return not set(differences(sent, got)) - {"order_items", "identifiers"}
 
 
-def _same(sent: Any, got: Any) -> bool:  # noqa: ANN401 any two values
+def _same(sent: object, got: object) -> bool:
     if isinstance(sent, bool) or isinstance(got, bool):
         return sent is got
-    if isinstance(sent, tuple) and isinstance(got, tuple) and all(isinstance(one, UUID) for one in (*sent, *got)):
-        return set(sent) == set(got)
-    if isinstance(sent, tuple) and isinstance(got, tuple) and all(map(attrs.has, map(type, (*sent, *got)))):
-        return len(sent) == len(got) and all(not differences(one, other) for one, other in zip(sent, got, strict=True))
-    return bool(sent == got)
+    if isinstance(sent, datetime) and isinstance(got, datetime):
+        return abs(sent - got) < SAME_TIME
+    if _is_tuple(sent) and _is_tuple(got):
+        if all(isinstance(one, UUID) for one in (*sent, *got)):
+            return set(sent) == set(got)
+        return len(sent) == len(got) and all(map(_same, sent, got))
+    if attrs.has(type(sent)) and attrs.has(type(got)):
+        return not differences(sent, got)
+    return sent == got
+
+
+def _is_pairs(value: object) -> TypeGuard[Pairs]:
+    return isinstance(value, Mapping)
+
+
+def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
+    return isinstance(value, tuple)

@@ -8,7 +8,7 @@ aside as a conflict.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, Protocol, TypeVar
 from uuid import UUID
@@ -22,6 +22,7 @@ from cdp_orders_async.errors import (
     Forbidden,
     NotSent,
     OutcomeUnknown,
+    PoolTimeout,
     RateLimited,
     ServerError,
     Unauthorized,
@@ -32,8 +33,9 @@ from cdp_orders_async.ingest.find import Finder, SeveralError
 from cdp_orders_async.ingest.match import differences
 from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.plan import Work, digest_of, plan
-from cdp_orders_async.journal import GraphRecord, Journal
+from cdp_orders_async.journal import GraphRecord, Journal, PartRecord
 from cdp_orders_async.kinds import ITEM_EXTENSIONS, ORDER_EXTENSIONS, ORDERS
+from cdp_orders_async.retry import down
 from cdp_orders_async.wire import Request
 
 __all__ = ["Control", "OnExisting", "OrderRun"]
@@ -41,7 +43,7 @@ __all__ = ["Control", "OnExisting", "OrderRun"]
 T = TypeVar("T")
 OnExisting = Literal["keep", "update", "fail"]
 
-ROUNDS = 8  # times that one part is tried anew while the server is up for others
+ROUNDS = 8  # times that a part is tried while nothing but the part itself seems to be the reason that it fails
 IMMUTABLE = frozenset({"reference_id", "ordered_at"})
 PASSING = (DeadlineExceeded, NotSent, OutcomeUnknown, RateLimited, ServerError, Unreadable)
 MAYBE_DONE = frozenset({Delivery.UNKNOWN, Delivery.DONE_UNREADABLE})
@@ -57,8 +59,8 @@ class Control(Protocol):
     """Seconds that a list may lag behind a write."""
     on_existing: OnExisting
     look_first: bool
-    since: float
-    """When the load began: whatever another process sent, it sent before."""
+    answers: int
+    """How many calls succeeded so far."""
     halted: bool
     """Whether nothing more may be created."""
     aborting: bool
@@ -89,19 +91,25 @@ class Control(Protocol):
 class OrderRun:
     """The state of one order while it is loaded."""
 
-    def __init__(self, graph: OrderGraph, control: Control) -> None:
+    def __init__(self, graph: OrderGraph, control: Control, *, namesake_in_doubt: bool = False) -> None:
         self.graph = graph
         self.work = Work(graph, plan(graph))
         self.outcomes: dict[int, PartOutcome] = {}
+        self._namesake_in_doubt = namesake_in_doubt
+        """Whether an order on the server with this reference id may be that of another graph."""
         self._control = control
         self._journal = control.journal
         self._finder = Finder(self.work, control.cdp, control.clock, lambda ref: control.may_claim(ref, graph.key))
         self._record: GraphRecord | None = None
-        self._waiting = {n: set(part.needs) for n, part in enumerate(self.work.parts)}
-        self._in_doubt: set[int] = set()
-        """The parts that may be on the server, with a reference that is not known."""
+        self._waiting = {n: {*part.needs, part.after} - {None} for n, part in enumerate(self.work.parts)}
         self._since = 0.0
+        """When this run began: whatever another run sent, it sent before."""
         self._made = False
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether the order itself may be on the server, with a reference that is not known."""
+        return 0 in self.work.in_doubt
 
     async def run(self) -> Verdict:
         """Load the order and return what came of it; raises `JournalError` if the journal fails."""
@@ -110,18 +118,22 @@ class OrderRun:
         if self._journal is not None:
             self._record = await self._journal.begin(self.graph.key, digest)
         record = self._record
-        if record is not None and record.complete and record.digest == digest:
-            for n, part in enumerate(parts):
-                self._settle_as(n, PartVerdict.FOUND, record.parts[part.key].ref)
-            return Verdict.ALREADY
-        self.work.open = set(self._waiting)
+        known: Mapping[str, PartRecord] = {} if record is None else record.parts
         interrupted = record is not None and not record.ended
         look_first = self._control.look_first or self.graph.mode == "upsert"
-        known = {} if record is None else record.parts
-        self._in_doubt = {n for n, part in enumerate(parts) if part.key in known and known[part.key].ref is None}
-        if interrupted or look_first:
-            self._in_doubt |= {n for n, part in enumerate(parts) if part.key not in known}
-        self._since = self._control.clock() if look_first else self._control.since
+        self.work.taken = {one.ref for one in known.values() if one.ref is not None}
+        for n, part in enumerate(parts):
+            if part.key in known and (ref := known[part.key].ref) is not None:
+                self.work.refs[n] = ref
+            elif part.key in known or interrupted or look_first:
+                self.work.in_doubt.add(n)
+        if record is not None and record.complete and record.digest == digest:
+            for n in range(len(parts)):
+                self._settle_as(n, PartVerdict.FOUND)
+            return Verdict.ALREADY
+        if self.work.in_doubt and 0 not in self.work.refs:
+            self.work.in_doubt.add(0)
+        self._since = self._control.clock()
         async with asyncio.TaskGroup() as group:
             self._go(group, 0)
         verdict = self._verdict()
@@ -154,64 +166,78 @@ class OrderRun:
             error = caught
         if n not in self.outcomes:
             self._not_there(n, error)
-        if not self.outcomes[n].verdict.there:
-            return
-        for other, needs in list(self._waiting.items()):
-            needs.discard(n)
-            if not needs:
-                self._go(group, other)
+        self._set_off(group, n)
+
+    def _set_off(self, group: asyncio.TaskGroup, settled: int) -> None:
+        """Start the parts that only waited for the one just *settled*, and give up those that cannot be without it."""
+        news = [settled]
+        while news:
+            n = news.pop()
+            there = self.outcomes[n].verdict.there
+            for other in [other for other, waits in self._waiting.items() if n in waits]:
+                if there or (self.work.parts[other].after == n and n not in self.work.in_doubt):
+                    self._waiting[other].discard(n)
+                    if not self._waiting[other]:
+                        self._go(group, other)
+                else:
+                    del self._waiting[other]
+                    self._not_there(other, None)
+                    news.append(other)
 
     async def _load(self, n: int) -> None:
         part = self.work.parts[n]
         known = None if self._record is None else self._record.parts.get(part.key)
-        if known is not None and known.ref is not None:
-            self.work.refs[n] = known.ref
-            if known.digest == part.digest:
-                self._settle_as(n, PartVerdict.FOUND, known.ref)
-                return
-            ref = known.ref
-            now = await self._patiently(lambda: self._finder.current(n, ref))
-            await self._meet(n, ref, differences(self.work.sent(n), now))
+        if known is not None and known.ref is not None and known.digest == part.digest:
+            self._settle_as(n, PartVerdict.FOUND)
+        elif self._control.aborting:
             return
-        if n in self._in_doubt and await self._adopt(n, self._since, PartVerdict.FOUND):
+        elif known is not None and known.ref is not None:
+            now = await self._patiently(partial(self._finder.current, n, known.ref))
+            await self._meet(n, now, PartVerdict.FOUND)
+        elif n == 0 and self._namesake_in_doubt:
             return
-        if n == 0:
-            self._in_doubt.clear()  # without the order, none of its parts can be there
-        await self._create(n)
+        elif n not in self.work.in_doubt or not await self._adopt(n, self._since, PartVerdict.FOUND):
+            if n == 0 and not self._finder.namesakes:
+                self.work.in_doubt.clear()  # without the order, none of its parts can be there
+            await self._create(n)
 
     async def _create(self, n: int) -> None:
         """Send part *n*; after a lost answer look it up, and send it again only when it is absent."""
         control = self._control
-        rounds = 0
+        rounds, answers = 0, control.answers
         while True:
             await control.breaker.wait()
             if control.halted:
                 self._settle_as(n, PartVerdict.BLOCKED)
                 return
-            self._in_doubt.add(n)
+            self.work.in_doubt.add(n)
             try:
                 got = await control.cdp.transport.send(self._request(n))
             except CdpError as error:
                 control.heard(error)
-                rounds += control.breaker.state == "closed"
+                rounds += _counts(error, others=control.answers > answers)
+                answers = control.answers
                 if error.delivery in MAYBE_DONE:
                     if await self._adopt(n, control.clock(), PartVerdict.CREATED):
                         self._made = True
                         return
                     error.delivery = Delivery.NOT_SENT  # looked up: it is certainly not there
-                self._in_doubt.discard(n)
+                self.work.in_doubt.discard(n)
                 if not isinstance(error, PASSING) or rounds >= ROUNDS or control.halted:
                     raise
             else:
                 control.heard(None)
                 self._made = True
-                self._there(n, PartVerdict.CREATED, got.ref)
+                if n == 0 and got.ref not in self._finder.namesakes:
+                    self.work.in_doubt.clear()  # a new order has no parts yet
+                self._know(n, got.ref)
+                self._settle_as(n, PartVerdict.CREATED)
                 return
 
     async def _adopt(self, n: int, since: float, verdict: PartVerdict) -> bool:
         """Take over part *n* if the server has it; *since* is when it may have been sent at the latest.
 
-        Lists may lag behind writes, so that something is absent counts only after the settling time.
+        Lists may lag behind writes, so that something is absent or differs counts only after the settling time.
         """
         control = self._control
         settled = since + control.settle
@@ -223,43 +249,43 @@ class OrderRun:
                     f"the load was stopped before it was certain whether {self.work.parts[n].name} is there"
                 )
             got = await self._patiently(partial(self._finder.look, n, after))
-            if got is not None:
-                ref = got.ref or self.work.refs[self.work.parts[n].owner]
-                self.work.refs[n] = ref
-                await self._meet(n, ref, differences(self.work.sent(n), got), verdict)
+            if got is not None and (after == settled or not differences(self.work.sent(n), got)):
+                await self._meet(n, got, verdict)
                 return True
         if self._journal is not None:
             self._journal.forget(self.graph.key, self.work.parts[n].key)
-        self._in_doubt.discard(n)
+        self.work.in_doubt.discard(n)
         return False
 
-    async def _meet(self, n: int, ref: UUID, differs: Sequence[str], verdict: PartVerdict = PartVerdict.FOUND) -> None:
+    async def _meet(self, n: int, got: Any, verdict: PartVerdict) -> None:  # noqa: ANN401 any resource
         """Deal with a part that is there: leave what is otherwise in it, change it, or refuse, as the load was told."""
         policy = "update" if self.graph.mode == "upsert" else self._control.on_existing
+        differs = differences(self.work.sent(n), got)
         fixed = IMMUTABLE if self.work.parts[n].kind is ORDERS else frozenset[str]()
         changed = [name for name in differs if name not in fixed]
+        self._know(n, got.ref, differs)
         if differs and policy == "fail":
-            self._note(n, ref, b"")
-            self._settle_as(n, PartVerdict.CONFLICT, ref, tuple(differs))
-            return
-        if changed and policy == "update":
-            await self._patiently(lambda: self._control.cdp.transport.send(self._change(n, ref, changed)))
+            verdict = PartVerdict.CONFLICT
+        elif changed and policy == "update":
+            await self._patiently(partial(self._control.cdp.transport.send, self._change(n, changed)))
             self._made = True
             verdict = PartVerdict.UPDATED
-            differs = [name for name in differs if name in fixed]
-        self._there(n, verdict, ref, tuple(differs))
+            differs = tuple(name for name in differs if name in fixed)
+            self._know(n, got.ref, differs)
+        self._settle_as(n, verdict, differs)
 
     async def _patiently(self, make: Callable[[], Awaitable[T]]) -> T:
         """Do what may be done again and again, also while the server is down for a time."""
         control = self._control
-        rounds = 0
+        rounds, answers = 0, control.answers
         while True:
             await control.breaker.wait()
             try:
                 result = await make()
             except PASSING as error:
                 control.heard(error)
-                rounds += control.breaker.state == "closed"
+                rounds += _counts(error, others=control.answers > answers)
+                answers = control.answers
                 if rounds >= ROUNDS or control.halted or (isinstance(error, Unreadable) and not error.cut):
                     raise
             else:
@@ -273,7 +299,7 @@ class OrderRun:
         request: Request[Any] = resource.to_create(*under, value, stage=part.stage, looked_up=True)
         return request
 
-    def _change(self, n: int, ref: UUID, names: Sequence[str]) -> Request[Any]:
+    def _change(self, n: int, names: Sequence[str]) -> Request[Any]:
         """Return the request that brings the fields *names* of part *n* up to the input."""
         part = self.work.parts[n]
         resource: Any = getattr(self._control.cdp, part.kind.name)
@@ -281,24 +307,24 @@ class OrderRun:
             request: Request[Any] = resource.to_replace(self.work.refs[part.owner], part.value)
         else:
             sent = self.work.sent(n)
-            request = resource.to_update(ref, {name: getattr(sent, name) for name in names})
+            request = resource.to_update(self.work.refs[n], {name: getattr(sent, name) for name in names})
         return request
 
-    def _there(self, n: int, verdict: PartVerdict, ref: UUID | None, differs: tuple[str, ...] = ()) -> None:
+    def _know(self, n: int, ref: UUID | None, differs: Sequence[str] = ()) -> None:
+        """Note that part *n* is on the server as *ref*, where it *differs* from the input in some fields."""
         part = self.work.parts[n]
         ref = ref or self.work.refs[part.owner]  # an extension is found by its owner, whatever it is called
-        self.work.refs[n] = ref
-        self._in_doubt.discard(n)
+        self.work.holds(n, ref)
+        self.work.in_doubt.discard(n)
         if n == 0:
             self._control.claim(ref, self.graph.key)
         # A part that differs keeps a hash that fits no input, so that the next run compares again.
         self._note(n, ref, b"" if differs else part.digest)
-        self._settle_as(n, verdict, ref, differs)
 
     def _not_there(self, n: int, error: CdpError | None) -> None:
         """Settle a part that failed, or whose task was given up: unknown where it may be there all the same."""
         failure = None if error is None else Failure.of(error, self.graph)
-        if n in self._in_doubt:
+        if n in self.work.in_doubt:
             self._note(n, None)
             self._settle_as(n, PartVerdict.UNKNOWN, failure=failure)
         else:
@@ -310,20 +336,15 @@ class OrderRun:
             self._journal.record(self.graph.key, part.key, part.digest if digest is None else digest, ref)
 
     def _settle_as(
-        self,
-        n: int,
-        verdict: PartVerdict,
-        ref: UUID | None = None,
-        differs: tuple[str, ...] = (),
-        failure: Failure | None = None,
+        self, n: int, verdict: PartVerdict, differs: tuple[str, ...] = (), failure: Failure | None = None
     ) -> None:
-        self.work.open.discard(n)
-        self.outcomes[n] = PartOutcome(self.work.parts[n].name, verdict, ref, differs, failure)
+        self.outcomes[n] = PartOutcome(self.work.parts[n].name, verdict, self.work.refs.get(n), differs, failure)
 
     def _verdict(self) -> Verdict:
         """Sum up; whatever was not reached is blocked, or still in doubt."""
-        for n in self._waiting:
-            self._not_there(n, None)
+        for n in range(len(self.work.parts)):
+            if n not in self.outcomes:
+                self._not_there(n, None)
         verdicts = {outcome.verdict for outcome in self.outcomes.values()}
         if PartVerdict.CONFLICT in verdicts:
             return Verdict.CONFLICT
@@ -332,3 +353,17 @@ class OrderRun:
         if all(verdict.there for verdict in verdicts):
             return Verdict.LOADED if self._made else Verdict.ALREADY
         return Verdict.PARTIAL if any(verdict.there for verdict in verdicts) else Verdict.FAILED
+
+
+def _counts(error: CdpError, *, others: bool) -> bool:
+    """Tell whether a failed try speaks against the part itself, given whether *others* got through meanwhile.
+
+    A server that is down fails everybody, and one that is busy somebody: then the part waits for its turn.
+    """
+    match error:
+        case PoolTimeout():
+            return False
+        case RateLimited():
+            return not others
+        case _:
+            return others or not down(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -11,8 +12,11 @@ import attrs
 
 from cdp_orders_async.errors import CdpError, Refused, Violation
 from cdp_orders_async.graph import OrderGraph
+from cdp_orders_async.wire import is_list, is_object, to_json
 
 __all__ = ["Failure", "Outcome", "PartOutcome", "PartVerdict", "Verdict"]
+
+LONG = 5  # characters; a shorter number may as well be a status
 
 
 class Verdict(enum.StrEnum):
@@ -122,19 +126,23 @@ def _plain(_: object, __: object, value: object) -> object:
 
 def _masked(text: str, graph: OrderGraph) -> str:
     people = [person for person in (graph.contact, *(user.consumer for user in graph.consumers)) if person is not None]
-    values = {one for person in people for one in _texts(attrs.asdict(person))}
-    for pairs in (graph.extension, *(item.extension for item in graph.items)):
-        values |= set(_texts(dict(pairs or {})))
+    extensions = (graph.extension, *(item.extension for item in graph.items))
+    personal = [*map(to_json, people), *(dict(pairs) for pairs in extensions if pairs)]
+    values = {value for one in personal for value in _texts(one)}
     for value in sorted(values, key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "***", text)
     return text
 
 
-def _texts(value: object) -> list[str]:
-    if isinstance(value, str):
-        return [value] if value else []
-    if isinstance(value, dict):
-        return [text for one in value.values() for text in _texts(one)]
-    if isinstance(value, (list, tuple)):
-        return [text for one in value for text in _texts(one)]
-    return []
+def _texts(value: object) -> Iterator[str]:
+    """Yield each text in JSON data, and each number that is long enough to be somebody's."""
+    if is_object(value):
+        for one in value.values():
+            yield from _texts(one)
+    elif is_list(value):
+        for one in value:
+            yield from _texts(one)
+    elif isinstance(value, str) and value:
+        yield value
+    elif isinstance(value, (int, float)) and len(str(value)) >= LONG:
+        yield str(value)

@@ -2,14 +2,13 @@
 
 The order comes first; contact, items and free consumers at once after it; a consumer that names items after
 those items; an extension right after its owner. Parts that a look-up could take for each other (equal items
-without a reference id, consumers with the same identity) come one after the other, so that at most one of
-them is ever in doubt.
+without a reference id, the consumers of one order) come one after the other, so that at most one of them is
+ever in doubt.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -41,6 +40,8 @@ class Part:
     """The number of the part under which it is created; the order's is its own."""
     needs: tuple[int, ...] = ()
     """The numbers of the parts that must be there before."""
+    after: int | None = None
+    """The number of the part before it in its group, of which it must be known before whether it is there."""
     uses: tuple[int, ...] = ()
     """For a consumer: the numbers of the items that it uses."""
     group: str = ""
@@ -54,8 +55,10 @@ class Work:
     graph: OrderGraph
     parts: tuple[Part, ...]
     refs: dict[int, UUID] = attrs.field(factory=dict[int, UUID])
-    open: set[int] = attrs.field(factory=set[int])
-    """The numbers of the parts without an outcome."""
+    taken: set[UUID] = attrs.field(factory=set[UUID])
+    """The references that belong to a part of this order, also to one that the input has no more."""
+    in_doubt: set[int] = attrs.field(factory=set[int])
+    """The numbers of the parts that may be on the server, with a reference that is not known."""
 
     def sent(self, n: int) -> Any:  # noqa: ANN401 any model
         """Return what is sent for part *n*: a consumer with the references of its items."""
@@ -63,6 +66,11 @@ class Work:
         if not part.uses:
             return part.value
         return attrs.evolve(part.value, order_items=tuple(self.refs[use] for use in part.uses))
+
+    def holds(self, n: int, ref: UUID) -> None:
+        """Note that *ref* is part *n*."""
+        self.refs[n] = ref
+        self.taken.add(ref)
 
 
 def digest_of(*texts: bytes) -> bytes:
@@ -76,7 +84,7 @@ def digest_of(*texts: bytes) -> bytes:
 
 def plan(graph: OrderGraph) -> tuple[Part, ...]:
     """Return the parts of *graph*, the order first, the longest way first among those that may go at once."""
-    parts = [Part("order", "order", ORDERS, graph.order, _digest(graph.order), stage=0)]
+    parts = [Part("order", "order", ORDERS, graph.order, _digest(graph.order), stage=0, group="order")]
     keys: dict[str, int] = {}
     last_of_group: dict[str, int] = {}
 
@@ -90,13 +98,12 @@ def plan(graph: OrderGraph) -> tuple[Part, ...]:
     ) -> int:
         keys[identity] = twin = keys.get(identity, 0) + 1
         key = identity if twin == 1 else f"{identity}~{twin}"
-        before = last_of_group.get(group)
-        needs = (0, *uses) if before is None else (0, *uses, before)
-        links = [parts[use].key.encode() for use in uses]
+        digest = _digest(value, *(parts[use].key.encode() for use in uses))
+        number, needs, after = len(parts), (0, *uses), last_of_group.get(group)
         stage = 2 if uses else 1
-        parts.append(Part(name, key, kind, value, _digest(value, *links), stage, needs=needs, uses=uses, group=group))
-        last_of_group[group] = len(parts) - 1
-        return len(parts) - 1
+        parts.append(Part(name, key, kind, value, digest, stage, needs=needs, after=after, uses=uses, group=group))
+        last_of_group[group] = number
+        return number
 
     def extend(name: str, owner: int, kind: Kind[Any, Any, Any], pairs: Pairs) -> None:
         key, stage = f"{parts[owner].key}/ext", parts[owner].stage + 1
@@ -117,15 +124,15 @@ def plan(graph: OrderGraph) -> tuple[Part, ...]:
         pairs = graph.items[n].extension
         if pairs is not None:
             extend(f"items/{n}/ext", owner, ITEM_EXTENSIONS, pairs)
-    for n, user in enumerate(graph.consumers):
+    # Consumers may share identifiers, or be shown without: any could be taken for any other. Free ones go first.
+    for n, user in sorted(enumerate(graph.consumers), key=lambda numbered: bool(numbered[1].uses)):
         uses = tuple(by_reference[reference] for reference in user.uses)
-        add(f"consumers/{n}", *_consumer_identity(user.consumer), CONSUMERS, user.consumer, uses)
+        add(f"consumers/{n}", _consumer_key(user.consumer), "consumer", CONSUMERS, user.consumer, uses)
     return tuple(parts)
 
 
-def _digest(value: object, *rest: bytes) -> bytes:
-    plain = value if isinstance(value, Mapping) else to_json(value)
-    return digest_of(encode(plain), *rest)
+def _digest(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs
+    return digest_of(encode(to_json(value) if attrs.has(value.__class__) else dict(sorted(value.items()))), *rest)
 
 
 def _item_identity(item: NewOrderItem) -> tuple[str, str]:
@@ -136,16 +143,13 @@ def _item_identity(item: NewOrderItem) -> tuple[str, str]:
     """
     if item.reference_id:
         return f"item:{item.reference_id}", f"item:{item.reference_id}"
-    always = (item.type, item.name, str(item.price), item.currency_code, item.status)
-    return f"item#{_digest(item).hex()}", f"item#{_hex(always)}"
+    plain = to_json(item)
+    always = [plain[name] for name in ("type", "name", "price", "currencyCode", "status")]
+    return f"item#{digest_of(encode(plain)).hex()}", f"item#{digest_of(encode(always)).hex()}"
 
 
-def _consumer_identity(consumer: NewConsumer) -> tuple[str, str]:
+def _consumer_key(consumer: NewConsumer) -> str:
     if not consumer.identifiers:
-        return f"consumer#{_digest(consumer).hex()}", "consumer"
-    ids = sorted(f"{one.provider}\n{one.id}" for one in consumer.identifiers)
-    return f"consumer:{_hex(ids)}", f"consumer:{_hex(ids[:1])}"
-
-
-def _hex(texts: Iterable[str]) -> str:
-    return digest_of(*(text.encode() for text in texts)).hex()
+        return f"consumer#{_digest(consumer).hex()}"
+    ids = sorted([one.provider, one.id] for one in consumer.identifiers)
+    return f"consumer:{digest_of(encode(ids)).hex()}"

@@ -15,7 +15,14 @@ from cdp_orders_async.emulator import Emulator, Faults, Switches, running
 
 Json = dict[str, Any]
 
-ORDER: Json = {"referenceId": "B94TXY-1", "orderedAt": "2024-01-01T16:17:16Z", "price": 50, "currencyCode": "EUR"}
+ORDER: Json = {
+    "referenceId": "B94TXY-1",
+    "orderedAt": "2024-01-01T16:17:16Z",
+    "price": 50,
+    "currencyCode": "EUR",
+    "channel": "WEB",
+    "status": "PURCHASED",
+}
 ITEM: Json = {"type": "MOBILE", "name": "Mobile AZ10", "price": 105, "currencyCode": "EUR", "status": "CONFIRMED"}
 PERSON: Json = {
     "firstName": "John",

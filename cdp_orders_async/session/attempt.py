@@ -1,0 +1,239 @@
+"""One attempt: one send over aiohttp, and how far it got where it failed.
+
+aiohttp's own resend after a dropped connection is switched off, because it hides a second send.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+from collections.abc import Sequence
+from importlib.metadata import version
+from typing import Any
+
+import aiohttp
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, TraceConfig
+from aiohttp.abc import AbstractStreamWriter
+from yarl import URL
+
+from cdp_orders_async.errors import DeadlineExceeded, Delivery, NotSent, OutcomeUnknown, Unreadable
+from cdp_orders_async.settings import Credentials, Settings, proxy_of, tls_of
+from cdp_orders_async.wire import Request
+
+__all__ = ["Http", "late"]
+
+START = 100  # bytes of a too large answer that its error keeps
+
+
+class _Dropped(Exception):
+    """A lost connection, in a form that aiohttp does not answer by sending again."""
+
+
+async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        raise _Dropped from error
+
+
+class _Body(aiohttp.BytesPayload):
+    """The bytes of a body that know whether they have begun to leave."""
+
+    began = False
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        self.began = True
+        await super().write(writer)
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        self.began = True
+        await super().write_with_length(writer, content_length)
+
+
+class Http:
+    """The connections to one server: opened on first use, and from then on part of that event loop.
+
+    *session* is one of your own, which is used as it is, without its client middlewares, and never closed.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Credentials,
+        settings: Settings,
+        session: ClientSession | None,
+        trace_configs: Sequence[TraceConfig],
+    ) -> None:
+        self.base_url = URL(base_url)
+        self._authorization = _authorization(credentials)
+        self._settings = settings
+        self._session = session
+        self._is_mine = session is None
+        self._trace_configs = list(trace_configs)
+        self._agent = f"cdp-orders-async/{version('cdp-orders-async')}"
+        self._timeout = self._timeout_of(settings.timeout)
+        self._proxy: str | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._opening = asyncio.Lock()
+        self._closed = False
+
+    async def open(self) -> ClientSession:
+        """Return what to send with; `RuntimeError` after `aclose` and in a second event loop."""
+        if self._loop is None:
+            async with self._opening:
+                await self._open()
+        if self._closed or self._session is None:
+            msg = "the client is closed"
+            raise RuntimeError(msg)
+        if asyncio.get_running_loop() is not self._loop:
+            msg = "the client belongs to another event loop; make one client for each loop"
+            raise RuntimeError(msg)
+        return self._session
+
+    async def aclose(self) -> None:
+        """Close the connections; a session that was passed in stays open. Closing twice is no error."""
+        self._closed = True
+        async with self._opening:
+            if self._session is not None and self._is_mine:
+                await self._session.close()
+
+    async def _open(self) -> None:
+        if self._loop is not None or self._closed:
+            return
+        self._proxy = proxy_of(self._settings, str(self.base_url))
+        if self._session is None:
+            tls = await tls_of(self._settings) if self.base_url.scheme == "https" else True
+            self._session = ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=self._settings.connections, keepalive_timeout=self._settings.keepalive, ssl=tls
+                ),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                trace_configs=self._trace_configs,
+            )
+        self._loop = asyncio.get_running_loop()
+
+    async def send_once(
+        self, session: ClientSession, request: Request[Any], request_id: str, left: float | None
+    ) -> tuple[int, bytes, str | None]:
+        """Send once, with *left* seconds until the deadline; return status, body and ``Retry-After``.
+
+        Raises a `CdpError` that says how far the request got where no status came back.
+        """
+        headers = {
+            "Authorization": self._authorization,
+            "Accept": "application/json",
+            "User-Agent": self._agent,
+            "X-Request-Id": request_id,
+        }
+        body = None
+        if request.body is not None:
+            body = _Body(request.body, content_type="application/json")
+        url = self.base_url.with_path(self.base_url.raw_path.rstrip("/") + request.path, encoded=True)
+        if request.query:
+            url = url.with_query(request.query)
+        timeout = self._timeout
+        if left is not None and left < self._settings.timeout:
+            timeout = self._timeout_of(max(left, 0.001))
+        response = None
+        try:
+            response = await session.request(
+                request.method,
+                url,
+                data=body,
+                headers=headers,
+                timeout=timeout,
+                proxy=self._proxy,
+                allow_redirects=False,
+                raise_for_status=False,
+                middlewares=(_no_hidden_resend,),
+            )
+            return response.status, await self._read(request, response), response.headers.get("Retry-After")
+        except (_Dropped, aiohttp.ClientError, OSError) as error:
+            cause = (isinstance(error, _Dropped) and error.__cause__) or error
+            if response is not None:
+                return self._cut(request, response, cause)
+            began = body.began if body is not None else not _never_connected(cause)
+            # Of aiohttp's timeouts only the total one is none of its own errors.
+            total = isinstance(cause, TimeoutError) and not isinstance(cause, aiohttp.ClientError)
+            if total and timeout is not self._timeout:
+                raise late(Delivery.UNKNOWN if began else Delivery.NOT_SENT) from None
+            # From None: the text of the cause may hold the query, or the URL of the proxy with its password.
+            if began:
+                msg = f"{request.method} {request.path} was sent, but its answer was lost ({_in_words(cause)})"
+                raise OutcomeUnknown(msg) from None
+            msg = f"{request.method} {request.path} was not sent ({_in_words(cause)})"
+            raise NotSent(msg) from None
+        except BaseException:
+            if response is not None:
+                response.close()
+            raise
+
+    def _cut(
+        self, request: Request[Any], response: ClientResponse, cause: BaseException
+    ) -> tuple[int, bytes, str | None]:
+        """Judge an answer whose head came whole and whose body did not: the status still counts."""
+        response.close()
+        if _succeeded(response):
+            problem = f"its transfer broke off ({_in_words(cause)})"
+            raise Unreadable(request.method, request.path, response.status, (problem,), cut=True) from None
+        return response.status, b"", response.headers.get("Retry-After")
+
+    async def _read(self, request: Request[Any], response: ClientResponse) -> bytes:
+        most = self._settings.max_answer
+        length = response.content_length
+        if length is not None and length <= most and "Content-Encoding" not in response.headers:
+            return await response.read()
+        body = bytearray()
+        async for chunk in response.content.iter_any():
+            body += chunk
+            if len(body) > most:
+                response.close()
+                if _succeeded(response):
+                    problem = f"it is larger than {most:,} bytes"
+                    raise Unreadable(request.method, request.path, response.status, (problem,), bytes(body[:START]))
+                break
+        return bytes(body)
+
+    def _timeout_of(self, total: float) -> aiohttp.ClientTimeout:
+        connect, read = self._settings.connect_timeout, self._settings.read_timeout
+        return aiohttp.ClientTimeout(total=total, sock_connect=connect, sock_read=read)
+
+
+def _authorization(credentials: Credentials) -> str:
+    if credentials.bearer_token:
+        return f"Bearer {credentials.bearer_token}"
+    pair = f"{credentials.client_key}:{credentials.api_token}"
+    return f"Basic {base64.b64encode(pair.encode()).decode()}"
+
+
+def late(delivery: Delivery, attempts: int = 0, request_id: str | None = None) -> DeadlineExceeded:
+    """Return the error for a passed deadline."""
+    error = DeadlineExceeded("the deadline of the call passed, or cannot be met any more")
+    error.delivery = delivery
+    error.attempts = attempts
+    error.request_id = request_id
+    return error
+
+
+def _succeeded(response: ClientResponse) -> bool:
+    return 200 <= response.status < 300  # noqa: PLR2004 HTTP
+
+
+def _never_connected(error: BaseException) -> bool:
+    refused = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+    return isinstance(error, refused)
+
+
+def _in_words(error: BaseException) -> str:
+    """Name a cause without its text, which may hold the query, or the URL of a proxy with its password."""
+    reason: str | None = None
+    if isinstance(error, TimeoutError):
+        reason = "timed out"
+    elif isinstance(error, aiohttp.ClientHttpProxyError):
+        reason = f"status {error.status}"
+    elif isinstance(error, aiohttp.ClientConnectorError):
+        reason = getattr(error.__cause__, "strerror", None)
+    elif isinstance(error, OSError) and error.errno:
+        reason = os.strerror(error.errno)
+    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__

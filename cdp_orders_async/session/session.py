@@ -1,0 +1,242 @@
+"""The session: who may send when, and the one retry loop. One attempt is one send."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import logging
+import random
+import secrets
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Protocol, TypeVar
+
+import attrs
+from aiohttp import ClientSession, TraceConfig
+
+from cdp_orders_async.errors import (
+    CdpError,
+    Delivery,
+    NotSent,
+    OutcomeUnknown,
+    PoolTimeout,
+    RateLimited,
+    ServerError,
+)
+from cdp_orders_async.limiter import Limiter, Slots
+from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
+from cdp_orders_async.session.attempt import Http, late
+from cdp_orders_async.settings import Credentials, Settings
+from cdp_orders_async.wire import Request, answer
+
+__all__ = ["Patient", "RateLimiter", "Session", "Stats"]
+
+T = TypeVar("T")
+
+logger = logging.getLogger("cdp_orders_async")
+
+LONGEST_PAUSE = 300.0  # seconds that a Retry-After can hold up every call; a longer one is not obeyed in full
+MAYBE_DONE = frozenset((Delivery.UNKNOWN, Delivery.DONE_UNREADABLE))
+
+
+class RateLimiter(Protocol):
+    """A limiter of your own, for instance one that several processes share."""
+
+    async def acquire(self) -> None:
+        """Return when one request may leave."""
+        ...
+
+
+@attrs.define
+class Stats:
+    """What a session did so far."""
+
+    requests: int = 0
+    """Attempts that were made, each one send at most."""
+    retries: int = 0
+    """Attempts after the first of a call."""
+    in_flight: int = 0
+
+
+@attrs.frozen
+class Patient:
+    """A transport for bulk work, whose calls wait for their turn as long as it takes."""
+
+    session: Session
+
+    async def send(self, request: Request[T], /) -> T:
+        """Send *request*; its deadline does not run while it waits for its turn."""
+        return await self.session.send(request, patient=True)
+
+
+class Session:
+    """Sends requests: pool, authentication, TLS, times, rate limit and retries.
+
+    It opens on first use and then belongs to that event loop. *http* is a session of your own, which is
+    used as it is, without its client middlewares, and never closed.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        credentials: Credentials,
+        settings: Settings,
+        *,
+        http: ClientSession | None = None,
+        limiter: RateLimiter | None = None,
+        trace_configs: Sequence[TraceConfig] = (),
+        clock: Callable[[], float] = time.monotonic,
+        uniform: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self.settings = settings
+        self.stats = Stats()
+        self.limiter = Limiter(settings.rate, burst=settings.burst, clock=clock)
+        self._shared_limiter = limiter
+        self._http = Http(base_url, credentials, settings, http, trace_configs)
+        self._slots = Slots(settings.connections)
+        self._retries = Retries(limit=settings.retries)
+        self._budget = RetryBudget()
+        self._clock = clock
+        self._uniform = uniform
+        self._run = secrets.token_hex(4)
+        self._numbers = itertools.count(1)
+
+    def __repr__(self) -> str:
+        return f"<Session {self._http.base_url}: {self.stats.in_flight} in flight, {self._slots}, {self.limiter}>"
+
+    def __reduce__(self) -> str:
+        """Refuse to be pickled: sockets cannot travel, and the API token must not."""
+        msg = "a session cannot be pickled; pickle its Settings and make a new one"
+        raise TypeError(msg)
+
+    async def aclose(self) -> None:
+        """Close the connections; a session that was passed in stays open. Closing twice is no error."""
+        await self._http.aclose()
+
+    async def send(self, request: Request[T], /, *, patient: bool = False) -> T:
+        """Send *request*, again where that is safe, and return its result.
+
+        The deadline of a *patient* call does not run while it waits for its turn.
+        """
+        until = None if self.settings.deadline is None else self._clock() + self.settings.deadline
+        request_id = f"{self._run}-{next(self._numbers)}"
+        doubt: Delivery | None = None  # what earlier attempts leave
+        for attempt in itertools.count(1):
+            try:
+                opened = await self._http.open()
+                asked = self._clock()
+                await self._take_slot(request.stage, None if patient else until)
+                try:
+                    await self._take_turn(None if patient else until)
+                    if patient and until is not None:
+                        until += self._clock() - asked
+                    result = await self._attempt(opened, request, request_id, until)
+                finally:
+                    self._slots.release()
+            except CdpError as error:
+                self._log(request, request_id, attempt, error)
+                failure = error if doubt is None else _doubtful(error, doubt)
+                failure.attempts = attempt
+                failure.request_id = request_id
+                wait = self._wait(request, attempt, error, patient=patient)
+                if wait is None:
+                    raise failure from failure.__cause__
+                if until is not None and self._clock() + wait >= until:
+                    raise late(failure.delivery, attempt, request_id) from failure
+                if failure.delivery in MAYBE_DONE:
+                    doubt = failure.delivery
+                await asyncio.sleep(wait)
+                self.stats.retries += 1
+            else:
+                self._budget.earn()
+                self._log(request, request_id, attempt, None)
+                return result
+        raise AssertionError  # a count has no end
+
+    def _wait(self, request: Request[T], attempt: int, error: CdpError, *, patient: bool) -> float | None:
+        """Return the seconds until *request* may be sent again, None if never; hold everybody up if so asked."""
+        answered = error.__cause__ if isinstance(error, OutcomeUnknown) else error
+        asked = answered.retry_after if isinstance(answered, (RateLimited, ServerError)) else None
+        limited = isinstance(error, RateLimited)
+        held = limited or asked is not None
+        wait = backoff(attempt, self._retries, self._uniform)
+        if held:
+            # One answer holds up everybody: each task waiting by itself would ask again and again.
+            wait = max(wait, min(asked or 0.0, LONGEST_PAUSE))
+            self.limiter.pause_until(self._clock() + wait)
+        may = may_resend(error, creates=request.creates) and attempt <= self._retries.limit
+        if not may or not (limited or self._budget.spend()):
+            return None
+        return 0.0 if held and patient else wait  # the limiter holds it, and that is waiting for its turn
+
+    async def _attempt(self, opened: ClientSession, request: Request[T], request_id: str, until: float | None) -> T:
+        left = None if until is None else until - self._clock()
+        self.stats.requests += 1
+        self.stats.in_flight += 1
+        try:
+            status, body, retry_after = await self._http.send_once(opened, request, request_id, left)
+        finally:
+            self.stats.in_flight -= 1
+        wait = None if retry_after is None else parse_retry_after(retry_after, datetime.now(UTC))
+        return answer(request, status, body, wait)
+
+    async def _take_slot(self, stage: int, until: float | None) -> None:
+        if self._slots.free:
+            await self._slots.acquire(stage)
+            return
+        left = None if until is None else until - self._clock()
+        pool = self.settings.pool_timeout
+        bounds = [bound for bound in (left, pool) if bound is not None]
+        try:
+            async with asyncio.timeout(min(bounds, default=None)):
+                await self._slots.acquire(stage)
+        except TimeoutError:
+            if pool is not None and (left is None or pool < left):
+                msg = f"no connection became free within {pool} s"
+                raise PoolTimeout(msg) from None
+            raise late(Delivery.NOT_SENT) from None
+
+    async def _take_turn(self, until: float | None) -> None:
+        delay = self.limiter.delay()
+        if until is not None and self._clock() + delay >= until:
+            raise late(Delivery.NOT_SENT)
+        if self._shared_limiter is None and not delay:
+            await self.limiter.acquire()
+            return
+        try:
+            async with asyncio.timeout(None if until is None else until - self._clock()):
+                await self.limiter.acquire()
+                if self._shared_limiter is not None:
+                    await self._shared_limiter.acquire()
+        except TimeoutError:
+            raise late(Delivery.NOT_SENT) from None
+
+    def _log(self, request: Request[T], request_id: str, attempt: int, error: CdpError | None) -> None:
+        """Log one attempt, by allow-list: no body, no query, no header."""
+        if not logger.isEnabledFor(logging.DEBUG):
+            return
+        verdict = "done" if error is None else f"{type(error).__name__}, {error.delivery}"
+        logger.debug(
+            "%s %s, attempt %d: %s",
+            request.method,
+            request.path,
+            attempt,
+            verdict,
+            extra={
+                "cdp_operation": request.operation,
+                "cdp_request_id": request_id,
+                "cdp_attempt": attempt,
+                "cdp_delivery": "done" if error is None else str(error.delivery),
+            },
+        )
+
+
+def _doubtful(error: CdpError, doubt: Delivery) -> CdpError:
+    """Judge a call by all its attempts: what an earlier one may have done, a later failure does not undo."""
+    if isinstance(error, NotSent):
+        cause, error = error, OutcomeUnknown(f"an earlier attempt may have been done; the last: {error}")
+        error.__cause__ = cause
+    if error.delivery not in MAYBE_DONE:
+        error.delivery = doubt
+    return error

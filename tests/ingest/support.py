@@ -1,0 +1,240 @@
+"""Orders to load, what a server is to hold of them, and a network between the two that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import importlib.resources
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import attrs
+import orjson
+
+from cdp_orders_async import (
+    CdpOrders,
+    GraphConsumer,
+    GraphFile,
+    GraphItem,
+    Identifier,
+    NewConsumer,
+    NewContact,
+    NewOrder,
+    NewOrderItem,
+    NotSent,
+    OrderGraph,
+    Outcome,
+    OutcomeUnknown,
+    Request,
+    Settings,
+)
+from cdp_orders_async.emulator import Emulator, running
+from cdp_orders_async.emulator.service import Asked
+from cdp_orders_async.wire import answer, to_json
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+BASE = "http://127.0.0.1"
+KEY, TOKEN = "key", "token"
+SERVED = frozenset({"ref", "href", "createdAt", "modifiedAt", "guest", "order", "orderItem"})
+WHEN = datetime(2024, 1, 1, 16, 17, 16, tzinfo=UTC)
+
+
+def order(reference_id: str = "A", **rest: object) -> NewOrder:
+    """Return an order."""
+    values: Json = {"ordered_at": WHEN, "price": Decimal(50), "currency_code": "EUR", **rest}
+    return NewOrder(reference_id=reference_id, **values)
+
+
+def item(
+    reference_id: str | None = None, extension: Mapping[str, str | int] | None = None, **rest: object
+) -> GraphItem:
+    """Return an item, equal to all others but for what is given."""
+    values: Json = {"type": "SEAT", "name": "Seat", "price": Decimal("9.5"), "currency_code": "EUR", "status": "OK"}
+    return GraphItem(NewOrderItem(reference_id=reference_id, **{**values, **rest}), extension)
+
+
+def person(name: str | None = "Ann", *ids: str) -> Json:
+    """Return the fields of a person."""
+    identifiers = tuple(Identifier(provider="CRM", id=one) for one in ids) or None
+    return {"first_name": name, "identifiers": identifiers}
+
+
+def consumer(name: str | None = "Ann", *ids: str, uses: Sequence[str] = ()) -> GraphConsumer:
+    """Return a consumer who uses some items."""
+    return GraphConsumer(NewConsumer(**person(name, *ids)), tuple(uses))
+
+
+def whole(reference_id: str = "A") -> OrderGraph:
+    """Return an order with every kind of part."""
+    return OrderGraph(
+        order=order(reference_id, channel="WEB"),
+        contact=NewContact(**person("Ann", "1"), emails=("ann@example.com",)),
+        items=(item("i1", {"seat": "1A"}), item("i2"), item(None, {"seat": "1B"}), item(), item()),
+        consumers=(consumer("Ann", "1", uses=["i1", "i2"]), consumer("Bob")),
+        extension={"campaign": "spring", "visits": 3},
+    )
+
+
+async def sample() -> list[OrderGraph]:
+    """Return the packaged orders."""
+    packed = importlib.resources.files("cdp_orders_async") / "data" / "orders-50.jsonl.gz"
+    with importlib.resources.as_file(packed) as path:
+        return [line.graph async for line in GraphFile(path) if line.graph is not None]
+
+
+def count(graphs: Iterable[OrderGraph]) -> int:
+    """Count the parts of orders."""
+    return sum(
+        1
+        + (graph.contact is not None)
+        + (graph.extension is not None)
+        + len(graph.items)
+        + len(graph.consumers)
+        + sum(one.extension is not None for one in graph.items)
+        for graph in graphs
+    )
+
+
+def wanted(graphs: Iterable[OrderGraph]) -> list[Json]:
+    """Return what a server is to hold of *graphs*, in no particular order."""
+    return alike(
+        {
+            **to_json(graph.order),
+            "contacts": [] if graph.contact is None else [to_json(graph.contact)],
+            "consumers": alike({**to_json(one.consumer), "orderItems": sorted(one.uses)} for one in graph.consumers),
+            "orderItems": alike({**to_json(one.item), "extensions": extended(one.extension)} for one in graph.items),
+            "extensions": extended(graph.extension),
+        }
+        for graph in graphs
+    )
+
+
+def extended(pairs: Mapping[str, object] | None) -> list[Json]:
+    """Return the extensions of an owner."""
+    return [] if pairs is None else [dict(pairs)]
+
+
+def stored(emulator: Emulator) -> list[Json]:
+    """Return what the server holds, as `wanted` has it."""
+    orders: Any = orjson.loads(orjson.dumps(emulator.state()["orders"]))
+    return alike(
+        {
+            **bare(one),
+            "contacts": [bare(contact) for contact in one["contacts"]],
+            "consumers": alike(
+                {**bare(user), "orderItems": sorted(used["referenceId"] for used in user["orderItems"])}
+                for user in one["consumers"]
+            ),
+            "orderItems": alike(
+                {**bare(part, "orderedAt"), "extensions": [bare(pairs, "name", "key") for pairs in part["extensions"]]}
+                for part in one["orderItems"]
+            ),
+            "extensions": [bare(pairs, "name", "key") for pairs in one["extensions"]],
+        }
+        for one in orders
+    )
+
+
+def bare(served: Json, *added: str) -> Json:
+    """Return what was sent of something that is *served*."""
+    return {key: value for key, value in served.items() if key not in SERVED and key not in added}
+
+
+def alike(values: Iterable[Json]) -> list[Json]:
+    """Sort *values* in some way that is always the same."""
+    return sorted(values, key=written)
+
+
+def pieces(orders: Iterable[Json]) -> Counter[bytes]:
+    """Count the parts of orders, each with what tells where it belongs."""
+    counted: Counter[bytes] = Counter()
+    for one in orders:
+        fields = {key: value for key, value in one.items() if not isinstance(value, list)}
+        counted[written([fields])] += 1
+        for key, parts in one.items():
+            for part in parts if isinstance(parts, list) else ():
+                inner = part.pop("extensions", [])
+                counted[written([fields, key, part])] += 1
+                counted.update(written([fields, key, part, pairs]) for pairs in inner)
+    return counted
+
+
+def written(value: object) -> bytes:
+    """Write *value* in a way that is always the same."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+
+
+def refs(outcomes: Iterable[Outcome]) -> set[str]:
+    """Return every reference that outcomes name."""
+    return {str(part.ref) for outcome in outcomes for part in outcome.parts}
+
+
+@asynccontextmanager
+async def serving(emulator: Emulator, **settings: object) -> AsyncGenerator[CdpOrders, None]:
+    """Give a client of *emulator* over a socket, which waits little and tries everything once."""
+    values: Json = {"timeout": 0.25, "retries": 0, "connections": 20, **settings}
+    async with (
+        running(emulator) as base_url,
+        CdpOrders(base_url=base_url, client_key=KEY, api_token=TOKEN, settings=Settings(**values)) as cdp,
+    ):
+        yield cdp
+
+
+class Network:
+    """A transport without sockets: the emulator itself, and what *fate* says that becomes of each request.
+
+    Fates: ``ok``; ``lost``, sent and its answer lost, done or ``lost, not done``; ``not sent``; ``unreadable``,
+    done; a number, the status of an answer to what was not done; ``hung``, there is never an answer.
+    """
+
+    def __init__(self, emulator: Emulator, fate: Callable[[Request[Any]], str | int] = lambda _: "ok") -> None:
+        self.emulator = emulator
+        self.fate = fate
+        self.requests: list[Request[Any]] = []
+        """Whatever was asked for, in order."""
+
+    async def send(self, request: Request[T], /) -> T:
+        """Do with *request* what fate wants."""
+        self.requests.append(request)
+        await asyncio.sleep(0)
+        fate = self.fate(request)
+        if isinstance(fate, int):
+            return answer(request, fate, b"{}")
+        if fate == "not sent":
+            raise NotSent("the wire is cut")
+        body = b"{}"
+        status = 200
+        if "not done" not in fate:
+            endpoint, segments = self.emulator.find(request.method, request.path)
+            reply = self.emulator.answer(endpoint, segments, asked(request))
+            status, body = reply.status, orjson.dumps(reply.body)
+        if fate == "hung":
+            await asyncio.get_running_loop().create_future()
+        if fate.startswith("lost"):
+            raise OutcomeUnknown("the answer is lost")
+        return answer(request, status, b"<html>" if fate == "unreadable" else body)
+
+
+def asked(request: Request[Any]) -> Asked:
+    """Return *request* as the emulator reads it."""
+    return Asked(
+        method=request.method,
+        path=request.path,
+        query=request.query,
+        base=BASE,
+        authorization=f"Basic {base64.b64encode(f'{KEY}:{TOKEN}'.encode()).decode()}",
+        content_type="application/json",
+        request_id=None,
+        body=request.body or b"",
+    )
+
+
+def later(graph: OrderGraph, time: timedelta) -> OrderGraph:
+    """Return *graph*, ordered later."""
+    return attrs.evolve(graph, order=attrs.evolve(graph.order, ordered_at=graph.order.ordered_at + time))

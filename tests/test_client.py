@@ -1,0 +1,205 @@
+"""The client as a whole, against the emulator, and how it finds its configuration."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import pickle
+from collections import Counter
+from datetime import UTC, datetime
+from decimal import Decimal
+from uuid import UUID
+
+import aiohttp
+import pytest
+
+from cdp_orders_async import (
+    CdpError,
+    CdpOrders,
+    Consumer,
+    Delivery,
+    Invalid,
+    NewConsumer,
+    NewContact,
+    NewOrder,
+    NewOrderItem,
+    NotFound,
+    Settings,
+    Unauthorized,
+)
+from cdp_orders_async.emulator import Emulator, Faults, running
+from cdp_orders_async.emulator.records import Json
+from tests.servers import serving
+from tests.session.calling import TOKEN
+
+NEW = NewOrder(reference_id="B-1", ordered_at=datetime(2025, 1, 2, tzinfo=UTC), price=Decimal(50), currency_code="EUR")
+ITEM = NewOrderItem(
+    type="MOBILE", name="AZ10", price=Decimal(50), currency_code="EUR", reference_id="I-1", status="CONFIRMED"
+)
+NEW_REF = UUID("00000000-0000-4000-8000-000000000000")
+VARIABLES = ("CDP_REGION", "CDP_BASE_URL", "CDP_CLIENT_KEY", "CDP_API_TOKEN", "CDP_BEARER_TOKEN", "CDP_RATE")
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Take away what the machine may set."""
+    for name in (*VARIABLES, "http_proxy", "HTTP_PROXY", "no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+
+
+async def test_whole_order() -> None:
+    """An order with its parts is created, read, changed, listed and deleted."""
+    async with (
+        running(Emulator(api_token=TOKEN)) as url,
+        CdpOrders(base_url=url, client_key="key", api_token=TOKEN) as cdp,
+    ):
+        order = await cdp.orders.create(NEW)
+        item = await cdp.items.create(order.ref, ITEM)
+        contact = await cdp.contacts.create(order.ref, NewContact(first_name="Ann", emails=("a@example.com",)))
+        consumer = await cdp.consumers.create(order.ref, NewConsumer(first_name="Bob", order_items=(item.ref,)))
+        await cdp.order_extensions.create(order.ref, {"first": True})
+        await cdp.item_extensions.create(item.ref, {"total": 8})
+        await cdp.orders.update(order.ref, {"status": "PURCHASED"})
+        assert (await cdp.orders.get(order.ref)).status == "PURCHASED"
+        assert [one.ref async for one in cdp.orders.list(reference_id="B-1")] == [order.ref]
+        assert [one.ref async for one in cdp.items.list(order.ref)] == [item.ref]
+        assert (await cdp.contacts.get(contact.ref)).emails == ("a@example.com",)
+        assert isinstance(await cdp.consumers.get(consumer.ref), Consumer)
+        assert (await cdp.order_extensions.get(order.ref)).pairs == {"first": True}
+        assert (await cdp.item_extensions.get(item.ref)).pairs == {"total": 8}
+        await cdp.orders.delete(order.ref)
+        with pytest.raises(NotFound):
+            await cdp.orders.get(order.ref)
+
+
+@pytest.mark.parametrize("phase", ["before", "accepted", "written", "head", "body"])
+@pytest.mark.parametrize("action", ["close", "reset"])
+async def test_verdicts_are_true(phase: str, action: str) -> None:
+    """Wherever the connection breaks, what is called unsent or refused is not in the emulator's ledger."""
+    fault: Json = {"operation": "*", "action": action, "phase": phase, "chance": 0.5}
+    emulator = Emulator(api_token=TOKEN, faults=Faults.of({"seed": 7, "faults": [fault]}))
+    settings = Settings(trust_env=False, retries=0)
+    verdicts: Counter[str] = Counter()
+    done = 0
+    async with (
+        running(emulator) as url,
+        CdpOrders(base_url=url, client_key="key", api_token=TOKEN, settings=settings) as cdp,
+    ):
+        for _ in range(40):
+            before = emulator.ledger(0)
+            try:
+                await cdp.orders.create(NEW)
+                verdict = "done"
+            except CdpError as error:
+                verdict = str(error.delivery)
+            effects = emulator.ledger(0) != before
+            done += effects
+            verdicts[verdict] += 1
+            assert effects or verdict not in {"done", Delivery.DONE_UNREADABLE}
+            assert not effects or verdict not in {Delivery.NOT_SENT, Delivery.REFUSED}
+    assert len(verdicts) == 2
+    assert 0 < done <= 40
+
+
+async def test_wrong_credentials() -> None:
+    """The server's refusal is an error of its own, with the server's words."""
+    async with (
+        running(Emulator(api_token=TOKEN)) as url,
+        CdpOrders(base_url=url, client_key="key", api_token=TOKEN + "-not") as cdp,
+    ):
+        with pytest.raises(Unauthorized) as caught:
+            await cdp.orders.create(NEW)
+    assert (caught.value.status, caught.value.delivery) == (401, Delivery.REFUSED)
+    assert "Authentication credentials are required" in str(caught.value)
+
+
+async def test_configuration_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is not given is taken from the environment."""
+    async with serving() as server:
+        monkeypatch.setenv("CDP_BASE_URL", server.url)
+        monkeypatch.setenv("CDP_REGION", "")
+        monkeypatch.setenv("CDP_CLIENT_KEY", "key")
+        monkeypatch.setenv("CDP_API_TOKEN", "token")
+        monkeypatch.setenv("CDP_RATE", "99")
+        async with CdpOrders() as cdp:
+            assert (cdp.base_url, cdp.session.settings.rate, cdp.session.limiter.rate) == (server.url, 99, 99)
+            await cdp.order_extensions.delete(NEW_REF)
+    assert server.requests[0].headers["authorization"] == "Basic a2V5OnRva2Vu"
+
+
+async def test_arguments_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is given in Python wins: the place, the way to authenticate, and the settings as a whole."""
+    for name, value in zip(VARIABLES, ("eu", "https://env.test", "env", "env", "env", "99"), strict=True):
+        monkeypatch.setenv(name, value)
+    assert CdpOrders(base_url="https://api.test").base_url == "https://api.test"
+    assert CdpOrders(region="us", settings=Settings()).session.settings.rate is None
+    async with serving() as server:
+        for cdp in (
+            CdpOrders(base_url=server.url, client_key="key", api_token=TOKEN),
+            CdpOrders(base_url=server.url, client_key="key"),
+            CdpOrders(base_url=server.url, bearer_token=TOKEN),
+            CdpOrders(base_url=server.url),
+        ):
+            async with cdp:
+                await cdp.order_extensions.delete_fields(NEW_REF, None)
+    assert [asked.headers["authorization"] for asked in server.requests] == [
+        f"Basic {base64.b64encode(f'key:{TOKEN}'.encode()).decode()}",
+        "Basic a2V5OmVudg==",  # key:env
+        f"Bearer {TOKEN}",
+        "Bearer env",
+    ]
+
+
+async def test_arguments_are_checked_before_anything_is_sent() -> None:
+    """What is missing or wrong is refused by the constructor, by its name."""
+    with pytest.raises(Invalid, match=r"^region, base_url: "):
+        CdpOrders(client_key="key", api_token=TOKEN)
+    with pytest.raises(Invalid, match=r"^region: must be one of"):
+        CdpOrders(region="moon", client_key="key", api_token=TOKEN)
+    with pytest.raises(Invalid, match="CDP_API_TOKEN"):
+        CdpOrders(region="eu", client_key="key")
+    with pytest.raises(Invalid, match=r"^base_url: must be https"):
+        CdpOrders(base_url="http://api.test", client_key="key", api_token=TOKEN)
+
+
+async def test_your_own_session_and_limiter() -> None:
+    """A session of one's own is used and stays open; a further limiter is asked before each request."""
+    asked: list[str] = []
+
+    class Shared:
+        async def acquire(self) -> None:
+            asked.append("once")
+
+    async with serving() as server, aiohttp.ClientSession() as http:
+        cdp = CdpOrders(base_url=server.url, bearer_token=TOKEN, session=http, limiter=Shared())
+        for _ in range(2):
+            await cdp.order_extensions.delete(NEW_REF)
+        for _ in range(2):
+            await cdp.aclose()
+        assert not http.closed
+        with pytest.raises(RuntimeError, match=r"^the client is closed$"):
+            await cdp.orders.get(NEW_REF)
+    assert asked == ["once", "once"]
+    assert len(server.requests) == 2
+
+
+def test_made_outside_a_loop() -> None:
+    """The constructor needs no event loop; a closed client has closed its connections."""
+    cdp = CdpOrders(region="eu", client_key="key", api_token=TOKEN)
+
+    async def main() -> None:
+        async with cdp:
+            pass
+
+    asyncio.run(main())
+    asyncio.run(main())
+
+
+def test_client_shows_no_secret() -> None:
+    """The repr of a client and of what it holds names the server, and no credentials; none of it can be pickled."""
+    cdp = CdpOrders(region="eu", client_key="canary-key", api_token=TOKEN)
+    assert repr(cdp) == "CdpOrders('https://api-engage-eu.sitecorecloud.io')"
+    assert "canary" not in f"{cdp.session!r}{cdp.session.settings!r}{cdp.orders!r}"
+    for what in (cdp, cdp.session, cdp.orders):
+        with pytest.raises(TypeError, match=r"^a session cannot be pickled; pickle its Settings and make a new one$"):
+            pickle.dumps(what)

@@ -1,0 +1,279 @@
+"""Settings, credentials and base URLs: what is refused, what the environment gives, and what they show."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+import ssl
+from typing import Any
+
+import attrs
+import pytest
+
+from cdp_orders_async.errors import Invalid
+from cdp_orders_async.settings import REGIONS, Credentials, Settings, base_url_of, proxy_of
+
+FINITE = "must be a finite number above 0"
+
+
+@pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "rate",
+        "burst",
+        "connections",
+        "timeout",
+        "connect_timeout",
+        "read_timeout",
+        "pool_timeout",
+        "deadline",
+        "keepalive",
+        "max_answer",
+    ],
+)
+def test_numbers_are_positive(name: str, value: float) -> None:
+    """Nought, negative numbers, NaN and infinity are refused by the name of the field."""
+    given: dict[str, Any] = {name: value}
+    with pytest.raises(Invalid, match=f"^{name}: {FINITE}$"):
+        Settings(**given)
+    with pytest.raises(Invalid, match=f"(?i)^(CDP_)?{name}: "):
+        Settings.from_env({f"CDP_{name.upper()}": str(value)})
+
+
+@pytest.mark.parametrize("value", [-1, math.nan, math.inf])
+def test_retries_are_not_negative(value: float) -> None:
+    """No retry at all is a choice; fewer are none."""
+    given: dict[str, Any] = {"retries": value}
+    assert Settings(retries=0).retries == 0
+    with pytest.raises(Invalid, match=r"^retries: must be a finite number, not negative$"):
+        Settings(**given)
+
+
+def test_environment_sets_every_field() -> None:
+    """Each setting but the TLS context has a variable."""
+    environ = {
+        "CDP_RATE": "12.5",
+        "CDP_BURST": "2",
+        "CDP_CONNECTIONS": "7",
+        "CDP_TIMEOUT": "3",
+        "CDP_CONNECT_TIMEOUT": "1",
+        "CDP_READ_TIMEOUT": "2",
+        "CDP_POOL_TIMEOUT": "0.5",
+        "CDP_DEADLINE": "60",
+        "CDP_RETRIES": "0",
+        "CDP_KEEPALIVE": "9",
+        "CDP_MAX_ANSWER": "1000",
+        "CDP_PROXY": "http://proxy:3128",
+        "CDP_TRUST_ENV": "no",
+        "CDP_CA_FILE": "/tmp/ca.pem",  # noqa: S108 never opened
+    }
+    assert {f"CDP_{field.name.upper()}" for field in attrs.fields(Settings)} - {"CDP_SSL_CONTEXT"} == environ.keys()
+    assert Settings.from_env(environ) == Settings(
+        rate=12.5,
+        burst=2,
+        connections=7,
+        timeout=3,
+        connect_timeout=1,
+        read_timeout=2,
+        pool_timeout=0.5,
+        deadline=60,
+        retries=0,
+        keepalive=9,
+        max_answer=1000,
+        proxy="http://proxy:3128",
+        trust_env=False,
+        ca_file="/tmp/ca.pem",  # noqa: S108 never opened
+    )
+
+
+def test_environment_that_says_nothing() -> None:
+    """A variable that is absent or empty leaves the default."""
+    assert Settings.from_env({}) == Settings.from_env({"CDP_RATE": "", "CDP_TRUST_ENV": ""}) == Settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("CDP_RATE", "fast"), ("CDP_BURST", "1.5"), ("CDP_RETRIES", "0x3"), ("CDP_TRUST_ENV", "maybe")],
+)
+def test_environment_of_the_wrong_form(name: str, value: str) -> None:
+    """A value of the wrong form is refused by the name of its variable, and not repeated."""
+    with pytest.raises(Invalid, match=f"^{name}: has the wrong form$"):
+        Settings.from_env({name: value})
+
+
+@pytest.mark.parametrize("text", ["1", "true", "YES", "True"])
+def test_yes(text: str) -> None:
+    """A switch can be set in several ways."""
+    assert Settings.from_env({"CDP_TRUST_ENV": text}).trust_env
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    ["socks5://host:1080", "http://", "http://a b:80", "http://host:0", "http://host:99999", "http://u:canary#@h", ""],
+)
+def test_bad_proxies(proxy: str) -> None:
+    """A proxy that cannot be used is refused, and its URL not repeated."""
+    with pytest.raises(Invalid, match=r"^proxy: must be like http://user:password@host:port$"):
+        Settings(proxy=proxy)
+
+
+@pytest.mark.parametrize("proxy", ["http://host", "https://host:8443", "http://user:pass%40@host:1", "host:3128"])
+def test_good_proxies(proxy: str) -> None:
+    """HTTP and HTTPS proxies are possible, and a host alone means HTTP."""
+    found = proxy_of(Settings(proxy=proxy), "https://api.test")
+    assert found == (proxy if "//" in proxy else f"http://{proxy}")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "proxy", "used"),
+    [
+        ("https://api.test", "http://proxy.test:1", True),
+        ("http://localhost:1", "http://proxy.test:1", False),
+        ("http://127.0.0.1:1", "http://127.0.0.1.proxy.test", False),
+        ("http://127.0.0.1:1", "http://[::1]:3128", True),
+        ("http://[::1]:1", "http://localhost:3128", True),
+    ],
+)
+def test_proxy_of_the_environment(base_url: str, proxy: str, used: bool, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: FBT001 a parameter
+    """What goes in the clear stays on this machine."""
+    for name in ("HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name.lower(), raising=False)
+        monkeypatch.setenv(name, proxy)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert proxy_of(Settings(), base_url) == (proxy if used else None)
+    assert proxy_of(Settings(trust_env=False), base_url) is None
+
+
+def test_settings_travel() -> None:
+    """Settings can be pickled and copied, and are values."""
+    settings = Settings(rate=5, proxy="http://user:pass@host", ca_file="ca.pem")
+    assert pickle.loads(pickle.dumps(settings)) == copy.deepcopy(settings) == settings  # noqa: S301 made here
+    assert len({settings, copy.copy(settings)}) == 1
+    with pytest.raises(attrs.exceptions.FrozenInstanceError):
+        settings.rate = 6  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue] the point of the test
+
+
+def test_settings_show_no_password() -> None:
+    """The proxy, whose URL may hold a password, is not in the repr."""
+    settings = Settings(rate=5, proxy="http://user:canary@host", ssl_context=ssl.create_default_context())
+    assert "canary" not in repr(settings)
+    assert "rate=5" in repr(settings)
+
+
+@pytest.mark.parametrize(
+    "credentials",
+    [
+        {},
+        {"client_key": "key"},
+        {"api_token": "canary"},
+        {"client_key": "", "api_token": "canary"},
+        {"client_key": "key", "api_token": "canary", "bearer_token": "canary"},
+    ],
+)
+def test_credentials_are_one_way(credentials: dict[str, str]) -> None:
+    """Exactly one way to authenticate is given; the refusal names the variables and no value."""
+    with pytest.raises(Invalid, match=r"CDP_CLIENT_KEY.*CDP_API_TOKEN.*CDP_BEARER_TOKEN") as caught:
+        Credentials(**credentials)
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["client_key", "api_token", "bearer_token"])
+@pytest.mark.parametrize("end", ["\n", "\r", "\r\nX-More: 1"])
+def test_credentials_are_one_line(name: str, end: str) -> None:
+    """A line end, which could begin another header, is refused."""
+    parts = {"bearer_token": "canary"} if name == "bearer_token" else {"client_key": "key", "api_token": "canary"}
+    with pytest.raises(Invalid, match="must be on one line") as caught:
+        Credentials(**{**parts, name: parts[name] + end})
+    assert "canary" not in str(caught.value)
+
+
+def test_credentials_show_nothing() -> None:
+    """Neither the repr nor a pickle of credentials tells them."""
+    credentials = Credentials("key", "canary")
+    assert (repr(credentials), f"{credentials}") == ("Credentials(...)", "Credentials(...)")
+    with pytest.raises(TypeError, match=r"^credentials cannot be pickled; "):
+        pickle.dumps(credentials)
+
+
+@pytest.mark.parametrize(("region", "url"), REGIONS.items())
+def test_regions(region: str, url: str) -> None:
+    """Every region has its server, over TLS."""
+    assert base_url_of(region, None) == url
+    assert url.startswith("https://api-engage-")
+    assert url.endswith(".sitecorecloud.io")
+
+
+@pytest.mark.parametrize("region", ["de", "EU", ""])
+def test_unknown_region(region: str) -> None:
+    """Another region is refused with the list of those there are."""
+    with pytest.raises(Invalid, match=r"^region: must be one of ap, eu, jp, us$"):
+        base_url_of(region, None)
+
+
+@pytest.mark.parametrize(("region", "base_url"), [(None, None), ("eu", "https://api.test")])
+def test_region_or_base_url(region: str | None, base_url: str | None) -> None:
+    """Exactly one of the two says where the API is."""
+    with pytest.raises(Invalid, match=r"^region, base_url: exactly one of them must be given"):
+        base_url_of(region, base_url)
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ("https://api.test", "https://api.test"),
+        (" https://api.test:8443/cdp/ ", "https://api.test:8443/cdp"),
+        ("http://127.0.0.1:8642", "http://127.0.0.1:8642"),
+        ("http://127.1.2.3", "http://127.1.2.3"),
+        ("http://[::1]:8642/", "http://[::1]:8642"),
+        ("http://localhost:8642", "http://localhost:8642"),
+        ("HTTP://LOCALHOST", "HTTP://LOCALHOST"),
+    ],
+)
+def test_base_urls(given: str, url: str) -> None:
+    """HTTPS goes anywhere, HTTP to this machine."""
+    assert base_url_of(None, given) == url
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "http://api.test",
+        "http://0.0.0.0",
+        "http://192.168.0.1",
+        "http://127.0.0.1.evil.test",
+        "http://localhost.evil.test",
+        "http://127.0.0.1%2eevil.test",
+        "http://2130706433",
+    ],
+)
+def test_plain_http_is_refused(base_url: str) -> None:
+    """HTTP to another machine would show the API token to everybody on the way."""
+    with pytest.raises(Invalid, match=r"^base_url: must be https, except to this machine: the API token would"):
+        base_url_of(None, base_url)
+
+
+@pytest.mark.parametrize(
+    "base_url",
+    [
+        "",
+        "api.test",
+        "ftp://api.test",
+        "https://",
+        "https://user:canary@api.test",
+        "http://api.test\\@127.0.0.1",
+        "https://api.test?x=1",
+        "https://api.test#x",
+        "https://api.test/a b",
+        "https://api.test\n.evil.test",
+        "https://api.test:0",
+        "https://api.test:99999",
+        "https://[::1",
+    ],
+)
+def test_bad_base_urls(base_url: str) -> None:
+    """What is no plain URL of a server is refused, without repeating it."""
+    with pytest.raises(Invalid, match=r"^base_url: must be like https://host, without user, query or fragment$"):
+        base_url_of(None, base_url)

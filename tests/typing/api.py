@@ -1,0 +1,209 @@
+"""Uses that a type checker must let through, and uses that it must refuse; read by mypy and pyright, never run.
+
+A refused use carries the error of each checker: where it is no error any more, the ignore is one.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import TypeVar, assert_type
+from uuid import UUID
+
+from cdp_orders_async import (
+    CdpOrders,
+    Consumer,
+    Contact,
+    Extension,
+    ExtensionValue,
+    GraphFile,
+    Identifier,
+    Invalid,
+    Line,
+    Listing,
+    NewConsumer,
+    NewContact,
+    NewOrder,
+    NewOrderItem,
+    Order,
+    OrderChanges,
+    OrderGraph,
+    OrderItem,
+    OutcomeUnknown,
+    Page,
+    Refused,
+    Request,
+    Resources,
+    Transport,
+    Violation,
+)
+
+T = TypeVar("T")
+
+
+class StandIn:
+    """A transport of somebody's own."""
+
+    async def send(self, request: Request[T], /) -> T:
+        """Answer everything with an empty object."""
+        return request.read(b"{}")
+
+
+class NoTransport:
+    """What cannot send."""
+
+    async def send(self, request: str, /) -> str:
+        """Return *request*."""
+        return request
+
+
+async def every_verb(cdp: CdpOrders, ref: UUID, when: datetime, price: Decimal) -> None:
+    """Call each verb of each resource, and take its result for what it is."""
+    order = NewOrder(reference_id="A", ordered_at=when, price=price, currency_code="EUR", channel="WEB", status="NEW")
+    item = NewOrderItem(type="A", name="A", price=price, currency_code="EUR", status="A", quantity=1)
+    contact = NewContact(first_name="Ada", emails=("a@b",), identifiers=(Identifier(provider="A", id="B"),))
+    consumer = NewConsumer(first_name="Ada", order_items=(ref,))
+
+    assert_type(await cdp.orders.create(order), Order)
+    assert_type(await cdp.orders.get(ref), Order)
+    assert_type(await cdp.orders.replace(ref, order), Order)
+    assert_type(await cdp.orders.update(ref, {"price": price, "status": "PURCHASED"}), Order)
+    assert_type(await cdp.orders.delete(ref), None)
+    assert_type(cdp.orders.list(reference_id="A", sort="created"), Listing[Order])
+    assert_type(cdp.orders.list(guest_ref=ref, sort="orderedAt::DESC", limit=10), Listing[Order])
+
+    assert_type(await cdp.items.create(ref, item), OrderItem)
+    assert_type(await cdp.items.get(ref), OrderItem)
+    assert_type(await cdp.items.replace(ref, item), OrderItem)
+    assert_type(await cdp.items.update(ref, {"quantity": 2, "original_price": price}), OrderItem)
+    assert_type(await cdp.items.delete(ref), None)
+    assert_type(cdp.items.list(ref), Listing[OrderItem])
+
+    assert_type(await cdp.contacts.create(ref, contact), Contact)
+    assert_type(await cdp.contacts.get(ref), Contact)
+    assert_type(await cdp.contacts.replace(ref, contact), Contact)
+    assert_type(await cdp.contacts.update(ref, {"date_of_birth": when}), Contact)
+    assert_type(await cdp.contacts.delete(ref), None)
+    assert_type(cdp.contacts.list(ref, limit=1), Listing[Contact])
+
+    assert_type(await cdp.consumers.create(ref, consumer), Consumer)
+    assert_type(await cdp.consumers.get(ref), Consumer)
+    assert_type(await cdp.consumers.replace(ref, consumer), Consumer)
+    assert_type(await cdp.consumers.update(ref, {"order_items": (ref,)}), Consumer)
+    assert_type(await cdp.consumers.delete(ref), None)
+    assert_type(cdp.consumers.list(ref), Listing[Consumer])
+    assert_type(cdp.consumers.items(ref), Listing[OrderItem])
+
+    for extensions in (cdp.order_extensions, cdp.item_extensions):
+        assert_type(await extensions.create(ref, {"a": "b", "c": 1, "d": 1.5, "e": True}), Extension)
+        assert_type(await extensions.get(ref), Extension)
+        assert_type(await extensions.replace(ref, {}), Extension)
+        assert_type(await extensions.update(ref, {"a": 1}), Extension)
+        assert_type(await extensions.delete(ref), None)
+        assert_type(await extensions.delete_fields(ref, ["a"]), Extension)
+        assert_type(await extensions.delete_fields(ref, None), Extension)
+        assert_type(extensions.list(ref), Listing[Extension])
+
+
+async def results(cdp: CdpOrders, ref: UUID) -> None:
+    """Take results apart: only the ref is certain, and an unknown value of an enumeration is text."""
+    order = await cdp.orders.get(ref)
+    assert_type(order.ref, UUID)
+    assert_type(order.price, Decimal | None)
+    assert_type(order.ordered_at, datetime | None)
+    assert_type(order.href, str | None)
+    contact = await cdp.contacts.get(ref)
+    assert_type(contact.emails, tuple[str, ...] | None)
+    if contact.guest is not None:
+        assert_type(contact.guest.ref, UUID | None)
+    extension = await cdp.item_extensions.get(ref)
+    assert_type(extension.ref, UUID | None)
+    assert_type(extension.pairs, dict[str, ExtensionValue])
+    async for item in cdp.items.list(ref):
+        assert_type(item, OrderItem)
+    async for page in cdp.items.list(ref).pages(start=10):
+        assert_type(page, Page[OrderItem])
+        assert_type(page.items, tuple[OrderItem, ...])
+    async for line in GraphFile("orders.jsonl"):
+        assert_type(line, Line)
+        assert_type(line.graph, OrderGraph | None)
+
+
+async def requests_as_values(ref: UUID, order: NewOrder) -> None:
+    """Use any transport, and requests that are only made."""
+    transport: Transport = StandIn()
+    cdp = Resources(transport, "https://host")
+    request = cdp.orders.to_create(order, looked_up=True)
+    assert_type(request, Request[Order])
+    assert_type(await transport.send(request), Order)
+    assert_type(cdp.items.to_update(ref, {"name": "A"}), Request[OrderItem])
+    Resources(NoTransport(), "https://host")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def errors(cdp: CdpOrders, ref: UUID) -> None:
+    """Take errors apart."""
+    try:
+        await cdp.orders.delete(ref)
+    except Invalid as error:
+        assert_type(error.violations, tuple[Violation, ...])
+    except Refused as error:
+        assert_type(error.status, int)
+        assert_type(error.retry_after, float | None)
+    except OutcomeUnknown as error:
+        assert_type(error.attempts, int)
+
+
+async def wrong_models(cdp: CdpOrders, ref: UUID, order: NewOrder, item: NewOrderItem, contact: NewContact) -> None:
+    """Send a model only to its own resource, and none that was kept."""
+    await cdp.orders.create(item)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await cdp.items.create(ref, order)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await cdp.items.replace(ref, await cdp.items.get(ref))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await cdp.consumers.create(ref, contact)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await cdp.contacts.create(ref, {"firstName": "Ada"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def wrong_refs(cdp: CdpOrders, ref: UUID, item: NewOrderItem) -> None:
+    """Name the order of a part, and every reference as a UUID."""
+    await cdp.items.create(item)  # type: ignore[call-arg, arg-type]  # pyright: ignore[reportCallIssue]
+    await cdp.items.create("A", item)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await cdp.orders.get(str(ref))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await cdp.orders.delete()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    cdp.items.list()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    cdp.orders.list("A")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    cdp.orders.list(guest_ref="A")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    cdp.orders.list(reference_id="A", sort="price")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def wrong_changes(cdp: CdpOrders, ref: UUID, when: datetime, order: NewOrder) -> None:
+    """Change known keys to known types, nothing as a whole, and no order's identity."""
+    await cdp.orders.update(ref, {"curency_code": "EUR"})  # type: ignore[typeddict-unknown-key]  # pyright: ignore[reportArgumentType]
+    await cdp.orders.update(ref, {"pointOfSale": "A"})  # type: ignore[typeddict-unknown-key]  # pyright: ignore[reportArgumentType]
+    await cdp.orders.update(ref, {"ordered_at": when})  # type: ignore[typeddict-unknown-key]  # pyright: ignore[reportArgumentType]
+    await cdp.orders.update(ref, {"price": 1.5})  # type: ignore[typeddict-item]  # pyright: ignore[reportArgumentType]
+    await cdp.orders.update(ref, {"status": None})  # type: ignore[typeddict-item]  # pyright: ignore[reportArgumentType]
+    await cdp.orders.update(ref, order)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    changes: OrderChanges = {"status": "PURCHASED"}
+    await cdp.orders.replace(ref, changes)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await cdp.consumers.update(ref, {"order_items": ("A",)})  # type: ignore[typeddict-item]  # pyright: ignore[reportArgumentType]
+
+
+async def wrong_extensions(cdp: CdpOrders, ref: UUID) -> None:
+    """Send primitive pairs, and say so where all of them are to go."""
+    await cdp.order_extensions.create(ref, {"a": None})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+    await cdp.order_extensions.create(ref, {"a": ["b"]})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+    await cdp.order_extensions.update(ref, {1: "a"})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType]
+    await cdp.order_extensions.delete_fields(ref)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await cdp.order_extensions.items(ref)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
+async def wrong_values(cdp: CdpOrders, ref: UUID, when: datetime) -> None:
+    """Give all that is required, by name, and money as a Decimal; take what was kept with care."""
+    NewOrder(reference_id="A", ordered_at=when, price=Decimal(1))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    NewContact("Ada")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    NewOrderItem(type="A", name="A", price=1.5, currency_code="EUR", status="A")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    NewContact(emails="a@b")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    NewContact(order_items=(ref,))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    (await cdp.orders.get(ref)).price.is_nan()  # type: ignore[union-attr]  # pyright: ignore[reportOptionalMemberAccess]
+    iter(cdp.orders.list(reference_id="A"))  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
+    await cdp.orders.list(reference_id="A")  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
+    await cdp.guests.get(ref)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
