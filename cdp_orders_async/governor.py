@@ -32,7 +32,9 @@ LONGEST_STEP = 2.0
 """Seconds that a raise makes up for; more than that without a call is rest."""
 USED = 0.7
 """The share of the rate that calls must use before it is raised."""
-RARE = 0.005
+N = 50; F = 1.5
+FEW=1
+RARE = 0.02
 """The share of answers up to which refusals are mishaps, and no sign of a limit."""
 LEAST_RATE = 0.5
 """Calls per second that no cut goes below."""
@@ -76,7 +78,7 @@ class Governor:
 
     __slots__ = (
         "_age", "_answered", "_began", "_clock", "_count", "_cut", "_good", "_grown", "_limit", "_limiter", "_most",
-        "_peak", "_refused", "_sent", "_slots", "_sum", "_usual",
+        "_peak", "_sent", "_slots", "_share", "_sum", "_usual",
     )  # fmt: skip
 
     def __init__(
@@ -86,8 +88,9 @@ class Governor:
         self._slots = slots
         self._most = most
         self._clock = clock
-        self._sent, self._good, self._refused = _Frequency(), _Frequency(), _Frequency()
+        self._sent, self._good = _Frequency(), _Frequency()
         self._answered = False  # since the last cut
+        self._share = 0.0
         self._cut = self._grown = -math.inf  # when
         self._peak: float | None = None  # the rate before the last cut; None: no maximum is known
         self._age = 0.0  # seconds along the curve from the last cut
@@ -125,6 +128,7 @@ class Governor:
         """Count a call whose answer, which shows no overload, took *seconds* to come."""
         now = self._clock()
         self._good.add(now)
+        self._learn(0, now)
         self._answered = True
         if not self._count:
             self._began = now
@@ -137,16 +141,17 @@ class Governor:
     def refused(self, seconds: float = 0.0) -> None:
         """Count a call that the server refused, or did not answer in time, *seconds* after it left."""
         now = self._clock()
-        self._refused.add(now)
-        good, refused = self._good(now), self._refused(now)
-        if now < self._cut + PAUSE or now - seconds < self._cut or refused < RARE * (good + refused):
+        if now < self._cut + PAUSE or now - seconds < self._cut:
             return
-        before = self._limiter.rate
+        if self._learn(1, now) < FEW:
+            return
+        good, before = self._good(now), self._limiter.rate
         if before is None:
             rate = KEPT * good
         elif self._answered:
             rate = min(KEPT * before, good)
-            self._peak = before
+            if self._peak is not None or self._grown > self._cut:
+                self._peak = before
         else:
             rate = KEPT * before  # it is down rather than overloaded, and the maximum holds when it is back
         rate = max(rate, LEAST_RATE)
@@ -154,7 +159,14 @@ class Governor:
             self._age = PLATEAU * (1 - math.cbrt((1 - rate / self._peak) / (1 - KEPT)))
         self._limiter.set_rate(rate)
         self._cut = now
+        self._share = 0.0
         self._answered = False
+
+    def _learn(self, refused: int, now: float) -> float:
+        """Average the share of refusals over a second, but 50 answers at least; return how much it is."""
+        weight = 1 / max(N, self._sent(now))
+        self._share += (refused - self._share) * weight
+        return self._share / max(F * weight, RARE)
 
     def _raised(self, rate: float, seconds: float) -> float:
         if self._peak is None:

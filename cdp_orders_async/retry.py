@@ -58,19 +58,16 @@ class Retries:
     """Seconds that any wait lasts at most."""
 
 
-def may_resend(error: CdpError, *, creates: bool, looked_up: bool = False) -> bool:
+def may_resend(error: CdpError, *, creates: bool) -> bool:
     """Tell whether a call that failed with *error* may be sent again with no risk of a double effect.
 
-    *creates*: each send that arrives makes a new object. *looked_up*: the caller can look up what became of
-    a create, and rather does that than trust that a 503 had no effect.
+    *creates*: each send that arrives makes a new object.
     """
     match error:
         case PoolTimeout():
             return False
-        case NotSent() | RateLimited():
+        case NotSent() | RateLimited() | ServerError(status=503):
             return True
-        case ServerError(status=503):
-            return not (creates and looked_up)
         case ServerError() | Refused(status=408) | OutcomeUnknown() | Unreadable(cut=True):
             return not creates
         case _:

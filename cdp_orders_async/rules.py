@@ -104,7 +104,7 @@ def money(value: object) -> str | None:
     amount = Decimal(value)
     if not amount.is_finite() or abs(amount.adjusted()) > 300:  # noqa: PLR2004 what a JSON number can hold
         return "must be a finite number"
-    digits = "".join(map(str, amount.as_tuple().digits)).strip("0")
+    digits = "".join(map(str, amount.as_tuple().digits)).rstrip("0")
     return None if len(digits) <= SIGNIFICANT_DIGITS else f"must have at most {SIGNIFICANT_DIGITS} significant digits"
 
 

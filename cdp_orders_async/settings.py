@@ -182,11 +182,9 @@ async def tls_of(settings: Settings) -> ssl.SSLContext:
         return settings.ssl_context
     try:
         # Reading the certificates takes tens of milliseconds, which the loop must not wait.
-        context = await asyncio.to_thread(ssl.create_default_context, cafile=settings.ca_file)
+        return await asyncio.to_thread(ssl.create_default_context, cafile=settings.ca_file)
     except OSError:
         raise Invalid((Violation("ca_file", "must be a readable file of certificates in PEM form"),)) from None
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
 
 
 def _http_url(text: str) -> SplitResult | None:

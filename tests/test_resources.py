@@ -260,6 +260,8 @@ async def test_listing_gives_everything_once(server: Server, limit: int) -> None
     expected = [(number, str(number)) for number in range(server.count)]
     assert numbers_of(await walked(listing)) == expected
     assert server.fetched == [number for number in range(server.count) if number in server.bare]
+    pages = -(-server.count // min(limit, server.clamp))
+    assert len(server.offsets) == (pages + 1 if server.names_next == "always" else max(1, pages))
     assert numbers_of(await walked(listing)) == expected
 
 

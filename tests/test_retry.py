@@ -96,7 +96,7 @@ def refused(kind: type[Refused], status: int) -> Refused:
     return kind("POST", "/v2.1/orders", status)
 
 
-ALWAYS: list[CdpError] = [NotSent(), refused(RateLimited, 429)]
+ALWAYS: list[CdpError] = [NotSent(), refused(RateLimited, 429), refused(ServerError, 503)]
 UNLESS_IT_CREATES: list[CdpError] = [
     OutcomeUnknown(),
     refused(Refused, 408),
@@ -117,25 +117,17 @@ NEVER: list[CdpError] = [
     InputError(),
     JournalError(),
 ]
-UNAVAILABLE = refused(ServerError, 503)
 
 
 @pytest.mark.parametrize("creates", [True, False])
-@pytest.mark.parametrize("looked_up", [True, False])
-def test_only_what_is_safe_is_sent_again(creates: bool, looked_up: bool) -> None:  # noqa: FBT001 - parametrized
+def test_only_what_is_safe_is_sent_again(creates: bool) -> None:  # noqa: FBT001 - parametrized
     """A create is sent again only when nothing can have happened; what sets or reads, also when it can have."""
     for error in ALWAYS:
-        assert may_resend(error, creates=creates, looked_up=looked_up), error
+        assert may_resend(error, creates=creates), error
     for error in UNLESS_IT_CREATES:
-        assert may_resend(error, creates=creates, looked_up=looked_up) is not creates, error
+        assert may_resend(error, creates=creates) is not creates, error
     for error in NEVER:
-        assert not may_resend(error, creates=creates, looked_up=looked_up), error
-    assert may_resend(UNAVAILABLE, creates=creates, looked_up=looked_up) is not (creates and looked_up)
-
-
-def test_who_cannot_look_up_is_the_default() -> None:
-    """Unless the caller says that it looks a create up, a 503 is sent again."""
-    assert may_resend(UNAVAILABLE, creates=True)
+        assert not may_resend(error, creates=creates), error
 
 
 def test_down_is_what_a_dead_server_looks_like() -> None:

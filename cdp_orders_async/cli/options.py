@@ -29,7 +29,7 @@ class Connection:
     """Or the region of the production server: ap, eu, jp or us. Or CDP_REGION."""
     client_key: Annotated[str | None, Parameter(env_var="CDP_CLIENT_KEY")] = None
     """The client key, from Settings > API access in Sitecore CDP."""
-    api_token: Annotated[str | None, Parameter(env_var="CDP_API_TOKEN")] = None
+    api_token: Annotated[str | None, Parameter(env_var="CDP_API_TOKEN")] = attrs.field(default=None, repr=False)
     """The API token. As an option it shows in the list of processes; better set CDP_API_TOKEN."""
     rate: Annotated[float | None, Parameter(env_var="CDP_RATE", allow_leading_hyphen=True)] = None
     """Requests per second at most; without it there is no limit but the connections."""

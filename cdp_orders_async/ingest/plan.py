@@ -14,7 +14,7 @@ from uuid import UUID
 
 import attrs
 
-from cdp_orders_async.graph import OrderGraph, Pairs
+from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
 from cdp_orders_async.kinds import CONSUMERS, CONTACTS, ITEM_EXTENSIONS, ITEMS, ORDER_EXTENSIONS, ORDERS, Kind
 from cdp_orders_async.models import NewConsumer, NewOrderItem
 from cdp_orders_async.wire import encode, to_json
@@ -110,22 +110,21 @@ def plan(graph: OrderGraph) -> tuple[Part, ...]:
         parts.append(Part(name, key, kind, pairs, _digest(pairs), stage, owner=owner, needs=(owner,)))
 
     by_reference: dict[str, int] = {}
-    owners: list[int] = []
-    for n, one in enumerate(graph.items):
-        number = add(f"items/{n}", *_item_identity(one.item), ITEMS, one.item)
-        owners.append(number)
+    owners: dict[int, int] = {}
+    # Twins are numbered by what hangs on them, so that a line with its items in another order is the same line.
+    for n, one in sorted(enumerate(graph.items), key=lambda numbered: _beside(numbered[1])):
+        owners[n] = add(f"items/{n}", *_item_identity(one.item), ITEMS, one.item)
         if one.item.reference_id:
-            by_reference[one.item.reference_id] = number
+            by_reference[one.item.reference_id] = owners[n]
     if graph.contact is not None:
         add("contact", "contact", "contact", CONTACTS, graph.contact)
     if graph.extension is not None:
         extend("ext", 0, ORDER_EXTENSIONS, graph.extension)
-    for n, owner in enumerate(owners):
-        pairs = graph.items[n].extension
-        if pairs is not None:
-            extend(f"items/{n}/ext", owner, ITEM_EXTENSIONS, pairs)
+    for n, one in enumerate(graph.items):
+        if one.extension is not None:
+            extend(f"items/{n}/ext", owners[n], ITEM_EXTENSIONS, one.extension)
     # Consumers may share identifiers, or be shown without: any could be taken for any other. Free ones go first.
-    for n, user in sorted(enumerate(graph.consumers), key=lambda numbered: bool(numbered[1].uses)):
+    for n, user in sorted(enumerate(graph.consumers), key=lambda numbered: sorted(numbered[1].uses)):
         uses = tuple(by_reference[reference] for reference in user.uses)
         add(f"consumers/{n}", _consumer_key(user.consumer), "consumer", CONSUMERS, user.consumer, uses)
     return tuple(parts)
@@ -146,6 +145,10 @@ def _item_identity(item: NewOrderItem) -> tuple[str, str]:
     plain = to_json(item)
     always = [plain[name] for name in ("type", "name", "price", "currencyCode", "status")]
     return f"item#{digest_of(encode(plain)).hex()}", f"item#{digest_of(encode(always)).hex()}"
+
+
+def _beside(one: GraphItem) -> bytes:
+    return b"" if one.item.reference_id or one.extension is None else _digest(one.extension)
 
 
 def _consumer_key(consumer: NewConsumer) -> str:

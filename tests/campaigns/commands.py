@@ -9,20 +9,18 @@ import random
 import sys
 import time
 from asyncio.subprocess import PIPE
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from signal import SIGKILL, SIGUSR1, Signals
 
 import orjson
 
-from cdp_orders_async.emulator import Emulator, Faults, running
+from cdp_orders_async.emulator import Emulator, running
 from cdp_orders_async.emulator.service import Endpoint
-from tests.campaigns.loads import MOST_RUNS, READINGS, TIMEOUT, Figures, every_fault, judged
+from tests.campaigns.loads import MOST_RUNS, READINGS, TIMEOUT, Figures, judged, served
 from tests.campaigns.orders import orders, parts_of
 
 ROOT = Path(__file__).parents[2]
-CONNECTIONS = 8
+IN_FLIGHT = 8
 COMMAND = (sys.executable, "-m", "cdp_orders_async")
 READ_ONLY = """
 import os, signal, sys
@@ -46,50 +44,50 @@ HURTS: dict[str, tuple[tuple[str, ...], Signals | None]] = {
 """What happens to the command: how it is run, and which signal it gets in the middle."""
 
 
-class Watched(Emulator):
-    """An emulator that does something when so many more requests have come."""
+class Striking(Emulator):
+    """An emulator that, when so many more requests have come, sends a signal to who sends them."""
 
     left = 0
-    ring: Callable[[], object]
+    pid = 0
+    signal: Signals | None = None
+    delay = 0.0
+    """Seconds."""
 
     def find(self, method: str, path: str) -> tuple[Endpoint, list[str]]:
         """Count a request."""
         self.left -= 1
         if self.left == 0:
-            self.ring()
+            asyncio.get_running_loop().call_later(self.delay, self.strike)
         return super().find(method, path)
+
+    def strike(self) -> None:
+        """Send the signal, unless the process has ended."""
+        if self.signal is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, self.signal)
 
 
 async def hurt(
     how: str, times: int, reading: str, count: int, chance: float, seed: int, folder: Path
 ) -> tuple[Figures, list[tuple[int | None, str]]]:
     """Load orders under faults and hurt the command several times; return also how each run ended and what it said."""
-    (switches, settle), graphs, began = READINGS[reading], orders(count, seed), time.monotonic()
-    most = 2 * parts_of(graphs).total() // (times + 1)
+    graphs, emulator, began = orders(count, seed), served(reading, chance, seed, Striking), time.monotonic()
     (folder / "orders.jsonl").write_bytes(b"\n".join(map(orjson.dumps, graphs)))
+    most = 2 * parts_of(graphs).total() // (times + 1)
+    draw = random.Random(seed)  # noqa: S311 (it chooses moments)
     run, signal = HURTS[how]
-    draw, loop = random.Random(seed), asyncio.get_running_loop()  # noqa: S311 (it chooses moments)
-    emulator = Watched(switches=switches, faults=Faults.of({"seed": seed, "faults": every_fault(chance)}))
     ends: list[tuple[int | None, str]] = []
     async with running(emulator) as base_url:
-        options = f"--base-url {base_url} --client-key key --api-token token --journal {folder / 'journal.sqlite'}"
-        options += f" --connections {CONNECTIONS} --timeout {TIMEOUT} --settle {settle}"
-        for number in range(times + MOST_RUNS):
-            arguments = ("load", str(folder / "orders.jsonl"), *options.split())
+        options = f"load {folder}/orders.jsonl --journal {folder}/journal.sqlite --settle {READINGS[reading][1]}"
+        options += f" --base-url {base_url} --client-key key --api-token token"
+        options += f" --connections {IN_FLIGHT} --timeout {TIMEOUT}"
+        while not ends or (ends[-1][0] != 0 and len(ends) < times + MOST_RUNS):
+            hurting = len(ends) < times
             process = await asyncio.create_subprocess_exec(
-                *(run if number < times else COMMAND), *arguments, cwd=ROOT, stdout=PIPE, stderr=PIPE
+                *(run if hurting else COMMAND), *options.split(), cwd=ROOT, stdout=PIPE, stderr=PIPE
             )
-
-            def strike(pid: int = process.pid) -> None:
-                if signal is not None:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal)
-
-            if number < times:
-                emulator.left = draw.randrange(1, most)
-                emulator.ring = partial(loop.call_later, draw.uniform(0, 0.01), strike)
+            emulator.left = draw.randrange(1, most) if hurting else 0
+            emulator.pid, emulator.signal, emulator.delay = process.pid, signal, draw.uniform(0, 0.01)
             _, said = await process.communicate()
             ends.append((process.returncode, said.decode()))
-            if process.returncode == 0:
-                break
-    return judged(f"{how}: {reading}", seed, graphs, emulator, len(ends), began), ends
+    return judged(seed, graphs, emulator, len(ends), began), ends

@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from cdp_orders_async.emulator.records import moment, text_of
+from cdp_orders_async.wire import is_list, is_object
 
 Json = dict[str, Any]
 Parts = Counter[tuple[str, bytes]]
@@ -76,7 +77,7 @@ def parts_of(graphs: Iterable[Json]) -> Parts:
         counted[kind, orjson.dumps([plain(value) for value in values], option=orjson.OPT_SORT_KEYS)] += 1
 
     for order in graphs:
-        key = (order["referenceId"], order["orderedAt"])
+        key = [order["referenceId"], order["orderedAt"]]
         count("orders", order)
         for contact in order.get("contacts", [order[name] for name in ("contact",) if name in order]):
             count("contacts", key, contact)
@@ -98,9 +99,9 @@ def named(item: Json | str) -> str:
 
 def plain(value: object) -> object:
     """Return the fields of a part, without its own parts, whole numbers written in one way."""
-    if isinstance(value, dict):
+    if is_object(value):
         return {name: plain(one) for name, one in value.items() if name not in PARTS}
-    if isinstance(value, (list, tuple)):
+    if is_list(value):
         return [plain(one) for one in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 

@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from datetime import UTC, datetime
-from decimal import Decimal
-from typing import Any
-from uuid import UUID
+from collections.abc import Awaitable
 
 import attrs
 
-from cdp_orders_async import CdpError, CdpOrders, NewConsumer, NewContact, NewOrder, NewOrderItem, Settings
-from cdp_orders_async.emulator import Emulator, Faults, running
-from cdp_orders_async.kinds import V2_1
-from tests.campaigns.loads import every_fault
+from cdp_orders_async import CdpError
+from cdp_orders_async.emulator import Emulator, Faults
+from cdp_orders_async.models import Resource
+from tests.calls import CALLS, Refs
+from tests.campaigns.loads import PHASES, every_fault
 from tests.campaigns.orders import Json
+from tests.ingest.support import serving
 
-SETTINGS = Settings(timeout=0.4, retries=0)
-PRICE = Decimal(9)
-WHEN = datetime(2024, 1, 1, tzinfo=UTC)
-NEW: Mapping[str, Any] = {
-    "orders": NewOrder(reference_id="A", ordered_at=WHEN, price=PRICE, currency_code="EUR"),
-    "items": NewOrderItem(type="SEAT", name="Seat", price=PRICE, currency_code="EUR", status="OK"),
-    "contacts": NewContact(first_name="Ann"),
-    "consumers": NewConsumer(first_name="Bob"),
-    "order_extensions": {"seat": 1},
-    "item_extensions": {"seat": 1},
-}
-CHANGES: Mapping[str, object] = {
-    **dict.fromkeys(("orders", "items"), {"price": Decimal(10)}),
-    **dict.fromkeys(("contacts", "consumers"), {"city": "Dublin"}),
-    **dict.fromkeys(("order_extensions", "item_extensions"), {"seat": 2}),
-}
 DELETED_LAST = ("order_extensions item_extensions", "items contacts consumers", "orders")
 """What is deleted at once, after everything else was done, and in which order."""
 
@@ -57,66 +39,41 @@ class Sent:
         return (known or self.said == "unknown") and self.requests == self.attempts == 1
 
 
-async def call(cdp: CdpOrders, operation: str, refs: Mapping[str, UUID]) -> object:
-    """Do *operation* once; *refs* are those of the resources, of an extension its owner's."""
-    kind, _, verb = operation.partition(".")
-    resource: Any = getattr(cdp, kind)
-    ref = refs[kind]
-    under = ref if "extensions" in kind else refs["orders"]
-    match verb:
-        case "create":
-            return await (resource.create(NEW[kind]) if kind == "orders" else resource.create(under, NEW[kind]))
-        case "list" | "items":
-            named = {"reference_id": "A"} if kind == "orders" else {}
-            where = () if named else (ref,) if verb == "items" else (under,)
-            return [page async for page in getattr(resource, verb)(*where, **named).pages()]
-        case "get" | "delete":
-            return await getattr(resource, verb)(ref)
-        case "delete_fields":
-            return await resource.delete_fields(ref, ["seat"])
-        case _:
-            return await getattr(resource, verb)(ref, NEW[kind] if verb == "replace" else CHANGES[kind])
+async def error_of(call: Awaitable[object]) -> CdpError | None:
+    """Return what a call raises."""
+    try:
+        await call
+    except CdpError as error:
+        return error
+    return None
 
 
 async def sent_under(fault: Json) -> list[Sent]:
-    """Send a request of every operation under *fault*, each by a client of its own."""
-    emulator = Emulator()
-    answered = fault.get("phase", "body" if fault["action"] == "drip" else "accepted") in {"written", "head", "body"}
+    """Send a request of every operation under *fault*."""
+    emulator, refs = Emulator(), Refs()
+    async with serving(emulator) as cdp:
+        for operation, call in CALLS.items():
+            made = await call(cdp, refs) if operation.endswith(".create") else None
+            if isinstance(made, Resource):
+                setattr(refs, operation.partition(".")[0], made.ref)
+    before = emulator.store.counts.copy()
+    emulator.requests.clear()
+    emulator.faults = Faults.of({"faults": [{**fault, "chance": 1}]})
+    errors: dict[str, CdpError | None] = {}
+    deletions = [[f"{kind}.delete" for kind in kinds.split()] for kinds in DELETED_LAST]
+    for turn in ([operation for operation in CALLS if not operation.endswith(".delete")], *deletions):
+        # Only what never ends is given up soon, so that a busy machine changes nothing.
+        timeout = 0.6 if fault["action"] in {"stall", "drip"} else 60
+        async with serving(emulator, timeout=timeout, connections=len(turn)) as cdp, asyncio.TaskGroup() as group:
+            tasks = {operation: group.create_task(error_of(CALLS[operation](cdp, refs))) for operation in turn}
+        errors.update((operation, task.result()) for operation, task in tasks.items())
     sent: list[Sent] = []
-    async with running(emulator) as base_url:
-
-        def client() -> CdpOrders:
-            return CdpOrders(base_url=base_url, client_key="key", api_token="token", settings=SETTINGS)  # noqa: S106
-
-        async def send(operation: str) -> None:
-            said, attempts = "done", 1
-            async with client() as cdp:
-                try:
-                    await call(cdp, operation, refs)
-                except CdpError as error:
-                    said, attempts = str(error.delivery), error.attempts
-            reads = operation.endswith((".get", ".list", ".items"))
-            done = answered if reads else emulator.store.counts[operation] > before[operation]
-            received = emulator.requests[operation] + emulator.dropped[operation]
-            sent.append(Sent(operation, fault, done, said, received, attempts))
-
-        async with client() as cdp:
-            order = (await cdp.orders.create(NEW["orders"])).ref
-            refs = {"orders": order, "order_extensions": order}
-            for kind in ("items", "contacts", "consumers"):
-                refs[kind] = (await getattr(cdp, kind).create(order, NEW[kind])).ref
-            refs["item_extensions"] = refs["items"]
-            for kind in ("order_extensions", "item_extensions"):
-                await getattr(cdp, kind).create(refs[kind], NEW[kind])
-        before = emulator.store.counts.copy()
-        emulator.requests.clear()
-        emulator.faults = Faults.of({"faults": [{**fault, "chance": 1}]})
-        deletions = [[f"{kind}.delete" for kind in kinds.split()] for kinds in DELETED_LAST]
-        operations = [route.operation for route in V2_1.routes()]
-        for turn in ([one for one in operations if not one.endswith(".delete")], *deletions):
-            async with asyncio.TaskGroup() as group:
-                for operation in turn:
-                    group.create_task(send(operation))
+    for operation, error in errors.items():
+        reads = operation.endswith((".get", ".list", ".items"))
+        done = fault["phase"] in PHASES[2:] if reads else emulator.store.counts[operation] > before[operation]
+        said, attempts = ("done", 1) if error is None else (str(error.delivery), error.attempts)
+        received = emulator.requests[operation] + emulator.dropped[operation]
+        sent.append(Sent(operation, fault, done, said, received, attempts))
     return sent
 
 

@@ -33,6 +33,7 @@ from cdp_orders_async import (
     Settings,
 )
 from cdp_orders_async.emulator import Emulator, running
+from cdp_orders_async.emulator.records import Cause
 from cdp_orders_async.emulator.service import Asked
 from cdp_orders_async.wire import answer, to_json
 
@@ -56,7 +57,8 @@ def item(
 ) -> GraphItem:
     """Return an item, equal to all others but for what is given."""
     values: Json = {"type": "SEAT", "name": "Seat", "price": Decimal("9.5"), "currency_code": "EUR", "status": "OK"}
-    return GraphItem(NewOrderItem(reference_id=reference_id, **{**values, **rest}), extension)
+    values.update(rest)
+    return GraphItem(NewOrderItem(reference_id=reference_id, **values), extension)
 
 
 def person(name: str | None = "Ann", *ids: str) -> Json:
@@ -155,13 +157,11 @@ def pieces(orders: Iterable[Json]) -> Counter[bytes]:
     """Count the parts of orders, each with what tells where it belongs."""
     counted: Counter[bytes] = Counter()
     for one in orders:
-        fields = {key: value for key, value in one.items() if not isinstance(value, list)}
-        counted[written([fields])] += 1
-        for key, parts in one.items():
-            for part in parts if isinstance(parts, list) else ():
-                inner = part.pop("extensions", [])
-                counted[written([fields, key, part])] += 1
-                counted.update(written([fields, key, part, pairs]) for pairs in inner)
+        parts = {key: one.pop(key) for key in ("contacts", "consumers", "orderItems", "extensions")}
+        counted[written(one)] += 1
+        for kind, part in ((kind, part) for kind, some in parts.items() for part in some):
+            inner: list[Json] = part.pop("extensions", [])
+            counted.update(written([one, kind, part, *pairs]) for pairs in ([], *([each] for each in inner)))
     return counted
 
 
@@ -190,10 +190,11 @@ class Network:
     """A transport without sockets: the emulator itself, and what *fate* says that becomes of each request.
 
     Fates: ``ok``; ``lost``, sent and its answer lost, done or ``lost, not done``; ``not sent``; ``unreadable``,
-    done; a number, the status of an answer to what was not done; ``hung``, there is never an answer.
+    done; ``hung``, never answered; a number, the status of an answer to what was not done; an object, the body
+    of a 400.
     """
 
-    def __init__(self, emulator: Emulator, fate: Callable[[Request[Any]], str | int] = lambda _: "ok") -> None:
+    def __init__(self, emulator: Emulator, fate: Callable[[Request[Any]], str | int | Json] = lambda _: "ok") -> None:
         self.emulator = emulator
         self.fate = fate
         self.requests: list[Request[Any]] = []
@@ -204,8 +205,9 @@ class Network:
         self.requests.append(request)
         await asyncio.sleep(0)
         fate = self.fate(request)
-        if isinstance(fate, int):
-            return answer(request, fate, b"{}")
+        if not isinstance(fate, str):
+            status, refusal = (fate, {}) if isinstance(fate, int) else (400, fate)
+            return answer(request, status, orjson.dumps(refusal))
         if fate == "not sent":
             raise NotSent("the wire is cut")
         body = b"{}"
@@ -214,7 +216,7 @@ class Network:
             endpoint, segments = self.emulator.find(request.method, request.path)
             reply = self.emulator.answer(endpoint, segments, asked(request))
             status, body = reply.status, orjson.dumps(reply.body)
-        if fate == "hung":
+        if fate.startswith("hung"):
             await asyncio.get_running_loop().create_future()
         if fate.startswith("lost"):
             raise OutcomeUnknown("the answer is lost")
@@ -233,6 +235,12 @@ def asked(request: Request[Any]) -> Asked:
         request_id=None,
         body=request.body or b"",
     )
+
+
+def add(emulator: Emulator, kind: str, data: Json) -> None:
+    """Let somebody else make something under the first order of *emulator*."""
+    owner = "" if kind == "orders" else next(iter(emulator.store.all("orders"))).ref
+    emulator.store.create(kind, data, Cause("elsewhere", "POST", "/", None), owner)
 
 
 def later(graph: OrderGraph, time: timedelta) -> OrderGraph:

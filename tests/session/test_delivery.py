@@ -221,7 +221,7 @@ async def test_raise_for_status_of_your_session_does_not_interfere() -> None:
 
 async def test_errors_name_neither_host_nor_query() -> None:
     """What a traceback shows of a failure is method, path and cause, not the query."""
-    async with serving(Cut("done")) as server, calling(server.url, ONCE) as session:
+    async with serving(Reply(raw=b"no HTTP\r\n\r\n")) as server, calling(server.url, ONCE) as session:
         gone = await failure(session, ask(query={"guestRef": "canary-guest"}))
     async with calling(server.url, ONCE) as session:
         refused = await failure(session, ask(query={"guestRef": "canary-guest"}))

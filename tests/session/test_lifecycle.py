@@ -212,6 +212,30 @@ async def attempt(session: Session, method: str) -> None:
         return
 
 
+async def test_cancelled_call_frees_its_connection() -> None:
+    """A call that is cancelled within an answer ends its connection at once, though the exception is kept."""
+    chunk = Reply(body=b"2\r\n{}\r\n0", headers={"Content-Length": "", "Transfer-Encoding": "chunked"})
+    settings = Settings(retries=0, trust_env=False, connections=1, timeout=1)
+    head_came = asyncio.Event()
+
+    async def ends(_session: object, _context: object, _params: object) -> None:
+        head_came.set()
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(ends)
+    async with (
+        serving(Cut("in the body", "stall", chunk), Reply()) as server,
+        calling(server.url, settings, trace_configs=[trace]) as session,
+    ):
+        call = asyncio.create_task(session.send(ask()))
+        await head_came.wait()
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError) as kept:
+            await call
+        assert await session.send(ask()) == b"{}"
+        assert kept.value.__traceback__ is not None
+
+
 async def test_cancelled_while_connecting() -> None:
     """A call that is cancelled while it connects gives its slot back."""
     with deaf_port() as url:

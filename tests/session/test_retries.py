@@ -110,11 +110,14 @@ async def test_jitter_is_full() -> None:
 
 
 async def test_retries_have_a_budget() -> None:
-    """While everything fails, retries end at the budget; those that a 429 asks for do not count."""
-    async with serving(*[Reply(500)] * 140, Reply(429), DONE) as server, calling(server.url, AGAIN) as session:
+    """While everything fails, retries end at the budget, which successes fill again; those after a 429 are free."""
+    steps = (*[Reply(500)] * 140, Reply(429), *[DONE] * 5, Reply(500), DONE)
+    async with serving(*steps) as server, calling(server.url, AGAIN) as session:
         errors = [await failure(session, ask()) for _ in range(40)]
         assert sum(error.attempts for error in errors) == len(server.requests) == 140
-        assert await session.send(ask()) == b'"done"'
+        for _ in range(6):
+            assert await session.send(ask()) == b'"done"'
+    assert len(server.requests) == 148
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,255 @@
+"""One order, and everything that can go wrong with each of its parts: it ends there, once."""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from pathlib import Path
+
+import attrs
+import orjson
+import pytest
+
+from cdp_orders_async import (
+    NewContact,
+    OrderGraph,
+    Outcome,
+    PartVerdict,
+    Request,
+    Resources,
+    SqliteJournal,
+    Verdict,
+    ingest,
+    ingest_one,
+)
+from cdp_orders_async.emulator import Emulator, Faults, Switches
+from cdp_orders_async.wire import to_json
+from tests.ingest.support import (
+    BASE,
+    Json,
+    Network,
+    add,
+    consumer,
+    count,
+    item,
+    order,
+    person,
+    refs,
+    serving,
+    stored,
+    wanted,
+    whole,
+)
+
+CREATES = ("orders", "items", "contacts", "consumers", "order_extensions", "item_extensions")
+REFUSED = ("contacts.create", "item_extensions.create")
+LOOKS = ("orders.list", "items.list", "contacts.list", "consumers.list", "order_extensions.get", "item_extensions.get")
+BEFORE_REPLY = ("before", "accepted", "written")
+FAULTS: list[Json] = [
+    *(
+        {"action": action, "phase": phase}
+        for action, phase in itertools.product(("close", "reset", "stall"), (*BEFORE_REPLY, "head", "body"))
+    ),
+    *(
+        {"action": "status", "phase": phase, "status": status}
+        for phase, status in itertools.product(BEFORE_REPLY, (500, 502, 503))
+    ),
+    *({"action": "html", "phase": phase} for phase in BEFORE_REPLY),
+    {"action": "drip", "seconds": 60},
+]
+
+
+def parts(outcome: Outcome) -> dict[str, PartVerdict]:
+    """Return what came of each part."""
+    return {part.name: part.verdict for part in outcome.parts}
+
+
+def script(*entries: tuple[str, list[Json | str]]) -> Faults:
+    """Return faults by operation."""
+    return Faults.of({"faults": [{"operation": name, "script": steps} for name, steps in entries]})
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: "-".join(map(str, fault.values())))
+@pytest.mark.parametrize("kind", CREATES)
+async def test_any_fault_at_any_part(kind: str, fault: Json) -> None:
+    """A create that fails at whatever phase in whatever way is found or sent again, in the same load."""
+    emulator = Emulator(faults=script((f"{kind}.create", [fault])))
+    async with serving(emulator) as cdp:
+        outcome = await ingest_one(cdp, whole(), settle=0.02)
+    assert emulator.faults.done.total() == 1
+    assert outcome.verdict == Verdict.LOADED
+    assert set(parts(outcome).values()) == {PartVerdict.CREATED}
+    assert stored(emulator) == wanted([whole()])
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: "-".join(map(str, fault.values())))
+async def test_any_fault_while_looking(fault: Json) -> None:
+    """A look-up that fails is made again before anything is sent again."""
+    lost: Json = {"action": "reset", "phase": "written"}
+    steps = [(f"{kind}.create", [lost]) for kind in CREATES] + [(name, [fault, fault]) for name in LOOKS]
+    emulator = Emulator(faults=script(*steps))
+    async with serving(emulator) as cdp:
+        outcome = await ingest_one(cdp, whole(), settle=0.02)
+    assert emulator.faults.done.total() == 3 * len(CREATES)
+    assert outcome.verdict == Verdict.LOADED
+    assert stored(emulator) == wanted([whole()])
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        Switches(upsert=False),
+        Switches(unexpanded="ref", ignore_expand=True),
+        Switches(ignore_expand=True, upsert=False),
+        Switches(repeat_next=True),
+        Switches(limit_max=1),
+        Switches(limit_max=2, repeat_next=True, ignore_expand=True),
+        Switches(extension_post_existing="merge"),
+        Switches(extension_post_existing="refuse"),
+        Switches(unknown_ref_status=400),
+    ],
+    ids=lambda switches: "-".join(f"{k}={v}" for k, v in attrs.asdict(switches).items() if v != getattr(Switches(), k)),
+)
+async def test_any_reading_of_the_documents(switches: Switches) -> None:
+    """Whatever the server does where the documents are silent, each part whose answer is lost is found."""
+    lost: list[Json | str] = [{"action": "close", "phase": "written"}] * 3
+    emulator = Emulator(switches=switches, faults=script(*((f"{kind}.create", lost) for kind in CREATES)))
+    async with serving(emulator) as cdp:
+        outcome = await ingest_one(cdp, whole(), settle=0.0)
+    assert outcome.verdict == Verdict.LOADED
+    assert stored(emulator) == wanted([whole()])
+    assert emulator.store.counts["items.create"] == len(whole().items)
+
+
+async def test_a_refused_part_blocks_only_what_hangs_on_it() -> None:
+    """An item that the server refuses takes its extension and its consumer along, and nothing else."""
+    refused: Json = {"action": "status", "status": 400}
+    emulator = Emulator(faults=script(("items.create", [refused])))
+    graph = attrs.evolve(whole(), consumers=(consumer("Ann", uses=["i1"]), consumer("Eve", uses=["i2"])))
+    async with serving(emulator, connections=1) as cdp:
+        outcome = await ingest_one(cdp, graph, settle=0.0)
+    assert outcome.verdict == Verdict.PARTIAL
+    found = parts(outcome)
+    assert {name for name, verdict in found.items() if verdict == PartVerdict.FAILED} == {"items/0"}
+    assert {name for name, verdict in found.items() if verdict == PartVerdict.BLOCKED} == {"items/0/ext", "consumers/0"}
+    failure = next(part.failure for part in outcome.parts if part.failure is not None)
+    assert (failure.kind, failure.status, failure.delivery, failure.attempts) == ("BadRequest", 400, "refused", 1)
+    assert len(stored(emulator)[0]["orderItems"]) == len(graph.items) - 1
+
+
+@pytest.mark.parametrize("kind", ["items", "consumers"])
+async def test_a_refused_twin_does_not_block_the_next(kind: str) -> None:
+    """A part that only comes after another that looks like it is sent although that one was refused."""
+    emulator = Emulator(faults=script((f"{kind}.create", [{"action": "status", "status": 400}])))
+    graph = OrderGraph(order=order(), items=(item(), item(), item()), consumers=(consumer(), consumer(), consumer()))
+    async with serving(emulator) as cdp:
+        outcome = await ingest_one(cdp, graph, settle=0.0)
+    assert sorted(parts(outcome).values()) == sorted([PartVerdict.FAILED, *[PartVerdict.CREATED] * 6])
+    assert emulator.store.counts[f"{kind}.create"] == 2
+
+
+async def test_an_unknown_twin_holds_up_the_next() -> None:
+    """Of two parts that look alike only one is ever in doubt: the second waits for another run."""
+    graph = OrderGraph(order=order(), items=(item(), item()))
+
+    def fate(request: Request[object]) -> str | int:
+        if request.operation == "items.create":
+            return "lost"
+        return 500 if request.operation == "items.list" else "ok"
+
+    network = Network(Emulator(), fate)
+    outcome = await ingest_one(Resources(network, BASE), graph, settle=0.0)
+    assert outcome.verdict == Verdict.UNKNOWN
+    assert parts(outcome) == {
+        "order": PartVerdict.CREATED,
+        "items/0": PartVerdict.UNKNOWN,
+        "items/1": PartVerdict.BLOCKED,
+    }
+    assert network.emulator.requests.total() == 0
+    assert network.emulator.store.counts["items.create"] == 1
+
+
+async def test_several_candidates_are_a_conflict() -> None:
+    """What could be more than one thing is set aside, never guessed; the rest of the order is loaded."""
+    emulator = Emulator()
+    graph = OrderGraph(order=order(), items=(item("i1"), item("i2")))
+
+    def fate(request: Request[object]) -> str:
+        if request.operation != "items.create" or emulator.store.counts["elsewhere"]:
+            return "ok"
+        for price in (1, 2):
+            add(emulator, "items", {**to_json(graph.items[0].item), "price": price})
+        return "lost, not done"
+
+    outcome = await ingest_one(Resources(Network(emulator, fate), BASE), graph, settle=0.0)
+    assert outcome.verdict == Verdict.CONFLICT
+    assert parts(outcome) == {
+        "order": PartVerdict.CREATED,
+        "items/0": PartVerdict.CONFLICT,
+        "items/1": PartVerdict.CREATED,
+    }
+
+
+async def test_a_failing_part_is_given_up_while_others_get_through() -> None:
+    """What fails again and again, and alone, ends as failed and does not hold up the load."""
+    network = Network(Emulator(), lambda request: "lost, not done" if request.operation == "contacts.create" else "ok")
+    outcome = await ingest_one(Resources(network, BASE), whole(), settle=0.0)
+    assert outcome.verdict == Verdict.PARTIAL
+    assert parts(outcome)["contact"] == PartVerdict.FAILED
+    sent = [request for request in network.requests if request.operation == "contacts.create"]
+    assert 2 <= len(sent) <= 10
+    failure = next(part.failure for part in outcome.parts if part.failure is not None)
+    assert failure.delivery == "not_sent"  # it was looked up
+
+
+async def test_equal_items_keep_their_own_extensions() -> None:
+    """Items that differ in nothing but their extensions are told apart by those when answers are lost."""
+    seats = tuple(item(None, {"seat": seat} if seat else None) for seat in ("1A", "", "1B", "", "1A"))
+    graph = OrderGraph(order=order(), items=seats)
+    lost: list[Json | str] = [{"action": "close", "phase": "written"}, "ok"] * 2
+    emulator = Emulator(faults=script(("items.create", lost), ("item_extensions.create", lost)))
+    async with serving(emulator) as cdp:
+        assert (await ingest_one(cdp, graph, settle=0.0)).verdict == Verdict.LOADED
+        again = await ingest_one(cdp, graph, look_first=True, settle=0.0)
+    assert again.verdict == Verdict.ALREADY
+    assert len(refs([again])) == count([graph])
+    assert stored(emulator) == wanted([graph])
+
+
+async def test_outcomes_hold_no_personal_value(tmp_path: Path) -> None:
+    """What a server repeats of a person is masked; neither an outcome nor a journal holds any of it."""
+    secrets = ("Ada", "ada@example.com", "1815-12-10T00:00:00Z", "CRM-7", "31415926", "at the window")
+    graph = OrderGraph(
+        order=order(),
+        contact=NewContact(
+            **person("Ada", "CRM-7"), emails=("ada@example.com",), date_of_birth=datetime(1815, 12, 10, tzinfo=UTC)
+        ),
+        items=(item("i1", {"phone": 31415926, "wish": "at the window"}),),
+    )
+    message = {"message": " and ".join(secrets)}
+    network = Network(Emulator(), lambda request: message if request.operation in REFUSED else "ok")
+    async with (
+        await SqliteJournal.open(tmp_path / "J.sqlite", identity={}) as journal,
+        ingest(Resources(network, BASE), [graph], journal=journal) as load,
+    ):
+        outcomes = [outcome async for outcome in load]
+        kept = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    line = orjson.dumps(outcomes[0].to_json())
+    assert line.count(b" and ".join([b"***"] * len(secrets))) == 2
+    assert [secret for secret in secrets if secret.encode() in line + kept] == []
+
+
+async def test_outcomes_are_json() -> None:
+    """An outcome goes to JSON and back, with what a person or a later command needs."""
+    refused: Json = {"action": "status", "status": 400}
+    emulator = Emulator(faults=script(("contacts.create", [refused])))
+    async with serving(emulator) as cdp:
+        outcome = await ingest_one(cdp, whole(), settle=0.0)
+    plain = orjson.loads(orjson.dumps(outcome.to_json()))
+    assert plain == outcome.to_json()
+    assert (plain["number"], plain["key"], plain["verdict"]) == (1, "A@2024-01-01T16:17:16+00:00", "partial")
+    told = {part["name"]: part for part in plain["parts"]}
+    assert told["order"] == {"name": "order", "verdict": "created", "ref": str(outcome.ref)}
+    assert told["contact"]["verdict"] == "failed"
+    assert told["contact"]["failure"]["status"] == 400
+    assert told["contact"]["failure"]["request_id"]

@@ -1,0 +1,239 @@
+"""The commands as such: what they say of themselves, what they refuse, the demo and the emulator."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import signal
+import socket
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import orjson
+import pytest
+
+from cdp_orders_async import CdpOrders
+from cdp_orders_async.__main__ import main as entry
+from cdp_orders_async.cli import main
+from cdp_orders_async.cli.options import Connection
+from cdp_orders_async.settings import REGIONS, Settings
+from tests.cli_support import TOKEN, Ran, broken_pipe, cdp_orders, ended, environment, full_disk, orders, started, write
+from tests.ingest.support import order
+
+OPTIONS = {
+    "load": {
+        *("--base-url", "--region", "--client-key", "--api-token", "--journal", "--outcomes", "--rate"),
+        *("--connections", "--timeout", "--deadline", "--look-first", "--on-existing", "--settle", "--drain"),
+        *("--verbose", "--json"),
+    },
+    "emulator": {"--port", "--client-key", "--api-token", "--seed", "--faults", "--storage"},
+    "demo": {"--rate"},
+}
+HERE = ("--base-url", "http://127.0.0.1:9", "--client-key", "K", "--api-token", "T")
+"""Options for a `load` that is refused before it connects."""
+REFUSED = [
+    (("--rate", "0"), ("--rate must be",)),
+    (("--rate", "-5"), ("--rate must be",)),
+    (("--rate", "fast"), ("--rate", "fast")),
+    (("--connections", "0"), ("--connections must be",)),
+    (("--timeout", "nan"), ("--timeout must be",)),
+    (("--deadline", "-1"), ("--deadline must be",)),
+    (("--settle", "nan"), ("--settle must",)),
+    (("--drain", "-1"), ("--drain must",)),
+    (("--on-existing", "maybe"), ("--on-existing", "keep", "update", "fail")),
+    (("--region", "eu"), ("--region, --base-url: exactly one",)),
+    (("--nonsense",), ("Unknown option: --nonsense",)),
+    (("second.jsonl",), ("second.jsonl",)),
+    (("--outcomes", "o.jsonl"), ("must be different files",)),
+    (("--outcomes", "nowhere/o.jsonl"), ("nowhere/o.jsonl: No such file or directory",)),
+    (("--journal", "o.jsonl"), ("must be different files",)),
+    (("--journal", "nowhere/j.sqlite"), ("nowhere/j.sqlite", "No such file or directory")),
+]
+
+
+@pytest.fixture(name="folder")
+def _folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be in a folder with a file of orders, and with no variable of the client's set."""
+    for name in set(os.environ) - environment({}).keys():
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "o.jsonl", orders(2))
+    return tmp_path
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> bool:
+    """Whether one sentence came on standard error, with all *words* in it."""
+    said = capsys.readouterr()
+    sentence = said.err.removesuffix("\n")
+    return (
+        said.out == ""
+        and sentence.startswith("cdp-orders: ")
+        and "\n" not in sentence
+        and all(word in sentence for word in words)
+    )
+
+
+@pytest.mark.parametrize("command", OPTIONS)
+def test_help_documents_every_option(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The help of a command has an example, and says of each option what it does."""
+    monkeypatch.setenv("COLUMNS", "300")
+    assert main([command, "--help"]) == 0
+    text = capsys.readouterr().out
+    rows: list[tuple[str, str]] = re.findall(r"^│\s+(--[\w-]+)(?: [A-Z]+)?\s{2,}(\S.*?)\s*│$", text, re.MULTILINE)
+    assert f"Example: cdp-orders {command}" in text
+    assert {name for name, _ in rows} == OPTIONS[command]
+    assert [name for name, words in rows if not re.match(r"[A-Z].*\w\.", words)] == []
+
+
+@pytest.mark.parametrize(("arguments", "words"), REFUSED, ids=" ".join)
+def test_load_refuses_what_is_wrong(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    """A wrong option is one sentence that names it, and status 2; the input stays as it is."""
+    before = (folder / "o.jsonl").read_bytes()
+    assert main(["load", "o.jsonl", *HERE, *arguments]) == 2
+    assert refused(capsys, *words)
+    assert (folder / "o.jsonl").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("load",), ("FILE", "cdp-orders load --help")),
+        (("load", "none.jsonl", *HERE), ("none.jsonl cannot be read: No such file or directory",)),
+        (("load", ".", *HERE), (". cannot be read: Is a directory",)),
+        (("load", "-", *HERE), ("--journal must be given",)),
+        (("load", "--nonsense", *HERE), ("--nonsense",)),
+        (("load", "o.jsonl"), ("--region, --base-url: exactly one",)),
+        (("load", "o.jsonl", "--region", "xx", *HERE[2:]), ("--region must be one of ap, eu, jp, us",)),
+        (("load", "o.jsonl", "--base-url", "http://example.com", *HERE[2:]), ("--base-url must be https",)),
+        (("load", "o.jsonl", *HERE[:4]), ("--client-key, --api-token: must be given together",)),
+        (("lode", "o.jsonl"), ("lode", "cdp-orders --help")),
+        (("emulator", "--port", "65536"), ("--port must be from 0 to 65535",)),
+        (("emulator", "--port", "-1"), ("--port must be from 0 to 65535",)),
+        (("emulator", "--port", "http"), ("--port", "http")),
+        (("emulator", "--faults", "none.json"), ("none.json: No such file or directory",)),
+        (("emulator", "--faults", "."), (".: Is a directory",)),
+        (("emulator", "--faults", "o.jsonl"), ("o.jsonl is not JSON",)),
+        (("emulator", "--faults", "f.json"), ("faults[0]: operation",)),
+        (("emulator", "--storage", "o.jsonl"), ("o.jsonl: file is not a database",)),
+        (("demo", "--rate", "0"), ("--rate must be",)),
+    ],
+    ids=" ".join,
+)
+def test_commands_refuse_what_is_wrong(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: tuple[str, ...]
+) -> None:
+    """Bad usage and bad files are one sentence and status 2."""
+    (folder / "f.json").write_text('{"faults": [{"operation": "orders.creates", "action": "close"}]}')
+    assert main(arguments) == 2
+    assert refused(capsys, *words)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("CDP_RATE", "0"), ("CDP_BURST", "many"), ("CDP_RETRIES", "-1"), ("CDP_REGION", "xx")]
+)
+def test_load_names_a_wrong_variable(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """A setting from the environment is checked as an option is; one that no option has is called by its variable."""
+    monkeypatch.setenv(name, value)
+    arguments = HERE[2:] if name == "CDP_REGION" else HERE
+    assert main(["load", str(folder / "o.jsonl"), *arguments]) == 2
+    assert refused(capsys, name if name in {"CDP_BURST", "CDP_RETRIES"} else f"--{name[4:].lower()}")
+
+
+def test_options_become_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each option of a connection reaches the client, and where the API is comes from an option before a variable."""
+    assert folder == Path.cwd()
+    monkeypatch.setenv("CDP_REGION", "eu")
+    monkeypatch.setenv("CDP_KEEPALIVE", "2")
+    given = Connection(
+        base_url="http://127.0.0.1:9", client_key="K", api_token=TOKEN, rate=5, connections=2, timeout=3, deadline=4
+    )
+    cdp = given.client()
+    assert cdp.base_url == "http://127.0.0.1:9"
+    assert cdp.session.settings == Settings(rate=5, connections=2, timeout=3, deadline=4, keepalive=2)
+    assert Connection(client_key="K", api_token=TOKEN).client().base_url == REGIONS["eu"]
+    assert TOKEN not in repr(given)
+
+
+async def test_demo_loads_the_sample(tmp_path: Path) -> None:
+    """The demo loads 50 orders and names the files that have them."""
+    ran = await cdp_orders("demo", "--rate", "5000", cwd=tmp_path, env={"TMPDIR": str(tmp_path)})
+    assert (ran.status, re.findall(r"│ (\w+) +│ +(\d+) │", ran.out)) == (0, [("loaded", "50"), ("all", "50")])
+    files = {Path(name).name: Path(name) for name in re.findall(r"^  (/\S+)", ran.out, re.MULTILINE)}
+    assert files.keys() == {"state.json", "outcomes.jsonl", "journal.sqlite"}
+    assert len(orjson.loads(files["state.json"].read_bytes())["orders"]) == 50
+    assert len(files["outcomes.jsonl"].read_bytes().splitlines()) == 50
+    assert files["journal.sqlite"].stat().st_size > 0
+
+
+@asynccontextmanager
+async def emulator(*arguments: object, cwd: Path) -> AsyncGenerator[tuple[Process, CdpOrders], None]:
+    """Start ``cdp-orders emulator``, and give its process and a client of it."""
+    credentials = ("--client-key", "K", "--api-token", TOKEN)
+    async with started("emulator", "--port", "0", *credentials, *arguments, cwd=cwd) as process:
+        assert process.stdout is not None
+        told = (await process.stdout.readline()).decode()
+        found = re.fullmatch(r"The emulator listens on (http://127\.0\.0\.1:\d+) \(Ctrl-C stops it\)\n", told)
+        assert found is not None
+        async with CdpOrders(base_url=found[1], client_key="K", api_token=TOKEN) as cdp:
+            yield process, cdp
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_emulator_serves_until_it_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
+    """The emulator says where it listens, does the faults of a file, and a signal stops it with status 0."""
+    plan = {"faults": [{"operation": "orders.create", "script": [{"action": "status", "status": 429}]}]}
+    async with emulator("--faults", write(tmp_path / "f.json", [plan]), cwd=tmp_path) as (process, cdp):
+        made = await cdp.orders.create(order("A"))
+        assert (await cdp.orders.get(made.ref)).reference_id == "A"
+        assert cdp.session.stats.retries == 1
+        process.send_signal(number)
+        assert await ended(process) == Ran(0, "", "")
+
+
+async def test_emulator_keeps_its_state(tmp_path: Path) -> None:
+    """With a storage, the emulator has what it stored when it is started again."""
+    async with emulator("--storage", "s.sqlite", cwd=tmp_path) as (_, cdp):
+        made = await cdp.orders.create(order("A"))
+    async with emulator("--storage", "s.sqlite", cwd=tmp_path) as (_, cdp):
+        assert [one.ref async for one in cdp.orders.list(reference_id="A")] == [made.ref]
+
+
+async def test_emulator_refuses_a_port_in_use(tmp_path: Path) -> None:
+    """A port that somebody else has is one sentence and status 2."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port: int = taken.getsockname()[1]
+        ran = await cdp_orders("emulator", "--port", port, cwd=tmp_path)
+    assert ran.refused(str(port), os.strerror(errno.EADDRINUSE))
+
+
+async def test_help_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
+    """A reader who left, as head does, is no reason for a traceback."""
+    with broken_pipe() as nobody:
+        async with started("--help", cwd=tmp_path, stdout=nobody) as process:
+            assert (await ended(process)).err == ""
+
+
+async def test_output_on_a_full_disk_is_told(tmp_path: Path) -> None:
+    """What cannot be written is one sentence and status 2."""
+    with full_disk() as full:
+        async with started("--help", cwd=tmp_path, stdout=full) as process:
+            assert (await ended(process)).refused(os.strerror(errno.ENOSPC))
+
+
+def test_command_needs_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Without cyclopts and rich, the command says in one sentence what to install."""
+    for name in [name for name in sys.modules if name.startswith("cdp_orders_async.cli")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "cyclopts", None)
+    assert entry() == 2
+    assert refused(capsys, "pip install 'cdp-orders-async[cli]'")

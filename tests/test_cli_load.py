@@ -1,0 +1,281 @@
+"""``cdp-orders load`` from start to end, and what it says when it cannot go on."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import signal
+import socket
+import stat
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import orjson
+import pytest
+
+from tests.cli_support import (
+    PARTS,
+    TOKEN,
+    Json,
+    broken_pipe,
+    cdp_orders,
+    ended,
+    lines_of,
+    orders,
+    said,
+    started,
+    watched,
+    write,
+)
+
+KEYS = ["graphs", "loaded", "already", "partial", "failed", "unknown", "conflict", "invalid", "requests", "seconds"]
+
+
+async def test_load_loads_each_order_once(tmp_path: Path) -> None:
+    """A load leaves what it read on the server, one outcome an order, and private files; again it asks for nothing."""
+    lines = orders(5)
+    source = write(tmp_path / "o.jsonl", lines)
+    files = ("--journal", "j.sqlite", "--outcomes", "out.jsonl")
+    async with watched() as server:
+        options = ("--base-url", server.base_url, "--client-key", "key", "--api-token", TOKEN)
+        first = await cdp_orders("load", source, *options, *files, "--json", cwd=tmp_path)
+        outcomes = lines_of(tmp_path / "out.jsonl")
+        again = await cdp_orders("load", source, *files, "--json", cwd=tmp_path, env=server.environment)
+        assert server.holds(lines)
+        assert server.received == 5 * PARTS
+    told: Json = orjson.loads(first.out)
+    assert (first.status, first.err, first.out.count("\n")) == (0, "", 1)
+    assert list(told) == KEYS
+    assert isinstance(told.pop("seconds"), float)
+    assert told == {**dict.fromkeys(KEYS[:-1], 0), "graphs": 5, "loaded": 5, "requests": 5 * PARTS}
+    assert sorted((one["number"], one["verdict"]) for one in outcomes) == [(n, "loaded") for n in range(1, 6)]
+    assert {one["file"] for one in outcomes} == {str(source)}
+    assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in files[1::2]] == [0o600, 0o600]
+    told = orjson.loads(again.out)
+    assert (again.status, again.err, told["already"], told["requests"]) == (0, "", 5, 0)
+    assert [one["verdict"] for one in lines_of(tmp_path / "out.jsonl")] == ["already"] * 5
+
+
+async def test_load_shows_a_table(tmp_path: Path) -> None:
+    """Without --json, the last words are a table and the speed, and the journal is named after the file."""
+    async with watched() as server:
+        ran = await cdp_orders(
+            "load", write(tmp_path / "o.jsonl", orders(3)), cwd=tmp_path, env={**server.environment, "CDP_RATE": "500"}
+        )
+    assert (ran.status, ran.err) == (0, "")
+    assert "│ loaded │ 3 │" in ran.out
+    assert f"{3 * PARTS} requests in " in ran.out
+    assert (tmp_path / "o.jsonl.journal.sqlite").is_file()
+
+
+async def test_load_reads_standard_input(tmp_path: Path) -> None:
+    """With - the orders come from standard input, also compressed, and messages call it by its name."""
+    lines = orders(3)
+    given = gzip.compress(b"\n".join(orjson.dumps(line) for line in lines) + b"\nno order\n")
+    async with watched() as server:
+        ran = await cdp_orders("load", "-", "--journal", "j", cwd=tmp_path, env=server.environment, given=given)
+        assert server.holds(lines)
+    assert ran.status == 1
+    assert ran.err.startswith("standard input:4: invalid: $: must be JSON")
+
+
+async def test_load_tells_bad_lines(tmp_path: Path) -> None:
+    """A line that breaks a rule is told with file, number, field and rule, and the rest of the file loads."""
+    good = orders(3)
+    (bad,) = orders(1)
+    bad["orderItems"] = bad["orderItems"] * 3 + [{**bad["orderItems"][0], "name": "x" * 129}]
+    source = write(tmp_path / "o.jsonl", [good[0], bad, good[1], {"referenceId": 7}, good[2]])
+    async with watched() as server:
+        ran = await cdp_orders(
+            "load", source, "--outcomes", "out.jsonl", "--json", cwd=tmp_path, env=server.environment
+        )
+        assert server.holds(good)
+    told = ran.err.splitlines()
+    assert (ran.status, orjson.loads(ran.out)["loaded"], orjson.loads(ran.out)["invalid"]) == (1, 3, 2)
+    assert [line.partition(": ")[0] for line in told] == [f"{source}:2", f"{source}:4"]
+    assert "$.orderItems[3].name: must be at most 128 characters" in told[0]
+    outcomes = lines_of(tmp_path / "out.jsonl")
+    assert len(outcomes) == 5
+    (worst,) = (one for one in outcomes if one["number"] == 2)
+    assert "$.orderItems[3].name" in str(worst["violations"])
+
+
+async def test_load_tells_few_problems(tmp_path: Path) -> None:
+    """Of many problems the first are told, and where all of them are; --verbose tells each."""
+    nothing: Json = {}
+    source = write(tmp_path / "o.jsonl", [nothing] * 30)
+    async with watched() as server:
+        ran = await cdp_orders("load", source, "--outcomes", "out.jsonl", cwd=tmp_path, env=server.environment)
+        verbose = await cdp_orders("load", source, "--verbose", cwd=tmp_path, env=server.environment)
+    assert ran.err.count(": invalid: ") == 20
+    assert ran.err.endswith("There are more problems: out.jsonl has them all.\n")
+    assert len(lines_of(tmp_path / "out.jsonl")) == verbose.err.count(": invalid: ") == 30
+
+
+async def test_load_keeps_what_it_read_of_a_truncated_file(tmp_path: Path) -> None:
+    """A file that breaks off is status 2 and a sentence; with the whole file, the same journal goes on."""
+    lines = orders(40)
+    plain = b"".join(orjson.dumps(line) + b"\n" for line in lines)
+    source = tmp_path / "o.jsonl.gz"
+    source.write_bytes(gzip.compress(plain)[:-40])
+    arguments = ("load", source, "--connections", "2", "--json")
+    async with watched() as server:
+        cut = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)
+        source.write_bytes(gzip.compress(plain))
+        whole = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)
+        assert server.holds(lines)
+    assert cut.status == 2
+    assert f"cdp-orders: {source} cannot be read after line " in cut.err
+    assert "Traceback" not in cut.err
+    assert (whole.status, whole.err) == (0, "")
+    assert orjson.loads(whole.out)["already"] > 0
+
+
+async def test_load_stops_at_wrong_credentials(tmp_path: Path) -> None:
+    """The first 401 ends the load: no connection sees a second one, and one sentence says it for all orders."""
+    source = write(tmp_path / "o.jsonl", orders(50))
+    async with watched() as server:
+        ran = await cdp_orders(
+            *("load", source, "--connections", "4"), cwd=tmp_path, env={**server.environment, "CDP_API_TOKEN": "wrong"}
+        )
+        assert 1 <= server.received <= 4
+    assert ran.refused(server.base_url, "refused the credentials (401)", "client key")
+    assert ran.out == ""
+
+
+async def test_load_says_that_nobody_answers(tmp_path: Path) -> None:
+    """A server that cannot be reached ends the load with one sentence."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    here = {"CDP_BASE_URL": f"http://127.0.0.1:{port}", "CDP_CLIENT_KEY": "K", "CDP_API_TOKEN": "T"}
+    source = write(tmp_path / "o.jsonl", orders(3))
+    ran = await cdp_orders("load", source, cwd=tmp_path, env={**here, "CDP_RETRIES": "0"})
+    assert ran.refused(here["CDP_BASE_URL"], "cannot be reached")
+
+
+async def test_load_refuses_the_journal_of_another_server(tmp_path: Path) -> None:
+    """A journal belongs to one base URL, which is told; the outcomes of the load that made it stay."""
+    arguments = ("load", write(tmp_path / "o.jsonl", orders(1)), "--journal", "j.sqlite", "--outcomes", "out.jsonl")
+    async with watched() as server, watched() as other:
+        assert (await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)).status == 0
+        ran = await cdp_orders(*arguments, cwd=tmp_path, env=other.environment)
+        assert other.received == 0
+    assert ran.refused("j.sqlite", server.base_url, other.base_url)
+    assert len(lines_of(tmp_path / "out.jsonl")) == 1
+
+
+async def test_load_leaves_another_load_alone(tmp_path: Path) -> None:
+    """A journal in use is refused in one sentence, and the outcomes of the load that uses it stay whole."""
+    lines = orders(8)
+    source = write(tmp_path / "o.jsonl", lines)
+    arguments = ("load", source, "--journal", "j.sqlite", "--outcomes", "out.jsonl", "--settle", "0.1")
+    stall = {"operation": "items.create", "script": ["ok"] * 7 + [{"phase": "written", "action": "stall"}]}
+    async with watched({"faults": [stall]}) as server:
+        async with started(*arguments, cwd=tmp_path, env=server.environment) as process:
+            await server.has_received(8 * PARTS - 2)  # all but what waits for the item that stalls
+            second = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)
+            process.send_signal(signal.SIGINT)
+            await said(process, "Stopping")
+            process.send_signal(signal.SIGINT)
+            first = await ended(process)
+        assert second.refused("j.sqlite is in use")
+        assert first.status == 130
+        assert sorted(one["number"] for one in lines_of(tmp_path / "out.jsonl")) == list(range(1, 9))
+        assert (await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)).status == 0
+        assert server.holds(lines)
+
+
+async def test_load_refuses_outcomes_through_a_link(tmp_path: Path) -> None:
+    """Outcomes are not written through a symbolic link to something else."""
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "out.jsonl").symlink_to("precious")
+    async with watched() as server:
+        ran = await cdp_orders(
+            *("load", write(tmp_path / "o.jsonl", orders(1)), "--outcomes", "out.jsonl"),
+            cwd=tmp_path,
+            env=server.environment,
+        )
+        assert server.received == 0
+    assert ran.refused("out.jsonl", "symbolic link")
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+async def test_load_ends_where_outcomes_cannot_be_written(tmp_path: Path) -> None:
+    """A full disk under the outcomes ends the load in one sentence, and the journal still knows what is done."""
+    lines = orders(20)
+    source = write(tmp_path / "o.jsonl", lines)
+    arguments = ("load", source, "--connections", "2")
+    async with watched() as server:
+        full = await cdp_orders(*arguments, "--outcomes", "/dev/full", cwd=tmp_path, env=server.environment)
+        whole = await cdp_orders(*arguments, "--settle", "0.1", cwd=tmp_path, env=server.environment)
+        assert server.holds(lines)
+    assert full.status == 2
+    assert full.err.startswith("cdp-orders: the outcomes cannot be written to /dev/full: No space left on device\n")
+    assert "Traceback" not in full.err
+    assert whole.status == 0
+
+
+@pytest.mark.parametrize(("policy", "verdict", "status"), [("keep", "already", 0), ("fail", "conflict", 1)])
+async def test_load_says_what_differs(tmp_path: Path, policy: str, verdict: str, status: int) -> None:
+    """Something that is there but differs is left as it is and told, or refused, as --on-existing says."""
+    (line,) = orders(1)
+    async with watched() as server:
+        assert (await cdp_orders("load", write(tmp_path / "a", [line]), cwd=tmp_path, env=server.environment)).err == ""
+        ran = await cdp_orders(
+            *("load", write(tmp_path / "b", [{**line, "price": 51}]), "--look-first", "--on-existing", policy),
+            *("--settle", "0.1", "--json"),
+            cwd=tmp_path,
+            env=server.environment,
+        )
+        assert server.holds([line])
+    assert (ran.status, orjson.loads(ran.out)[verdict]) == (status, 1)
+    assert f"{tmp_path / 'b'}:1: {verdict}: order differs in price" in ran.err
+
+
+async def test_load_bounds_an_attempt(tmp_path: Path) -> None:
+    """After --timeout a create counts as lost: it is looked up and adopted, not sent again."""
+    lines = orders(1)
+    stall = {"operation": "orders.create", "script": [{"phase": "written", "action": "stall"}]}
+    async with watched({"faults": [stall]}) as server:
+        ran = await cdp_orders(
+            *("load", write(tmp_path / "o.jsonl", lines), "--timeout", "0.3", "--settle", "0.1"),
+            cwd=tmp_path,
+            env=server.environment,
+        )
+        assert server.holds(lines)
+        assert server.requests["orders.create"] == 1
+    assert ran.status == 0
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+async def test_load_goes_on_unheard(tmp_path: Path, stream: str) -> None:
+    """A load whose output or messages nobody reads any more loads all the same."""
+    lines = orders(3)
+    source = write(tmp_path / "o.jsonl", [{}, *lines])
+    async with watched() as server:
+        with broken_pipe() as nobody:
+            out, err = (nobody, PIPE) if stream == "stdout" else (PIPE, nobody)
+            async with started("load", source, cwd=tmp_path, env=server.environment, stdout=out, stderr=err) as process:
+                ran = await ended(process)
+        assert server.holds(lines)
+    assert ran.status == 1
+    assert "Traceback" not in ran.err
+
+
+async def test_load_keeps_secrets(tmp_path: Path) -> None:
+    """Neither the token nor a personal value is in any output or file of a load, however much goes wrong."""
+    faults = [
+        {"operation": "orders.create", "script": ["ok", {"action": "html", "status": 500}]},
+        {"operation": "contacts.create", "script": [{"action": "status", "status": 400}, {"action": "close"}]},
+        {"operation": "*", "chance": 0.1, "action": "reset", "phase": "written"},
+    ]
+    arguments = ("load", write(tmp_path / "o.jsonl", orders(10)), "--journal", "j.sqlite", "--outcomes", "out.jsonl")
+    options = ("--client-key", "key", f"--api-token={TOKEN}", "--timeout", "5", "--settle", "0.1", "--verbose")
+    async with watched({"faults": faults}) as server:
+        ran = await cdp_orders(*arguments, *options, "--base-url", server.base_url, cwd=tmp_path)
+    written = (tmp_path / "j.sqlite").read_bytes() + (tmp_path / "out.jsonl").read_bytes()
+    assert ran.status == 1
+    assert "POST /v2.1/orders, attempt 1: done" in ran.err
+    assert '--api-token="$CDP_API_TOKEN"' in ran.err
+    everything = ran.out.encode() + ran.err.encode() + written
+    assert [secret for secret in (b"canary", base64.b64encode(f"key:{TOKEN}".encode())) if secret in everything] == []

@@ -1,0 +1,133 @@
+"""What a person sees of a load: lines in a log, a picture on a terminal, a table."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import pty
+import re
+import termios
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from cdp_orders_async import CdpOrders, GraphFile, Load, Settings, Verdict, ingest
+from cdp_orders_async.cli import display
+from cdp_orders_async.cli.display import Progress, Screen
+from tests.cli_support import PARTS, PATIENCE, TOKEN, orders, started, watched, write
+
+LINE = re.compile(r"(\d+) done · 0 not loaded · \d+ retries · \d+ of 200 requests/s( · .*)?")
+
+
+class Log(io.StringIO):
+    """What a screen that is no terminal wrote."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._more = asyncio.Event()
+
+    def write(self, text: str) -> int:
+        """Write *text*."""
+        self._more.set()
+        return super().write(text)
+
+    async def has(self, words: str) -> None:
+        """Wait until *words* are written."""
+        async with asyncio.timeout(PATIENCE):
+            while words not in self.getvalue():
+                self._more.clear()
+                await self._more.wait()
+
+
+@asynccontextmanager
+async def loading(source: Path) -> AsyncGenerator[tuple[Progress, Load, CdpOrders, Log], None]:
+    """Load *source* with its progress going to a log."""
+    log = Log()
+    settings = Settings(rate=200, connections=2)
+    async with watched() as server:
+        cdp = CdpOrders(base_url=server.base_url, client_key="key", api_token=TOKEN, settings=settings)
+        progress = Progress(GraphFile(source), cdp.session, Screen(file=log, width=80))
+        async with cdp, ingest(cdp, progress.lines(), open_orders=4, drain=0) as load:
+            yield progress, load, cdp, log
+
+
+async def test_progress_is_lines_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a log, progress is a line now and then: what is done, how fast, and the time left; no control codes."""
+    monkeypatch.setattr(display, "AS_LINES", 0.02)
+    async with loading(write(tmp_path / "o.jsonl", orders(12))) as (progress, load, _, log):
+        async with progress.shown(load):
+            verdicts = [outcome.verdict async for outcome in load]
+        lines = log.getvalue().splitlines()
+    found = [LINE.fullmatch(line) for line in lines]
+    done = [int(match[1]) for match in found if match is not None]
+    assert verdicts == [Verdict.LOADED] * 12
+    assert None not in found
+    assert len(done) > 2
+    assert done == sorted(done)
+    assert re.search(r" · \d+:\d\d left", lines[-1]) is not None
+    assert "\x1b" not in "".join(lines)
+
+
+async def test_progress_says_why_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the server is down or asks to wait, and while a stopped load ends, the progress says so."""
+    monkeypatch.setattr(display, "AS_LINES", 0.02)
+    async with loading(write(tmp_path / "o.jsonl", orders(12))) as (progress, load, cdp, log):
+        cdp.session.limiter.pause_until(load.clock() + 60)
+        async with progress.shown(load):
+            await log.has("the server asked to wait 60 s")
+            for _ in range(load.breaker.threshold):
+                load.breaker.failure()
+            await log.has("PAUSED: the server does not answer, trying again in 5 s")
+            load.breaker.success()
+            load.stop(60)
+            await log.has("finishing what is in flight")
+
+
+async def test_picture_on_a_terminal(tmp_path: Path) -> None:
+    """On a terminal a bar is redrawn in place; at its end it is gone, the cursor shown, the modes as before."""
+    main, side = pty.openpty()
+    before = termios.tcgetattr(side)
+    came = bytearray()
+    over = asyncio.Event()
+
+    def read() -> None:
+        try:
+            came.extend(os.read(main, 65536))
+        except OSError:  # nobody has the terminal any more
+            asyncio.get_running_loop().remove_reader(main)
+            over.set()
+
+    asyncio.get_running_loop().add_reader(main, read)
+    async with watched() as server:
+        arguments = ("load", write(tmp_path / "o.jsonl", [*orders(12), {}]), "--rate", "80")
+        env = {**server.environment, "TERM": "xterm", "COLUMNS": "100"}
+        async with started(*arguments, cwd=tmp_path, env=env, stdin=side, stdout=side, stderr=side) as process:
+            assert await asyncio.wait_for(process.wait(), PATIENCE) == 1
+            assert termios.tcgetattr(side) == before
+            os.close(side)
+            await asyncio.wait_for(over.wait(), PATIENCE)
+        os.close(main)
+        assert server.received == 12 * PARTS
+    text = came.decode()
+    picture, shown_again, rest = text.rpartition("\x1b[?25h")
+    assert shown_again
+    assert picture.startswith("\x1b[?25l")
+    assert re.search(r"━.* \d+ done · \d not loaded · 0 retries · \d+ of 80 requests/s", picture)
+    assert f"{tmp_path / 'o.jsonl'}:13: invalid: $.referenceId" in picture.replace("\r\n", "")
+    assert rest.startswith("\r\x1b[1A\x1b[2K")
+    assert "requests/s" not in rest
+    assert "12" in rest.partition("loaded")[2].splitlines()[0]
+
+
+def test_screen_disarms_what_a_terminal_would_obey() -> None:
+    """Text from files and servers cannot move the cursor, nor is it read as markup."""
+    screen = Screen(file=io.StringIO(), force_terminal=True, width=20)
+    screen.say("a\x1b[2J\nb [bold]c[/bold] http://localhost/a-long-path-that-is-not-broken 17")
+    assert isinstance(screen.file, io.StringIO)
+    assert screen.file.getvalue() == (
+        "a\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}b [bold]c[/bold] "
+        "http://localhost/a-long-path-that-is-not-broken 17\n"
+    )
