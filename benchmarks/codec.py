@@ -1,20 +1,18 @@
-"""P3: bytes to models and back, next to msgspec with structs of the same types."""
+"""P3: bytes to models and back, next to msgspec with structs of the same fields and types."""
 
 from __future__ import annotations
 
-import asyncio
+import types
 import typing
+from argparse import Namespace
 from collections.abc import Callable
-from datetime import datetime
-from decimal import Decimal
 from importlib import import_module
 from typing import Any
-from uuid import UUID
 
 import attrs
 import orjson
-from harness import Batch, Result, arguments, cpu, interleaved, pin, ratios, tell
-from peers import new_item
+from harness import Batch, Point, Result, arguments, benchmark, compared, interleaved
+from peers import NEW
 from server import BODY
 
 from cdp_orders_async import Link, NewOrderItem, OrderItem
@@ -26,66 +24,51 @@ KEPT = {**orjson.loads(BODY), "order": {"href": "https://host/v2.1/orders/2d7de9
 
 def mirror(model: type[attrs.AttrsInstance]) -> Any:  # noqa: ANN401 a class that msgspec makes
     """Return the struct with the fields and types of *model*."""
-    msgspec = import_module("msgspec")
-    link = msgspec.defstruct("Link", [("href", str)])
-    hints = typing.get_type_hints(model)
-    known = (str, int, Decimal, UUID, datetime, type(None))
-    fields: list[tuple[object, ...]] = []
-    for field in sorted(attrs.fields(model), key=lambda one: one.default is not attrs.NOTHING):
-        hint = hints[field.name] if hints[field.name] != Link | None else link | None
-        assert hint == link | None or set(typing.get_args(hint) or (hint,)) <= set(known)  # noqa: S101 else unlike
-        default = () if field.default is attrs.NOTHING else (field.default,)
-        fields.append((field.name, hint, *default))
-    return msgspec.defstruct(model.__name__, fields, rename="camel", omit_defaults=True)
+    defstruct = import_module("msgspec").defstruct
+    link = defstruct("Link", [("href", str)])
+    fields = [
+        (name, link | None if hint == Link | None else hint, *([] if default is attrs.NOTHING else [default]))
+        for name, hint in typing.get_type_hints(model).items()
+        for default in [getattr(attrs.fields(model), name).default]
+    ]
+    return defstruct(model.__name__, sorted(fields, key=len), rename="camel", omit_defaults=True)
 
 
-def repeated(call: Callable[[], object], times: int, things: int = 1) -> Batch:
-    """Return a batch of *times* calls, of *things* each."""
+def repeated(call: Callable[[], object], things: int) -> Batch:
+    """Return a batch of calls for 2,000 things, *things* each."""
 
     async def batch() -> int:
-        for _ in range(times):
+        for _ in range(2000 // things):
             call()
-        return times * things
+        return 2000 // things * things
 
     return batch
 
 
-async def main() -> None:
-    """Measure and tell."""
-    options = arguments(__doc__).parse_args()
-    pin()
+async def measure(options: Namespace) -> tuple[list[Result], list[Point]]:
+    """Measure everything."""
     msgspec = import_module("msgspec")
-    kept, sent = mirror(OrderItem), mirror(NewOrderItem)
-    page_of = msgspec.defstruct("Page", [("items", list[kept])])
-    decode = msgspec.json.Decoder(kept).decode
-    decode_page = msgspec.json.Decoder(page_of).decode
+    struct = mirror(OrderItem)
+    page_of = msgspec.defstruct("Page", [("items", types.GenericAlias(list, (struct,)))])
+    decode, decode_page = msgspec.json.Decoder(struct).decode, msgspec.json.Decoder(page_of).decode
     write = msgspec.json.Encoder(decimal_format="number").encode
     read, read_page = reads(OrderItem), reads_page(OrderItem)
     body, page = orjson.dumps(KEPT), orjson.dumps({"items": [KEPT] * PAGE})
-    new = new_item()
-    struct = sent(**attrs.asdict(new))
-    pairs = {
+    new, sent = NewOrderItem(**NEW), mirror(NewOrderItem)(**NEW)
+    pairs: dict[str, tuple[Callable[[], object], Callable[[], object], int]] = {
         "decode an item": (lambda: read(body), lambda: decode(body), 1),
-        "decode an item in a page of 100": (lambda: read_page(page), lambda: decode_page(page), PAGE),
-        "encode an item": (lambda: encode(to_json(new)), lambda: write(struct), 1),
+        "decode an item in a page": (lambda: read_page(page), lambda: decode_page(page), PAGE),
+        "encode an item": (lambda: encode(to_json(new)), lambda: write(sent), 1),
     }
     results: list[Result] = []
     for what, (ours, theirs, things) in pairs.items():
-        times = 2000 // things
-        batches = {
-            "ours": repeated(ours, times, things),
-            "msgspec": repeated(theirs, times, things),
-            "again": repeated(theirs, times, things),
-        }
-        costs = await interleaved(batches, 10 if options.quick else 60)
-        base = cpu(costs["msgspec"])
-        results += [
-            Result.of("P3", f"{what} / msgspec", ratios(cpu(costs["ours"]), base), most=1.5),
-            Result.of("", f"control: {what}, msgspec / msgspec", ratios(cpu(costs["again"]), base)),
-            Result.of("", what, cpu(costs["ours"]), "us"),
-        ]
-    tell("codec", options.out, results)
+        calls = {"ours": ours, "msgspec": theirs, "again": theirs}
+        cpu, _ = await interleaved(
+            {name: repeated(call, things) for name, call in calls.items()}, 10 if options.quick else 60
+        )
+        results += compared("P3", what, cpu, "us", most=1.5)
+    return results, []
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    benchmark(measure, arguments(__doc__))

@@ -1,8 +1,8 @@
-"""What every benchmark needs: a server on a core of its own, interleaved rounds, and results that a machine can read.
+"""What every benchmark needs: a server on a core of its own, interleaved rounds, results that a machine can read.
 
-Absolute times drift by some 15 % from minute to minute, so what counts are ratios: the variants run in turn, in
-random order, the ratio is taken in each round, and the median of the rounds is told with its quartiles. One variant
-runs twice under two names, and how much those two differ is the noise.
+Times drift by some 15 % from minute to minute, so what counts are ratios: variants run in turn, in random order, the
+ratio is taken in each round, and the median of the rounds is told with its quartiles. One variant runs twice under
+two names, as the control: how much those two differ is noise.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import TypeAlias
@@ -27,64 +27,51 @@ from typing import TypeAlias
 import attrs
 
 HERE = Path(__file__).parent
-OUT = Path(tempfile.gettempdir()) / "cdp-orders-benchmarks"
-PACKAGES = ("aiohttp", "cattrs", "attrs", "orjson", "uvloop", "msgspec", "httpx", "openai", "anthropic", "stripe")
-MORE_PACKAGES = ("azure-core", "elastic-transport", "aiolimiter", "pydantic")
+PACKAGES = ("aiohttp", "attrs", "cattrs", "orjson", *(HERE / "requirements.txt").read_text().split("\n")[1:-1])
 
 Call: TypeAlias = Callable[[], Awaitable[object]]
 Batch: TypeAlias = Callable[[], Awaitable[int]]
-"""Does a number of calls and returns how many."""
+"""Makes a number of calls and returns how many."""
+Rounds: TypeAlias = dict[str, list[float]]
+"""A figure of each round, by variant."""
 
 
 def arguments(text: str | None) -> argparse.ArgumentParser:
     """Return the parser of the options that every benchmark has; *text* is the docstring of its file."""
+    out = Path(tempfile.gettempdir()) / "cdp-orders-benchmarks"
     parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer rounds: a look, not a measurement")
-    parser.add_argument("--out", type=Path, default=OUT, help="folder for the results (default: %(default)s)")
+    parser.add_argument("--out", type=Path, default=out, help="folder for the results (default: %(default)s)")
     return parser
 
 
 def pin(process: int = 0, *, last: bool = False) -> None:
     """Keep *process* (by default this one, and those that it starts) on the first core, or on the *last*."""
     if hasattr(os, "sched_setaffinity"):
-        cores = range(os.cpu_count() or 1)
-        os.sched_setaffinity(process, {cores[-1 if last else 0]})
-
-
-@attrs.frozen
-class Server:
-    """A running server."""
-
-    port: int
-
-    @property
-    def url(self) -> str:
-        """Where it is."""
-        return f"http://127.0.0.1:{self.port}"
-
-    async def stats(self) -> dict[str, float]:
-        """Return what came since the last time, by the fields of `server.Stats`."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
-        writer.write(b"GET /stats HTTP/1.1\r\n\r\n")
-        body = (await reader.read()).partition(b"\r\n\r\n")[2]
-        writer.close()
-        told: dict[str, float] = json.loads(body)
-        return told
+        os.sched_setaffinity(process, {(os.cpu_count() or 1) - 1 if last else 0})
 
 
 @contextlib.asynccontextmanager
-async def serving(delay: float = 0.0) -> AsyncGenerator[Server, None]:
-    """Run the server on the last core, this process on the first; it answers after *delay* seconds."""
-    pin()
+async def serving(delay: float = 0.0) -> AsyncGenerator[str, None]:
+    """Run the server on the last core; gives its URL."""
     script = str(HERE / "server.py")
     process = await asyncio.create_subprocess_exec(sys.executable, script, str(delay), stdout=asyncio.subprocess.PIPE)
     pin(process.pid, last=True)
     try:
         assert process.stdout is not None  # noqa: S101 as asked for above
-        yield Server(int(await process.stdout.readline()))
+        yield f"http://127.0.0.1:{int(await process.stdout.readline())}"
     finally:
         process.kill()
         await process.wait()
+
+
+async def requests_seen(url: str) -> int:
+    """Return how many requests the server got since it was last asked."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+    writer.write(b"GET /stats HTTP/1.1\r\n\r\n")
+    told = json.loads(await reader.read())
+    writer.close()
+    return int(told["requests"])
 
 
 def kept_waiting() -> float:
@@ -95,36 +82,26 @@ def kept_waiting() -> float:
         return 0.0
 
 
-@attrs.frozen
-class Cost:
-    """What one call of a batch took, on average, in microseconds."""
+async def interleaved(batches: Mapping[str, Batch], rounds: int) -> tuple[Rounds, Rounds]:
+    """Run every batch once in each round, after one round that does not count.
 
-    cpu: float
-    wall: float
-    """Without the time in which another process had the core."""
-
-
-async def measured(batch: Batch) -> Cost:
-    """Run *batch* once."""
-    gc.collect()
-    cpu, wall = time.process_time(), time.perf_counter() - kept_waiting()
-    calls = await batch()
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - kept_waiting() - wall
-    return Cost(cpu / calls * 1e6, wall / calls * 1e6)
-
-
-async def interleaved(batches: Mapping[str, Batch], rounds: int) -> dict[str, list[Cost]]:
-    """Run every batch once in each round, in random order, after one round that does not count."""
-    found: dict[str, list[Cost]] = {name: [] for name in batches}
+    Returns microseconds of CPU and of time per call; the time is without that in which another process had the core.
+    """
+    cpu: Rounds = {name: [] for name in batches}
+    wall: Rounds = {name: [] for name in batches}
     names = list(batches)
     dice = random.Random(1)  # noqa: S311 no secret
-    for name in names:
-        await batches[name]()
-    for _ in range(rounds):
+    for n in range(rounds + 1):
         dice.shuffle(names)
         for name in names:
-            found[name].append(await measured(batches[name]))
-    return found
+            gc.collect()
+            began, at = time.process_time(), time.perf_counter() - kept_waiting()
+            calls = await batches[name]()
+            took, time_took = time.process_time() - began, time.perf_counter() - kept_waiting() - at
+            if n:
+                cpu[name].append(took / calls * 1e6)
+                wall[name].append(time_took / calls * 1e6)
+    return cpu, wall
 
 
 def hammer(call: Call, workers: int, each: int) -> Batch:
@@ -143,17 +120,7 @@ def hammer(call: Call, workers: int, each: int) -> Batch:
     return batch
 
 
-def cpu(costs: Iterable[Cost]) -> list[float]:
-    """Return the CPU of each round."""
-    return [cost.cpu for cost in costs]
-
-
-def ratios(some: Sequence[float], others: Sequence[float]) -> list[float]:
-    """Return the ratio in each round."""
-    return [one / other for one, other in zip(some, others, strict=True)]
-
-
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class Result:
     """A figure of the table: the median of the rounds, between their quartiles."""
 
@@ -167,34 +134,17 @@ class Result:
     least: float | None = None
     most: float | None = None
 
-    @classmethod
-    def of(
-        cls,
-        goal: str,
-        what: str,
-        values: Sequence[float],
-        unit: str = "x",
-        *,
-        least: float | None = None,
-        most: float | None = None,
-    ) -> Result:
-        """Sum up *values*, one of each round."""
-        low, value, high = statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else [*values] * 3
-        return cls(goal=goal, what=what, value=value, low=low, high=high, unit=unit, least=least, most=most)
-
     @property
-    def met(self) -> bool | None:
-        """Whether it is as good as it should be; None where nothing is asked of it."""
-        if self.least is None and self.most is None:
-            return None
-        return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
+    def met(self) -> str:
+        """Whether it is as good as it should be, in words; nothing where nothing is asked of it."""
+        good = (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
+        return "" if self.least is None is self.most else "yes" if good else "**no**"
 
     @property
     def asked(self) -> str:
         """What is asked of it, in words."""
-        bounds = [f">= {self.least:g}"] if self.least is not None else []
-        bounds += [f"<= {self.most:g}"] if self.most is not None else []
-        return f"{' and '.join(bounds)} {self.unit}" if bounds else ""
+        bounds = [f"{sign} {bound:g}" for sign, bound in ((">=", self.least), ("<=", self.most)) if bound is not None]
+        return " and ".join(bounds)
 
 
 @attrs.frozen
@@ -205,36 +155,62 @@ class Point:
     series: str
     x: float
     y: float
-    low: float | None = None
-    high: float | None = None
+    low: float
+    high: float
+
+
+def result(
+    goal: str, what: str, rounds: Sequence[float], unit: str, least: float | None = None, most: float | None = None
+) -> Result:
+    """Sum up the figures of *rounds*."""
+    low, value, high = statistics.quantiles(rounds, n=4, method="inclusive") if len(rounds) > 1 else [*rounds] * 3
+    return Result(goal, what, value, low, high, unit, least, most)
+
+
+def ratios(some: Sequence[float], others: Sequence[float]) -> list[float]:
+    """Return the ratio in each round."""
+    return [one / other for one, other in zip(some, others, strict=True)]
+
+
+def compared(
+    goal: str, what: str, rounds: Rounds, unit: str, least: float | None = None, most: float | None = None
+) -> list[Result]:
+    """Compare the first variant with the second; the third is the second again, the control."""
+    ours, base, control = list(rounds)[:3]
+    return [
+        result(goal, f"{what}: {ours} / {base}", ratios(rounds[ours], rounds[base]), "x", least, most),
+        result("", f"{what}: {control} / {base}, the control", ratios(rounds[control], rounds[base]), "x"),
+        *(result("", f"{what}: {name}", rounds[name], unit) for name in (ours, base)),
+    ]
 
 
 def machine() -> dict[str, str]:
     """Name the machine, and the versions that matter."""
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.partition(": ")[2] for line in lines if line.startswith("model name")), model)
-    versions: dict[str, str] = {}
-    for name in (*PACKAGES, *MORE_PACKAGES):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            versions[name] = metadata.version(name)
+        model = Path("/proc/cpuinfo").read_text().partition("model name\t: ")[2].partition("\n")[0] or model
+    there = {one.name: one.version for one in metadata.distributions()}
     return {
         "machine": f"{os.cpu_count()} cores of {model}, {platform.system()} {platform.release()}",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "load": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown",
-        **versions,
+        "load": f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "nan",
+        "packages": ", ".join(f"{name} {there[name]}" for name in PACKAGES if name in there),
     }
 
 
-def tell(name: str, out: Path, results: Iterable[Result], points: Iterable[Point] = ()) -> None:
-    """Print *results*, and write them as JSON lines to a file in the folder *out*, with what a picture needs."""
-    rows: list[dict[str, object]] = [{"machine": machine()}]
-    for result in results:
-        mark = {True: "met", False: "NOT MET", None: ""}[result.met]
-        spread = f"{result.low:.4g} to {result.high:.4g}"
-        print(f"{result.goal:>3} {result.what:<72} {result.value:9.4g} {result.unit:<4} ({spread}) {result.asked} {mark}")
-        rows.append({"result": attrs.asdict(result)})
-    rows += [{"point": attrs.asdict(point)} for point in points]
-    out.mkdir(parents=True, exist_ok=True)
-    (out / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+def benchmark(
+    measure: Callable[[argparse.Namespace], Coroutine[object, object, tuple[Sequence[Result], Sequence[Point]]]],
+    parser: argparse.ArgumentParser,
+) -> None:
+    """Do what a script does: *measure* on the first core, print the results, and write them as JSON lines."""
+    options = parser.parse_args()
+    pin()
+    lines = [json.dumps({"machine": machine()})]
+    results, points = asyncio.run(measure(options))
+    for one in results:
+        spread = f"({one.low:.4g} to {one.high:.4g})"
+        print(f"{one.goal:>3} {one.what:<66} {one.value:9.4g} {one.unit:<3} {spread} {one.asked} {one.met}")
+        lines.append(json.dumps({"result": attrs.asdict(one)}))
+    lines += [json.dumps({"point": attrs.asdict(point)}) for point in points]
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / f"{Path(sys.argv[0]).stem}.jsonl").write_text("\n".join(lines) + "\n")

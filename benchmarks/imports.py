@@ -1,42 +1,37 @@
-"""P9: how long the import takes, next to that of the libraries that it needs anyway."""
+"""P9: the CPU that the import takes, next to that of the libraries that it needs anyway."""
 
 from __future__ import annotations
 
+import asyncio
 import random
-import subprocess
 import sys
+from argparse import Namespace
 
-from harness import Result, arguments, pin, ratios, tell
+from harness import Point, Result, Rounds, arguments, benchmark, compared
 
 LIBRARIES = "aiohttp, attrs, cattrs, orjson"
-VARIANTS = {"package": "cdp_orders_async", "libraries": LIBRARIES, "libraries again": LIBRARIES}
+VARIANTS = {"cdp_orders_async": "cdp_orders_async", LIBRARIES: LIBRARIES, "again": LIBRARIES}
 
 
-def seconds(names: str) -> float:
-    """Return the CPU that importing *names* takes in a new interpreter, in milliseconds."""
+async def milliseconds(names: str) -> float:
+    """Return the CPU that importing *names* takes in a new interpreter."""
     code = f"import time; t = time.process_time(); import {names}; print((time.process_time() - t) * 1000)"
-    return float(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    return float((await process.communicate())[0])
 
 
-def main() -> None:
-    """Measure and tell."""
-    options = arguments(__doc__).parse_args()
-    pin()
-    found: dict[str, list[float]] = {name: [] for name in VARIANTS}
+async def measure(options: Namespace) -> tuple[list[Result], list[Point]]:
+    """Measure everything."""
+    found: Rounds = {name: [] for name in VARIANTS}
     order = list(VARIANTS)
     for n in range(6 if options.quick else 31):
         random.Random(n).shuffle(order)  # noqa: S311 no secret
         for name in order:
-            took = seconds(VARIANTS[name])
+            took = await milliseconds(VARIANTS[name])
             if n:  # the first round fills the caches
                 found[name].append(took)
-    results = [
-        Result.of("P9", f"import of the package / {LIBRARIES}", ratios(found["package"], found["libraries"]), most=1.15),
-        Result.of("", "control: libraries / libraries", ratios(found["libraries again"], found["libraries"])),
-        *(Result.of("", f"import of the {name}", values, "ms") for name, values in list(found.items())[:2]),
-    ]
-    tell("imports", options.out, results)
+    return compared("P9", "CPU of the import", found, "ms", most=1.15), []
 
 
 if __name__ == "__main__":
-    main()
+    benchmark(measure, arguments(__doc__))

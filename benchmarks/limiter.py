@@ -3,106 +3,69 @@
 from __future__ import annotations
 
 import asyncio
+import bisect
 import itertools
-import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable
-from importlib import import_module
 
-from harness import Point, Result, arguments, cpu, hammer, interleaved, pin, ratios, tell
+import uvloop
+from harness import Point, Result, arguments, benchmark, result
 
 from cdp_orders_async import Limiter
 
-RATES = (50, 500, 5000)
-WAITERS = 256
+RATES, WAITERS = (50, 500, 5000), 256
 
 
-async def grants(rate: int, seconds: float) -> tuple[list[float], int]:
-    """Return when each call was granted, and how many were granted before one that had asked earlier."""
-    limiter = Limiter(rate)
-    numbers = itertools.count()
-    granted: list[tuple[float, int]] = []
+async def granted(rate: int, seconds: float) -> tuple[list[float], int]:
+    """Return when each call was granted, and how many came before one that had asked earlier."""
+    limiter, numbers = Limiter(rate), itertools.count()
+    grants: list[tuple[float, int]] = []
 
     async def work() -> None:
         while True:
             number = next(numbers)
             await limiter.acquire()
-            granted.append((time.monotonic(), number))
+            grants.append((time.monotonic(), number))
 
     workers = [asyncio.ensure_future(work()) for _ in range(WAITERS)]
     await asyncio.sleep(seconds)
     for worker in workers:
         worker.cancel()
     await asyncio.wait(workers)
-    early = sum(one > other for (_, one), (_, other) in itertools.pairwise(granted))
-    return [when for when, _ in granted], early
+    return [when for when, _ in grants], sum(one > other for (_, one), (_, other) in itertools.pairwise(grants))
 
 
-def most_in_a_second(times: list[float]) -> int:
-    """Return how many grants fell into the fullest second."""
-    most = first = 0
-    for last, when in enumerate(times):
-        while times[first] <= when - 1:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
+def run(rate: int, seconds: float, loop: Callable[[], asyncio.AbstractEventLoop]) -> tuple[float, float, float, float]:
+    """Return percent of *rate* achieved, grants in the fullest second, grants out of order, and CPU of a grant."""
+    before = time.process_time()
+    with asyncio.Runner(loop_factory=loop) as runner:
+        times, early = runner.run(granted(rate, seconds))
+    cpu = (time.process_time() - before) / len(times) * 1e6
+    steady = times[bisect.bisect(times, times[0] + seconds / 4) :]
+    share = (len(steady) - 1) / (steady[-1] - steady[0]) / rate * 100
+    return share, max(n + 1 - bisect.bisect(times, when - 1) for n, when in enumerate(times)), early, cpu
 
 
-def rates(loop: str, factory: Callable[[], asyncio.AbstractEventLoop] | None, seconds: float, rounds: int) -> tuple[list[Result], list[Point]]:
-    """Measure on one kind of event loop."""
+async def measure(options: Namespace) -> tuple[list[Result], list[Point]]:
+    """Measure everything; each run has an event loop of its own, and so a thread."""
+    seconds, rounds = (2.0, 1) if options.quick else (4.0, 3)
     results: list[Result] = []
     points: list[Point] = []
-    for rate in RATES:
-        shares: list[float] = []
-        fullest: list[float] = []
-        inversions: list[float] = []
-        costs: list[float] = []
-        for _ in range(rounds):
-            before = time.process_time()
-            with asyncio.Runner(loop_factory=factory) as runner:
-                times, early = runner.run(grants(rate, seconds))
-            costs.append((time.process_time() - before) / len(times) * 1e6)
-            steady = [when for when in times if when >= times[0] + seconds / 4]
-            shares.append((len(steady) - 1) / (steady[-1] - steady[0]) / rate * 100)
-            fullest.append(most_in_a_second(times))
-            inversions.append(early)
-        share = Result.of("P5", f"rate achieved, asked {rate}/s, {loop}", shares, "%", least=99, most=100.5)
-        results += [
-            share,
-            Result.of("P5", f"most in any second, asked {rate}/s, {loop}", fullest, "", most=1.01 * rate + 2),
-            Result.of("P5", f"granted out of order, asked {rate}/s, {loop}", inversions, "", most=0),
-            Result.of("", f"CPU of a grant, asked {rate}/s, {loop}", costs, "us"),
-        ]
-        points.append(Point("rate", loop, rate, share.value, share.low, share.high))
+    for name, loop in {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}.items():
+        for rate in RATES:
+            runs = [await asyncio.to_thread(run, rate, seconds, loop) for _ in range(rounds)]
+            shares, fullest, early, costs = map(list, zip(*runs, strict=True))
+            what = f"asked {rate}/s on {name}"
+            results += [
+                share := result("P5", f"{what}: rate achieved", shares, "%", 99, 100.5),
+                result("P5", f"{what}: most in any second", fullest, "", most=1.01 * rate + 2),
+                result("P5", f"{what}: out of order", early, "", most=0),
+                result("", f"{what}: CPU of a grant", costs, "us"),
+            ]
+            points.append(Point("rate", name, rate, share.value, share.low, share.high))
     return results, points
 
 
-async def uncontended(rounds: int) -> list[Result]:
-    """Compare a call that need not wait with aiolimiter's."""
-    ours, theirs = Limiter(1e9, burst=10**9), import_module("aiolimiter").AsyncLimiter(1e9, 1)
-    batches = {"ours": hammer(ours.acquire, 1, 5000), "theirs": hammer(theirs.acquire, 1, 5000)}
-    costs = await interleaved(batches, rounds)
-    return [
-        Result.of("P5", "CPU of a grant at once / aiolimiter", ratios(cpu(costs["ours"]), cpu(costs["theirs"])), most=0.5),
-        Result.of("", "CPU of a grant at once", cpu(costs["ours"]), "us"),
-    ]
-
-
-def main() -> None:
-    """Measure and tell."""
-    options = arguments(__doc__).parse_args()
-    pin()
-    seconds, rounds = (2.0, 1) if options.quick else (4.0, 3)
-    results, points = rates("asyncio", None, seconds, rounds)
-    if sys.platform != "win32":
-        import uvloop  # noqa: PLC0415 not everywhere
-
-        more, more_points = rates("uvloop", uvloop.new_event_loop, seconds, rounds)
-        results += more
-        points += more_points
-    results += asyncio.run(uncontended(10 if options.quick else 40))
-    tell("limiter", options.out, results, points)
-
-
 if __name__ == "__main__":
-    main()
+    benchmark(measure, arguments(__doc__))

@@ -1,91 +1,62 @@
 """P6: how close the loader comes to the bound that latency sets, with orders of real shapes and a server of 100 ms.
 
-Little's law: with C connections, N requests of L seconds each take at least N * L / C seconds. Other processes on
-the same core count against the loader; so each load runs more often than is told, and those that were kept waiting
-least count.
+Little's law: with C connections, N requests of L seconds each take at least N * L / C seconds. What other processes
+take of the core counts against the loader; so each load runs twice as often as is told, and those that were kept
+waiting least count.
 """
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import time
+from argparse import Namespace
 
-import attrs
-from harness import Point, Result, arguments, kept_waiting, serving, tell
-from loader import loaded, parts, sample
+from harness import Point, Result, arguments, benchmark, kept_waiting, requests_seen, result, serving
+from loader import loaded, sample
+from peers import client
 
-from cdp_orders_async import CdpOrders, OrderGraph, Settings, ingest
+from cdp_orders_async import OrderGraph, ingest
 
 DELAY = 0.1
 GOALS = {64: None, 128: None, 256: 95.0, 512: 85.0}
-"""Share of the bound in percent that is asked for, by connections."""
-SLOWEST_AT, SLOWEST = 256, 1.5  # connections, seconds
+"""Percent of the bound that is asked for, by connections."""
 
 
-@attrs.frozen
-class Figures:
-    """What came of one load."""
-
-    share: float
-    """Of Little's bound, in percent."""
-    core: float
-    """Percent of a core that was used."""
-    slow: float
-    """Seconds that 99 % of the orders stayed below."""
-    lost: float
-    """Percent of the time in which another process had the core."""
-
-
-async def load(url: str, graphs: list[OrderGraph], connections: int) -> Figures:
-    """Load *graphs*."""
-    settings = Settings(connections=connections)
-    cpu, wall, lost = time.process_time(), time.perf_counter(), kept_waiting()
-    async with (
-        CdpOrders(base_url=url, client_key="key", api_token="token", settings=settings) as cdp,  # noqa: S106 no secret
-        ingest(cdp, graphs, open_orders=connections) as outcomes,
-    ):
+async def load(url: str, graphs: list[OrderGraph], connections: int) -> tuple[float, float, float]:
+    """Load *graphs*; return percent of the time kept waiting, percent of the bound, seconds of the slowest 1 %."""
+    wall, lost = time.perf_counter(), kept_waiting()
+    async with client(url, connections) as cdp, ingest(cdp, graphs, open_orders=connections) as outcomes:
         seconds = await loaded(outcomes)
-    cpu, wall, lost = time.process_time() - cpu, time.perf_counter() - wall, kept_waiting() - lost
-    bound = sum(map(parts, graphs)) * DELAY / connections
-    return Figures(bound / wall * 100, cpu / wall * 100, statistics.quantiles(seconds, n=100)[-1], lost / wall * 100)
+    wall, lost = time.perf_counter() - wall, kept_waiting() - lost
+    requests = await requests_seen(url)
+    if requests != cdp.session.stats.requests:
+        raise SystemExit(f"the server saw {requests} of {cdp.session.stats.requests} requests")
+    return lost / wall * 100, requests * DELAY / connections / wall * 100, statistics.quantiles(seconds, n=100)[-1]
 
 
-async def main() -> None:
-    """Measure and tell."""
-    options = arguments(__doc__).parse_args()
-    graphs = await sample(400 if options.quick else 2000)
+async def measure(options: Namespace) -> tuple[list[Result], list[Point]]:
+    """Measure everything."""
+    graphs = await sample(1000 if options.quick else 2000)
     rounds = 1 if options.quick else 3
-    found: dict[int, list[Figures]] = {connections: [] for connections in GOALS}
-    async with serving(DELAY) as server:
+    found: dict[int, list[tuple[float, float, float]]] = {connections: [] for connections in GOALS}
+    async with serving(DELAY) as url:
         for _ in range(rounds * 2):
-            for connections, figures in found.items():
-                few = graphs[: len(graphs) * connections // 256]
-                figures.append(await load(server.url, few, connections))
-                stats = await server.stats()
-                if stats["requests"] != sum(map(parts, few)) or stats["most_in_flight"] > connections:
-                    raise SystemExit(f"the server saw something else: {stats}")
+            for connections, loads in found.items():
+                loads.append(await load(url, graphs[: len(graphs) * connections // 256], connections))
     results: list[Result] = []
     points: list[Point] = []
-    for connections, figures in found.items():
-        fair = sorted(figures, key=lambda one: one.lost)[:rounds]
+    for connections, loads in found.items():
+        lost, shares, slow = map(list, zip(*sorted(loads)[:rounds], strict=True))
         goal = GOALS[connections]
         what = f"{connections} connections, {DELAY * 1000:g} ms"
-        share = Result.of(
-            "P6" if goal else "", f"share of Little's bound, {what}", [one.share for one in fair], "%", least=goal
-        )
-        limit = SLOWEST if connections == SLOWEST_AT else None
         results += [
-            share,
-            Result.of(
-                "P6" if limit else "", f"slowest 1 % of orders, {what}", [one.slow for one in fair], "s", most=limit
-            ),
-            Result.of("", f"share of a core, {what}", [one.core for one in fair], "%"),
-            Result.of("", f"kept waiting by other processes, {what}", [one.lost for one in fair], "%"),
+            share := result("P6" if goal else "", f"{what}: share of Little's bound", shares, "%", goal),
+            result("P6" if goal else "", f"{what}: slowest 1 % of orders", slow, "s", most=1.5 if goal else None),
+            result("", f"{what}: kept waiting by other processes", lost, "%"),
         ]
         points.append(Point("little", "loader", connections, share.value, share.low, share.high))
-    tell("little", options.out, results, points)
+    return results, points
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    benchmark(measure, arguments(__doc__))

@@ -10,6 +10,7 @@ import asyncio
 import importlib.resources
 import itertools
 import tempfile
+from argparse import Namespace
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -17,27 +18,13 @@ from typing import TypeVar
 from uuid import UUID
 
 import attrs
-from harness import Batch, Result, arguments, cpu, hammer, interleaved, pin, ratios, serving, tell
-from peers import raw_aiohttp
+from harness import Batch, Point, Result, arguments, benchmark, compared, hammer, interleaved, result, serving
+from peers import client, raw_aiohttp
 
-from cdp_orders_async import (
-    CdpOrders,
-    GraphFile,
-    GraphItem,
-    Order,
-    OrderGraph,
-    OrderItem,
-    Outcome,
-    Request,
-    Resources,
-    Settings,
-    SqliteJournal,
-    ingest,
-)
+from cdp_orders_async import GraphFile, GraphItem, OrderGraph, Outcome, Request, Resources, SqliteJournal, ingest
 
 T = TypeVar("T")
-OPEN = 128
-CONNECTIONS = 64
+OPEN, CONNECTIONS = 128, 64
 
 
 class Network:
@@ -64,12 +51,6 @@ async def sample(count: int) -> list[OrderGraph]:
     ]
 
 
-def parts(graph: OrderGraph) -> int:
-    """Return how many requests an order takes."""
-    extensions = [graph.extension, *(item.extension for item in graph.items)]
-    return 1 + (graph.contact is not None) + len(graph.items) + len(graph.consumers) + len(extensions) - extensions.count(None)
-
-
 async def loaded(outcomes: AsyncIterator[Outcome]) -> list[float]:
     """Return the seconds that each order took; all must have been loaded."""
     seconds: list[float] = []
@@ -80,43 +61,37 @@ async def loaded(outcomes: AsyncIterator[Outcome]) -> list[float]:
     return seconds
 
 
-async def by_hand(cdp: Resources, graph: OrderGraph) -> None:
-    """Load one order as one would write it by hand, without a thought for what may go wrong."""
-    order: Order = await cdp.orders.create(graph.order)
-    items: dict[str | None, UUID] = {}
+async def by_hand(cdp: Resources, rest: Iterator[OrderGraph]) -> None:
+    """Load orders as one would write it by hand, without a thought for what may go wrong."""
 
-    async def item(part: GraphItem) -> None:
-        made: OrderItem = await cdp.items.create(order.ref, part.item)
-        items[part.item.reference_id] = made.ref
+    async def create(part: GraphItem, order: UUID, items: dict[str | None, UUID]) -> None:
+        item = await cdp.items.create(order, part.item)
+        items[part.item.reference_id] = item.ref
         if part.extension is not None:
-            await cdp.item_extensions.create(made.ref, part.extension)
+            await cdp.item_extensions.create(item.ref, part.extension)
 
-    async with asyncio.TaskGroup() as group:
-        if graph.contact is not None:
-            group.create_task(cdp.contacts.create(order.ref, graph.contact))
-        if graph.extension is not None:
-            group.create_task(cdp.order_extensions.create(order.ref, graph.extension))
-        for part in graph.items:
-            group.create_task(item(part))
-    for user in graph.consumers:
-        uses = tuple(items[use] for use in user.uses) or None
-        await cdp.consumers.create(order.ref, attrs.evolve(user.consumer, order_items=uses))
+    for graph in rest:
+        order, items = (await cdp.orders.create(graph.order)).ref, dict[str | None, UUID]()
+        async with asyncio.TaskGroup() as group:
+            if graph.contact is not None:
+                group.create_task(cdp.contacts.create(order, graph.contact))
+            if graph.extension is not None:
+                group.create_task(cdp.order_extensions.create(order, graph.extension))
+            for part in graph.items:
+                group.create_task(create(part, order, items))
+        for user in graph.consumers:
+            uses = tuple(items[use] for use in user.uses) or None
+            await cdp.consumers.create(order, attrs.evolve(user.consumer, order_items=uses))
 
 
 def bare(graphs: Sequence[OrderGraph]) -> Batch:
     """Return the loading of *graphs* by a bare task group."""
 
-    async def work(cdp: Resources, rest: Iterator[OrderGraph]) -> None:
-        for graph in rest:
-            await by_hand(cdp, graph)
-
     async def batch() -> int:
-        network = Network()
-        cdp = Resources(network, "https://host")
-        rest = iter(graphs)
+        network, rest = Network(), iter(graphs)
         async with asyncio.TaskGroup() as group:
             for _ in range(OPEN):
-                group.create_task(work(cdp, rest))
+                group.create_task(by_hand(Resources(network, "https://host"), rest))
         return network.requests
 
     return batch
@@ -127,9 +102,8 @@ def whole(graphs: Sequence[OrderGraph], folder: Path | None = None) -> Batch:
     numbers = itertools.count()
 
     async def batch() -> int:
-        network = Network()
+        network, journal = Network(), None
         async with AsyncExitStack() as stack:
-            journal = None
             if folder is not None:
                 path = folder / f"{next(numbers)}.sqlite"
                 journal = await stack.enter_async_context(await SqliteJournal.open(path, identity={"base URL": "none"}))
@@ -143,53 +117,38 @@ def whole(graphs: Sequence[OrderGraph], folder: Path | None = None) -> Batch:
 async def on_a_stand_in(graphs: Sequence[OrderGraph], rounds: int) -> list[Result]:
     """Return the results of P4."""
     with tempfile.TemporaryDirectory() as folder:
-        batches = {
-            "bare": bare(graphs),
-            "bare again": bare(graphs),
-            "loader": whole(graphs),
-            "journal": whole(graphs, Path(folder)),
-        }
-        costs = {name: cpu(found) for name, found in (await interleaved(batches, rounds)).items()}
-    journal = [one - other for one, other in zip(costs["journal"], costs["loader"], strict=True)]
+        batches = {"loader": whole(graphs), "TaskGroup": bare(graphs), "TaskGroup again": bare(graphs)}
+        cpu, _ = await interleaved({**batches, "journal": whole(graphs, Path(folder))}, rounds)
+    journal = [one - other for one, other in zip(cpu["journal"], cpu["loader"], strict=True)]
+    what = "CPU of a request, no network"
     return [
-        Result.of("P4", "CPU of the loader / a bare TaskGroup, no network", ratios(costs["loader"], costs["bare"]), most=1.25),
-        Result.of("P4", "CPU that the journal adds to a request", journal, "us", most=60),
-        Result.of("", "control: TaskGroup / TaskGroup", ratios(costs["bare again"], costs["bare"])),
-        *(Result.of("", f"CPU of a request, {name}", values, "us") for name, values in costs.items()),
+        *compared("P4", what, cpu, "us", most=1.25),
+        result("P4", f"{what}: what the journal adds", journal, "us", most=60),
     ]
 
 
 async def on_a_server(graphs: Sequence[OrderGraph], rounds: int) -> list[Result]:
     """Return the results of P8."""
-    async with serving() as server, AsyncExitStack() as stack:
-        settings = Settings(connections=CONNECTIONS)
-        client = CdpOrders(base_url=server.url, client_key="key", api_token="token", settings=settings)  # noqa: S106
-        cdp = await stack.enter_async_context(client)
-        requests = sum(map(parts, graphs))
-        raw = hammer(await raw_aiohttp(server.url, CONNECTIONS, stack), CONNECTIONS, requests // CONNECTIONS)
+    async with serving() as url, client(url, CONNECTIONS) as cdp, AsyncExitStack() as stack:
 
         async def batch() -> int:
+            before = cdp.session.stats.requests
             async with ingest(cdp, graphs, open_orders=CONNECTIONS) as outcomes:
                 await loaded(outcomes)
-            return requests
+            return cdp.session.stats.requests - before
 
-        found = await interleaved({"raw": raw, "raw again": raw, "loader": batch}, rounds)
-    rates = {name: [1e6 / cost.wall for cost in costs] for name, costs in found.items()}
-    return [
-        Result.of("P8", f"requests/s of the loader / raw aiohttp, {CONNECTIONS} in flight", ratios(rates["loader"], rates["raw"]), least=0.8),
-        Result.of("", "control: raw aiohttp / raw aiohttp", ratios(rates["raw again"], rates["raw"])),
-        *(Result.of("", f"requests per second, {name}", values, "/s") for name, values in rates.items()),
-    ]
+        raw = hammer(await raw_aiohttp(url, CONNECTIONS, stack), CONNECTIONS, await batch() // CONNECTIONS)
+        _, wall = await interleaved({"loader": batch, "raw aiohttp": raw, "raw again": raw}, rounds)
+    rates = {name: [1e6 / took for took in rounds] for name, rounds in wall.items()}
+    return compared("P8", f"requests per second, {CONNECTIONS} in flight", rates, "/s", least=0.8)
 
 
-async def main() -> None:
-    """Measure and tell."""
-    options = arguments(__doc__).parse_args()
-    pin()
+async def measure(options: Namespace) -> tuple[list[Result], list[Point]]:
+    """Measure everything."""
     graphs = await sample(50 if options.quick else 250)
     rounds = 5 if options.quick else 15
-    tell("loader", options.out, [*await on_a_stand_in(graphs, rounds), *await on_a_server(graphs, rounds)])
+    return [*await on_a_stand_in(graphs, rounds), *await on_a_server(graphs, rounds)], []
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    benchmark(measure, arguments(__doc__))

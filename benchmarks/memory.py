@@ -1,95 +1,84 @@
 """P7: whether memory depends on the size of the input.
 
 Orders come from another process through a pipe, as fast as they are taken; the journal and a file of outcomes are
-written, only the network is a stand-in. The peak of the whole load is told next to that of its first tenth.
+written, only the network is a stand-in. Needs Linux. The peak of the whole load is told next to that of its first part.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import resource
-import subprocess
 import sys
 import tempfile
+from argparse import Namespace
 from pathlib import Path
+from typing import BinaryIO
 
 import orjson
-from harness import Point, Result, arguments, pin, tell
+from harness import Point, Result, arguments, benchmark, pin, result
 from loader import Network
 
 from cdp_orders_async import GraphFile, Resources, SqliteJournal, ingest
 
 OPEN = 256
-STATM = Path("/proc/self/statm")
 
 
 def rss() -> float:
-    """Return the resident memory in MB; where the system does not tell, its peak."""
-    if STATM.exists():
-        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+    """Return the resident memory in MB."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 def feed(count: int) -> None:
     """Print *count* orders, of four requests each."""
+    item = {"type": "MOBILE", "name": "AZ10", "price": 50, "currencyCode": "EUR", "status": "CONFIRMED"}
+    order = {"orderedAt": "2024-01-01T16:17:16Z", "price": 50, "currencyCode": "EUR"}
     for n in range(count):
-        item = {"type": "MOBILE", "name": "AZ10", "price": 50, "currencyCode": "EUR", "status": "CONFIRMED"}
-        order = {
-            "referenceId": f"B-{n}",
-            "orderedAt": "2024-01-01T16:17:16Z",
-            "price": 50,
-            "currencyCode": "EUR",
-            "contact": {"firstName": "John", "lastName": "Doe", "identifiers": [{"provider": "CRM", "id": str(n)}]},
-            "orderItems": [{**item, "referenceId": f"{n}-1", "extensions": [{"name": "ext", "withWarranty": True}]}],
-        }
-        sys.stdout.buffer.write(orjson.dumps(order) + b"\n")
+        contact = {"firstName": "John", "lastName": "Doe", "identifiers": [{"provider": "CRM", "id": str(n)}]}
+        items = [{**item, "referenceId": f"{n}-1", "extensions": [{"name": "ext", "withWarranty": True}]}]
+        line = {"referenceId": f"B-{n}", **order, "contact": contact, "orderItems": items}
+        sys.stdout.buffer.write(orjson.dumps(line) + b"\n")
 
 
-async def load(count: int, folder: Path) -> list[tuple[int, float]]:
+async def load(source: GraphFile, count: int, folder: Path, file: BinaryIO) -> list[tuple[int, float]]:
     """Load *count* orders; return the memory in MB by how many were done."""
-    feeder = subprocess.Popen([sys.executable, __file__, "--feed", str(count)], stdout=subprocess.PIPE)
-    assert feeder.stdout is not None  # noqa: S101 as asked for above
-    pin(feeder.pid, last=True)
     samples = [(0, rss())]
-    cdp = Resources(Network(), "https://host")
-    with feeder, (folder / "outcomes.jsonl").open("wb") as file:
-        source = GraphFile(f"/dev/fd/{feeder.stdout.fileno()}")
-        async with (
-            await SqliteJournal.open(folder / "journal.sqlite", identity={"base URL": "none"}) as journal,
-            ingest(cdp, source, journal=journal, open_orders=OPEN) as outcomes,
-        ):
-            async for outcome in outcomes:
-                file.write(orjson.dumps(outcome.to_json()) + b"\n")
-                if outcomes.done % (count // 200) == 0:
-                    samples.append((outcomes.done, rss()))
-        if outcomes.counts["loaded"] != count:
-            raise SystemExit(f"not all was loaded: {outcomes.counts}")
+    async with (
+        await SqliteJournal.open(folder / "journal.sqlite", identity={"base URL": "none"}) as journal,
+        ingest(Resources(Network(), "https://host"), source, journal=journal, open_orders=OPEN) as outcomes,
+    ):
+        async for outcome in outcomes:
+            file.write(orjson.dumps(outcome.to_json()) + b"\n")
+            if outcome.verdict != "loaded":
+                raise SystemExit(f"not loaded: {outcome}")
+            if outcomes.done % (count // 200) == 0:
+                samples.append((outcomes.done, rss()))
     return samples
 
 
-def main() -> None:
-    """Measure and tell."""
-    parser = arguments(__doc__)
-    parser.add_argument("--graphs", type=int, help="orders in all (default: 1,000,000; quick: 100,000)")
-    parser.add_argument("--feed", type=int, help="print orders; for this benchmark itself")
-    options = parser.parse_args()
-    if options.feed:
-        feed(options.feed)
-        return
-    pin()
+async def measure(options: Namespace) -> tuple[list[Result], list[Point]]:
+    """Measure everything."""
     count: int = options.graphs or (100_000 if options.quick else 1_000_000)
     few = count // (5 if options.quick else 10)
-    with tempfile.TemporaryDirectory() as folder:
-        samples = asyncio.run(load(count, Path(folder)))
+    command = (sys.executable, __file__, "--feed", str(count))
+    reading, writing = os.pipe()
+    feeder = await asyncio.create_subprocess_exec(*command, stdout=writing)
+    os.close(writing)
+    pin(feeder.pid, last=True)
+    with tempfile.TemporaryDirectory() as folder, (Path(folder) / "outcomes.jsonl").open("wb") as file:
+        samples = await load(GraphFile(f"/dev/fd/{reading}"), count, Path(folder), file)
     before, early, peak = samples[0][1], max(mb for n, mb in samples if n <= few), max(mb for _, mb in samples)
     results = [
-        Result.of("P7", f"peak at {count:,} orders - peak at {few:,}", [peak - early], "MB", most=2),
-        Result.of("P7", f"peak at {few:,} orders, {OPEN} open - after the import", [early - before], "MB", most=15),
-        Result.of("", f"peak at {count:,} orders", [peak], "MB"),
+        result("P7", f"peak at {count:,} orders - peak at {few:,}", [peak - early], "MB", most=2),
+        result("P7", f"peak at {few:,} orders, {OPEN} open - after the import", [early - before], "MB", most=15),
+        result("", f"peak at {count:,} orders", [peak], "MB"),
     ]
-    tell("memory", options.out, results, [Point("memory", "loader", n, mb) for n, mb in samples])
+    return results, [Point("memory", "loader", n, mb, mb, mb) for n, mb in samples]
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--feed"]:
+        feed(int(sys.argv[2]))
+    else:
+        parser = arguments(__doc__)
+        parser.add_argument("--graphs", type=int, help="orders in all (default: 1,000,000; quick: 100,000)")
+        benchmark(measure, parser)

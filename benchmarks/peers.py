@@ -1,7 +1,7 @@
 """The same create by other clients: ``python benchmarks/peers.py NAME URL IN_FLIGHT CALLS`` prints the CPU of a call.
 
-One process for each, since some of them run threads. *raw* is the bare HTTP client: bytes of a fixed URL in, bytes
-out. All others do what an SDK does: a value in and a value out, authentication, retries on, each URL a new one.
+One process for each, since some of them run threads. *raw* is the bare HTTP client: bytes to a fixed URL, bytes back.
+All others do what an SDK does: values in and out, authentication, retries on, each URL a new one.
 """
 
 from __future__ import annotations
@@ -13,175 +13,118 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from decimal import Decimal
 from importlib import import_module
 from typing import Any, TypeAlias
 from uuid import uuid4
 
 import aiohttp
+import attrs
 import orjson
 from harness import Call, hammer
+from server import FIELDS
 
 from cdp_orders_async import CdpOrders, NewOrderItem, Settings
+from cdp_orders_async.wire import structure
 
 Peer: TypeAlias = Callable[[str, int, AsyncExitStack], Awaitable[Call]]
 """Makes the call of a client, from the URL of the server, how many are in flight, and what closes the client."""
 
 HEADERS = {"Authorization": "Basic a2V5OnRva2Vu", "Content-Type": "application/json", "Accept": "application/json"}
-FIELDS: dict[str, Any] = {
-    "type": "MOBILE",
-    "name": "Mobile AZ10",
-    "description": "Mobile AZ10, 256 GB, midnight blue, with a charger and a case",
-    "productId": "1233-44",
-    "price": 105.5,
-    "currencyCode": "EUR",
-    "originalPrice": 110.25,
-    "originalCurrencyCode": "USD",
-    "referenceId": "AAAAA-134",
-    "vendor": "Vendor XYZ",
-    "status": "CONFIRMED",
-    "language": "EN",
-    "quantity": 1,
-    "channel": "WEB",
-}
 BODY = orjson.dumps(FIELDS)
+NEW: Mapping[str, Any] = attrs.asdict(structure(FIELDS, NewOrderItem))
 ORDERS = tuple(uuid4() for _ in range(1000))
 PATHS = tuple(f"/v2.1/orders/{ref}/orderItems" for ref in ORDERS)
 
 
-def new_item() -> NewOrderItem:
-    """Return the item that everybody creates."""
-    return NewOrderItem(
-        type="MOBILE",
-        name="Mobile AZ10",
-        description="Mobile AZ10, 256 GB, midnight blue, with a charger and a case",
-        product_id="1233-44",
-        price=Decimal("105.5"),
-        currency_code="EUR",
-        original_price=Decimal("110.25"),
-        original_currency_code="USD",
-        reference_id="AAAAA-134",
-        vendor="Vendor XYZ",
-        status="CONFIRMED",
-        language="EN",
-        quantity=1,
-        channel="WEB",
-    )
+def client(url: str, in_flight: int, rate: float | None = None) -> CdpOrders:
+    """Return this package's client."""
+    settings = Settings(rate=rate, burst=100, connections=in_flight)
+    return CdpOrders(base_url=url, client_key="key", api_token="token", settings=settings)  # noqa: S106 no secret
 
 
 async def cdp(url: str, in_flight: int, stack: AsyncExitStack) -> Call:
-    """The whole typed call: checked, encoded, limited, retried, authenticated, decoded."""
-    settings = Settings(rate=100_000, burst=100, connections=in_flight)
-    client = CdpOrders(base_url=url, client_key="key", api_token="token", settings=settings)  # noqa: S106 no secret
-    items = (await stack.enter_async_context(client)).items
+    """Make the whole typed call: checked, encoded, limited, retried, authenticated, decoded."""
+    items = (await stack.enter_async_context(client(url, in_flight, 100_000))).items
     refs = itertools.cycle(ORDERS)
-
-    async def call() -> object:
-        return await items.create(next(refs), new_item())
-
-    return call
+    return lambda: items.create(next(refs), NewOrderItem(**NEW))
 
 
 async def raw_aiohttp(url: str, in_flight: int, stack: AsyncExitStack) -> Call:
-    """Bytes to a fixed URL, bytes back."""
+    """Send and read bytes."""
     connector = aiohttp.TCPConnector(limit=in_flight)
     session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector, headers=HEADERS))
-    at = url + PATHS[0]
 
     async def call() -> object:
-        async with session.post(at, data=BODY) as response:
+        async with session.post(url + PATHS[0], data=BODY) as response:
             return await response.read()
 
     return call
 
 
-async def raw_httpx(url: str, in_flight: int, stack: AsyncExitStack) -> Call:
-    """Bytes to a fixed URL, bytes back."""
+async def _httpx(url: str, in_flight: int, stack: AsyncExitStack) -> Any:  # noqa: ANN401 httpx's client
     httpx = import_module("httpx")
     limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
-    client = await stack.enter_async_context(httpx.AsyncClient(limits=limits, headers=HEADERS, timeout=60))
-    at = url + PATHS[0]
+    return await stack.enter_async_context(httpx.AsyncClient(base_url=url, limits=limits, headers=HEADERS, timeout=60))
+
+
+async def raw_httpx(url: str, in_flight: int, stack: AsyncExitStack) -> Call:
+    """Send and read bytes."""
+    http = await _httpx(url, in_flight, stack)
 
     async def call() -> object:
-        return (await client.post(at, content=BODY)).content
+        return (await http.post(PATHS[0], content=BODY)).content
 
     return call
 
 
 async def typed_httpx(url: str, in_flight: int, stack: AsyncExitStack) -> Call:
-    """Return what many write by hand: httpx, with pydantic models in and out, and no retries."""
-    httpx, pydantic = import_module("httpx"), import_module("pydantic")
-    model = pydantic.create_model("Item", **{key: (type(value), ...) for key, value in FIELDS.items()})
-    answer = pydantic.create_model("Answer", ref=(str, ...), **{key: (type(FIELDS[key]), ...) for key in ("name", "price")})
-    limits = httpx.Limits(max_connections=in_flight, max_keepalive_connections=in_flight)
-    client = await stack.enter_async_context(httpx.AsyncClient(base_url=url, limits=limits, headers=HEADERS, timeout=60))
-    paths = itertools.cycle(PATHS)
+    """Do what many write by hand: httpx, with pydantic models in and out, and no retries."""
+    http, create_model = await _httpx(url, in_flight, stack), import_module("pydantic").create_model
+    item = create_model("Item", **{key: (type(value), ...) for key, value in FIELDS.items()})
+    kept, paths = create_model("Kept", __base__=item, ref=(str, ...)), itertools.cycle(PATHS)
 
     async def call() -> object:
-        response = await client.post(next(paths), content=model(**FIELDS).model_dump_json())
-        response.raise_for_status()
-        return answer.model_validate_json(response.content)
+        response = await http.post(next(paths), content=item(**FIELDS).model_dump_json())
+        return kept.model_validate_json(response.raise_for_status().content)
 
     return call
 
 
-def _stainless(package: str, client: str) -> Peer:
-    async def make(url: str, in_flight: int, stack: AsyncExitStack) -> Call:
-        del in_flight  # its pool has a thousand connections
+def stainless(package: str, name: str) -> Peer:
+    """Return the peer for a generated SDK: dicts in, models out."""
+
+    async def make(url: str, _: int, stack: AsyncExitStack) -> Call:  # its pool has a thousand connections
         sdk = import_module(package)
-        answer = type("Answer", (sdk.BaseModel,), {"__annotations__": {"ref": str, "name": str, "price": float}})
-        made = await stack.enter_async_context(getattr(sdk, client)(api_key="key", base_url=url))
-        paths = itertools.cycle(PATHS)
-
-        async def call() -> object:
-            return await made.post(next(paths), cast_to=answer, body=FIELDS)
-
-        return call
+        hints = {"ref": str, **{key: type(value) for key, value in FIELDS.items()}}
+        kept, paths = type("Kept", (sdk.BaseModel,), {"__annotations__": hints}), itertools.cycle(PATHS)
+        made = await stack.enter_async_context(getattr(sdk, name)(api_key="key", base_url=url))
+        return lambda: made.post(next(paths), cast_to=kept, body=FIELDS)
 
     return make
 
 
-async def stripe(url: str, in_flight: int, stack: AsyncExitStack) -> Call:
-    """Let Stripe's client create something under a customer; it does not look at the fields."""
-    del in_flight
+async def stripe(url: str, _: int, stack: AsyncExitStack) -> Call:
+    """Create something under a customer; it does not look at the fields."""
     sdk = import_module("stripe")
-    http = sdk.HTTPXClient()
+    http, refs = sdk.HTTPXClient(), itertools.cycle(ORDERS)
     stack.push_async_callback(http.close_async)
-    client = sdk.StripeClient("sk_test_key", base_addresses={"api": url}, http_client=http, max_network_retries=2)
-    refs = itertools.cycle(ORDERS)
-
-    async def call() -> object:
-        return await client.v1.customers.balance_transactions.create_async(str(next(refs)), FIELDS)
-
-    return call
+    made = sdk.StripeClient("sk_test_key", base_addresses={"api": url}, http_client=http, max_network_retries=2)
+    return lambda: made.v1.customers.balance_transactions.create_async(str(next(refs)), FIELDS)
 
 
 async def azure(url: str, in_flight: int, stack: AsyncExitStack) -> Call:
-    """Run the pipeline under all of Azure's clients: dicts in and out, with the policies that it comes with."""
+    """Run the pipeline under all of Azure's clients with its usual policies: dicts in and out, over aiohttp."""
     core, rest = import_module("azure.core"), import_module("azure.core.rest")
     policies, credentials = import_module("azure.core.pipeline.policies"), import_module("azure.core.credentials")
     session = await stack.enter_async_context(aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=in_flight)))
     transport = import_module("azure.core.pipeline.transport").AioHttpTransport(session=session, session_owner=False)
     key = policies.AzureKeyCredentialPolicy(credentials.AzureKeyCredential("key"), "api-key")
-    client = core.AsyncPipelineClient(
-        url,
-        transport=transport,
-        policies=[
-            policies.RequestIdPolicy(),
-            policies.HeadersPolicy(),
-            policies.UserAgentPolicy("benchmark"),
-            policies.ContentDecodePolicy(),
-            policies.AsyncRedirectPolicy(),
-            policies.AsyncRetryPolicy(),
-            key,
-            policies.DistributedTracingPolicy(),
-            policies.HttpLoggingPolicy(),
-        ],
-    )
-    paths = itertools.cycle(PATHS)
+    names = ("RequestId", "Headers", "UserAgent", "ContentDecode", "AsyncRedirect", "AsyncRetry", "HttpLogging")
+    chain = [*(getattr(policies, f"{name}Policy")() for name in names), key]
+    made, paths = core.AsyncPipelineClient(url, transport=transport, policies=chain), itertools.cycle(PATHS)
 
     async def call() -> object:
-        response = await client.send_request(rest.HttpRequest("POST", url + next(paths), json=FIELDS))
+        response = await made.send_request(rest.HttpRequest("POST", url + next(paths), json=FIELDS))
         response.raise_for_status()
         return response.json()
 
@@ -190,26 +133,20 @@ async def azure(url: str, in_flight: int, stack: AsyncExitStack) -> Call:
 
 async def elastic(url: str, in_flight: int, stack: AsyncExitStack) -> Call:
     """Run the transport under Elasticsearch's client: dicts in and out, over aiohttp."""
-    sdk = import_module("elastic_transport")
-    host, port = url.removeprefix("http://").split(":")
-    node = sdk.NodeConfig("http", host, int(port), connections_per_node=in_flight)
-    transport = sdk.AsyncTransport([node])
+    sdk, paths = import_module("elastic_transport"), itertools.cycle(PATHS)
+    _, host, port = url.replace("/", "").split(":")
+    transport = sdk.AsyncTransport([sdk.NodeConfig("http", host, int(port), connections_per_node=in_flight)])
     stack.push_async_callback(transport.close)
-    paths = itertools.cycle(PATHS)
-
-    async def call() -> object:
-        return (await transport.perform_request("POST", next(paths), headers=HEADERS, body=FIELDS)).body
-
-    return call
+    return lambda: transport.perform_request("POST", next(paths), headers=HEADERS, body=FIELDS)
 
 
 PEERS: Mapping[str, Peer] = {
     "cdp-orders-async": cdp,
-    "aiohttp, raw": raw_aiohttp,
-    "httpx, raw": raw_httpx,
+    "raw aiohttp": raw_aiohttp,
+    "raw httpx": raw_httpx,
     "httpx + pydantic": typed_httpx,
-    "openai": _stainless("openai", "AsyncOpenAI"),
-    "anthropic": _stainless("anthropic", "AsyncAnthropic"),
+    "openai": stainless("openai", "AsyncOpenAI"),
+    "anthropic": stainless("anthropic", "AsyncAnthropic"),
     "stripe": stripe,
     "azure-core": azure,
     "elastic-transport": elastic,
@@ -220,11 +157,10 @@ async def main(name: str, url: str, in_flight: int, calls: int) -> None:
     """Print how many microseconds of CPU one call takes."""
     async with AsyncExitStack() as stack:
         call = await PEERS[name](url, in_flight, stack)
-        await hammer(call, in_flight, max(2, 200 // in_flight))()
+        await hammer(call, in_flight, max(2, 400 // in_flight))()
         gc.collect()
-        batch = hammer(call, in_flight, max(1, calls // in_flight))
         before = time.process_time()
-        made = await batch()
+        made = await hammer(call, in_flight, max(1, calls // in_flight))()
         print((time.process_time() - before) / made * 1e6)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdp_orders_async.client import CdpOrders, Resources
+from cdp_orders_async.client import CdpOrders, CdpOrdersV2, Resources, ResourcesV2
 from cdp_orders_async.errors import (
     BadRequest,
     CdpError,
@@ -36,6 +36,7 @@ from cdp_orders_async.ingest import (
     ingest_one,
 )
 from cdp_orders_async.journal import Journal, MemoryJournal, SqliteJournal
+from cdp_orders_async.kinds import V2, V2_1, Api
 from cdp_orders_async.limiter import Limiter
 from cdp_orders_async.models import (
     Channel,
@@ -45,31 +46,46 @@ from cdp_orders_async.models import (
     ContactChanges,
     Extension,
     ExtensionValue,
+    FlightSegment,
     Gender,
     Identifier,
     Link,
     NewConsumer,
+    NewConsumerV2,
     NewContact,
+    NewContactV2,
     NewOrder,
     NewOrderItem,
+    NewOrderItemV2,
+    NewOrderV2,
     Order,
     OrderChanges,
     OrderItem,
     OrderItemChanges,
+    OrderItemStatusV2,
+    OrderItemTypeV2,
+    OrderItemV2,
     OrderStatus,
+    OrderStatusV2,
+    OrderV2,
     Person,
     PersonChanges,
+    PersonV2,
     Resource,
 )
 from cdp_orders_async.resources import Listing
-from cdp_orders_async.session import RateLimiter, Session, Stats
+from cdp_orders_async.session import RateLimiter, Session, Stats, Times
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.wire import Page, Request, Transport
 
 __all__ = [
+    "V2",
+    "V2_1",
+    "Api",
     "BadRequest",
     "CdpError",
     "CdpOrders",
+    "CdpOrdersV2",
     "Channel",
     "Conflict",
     "Consumer",
@@ -82,6 +98,7 @@ __all__ = [
     "Extension",
     "ExtensionValue",
     "Failure",
+    "FlightSegment",
     "Forbidden",
     "Gender",
     "GraphConsumer",
@@ -99,9 +116,13 @@ __all__ = [
     "Load",
     "MemoryJournal",
     "NewConsumer",
+    "NewConsumerV2",
     "NewContact",
+    "NewContactV2",
     "NewOrder",
     "NewOrderItem",
+    "NewOrderItemV2",
+    "NewOrderV2",
     "NotFound",
     "NotSent",
     "Order",
@@ -109,7 +130,12 @@ __all__ = [
     "OrderGraph",
     "OrderItem",
     "OrderItemChanges",
+    "OrderItemStatusV2",
+    "OrderItemTypeV2",
+    "OrderItemV2",
     "OrderStatus",
+    "OrderStatusV2",
+    "OrderV2",
     "Outcome",
     "OutcomeUnknown",
     "Page",
@@ -117,6 +143,7 @@ __all__ = [
     "PartVerdict",
     "Person",
     "PersonChanges",
+    "PersonV2",
     "PoolTimeout",
     "RateLimited",
     "RateLimiter",
@@ -124,11 +151,13 @@ __all__ = [
     "Request",
     "Resource",
     "Resources",
+    "ResourcesV2",
     "ServerError",
     "Session",
     "Settings",
     "SqliteJournal",
     "Stats",
+    "Times",
     "Transport",
     "Unauthorized",
     "Unreadable",

@@ -8,25 +8,41 @@ from types import TracebackType
 from typing import Self
 
 from cdp_orders_async import kinds
-from cdp_orders_async.resources import Consumers, Extensions, Orders, Parts
+from cdp_orders_async.resources import (
+    Consumers,
+    DeletablePartsV2,
+    Extensions,
+    ExtensionsV2,
+    Orders,
+    OrdersV2,
+    Parts,
+    PartsV2,
+)
 from cdp_orders_async.session import ClientSession, RateLimiter, Session, TraceConfig
 from cdp_orders_async.settings import Credentials, Settings, base_url_of
 from cdp_orders_async.wire import Transport
 
-__all__ = ["CdpOrders", "Resources"]
+__all__ = ["CdpOrders", "CdpOrdersV2", "Resources", "ResourcesV2"]
 
 
-class Resources:
-    """The resources of version 2.1 over any transport, for instance a stand-in of your own in a test.
-
-    Parameters: *transport*, what sends the requests; *base_url*, put before the links that are sent.
-    """
+class _Bound:
+    """What every set of resources has."""
 
     def __init__(self, transport: Transport, base_url: str) -> None:
         self.transport = transport
         """What sends the requests."""
         self.base_url = base_url
         """Where the API is."""
+
+
+class Resources(_Bound):
+    """The resources of version 2.1 over any transport, for instance a stand-in of your own in a test.
+
+    Parameters: *transport*, what sends the requests; *base_url*, put before the links that are sent.
+    """
+
+    def __init__(self, transport: Transport, base_url: str) -> None:
+        super().__init__(transport, base_url)
         self.orders = Orders(transport, kinds.ORDERS, base_url)
         """Orders: the parents of everything else."""
         self.items = Parts(transport, kinds.ITEMS, base_url)
@@ -41,21 +57,25 @@ class Resources:
         """Key-value pairs of your own on an item."""
 
 
-class CdpOrders(Resources):
-    """The Order REST API, version 2.1.
+class ResourcesV2(_Bound):
+    """The resources of the legacy version 2 over any transport; the parameters are those of `Resources`."""
 
-    Where *region* (``ap``, ``eu``, ``jp``, ``us``) or *base_url*, *client_key*, *api_token*,
-    *bearer_token* or *settings* are not given, the environment is asked: ``CDP_REGION``,
-    ``CDP_BASE_URL``, ``CDP_CLIENT_KEY``, ``CDP_API_TOKEN``, ``CDP_BEARER_TOKEN``, and one variable for each
-    of the `Settings`.
+    def __init__(self, transport: Transport, base_url: str) -> None:
+        super().__init__(transport, base_url)
+        self.orders = OrdersV2(transport, kinds.ORDERS_V2, base_url, kinds.V2)
+        """Orders: the parents of everything else."""
+        self.items = DeletablePartsV2(transport, kinds.ITEMS_V2, base_url, kinds.V2)
+        """Things bought as part of an order, of a type that the vendor lists: a flight, a hotel, a bag."""
+        self.contacts = DeletablePartsV2(transport, kinds.CONTACTS_V2, base_url, kinds.V2)
+        """The primary person of an order; creating one links the order to a guest."""
+        self.consumers = PartsV2(transport, kinds.CONSUMERS_V2, base_url, kinds.V2)
+        """The people who use the items of an order."""
+        self.order_extensions = ExtensionsV2(transport, kinds.ORDER_EXTENSIONS_V2, base_url, kinds.V2)
+        """Key-value pairs of your own on an order; not documented by the vendor."""
 
-    *session* is an aiohttp session of your own: its connector and its TLS are used, and it is never closed.
-    *limiter* is a further limiter, for instance one that several processes share. *trace_configs* go to the
-    aiohttp session that is made where you give none.
 
-    The constructor touches no event loop; the connections open on first use. Close it with ``async with`` or
-    `aclose`. Raises `Invalid` where something is missing or wrong.
-    """
+class _Client(_Bound):
+    """What makes resources a client: a session of its own."""
 
     def __init__(
         self,
@@ -91,7 +111,7 @@ class CdpOrders(Resources):
         super().__init__(self.session, url)
 
     def __repr__(self) -> str:
-        return f"CdpOrders({self.base_url!r})"
+        return f"{type(self).__name__}({self.base_url!r})"
 
     async def __aenter__(self) -> Self:
         return self
@@ -104,3 +124,27 @@ class CdpOrders(Resources):
     async def aclose(self) -> None:
         """Close the connections. Closing twice is no error."""
         await self.session.aclose()
+
+
+class CdpOrders(_Client, Resources):
+    """The Order REST API, version 2.1.
+
+    Where *region* (``ap``, ``eu``, ``jp``, ``us``) or *base_url*, *client_key*, *api_token*,
+    *bearer_token* or *settings* are not given, the environment is asked: ``CDP_REGION``,
+    ``CDP_BASE_URL``, ``CDP_CLIENT_KEY``, ``CDP_API_TOKEN``, ``CDP_BEARER_TOKEN``, and one variable for each
+    of the `Settings`.
+
+    *session* is an aiohttp session of your own: its connector and its TLS are used, and it is never closed.
+    *limiter* is a further limiter, for instance one that several processes share. *trace_configs* go to the
+    aiohttp session that is made where you give none.
+
+    The constructor touches no event loop; the connections open on first use. Close it with ``async with`` or
+    `aclose`. Raises `Invalid` where something is missing or wrong.
+    """
+
+
+class CdpOrdersV2(_Client, ResourcesV2):
+    """The legacy Order REST API, version 2; its parameters are those of `CdpOrders`.
+
+    It is for what still depends on it; anything new takes `CdpOrders`.
+    """

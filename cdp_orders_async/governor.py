@@ -1,7 +1,7 @@
-"""Finds the rate and the concurrency that a server bears, for an API that documents neither a limit nor 429.
+"""Finds the rate and the concurrency that a server bears, since the API documents neither a limit nor 429.
 
-The rate follows CUBIC, as TCP does (RFC 9438): cut at refusals, back to the old maximum quickly, past it carefully.
-The concurrency follows the gradient of the latency, as Netflix's Gradient2 does.
+The rate follows CUBIC, as TCP does (RFC 9438): cut when calls are refused, soon back near the old maximum, and
+carefully past it. The concurrency follows the gradient of the latency, as Netflix's Gradient2 does.
 """
 
 from __future__ import annotations
@@ -18,157 +18,165 @@ __all__ = ["Governor"]
 
 MEMORY = 0.5
 """Seconds over which events are averaged."""
+SAMPLE = 75
+"""Answers, at least, over which the share of refusals is averaged; where more come in a second, over a second."""
+RARE = 0.02
+"""The share of refusals up to which they are mishaps; of a slow sample, a single one."""
 KEPT = 0.85
-"""What a cut leaves of the rate."""
-PLATEAU = 10.0
-"""Seconds from a cut to the old maximum."""
-DOUBLING = 15.0
-"""Seconds, at least, in which the rate doubles beyond the old maximum."""
+"""What a cut leaves of the rate, at most."""
 PAUSE = 0.5
-"""Seconds after a cut in which nothing else changes: what was sent before it is still coming back."""
+"""Seconds after a cut until the next."""
+PLATEAU = 12.0
+"""Seconds from a usual cut until the rate is the old maximum again."""
+DOUBLING = 15.0
+"""Seconds in which the rate at most doubles beyond the old maximum."""
 STEP = 0.1
 """Seconds between two raises of the rate."""
 LONGEST_STEP = 2.0
-"""Seconds that a raise makes up for; more than that without a call is rest."""
+"""Seconds that a raise makes up for; a longer time without calls is rest."""
 USED = 0.7
-"""The share of the rate that calls must use before it is raised."""
-N = 50; F = 1.5
-FEW=1
-RARE = 0.02
-"""The share of answers up to which refusals are mishaps, and no sign of a limit."""
+"""The share of the rate that calls must use for it to be raised."""
 LEAST_RATE = 0.5
 """Calls per second that no cut goes below."""
 
 WINDOW = 0.5
-"""Seconds whose latencies make one sample."""
+"""Seconds, at least, whose latencies are judged together."""
 ENOUGH = 10
-"""Latencies that a sample needs at least."""
-LONG = 60.0
+"""Latencies, at least, that are judged together."""
+USUAL = 60.0
 """Seconds over which the usual latency is averaged."""
 TOLERANCE = 2.0
-"""How many times the usual latency is still usual."""
+"""How many times the usual latency is no sign of overload."""
+STEEPEST = 0.5
+"""The least gradient; with it and room for a queue of the square root, no cut goes below 4 calls in flight."""
 WEIGHT = 0.2
-"""The share of the newly computed limit in the next one."""
-LEAST_SLOTS = 4
-"""Calls in flight that no cut goes below."""
+"""How much of the way to its new value the concurrency goes at once."""
 
 
 @attrs.define
 class _Frequency:
-    """Events per second, an average that forgets."""
+    """How many events a second there are of late."""
 
     value: float = 0.0
     at: float = 0.0
 
     def add(self, now: float) -> None:
-        """Count an event."""
-        self.value = self(now) + 1 / MEMORY
+        self.value = self.per_second(now) + 1 / MEMORY
         self.at = now
 
-    def __call__(self, now: float) -> float:
+    def per_second(self, now: float) -> float:
         return self.value * math.exp((self.at - now) / MEMORY)
 
 
+@attrs.define
 class Governor:
-    """Steer the rate of *limiter* and the size of *slots*, up to *most*, by what becomes of the calls.
+    """Steer a rate and a number of slots by what becomes of the calls.
 
-    There is no limit to the rate before the server refuses. *clock* gives the time in seconds. It has no timer: all
-    that it does, it does when it is told of a call.
+    The rate has no limit until the server refuses calls; the slots have the size that they were given. It owns no
+    timer: it changes them when it is told of a call, and so never while nothing is sent.
     """
 
-    __slots__ = (
-        "_age", "_answered", "_began", "_clock", "_count", "_cut", "_good", "_grown", "_limit", "_limiter", "_most",
-        "_peak", "_sent", "_slots", "_share", "_sum", "_usual",
-    )  # fmt: skip
+    limiter: Limiter
+    """The limiter whose rate it sets."""
+    slots: Slots
+    """The slots whose number it sets."""
+    most: int
+    """How many slots there may be."""
+    clock: Callable[[], float] = time.monotonic
+    """Gives the time in seconds."""
 
-    def __init__(
-        self, limiter: Limiter, slots: Slots, *, most: int, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._limiter = limiter
-        self._slots = slots
-        self._most = most
-        self._clock = clock
-        self._sent, self._good = _Frequency(), _Frequency()
-        self._answered = False  # since the last cut
-        self._share = 0.0
-        self._cut = self._grown = -math.inf  # when
-        self._peak: float | None = None  # the rate before the last cut; None: no maximum is known
-        self._age = 0.0  # seconds along the curve from the last cut
-        self._limit = float(slots.size)
-        self._usual = 0.0  # seconds of latency
-        self._began = -math.inf  # the sample
-        self._sum = 0.0
-        self._count = 0
+    _sent: _Frequency = attrs.field(factory=_Frequency, init=False)
+    _good: _Frequency = attrs.field(factory=_Frequency, init=False)
+    _share: float = attrs.field(default=0.0, init=False)  # of the answers that are refusals, since the last cut
+    _answered: bool = attrs.field(default=False, init=False)  # whether any was good since the last cut
+    _cut: float = attrs.field(default=-math.inf, init=False)  # when
+    _raised: float = attrs.field(default=-math.inf, init=False)  # when, or else when cut
+    _peak: float | None = attrs.field(default=None, init=False)  # the rate that was too high, once one is known
+    _age: float = attrs.field(default=0.0, init=False)  # seconds along the curve since a usual cut
+    _limit: float = attrs.field(init=False)  # the number of slots, with its fraction
+    _usual: float = attrs.field(default=0.0, init=False)  # seconds of latency
+    _began: float = attrs.field(default=0.0, init=False)  # when the first of those that are judged next came
+    _seconds: float = attrs.field(default=0.0, init=False)  # the sum of them
+    _count: int = attrs.field(default=0, init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._limit = self.slots.size
 
     def __repr__(self) -> str:
         return f"Governor(rate={self.rate}, limit={self.limit})"
 
     @property
     def rate(self) -> float | None:
-        """Calls per second that the server seems to bear; None as long as it refused nothing."""
-        return self._limiter.rate
+        """Calls per second that the server seems to bear; None while it has refused none."""
+        return self.limiter.rate
 
     @property
     def limit(self) -> int:
         """Calls in flight that the server seems to bear."""
-        return self._slots.size
+        return self.slots.size
 
     def sent(self) -> None:
         """Count a call that leaves now."""
-        now = self._clock()
+        now = self.clock()
         self._sent.add(now)
-        rate, since = self._limiter.rate, now - self._grown
-        if rate is None or since < STEP or now < self._cut + PAUSE:
+        rate = self.limiter.rate
+        since = now - self._raised
+        if rate is None or since < STEP or not self._answered:
             return
-        self._grown = now
-        if self._sent(now) >= USED * rate:
-            self._limiter.set_rate(self._raised(rate, min(since, LONGEST_STEP)))
+        self._raised = now
+        if self._sent.per_second(now) >= USED * rate:  # else nothing is known of a higher one
+            self.limiter.set_rate(self._higher(rate, min(since, LONGEST_STEP)))
 
     def answered(self, seconds: float) -> None:
         """Count a call whose answer, which shows no overload, took *seconds* to come."""
-        now = self._clock()
+        now = self.clock()
         self._good.add(now)
         self._learn(0, now)
         self._answered = True
         if not self._count:
             self._began = now
-        self._sum += seconds
+        self._seconds += seconds
         self._count += 1
         if self._count >= ENOUGH and now >= self._began + WINDOW:
-            self._judge(self._sum / self._count, now - self._began)
-            self._sum, self._count = 0.0, 0
+            self._judge(self._seconds / self._count, now - self._began)
+            self._seconds = 0.0
+            self._count = 0
 
     def refused(self, seconds: float = 0.0) -> None:
-        """Count a call that the server refused, or did not answer in time, *seconds* after it left."""
-        now = self._clock()
+        """Count a call that the server refused for its load, or left without an answer, *seconds* after it was sent.
+
+        What was sent before the last cut says nothing about the rate since.
+        """
+        now = self.clock()
         if now < self._cut + PAUSE or now - seconds < self._cut:
             return
-        if self._learn(1, now) < FEW:
-            return
-        good, before = self._good(now), self._limiter.rate
+        self._learn(1, now)
+        if self._share > RARE:
+            self._lower(now)
+
+    def _learn(self, refusals: int, now: float) -> None:
+        self._share += (refusals - self._share) / max(SAMPLE, self._sent.per_second(now))
+
+    def _lower(self, now: float) -> None:
+        before = self.limiter.rate
+        good = self._good.per_second(now)
         if before is None:
             rate = KEPT * good
         elif self._answered:
             rate = min(KEPT * before, good)
-            if self._peak is not None or self._grown > self._cut:
+            if self._peak is not None or self._raised > self._cut:  # a first guess may have been far too low
                 self._peak = before
         else:
-            rate = KEPT * before  # it is down rather than overloaded, and the maximum holds when it is back
+            rate = KEPT * before  # it is down rather than overloaded: the maximum will hold when it is back
         rate = max(rate, LEAST_RATE)
         if self._peak is not None:
             self._age = PLATEAU * (1 - math.cbrt((1 - rate / self._peak) / (1 - KEPT)))
-        self._limiter.set_rate(rate)
-        self._cut = now
+        self.limiter.set_rate(rate)
+        self._cut = self._raised = now
         self._share = 0.0
         self._answered = False
 
-    def _learn(self, refused: int, now: float) -> float:
-        """Average the share of refusals over a second, but 50 answers at least; return how much it is."""
-        weight = 1 / max(N, self._sent(now))
-        self._share += (refused - self._share) * weight
-        return self._share / max(F * weight, RARE)
-
-    def _raised(self, rate: float, seconds: float) -> float:
+    def _higher(self, rate: float, seconds: float) -> float:
         if self._peak is None:
             return rate * 2**seconds
         self._age += seconds
@@ -176,13 +184,11 @@ class Governor:
         return min(curve, max(rate, self._peak) * 2 ** (seconds / DOUBLING))
 
     def _judge(self, latency: float, seconds: float) -> None:
-        self._usual += (latency - self._usual) * (min(1.0, seconds / LONG) if self._usual else 1.0)
-        if self._usual > TOLERANCE * latency:
-            self._usual *= 0.95  # what was usual under load is so no longer
-        limit = self._limit
-        if 2 * (self._slots.size - self._slots.free) < limit:
-            return  # the calls are too few to tell
-        gradient = min(1.0, max(0.5, TOLERANCE * self._usual / max(latency, 1e-9)))
-        limit += WEIGHT * (limit * gradient + math.sqrt(limit) - limit)
-        self._limit = min(max(limit, LEAST_SLOTS), self._most)
-        self._slots.resize(round(self._limit))
+        """Set the number of slots by a latency that is the average of *seconds*."""
+        self._usual += (latency - self._usual) * (min(1.0, seconds / USUAL) if self._usual else 1.0)
+        if 2 * (self.slots.size - self.slots.free) < self._limit:
+            return  # too few calls to tell
+        gradient = min(1.0, max(STEEPEST, TOLERANCE * self._usual / latency)) if latency else 1.0
+        target = self._limit * gradient + math.sqrt(self._limit)
+        self._limit = min(self._limit + WEIGHT * (target - self._limit), self.most)
+        self.slots.resize(round(self._limit))

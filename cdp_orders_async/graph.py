@@ -25,15 +25,21 @@ import attrs
 import orjson
 
 from cdp_orders_async.errors import InputError, Invalid, Violation
+from cdp_orders_async.kinds import V2_1, Api
 from cdp_orders_async.models import (
     ExtensionValue,
+    FlightSegment,
     Identifier,
     NewConsumer,
+    NewConsumerV2,
     NewContact,
+    NewContactV2,
     NewOrder,
     NewOrderItem,
-    camel,
+    NewOrderItemV2,
+    NewOrderV2,
 )
+from cdp_orders_async.models.common import camel
 from cdp_orders_async.rules import check, check_extension, refuse
 from cdp_orders_async.wire import is_list, is_object, structure
 
@@ -46,13 +52,15 @@ GZIP = b"\x1f"  # its first byte, with which no JSON begins
 CHUNK = 1 << 16
 LONGEST_LINE = 16 * 2**20  # bytes; an order of 100 items with full extensions has about 0.5 MB
 SERVER_SET = frozenset({"ref", "href", "createdAt", "modifiedAt"})
+PARTS = {"identifiers": Identifier, "flightSegments": FlightSegment}
+"""The keys that hold a list of objects, and their models."""
 
 
 @attrs.frozen
 class GraphItem:
     """An item of a whole order, with its extension."""
 
-    item: NewOrderItem
+    item: NewOrderItem | NewOrderItemV2
     extension: Pairs | None = attrs.field(default=None, repr=False)
 
 
@@ -60,17 +68,17 @@ class GraphItem:
 class GraphConsumer:
     """A consumer of a whole order."""
 
-    consumer: NewConsumer
+    consumer: NewConsumer | NewConsumerV2
     uses: tuple[str, ...] = ()
     """The *reference_id* of each item that this person uses."""
 
 
 @attrs.frozen(kw_only=True)
 class OrderGraph:
-    """One whole order: the order, its contact, consumers and items, and their extensions."""
+    """One whole order: the order, its contact, consumers and items, and their extensions; all of one version."""
 
-    order: NewOrder
-    contact: NewContact | None = None
+    order: NewOrder | NewOrderV2
+    contact: NewContact | NewContactV2 | None = None
     items: tuple[GraphItem, ...] = ()
     consumers: tuple[GraphConsumer, ...] = ()
     extension: Pairs | None = attrs.field(default=None, repr=False)
@@ -82,18 +90,22 @@ class OrderGraph:
         """What tells this order from others: its *reference_id* and when it was ordered."""
         return f"{self.order.reference_id}@{self.order.ordered_at.astimezone(UTC).isoformat()}"
 
-    def violations(self) -> list[Violation]:
-        """Return every documented rule that this order or one of its parts breaks."""
-        found = check(NewOrder, self.order)
+    def violations(self, api: Api = V2_1) -> list[Violation]:
+        """Return every documented rule of *api* that this order or one of its parts breaks."""
+        models = api.models
+        found = check(models["orders"], self.order)
         if self.contact is not None:
-            found += check(NewContact, self.contact, "$.contact")
+            found += check(models["contacts"], self.contact, "$.contact")
         for n, part in enumerate(self.items):
-            found += check(NewOrderItem, part.item, f"$.orderItems[{n}]")
-            if part.extension is not None:
-                found += check_extension(part.extension, f"$.orderItems[{n}].extensions[0]")
+            at = f"$.orderItems[{n}]"
+            found += check(models["items"], part.item, at)
+            if part.extension is not None and "item_extensions" in models:
+                found += check_extension(part.extension, f"{at}.extensions[0]")
+            elif part.extension is not None:
+                found.append(Violation(f"{at}.extensions", f"of items are not in version {api.version}"))
         references = Counter(part.item.reference_id for part in self.items)
         for n, user in enumerate(self.consumers):
-            found += check(NewConsumer, user.consumer, f"$.consumers[{n}]")
+            found += check(models["consumers"], user.consumer, f"$.consumers[{n}]")
             found += [
                 Violation(f"$.consumers[{n}].orderItems[{i}].referenceId", "must name exactly one item of this order")
                 for i, reference in enumerate(user.uses)
@@ -115,45 +127,47 @@ class Line:
     violations: tuple[Violation, ...] = ()
 
 
-def parse_graph(value: object) -> OrderGraph:
-    """Make an order graph of JSON data; raise `Invalid` with all that does not fit, or else every broken rule.
+def parse_graph(value: object, api: Api = V2_1) -> OrderGraph:
+    """Make an order graph of JSON data; raise `Invalid` with all that does not fit and every broken rule.
 
-    Paths start at the order, ``$.orderItems[3].name``, also within a record of the Batch API.
+    Paths start at the order, ``$.orderItems[3].name``, also within a record of the Batch API. *api* is the
+    version that the order is for; what only the other one takes is refused with what to send in its place.
     """
-    found: list[Violation] = []
+    models, reading = api.models, _Reading(api)
     mode: Any = "insert"
     if is_object(value) and "value" in value:
         mode = value.get("mode")
         if value.get("schema") != "order":
-            found.append(Violation("$.schema", "must be 'order'"))
+            reading.refuse("$.schema", "must be 'order'")
         if mode not in ("insert", "upsert"):  # a set would need a mode that can be hashed
-            found.append(Violation("$.mode", "must be 'insert' or 'upsert'"))
+            reading.refuse("$.mode", "must be 'insert' or 'upsert'")
         value = value["value"]
-    order = _object(value, "$", found)
-    contact = _pop_object(order, "contact", found)
-    items = _pop_list(order, "orderItems", found)
-    consumers = _pop_list(order, "consumers", found)
-    extension = _pop_extension(order, "$", found)
-    new_order = _model(order, NewOrder, "$", found)
-    new_contact = None if contact is None else _person(contact, NewContact, "$.contact", found)
+    order = reading.fields(value, "$")
+    contact = reading.pop_object(order, "contact")
+    items = reading.pop_list(order, "orderItems")
+    consumers = reading.pop_list(order, "consumers")
+    extension = reading.pop_extension(order, "$")
+    new_order = reading.model(order, models["orders"], "$")
+    new_contact = None if contact is None else reading.person(contact, models["contacts"], "$.contact")
     graph_items: list[GraphItem] = []
     for n, item in enumerate(items):
         at = f"$.orderItems[{n}]"
-        fields = _object(item, at, found)
-        if fields.get("orderedAt") == order.get("orderedAt"):  # the server gives every item that of its order
+        fields = reading.fields(item, at)
+        if fields.get("orderedAt") == order.get("orderedAt"):  # the server gives an item that of its order
             fields.pop("orderedAt", None)
-        item_extension = _pop_extension(fields, at, found)
-        if (new_item := _model(fields, NewOrderItem, at, found)) is not None:
+        item_extension = reading.pop_extension(fields, at)
+        if (new_item := reading.model(fields, models["items"], at)) is not None:
             graph_items.append(GraphItem(new_item, item_extension))
     graph_consumers: list[GraphConsumer] = []
     for n, consumer in enumerate(consumers):
         at = f"$.consumers[{n}]"
-        fields = _object(consumer, at, found)
-        uses = _pop_uses(fields, at, found)
-        if (new_consumer := _person(fields, NewConsumer, at, found)) is not None:
+        fields = reading.fields(consumer, at)
+        uses = reading.pop_uses(fields, at)
+        if (new_consumer := reading.person(fields, models["consumers"], at)) is not None:
             graph_consumers.append(GraphConsumer(new_consumer, uses))
-    if found or new_order is None:
-        raise Invalid(tuple(found))
+    if reading.found or new_order is None:
+        broken = (wrong for at, part in reading.parts.items() for wrong in check(type(part), part, at))
+        raise Invalid((*reading.found, *broken))
     graph = OrderGraph(
         order=new_order,
         contact=new_contact,
@@ -162,87 +176,95 @@ def parse_graph(value: object) -> OrderGraph:
         extension=extension,
         mode=mode,
     )
-    refuse(graph.violations())
+    refuse(graph.violations(api))
     return graph
 
 
-def _object(value: object, at: str, found: list[Violation]) -> dict[str, Any]:
-    if is_object(value):
-        return dict(value)
-    found.append(Violation(at, "must be an object"))
-    return {}
+@attrs.define
+class _Reading:
+    """What was read of an order, and what did not fit."""
 
+    api: Api
+    found: list[Violation] = attrs.field(factory=list[Violation])
+    parts: dict[str, object] = attrs.field(factory=dict[str, object])
+    """The models that were read, by path."""
 
-def _pop_object(fields: dict[str, Any], key: str, found: list[Violation]) -> dict[str, Any] | None:
-    value = fields.pop(key, None)
-    return None if value is None else _object(value, f"$.{key}", found)
+    def refuse(self, at: str, rule: str) -> None:
+        self.found.append(Violation(at, rule))
 
+    def fields(self, value: object, at: str) -> dict[str, Any]:
+        if is_object(value):
+            return dict(value)
+        self.refuse(at, "must be an object")
+        return {}
 
-def _pop_list(fields: dict[str, Any], key: str, found: list[Violation], at: str = "$") -> list[Any]:
-    value = fields.pop(key, None)
-    if value is None or is_list(value):
-        return value or []
-    found.append(Violation(f"{at}.{key}", "must be a list"))
-    return []
+    def pop_object(self, fields: dict[str, Any], key: str) -> dict[str, Any] | None:
+        value = fields.pop(key, None)
+        return None if value is None else self.fields(value, f"$.{key}")
 
+    def pop_list(self, fields: dict[str, Any], key: str, at: str = "$") -> list[Any]:
+        value = fields.pop(key, None)
+        if value is None or is_list(value):
+            return value or []
+        self.refuse(f"{at}.{key}", "must be a list")
+        return []
 
-def _pop_extension(fields: dict[str, Any], at: str, found: list[Violation]) -> Pairs | None:
-    """Take the extension off an order or an item; ``name`` and ``key`` are how Batch addresses it."""
-    extensions = _pop_list(fields, "extensions", found, at)
-    if len(extensions) > 1:
-        found.append(Violation(f"{at}.extensions", "must have at most one extension"))
-    if not extensions:
-        return None
-    pairs = _object(extensions[0], f"{at}.extensions[0]", found)
-    for key, only in (("name", "ext"), ("key", "default")):
-        if pairs.pop(key, only) != only:
-            found.append(Violation(f"{at}.extensions[0].{key}", f"must be '{only}'"))
-    return pairs
+    def pop_extension(self, fields: dict[str, Any], at: str) -> Pairs | None:
+        """Take the extension off an order or an item; ``name`` and ``key`` are how Batch addresses it."""
+        extensions = self.pop_list(fields, "extensions", at)
+        if len(extensions) > 1:
+            self.refuse(f"{at}.extensions", "must have at most one extension")
+        if not extensions:
+            return None
+        pairs = self.fields(extensions[0], f"{at}.extensions[0]")
+        for key, only in (("name", "ext"), ("key", "default")):
+            if pairs.pop(key, only) != only:
+                self.refuse(f"{at}.extensions[0].{key}", f"must be '{only}'")
+        return pairs
 
+    def pop_uses(self, fields: dict[str, Any], at: str) -> tuple[str, ...]:
+        named: list[str] = []
+        for n, item in enumerate(self.pop_list(fields, "orderItems", at)):
+            reference = item.get("referenceId") if is_object(item) else None
+            if isinstance(reference, str):
+                named.append(reference)
+            else:
+                self.refuse(f"{at}.orderItems[{n}].referenceId", "must name an item of this order")
+        return tuple(named)
 
-def _pop_uses(fields: dict[str, Any], at: str, found: list[Violation]) -> tuple[str, ...]:
-    named: list[str] = []
-    for n, item in enumerate(_pop_list(fields, "orderItems", found, at)):
-        reference = item.get("referenceId") if is_object(item) else None
-        if isinstance(reference, str):
-            named.append(reference)
-        else:
-            found.append(Violation(f"{at}.orderItems[{n}].referenceId", "must name an item of this order"))
-    return tuple(named)
+    def person(self, fields: dict[str, Any], model: type[M], at: str) -> M | None:
+        """Read a person; the single ``email`` of the Batch API is one of the ``emails``."""
+        email = fields.pop("email", None)
+        if email is not None:
+            emails: object = fields.get("emails") or []
+            fields["emails"] = [email, *emails] if is_list(emails) and email not in emails else emails
+        return self.model(fields, model, at)
 
+    def model(self, fields: dict[str, Any], model: type[M], at: str) -> M | None:
+        """Read a model of which nothing may be lost."""
+        for key, part in PARTS.items():
+            parts = fields.get(key) if key in _keys(model) else None
+            for n, one in enumerate(parts if is_list(parts) else ()):
+                self.refuse_unknown(one, part, f"{at}.{key}[{n}]")
+        self.refuse_unknown(fields, model, at)
+        try:
+            self.parts[at] = read = structure(fields, model, at)
+        except ValueError as error:
+            for line in error.args:
+                rule, _, path = str(line).rpartition(" @ ")
+                self.refuse(path, rule)
+            return None
+        return read
 
-def _person(fields: dict[str, Any], model: type[M], at: str, found: list[Violation]) -> M | None:
-    """Read a person; the single ``email`` of the Batch API is one of the ``emails``."""
-    email = fields.pop("email", None)
-    if email is not None:
-        emails: object = fields.get("emails") or []
-        fields["emails"] = [email, *emails] if is_list(emails) and email not in emails else emails
-    identifiers = fields.get("identifiers")
-    for n, one in enumerate(identifiers if is_list(identifiers) else ()):
-        _refuse_unknown(one, Identifier, f"{at}.identifiers[{n}]", found)
-    return _model(fields, model, at, found)
-
-
-def _model(fields: dict[str, Any], model: type[M], at: str, found: list[Violation]) -> M | None:
-    """Read a model of which nothing may be lost."""
-    _refuse_unknown(fields, model, at, found)
-    try:
-        return structure(fields, model, at)
-    except ValueError as error:
-        for line in error.args:
-            rule, _, path = str(line).rpartition(" @ ")
-            found.append(Violation(path, rule))
-        return None
-
-
-def _refuse_unknown(fields: object, model: type[attrs.AttrsInstance], at: str, found: list[Violation]) -> None:
-    """Note each key that the API does not have: what it holds would be lost."""
-    known = _keys(model)
-    found.extend(
-        Violation(f"{at}.{key}", "is no key of version 2.1 of the API; an extension can carry it")
-        for key in (fields if is_object(fields) else ())
-        if key not in known
-    )
+    def refuse_unknown(self, fields: object, model: type[attrs.AttrsInstance], at: str) -> None:
+        """Note each key that the API does not have, since what it holds would be lost, and what to do about it."""
+        known = _keys(model)
+        for key in fields if is_object(fields) else ():
+            if key not in known:
+                of_item = at.startswith("$.orderItems") and "item_extensions" in self.api.models
+                extension = "item's" if of_item else "order's"
+                way = "name identifiers" if key == "guest" else f"put its values into the {extension} extension"
+                self.refuse(f"{at}.{key}", f"is no key of version {self.api.version}; {way}")
 
 
 @functools.cache
@@ -299,7 +321,7 @@ def lines(stream: io.BufferedIOBase, longest: int = LONGEST_LINE) -> Iterator[li
         yield [rest]
 
 
-def _parse_line(file: str, number: int, raw: bytes) -> Line | None:
+def _parse_line(file: str, number: int, raw: bytes, api: Api) -> Line | None:
     """Parse one line; an empty one is None."""
     text = raw.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else raw.strip()
     if not text:
@@ -307,7 +329,7 @@ def _parse_line(file: str, number: int, raw: bytes) -> Line | None:
     if len(raw) > LONGEST_LINE:
         return Line(file, number, None, (Violation("$", f"must be at most {LONGEST_LINE:,} bytes long"),))
     try:
-        return Line(file, number, parse_graph(orjson.loads(text)))
+        return Line(file, number, parse_graph(orjson.loads(text), api))
     except orjson.JSONDecodeError as error:
         return Line(file, number, None, (Violation("$", f"must be JSON: {error.msg} at column {error.colno}"),))
     except Invalid as error:
@@ -319,15 +341,17 @@ class GraphFile:
 
     ``async for line in GraphFile(path)`` yields a `Line` for each line that is not empty. Reading and parsing
     happen in a thread, so a slow source does not hold up the event loop. A bad line is a `Line` with its
-    *violations*; a file that cannot be read, or not any further, raises `InputError`.
+    *violations*; a file that cannot be read, or not any further, raises `InputError`. *api* is the version that
+    the orders are for.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, api: Api = V2_1) -> None:
         self.name = "standard input" if str(path) == "-" else str(path)
         """What messages call it."""
         self.fraction: float | None = None
         """How much of it was read, from 0 to 1; None where its size is not known."""
         self._path = str(path)
+        self._api = api
 
     async def __aiter__(self) -> AsyncGenerator[Line, None]:
         batches = self._batches()
@@ -349,7 +373,7 @@ class GraphFile:
                 stream = stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
                 for raws in lines(stream):
                     numbered = zip(itertools.count(number + 1), raws, strict=False)
-                    yield [line for n, text in numbered if (line := _parse_line(self.name, n, text)) is not None]
+                    yield [line for n, text in numbered if (line := _parse_line(self.name, n, text, self._api))]
                     number += len(raws)
                     self.fraction = raw.tell() / size if size else None
         except (OSError, EOFError, zlib.error) as error:

@@ -2,12 +2,13 @@
 
 39 operations = 4 kinds x (get, replace, update, delete) + 3 kinds x (create, list under an order)
 + 2 extensions x 7 + the order's create and list + the consumer's items. Source: the vendor's index
-page of the Order REST API v2.1.
+page of the Order REST API v2.1. The legacy version 2 has 18 of them, with an update by POST; source: its
+own pages.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import attrs
@@ -20,22 +21,34 @@ from cdp_orders_async.models import (
     Extension,
     ExtensionValue,
     NewConsumer,
+    NewConsumerV2,
     NewContact,
+    NewContactV2,
     NewOrder,
     NewOrderItem,
+    NewOrderItemV2,
+    NewOrderV2,
     Order,
     OrderChanges,
     OrderItem,
     OrderItemChanges,
+    OrderItemV2,
+    OrderV2,
 )
 
 __all__ = [
     "CONSUMERS",
+    "CONSUMERS_V2",
     "CONTACTS",
+    "CONTACTS_V2",
     "ITEMS",
+    "ITEMS_V2",
     "ITEM_EXTENSIONS",
     "ORDERS",
+    "ORDERS_V2",
     "ORDER_EXTENSIONS",
+    "ORDER_EXTENSIONS_V2",
+    "V2",
     "V2_1",
     "Api",
     "Kind",
@@ -54,12 +67,14 @@ class Verb(NamedTuple):
     name: str
     method: str
     path: str
-    """Filled with ``{kind}`` and ``{part}`` of a row and the ``{ref}`` that the call is about."""
+    """Filled with ``{kind}`` and ``{part}`` of a row and the ``{ref}`` that the call is about; in version 2
+    also with the ``{ext}`` of that order."""
 
 
 GET = Verb("get", "GET", "/{kind}/{ref}")
 REPLACE = Verb("replace", "PUT", "/{kind}/{ref}")
 UPDATE = Verb("update", "PATCH", "/{kind}/{ref}")
+UPDATE_V2 = Verb("update", "POST", "/{kind}/{ref}")
 DELETE = Verb("delete", "DELETE", "/{kind}/{ref}")
 CREATE = Verb("create", "POST", "/{kind}")
 LIST = Verb("list", "GET", "/{kind}")
@@ -73,6 +88,9 @@ UPDATE_EXTENSION = Verb("update", "PATCH", "/{kind}/{ref}/extensions/ext")
 DELETE_EXTENSION = Verb("delete", "DELETE", "/{kind}/{ref}/extensions/ext")
 DELETE_FIELDS = Verb("delete_fields", "DELETE", "/{kind}/{ref}/extensions/ext/fields")
 LIST_EXTENSIONS = Verb("list", "GET", "/{kind}/{ref}/extensions")
+GET_EXTENSION_V2 = Verb("get", "GET", "/{kind}/{ref}/extext/{ext}")
+CREATE_EXTENSION_V2 = Verb("create", "POST", "/{kind}/{ref}/extext")
+LIST_EXTENSIONS_V2 = Verb("list", "GET", "/{kind}/{ref}/extext")
 
 EDIT = (GET, REPLACE, UPDATE, DELETE)
 UNDER_ORDER = (CREATE_UNDER_ORDER, LIST_UNDER_ORDER)
@@ -85,6 +103,7 @@ EXTEND = (
     DELETE_FIELDS,
     LIST_EXTENSIONS,
 )
+EXTEND_V2 = (CREATE_EXTENSION_V2, GET_EXTENSION_V2, LIST_EXTENSIONS_V2)
 
 
 @attrs.frozen
@@ -102,9 +121,13 @@ class Kind(Generic[New, Got, Changes]):
     changes: type[Changes]
     verbs: tuple[Verb, ...]
 
-    def at(self, verb: Verb, ref: object = "{ref}") -> str:
+    def verb(self, name: str) -> Verb:
+        """Return the verb that is called *name*."""
+        return next(verb for verb in self.verbs if verb.name == name)
+
+    def at(self, verb: Verb, ref: object = "{ref}", ext: object = "{ext}") -> str:
         """Return the path of *verb*, below the prefix of the version."""
-        return verb.path.format(kind=self.path, part=self.part, ref=ref)
+        return verb.path.format(kind=self.path, part=self.part, ref=ref, ext=ext)
 
 
 ORDERS = Kind("orders", "orders", "", NewOrder, Order, OrderChanges, (CREATE, LIST, *EDIT))
@@ -116,6 +139,25 @@ CONSUMERS = Kind(
 Pairs = dict[str, ExtensionValue]
 ORDER_EXTENSIONS = Kind("order_extensions", "orders", "", Pairs, Extension, Pairs, EXTEND)
 ITEM_EXTENSIONS = Kind("item_extensions", "orderItems", "", Pairs, Extension, Pairs, EXTEND)
+
+ORDERS_V2 = Kind("orders", "orders", "", NewOrderV2, OrderV2, NewOrderV2, (CREATE, LIST, GET, UPDATE_V2))
+ITEMS_V2 = Kind(
+    "items",
+    "orderItems",
+    "orderItems",
+    NewOrderItemV2,
+    OrderItemV2,
+    NewOrderItemV2,
+    (*UNDER_ORDER, GET, UPDATE_V2, DELETE),
+)
+CONTACTS_V2 = Kind(
+    "contacts", "orderContacts", "contacts", NewContactV2, Contact, NewContactV2, (*UNDER_ORDER, GET, UPDATE_V2, DELETE)
+)
+CONSUMERS_V2 = Kind(
+    "consumers", "orderConsumers", "consumers", NewConsumerV2, Consumer, NewConsumerV2, (*UNDER_ORDER, GET, UPDATE_V2)
+)
+ORDER_EXTENSIONS_V2 = Kind("order_extensions", "orders", "", Pairs, Extension, Pairs, EXTEND_V2)
+"""Not documented by the vendor: what version 2 has for guests, read for orders."""
 
 
 class Route(NamedTuple):
@@ -132,6 +174,18 @@ class Api:
 
     prefix: str
     kinds: tuple[Kind[Any, Any, Any], ...]
+    whole_lists: bool = True
+    """Whether a list can hold whole entries and names its next page; otherwise it is links, page after page."""
+
+    @property
+    def version(self) -> str:
+        """Its number, as in ``2.1``."""
+        return self.prefix.removeprefix("/v")
+
+    @property
+    def models(self) -> Mapping[str, type[Any]]:
+        """The model of what is sent, by the name of its kind."""
+        return {kind.name: kind.new for kind in self.kinds}
 
     def routes(self) -> Iterator[Route]:
         """Yield every operation of this version."""
@@ -141,3 +195,6 @@ class Api:
 
 
 V2_1 = Api("/v2.1", (ORDERS, ITEMS, CONTACTS, CONSUMERS, ORDER_EXTENSIONS, ITEM_EXTENSIONS))
+"""The current version."""
+V2 = Api("/v2", (ORDERS_V2, ITEMS_V2, CONTACTS_V2, CONSUMERS_V2, ORDER_EXTENSIONS_V2), whole_lists=False)
+"""The legacy version."""

@@ -14,8 +14,8 @@ from uuid import UUID
 import attrs
 
 from cdp_orders_async import kinds
-from cdp_orders_async.errors import CdpError, Invalid, Violation
-from cdp_orders_async.kinds import Kind, Verb
+from cdp_orders_async.errors import CdpError, Invalid, NotFound, Violation
+from cdp_orders_async.kinds import Api, Kind
 from cdp_orders_async.models import (
     Consumer,
     ConsumerChanges,
@@ -23,14 +23,26 @@ from cdp_orders_async.models import (
     ExtensionValue,
     NewConsumer,
     NewOrder,
+    NewOrderV2,
     Order,
     OrderChanges,
     OrderItem,
+    OrderV2,
 )
 from cdp_orders_async.rules import check, check_extension, check_limit, refuse
 from cdp_orders_async.wire import Page, Request, Transport, encode, reads, reads_nothing, reads_page, to_json
 
-__all__ = ["Consumers", "Deletable", "Editable", "Extensions", "Listing", "Orders", "Parts", "Readable", "UnderAnOrder"]
+__all__ = [
+    "Consumers",
+    "DeletablePartsV2",
+    "Extensions",
+    "ExtensionsV2",
+    "Listing",
+    "Orders",
+    "OrdersV2",
+    "Parts",
+    "PartsV2",
+]
 
 New = TypeVar("New")
 Got = TypeVar("Got")
@@ -45,7 +57,8 @@ class Listing(Generic[T]):
 
     ``async for entry in listing`` yields whole entries: one that the server did not expand is fetched by
     itself. `pages` yields what arrives. A listing advances by what arrived, not by what was asked for; it
-    ends where the server names no next page, at an empty page, or at one that repeats the page before.
+    ends where there is no next page (see `Page.has_next`), at an empty page, or at one that repeats the page
+    before.
     When a page fails, the error's *offset* says where to go on. A listing can be walked more than once.
     """
 
@@ -80,19 +93,39 @@ class Listing(Generic[T]):
 class _Verbs(Generic[New, Got, Changes]):
     """What every resource has: where it lives, and how its requests leave."""
 
-    def __init__(self, transport: Transport, kind: Kind[New, Got, Changes], base: str) -> None:
+    def __init__(self, transport: Transport, kind: Kind[New, Got, Changes], base: str, api: Api = kinds.V2_1) -> None:
         self._transport = transport
         self._kind = kind
         self._base = base
-        self._prefix = kinds.V2_1.prefix
+        self._api = api
         self._read = reads(kind.got)
 
-    def _request(self, verb: Verb, ref: UUID | None, read: Callable[[bytes], T], **rest: Any) -> Request[T]:  # noqa: ANN401 the fields of Request
-        at = self._kind.at(verb, _uuid(ref) if "{ref}" in verb.path else "")
-        return Request(f"{self._kind.name}.{verb.name}", verb.method, self._prefix + at, read, **rest)
+    def _request(
+        self,
+        name: str,
+        ref: UUID | None,
+        read: Callable[[bytes], T],
+        *,
+        ext: UUID | None = None,
+        **rest: Any,  # noqa: ANN401 the fields of Request
+    ) -> Request[T]:
+        verb = self._kind.verb(name)
+        at = self._kind.at(verb, _uuid(ref) if "{ref}" in verb.path else "", ext)
+        return Request(f"{self._kind.name}.{name}", verb.method, self._api.prefix + at, read, **rest)
 
     def _body(self, value: New | Changes) -> bytes:
-        return encode(to_json(value))
+        """Write links as the vendor does, as absolute URLs."""
+        plain = to_json(value)
+        at = self._base + self._api.prefix
+        if "orderItems" in plain:
+            plain["orderItems"] = {"items": [{"href": f"{at}/orderItems/{ref}"} for ref in plain["orderItems"]]}
+        if "guest" in plain:
+            plain["guest"] = {"href": f"{at}/guests/{plain['guest']}"}
+        return encode(plain)
+
+    def _first_page(self, name: str, ref: UUID | None, model: type[T], **query: str) -> Request[Page[T]]:
+        read = reads_page(model, names_next=self._api.whole_lists)
+        return self._request(name, ref, read, query={**query, "expand": "true"} if self._api.whole_lists else query)
 
     def _pages(
         self,
@@ -103,7 +136,7 @@ class _Verbs(Generic[New, Got, Changes]):
         refuse(check_limit(limit))
 
         async def fetch(offset: int) -> Page[T]:
-            query = {**first.query, "expand": "true", "offset": str(offset), "limit": str(limit)}
+            query = {**first.query, "offset": str(offset), "limit": str(limit)}
             return await self._transport.send(attrs.evolve(first, query=query))
 
         return Listing(fetch, whole)
@@ -133,7 +166,7 @@ class Readable(_Verbs[New, Got, Changes]):
 
     async def get(self, ref: UUID) -> Got:
         """Fetch the one with the reference *ref*."""
-        return await self._transport.send(self._request(kinds.GET, ref, self._read))
+        return await self._transport.send(self._request("get", ref, self._read))
 
 
 class Deletable(Readable[New, Got, Changes]):
@@ -141,29 +174,33 @@ class Deletable(Readable[New, Got, Changes]):
 
     async def delete(self, ref: UUID) -> None:
         """Delete the one with the reference *ref*."""
-        await self._transport.send(self._request(kinds.DELETE, ref, reads_nothing))
+        await self._transport.send(self._request("delete", ref, reads_nothing))
 
 
-class Editable(Deletable[New, Got, Changes]):
-    """What can be changed."""
-
-    def to_replace(self, ref: UUID, new: New) -> Request[Got]:
-        """Return the request that `replace` sends, unchecked, as a value."""
-        return self._request(kinds.REPLACE, ref, self._read, body=self._body(new))
+class Updatable(Readable[New, Got, Changes]):
+    """What can be changed: with changes in version 2.1, with the whole thing in version 2, which has no others."""
 
     def to_update(self, ref: UUID, changes: Changes) -> Request[Got]:
         """Return the request that `update` sends, unchecked, as a value."""
-        return self._request(kinds.UPDATE, ref, self._read, body=self._body(changes))
+        return self._request("update", ref, self._read, body=self._body(changes))
+
+    async def update(self, ref: UUID, changes: Changes) -> Got:
+        """Change the fields that *changes* names; version 2.1 leaves the rest alone."""
+        refuse(check(self._kind.changes, changes))
+        return await self._transport.send(self.to_update(ref, changes))
+
+
+class Editable(Deletable[New, Got, Changes], Updatable[New, Got, Changes]):
+    """What can be changed, replaced and deleted."""
+
+    def to_replace(self, ref: UUID, new: New) -> Request[Got]:
+        """Return the request that `replace` sends, unchecked, as a value."""
+        return self._request("replace", ref, self._read, body=self._body(new))
 
     async def replace(self, ref: UUID, new: New) -> Got:
         """Put *new* in place of the one with the reference *ref*; what *new* leaves out is dropped."""
         refuse(check(self._kind.new, new))
         return await self._transport.send(self.to_replace(ref, new))
-
-    async def update(self, ref: UUID, changes: Changes) -> Got:
-        """Change the fields that *changes* names and leave the rest alone."""
-        refuse(check(self._kind.changes, changes))
-        return await self._transport.send(self.to_update(ref, changes))
 
 
 class UnderAnOrder(Readable[New, Got, Changes]):
@@ -172,9 +209,7 @@ class UnderAnOrder(Readable[New, Got, Changes]):
     def to_create(self, order: UUID, new: New, *, stage: int = 0, looked_up: bool = False) -> Request[Got]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
         body = self._body(new)
-        return self._request(
-            kinds.CREATE_UNDER_ORDER, order, self._read, body=body, creates=True, stage=stage, looked_up=looked_up
-        )
+        return self._request("create", order, self._read, body=body, creates=True, stage=stage, looked_up=looked_up)
 
     async def create(self, order: UUID, new: New) -> Got:
         """Create one under the order with the reference *order*."""
@@ -183,25 +218,34 @@ class UnderAnOrder(Readable[New, Got, Changes]):
 
     def list(self, order: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Got]:
         """Walk those of an order, *limit* (1 to 100) a page."""
-        first = self._request(kinds.LIST_UNDER_ORDER, order, reads_page(self._kind.got))
-        return self._pages(first, limit, _whole_by(self.get))
+        return self._pages(self._first_page("list", order, self._kind.got), limit, _whole_by(self.get))
 
 
-class Orders(Editable[NewOrder, Order, OrderChanges]):
-    """Orders: the parents of everything else."""
+class AtTheRoot(Readable[New, Got, Changes]):
+    """What is created and listed by itself: orders."""
 
-    def to_create(self, new: NewOrder, *, stage: int = 0, looked_up: bool = False) -> Request[Order]:
+    def to_create(self, new: New, *, stage: int = 0, looked_up: bool = False) -> Request[Got]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
         body = self._body(new)
-        return self._request(kinds.CREATE, None, self._read, body=body, creates=True, stage=stage, looked_up=looked_up)
+        return self._request("create", None, self._read, body=body, creates=True, stage=stage, looked_up=looked_up)
 
-    async def create(self, new: NewOrder) -> Order:
+    async def create(self, new: New) -> Got:
         """Create an order.
 
         The API matches orders with the same *reference_id* whose *ordered_at* lies within two days.
         """
-        refuse(check(NewOrder, new))
+        refuse(check(self._kind.new, new))
         return await self._transport.send(self.to_create(new))
+
+    def _list(self, reference_id: str | None, guest_ref: UUID | None, limit: int, **more: str) -> Listing[Got]:
+        if (reference_id is None) == (guest_ref is None):
+            refuse([Violation("reference_id, guest_ref", "exactly one of them must be given")])
+        query = {"referenceId": reference_id} if reference_id is not None else {"guestRef": str(_uuid(guest_ref))}
+        return self._pages(self._first_page("list", None, self._kind.got, **query, **more), limit, _whole_by(self.get))
+
+
+class Orders(Editable[NewOrder, Order, OrderChanges], AtTheRoot[NewOrder, Order, OrderChanges]):
+    """Orders: the parents of everything else."""
 
     def list(
         self,
@@ -216,31 +260,49 @@ class Orders(Editable[NewOrder, Order, OrderChanges]):
         Parameters: *sort*, by creation or, only with *guest_ref*, by order time; the direction is written
         as the vendor's Guest API writes it. *limit*, 1 to 100, the size of a page.
         """
-        if (reference_id is None) == (guest_ref is None):
-            refuse([Violation("reference_id, guest_ref", "exactly one of them must be given")])
         if sort is not None and sort.startswith("orderedAt") and guest_ref is None:
             refuse([Violation("sort", "orderedAt goes only with guest_ref")])
-        query = {"referenceId": reference_id} if reference_id is not None else {"guestRef": str(_uuid(guest_ref))}
-        if sort is not None:
-            query["sort"] = sort
-        first = self._request(kinds.LIST, None, reads_page(Order), query=query)
-        return self._pages(first, limit, _whole_by(self.get))
+        return self._list(reference_id, guest_ref, limit, **({} if sort is None else {"sort": sort}))
+
+
+class OrdersV2(Updatable[NewOrderV2, OrderV2, NewOrderV2], AtTheRoot[NewOrderV2, OrderV2, NewOrderV2]):
+    """Orders in version 2, which cannot delete them."""
+
+    async def create(self, new: NewOrderV2, *, guest_ref: UUID | None = None) -> OrderV2:
+        """Create an order, as in version 2.1, under the guest *guest_ref* where one is given.
+
+        That an order can be created under a guest is not documented by the vendor; clients in use do it.
+        """
+        refuse(check(NewOrderV2, new))
+        query = {} if guest_ref is None else {"guestRef": str(_uuid(guest_ref))}
+        return await self._transport.send(attrs.evolve(self.to_create(new), query=query))
+
+    async def get(self, ref: UUID, *, expand_items: bool = False) -> OrderV2:
+        """Fetch the order with the reference *ref*, with its items where *expand_items* is true."""
+        query = {"expand": "orderItems"} if expand_items else {}
+        return await self._transport.send(self._request("get", ref, self._read, query=query))
+
+    def list(
+        self, *, reference_id: str | None = None, guest_ref: UUID | None = None, limit: int = LARGEST_PAGE
+    ) -> Listing[OrderV2]:
+        """Walk the orders with one *reference_id*, or those of one guest: exactly one of the two."""
+        return self._list(reference_id, guest_ref, limit)
 
 
 class Parts(Editable[New, Got, Changes], UnderAnOrder[New, Got, Changes]):
     """The parts of an order."""
 
 
+class PartsV2(Updatable[New, Got, New], UnderAnOrder[New, Got, New]):
+    """The parts of an order in version 2."""
+
+
+class DeletablePartsV2(PartsV2[New, Got], Deletable[New, Got, New]):
+    """The parts of an order that version 2 can delete: items and contacts."""
+
+
 class Consumers(Parts[NewConsumer, Consumer, ConsumerChanges]):
     """The people who use the items of an order."""
-
-    def _body(self, value: NewConsumer | ConsumerChanges) -> bytes:
-        """Write the links to items as the vendor does, as absolute URLs."""
-        plain = to_json(value)
-        if "orderItems" in plain:
-            at = self._base + self._prefix
-            plain["orderItems"] = {"items": [{"href": f"{at}/orderItems/{ref}"} for ref in plain["orderItems"]]}
-        return encode(plain)
 
     def items(self, consumer: UUID, *, limit: int = LARGEST_PAGE) -> Listing[OrderItem]:
         """Walk the items that a consumer uses.
@@ -248,12 +310,11 @@ class Consumers(Parts[NewConsumer, Consumer, ConsumerChanges]):
         The vendor lists only links here, so iterating fetches each item; `Listing.pages` does not.
         """
         items = Readable(self._transport, kinds.ITEMS, self._base)
-        first = self._request(kinds.ITEMS_OF, consumer, reads_page(OrderItem))
-        return self._pages(first, limit, _whole_by(items.get))
+        return self._pages(self._first_page("items", consumer, OrderItem), limit, _whole_by(items.get))
 
 
-class Extensions(_Verbs[dict[str, ExtensionValue], Extension, dict[str, ExtensionValue]]):
-    """The data extension of an order or of an item: at most one each, up to 100 key-value pairs."""
+class Extensible(_Verbs[dict[str, ExtensionValue], Extension, dict[str, ExtensionValue]]):
+    """A data extension: at most one for each owner, up to 100 key-value pairs."""
 
     def _body(self, value: Mapping[str, ExtensionValue]) -> bytes:
         return encode(dict(value))
@@ -263,26 +324,28 @@ class Extensions(_Verbs[dict[str, ExtensionValue], Extension, dict[str, Extensio
     ) -> Request[Extension]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
         body = self._body(pairs)
-        return self._request(
-            kinds.CREATE_EXTENSION, owner, self._read, body=body, creates=True, stage=stage, looked_up=looked_up
-        )
-
-    def to_replace(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Request[Extension]:
-        """Return the request that `replace` sends, unchecked, as a value."""
-        return self._request(kinds.REPLACE_EXTENSION, owner, self._read, body=self._body(pairs))
-
-    def to_update(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Request[Extension]:
-        """Return the request that `update` sends, unchecked, as a value."""
-        return self._request(kinds.UPDATE_EXTENSION, owner, self._read, body=self._body(pairs))
+        return self._request("create", owner, self._read, body=body, creates=True, stage=stage, looked_up=looked_up)
 
     async def create(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Create the extension of the order or item with the reference *owner*."""
         refuse(check_extension(pairs))
         return await self._transport.send(self.to_create(owner, pairs))
 
+
+class Extensions(Extensible):
+    """The data extension of an order or of an item: at most one each, up to 100 key-value pairs."""
+
+    def to_replace(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Request[Extension]:
+        """Return the request that `replace` sends, unchecked, as a value."""
+        return self._request("replace", owner, self._read, body=self._body(pairs))
+
+    def to_update(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Request[Extension]:
+        """Return the request that `update` sends, unchecked, as a value."""
+        return self._request("update", owner, self._read, body=self._body(pairs))
+
     async def get(self, owner: UUID) -> Extension:
         """Fetch the extension of *owner*; raises `NotFound` where there is none."""
-        return await self._transport.send(self._request(kinds.GET_EXTENSION, owner, self._read))
+        return await self._transport.send(self._request("get", owner, self._read))
 
     async def replace(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Put *pairs* in place of all that the extension holds."""
@@ -296,16 +359,40 @@ class Extensions(_Verbs[dict[str, ExtensionValue], Extension, dict[str, Extensio
 
     async def delete(self, owner: UUID) -> None:
         """Delete the extension of *owner* with all its pairs."""
-        await self._transport.send(self._request(kinds.DELETE_EXTENSION, owner, reads_nothing))
+        await self._transport.send(self._request("delete", owner, reads_nothing))
 
     async def delete_fields(self, owner: UUID, names: Sequence[str] | None) -> Extension:
         """Delete the pairs with these *names*, or all pairs where *names* is None; return what is left."""
         if names is not None and (not names or isinstance(names, str) or any(not n or "|" in n for n in names)):
             refuse([Violation("names", "must be a list of keys without '|', at least one; None stands for all")])
         query = {} if names is None else {"name": "|".join(names)}
-        return await self._transport.send(self._request(kinds.DELETE_FIELDS, owner, self._read, query=query))
+        return await self._transport.send(self._request("delete_fields", owner, self._read, query=query))
 
     def list(self, owner: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Extension]:
         """Walk the extensions of *owner*: one, or none."""
-        first = self._request(kinds.LIST_EXTENSIONS, owner, reads_page(Extension))
-        return self._pages(first, limit, _whole_by(lambda _: self.get(owner)))
+        return self._pages(self._first_page("list", owner, Extension), limit, _whole_by(lambda _: self.get(owner)))
+
+
+class ExtensionsV2(Extensible):
+    """The data extension of an order in version 2.
+
+    It is not documented by the vendor: this is what version 2 documents for guests, read for orders. Where there
+    is one already, `create` sets its pairs.
+    """
+
+    def _body(self, value: Mapping[str, ExtensionValue]) -> bytes:
+        return encode({**value, "key": "default"})
+
+    async def get(self, owner: UUID) -> Extension:
+        """Fetch the extension of *owner*, which takes two requests; raises `NotFound` where there is none."""
+        first = self._first_page("list", owner, Extension)
+        for entry in (await self._transport.send(first)).items:
+            return await self._whole(owner)(entry)
+        raise NotFound(first.method, first.path, 404, message="the order has no data extension")
+
+    def list(self, owner: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Extension]:
+        """Walk the extensions of *owner*: one, or none."""
+        return self._pages(self._first_page("list", owner, Extension), limit, self._whole(owner))
+
+    def _whole(self, owner: UUID) -> Callable[[Extension], Awaitable[Extension]]:
+        return _whole_by(lambda ref: self._transport.send(self._request("get", owner, self._read, ext=_uuid(ref))))

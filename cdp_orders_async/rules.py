@@ -14,23 +14,32 @@ from decimal import Decimal
 from typing import TypeAlias, TypeGuard, get_args, is_typeddict
 from uuid import UUID
 
+import attrs
+
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.models import (
-    RESERVED_KEYS,
     Channel,
     ConsumerChanges,
     ContactChanges,
+    FlightSegment,
     Gender,
     Identifier,
     NewConsumer,
+    NewConsumerV2,
     NewContact,
+    NewContactV2,
     NewOrder,
     NewOrderItem,
+    NewOrderItemV2,
+    NewOrderV2,
     OrderChanges,
     OrderItemChanges,
+    OrderItemStatusV2,
+    OrderItemTypeV2,
     OrderStatus,
-    camel,
+    OrderStatusV2,
 )
+from cdp_orders_async.models.common import RESERVED_KEYS, camel
 
 __all__ = ["check", "check_extension", "check_limit", "refuse"]
 
@@ -89,9 +98,13 @@ def name(value: object) -> str | None:
 
 
 def item_type(value: object) -> str | None:
-    """Accept the type of an item, which must not be a reserved word."""
-    return filled(value) or (
-        f"must not be one of {', '.join(sorted(RESERVED_TYPES))}: version 2.1 reserves them"
+    """Accept the type of an item, which must not be a reserved word; say what to send in its place."""
+    if wrong := filled(value):
+        return wrong
+    word = str(value).replace("_", " ").lower()
+    return (
+        f"must not be {value} in version 2.1: use another word, such as '{word.capitalize()}', "
+        f"and put the {word} details into the item's extension"
         if value in RESERVED_TYPES
         else None
     )
@@ -137,9 +150,14 @@ def texts(value: object) -> str | None:
     return next(filter(None, map(text, value)), None) if is_list(value) else "must be a list of text"
 
 
+def ref(value: object) -> str | None:
+    """Accept a reference."""
+    return None if isinstance(value, UUID) else "must be a UUID"
+
+
 def refs(value: object) -> str | None:
     """Accept a list of references."""
-    good = is_list(value) and all(isinstance(ref, UUID) for ref in value)
+    good = is_list(value) and all(isinstance(one, UUID) for one in value)
     return None if good else "must be a list of UUIDs"
 
 
@@ -152,6 +170,17 @@ def identifiers(value: object) -> str | None:
             return f"each needs a provider and an id: {wrong}"
         if one.expiry_date is not None and (wrong := moment(one.expiry_date)):
             return f"expiryDate {wrong}"
+    return None
+
+
+def segments(value: object) -> str | None:
+    """Accept a list of flight segments."""
+    for one in value if is_list(value) else (None,):
+        if not isinstance(one, FlightSegment):
+            return "must be a list of FlightSegment"
+        for key, rule in SEGMENT.items():
+            if (field := getattr(one, key)) is not None and (wrong := rule(field)):
+                return f"each {camel(key)} {wrong}"
     return None
 
 
@@ -202,6 +231,33 @@ PERSON: Mapping[str, Rule] = {
 }
 CONSUMER: Mapping[str, Rule] = {**PERSON, "order_items": refs}
 
+LOCAL_TIME = matching(
+    r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?Z", "a local date and time that ends in Z: 2025-08-23T16:17Z"
+)
+SEGMENT: Mapping[str, Rule] = {
+    **{field.name: text for field in attrs.fields(FlightSegment)},
+    "departure_date_time": LOCAL_TIME,
+    "arrival_date_time": LOCAL_TIME,
+}
+ORDER_V2: Mapping[str, Rule] = {**ORDER, "point_of_sale": filled, "status": one_of(OrderStatusV2)}
+ITEM_V2: Mapping[str, Rule] = {
+    **ITEM,
+    "type": one_of(OrderItemTypeV2),
+    "status": one_of(OrderItemStatusV2),
+    "product_id": filled,
+    "reference_id": filled,
+    "ordered_at": moment,
+    "passenger_type_code": text,
+    "flight_segments": segments,
+}
+PERSON_V2: Mapping[str, Rule] = {
+    **{key: rule for key, rule in PERSON.items() if key not in {"street", "city", "state", "post_code"}},
+    "first_name": filled,
+    "last_name": filled,
+    "guest": ref,
+}
+CONSUMER_V2: Mapping[str, Rule] = {**PERSON_V2, "order_items": refs}
+
 RULES: Mapping[type, tuple[Mapping[str, Rule], frozenset[str]]] = {
     NewOrder: (ORDER, frozenset({"reference_id", "ordered_at", "price", "currency_code"})),
     OrderChanges: (
@@ -214,6 +270,13 @@ RULES: Mapping[type, tuple[Mapping[str, Rule], frozenset[str]]] = {
     ContactChanges: (PERSON, frozenset()),
     NewConsumer: (CONSUMER, frozenset()),
     ConsumerChanges: (CONSUMER, frozenset()),
+    NewOrderV2: (ORDER_V2, frozenset({"reference_id", "ordered_at", "price", "currency_code", "point_of_sale"})),
+    NewOrderItemV2: (
+        ITEM_V2,
+        frozenset({"type", "price", "currency_code", "status", "product_id", "reference_id"}),
+    ),
+    NewContactV2: (PERSON_V2, frozenset({"first_name", "last_name"})),
+    NewConsumerV2: (CONSUMER_V2, frozenset({"first_name", "last_name"})),
 }
 """For each model: the rule of each field, and which fields must be there."""
 

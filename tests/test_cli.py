@@ -122,7 +122,6 @@ def test_load_refuses_what_is_wrong(
         (("emulator", "--faults", "."), (".: Is a directory",)),
         (("emulator", "--faults", "o.jsonl"), ("o.jsonl is not JSON",)),
         (("emulator", "--faults", "f.json"), ("faults[0]: operation",)),
-        (("emulator", "--storage", "o.jsonl"), ("o.jsonl: file is not a database",)),
         (("demo", "--rate", "0"), ("--rate must be",)),
     ],
     ids=" ".join,
@@ -201,11 +200,13 @@ async def test_emulator_serves_until_it_is_stopped(tmp_path: Path, number: signa
 
 
 async def test_emulator_keeps_its_state(tmp_path: Path) -> None:
-    """With a storage, the emulator has what it stored when it is started again."""
+    """With a storage, the emulator has what it stored when it is started again, even if it was killed."""
     async with emulator("--storage", "s.sqlite", cwd=tmp_path) as (_, cdp):
         made = await cdp.orders.create(order("A"))
     async with emulator("--storage", "s.sqlite", cwd=tmp_path) as (_, cdp):
         assert [one.ref async for one in cdp.orders.list(reference_id="A")] == [made.ref]
+    wrong = await cdp_orders("emulator", "--storage", write(tmp_path / "o.jsonl", orders(2)), cwd=tmp_path)
+    assert wrong.refused("o.jsonl: file is not a database")
 
 
 async def test_emulator_refuses_a_port_in_use(tmp_path: Path) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from cdp_orders_async import CdpOrders, GraphFile, Load, Settings, Verdict, ingest
 from cdp_orders_async.cli import display
-from cdp_orders_async.cli.display import Progress, Screen
+from cdp_orders_async.cli.display import Progress, Screen, problem
+from cdp_orders_async.ingest import Failure, Outcome, PartOutcome, PartVerdict
 from tests.cli_support import PARTS, PATIENCE, TOKEN, orders, started, watched, write
 
 LINE = re.compile(r"(\d+) done · 0 not loaded · \d+ retries · \d+ of 200 requests/s( · .*)?")
@@ -120,6 +121,35 @@ async def test_picture_on_a_terminal(tmp_path: Path) -> None:
     assert rest.startswith("\r\x1b[1A\x1b[2K")
     assert "requests/s" not in rest
     assert "12" in rest.partition("loaded")[2].splitlines()[0]
+
+
+REFUSED = Failure("BadRequest", "POST /v2.1/orders/1/orderItems: 400 no", 400)
+CONFLICT, UNKNOWN, BLOCKED = PartVerdict.CONFLICT, PartVerdict.UNKNOWN, PartVerdict.BLOCKED
+
+
+@pytest.mark.parametrize(
+    ("parts", "words"),
+    [
+        ([("items/0", PartVerdict.FAILED, (), REFUSED)], "items/0: POST /v2.1/orders/1/orderItems: 400 no"),
+        ([("order", PartVerdict.FOUND, ("price", "status"), None)], "order differs in price, status"),
+        ([("items/1", CONFLICT, (), None)], "items/1 could be any of several things that are there"),
+        (
+            [("order", UNKNOWN, (), None), ("contact", BLOCKED, (), None), ("ext", BLOCKED, (), None)],
+            "order may be there or not, which the next run looks up; contact, ext not tried",
+        ),
+        ([(f"items/{n}", BLOCKED, (), None) for n in range(5)], "5 of 5 parts not tried"),
+        (
+            [(f"items/{n}", PartVerdict.FAILED, (), REFUSED) for n in range(100)],
+            "; ".join([*(f"items/{n}: {REFUSED.message}" for n in range(4)), "and 96 more"]),
+        ),
+    ],
+    ids=["failed", "differs", "conflict", "stopped", "blocked", "many"],
+)
+def test_problem_in_one_line(parts: list[tuple[str, PartVerdict, tuple[str, ...], Failure | None]], words: str) -> None:
+    """A problem says where the order came from, what became of it and why, however many parts it has."""
+    told = tuple(PartOutcome(name, verdict, None, differs, failure) for name, verdict, differs, failure in parts)
+    outcome = Outcome(file="o.jsonl", number=3, key="A", verdict=Verdict.PARTIAL, parts=told)
+    assert problem(outcome) == f"o.jsonl:3: partial: {words}"
 
 
 def test_screen_disarms_what_a_terminal_would_obey() -> None:

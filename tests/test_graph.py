@@ -45,7 +45,8 @@ ITEM: Json = {
 }
 ORDER: Json = {"referenceId": "B94TXY-1", "orderedAt": "2024-01-01T16:17:16Z", "price": 50, "currencyCode": "EUR"}
 GOOD = orjson.dumps(ORDER)
-UNKNOWN = "is no key of version 2.1 of the API; an extension can carry it"
+UNKNOWN = "is no key of version 2.1; put its values into the order's extension"
+UNKNOWN_OF_ITEM = "is no key of version 2.1; put its values into the item's extension"
 PRIMITIVE = "must be text, a boolean or a number"
 
 
@@ -160,14 +161,14 @@ def test_single_email_of_the_batch_api(person: Json, emails: object) -> None:
         ({"orderItems": "I-1"}, ["$.orderItems: must be a list"]),
         (
             {"orderItems": [ITEM, {"vendor": None}]},
-            [f"$.orderItems[1].{key}: is required" for key in ("type", "name", "price", "currencyCode", "status")],
+            [f"$.orderItems[1].{key}: is required" for key in ("price", "currencyCode", "type", "name", "status")],
         ),
         (
             {"orderItems": [*[ITEM] * 3, {**ITEM, "name": "x" * 129}]},
             ["$.orderItems[3].name: must be at most 128 characters"],
         ),
-        ({"orderItems": [{**ITEM, "flightSegments": "x"}]}, [f"$.orderItems[0].flightSegments: {UNKNOWN}"]),
-        ({"orderItems": [{**ITEM, "orderedAt": "2024-01-02T00:00:00Z"}]}, [f"$.orderItems[0].orderedAt: {UNKNOWN}"]),
+        ({"orderItems": [{**ITEM, "flightSegments": "x"}]}, [f"$.orderItems[0].flightSegments: {UNKNOWN_OF_ITEM}"]),
+        ({"orderItems": [{**ITEM, "orderedAt": "2024-01-02T00:00:00Z"}]}, [f"$.orderItems[0].orderedAt: {UNKNOWN_OF_ITEM}"]),
         (
             {"orderItems": [{**ITEM, "extensions": [{"a": None, "b": ["x"]}]}]},
             [f"$.orderItems[0].extensions[0].{key}: {PRIMITIVE}" for key in "ab"],
@@ -203,9 +204,12 @@ def test_bad_orders(change: Json, violations: list[str]) -> None:
 
 
 def test_reserved_type() -> None:
-    """An item of a type that version 2.1 reserves is refused by name."""
+    """An item of a type that version 2.1 reserves is refused by name, and it is said what to send instead."""
     (wrong,) = refused({**ORDER, "orderItems": [{**ITEM, "type": "FLIGHT"}]})
-    assert wrong.startswith("$.orderItems[0].type: must not be one of FLIGHT, HOTEL, ")
+    assert wrong == (
+        "$.orderItems[0].type: must not be FLIGHT in version 2.1: use another word, such as 'Flight', "
+        "and put the flight details into the item's extension"
+    )
 
 
 SCHEMA, MODE = "$.schema: must be 'order'", "$.mode: must be 'insert' or 'upsert'"

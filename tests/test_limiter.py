@@ -20,9 +20,9 @@ from tests.virtual import VirtualLoop, run
 UNIT = 1 / 64  # seconds; with powers of two, times add up exactly
 
 
-async def take(limiter: Limiter, grants: dict[int, float], number: int) -> None:
+async def take(limiter: Limiter, grants: dict[int, float], number: int, *, bulk: bool = False) -> None:
     """Acquire once and write down when it was granted."""
-    await limiter.acquire()
+    await limiter.acquire(bulk=bulk)
     grants[number] = asyncio.get_running_loop().time()
 
 
@@ -38,12 +38,14 @@ def most_in_a_second(times: list[float]) -> int:
         (lambda: Limiter(-1), "rate"),
         (lambda: Limiter(math.nan), "rate"),
         (lambda: Limiter(1, burst=0), "burst"),
+        (lambda: Limiter(1, bulk_share=-0.1), "bulk_share"),
+        (lambda: Limiter(1, bulk_share=math.nan), "bulk_share"),
         (lambda: Limiter(1).set_rate(0), "rate"),
         (lambda: Limiter(1).set_rate(2, 0), "burst"),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(make: Callable[[], object], name: str) -> None:
-    """A rate or burst that makes no sense is an error that names it."""
+    """A rate, burst or share that makes no sense is an error that names it."""
     with pytest.raises(ValueError, match=f"^{name}: "):
         make()
 
@@ -137,7 +139,7 @@ STEPS = st.one_of(
 
 @given(st.lists(st.tuples(st.sampled_from((0.0, 0.0004, 0.003, 0.02, 0.3)), STEPS), max_size=60))
 def test_bounds_hold_whatever_happens(plan: list[tuple[float, tuple[str, float]]]) -> None:
-    """Order, pauses and the most in any second hold under changes, cancellations and late timers; then all is well."""
+    """Order, pauses and any second's most hold under changes, cancellations, late timers; then all is well."""
 
     async def main(loop: VirtualLoop) -> None:
         limiter = Limiter(47, clock=loop.time)
@@ -160,15 +162,16 @@ def test_bounds_hold_whatever_happens(plan: list[tuple[float, tuple[str, float]]
                 elif step == "late":
                     loop.selector.late = value
                 for _ in range(int(value) if step == "call" else step == "call and cancel"):
-                    task = group.create_task(take(limiter, grants, count))
+                    task = group.create_task(take(limiter, grants, count, bulk=count % 3 == 0))
                     count += 1
                     if step == "call and cancel":
                         loop.call_later(value, task.cancel)
             loop.selector.late = 0
             limiter.set_rate(5000)
             rates.append(5000)
-        times = [grants[number] for number in sorted(grants)]
-        assert times == sorted(times)
+        lanes = [[grants[n] for n in sorted(grants) if (n % 3 == 0) is bulk] for bulk in (False, True)]
+        assert lanes == [sorted(lane) for lane in lanes]
+        times = sorted(grants.values())
         assert not [time for time in times for begin, end in pauses if begin < time < end]
         if times:
             assert most_in_a_second(times) <= 1.01 * max(rates) + max(bursts) + 1

@@ -39,7 +39,7 @@ from cdp_orders_async import (
     OrderItemChanges,
     Page,
 )
-from cdp_orders_async.models import camel
+from cdp_orders_async.models.common import camel
 from cdp_orders_async.wire import encode, reads, structure, to_json
 from tests import values
 

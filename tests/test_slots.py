@@ -16,83 +16,112 @@ class Crew:
     """Callers of `Slots`, next to a plain model of who must hold a slot and who must wait."""
 
     def __init__(self, size: int, group: asyncio.TaskGroup) -> None:
-        self.slots = Slots(size)
+        self.slots = Slots(size, bulk_share=0.5)
         self.size = size
         self.group = group
         self.tasks: list[asyncio.Task[None]] = []
         self.granted: list[int] = []
         self.holding: list[int] = []
-        self.queue: list[tuple[int, int]] = []
+        self.queues: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])  # interactive, bulk
+        self.contended = 0
 
-    async def come(self, stage: int) -> None:
+    def hand_out(self) -> None:
+        """Give what is free to those who wait; where both lanes do, every second one goes to bulk."""
+        while len(self.holding) < self.size and any(self.queues):
+            lane = not self.queues[False]
+            if all(self.queues):
+                self.contended += 1
+                lane = self.contended % 2 == 0
+            self.holding.append(self.queues[lane].pop(0)[1])
+
+    async def come(self, stage: int, lane: int) -> None:
         """Let a caller ask for a slot."""
         number = len(self.tasks)
 
         async def caller() -> None:
-            await self.slots.acquire(stage)
+            await self.slots.acquire(stage, bulk=lane == 1)
             self.granted.append(number)
 
         self.tasks.append(self.group.create_task(caller()))
-        if len(self.holding) < self.size:
-            self.holding.append(number)
-        else:
-            self.queue.append((-stage, number))
+        self.queues[lane].append((-stage, number))
+        self.queues[lane].sort()
+        self.hand_out()
         await asyncio.sleep(1)
 
     async def leave(self, index: int, cancelled: int) -> None:
-        """Let a holder release its slot, and cancel as many as would be next in the same moment."""
-        if self.holding:
-            self.holding.pop(index % len(self.holding))
-            self.slots.release()
-            self.queue.sort()
-            for _, number in self.queue[:cancelled]:
-                self.tasks[number].cancel()
-            del self.queue[:cancelled]
-            if self.queue:
-                self.holding.append(self.queue.pop(0)[1])
+        """Let a holder release its slot, and cancel in the same moment who gets it and more who are next."""
+        if not self.holding:
+            return
+        self.holding.pop(index % len(self.holding))
+        self.slots.release()
+        before = len(self.holding)
+        self.hand_out()
+        if cancelled and len(self.holding) > before:
+            self.tasks[self.holding.pop()].cancel()
+            for queue in self.queues:
+                for _, number in queue[: cancelled - 1]:
+                    self.tasks[number].cancel()
+                del queue[: cancelled - 1]
+            self.hand_out()
+        await asyncio.sleep(1)
+
+    async def give_up(self, index: int, lane: int) -> None:
+        """Cancel a caller that waits."""
+        queue = self.queues[lane]
+        if queue:
+            self.tasks[queue.pop(index % len(queue))[1]].cancel()
             await asyncio.sleep(1)
 
-    async def give_up(self, index: int) -> None:
-        """Cancel a caller that waits."""
-        if self.queue:
-            self.tasks[self.queue.pop(index % len(self.queue))[1]].cancel()
-            await asyncio.sleep(1)
+    async def resize(self, size: int) -> None:
+        """Change the number of slots."""
+        self.size = size
+        self.slots.resize(size)
+        self.hand_out()
+        await asyncio.sleep(1)
 
     def check(self) -> None:
         """Compare the slots with the model."""
-        assert self.slots.free + len(self.holding) == self.size
-        assert self.slots.waiting == len(self.queue)
+        assert self.slots.size == self.size
+        assert self.slots.free == max(0, self.size - len(self.holding))
+        assert self.slots.waiting == sum(map(len, self.queues))
         assert set(self.holding) <= set(self.granted)
-        assert not {number for _, number in self.queue} & set(self.granted)
+        assert not {number for queue in self.queues for _, number in queue} & set(self.granted)
 
 
 MOVES = st.one_of(
-    st.tuples(st.just("come"), st.sampled_from((0, 1, 2, 10**9)), st.just(0)),
-    st.tuples(st.just("come"), st.sampled_from((0, 1)), st.just(0)),
+    st.tuples(st.just("come"), st.sampled_from((0, 1, 2, 10**9)), st.integers(0, 1)),
+    st.tuples(st.just("come"), st.sampled_from((0, 1)), st.integers(0, 1)),
     st.tuples(st.just("leave"), st.integers(0, 9), st.sampled_from((0, 0, 1, 2))),
-    st.tuples(st.just("give up"), st.integers(0, 9), st.just(0)),
+    st.tuples(st.just("give up"), st.integers(0, 9), st.integers(0, 1)),
+    st.tuples(st.just("resize"), st.integers(1, 6), st.just(0)),
 )
 
 
 @given(st.integers(1, 4), st.lists(MOVES, min_size=10, max_size=50))
 def test_slots_go_to_the_deepest_stage_first(size: int, moves: list[tuple[str, int, int]]) -> None:
-    """No slot is lost or made, whoever is cancelled when; the deepest stage is first, and in it whoever came first."""
+    """No slot is lost or made, whoever is cancelled when and whatever the size becomes.
+
+    In a lane the deepest stage is first, and in it whoever came first; bulk gets its share; a smaller size takes
+    effect as slots come back.
+    """
 
     async def main(_loop: VirtualLoop) -> None:
         async with asyncio.TaskGroup() as group:
             crew = Crew(size, group)
-            for move, value, cancelled in moves:
+            for move, value, other in moves:
                 if move == "come":
-                    await crew.come(value)
+                    await crew.come(value, other)
                 elif move == "leave":
-                    await crew.leave(value, cancelled)
+                    await crew.leave(value, other)
+                elif move == "give up":
+                    await crew.give_up(value, other)
                 else:
-                    await crew.give_up(value)
+                    await crew.resize(value)
                 crew.check()
             while crew.holding:
                 await crew.leave(0, 0)
                 crew.check()
-        assert repr(crew.slots) == f"Slots({size}, free={size}, waiting=0)"
+        assert repr(crew.slots) == f"Slots({crew.size}, free={crew.size}, waiting=0)"
 
     run(main)
 
@@ -127,9 +156,13 @@ async def test_slots_refuse_misuse() -> None:
     """No size, a negative stage, and a release of what nobody holds are errors that change nothing."""
     with pytest.raises(ValueError, match=r"^size: 0"):
         Slots(0)
+    with pytest.raises(ValueError, match=r"^bulk_share: 2"):
+        Slots(1, bulk_share=2)
     slots = Slots(1)
+    with pytest.raises(ValueError, match=r"^size: 0"):
+        slots.resize(0)
     with pytest.raises(ValueError, match=r"^stage: -1"):
         await slots.acquire(-1)
     with pytest.raises(RuntimeError, match=r"^release"):
         slots.release()
-    assert slots.free == 1
+    assert (slots.size, slots.free) == (1, 1)

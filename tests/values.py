@@ -12,16 +12,24 @@ from hypothesis.strategies import SearchStrategy
 from cdp_orders_async import (
     Channel,
     ExtensionValue,
+    FlightSegment,
     Gender,
     GraphConsumer,
     GraphItem,
     Identifier,
     NewConsumer,
+    NewConsumerV2,
     NewContact,
+    NewContactV2,
     NewOrder,
     NewOrderItem,
+    NewOrderItemV2,
+    NewOrderV2,
     OrderGraph,
+    OrderItemStatusV2,
+    OrderItemTypeV2,
     OrderStatus,
+    OrderStatusV2,
 )
 from cdp_orders_async.rules import RESERVED_TYPES
 
@@ -147,4 +155,61 @@ def graphs(draw: st.DrawFn) -> OrderGraph:
         consumers=tuple(draw(st.lists(st.builds(GraphConsumer, consumers, uses), max_size=3))),
         extension=draw(st.none() | pairs),
         mode=draw(st.sampled_from(["insert", "upsert"])),
+    )
+
+
+orders_v2 = st.builds(
+    NewOrderV2,
+    reference_id=filled,
+    ordered_at=times,
+    price=money,
+    currency_code=st.from_regex("[A-Z]{3}", fullmatch=True),
+    point_of_sale=filled,
+    channel=st.none() | st.sampled_from(get_args(Channel)),
+    status=st.none() | st.sampled_from(get_args(OrderStatusV2)),
+    payment_type=maybe(texts),
+)
+local_times = st.datetimes().map(lambda moment: f"{moment.isoformat(timespec='minutes')}Z")
+segments = st.builds(
+    FlightSegment,
+    id=maybe(texts),
+    origin=maybe(texts),
+    departure_date_time=maybe(local_times),
+    arrival_date_time=maybe(local_times),
+    operating_flight_number=maybe(texts),
+)
+items_v2 = st.builds(
+    NewOrderItemV2,
+    type=st.sampled_from(get_args(OrderItemTypeV2)),
+    status=st.sampled_from(get_args(OrderItemStatusV2)),
+    price=money,
+    currency_code=filled,
+    product_id=filled,
+    reference_id=filled,
+    name=maybe(filled),
+    ordered_at=st.none() | times,
+    quantity=st.none() | st.integers(-(2**31), 2**31 - 1),
+    passenger_type_code=maybe(texts),
+    flight_segments=st.none() | st.lists(segments, max_size=3).map(tuple),
+)
+people_v2 = {
+    **{key: value for key, value in people.items() if key not in {"street", "city", "state", "post_code"}},
+    "first_name": filled,
+    "last_name": filled,
+    "guest": st.none() | st.uuids(),
+}
+contacts_v2 = st.builds(NewContactV2, **people_v2)
+consumers_v2 = st.builds(NewConsumerV2, **people_v2)
+
+
+@st.composite
+def graphs_v2(draw: st.DrawFn) -> OrderGraph:
+    """Draw a whole order for version 2, each item of which one consumer uses."""
+    drawn = draw(st.lists(items_v2, max_size=3, unique_by=lambda item: item.reference_id))
+    return OrderGraph(
+        order=draw(orders_v2),
+        contact=draw(st.none() | contacts_v2),
+        items=tuple(map(GraphItem, drawn)),
+        consumers=tuple(GraphConsumer(draw(consumers_v2), (item.reference_id,)) for item in drawn),
+        extension=draw(st.none() | pairs),
     )

@@ -25,6 +25,13 @@ ON_TERMINAL = 0.25  # seconds between two pictures
 AS_LINES = 5.0
 WINDOW = 5.0  # seconds over which the speed is measured
 FAILURES = (Verdict.PARTIAL, Verdict.FAILED, Verdict.UNKNOWN, Verdict.CONFLICT, Verdict.INVALID)
+SOME = 4  # of many things of the same kind, told by name
+UNEXPLAINED = {
+    PartVerdict.CONFLICT: "could be any of several things that are there",
+    PartVerdict.UNKNOWN: "may be there or not, which the next run looks up",
+    PartVerdict.BLOCKED: "not tried",
+}
+"""What to say of parts whose verdict comes with no error."""
 
 
 class Screen(Console):
@@ -134,11 +141,15 @@ def problem(outcome: Outcome) -> str:
         return f"{where}: {outcome.verdict}: {'; '.join(map(str, outcome.violations))}"
     reasons = [f"{part.name}: {part.failure.message}" for part in outcome.parts if part.failure is not None]
     reasons += [f"{part.name} differs in {', '.join(part.differs)}" for part in outcome.parts if part.differs]
-    unclear = [part.name for part in outcome.parts if part.verdict is PartVerdict.CONFLICT and not part.differs]
-    reasons += [f"{name} could be any of several things that are there" for name in unclear]
-    blocked = sum(part.verdict is PartVerdict.BLOCKED for part in outcome.parts)
-    if blocked:
-        reasons.append(f"{blocked} of {len(outcome.parts)} parts not tried")
+    for verdict, words in UNEXPLAINED.items():
+        alike = [
+            part.name for part in outcome.parts if part.verdict is verdict and not part.failure and not part.differs
+        ]
+        if alike:
+            which = ", ".join(alike) if len(alike) <= SOME else f"{len(alike)} of {len(outcome.parts)} parts"
+            reasons.append(f"{which} {words}")
+    if len(reasons) > SOME:
+        reasons[SOME:] = [f"and {len(reasons) - SOME} more"]
     return f"{where}: {outcome.verdict}: {'; '.join(reasons)}"
 
 

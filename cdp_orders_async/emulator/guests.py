@@ -11,6 +11,9 @@ __all__ = ["GUEST_TYPES", "identities", "profile"]
 GUEST_TYPES: Mapping[str, str] = {"contacts": "customer", "consumers": "traveller"}
 """The kinds of persons, and the type of the guest that each creates."""
 
+LINKS = frozenset({"guest", "orderItems"})
+"""The keys of a person that lead to others, and say nothing of the person."""
+
 
 def identities(data: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
     """Yield what identifies a person: first the identifiers, then the email addresses, which have no provider."""
@@ -25,7 +28,7 @@ def profile(known: Mapping[str, Json], person: Mapping[str, Json], kind: str) ->
 
     New values win, lists of what identifies grow, and a customer stays a customer.
     """
-    merged = {**known, **{name: value for name, value in person.items() if name != "orderItems"}}
+    merged = {**known, **{name: value for name, value in person.items() if name not in LINKS}}
     for name in ("emails", "identifiers"):
         before, after = known.get(name), person.get(name)
         if isinstance(before, list) and isinstance(after, list):

@@ -1,4 +1,4 @@
-"""What each operation of version 2.1 does: from a request already read to an answer not yet written."""
+"""What each operation does: from a request already read to an answer not yet written."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import TypeAlias
 
 import attrs
 
-from cdp_orders_async.emulator.records import Cause, Invalid, Json, Record
-from cdp_orders_async.emulator.representation import Links, page, shown
-from cdp_orders_async.emulator.rules import V2_1_RULES, Rules, checked, checked_pairs
+from cdp_orders_async.emulator.records import Cause, Invalid, Json, Missing, Record
+from cdp_orders_async.emulator.representation import Links, embed, page, shown
+from cdp_orders_async.emulator.rules import V2_1_RULES, V2_RULES, Rules, checked, checked_pairs
 from cdp_orders_async.emulator.store import EXTENSION_OWNERS, Store
+from cdp_orders_async.kinds import V2 as V2_TABLE
 from cdp_orders_async.kinds import V2_1 as V2_1_TABLE
-from cdp_orders_async.kinds import Route
+from cdp_orders_async.kinds import Api, Route
 
-__all__ = ["V2_1", "Call", "Operation", "Reply", "Version"]
+__all__ = ["V2", "V2_1", "Call", "Operation", "Reply", "Version"]
 
 
 @attrs.frozen
@@ -37,32 +38,44 @@ class Call:
     kind: str
     ref: str
     """What the path names; empty for the collection of orders."""
+    ext: str
+    """What the path names behind that: an extension, in version 2 by its ref."""
     query: Mapping[str, str]
     body: dict[str, Json]
     cause: Cause
 
     def record(self) -> Record:
         """Return what the path names."""
-        return (self.store.extension if self.kind in EXTENSION_OWNERS else self.store.get)(self.kind, self.ref)
+        if self.kind not in EXTENSION_OWNERS:
+            return self.store.get(self.kind, self.ref)
+        record = self.store.extension(self.kind, self.ref)
+        if self.links.legacy and self.ext.lower() != record.ref:
+            raise Missing(f"ref: no such resource: {self.ext}.")
+        return record
 
     def data(self, *, partial: bool = False) -> dict[str, Json]:
         """Return the body, checked."""
         if self.kind in EXTENSION_OWNERS:
-            return checked_pairs(self.body)
-        switches = self.store.switches
-        required = ("firstName",) if switches.require_first_name and "firstName" in self.rules[self.kind].fields else ()
-        return checked(
-            self.rules[self.kind],
-            self.body,
-            now=self.store.clock(),
-            partial=partial,
-            switches=switches,
-            required=required,
-        )
+            pairs = dict(self.body)
+            if self.links.legacy and pairs.pop("key", None) != "default":
+                raise Invalid("key: must be default.")
+            return checked_pairs(pairs)
+        rules, switches = self.rules[self.kind], self.store.switches
+        if "firstName" in rules.fields and switches.require_first_name is not None:
+            names = rules.required or ("firstName",)
+            rules = attrs.evolve(rules, required=names if switches.require_first_name else ())
+        return checked(rules, self.body, now=self.store.clock(), partial=partial, switches=switches)
 
     def answer(self, status: int, record: Record) -> Reply:
-        """Answer with the resource."""
-        return Reply(status, shown(record, self.store, self.links))
+        """Answer with the resource; a new or changed order of version 2 lists its parts."""
+        body = shown(record, self.store, self.links)
+        if self.links.legacy and record.kind == "orders":
+            if self.cause.method == "POST":
+                embed(body, record, self.store, self.links, whole=False)
+            elif self.query.get("expand") == "orderItems":
+                embed(body, record, self.store, self.links, whole=True)
+                body["href"] = f"{body['href']}?expand=orderItems"
+        return Reply(status, body)
 
     def page(self, records: list[Record], **extra: Json) -> Reply:
         """Answer with a page of a list."""
@@ -76,6 +89,12 @@ Operation: TypeAlias = Callable[[Call], Reply]
 def create(call: Call) -> Reply:
     """Keep an order, or a part of one."""
     return call.answer(201, call.store.create(call.kind, call.data(), call.cause, call.ref))
+
+
+def create_for_guest(call: Call) -> Reply:
+    """Keep an order, under the guest that the query names."""
+    guest = call.query.get("guestRef", "")
+    return call.answer(201, call.store.create(call.kind, call.data(), call.cause, guest=guest))
 
 
 def extend(call: Call) -> Reply:
@@ -140,7 +159,9 @@ def list_orders(call: Call) -> Reply:
     elif guest_ref and not reference_id:
         # The contact is what links the order to the guest, so a list by guest lags behind the contact.
         orders = call.store.orders_of(guest_ref)
-        orders = [order for order in orders if call.store.listed(call.store.parts("contacts", order.ref)[:1])]
+        orders = [
+            order for order in orders if call.store.listed((call.store.parts("contacts", order.ref) or [order])[:1])
+        ]
     else:
         raise Invalid("Exactly one of referenceId and guestRef is required.")
     if sort == "orderedAt":
@@ -151,6 +172,12 @@ def list_orders(call: Call) -> Reply:
 EVERY = {"create": create, "get": get, "replace": replace, "update": update, "delete": delete, "list": list_parts}
 EXTENSION = {**EVERY, "create": extend, "delete_fields": delete_fields, "list": list_extensions}
 ODD = {"orders.list": list_orders, "consumers.items": list_items_of}
+# In version 2 an update is the whole resource, but for an order, of which no key is documented as required then.
+ODD_V2 = {
+    **ODD,
+    **dict.fromkeys(("items.update", "contacts.update", "consumers.update"), replace),
+    "orders.create": create_for_guest,
+}
 
 
 @attrs.frozen
@@ -159,21 +186,29 @@ class Version:
 
     operations: Mapping[Route, Operation]
     rules: Mapping[str, Rules]
+    legacy: bool
+    """Whether it is version 2."""
     paths: Mapping[str, str]
     """The path of each operation."""
 
+    def links(self, base: str) -> Links:
+        """Return the links of this version that begin with *base*."""
+        return Links(base, self.paths, self.legacy)
 
-def operations_2_1() -> Iterator[tuple[Route, Operation]]:
+
+def operations(table: Api, odd: Mapping[str, Operation]) -> Iterator[tuple[Route, Operation]]:
     """Yield each route of the table with what is behind it, and the one that the links to guests lead to."""
-    for route in V2_1_TABLE.routes():
+    for route in table.routes():
         kind, _, verb = route.operation.partition(".")
-        yield route, ODD.get(route.operation) or (EXTENSION if kind in EXTENSION_OWNERS else EVERY)[verb]
-    yield Route("guests.get", "GET", f"{V2_1_TABLE.prefix}/guests/{{ref}}"), get
+        yield route, odd.get(route.operation) or (EXTENSION if kind in EXTENSION_OWNERS else EVERY)[verb]
+    yield Route("guests.get", "GET", f"{table.prefix}/guests/{{ref}}"), get
 
 
-def version(operations: Mapping[Route, Operation], rules: Mapping[str, Rules]) -> Version:
-    """Return the version that these operations make."""
-    return Version(operations, rules, {route.operation: route.path for route in operations})
+def version(table: Api, odd: Mapping[str, Operation], rules: Mapping[str, Rules]) -> Version:
+    """Return the version of a table, whose *odd* operations are not those of their verb."""
+    served = dict(operations(table, odd))
+    return Version(served, rules, table is V2_TABLE, {route.operation: route.path for route in served})
 
 
-V2_1 = version(dict(operations_2_1()), V2_1_RULES)
+V2_1 = version(V2_1_TABLE, ODD, V2_1_RULES)
+V2 = version(V2_TABLE, ODD_V2, V2_RULES)

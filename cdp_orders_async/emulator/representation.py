@@ -1,16 +1,17 @@
-"""How version 2.1 shows what is kept: resources, pages of lists, and whole orders."""
+"""How each version shows what is kept: resources, pages of lists, and whole orders."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from urllib.parse import urlencode
 
 import attrs
 
-from cdp_orders_async.emulator.records import Invalid, Json, Record, text_of, texts
+from cdp_orders_async.emulator.records import Invalid, Json, Record, moment, text_of, texts
 from cdp_orders_async.emulator.store import EXTENSION_OWNERS, Store
 
-__all__ = ["Links", "nested", "page", "shown"]
+__all__ = ["Links", "embed", "nested", "page", "shown"]
 
 LIMIT = 10
 ORDER_PARTS = {
@@ -20,6 +21,7 @@ ORDER_PARTS = {
     "extensions": "order_extensions",
 }
 """The keys of an order that link to its parts, and their kinds."""
+TIMES = ("orderedAt", "dateOfBirth", "passportExpiry")
 
 
 @attrs.frozen
@@ -29,6 +31,8 @@ class Links:
     base: str
     paths: Mapping[str, str]
     """The path of every operation, with ``{ref}`` in it."""
+    legacy: bool
+    """Whether this is version 2: times with milliseconds, and lists of nothing but links."""
 
     def to(self, operation: str, ref: str) -> str:
         """Return the URL of *operation* on *ref*."""
@@ -36,7 +40,14 @@ class Links:
 
     def of(self, record: Record) -> str:
         """Return the canonical URL of a record."""
-        return self.to(f"{record.kind}.get", record.owner if record.kind in EXTENSION_OWNERS else record.ref)
+        url = self.to(f"{record.kind}.get", record.owner if record.kind in EXTENSION_OWNERS else record.ref)
+        return url.replace("{ext}", record.ref)
+
+    def time(self, instant: datetime) -> str:
+        """Write a time, as it is in this version."""
+        if self.legacy:
+            return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return text_of(instant)
 
 
 def shown(record: Record, store: Store, links: Links) -> dict[str, Json]:
@@ -44,8 +55,8 @@ def shown(record: Record, store: Store, links: Links) -> dict[str, Json]:
     answer: dict[str, Json] = {
         "ref": record.ref,
         "href": links.of(record),
-        "createdAt": text_of(record.created.replace(microsecond=0)),
-        "modifiedAt": text_of(record.modified.replace(microsecond=0)),
+        "createdAt": links.time(record.created.replace(microsecond=0)),
+        "modifiedAt": links.time(record.modified.replace(microsecond=0)),
         **record.data,
     }
     match record.kind:
@@ -53,7 +64,7 @@ def shown(record: Record, store: Store, links: Links) -> dict[str, Json]:
             for key, kind in ORDER_PARTS.items():
                 answer[key] = {"href": links.to(f"{kind}.list", record.ref)}
         case "items":
-            answer["orderedAt"] = store.get("orders", record.order).data["orderedAt"]
+            answer.setdefault("orderedAt", store.get("orders", record.order).data["orderedAt"])
             answer["order"] = {"href": links.to("orders.get", record.order)}
         case "order_extensions":
             answer.update(name="ext", key="default", order={"href": links.to("orders.get", record.owner)})
@@ -67,7 +78,20 @@ def shown(record: Record, store: Store, links: Links) -> dict[str, Json]:
                 answer["orderItems"] = {"items": [{"href": href} for href in hrefs]}
         case _:
             pass
+    for name in TIMES if record.kind not in EXTENSION_OWNERS else ():
+        if name in answer:
+            answer[name] = links.time(moment(str(answer[name])))
     return answer
+
+
+def embed(answer: dict[str, Json], order: Record, store: Store, links: Links, *, whole: bool) -> None:
+    """Put the parts of an order into its answer in place of the links to them: their links, or the *whole* items."""
+    for key, kind in ORDER_PARTS.items():
+        parts = store.parts(kind, order.ref)
+        if whole and kind == "items":
+            answer[key] = {"items": [shown(part, store, links) for part in parts]}
+        elif not whole:
+            answer[key] = {"items": [brief(part, store, links) for part in parts]}
 
 
 def page(
@@ -85,11 +109,13 @@ def page(
     def link(start: int) -> str:
         return f"{links.base}{path}?{urlencode({**kept, 'offset': start, 'limit': limit})}"
 
-    whole = query.get("expand") == "true" and not switches.ignore_expand
+    whole = query.get("expand") == "true" and not switches.ignore_expand and not links.legacy
     items: list[Json] = [
         shown(record, store, links) if whole else brief(record, store, links)
         for record in records[offset : offset + limit]
     ]
+    if links.legacy:
+        return {**extra, "href": link(offset), "offset": offset, "limit": limit, "items": items}
     answer: dict[str, Json] = {
         **extra,
         "href": link(offset),

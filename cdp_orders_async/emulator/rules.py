@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import TypeAlias
 
 import attrs
 
-from cdp_orders_async.emulator.records import Invalid, Json, moment, text_of
+from cdp_orders_async.emulator.records import Invalid, Json, members, moment, text_of
 from cdp_orders_async.emulator.switches import Switches
 
-__all__ = ["EXTENSION_PAIRS_MAX", "V2_1_RULES", "Check", "Rules", "checked", "checked_pairs"]
+__all__ = ["EXTENSION_PAIRS_MAX", "V2_1_RULES", "V2_RULES", "Check", "Rules", "checked", "checked_pairs"]
 
 Check: TypeAlias = Callable[[Json], Json]
 """Return the value to keep, or raise Invalid with the rule that it breaks."""
@@ -106,11 +106,32 @@ def item_links(value: Json) -> Json:
         raise Invalid('must be an object like {"items": [{"href": "..."}]}.')
     refs: list[Json] = []
     for entry in entries:
-        href = entry.get("href") if isinstance(entry, dict) else None
-        if not isinstance(href, str):
+        ref = linked(entry)
+        if ref is None:
             raise Invalid('must be an object like {"items": [{"href": "..."}]}.')
-        refs.append(href.partition("?")[0].rstrip("/").rpartition("/")[2].lower())
+        refs.append(ref)
     return refs
+
+
+def linked(value: Json) -> str | None:
+    """Return the ref in a link, the last segment of its path, whatever host it is on."""
+    href = value.get("href") if isinstance(value, dict) else None
+    return href.partition("?")[0].rstrip("/").rpartition("/")[2].lower() if isinstance(href, str) else None
+
+
+def link(value: Json) -> Json:
+    """Accept a link; keep the ref."""
+    ref = linked(value)
+    if ref is None:
+        raise Invalid('must be an object like {"href": "..."}.')
+    return ref
+
+
+def objects(value: Json) -> Json:
+    """Accept a list of objects."""
+    if not isinstance(value, list) or len(members(value)) != len(value):
+        raise Invalid("must be an array of objects.")
+    return value
 
 
 @attrs.frozen
@@ -132,14 +153,13 @@ def checked(
     now: datetime,
     partial: bool,
     switches: Switches,
-    required: Iterable[str] = (),
 ) -> dict[str, Json]:
     """Return what is to be kept of *body*; null stays only in a *partial* one, where it removes.
 
     Raise Invalid with every complaint in one message.
     """
     only_sent = partial and not switches.require_all_on_patch
-    needed = [name for name in (*rules.required, *required) if name in body or not only_sent]
+    needed = [name for name in rules.required if name in body or not only_sent]
     complaints = [f"{name}: may not be null." for name in needed if body.get(name) is None]
     kept: dict[str, Json] = {}
     for name, value in body.items():
@@ -274,3 +294,85 @@ CONTACT = Rules(
 CONSUMER = attrs.evolve(CONTACT, fields={**CONTACT.fields, "orderItems": item_links})
 
 V2_1_RULES: Mapping[str, Rules] = {"orders": ORDER, "items": ITEM, "contacts": CONTACT, "consumers": CONSUMER}
+
+ORDER_STATUSES_V2 = tuple(status for status in ORDER_STATUSES if status not in {"BROWSED", "SEARCHED"})
+ITEM_STATUSES_V2 = (
+    "RESERVED",
+    "PENDING",
+    "DECLINED",
+    "CONFIRMED",
+    "CANCELLED",
+    "REFUNDED",
+    "PURCHASED",
+    "UNKNOWN",
+)
+ITEM_TYPES_V2 = (
+    "FLIGHT",
+    "HOTEL",
+    "CAR",
+    "BAG",
+    "INSURANCE",
+    "CAR_SEAT",
+    "MEAL",
+    "FEE",
+    "LOUNGE_ACCESS",
+    "HOTEL_WIFI",
+    "HOTEL_BREAKFAST",
+    "SEAT_UPGRADE",
+    "TAXI",
+    "PARKING",
+    "SEAT",
+    "UPGRADE",
+    "TRANSPORT",
+    "OTHER",
+    "INFLIGHT_ENTERTAINMENT",
+    "ACTIVITY",
+    "CARBON_OFFSET",
+    "PAID_SUBSCRIPTION",
+    "COMFORT_PACK",
+    "INFLIGHT_VOUCHER",
+    "PACKAGE",
+    "SMS_ITINERARY",
+    "SPECIAL_ASSISTANCE",
+    "CHARITY_DONATION",
+    "TRANSFER",
+    "BAGGAGE",
+    "FEES",
+    "SEAT_UPGRADES",
+    "INFLIGHT_VOUCHERS",
+)
+ORDER_V2 = Rules(
+    fields={**ORDER.fields, "status": one_of(*ORDER_STATUSES_V2)},
+    required=(*ORDER.required, "pointOfSale"),
+    served=SERVED | {"contact", "contacts", "consumers", "orderItems"},
+)
+ITEM_V2 = Rules(
+    fields={
+        **ITEM.fields,
+        "type": one_of(*ITEM_TYPES_V2),
+        "status": one_of(*ITEM_STATUSES_V2),
+        "quantity": number,
+        "orderedAt": instant,
+        "passengerTypeCode": text,
+        "flightSegments": objects,
+    },
+    required=("currencyCode", "price", "status", "type", "productId", "referenceId"),
+    served=SERVED | {"order"},
+)
+CONTACT_V2 = Rules(
+    fields={
+        **{key: check for key, check in CONTACT.fields.items() if key not in {"street", "city", "state", "postCode"}},
+        "guest": link,
+    },
+    required=("firstName", "lastName"),
+    past=CONTACT.past,
+    served=SERVED | {"order"},
+)
+CONSUMER_V2 = attrs.evolve(CONTACT_V2, fields={**CONTACT_V2.fields, "orderItems": item_links})
+
+V2_RULES: Mapping[str, Rules] = {
+    "orders": ORDER_V2,
+    "items": ITEM_V2,
+    "contacts": CONTACT_V2,
+    "consumers": CONSUMER_V2,
+}

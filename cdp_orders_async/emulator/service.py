@@ -15,9 +15,9 @@ import attrs
 import orjson
 
 from cdp_orders_async.emulator.faults import Faults
-from cdp_orders_async.emulator.operations import V2_1, Call, Operation, Reply, Version
+from cdp_orders_async.emulator.operations import V2, V2_1, Call, Operation, Reply, Version
 from cdp_orders_async.emulator.records import Cause, Invalid, Json, Missing, NoExtension, utc_now
-from cdp_orders_async.emulator.representation import Links, nested, whole_number
+from cdp_orders_async.emulator.representation import nested, whole_number
 from cdp_orders_async.emulator.routing import Node
 from cdp_orders_async.emulator.storage import Storage
 from cdp_orders_async.emulator.store import Store
@@ -36,6 +36,7 @@ UNAUTHORIZED = Reply(
         "moreInfoUrl": SUPPORT,
     },
 )
+BAD_REQUEST = 400
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -99,6 +100,7 @@ class Emulator:
         self._fill()
         self._root = Node[Endpoint]()
         self._mount(V2_1)
+        self._mount(V2)
         self._root.add("GET", "/__ledger", Endpoint("", self._ledger))
         self._root.add("GET", "/__state", Endpoint("", self._state))
         self._root.add("POST", "/__reset", Endpoint("", self._reset))
@@ -115,6 +117,13 @@ class Emulator:
 
     def answer(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
         """Do what is asked, in one indivisible step, and return the answer."""
+        reply = self._answer(endpoint, open_segments, asked)
+        if reply.body is not None and reply.status >= BAD_REQUEST and asked.path.startswith("/v2/"):
+            body = {("moreInfo" if key == "moreInfoUrl" else key): value for key, value in reply.body.items()}
+            return attrs.evolve(reply, body=body)
+        return reply
+
+    def _answer(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
         if not self._known(asked.authorization):
             return UNAUTHORIZED
         if endpoint.operation and not self._admitted():
@@ -141,7 +150,7 @@ class Emulator:
 
     def state(self, base: str = "") -> dict[str, object]:
         """Return all orders with their parts inside; links begin with *base*."""
-        links = Links(base, V2_1.paths)
+        links = V2_1.links(base)
         return {"orders": [nested(order, self.store, links) for order in self.store.all("orders")]}
 
     def reset(self) -> None:
@@ -163,14 +172,16 @@ class Emulator:
     def _perform(
         self, version: Version, operation: str, run: Operation, asked: Asked, open_segments: list[str]
     ) -> Reply:
-        if open_segments[1:] not in ([], ["ext"]):
+        ref, ext = [*open_segments, "", ""][:2]
+        if not version.legacy and ext not in {"", "ext"}:
             raise Invalid("dataExtensionName: must be ext.")
         call = Call(
             store=self.store,
-            links=Links(asked.base, version.paths),
+            links=version.links(asked.base),
             rules=version.rules,
             kind=operation.partition(".")[0],
-            ref=open_segments[0] if open_segments else "",
+            ref=ref,
+            ext=ext,
             query=asked.query,
             body=read_object(asked.body) if asked.method in WITH_BODY else {},
             cause=Cause(operation, asked.method, asked.path, asked.request_id),

@@ -29,7 +29,11 @@ class Storage:
 
     def __init__(self, path: Path | str) -> None:
         self._database = sqlite3.connect(path, isolation_level=None)
-        self._database.executescript(SCHEMA)
+        try:
+            self._database.executescript(SCHEMA)
+        except sqlite3.Error:
+            self._database.close()
+            raise
 
     def records(self) -> Iterable[Record]:
         """Return what is kept, oldest first."""

@@ -44,7 +44,11 @@ PARTS: Mapping[str, tuple[str, ...]] = {
 }
 IDENTITY = ("referenceId", "orderedAt")
 
+OWNED = frozenset({"orders", "contacts"})
+"""The kinds that say to which guest an order belongs."""
+
 Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class Store:
@@ -105,9 +109,10 @@ class Store:
 
     def orders_of(self, guest: str) -> list[Record]:
         """Return the orders that a guest owns, which is to be their first contact, in the order of creation."""
-        refs = {self._records["contacts"][ref].order for ref in self._contacts.get(guest.lower(), ())}
-        orders = [self._records["orders"][ref] for ref in refs if self.parts("contacts", ref)[0].guest == guest.lower()]
-        return sorted(orders, key=lambda order: order.serial)
+        orders = [self._records["orders"][ref] for ref in {*self._owned.get(guest.lower(), {}).values()}]
+        owners = [(self.parts("contacts", order.ref) or [order])[0].guest for order in orders]
+        owned = [order for order, owner in zip(orders, owners, strict=True) if owner == guest.lower()]
+        return sorted(owned, key=lambda order: order.serial)
 
     def listed(self, records: list[Record]) -> list[Record]:
         """Leave out what was created so little ago that lists do not show it yet."""
@@ -116,16 +121,21 @@ class Store:
         horizon = self.clock() - timedelta(seconds=self.switches.list_lag)
         return [record for record in records if record.created <= horizon]
 
-    def create(self, kind: str, data: Mapping[str, Json], cause: Cause, owner: str = "") -> Record:
-        """Keep an order, or a part under the order *owner*; with the switch *upsert* the same order is updated."""
+    def create(self, kind: str, data: Mapping[str, Json], cause: Cause, owner: str = "", guest: str = "") -> Record:
+        """Keep an order, or a part under the order *owner*; with the switch *upsert* the same order is updated.
+
+        guest: who owns an order as long as it has no contact.
+        """
         if kind == "orders":
             same = self._same_order(data) if self.switches.upsert else None
             if same is not None:
                 return self._change("updated", same, {**same.data, **without(data, IDENTITY)}, cause)
         else:
             owner = self.get("orders", owner).ref
+        guest = self.get("guests", guest).ref if guest else ""
         ref = self._new_ref(kind)
-        return self._save("created", self._new(kind, ref, owner, owner or ref, data), cause)
+        new = attrs.evolve(self._new(kind, ref, owner, owner or ref, data), guest=guest)
+        return self._save("created", new, cause)
 
     def extend(self, kind: str, owner: str, pairs: Mapping[str, Json], cause: Cause) -> Record:
         """Give *owner* a data extension; what happens where it has one is a switch."""
@@ -211,8 +221,11 @@ class Store:
         return record
 
     def _guest_of(self, person: Record) -> Record:
+        named = person.data.get("guest")
+        if named is not None and named not in self._records.get("guests", {}):
+            raise Invalid(f"guest: no such guest: {named}.")
         found = (self._identities[key] for key in identities(person.data) if key in self._identities)
-        ref = next(found, person.guest)
+        ref = str(named) if named is not None else next(found, person.guest)
         known = self._records["guests"][ref] if ref else self._new("guests", self._new_ref("guests"), "", "", {})
         return attrs.evolve(known, data=profile(known.data, person.data, person.kind), modified=self.clock())
 
@@ -262,7 +275,7 @@ class Store:
         self._records: dict[str, dict[str, Record]] = {}
         self._children: dict[tuple[str, str], dict[str, None]] = {}
         self._called: dict[str, dict[str, None]] = {}
-        self._contacts: dict[str, dict[str, None]] = {}
+        self._owned: dict[str, dict[str, str]] = {}
         self._identities: dict[tuple[str, str], str] = {}
 
     def _log(self, effect: Effect) -> None:
@@ -277,10 +290,10 @@ class Store:
             self._children.setdefault((record.kind, record.owner), {})[record.ref] = None
         if record.kind == "orders":
             self._called.setdefault(str(record.data["referenceId"]), {})[record.ref] = None
-        elif record.kind == "contacts":
+        if record.kind in OWNED and record.guest:
             if before is not None:
-                remove(self._contacts, before.guest, before.ref)
-            self._contacts.setdefault(record.guest, {})[record.ref] = None
+                remove(self._owned, before.guest, before.ref)
+            self._owned.setdefault(record.guest, {})[record.ref] = record.order
         elif record.kind == "guests":
             for key in identities(record.data):
                 self._identities.setdefault(key, record.ref)
@@ -291,8 +304,8 @@ class Store:
             remove(self._children, (record.kind, record.owner), record.ref)
         if record.kind == "orders":
             remove(self._called, str(record.data["referenceId"]), record.ref)
-        elif record.kind == "contacts":
-            remove(self._contacts, record.guest, record.ref)
+        if record.kind in OWNED and record.guest:
+            remove(self._owned, record.guest, record.ref)
 
 
 def extension_ref(owner: str) -> str:
@@ -308,7 +321,7 @@ def without(data: Mapping[str, Json], names: Iterable[str]) -> dict[str, Json]:
     return left
 
 
-def remove(index: dict[Key, dict[str, None]], key: Key, ref: str) -> None:
+def remove(index: dict[Key, dict[str, Value]], key: Key, ref: str) -> None:
     """Take *ref* out of an index, and its entry with the last one."""
     del index[key][ref]
     if not index[key]:

@@ -28,8 +28,9 @@ class Switches:
     """6: what an entry of a list that is not expanded holds: the href only, or the ref with it."""
     limit_max: int = 100
     """7: a limit above this is served as this; below 1 it is refused with 400."""
-    require_first_name: bool = False
-    """8: a contact or a consumer without firstName gives 400."""
+    require_first_name: bool | None = None
+    """8: a contact or a consumer without firstName gives 400, in version 2 also without lastName; None: only in
+    version 2. False: neither."""
     extension_post_existing: Literal["replace", "merge", "refuse"] = "replace"
     """9: what a POST does to an extension that exists: 201 after replacing or merging its pairs, or 400."""
     unknown_keys: Literal["ignore", "refuse"] = "ignore"

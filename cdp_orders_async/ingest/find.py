@@ -136,7 +136,9 @@ class Finder:
             return None
         best = min(fits[n][i] for i in mine)
         mine = [i for i in mine if fits[n][i] == best]
-        if len(mine) > sum(count for m, count in counts.items() if any(fits[m][i] == best for i in mine)):
+        # Items that are equal but for extensions which they do not have yet can be taken for each other.
+        alike = (*best[:3], max(best[3], 1))
+        if len(mine) > sum(count for m, count in counts.items() if any(best <= fits[m][i] <= alike for i in mine)):
             raise SeveralError
         return candidates[mine[0]]
 

@@ -13,7 +13,8 @@ from uuid import UUID
 import attrs
 
 from cdp_orders_async.graph import Pairs
-from cdp_orders_async.models import Extension, NewOrder, NewOrderItem, Order, OrderItem, Person
+from cdp_orders_async.models import Extension, Link, NewOrderItem, NewOrderItemV2, Order, OrderItem
+from cdp_orders_async.models.common import AnyNewOrder, AnyPerson
 
 __all__ = ["could_be", "differences", "unasked"]
 
@@ -52,12 +53,12 @@ def could_be(sent: object, got: object) -> bool:
     content.
     """
     match sent, got:
-        case NewOrder(), Order():
+        case AnyNewOrder(), Order():
             near = got.ordered_at is None or abs(sent.ordered_at - got.ordered_at) <= SAME_ORDER
             return sent.reference_id == got.reference_id and near
-        case NewOrderItem(reference_id=str(reference)), OrderItem() if reference:
-            return reference == got.reference_id
-        case Person(identifiers=tuple(ids)), Person(identifiers=tuple(theirs)) if ids and theirs:
+        case NewOrderItem() | NewOrderItemV2(), OrderItem() if sent.reference_id:
+            return sent.reference_id == got.reference_id
+        case AnyPerson(identifiers=tuple(ids)), AnyPerson(identifiers=tuple(theirs)) if ids and theirs:
             have = {(one.provider, one.id) for one in theirs}
             return all((one.provider, one.id) in have for one in ids)
         case _:
@@ -75,7 +76,7 @@ def _same(sent: object, got: object) -> bool:
         return len(sent) == len(got) and all(map(_same, sent, got))
     if attrs.has(type(sent)) and attrs.has(type(got)):
         return not differences(sent, got)
-    return sent == got
+    return sent == (got.ref if isinstance(got, Link) else got)
 
 
 def _is_pairs(value: object) -> TypeGuard[Pairs]:

@@ -115,11 +115,15 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as JSON data, one line of a file of outcomes."""
-        return attrs.asdict(self, value_serializer=_plain, filter=lambda _, value: value not in (None, ()))
+        bare = attrs.evolve(self, violations=())  # attrs takes a NamedTuple for a list
+        plain = attrs.asdict(bare, value_serializer=_plain, filter=lambda _, value: value not in (None, ()))
+        if self.violations:
+            plain["violations"] = [violation._asdict() for violation in self.violations]
+        return plain
 
 
 def _plain(_: object, __: object, value: object) -> object:
-    if isinstance(value, UUID):
+    if isinstance(value, (UUID, enum.StrEnum)):
         return str(value)
     return round(value, 3) if isinstance(value, float) else value
 

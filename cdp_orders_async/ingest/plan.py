@@ -16,7 +16,7 @@ import attrs
 
 from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
 from cdp_orders_async.kinds import CONSUMERS, CONTACTS, ITEM_EXTENSIONS, ITEMS, ORDER_EXTENSIONS, ORDERS, Kind
-from cdp_orders_async.models import NewConsumer, NewOrderItem
+from cdp_orders_async.models import NewConsumer, NewConsumerV2, NewOrderItem, NewOrderItemV2
 from cdp_orders_async.wire import encode, to_json
 
 __all__ = ["Part", "Work", "digest_of", "plan"]
@@ -134,7 +134,7 @@ def _digest(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs
     return digest_of(encode(to_json(value) if attrs.has(value.__class__) else dict(sorted(value.items()))), *rest)
 
 
-def _item_identity(item: NewOrderItem) -> tuple[str, str]:
+def _item_identity(item: NewOrderItem | NewOrderItemV2) -> tuple[str, str]:
     """Return the key of an item, and its group: what a look-up goes by.
 
     Without a reference id a look-up goes by content, and what one leaves open another may fill in: the
@@ -151,7 +151,7 @@ def _beside(one: GraphItem) -> bytes:
     return b"" if one.item.reference_id or one.extension is None else _digest(one.extension)
 
 
-def _consumer_key(consumer: NewConsumer) -> str:
+def _consumer_key(consumer: NewConsumer | NewConsumerV2) -> str:
     if not consumer.identifiers:
         return f"consumer#{_digest(consumer).hex()}"
     ids = sorted([one.provider, one.id] for one in consumer.identifiers)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -18,6 +18,7 @@ from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
 from cdp_orders_async.errors import DeadlineExceeded, Delivery, NotSent, OutcomeUnknown, Unreadable
+from cdp_orders_async.session.times import Times
 from cdp_orders_async.settings import Credentials, Settings, proxy_of, tls_of
 from cdp_orders_async.wire import Request
 
@@ -38,16 +39,17 @@ async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) 
 
 
 class _Body(aiohttp.BytesPayload):
-    """The bytes of a body that know whether they have begun to leave."""
+    """The bytes of a body that know when they have begun to leave."""
 
-    began = False
+    began: float | None = None
+    clock: Callable[[], float]
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        self.began = True
+        self.began = self.clock()
         await super().write(writer)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        self.began = True
+        self.began = self.clock()
         await super().write_with_length(writer, content_length)
 
 
@@ -64,7 +66,9 @@ class Http:
         settings: Settings,
         session: ClientSession | None,
         trace_configs: Sequence[TraceConfig],
+        clock: Callable[[], float],
     ) -> None:
+        self._clock = clock
         self.base_url = URL(base_url)
         self._authorization = _authorization(credentials)
         self._settings = settings
@@ -114,11 +118,12 @@ class Http:
         self._loop = asyncio.get_running_loop()
 
     async def send_once(
-        self, session: ClientSession, request: Request[Any], request_id: str, left: float | None
+        self, session: ClientSession, request: Request[Any], request_id: str, left: float | None, times: Times
     ) -> tuple[int, bytes, str | None]:
         """Send once, with *left* seconds until the deadline; return status, body and ``Retry-After``.
 
-        Raises a `CdpError` that says how far the request got where no status came back.
+        Where the time went is added to *times*. Raises a `CdpError` that says how far the request got where no
+        status came back.
         """
         headers = {
             "Authorization": self._authorization,
@@ -129,6 +134,7 @@ class Http:
         body = None
         if request.body is not None:
             body = _Body(request.body, content_type="application/json")
+            body.clock = self._clock
         url = self.base_url.with_path(self.base_url.raw_path.rstrip("/") + request.path, encoded=True)
         if request.query:
             url = url.with_query(request.query)
@@ -136,6 +142,7 @@ class Http:
         if left is not None and left < self._settings.timeout:
             timeout = self._timeout_of(max(left, 0.001))
         response = None
+        start = self._clock()
         try:
             response = await session.request(
                 request.method,
@@ -148,12 +155,19 @@ class Http:
                 raise_for_status=False,
                 middlewares=(_no_hidden_resend,),
             )
-            return response.status, await self._read(request, response), response.headers.get("Retry-After")
+            head = self._clock()
+            sent = start if body is None or body.began is None else body.began
+            times.connect += sent - start
+            times.server += head - sent
+            content = await self._read(request, response)
+            times.body += self._clock() - head
+            return response.status, content, response.headers.get("Retry-After")
         except (_Dropped, aiohttp.ClientError, OSError) as error:
             cause = (isinstance(error, _Dropped) and error.__cause__) or error
             if response is not None:
                 return self._cut(request, response, cause)
-            began = body.began if body is not None else not _never_connected(cause)
+            times.server += self._clock() - start
+            began = body.began is not None if body is not None else not _never_connected(cause)
             # Of aiohttp's timeouts only the total one is none of its own errors.
             total = isinstance(cause, TimeoutError) and not isinstance(cause, aiohttp.ClientError)
             if total and timeout is not self._timeout:

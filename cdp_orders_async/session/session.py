@@ -27,6 +27,7 @@ from cdp_orders_async.errors import (
 from cdp_orders_async.limiter import Limiter, Slots
 from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.session.attempt import Http, late
+from cdp_orders_async.session.times import TIMES, Times
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.wire import Request, answer
 
@@ -57,17 +58,25 @@ class Stats:
     retries: int = 0
     """Attempts after the first of a call."""
     in_flight: int = 0
+    times: Times = attrs.field(factory=Times)
+    """Where the time of the calls went that were not part of a load."""
+
+
+def _never() -> bool:
+    return False
 
 
 @attrs.frozen
 class Patient:
-    """A transport for bulk work, whose calls wait for their turn as long as it takes."""
+    """A transport for bulk work: interactive calls go first, and its own wait for their turn as long as it takes."""
 
     session: Session
+    halted: Callable[[], bool] = _never
+    """Asked when a turn comes, whether nothing may be created any more."""
 
     async def send(self, request: Request[T], /) -> T:
         """Send *request*; its deadline does not run while it waits for its turn."""
-        return await self.session.send(request, patient=True)
+        return await self.session.send(request, patient=self)
 
 
 class Session:
@@ -93,7 +102,7 @@ class Session:
         self.stats = Stats()
         self.limiter = Limiter(settings.rate, burst=settings.burst, clock=clock)
         self._shared_limiter = limiter
-        self._http = Http(base_url, credentials, settings, http, trace_configs)
+        self._http = Http(base_url, credentials, settings, http, trace_configs, clock)
         self._slots = Slots(settings.connections)
         self._retries = Retries(limit=settings.retries)
         self._budget = RetryBudget()
@@ -114,24 +123,28 @@ class Session:
         """Close the connections; a session that was passed in stays open. Closing twice is no error."""
         await self._http.aclose()
 
-    async def send(self, request: Request[T], /, *, patient: bool = False) -> T:
-        """Send *request*, again where that is safe, and return its result.
-
-        The deadline of a *patient* call does not run while it waits for its turn.
-        """
+    async def send(self, request: Request[T], /, *, patient: Patient | None = None) -> T:
+        """Send *request*, again where that is safe, and return its result; see `Patient` for bulk work."""
         until = None if self.settings.deadline is None else self._clock() + self.settings.deadline
         request_id = f"{self._run}-{next(self._numbers)}"
         doubt: Delivery | None = None  # what earlier attempts leave
+        times = TIMES.get() or self.stats.times
         for attempt in itertools.count(1):
             try:
                 opened = await self._http.open()
                 asked = self._clock()
-                await self._take_slot(request.stage, None if patient else until)
+                await self._take_slot(request.stage, None if patient else until, bulk=patient is not None)
                 try:
-                    await self._take_turn(None if patient else until)
-                    if patient and until is not None:
-                        until += self._clock() - asked
-                    result = await self._attempt(opened, request, request_id, until)
+                    held = self._clock()
+                    times.connection += held - asked
+                    await self._take_turn(None if patient else until, bulk=patient is not None)
+                    turn = self._clock()
+                    times.rate += turn - held
+                    if patient is not None:
+                        if request.creates and patient.halted():
+                            raise NotSent("it was given up before its turn came")
+                        until = None if until is None else until + turn - asked
+                    result = await self._attempt(opened, request, request_id, until, times)
                 finally:
                     self._slots.release()
             except CdpError as error:
@@ -139,7 +152,7 @@ class Session:
                 failure = error if doubt is None else _doubtful(error, doubt)
                 failure.attempts = attempt
                 failure.request_id = request_id
-                wait = self._wait(request, attempt, error, patient=patient)
+                wait = self._wait(request, attempt, error, patient=patient is not None)
                 if wait is None:
                     raise failure from failure.__cause__
                 if until is not None and self._clock() + wait >= until:
@@ -147,6 +160,7 @@ class Session:
                 if failure.delivery in MAYBE_DONE:
                     doubt = failure.delivery
                 await asyncio.sleep(wait)
+                times.backoff += wait
                 self.stats.retries += 1
             else:
                 self._budget.earn()
@@ -170,43 +184,49 @@ class Session:
             return None
         return 0.0 if held and patient else wait  # the limiter holds it, and that is waiting for its turn
 
-    async def _attempt(self, opened: ClientSession, request: Request[T], request_id: str, until: float | None) -> T:
+    async def _attempt(
+        self, opened: ClientSession, request: Request[T], request_id: str, until: float | None, times: Times
+    ) -> T:
         left = None if until is None else until - self._clock()
         self.stats.requests += 1
         self.stats.in_flight += 1
         try:
-            status, body, retry_after = await self._http.send_once(opened, request, request_id, left)
+            status, body, retry_after = await self._http.send_once(opened, request, request_id, left, times)
         finally:
             self.stats.in_flight -= 1
         wait = None if retry_after is None else parse_retry_after(retry_after, datetime.now(UTC))
-        return answer(request, status, body, wait)
+        came = self._clock()
+        try:
+            return answer(request, status, body, wait)
+        finally:
+            times.decode += self._clock() - came
 
-    async def _take_slot(self, stage: int, until: float | None) -> None:
+    async def _take_slot(self, stage: int, until: float | None, *, bulk: bool) -> None:
         if self._slots.free:
-            await self._slots.acquire(stage)
+            await self._slots.acquire(stage, bulk=bulk)
             return
         left = None if until is None else until - self._clock()
         pool = self.settings.pool_timeout
         bounds = [bound for bound in (left, pool) if bound is not None]
         try:
             async with asyncio.timeout(min(bounds, default=None)):
-                await self._slots.acquire(stage)
+                await self._slots.acquire(stage, bulk=bulk)
         except TimeoutError:
             if pool is not None and (left is None or pool < left):
                 msg = f"no connection became free within {pool} s"
                 raise PoolTimeout(msg) from None
             raise late(Delivery.NOT_SENT) from None
 
-    async def _take_turn(self, until: float | None) -> None:
+    async def _take_turn(self, until: float | None, *, bulk: bool) -> None:
         delay = self.limiter.delay()
         if until is not None and self._clock() + delay >= until:
             raise late(Delivery.NOT_SENT)
         if self._shared_limiter is None and not delay:
-            await self.limiter.acquire()
+            await self.limiter.acquire(bulk=bulk)
             return
         try:
             async with asyncio.timeout(None if until is None else until - self._clock()):
-                await self.limiter.acquire()
+                await self.limiter.acquire(bulk=bulk)
                 if self._shared_limiter is not None:
                     await self._shared_limiter.acquire()
         except TimeoutError:

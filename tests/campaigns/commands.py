@@ -90,4 +90,4 @@ async def hurt(
             emulator.pid, emulator.signal, emulator.delay = process.pid, signal, draw.uniform(0, 0.01)
             _, said = await process.communicate()
             ends.append((process.returncode, said.decode()))
-    return judged(seed, graphs, emulator, len(ends), began), ends
+    return judged(seed, graphs, emulator, len(ends), began, ended=ends[-1][0] == 0), ends

@@ -67,4 +67,4 @@ async def naive(reading: str, count: int, chance: float, seed: int) -> Figures:
         async with asyncio.TaskGroup() as group:
             for graph in graphs:
                 group.create_task(client.load(graph))
-    return judged(seed, graphs, emulator, 1, began)
+    return judged(seed, graphs, emulator, 1, began, ended=True)

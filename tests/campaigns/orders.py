@@ -104,8 +104,3 @@ def plain(value: object) -> object:
     if is_list(value):
         return [plain(one) for one in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
-
-
-def compared(wanted: Parts, found: Parts) -> tuple[int, int]:
-    """Return how many parts are missing, and how many there are too many; a part that differs is both."""
-    return (wanted - found).total(), (found - wanted).total()

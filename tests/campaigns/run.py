@@ -23,7 +23,7 @@ KILLS = 10  # of one load
 
 def say(*columns: object) -> None:
     """Print a row of a table at once: its name, and then numbers."""
-    sys.stdout.write(f"{columns[0]:34}" + "".join(f"{column:>9}" for column in columns[1:]) + "\n")
+    sys.stdout.write(f"{columns[0]:42}" + "".join(f"{column:>9}" for column in columns[1:]) + "\n")
     sys.stdout.flush()
 
 
@@ -31,7 +31,7 @@ async def main(graphs: int, kills: int, seed: int) -> int:
     """Run every campaign and print its figures; return 1 if anything is not as it must be."""
     sent = await verdicts()
     bad = sum(not one.true for one in sent)
-    say(f"{len(sent)} requests, each with a fault; {bad} errors say what is not so", "requests")
+    say(f"{len(sent)} requests, each with a fault; not true: {bad}")
     for (done, said), count in sorted(Counter((one.done, one.said) for one in sent).items()):
         say(f"  {'done' if done else 'not done'}, and said to be {said}", count)
 
@@ -45,11 +45,11 @@ async def main(graphs: int, kills: int, seed: int) -> int:
             ours = await load(reading, size, chance, number, Path(folder))
         theirs = await naive(reading, size, chance, number)
         say(f"  {reading}, {chance:.0%}", *ours.row, "", theirs.lost, theirs.doubled)
+        bad += not ours.exact
         total.update(lost=ours.lost, doubled=ours.doubled, theirs_lost=theirs.lost, theirs_doubled=theirs.doubled)
     say("  in all", *[""] * 7, *(total[key] for key in ("lost", "doubled")), "", *list(total.values())[2:])
-    bad += total["lost"] + total["doubled"]
 
-    say(f"\nThe command hurt, {IN_FLIGHT} requests in flight", *names, "hurt", "creates repeated")
+    say(f"\nThe command hurt, {IN_FLIGHT} requests in flight", *names, "hurt", "repeated")
     left = {"killed": kills, "disk full": 1, "read-only": 1}
     cases = zip(itertools.count(seed), itertools.cycle(READINGS), itertools.cycle((0, 0.1)), strict=False)
     while how := next((how for how in HURTS if left[how] > 0), None):
@@ -59,7 +59,7 @@ async def main(graphs: int, kills: int, seed: int) -> int:
         times = sum(status in {-SIGKILL, 2} for status, _ in ends)
         left[how] -= times
         say(f"  {how}: {reading}, {chance:.0%}", *figures.row, times, "-" if chance else figures.repeated)
-        bad += figures.lost + figures.doubled
+        bad += not figures.exact
     return int(bad > 0)
 
 

@@ -21,6 +21,8 @@ from cdp_orders_async import (
     GraphFile,
     GraphItem,
     Identifier,
+    Journal,
+    Load,
     NewConsumer,
     NewContact,
     NewOrder,
@@ -30,14 +32,18 @@ from cdp_orders_async import (
     Outcome,
     OutcomeUnknown,
     Request,
+    Resources,
     Settings,
 )
 from cdp_orders_async.emulator import Emulator, running
 from cdp_orders_async.emulator.records import Cause
 from cdp_orders_async.emulator.service import Asked
+from cdp_orders_async.ingest import OnExisting
 from cdp_orders_async.wire import answer, to_json
+from tests.virtual import VirtualLoop
 
 Json = dict[str, Any]
+Fate = Callable[[Request[Any]], str | int | Json]
 T = TypeVar("T")
 
 BASE = "http://127.0.0.1"
@@ -194,16 +200,18 @@ class Network:
     of a 400.
     """
 
-    def __init__(self, emulator: Emulator, fate: Callable[[Request[Any]], str | int | Json] = lambda _: "ok") -> None:
+    def __init__(self, emulator: Emulator, fate: Fate = lambda _: "ok") -> None:
         self.emulator = emulator
-        self.fate = fate
+        self.fate: Fate = fate
         self.requests: list[Request[Any]] = []
         """Whatever was asked for, in order."""
+        self.delay = 0.0
+        """Seconds from a request to its fate."""
 
     async def send(self, request: Request[T], /) -> T:
         """Do with *request* what fate wants."""
         self.requests.append(request)
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.delay)
         fate = self.fate(request)
         if not isinstance(fate, str):
             status, refusal = (fate, {}) if isinstance(fate, int) else (400, fate)
@@ -221,6 +229,37 @@ class Network:
         if fate.startswith("lost"):
             raise OutcomeUnknown("the answer is lost")
         return answer(request, status, b"<html>" if fate == "unreadable" else body)
+
+
+def loading(
+    loop: VirtualLoop,
+    network: Network,
+    graphs: Iterable[OrderGraph],
+    *,
+    journal: Journal | None = None,
+    look_first: bool = False,
+    on_existing: OnExisting = "keep",
+    open_orders: int = 5,
+    settle: float = 2.0,
+    drain: float = 1.0,
+) -> Load:
+    """Begin a load in virtual time; whoever begins it closes it."""
+    return Load(
+        Resources(network, BASE),
+        graphs,
+        journal=journal,
+        look_first=look_first,
+        on_existing=on_existing,
+        open_orders=open_orders,
+        settle=settle,
+        drain=drain,
+        clock=loop.time,
+    )
+
+
+async def collected(load: Load) -> list[Outcome]:
+    """Return all outcomes."""
+    return [outcome async for outcome in load]
 
 
 def asked(request: Request[Any]) -> Asked:

@@ -23,13 +23,11 @@ from cdp_orders_async import (
     NewConsumer,
     NewContact,
     OrderGraph,
-    Resources,
     Verdict,
 )
 from cdp_orders_async.emulator import Emulator, Switches
-from cdp_orders_async.ingest import Load
 from cdp_orders_async.journal import GraphRecord
-from tests.ingest.support import BASE, Network, item, order, person, pieces, stored, wanted
+from tests.ingest.support import Network, item, loading, order, person, pieces, stored, wanted
 from tests.virtual import VirtualLoop, run
 
 LAG, SETTLE = 1.0, 2.0
@@ -178,16 +176,14 @@ async def live(life: Life, case: Case, emulator: Emulator, memory: MemoryJournal
         return next(fates, "ok")
 
     network = Network(emulator, fate)
-    load = Load(
-        Resources(network, BASE),
+    load = loading(
+        loop,
+        network,
         case.graphs,
         journal=disk if case.has_journal else None,
         look_first=not case.has_journal,
-        on_existing="keep",
         open_orders=2,
         settle=SETTLE,
-        drain=1.0,
-        clock=loop.time,
     )
 
     async def listen() -> set[Verdict]:

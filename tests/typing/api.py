@@ -11,29 +11,39 @@ from typing import TypeVar, assert_type
 from uuid import UUID
 
 from cdp_orders_async import (
+    V2,
     CdpOrders,
+    CdpOrdersV2,
     Consumer,
     Contact,
     Extension,
     ExtensionValue,
+    FlightSegment,
     GraphFile,
     Identifier,
     Invalid,
     Line,
     Listing,
     NewConsumer,
+    NewConsumerV2,
     NewContact,
+    NewContactV2,
     NewOrder,
     NewOrderItem,
+    NewOrderItemV2,
+    NewOrderV2,
     Order,
     OrderChanges,
     OrderGraph,
     OrderItem,
+    OrderItemV2,
+    OrderV2,
     OutcomeUnknown,
     Page,
     Refused,
     Request,
     Resources,
+    ResourcesV2,
     Transport,
     Violation,
 )
@@ -105,6 +115,49 @@ async def every_verb(cdp: CdpOrders, ref: UUID, when: datetime, price: Decimal) 
         assert_type(extensions.list(ref), Listing[Extension])
 
 
+async def every_verb_of_version_2(cdp: CdpOrdersV2, ref: UUID, when: datetime, price: Decimal) -> None:
+    """Call each verb that version 2 has; what it updates is the whole thing."""
+    order = NewOrderV2(reference_id="A", ordered_at=when, price=price, currency_code="EUR", point_of_sale="A")
+    item = NewOrderItemV2(
+        type="FLIGHT",
+        product_id="A",
+        reference_id="A",
+        price=price,
+        currency_code="EUR",
+        status="CONFIRMED",
+        flight_segments=(FlightSegment(origin="DUB", departure_date_time="2025-08-23T16:17Z"),),
+    )
+    contact = NewContactV2(first_name="Ada", last_name="Lovelace", guest=ref)
+    consumer = NewConsumerV2(first_name="Ada", last_name="Lovelace", order_items=(ref,))
+
+    assert_type(await cdp.orders.create(order, guest_ref=ref), OrderV2)
+    assert_type(await cdp.orders.get(ref, expand_items=True), OrderV2)
+    assert_type(await cdp.orders.update(ref, order), OrderV2)
+    assert_type(cdp.orders.list(guest_ref=ref, limit=10), Listing[OrderV2])
+    assert_type((await cdp.orders.get(ref)).order_items, tuple[OrderItemV2, ...] | None)
+
+    assert_type(await cdp.items.create(ref, item), OrderItemV2)
+    assert_type(await cdp.items.get(ref), OrderItemV2)
+    assert_type(await cdp.items.update(ref, item), OrderItemV2)
+    assert_type(await cdp.items.delete(ref), None)
+    assert_type(cdp.items.list(ref), Listing[OrderItemV2])
+
+    assert_type(await cdp.contacts.create(ref, contact), Contact)
+    assert_type(await cdp.contacts.get(ref), Contact)
+    assert_type(await cdp.contacts.update(ref, contact), Contact)
+    assert_type(await cdp.contacts.delete(ref), None)
+    assert_type(cdp.contacts.list(ref), Listing[Contact])
+
+    assert_type(await cdp.consumers.create(ref, consumer), Consumer)
+    assert_type(await cdp.consumers.get(ref), Consumer)
+    assert_type(await cdp.consumers.update(ref, consumer), Consumer)
+    assert_type(cdp.consumers.list(ref), Listing[Consumer])
+
+    assert_type(await cdp.order_extensions.create(ref, {"a": "b"}), Extension)
+    assert_type(await cdp.order_extensions.get(ref), Extension)
+    assert_type(cdp.order_extensions.list(ref), Listing[Extension])
+
+
 async def results(cdp: CdpOrders, ref: UUID) -> None:
     """Take results apart: only the ref is certain, and an unknown value of an enumeration is text."""
     order = await cdp.orders.get(ref)
@@ -124,7 +177,7 @@ async def results(cdp: CdpOrders, ref: UUID) -> None:
     async for page in cdp.items.list(ref).pages(start=10):
         assert_type(page, Page[OrderItem])
         assert_type(page.items, tuple[OrderItem, ...])
-    async for line in GraphFile("orders.jsonl"):
+    async for line in GraphFile("orders.jsonl", V2):
         assert_type(line, Line)
         assert_type(line.graph, OrderGraph | None)
 
@@ -207,3 +260,33 @@ async def wrong_values(cdp: CdpOrders, ref: UUID, when: datetime) -> None:
     iter(cdp.orders.list(reference_id="A"))  # type: ignore[call-overload]  # pyright: ignore[reportCallIssue, reportArgumentType]
     await cdp.orders.list(reference_id="A")  # type: ignore[misc]  # pyright: ignore[reportGeneralTypeIssues]
     await cdp.guests.get(ref)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
+async def not_in_version_2(cdp: CdpOrdersV2, ref: UUID, order: NewOrderV2, item: NewOrderItemV2) -> None:
+    """Call nothing that version 2 lacks."""
+    await cdp.orders.replace(ref, order)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    await cdp.orders.delete(ref)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    await cdp.items.replace(ref, item)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    await cdp.contacts.replace(ref, item)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    await cdp.consumers.replace(ref, item)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    await cdp.consumers.delete(ref)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    cdp.consumers.items(ref)  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    await cdp.order_extensions.replace(ref, {})  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    await cdp.order_extensions.delete_fields(ref, ["a"])  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    await cdp.item_extensions.create(ref, {})  # type: ignore[attr-defined]  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+    cdp.orders.list(reference_id="A", sort="created")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    await cdp.orders.update(ref, {"status": "PURCHASED"})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+
+async def versions_apart(
+    old: CdpOrdersV2, new: CdpOrders, ref: UUID, when: datetime, contact: NewContact, contact_v2: NewContactV2
+) -> None:
+    """Send each version its own models, with what each of them needs."""
+    await old.contacts.create(ref, contact)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await new.contacts.create(ref, contact_v2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    NewOrderV2(reference_id="A", ordered_at=when, price=Decimal(1), currency_code="EUR")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    NewContactV2(first_name="Ada")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    NewConsumerV2(first_name="Ada", last_name="Lovelace", city="London")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    FlightSegment(departure_date_time=when)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Resources(old.transport, "https://host").item_extensions.to_create(ref, {"a": 1})
+    ResourcesV2(old.transport, "https://host").items.to_create(ref, contact_v2)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

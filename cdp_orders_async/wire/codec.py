@@ -1,7 +1,4 @@
-"""The form of things on the wire: values to JSON and back, a request as a value, an answer or an error.
-
-Nothing here does I/O, so all of it can be tested, printed and compared.
-"""
+"""Values to JSON and back."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import types
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Generic, Literal, Protocol, TypeGuard, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
 import attrs
@@ -18,82 +15,25 @@ import cattrs
 import orjson
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
-from cdp_orders_async.errors import (
-    BadRequest,
-    CdpError,
-    Conflict,
-    Forbidden,
-    NotFound,
-    OutcomeUnknown,
-    RateLimited,
-    Refused,
-    ServerError,
-    Unauthorized,
-    Unreadable,
+from cdp_orders_async.models import (
+    Consumer,
+    Contact,
+    Extension,
+    Link,
+    NewConsumer,
+    NewConsumerV2,
+    NewContactV2,
+    OrderItemV2,
+    OrderV2,
 )
-from cdp_orders_async.models import RESERVED_KEYS, Consumer, Extension, Link, NewConsumer, camel
+from cdp_orders_async.models.common import RESERVED_KEYS, camel
 
-__all__ = [
-    "Page",
-    "Request",
-    "Transport",
-    "answer",
-    "encode",
-    "reads",
-    "reads_nothing",
-    "reads_page",
-    "structure",
-    "to_json",
-]
+__all__ = ["encode", "is_list", "is_object", "load", "structure", "to_json", "with_ref"]
 
 T = TypeVar("T")
-T_co = TypeVar("T_co", covariant=True)
 
 BOM = b"\xef\xbb\xbf"
-START = 500  # bytes of an unreadable answer that its error keeps
 WHOLE = 2**53  # below this a float holds every whole number, and JSON shows it without a fraction
-
-
-@attrs.frozen
-class Request(Generic[T]):
-    """A request as a value: what is sent, and how its answer is read."""
-
-    operation: str
-    """Its name in the table of rows, as in ``items.create``."""
-    method: str
-    path: str
-    """Below the base URL, with the version: ``/v2.1/orders``."""
-    read: Callable[[bytes], T] = attrs.field(eq=False, repr=False)
-    """Makes the result of a body; raises ValueError where it does not fit."""
-    query: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
-    body: bytes | None = attrs.field(default=None, repr=False)
-    creates: bool = False
-    """Whether sending it twice makes two things."""
-    looked_up: bool = False
-    """Whether the caller finds out by itself what became of it: then a 503 counts as unknown too."""
-    stage: int = 0
-    """How deep in its order it is: where connections are short, the deepest goes first."""
-
-
-class Transport(Protocol):
-    """Whatever can send a request: the session, or a stand-in in a test."""
-
-    async def send(self, request: Request[T], /) -> T:
-        """Send *request* and return its result, or raise a `CdpError`."""
-        ...
-
-
-@attrs.define
-class Page(Generic[T_co]):
-    """One page of a listing."""
-
-    items: tuple[T_co, ...]
-    offset: int
-    """How many entries of the whole listing come before this page."""
-    limit: int | None
-    """The page size that the server used."""
-    has_next: bool
-    """Whether the server names a next page."""
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
@@ -176,14 +116,48 @@ def _tuple_hook(hint: Any, converter: cattrs.Converter) -> Callable[[object, obj
     return read
 
 
+def _entries(value: object) -> list[Any] | None:
+    """Return the entries of a list within a resource; the form without them, ``{"href"}``, says nothing of any."""
+    entries: object = value.get("items") if is_object(value) else None
+    return entries if is_list(entries) else None
+
+
+def _ref_in(link: object) -> UUID | None:
+    href: object = link.get("href") if is_object(link) else None
+    return Link(href=href).ref if isinstance(href, str) else None
+
+
 def _item_refs(value: object, _: object) -> tuple[UUID, ...] | None:
-    """Read the links of a consumer to its items; the form without items, ``{"href"}``, names none."""
-    if not is_object(value) or not is_list(value.get("items")):
-        return None
-    links = [
-        Link(href=one["href"]).ref for one in value["items"] if is_object(one) and isinstance(one.get("href"), str)
-    ]
-    return tuple(ref for ref in links if ref is not None)
+    """Read the links of a consumer to its items."""
+    entries = _entries(value)
+    return None if entries is None else tuple(ref for ref in map(_ref_in, entries) if ref is not None)
+
+
+def _guest_ref(value: object, _: object) -> UUID | None:
+    """Read the link of a person to its guest."""
+    ref = _ref_in(value)
+    if ref is None and value is not None:
+        raise TypeError("must be a link to a guest")
+    return ref
+
+
+def _links(converter: cattrs.Converter) -> Mapping[type[Any], Mapping[str, Callable[..., Any]]]:
+    """Return how the fields that are links, or lists in a resource, are read, by model."""
+
+    def parts(model: type[Any]) -> Callable[[object, object], tuple[Any, ...] | None]:
+        def read(value: object, _: object) -> tuple[Any, ...] | None:
+            entries = _entries(value)
+            return None if entries is None else tuple(converter.structure(with_ref(one), model) for one in entries)
+
+        return read
+
+    return {
+        Consumer: {"order_items": _item_refs},
+        NewConsumer: {"order_items": _item_refs},
+        NewConsumerV2: {"order_items": _item_refs, "guest": _guest_ref},
+        NewContactV2: {"guest": _guest_ref},
+        OrderV2: {"contacts": parts(Contact), "consumers": parts(Consumer), "order_items": parts(OrderItemV2)},
+    }
 
 
 def _with_pairs(value: dict[str, Any]) -> dict[str, Any]:
@@ -196,10 +170,12 @@ def make_converter(*, detailed: bool) -> cattrs.Converter:
     """Make the converter of this API; *detailed* tells where an answer does not fit, at a price."""
     converter = cattrs.Converter(detailed_validation=detailed)
 
+    links = _links(converter)
+
     def structure_attrs(cls: type[Any]) -> Callable[..., Any]:
         overrides = _camel_overrides(cls)
-        if cls is Consumer or cls is NewConsumer:
-            overrides["order_items"] = override(rename="orderItems", struct_hook=_item_refs)
+        for name, read_links in links.get(cls, {}).items():
+            overrides[name] = override(rename=camel(name), struct_hook=read_links)
         if cls is Extension:
             overrides["pairs"] = override(struct_hook=lambda pairs, _: pairs)
         read = make_dict_structure_fn(cls, converter, **overrides)
@@ -279,100 +255,14 @@ def _in_words(error: BaseException, _: type | None) -> str:
     )
 
 
-def _load(body: bytes) -> Any:  # noqa: ANN401 JSON can be anything
+def load(body: bytes) -> Any:  # noqa: ANN401 JSON can be anything
+    """Return the JSON data of a body."""
     return orjson.loads(body.removeprefix(BOM))
 
 
-def reads(model: type[T]) -> Callable[[bytes], T]:
-    """Return the reader of a body that holds one *model*."""
-
-    def read(body: bytes) -> T:
-        return structure(_load(body), model)
-
-    return read
-
-
-def reads_page(model: type[T]) -> Callable[[bytes], Page[T]]:
-    """Return the reader of a body that holds a page of *model*.
-
-    An entry that is not expanded holds only ``href``; its ref is the last segment of that.
-    """
-
-    def read(body: bytes) -> Page[T]:
-        page = _load(body)
-        entries: object = page.get("items") if is_object(page) else None
-        if entries is None and is_object(page) and "offset" in page:  # a page with nothing on it
-            entries = []
-        if not is_list(entries):
-            raise ValueError("must be a page with a list @ $.items")
-        items = tuple(structure(_with_ref(entry), model, f"$.items[{n}]") for n, entry in enumerate(entries))
-        offset, limit = (number if isinstance(number := page.get(key), int) else None for key in ("offset", "limit"))
-        return Page(items, offset or 0, limit, has_next=is_object(page.get("next")))
-
-    return read
-
-
-def _with_ref(entry: object) -> object:
+def with_ref(entry: object) -> object:
+    """Return an entry of a list with its ref: one that is not expanded has it only in its ``href``."""
     if is_object(entry) and entry.get("ref") is None and isinstance(href := entry.get("href"), str):
         ref = Link(href=href).ref
         return entry if ref is None else {**entry, "ref": str(ref)}
     return entry
-
-
-def reads_nothing(body: bytes) -> None:
-    """Read the answer to a deletion: empty, or any JSON; a proxy's page is neither."""
-    if body.strip():
-        _load(body)
-
-
-BY_STATUS: Mapping[int, type[Refused]] = {
-    400: BadRequest,
-    401: Unauthorized,
-    403: Forbidden,
-    404: NotFound,
-    409: Conflict,
-    429: RateLimited,
-}
-
-
-def answer(request: Request[T], status: int, body: bytes, retry_after: float | None = None) -> T:
-    """Return the result that an answer holds, or raise the error that it is.
-
-    A server error to a create is `OutcomeUnknown`: the vendor gives no idempotency key, so nobody can
-    tell whether it was done. The exception is 503, which the platform documents as "try again".
-    """
-    if 200 <= status < 300:  # noqa: PLR2004 success, in all its forms: the vendor's pages disagree which
-        try:
-            return request.read(body)
-        except ValueError as error:
-            raise Unreadable(request.method, request.path, status, tuple(map(str, error.args)), body[:START]) from None
-    refusal = _refusal(request, status, body, retry_after)
-    if request.creates and isinstance(refusal, ServerError) and (status != 503 or request.looked_up):  # noqa: PLR2004 HTTP
-        unknown: CdpError = OutcomeUnknown(f"{refusal}; it may have been done")
-        raise unknown from refusal
-    raise refusal
-
-
-def _refusal(request: Request[T], status: int, body: bytes, retry_after: float | None) -> Refused:
-    try:
-        envelope = _load(body)
-    except ValueError:
-        envelope = None
-    if not is_object(envelope):
-        envelope = {}
-
-    def words(*keys: str) -> str | None:
-        return next((found for key in keys if isinstance(found := envelope.get(key), str)), None)
-
-    code = envelope.get("code")
-    cls = BY_STATUS.get(status) or (ServerError if status >= 500 else Refused)  # noqa: PLR2004 HTTP
-    return cls(
-        request.method,
-        request.path,
-        status,
-        code if isinstance(code, int) else None,
-        words("message"),
-        words("developerMessage"),
-        words("moreInfoUrl", "moreInfo"),
-        retry_after,
-    )

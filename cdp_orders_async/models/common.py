@@ -1,0 +1,174 @@
+"""What the models of every version have in common.
+
+snake_case here is camelCase on the wire. In what is kept, only *ref* is certain: whatever else the
+server leaves out is None, because orders also arrive by other ways (Batch, Stream) that ask for less.
+Personal values are kept out of every repr.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, TypeAlias
+from uuid import UUID
+
+import attrs
+
+__all__ = [
+    "RESERVED_KEYS",
+    "AnyNewItem",
+    "AnyNewOrder",
+    "AnyPerson",
+    "Channel",
+    "Extension",
+    "ExtensionValue",
+    "Gender",
+    "Identifier",
+    "ItemOptions",
+    "Link",
+    "OrderOptions",
+    "Resource",
+    "camel",
+]
+
+RESERVED_KEYS = frozenset({"name", "href", "ref", "key", "createdAt", "modifiedAt", "order", "orderItem"})
+"""The keys of a data extension that are not yours: the server sets them."""
+
+ExtensionValue: TypeAlias = str | bool | int | float
+"""What a data extension can hold: primitive values only."""
+
+Channel: TypeAlias = Literal[
+    "WEB",
+    "MOBILE_WEB",
+    "MOBILE_APP",
+    "CALL_CENTER",
+    "AIRPORT_KIOSK",
+    "BRANCH",
+    "KIOSK",
+    "OFFLINE",
+    "GDS",
+    "OTA",
+    "OTHER",
+]
+Gender: TypeAlias = Literal["male", "female", "unknown"]
+
+
+def camel(name: str) -> str:
+    """Return *name* as the wire writes it: ``reference_id`` is ``referenceId``."""
+    head, *rest = name.split("_")
+    return head + "".join(map(str.capitalize, rest))
+
+
+@attrs.define(kw_only=True)
+class Link:
+    """A link to another resource."""
+
+    href: str
+
+    @property
+    def ref(self) -> UUID | None:
+        """The reference in the last segment of the path, or None where that is no reference."""
+        try:
+            return UUID(self.href.partition("?")[0].rstrip("/").rpartition("/")[2])
+        except ValueError:
+            return None
+
+
+@attrs.define(kw_only=True, slots=False)  # two bases with slots cannot meet in one class
+class Resource:
+    """What the server adds to everything it keeps."""
+
+    ref: UUID
+    """The reference, a UUID made by the server."""
+    href: str | None = None
+    created_at: datetime | None = None
+    modified_at: datetime | None = None
+
+
+@attrs.define(kw_only=True)
+class OrderOptions:
+    """What an order may have in every version."""
+
+    channel: Channel | str | None = None
+    payment_type: str | None = None
+    """Free text; the vendor's examples are Card, Paypal, Voucher, ATM, Cash and Other."""
+    card_type: str | None = None
+    """Free text; the vendor's examples are Mastercard, Visa, Diners and American Express."""
+
+
+@attrs.define(kw_only=True)
+class AnyNewOrder(OrderOptions):
+    """What every new order needs, in every version."""
+
+    reference_id: str
+    """Your own id of the order, often a booking code. It cannot be changed later."""
+    ordered_at: datetime
+    """When it was ordered, with a time zone. It cannot be changed later."""
+    price: Decimal
+    """The amount paid, to 15 significant digits."""
+    currency_code: str
+    """ISO 4217, three letters."""
+
+
+@attrs.define(kw_only=True)
+class ItemOptions:
+    """What an item may have in every version."""
+
+    description: str | None = None
+    original_price: Decimal | None = None
+    original_currency_code: str | None = None
+    vendor: str | None = None
+    language: str | None = None
+    quantity: int | None = None
+    channel: str | None = None
+
+
+@attrs.define(kw_only=True)
+class AnyNewItem(ItemOptions):
+    """What every new item needs, in every version."""
+
+    price: Decimal
+    currency_code: str
+
+
+@attrs.define(kw_only=True)
+class Identifier:
+    """An id by which the tenant's identity rules may find the guest."""
+
+    provider: str
+    """The name of the identifier in the identity rule."""
+    id: str = attrs.field(repr=False)
+    expiry_date: datetime | None = attrs.field(default=None, repr=False)
+
+
+@attrs.define(kw_only=True)
+class AnyPerson:
+    """What contacts and consumers have in every version; its repr shows no personal value."""
+
+    title: str | None = attrs.field(default=None, repr=False)
+    gender: Gender | str | None = attrs.field(default=None, repr=False)
+    date_of_birth: datetime | None = attrs.field(default=None, repr=False)
+    """In the past."""
+    emails: tuple[str, ...] | None = attrs.field(default=None, repr=False)
+    phone_numbers: tuple[str, ...] | None = attrs.field(default=None, repr=False)
+    nationality: str | None = attrs.field(default=None, repr=False)
+    passport_number: str | None = attrs.field(default=None, repr=False)
+    passport_expiry: datetime | None = attrs.field(default=None, repr=False)
+    identifiers: tuple[Identifier, ...] | None = attrs.field(default=None, repr=False)
+    """Enough of them for your identity rules to find the guest."""
+    country: str | None = attrs.field(default=None, repr=False)
+    """ISO 3166-1 alpha-2, two letters."""
+
+
+@attrs.define(kw_only=True)
+class Extension:
+    """A data extension as the server keeps it; one that a listing did not expand has only its *href*."""
+
+    ref: UUID | None = None
+    href: str | None = None
+    created_at: datetime | None = None
+    modified_at: datetime | None = None
+    name: str | None = None
+    key: str | None = None
+    pairs: dict[str, ExtensionValue] = attrs.field(factory=dict[str, ExtensionValue], repr=False)
+    """Your key-value pairs."""

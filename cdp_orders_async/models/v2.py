@@ -1,0 +1,182 @@
+"""The models of the legacy version 2, where they differ from those of version 2.1.
+
+There is no partial update in version 2, and so there are no changes: what is created is what is sent again.
+Source: the vendor's pages of the Order REST API v2 (legacy), and of those on contacts, consumers and items.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal, TypeAlias
+from uuid import UUID
+
+import attrs
+
+from cdp_orders_async.models.common import AnyNewItem, AnyNewOrder, AnyPerson
+from cdp_orders_async.models.v2_1 import Consumer, Contact, Order, OrderItem
+
+__all__ = [
+    "FlightSegment",
+    "NewConsumerV2",
+    "NewContactV2",
+    "NewOrderItemV2",
+    "NewOrderV2",
+    "OrderItemStatusV2",
+    "OrderItemTypeV2",
+    "OrderItemV2",
+    "OrderStatusV2",
+    "OrderV2",
+    "PersonV2",
+]
+
+OrderStatusV2: TypeAlias = Literal[
+    "RESERVED",
+    "PAYMENT_PENDING",
+    "DECLINED",
+    "PURCHASED",
+    "PENDING",
+    "CONFIRMED",
+    "PARTIALY_CONFIRMED",  # the vendor's spelling
+    "CANCELLED",
+    "REFUNDED",
+    "PARTIALY_REFUNDED",
+    "UNKNOWN",
+]
+OrderItemStatusV2: TypeAlias = Literal[
+    "RESERVED",
+    "PENDING",
+    "DECLINED",
+    "CONFIRMED",
+    "CANCELLED",
+    "REFUNDED",
+    "PURCHASED",
+    "UNKNOWN",
+]
+OrderItemTypeV2: TypeAlias = Literal[
+    "FLIGHT",
+    "HOTEL",
+    "CAR",
+    "BAG",
+    "INSURANCE",
+    "CAR_SEAT",
+    "MEAL",
+    "FEE",
+    "LOUNGE_ACCESS",
+    "HOTEL_WIFI",
+    "HOTEL_BREAKFAST",
+    "SEAT_UPGRADE",
+    "TAXI",
+    "PARKING",
+    "SEAT",
+    "UPGRADE",
+    "TRANSPORT",
+    "OTHER",
+    "INFLIGHT_ENTERTAINMENT",
+    "ACTIVITY",
+    "CARBON_OFFSET",
+    "PAID_SUBSCRIPTION",
+    "COMFORT_PACK",
+    "INFLIGHT_VOUCHER",
+    "PACKAGE",
+    "SMS_ITINERARY",
+    "SPECIAL_ASSISTANCE",
+    "CHARITY_DONATION",
+    "TRANSFER",
+    "BAGGAGE",  # this one and those below are deprecated
+    "FEES",
+    "SEAT_UPGRADES",
+    "INFLIGHT_VOUCHERS",
+]
+
+
+@attrs.define(kw_only=True)
+class NewOrderV2(AnyNewOrder):
+    """An order to create with version 2, or to send again."""
+
+    point_of_sale: str
+    """One of those that your tenant defines."""
+    status: OrderStatusV2 | str | None = None
+
+
+@attrs.define(kw_only=True)
+class OrderV2(Order):
+    """An order as version 2 shows it; what an answer only links to as a list is None."""
+
+    contacts: tuple[Contact, ...] | None = None
+    consumers: tuple[Consumer, ...] | None = None
+    order_items: tuple[OrderItemV2, ...] | None = None
+    """Whole after ``get(ref, expand_items=True)``; otherwise those that are named have only *ref* and *href*."""
+
+
+@attrs.define(kw_only=True)
+class FlightSegment:
+    """One leg of a flight.
+
+    Its times are text in the vendor's form, ``2025-08-23T16:17Z``: local times of the airport that end in Z
+    although they are not in UTC. As a `datetime` they would be an hour that they do not mean.
+    """
+
+    id: str | None = None
+    origin: str | None = None
+    """The IATA code of an airport or a city."""
+    destination: str | None = None
+    origin_destination: str | None = None
+    departure_date_time: str | None = None
+    arrival_date_time: str | None = None
+    fare_class: str | None = None
+    fare_family: str | None = None
+    booking_class: str | None = None
+    carrier: str | None = None
+    flight_number: str | None = None
+    operating_carrier: str | None = None
+    operating_flight_number: str | None = None
+
+
+@attrs.define(kw_only=True)
+class NewOrderItemV2(AnyNewItem):
+    """Something bought as part of an order, to create with version 2 or to send again."""
+
+    type: OrderItemTypeV2 | str
+    product_id: str
+    reference_id: str
+    """Your own id of the item."""
+    status: OrderItemStatusV2 | str
+    name: str | None = None
+    """At most 128 characters."""
+    ordered_at: datetime | None = None
+    """With a time zone; without it the item has that of its order."""
+    passenger_type_code: str | None = None
+    """As in ``ADT``, an adult."""
+    flight_segments: tuple[FlightSegment, ...] | None = None
+    """The legs, where the *type* is FLIGHT."""
+
+
+@attrs.define(kw_only=True)
+class OrderItemV2(OrderItem):
+    """An item as version 2 shows it."""
+
+    passenger_type_code: str | None = None
+    flight_segments: tuple[FlightSegment, ...] | None = None
+
+
+@attrs.define(kw_only=True)
+class PersonV2(AnyPerson):
+    """What new contacts and consumers have in common; its repr shows no personal value."""
+
+    first_name: str = attrs.field(repr=False)
+    last_name: str = attrs.field(repr=False)
+    guest: UUID | None = None
+    """The reference of the guest that this person is, where you know it."""
+
+
+@attrs.define(kw_only=True)
+class NewContactV2(PersonV2):
+    """The primary person of an order, to create with version 2 or to send again."""
+
+
+@attrs.define(kw_only=True)
+class NewConsumerV2(PersonV2):
+    """A person who uses items of an order, to create with version 2 or to send again."""
+
+    order_items: tuple[UUID, ...] | None = None
+    """References of the items that this person uses; they must exist already."""

@@ -1,0 +1,214 @@
+"""The models of version 2.1; those of what is kept are version 2's too, where it has none of its own.
+
+Source: the vendor's pages of the Order REST API v2.1.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Literal, TypeAlias, TypedDict
+from uuid import UUID
+
+import attrs
+
+from cdp_orders_async.models.common import (
+    AnyNewItem,
+    AnyNewOrder,
+    AnyPerson,
+    Channel,
+    Gender,
+    Identifier,
+    ItemOptions,
+    Link,
+    OrderOptions,
+    Resource,
+)
+
+__all__ = [
+    "Consumer",
+    "ConsumerChanges",
+    "Contact",
+    "ContactChanges",
+    "NewConsumer",
+    "NewContact",
+    "NewOrder",
+    "NewOrderItem",
+    "Order",
+    "OrderChanges",
+    "OrderItem",
+    "OrderItemChanges",
+    "OrderStatus",
+    "Person",
+    "PersonChanges",
+]
+
+OrderStatus: TypeAlias = Literal[
+    "BROWSED",
+    "CANCELLED",
+    "CONFIRMED",
+    "DECLINED",
+    "PARTIALY_CONFIRMED",  # the vendor's spelling
+    "PARTIALY_REFUNDED",
+    "PAYMENT_PENDING",
+    "PENDING",
+    "PURCHASED",
+    "REFUNDED",
+    "RESERVED",
+    "SEARCHED",
+    "UNKNOWN",
+]
+
+
+@attrs.define(kw_only=True)
+class NewOrder(AnyNewOrder):
+    """An order to create, or to put in place of one."""
+
+    point_of_sale: str | None = None
+    status: OrderStatus | str | None = None
+
+
+@attrs.define(kw_only=True)
+class Order(Resource, OrderOptions):
+    """An order as the server keeps it."""
+
+    reference_id: str | None = None
+    ordered_at: datetime | None = None
+    price: Decimal | None = None
+    currency_code: str | None = None
+    point_of_sale: str | None = None
+    status: OrderStatus | str | None = None
+
+
+class OrderChanges(TypedDict, total=False):
+    """What `update` may change of an order; *reference_id* and *ordered_at* cannot change."""
+
+    price: Decimal
+    currency_code: str
+    channel: Channel | str
+    point_of_sale: str
+    status: OrderStatus | str
+    payment_type: str
+    card_type: str
+
+
+@attrs.define(kw_only=True)
+class NewOrderItem(AnyNewItem):
+    """Something bought as part of an order, to create or to put in place of one."""
+
+    type: str
+    """Free text, but none of the words that the vendor reserves (FLIGHT, HOTEL, ...)."""
+    name: str
+    """At most 128 characters."""
+    status: str
+    product_id: str | None = None
+    reference_id: str | None = None
+
+
+@attrs.define(kw_only=True)
+class OrderItem(Resource, ItemOptions):
+    """An item as the server keeps it."""
+
+    type: str | None = None
+    name: str | None = None
+    price: Decimal | None = None
+    currency_code: str | None = None
+    status: str | None = None
+    product_id: str | None = None
+    reference_id: str | None = None
+    ordered_at: datetime | None = None
+    order: Link | None = None
+
+
+class OrderItemChanges(TypedDict, total=False):
+    """What `update` may change of an item."""
+
+    type: str
+    name: str
+    price: Decimal
+    currency_code: str
+    status: str
+    description: str
+    product_id: str
+    original_price: Decimal
+    original_currency_code: str
+    reference_id: str
+    vendor: str
+    language: str
+    quantity: int
+    channel: str
+
+
+@attrs.define(kw_only=True)
+class Person(AnyPerson):
+    """What contacts and consumers have in common; its repr shows no personal value."""
+
+    first_name: str | None = attrs.field(default=None, repr=False)
+    last_name: str | None = attrs.field(default=None, repr=False)
+    street: tuple[str, ...] | None = attrs.field(default=None, repr=False)
+    city: str | None = attrs.field(default=None, repr=False)
+    state: str | None = attrs.field(default=None, repr=False)
+    post_code: str | None = attrs.field(default=None, repr=False)
+
+
+@attrs.define(kw_only=True)
+class NewContact(Person):
+    """The primary person of an order, to create or to put in place of one."""
+
+
+@attrs.define(kw_only=True)
+class NewConsumer(Person):
+    """A person who uses items of an order, to create or to put in place of one."""
+
+    order_items: tuple[UUID, ...] | None = None
+    """References of the items that this person uses; they must exist already."""
+
+
+@attrs.define(kw_only=True)
+class Contact(Resource, Person):
+    """A contact as the server keeps it."""
+
+    guest: Link | None = None
+    """The guest that this contact was matched to; ``guest.ref`` is the guest reference."""
+    order: Link | None = None
+
+
+@attrs.define(kw_only=True)
+class Consumer(Resource, Person):
+    """A consumer as the server keeps it."""
+
+    order_items: tuple[UUID, ...] | None = None
+    """References of the items that this person uses, where the server names them."""
+    guest: Link | None = None
+    order: Link | None = None
+
+
+class PersonChanges(TypedDict, total=False):
+    """What `update` may change of a contact or a consumer."""
+
+    title: str
+    first_name: str
+    last_name: str
+    gender: Gender | str
+    date_of_birth: datetime
+    emails: tuple[str, ...]
+    phone_numbers: tuple[str, ...]
+    nationality: str
+    passport_number: str
+    passport_expiry: datetime
+    identifiers: tuple[Identifier, ...]
+    street: tuple[str, ...]
+    city: str
+    state: str
+    post_code: str
+    country: str
+
+
+class ContactChanges(PersonChanges, total=False):
+    """What `update` may change of a contact."""
+
+
+class ConsumerChanges(PersonChanges, total=False):
+    """What `update` may change of a consumer."""
+
+    order_items: tuple[UUID, ...]

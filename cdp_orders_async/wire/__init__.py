@@ -1,0 +1,24 @@
+"""The form of things on the wire: values to JSON and back, a request as a value, an answer or an error.
+
+Nothing here does I/O, so all of it can be tested, printed and compared.
+"""
+
+from __future__ import annotations
+
+from cdp_orders_async.wire.codec import encode, is_list, is_object, structure, to_json
+from cdp_orders_async.wire.request import Page, Request, Transport, answer, reads, reads_nothing, reads_page
+
+__all__ = [
+    "Page",
+    "Request",
+    "Transport",
+    "answer",
+    "encode",
+    "is_list",
+    "is_object",
+    "reads",
+    "reads_nothing",
+    "reads_page",
+    "structure",
+    "to_json",
+]

@@ -1,0 +1,162 @@
+"""A request as a value, and its answer as a result or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Generic, Protocol, TypeVar
+
+import attrs
+
+from cdp_orders_async.errors import (
+    BadRequest,
+    CdpError,
+    Conflict,
+    Forbidden,
+    NotFound,
+    OutcomeUnknown,
+    RateLimited,
+    Refused,
+    ServerError,
+    Unauthorized,
+    Unreadable,
+)
+from cdp_orders_async.wire.codec import is_list, is_object, load, structure, with_ref
+
+__all__ = ["Page", "Request", "Transport", "answer", "reads", "reads_nothing", "reads_page"]
+
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+START = 500  # bytes of an unreadable answer that its error keeps
+
+
+@attrs.frozen
+class Request(Generic[T]):
+    """A request as a value: what is sent, and how its answer is read."""
+
+    operation: str
+    """Its name in the table of rows, as in ``items.create``."""
+    method: str
+    path: str
+    """Below the base URL, with the version: ``/v2.1/orders``."""
+    read: Callable[[bytes], T] = attrs.field(eq=False, repr=False)
+    """Makes the result of a body; raises ValueError where it does not fit."""
+    query: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+    body: bytes | None = attrs.field(default=None, repr=False)
+    creates: bool = False
+    """Whether sending it twice makes two things."""
+    looked_up: bool = False
+    """Whether the caller finds out by itself what became of it: then a 503 counts as unknown too."""
+    stage: int = 0
+    """How deep in its order it is: where connections are short, the deepest goes first."""
+
+
+class Transport(Protocol):
+    """Whatever can send a request: the session, or a stand-in in a test."""
+
+    async def send(self, request: Request[T], /) -> T:
+        """Send *request* and return its result, or raise a `CdpError`."""
+        ...
+
+
+@attrs.define
+class Page(Generic[T_co]):
+    """One page of a listing."""
+
+    items: tuple[T_co, ...]
+    offset: int
+    """How many entries of the whole listing come before this page."""
+    limit: int | None
+    """The page size that the server used."""
+    has_next: bool
+    """Whether the server names a next page; in version 2, which names none, whether this one is full."""
+
+
+def reads(model: type[T]) -> Callable[[bytes], T]:
+    """Return the reader of a body that holds one *model*."""
+
+    def read(body: bytes) -> T:
+        return structure(load(body), model)
+
+    return read
+
+
+def reads_page(model: type[T], *, names_next: bool = True) -> Callable[[bytes], Page[T]]:
+    """Return the reader of a body that holds a page of *model*.
+
+    An entry that is not expanded holds only ``href``; its ref is the last segment of that. Where no page
+    *names_next*, another one follows each that is as long as its limit, or that does not tell its limit.
+    """
+
+    def read(body: bytes) -> Page[T]:
+        page = load(body)
+        entries: object = page.get("items") if is_object(page) else None
+        if entries is None and is_object(page) and "offset" in page:  # a page with nothing on it
+            entries = []
+        if not is_list(entries):
+            raise ValueError("must be a page with a list @ $.items")
+        items = tuple(structure(with_ref(entry), model, f"$.items[{n}]") for n, entry in enumerate(entries))
+        offset, limit = (number if isinstance(number := page.get(key), int) else None for key in ("offset", "limit"))
+        full = not names_next and len(items) >= (limit or 1)
+        return Page(items, offset or 0, limit, has_next=full or is_object(page.get("next")))
+
+    return read
+
+
+def reads_nothing(body: bytes) -> None:
+    """Read the answer to a deletion: empty, or any JSON; a proxy's page is neither."""
+    if body.strip():
+        load(body)
+
+
+BY_STATUS: Mapping[int, type[Refused]] = {
+    400: BadRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    429: RateLimited,
+}
+
+
+def answer(request: Request[T], status: int, body: bytes, retry_after: float | None = None) -> T:
+    """Return the result that an answer holds, or raise the error that it is.
+
+    A server error to a create is `OutcomeUnknown`: the vendor gives no idempotency key, so nobody can
+    tell whether it was done. The exception is 503, which the platform documents as "try again".
+    """
+    if 200 <= status < 300:  # noqa: PLR2004 success, in all its forms: the vendor's pages disagree which
+        try:
+            return request.read(body)
+        except ValueError as error:
+            raise Unreadable(request.method, request.path, status, tuple(map(str, error.args)), body[:START]) from None
+    refusal = _refusal(request, status, body, retry_after)
+    if request.creates and isinstance(refusal, ServerError) and (status != 503 or request.looked_up):  # noqa: PLR2004 HTTP
+        unknown: CdpError = OutcomeUnknown(f"{refusal}; it may have been done")
+        raise unknown from refusal
+    raise refusal
+
+
+def _refusal(request: Request[T], status: int, body: bytes, retry_after: float | None) -> Refused:
+    try:
+        envelope = load(body)
+    except ValueError:
+        envelope = None
+    if not is_object(envelope):
+        envelope = {}
+
+    def words(*keys: str) -> str | None:
+        return next((found for key in keys if isinstance(found := envelope.get(key), str)), None)
+
+    code = envelope.get("code")
+    cls = BY_STATUS.get(status) or (ServerError if status >= 500 else Refused)  # noqa: PLR2004 HTTP
+    return cls(
+        request.method,
+        request.path,
+        status,
+        code if isinstance(code, int) else None,
+        words("message"),
+        words("developerMessage"),
+        words("moreInfoUrl", "moreInfo"),
+        retry_after,
+    )

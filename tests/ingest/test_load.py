@@ -1,0 +1,401 @@
+"""Many orders: as many requests as parts, a bounded number open, outcomes as data, and what ends a load."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import attrs
+import orjson
+import pytest
+
+from cdp_orders_async import (
+    CdpOrders,
+    Forbidden,
+    GraphFile,
+    InputError,
+    Invalid,
+    JournalError,
+    MemoryJournal,
+    NotSent,
+    OrderGraph,
+    PartVerdict,
+    Resources,
+    Settings,
+    SqliteJournal,
+    Unauthorized,
+    Verdict,
+    ingest,
+    ingest_one,
+)
+from cdp_orders_async.emulator import Emulator, Faults, Switches
+from cdp_orders_async.ingest import Load
+from cdp_orders_async.wire import to_json
+from tests.ingest.support import (
+    BASE,
+    KEY,
+    TOKEN,
+    Json,
+    Network,
+    collected,
+    count,
+    item,
+    later,
+    loading,
+    order,
+    refs,
+    sample,
+    serving,
+    stored,
+    wanted,
+    whole,
+)
+from tests.virtual import VirtualLoop, run
+
+
+def some(number: int) -> list[OrderGraph]:
+    """Return small orders."""
+    return [OrderGraph(order=order(f"A-{n}"), items=(item("i1"),)) for n in range(number)]
+
+
+@asynccontextmanager
+async def opened(folder: Path) -> AsyncGenerator[SqliteJournal, None]:
+    """Open the journal in *folder* while the context lasts."""
+    async with await SqliteJournal.open(folder / "J.sqlite", identity={}) as journal:
+        yield journal
+
+
+async def test_a_load_sends_as_many_requests_as_there_are_parts(tmp_path: Path) -> None:
+    """The packaged orders take one request a part; again with the journal they take none, and say the same."""
+    graphs, emulator = await sample(), Emulator()
+    async with serving(emulator) as cdp:
+        async with opened(tmp_path) as journal, ingest(cdp, graphs, journal=journal) as load:
+            first = await collected(load)
+        assert load.counts == {Verdict.LOADED: len(graphs)}
+        assert emulator.requests.total() == cdp.session.stats.requests == count(graphs)
+        assert stored(emulator) == wanted(graphs)
+        async with opened(tmp_path) as journal, ingest(cdp, graphs, journal=journal) as load:
+            second = await collected(load)
+    assert load.counts == {Verdict.ALREADY: len(graphs)}
+    assert emulator.requests.total() == count(graphs)
+    assert refs(first) == refs(second)
+    assert {part.verdict for outcome in second for part in outcome.parts} == {PartVerdict.FOUND}
+
+
+async def test_a_load_under_many_faults_ends_exactly(tmp_path: Path) -> None:
+    """With one request in five failing in some way, a few runs on one journal load everything once."""
+    phases = ("before", "accepted", "written")
+    faults: list[Json] = [
+        *({"action": action, "phase": phase} for action in ("close", "reset") for phase in (*phases, "head", "body")),
+        *({"action": "status", "phase": phase, "status": status} for phase in phases for status in (500, 502, 503)),
+    ]
+    plan: Json = {"seed": 5, "faults": [{"operation": "*", "chance": 0.2 / len(faults), **one} for one in faults]}
+    graphs = (await sample())[:20]
+    emulator = Emulator(faults=Faults.of(plan), switches=Switches(upsert=False))
+    async with serving(emulator) as cdp:
+        for _ in range(10):
+            async with opened(tmp_path) as journal, ingest(cdp, graphs, journal=journal, settle=0.0) as load:
+                await collected(load)
+            if not set(load.counts) - {Verdict.LOADED, Verdict.ALREADY}:
+                break
+    assert stored(emulator) == wanted(graphs)
+    assert emulator.faults.done.total() > 20
+
+
+async def test_bad_lines_are_outcomes(tmp_path: Path) -> None:
+    """A line that breaks a rule says where it stands and which rules; the lines around it are loaded."""
+    good = orjson.dumps({**to_json(order("A")), "contact": {"firstName": "Ann"}})
+    bad = orjson.dumps({**to_json(order("B")), "price": "much", "wings": 2})
+    path = tmp_path / "orders.jsonl.gz"
+    path.write_bytes(gzip.compress(b"\n".join([good, b"{", bad, orjson.dumps(to_json(order("C")))])))
+    emulator = Emulator()
+    async with serving(emulator) as cdp, ingest(cdp, GraphFile(path)) as load:
+        outcomes = {outcome.number: outcome for outcome in await collected(load)}
+    assert [outcomes[n].verdict for n in (1, 2, 3, 4)] == ["loaded", "invalid", "invalid", "loaded"]
+    told = orjson.loads(orjson.dumps(outcomes[3].to_json()))
+    assert told["file"] == str(path)
+    assert {"field": "$.price", "rule": "must be a number"} in told["violations"]
+    assert [violation["field"] for violation in told["violations"]] == ["$.wings", "$.price"]
+    assert {one["referenceId"] for one in stored(emulator)} == {"A", "C"}
+
+
+async def test_a_bad_order_from_python_is_an_outcome() -> None:
+    """An order that breaks a rule is told by its position, and nothing of it is sent."""
+    emulator = Emulator()
+    bad = OrderGraph(order=order("B"), items=(item(name="n" * 129),))
+    async with serving(emulator) as cdp, ingest(cdp, [whole("A"), bad]) as load:
+        outcomes = {outcome.number: outcome for outcome in await collected(load)}
+    assert outcomes[2].verdict == Verdict.INVALID
+    assert [violation.field for violation in outcomes[2].violations] == ["$.orderItems[0].name"]
+    assert outcomes[2].parts == ()
+    assert stored(emulator) == wanted([whole("A")])
+
+
+async def test_orders_are_drawn_only_when_there_is_room() -> None:
+    """A consumer that stops to think stops the source too."""
+    drawn: list[int] = []
+
+    def source() -> Iterator[OrderGraph]:
+        for n, graph in enumerate(some(100)):
+            drawn.append(n)
+            yield graph
+
+    async with ingest(Resources(Network(Emulator()), BASE), source(), open_orders=4) as load:
+        await anext(load)
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert len(drawn) <= 4 + 4 + 1
+        assert len(await collected(load)) == 99
+    assert load.done == len(drawn) == 100
+
+
+class BrokenError(Exception):
+    """What a source of a test raises."""
+
+
+async def test_a_source_that_breaks_off_ends_the_load() -> None:
+    """What came before the error is loaded whole, and then the error is raised: each time that one asks."""
+
+    async def slowly() -> AsyncIterator[OrderGraph]:
+        for graph in some(3):
+            await asyncio.sleep(0)
+            yield graph
+        raise BrokenError
+
+    def at_once() -> Iterator[OrderGraph]:
+        yield from some(3)
+        raise BrokenError
+
+    for source in (slowly(), at_once()):
+        emulator = Emulator()
+        async with ingest(Resources(Network(emulator), BASE), source) as load:
+            for _ in range(2):
+                with pytest.raises(BrokenError):
+                    await collected(load)
+        assert isinstance(load.error, BrokenError)
+        assert load.counts == {Verdict.LOADED: 3}
+        assert stored(emulator) == wanted(some(3))
+
+
+async def test_a_file_that_breaks_off_ends_the_load(tmp_path: Path) -> None:
+    """A gzip file that was cut loads up to the cut, and then says so."""
+    path = tmp_path / "cut.jsonl.gz"
+    path.write_bytes(gzip.compress(b"".join(orjson.dumps(to_json(one.order)) + b"\n" for one in some(500)))[:-50])
+    async with ingest(Resources(Network(Emulator()), BASE), GraphFile(path)) as load:
+        with pytest.raises(InputError, match=r"cut\.jsonl\.gz cannot be read after line"):
+            await collected(load)
+    assert set(load.counts) == {Verdict.LOADED}
+
+
+@pytest.mark.parametrize(("status", "error"), [(401, Unauthorized), (403, Forbidden)])
+async def test_refused_credentials_end_the_load(status: int, error: type[Exception]) -> None:
+    """The first 401 or 403 ends it: nothing more is created, what was taken has an outcome, and it is raised."""
+    network = Network(Emulator(), lambda _: status if len(network.requests) > 10 else "ok")
+    async with ingest(Resources(network, BASE), some(100), open_orders=5) as load:
+        with pytest.raises(error):
+            await collected(load)
+    assert len(network.requests) <= 10 + 5
+    assert load.done < 15
+    assert {Verdict.LOADED, Verdict.FAILED} <= set(load.counts)
+
+
+async def test_ingest_one_raises_what_ends_a_load() -> None:
+    """One order with wrong credentials is an exception, not an outcome."""
+    async with serving(Emulator(api_token="another")) as cdp:  # noqa: S106 of a test
+        with pytest.raises(Unauthorized):
+            await ingest_one(cdp, whole())
+
+
+async def test_a_journal_that_fails_ends_the_load(tmp_path: Path) -> None:
+    """Without the journal nothing is sent: its error is raised as it is."""
+    network = Network(Emulator())
+    journal = await SqliteJournal.open(tmp_path / "J.sqlite", identity={})
+    await journal.aclose()
+    async with ingest(Resources(network, BASE), some(10), journal=journal) as load:
+        with pytest.raises(JournalError, match="closed"):
+            await collected(load)
+    assert network.requests == []
+
+
+async def test_a_journal_that_fails_midway_ends_the_load() -> None:
+    """A journal that takes nothing more while parts are in flight ends the load with its own error, ungrouped."""
+    journal, closing = MemoryJournal(), asyncio.Event()
+
+    def fate(_: object) -> str:
+        if len(network.requests) > 10:
+            closing.set()
+        return "ok"
+
+    network = Network(Emulator(), fate)
+    network.delay = 0.01
+    async with ingest(Resources(network, BASE), some(50), journal=journal, open_orders=3) as load:
+        ending = asyncio.create_task(collected(load))
+        await closing.wait()
+        await journal.aclose()
+        with pytest.raises(JournalError):
+            await ending
+    assert len(network.requests) < 20
+
+
+async def test_a_broken_transport_ends_the_load() -> None:
+    """An error that is none of ours is not taken for an outcome: it ends the load and is raised as it is."""
+
+    def fate(_: object) -> str:
+        if len(network.requests) == 11:
+            raise BrokenError
+        return "ok"
+
+    network, journal = Network(Emulator(), fate), MemoryJournal()
+    async with ingest(Resources(network, BASE), some(50), journal=journal, open_orders=3) as load:
+        with pytest.raises(BrokenError):
+            await collected(load)
+    async with ingest(Resources(network, BASE), some(50), journal=journal, settle=0.0) as load:
+        await collected(load)
+    assert stored(network.emulator) == wanted(some(50))
+
+
+async def test_a_server_that_is_never_reached_ends_the_load() -> None:
+    """A wrong address is told at once, and not order by order."""
+    with socket.create_server(("127.0.0.1", 0)) as unused:
+        port = unused.getsockname()[1]
+    settings = Settings(retries=0)
+    async with (
+        CdpOrders(base_url=f"http://127.0.0.1:{port}", client_key=KEY, api_token=TOKEN, settings=settings) as cdp,
+        ingest(cdp, some(100), open_orders=5) as load,
+    ):
+        with pytest.raises(NotSent):
+            await collected(load)
+    assert load.done <= 5
+
+
+def test_a_server_that_is_down_for_a_while_is_waited_for() -> None:
+    """A server that goes away for ten minutes pauses the load, which goes on by itself and asks little meanwhile."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = Network(Emulator(), lambda _: "not sent" if 0 < loop.time() - went < 600 else "ok")
+        network.delay, went = 0.1, 1.0
+        load = loading(loop, network, some(100), journal=MemoryJournal())
+        assert {outcome.verdict async for outcome in load} == {Verdict.LOADED}
+        await load.aclose()
+        assert 601 < loop.time() < 700
+        assert stored(network.emulator) == wanted(some(100))
+        assert len(network.requests) < 200 + 60
+
+    run(main)
+
+
+async def test_waiting_for_a_turn_is_no_failure() -> None:
+    """At a low rate with many connections calls wait far longer than their deadline, and none fails."""
+    graphs = [whole("A"), whole("B"), whole("C")]
+    emulator = Emulator()
+    slow = serving(emulator, rate=100, connections=100, deadline=0.1, timeout=5)
+    async with slow as cdp, ingest(cdp, graphs) as load:
+        assert {outcome.verdict async for outcome in load} == {Verdict.LOADED}
+    assert emulator.requests.total() == count(graphs)
+
+
+async def test_a_busy_server_is_no_failure() -> None:
+    """Where most calls get a 429, each part waits until it is its turn."""
+    network = Network(Emulator(), lambda _: "ok" if len(network.requests) % 7 == 0 else 429)
+    async with ingest(Resources(network, BASE), some(50)) as load:
+        assert {outcome.verdict async for outcome in load} == {Verdict.LOADED}
+    assert stored(network.emulator) == wanted(some(50))
+
+
+async def test_a_server_that_only_says_429_is_given_up() -> None:
+    """Where nobody gets through, a part is tried a few times and is then certainly not there."""
+    network = Network(Emulator(), lambda _: 429)
+    outcome = await ingest_one(Resources(network, BASE), whole())
+    assert outcome.verdict == Verdict.FAILED
+    assert len(network.requests) < 10
+
+
+@pytest.mark.parametrize("upsert", [True, False])
+async def test_the_same_line_twice_is_one_order(upsert: bool) -> None:  # noqa: FBT001 a parameter of the test
+    """With a journal, a line that comes again finds what the first one made, also while that is under way."""
+    emulator = Emulator(switches=Switches(upsert=upsert))
+    async with serving(emulator) as cdp, ingest(cdp, [whole()] * 5, journal=MemoryJournal()) as load:
+        outcomes = await collected(load)
+    assert load.counts == {Verdict.LOADED: 1, Verdict.ALREADY: 4}
+    assert len({tuple(sorted(refs([outcome]))) for outcome in outcomes}) == 1
+    assert emulator.requests.total() == count([whole()])
+
+
+async def test_lines_with_one_key_add_up() -> None:
+    """An order whose items are spread over several lines gets all of them."""
+    graphs = [OrderGraph(order=order(), items=(item(f"i{n}"),)) for n in range(5)]
+    emulator, journal = Emulator(switches=Switches(upsert=False)), MemoryJournal()
+    for verdicts in ({Verdict.LOADED}, {Verdict.ALREADY}):
+        async with serving(emulator) as cdp, ingest(cdp, graphs, journal=journal) as load:
+            assert {outcome.verdict async for outcome in load} == verdicts
+    assert stored(emulator) == wanted([OrderGraph(order=order(), items=tuple(item(f"i{n}") for n in range(5)))])
+
+
+async def test_orders_with_one_reference_id_do_not_mix() -> None:
+    """Orders that share a reference id within two days come one after the other, so lost answers find their own."""
+    graphs = [later(whole(), timedelta(hours=n)) for n in range(4)]
+    script = ["ok", {"action": "close", "phase": "written"}] * 10
+    plan: Json = {"faults": [{"operation": "*.create", "script": script}]}
+    emulator = Emulator(switches=Switches(upsert=False), faults=Faults.of(plan))
+    for journal in (MemoryJournal(), None):
+        emulator.reset()
+        async with serving(emulator) as cdp, ingest(cdp, graphs, journal=journal, settle=0.0) as load:
+            outcomes = await collected(load)
+        assert load.counts == {Verdict.LOADED: 4}
+        assert len({outcome.ref for outcome in outcomes}) == 4
+        assert stored(emulator) == wanted(graphs)
+
+
+async def test_an_order_in_doubt_holds_up_its_namesakes() -> None:
+    """While it is not known which order on the server is the first one's, no other with its reference id is sent."""
+    graphs = [whole(), later(whole(), timedelta(hours=1)), whole("B")]
+    bad: dict[str, str | int] = {"orders.create": "lost", "orders.list": 500}
+    network = Network(Emulator(switches=Switches(upsert=False)), lambda one: bad.get(one.operation, "ok"))
+    journal = MemoryJournal()
+    async with ingest(Resources(network, BASE), graphs[:2], journal=journal, settle=0.0) as load:
+        verdicts = {outcome.number: outcome.verdict async for outcome in load}
+    assert verdicts == {1: Verdict.UNKNOWN, 2: Verdict.FAILED}
+    bad.clear()
+    async with ingest(Resources(network, BASE), graphs, journal=journal, settle=0.0) as load:
+        assert {outcome.verdict async for outcome in load} == {Verdict.LOADED}
+    assert stored(network.emulator) == wanted(graphs)
+
+
+async def test_upserted_orders_share_what_is_on_the_server() -> None:
+    """Where the server takes two lines for one order, both name it, and the items of both are there once."""
+    one = OrderGraph(order=order(price=Decimal(1)), items=(item("i1"),))
+    two = later(OrderGraph(order=order(price=Decimal(2)), items=(item("i2"),)), timedelta(hours=1))
+    emulator, journal = Emulator(), MemoryJournal()
+    for verdicts in ({Verdict.LOADED}, {Verdict.ALREADY}):
+        async with serving(emulator) as cdp, ingest(cdp, [one, two], journal=journal) as load:
+            outcomes = await collected(load)
+        assert {outcome.verdict for outcome in outcomes} == verdicts
+        assert len({outcome.ref for outcome in outcomes}) == 1
+    assert stored(emulator) == wanted(
+        [attrs.evolve(one, order=order(price=Decimal(2)), items=(*one.items, *two.items))]
+    )
+
+
+NOWHERE = Resources(Network(Emulator()), BASE)
+
+
+@pytest.mark.parametrize(
+    ("field", "load"),
+    [
+        ("on_existing", lambda: ingest(NOWHERE, [], on_existing="replace")),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        ("open_orders", lambda: ingest(NOWHERE, [], open_orders=0)),
+        ("settle", lambda: ingest(NOWHERE, [], settle=-1.0)),
+        ("drain", lambda: ingest(NOWHERE, [], drain=float("nan"))),
+    ],
+)
+async def test_wrong_options_are_refused(field: str, load: Callable[[], AbstractAsyncContextManager[Load]]) -> None:
+    """An option that cannot be is told before anything is read or sent."""
+    with pytest.raises(Invalid) as caught:
+        await load().__aenter__()
+    assert [violation.field for violation in caught.value.violations] == [field]

@@ -1,0 +1,288 @@
+"""Asking the server before anything is sent: with no journal, what is there is found, and left or changed as told."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal, TypeVar
+
+import attrs
+import pytest
+
+from cdp_orders_async import (
+    Consumer,
+    OrderGraph,
+    Outcome,
+    PartVerdict,
+    Request,
+    Resources,
+    Verdict,
+    ingest,
+    ingest_one,
+)
+from cdp_orders_async.emulator import Emulator, Switches
+from cdp_orders_async.ingest import OnExisting
+from cdp_orders_async.wire import to_json
+from tests.ingest.support import (
+    BASE,
+    Network,
+    add,
+    collected,
+    consumer,
+    count,
+    item,
+    later,
+    loading,
+    order,
+    refs,
+    sample,
+    serving,
+    stored,
+    wanted,
+    whole,
+)
+from tests.virtual import VirtualLoop, run
+
+T = TypeVar("T")
+
+
+def creates(network: Network) -> list[str]:
+    """Return what was sent that makes or changes something."""
+    return [request.operation for request in network.requests if request.method != "GET"]
+
+
+@pytest.mark.parametrize(
+    "switches",
+    [
+        Switches(),
+        Switches(upsert=False),
+        Switches(ignore_expand=True, limit_max=3),
+        Switches(unexpanded="ref", ignore_expand=True, repeat_next=True),
+        Switches(extension_post_existing="refuse"),
+    ],
+)
+async def test_a_second_run_without_a_journal_changes_nothing(switches: Switches) -> None:
+    """Orders that are there are found with all their parts, by whatever reading of the documents."""
+    graphs = [*(await sample())[:10], whole("A"), whole("B")]
+    emulator = Emulator(switches=switches)
+    async with serving(emulator) as cdp:
+        async with ingest(cdp, graphs, look_first=True, settle=0.0) as load:
+            first = await collected(load)
+        effects = len(emulator.store.effects)
+        async with ingest(cdp, graphs, look_first=True, settle=0.0) as load:
+            second = await collected(load)
+    assert load.counts == {Verdict.ALREADY: len(graphs)}
+    assert refs(first) == refs(second)
+    assert len(refs(second)) == count(graphs)
+    assert len(emulator.store.effects) == effects
+    assert stored(emulator) == wanted(graphs)
+
+
+async def test_a_redelivered_order_changes_nothing() -> None:
+    """A worker that gets an order twice says the second time that all of it is there."""
+    emulator = Emulator()
+    async with serving(emulator) as cdp:
+        outcomes = [await ingest_one(cdp, whole(), look_first=True, settle=0.0) for _ in range(3)]
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.LOADED, Verdict.ALREADY, Verdict.ALREADY]
+    assert len({outcome.ref for outcome in outcomes}) == 1
+    assert stored(emulator) == wanted([whole()])
+
+
+async def test_an_order_that_is_absent_costs_one_look() -> None:
+    """Where the order is not there, none of its parts is looked for."""
+    network = Network(Emulator())
+    assert (await ingest_one(Resources(network, BASE), whole(), look_first=True, settle=0.0)).verdict == Verdict.LOADED
+    assert len(network.requests) == 1 + count([whole()])
+
+
+async def test_what_is_missing_is_added() -> None:
+    """Of an order that is there in part, only the rest is sent."""
+    network = Network(Emulator())
+    cdp = Resources(network, BASE)
+    await ingest_one(cdp, attrs.evolve(whole(), items=whole().items[:3], extension=None, contact=None))
+    network.requests.clear()
+    outcome = await ingest_one(cdp, whole(), look_first=True, settle=0.0)
+    assert outcome.verdict == Verdict.LOADED
+    assert sorted(creates(network)) == [
+        "contacts.create",
+        "items.create",
+        "items.create",
+        "order_extensions.create",
+    ]
+    assert stored(network.emulator) == wanted([whole()])
+
+
+def changed(mode: Literal["insert", "upsert"] = "insert") -> OrderGraph:
+    """Return `whole` with some changes."""
+    graph = whole()
+    return attrs.evolve(
+        graph,
+        order=attrs.evolve(graph.order, channel="BRANCH"),
+        items=(item("i1", {"seat": "2A"}), *graph.items[1:]),
+        mode=mode,
+    )
+
+
+def differs(outcome: Outcome) -> dict[str, tuple[str, ...]]:
+    """Return what was left as it is though the input says otherwise."""
+    return {part.name: part.differs for part in outcome.parts if part.differs}
+
+
+@pytest.mark.parametrize(
+    ("mode", "on_existing", "verdict", "left", "result"),
+    [
+        ("insert", "keep", Verdict.ALREADY, {"order": ("channel",), "items/0/ext": ("seat",)}, whole()),
+        ("insert", "update", Verdict.LOADED, {}, changed()),
+        ("insert", "fail", Verdict.CONFLICT, {"order": ("channel",)}, whole()),
+        ("upsert", "keep", Verdict.LOADED, {}, changed()),
+        ("upsert", "fail", Verdict.LOADED, {}, changed()),
+    ],
+)
+async def test_what_differs(
+    mode: Literal["insert", "upsert"],
+    on_existing: OnExisting,
+    verdict: Verdict,
+    left: dict[str, tuple[str, ...]],
+    result: OrderGraph,
+) -> None:
+    """It is kept and said so, updated, or refused, as the load was told; the mode of a line comes first."""
+    emulator = Emulator()
+    async with serving(emulator) as cdp:
+        await ingest_one(cdp, whole())
+        look_first = mode == "insert"  # an upsert looks by itself
+        outcome = await ingest_one(cdp, changed(mode), look_first=look_first, on_existing=on_existing, settle=0.0)
+    assert (outcome.verdict, differs(outcome)) == (verdict, left)
+    assert stored(emulator) == wanted([result])
+
+
+async def test_the_time_of_an_order_cannot_be_updated() -> None:
+    """An order that was made a little earlier than the input says is the same; its time stays, and is told."""
+    emulator = Emulator()
+    async with serving(emulator) as cdp:
+        await ingest_one(cdp, whole())
+        moved = later(whole(), timedelta(days=2))
+        outcome = await ingest_one(cdp, moved, look_first=True, on_existing="update", settle=0.0)
+        other = await ingest_one(cdp, later(whole(), timedelta(days=2, seconds=1)), look_first=True, settle=0.0)
+    assert (outcome.verdict, differs(outcome)) == (Verdict.ALREADY, {"order": ("ordered_at",)})
+    assert other.verdict == Verdict.LOADED
+    assert other.ref != outcome.ref
+
+
+async def test_several_orders_that_could_be_it_are_a_conflict() -> None:
+    """Two orders of which neither is exactly the one are for a person to choose from; the exact one is taken."""
+    emulator = Emulator(switches=Switches(upsert=False))
+    graph = OrderGraph(order=order(), items=(item("i1"),))
+    for hours in (1, 2):
+        add(emulator, "orders", to_json(later(graph, timedelta(hours=hours)).order))
+    cdp = Resources(Network(emulator), BASE)
+    first = await ingest_one(cdp, graph, look_first=True, settle=0.0)
+    assert [part.verdict for part in first.parts] == [PartVerdict.CONFLICT, PartVerdict.UNKNOWN]
+    add(emulator, "orders", to_json(graph.order))
+    assert (await ingest_one(cdp, graph, look_first=True, settle=0.0)).verdict == Verdict.LOADED
+
+
+async def test_orders_with_one_reference_id_find_their_own() -> None:
+    """Orders that share a reference id within two days are found one by one, each its own."""
+    graphs = [later(whole(), timedelta(hours=n)) for n in (3, 1, 2)]
+    emulator = Emulator(switches=Switches(upsert=False))
+    async with serving(emulator) as cdp:
+        async with ingest(cdp, graphs) as load:
+            first = {outcome.number: outcome.ref for outcome in await collected(load)}
+        async with ingest(cdp, graphs, look_first=True, settle=0.0) as load:
+            second = {outcome.number: outcome.ref for outcome in await collected(load)}
+    assert first == second
+    assert stored(emulator) == wanted(graphs)
+
+
+async def test_upserted_orders_with_one_reference_id_are_not_doubled() -> None:
+    """Where the server takes two lines for one order, the parts of the second are looked for there too."""
+    one = OrderGraph(order=order(), items=(item("i1"),))
+    two = OrderGraph(order=later(one, timedelta(hours=1)).order, items=(item("i2"), item("i3")))
+    emulator = Emulator()
+    for _ in range(2):
+        async with serving(emulator) as cdp, ingest(cdp, [one, two], look_first=True, settle=0.0) as load:
+            await collected(load)
+        assert stored(emulator) == wanted([attrs.evolve(one, items=(*one.items, *two.items))])
+
+
+def without_links(page: Any) -> None:  # noqa: ANN401 whatever a request gave
+    """Take the links off the consumers of a page."""
+    for one in getattr(page, "items", ()):
+        if isinstance(one, Consumer):
+            one.order_items = None
+
+
+async def test_links_that_a_list_does_not_show_are_fetched() -> None:
+    """Where a server shows of a consumer's items only where they are listed, that list is read."""
+    graph = OrderGraph(
+        order=order(),
+        items=(item("i1"), item("i2")),
+        consumers=(consumer(uses=["i1"]), consumer(uses=["i2"]), consumer()),
+    )
+
+    class Terse(Network):
+        async def send(self, request: Request[T], /) -> T:
+            got = await super().send(request)
+            without_links(got)
+            return got
+
+    network = Network(Emulator())
+    await ingest_one(Resources(network, BASE), graph)
+    outcome = await ingest_one(Resources(Terse(network.emulator), BASE), graph, look_first=True, settle=0.0)
+    assert outcome.verdict == Verdict.ALREADY
+    assert len(refs([outcome])) == count([graph])
+
+
+START = datetime(2025, 1, 1, tzinfo=UTC)
+
+
+def lagging(loop: VirtualLoop, *, upsert: bool) -> Network:
+    """Return a server whose lists are a second behind."""
+    switches = Switches(list_lag=1.0, upsert=upsert)
+    return Network(Emulator(switches=switches, clock=lambda: START + timedelta(seconds=loop.time())))
+
+
+@pytest.mark.parametrize("upsert", [True, False])
+def test_lists_that_lag_are_waited_for(upsert: bool) -> None:  # noqa: FBT001 a parameter of the test
+    """An order redelivered before the lists show it is found, because absence counts only after a while."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = lagging(loop, upsert=upsert)
+        for verdict in (Verdict.LOADED, Verdict.ALREADY):
+            load = loading(loop, network, [whole()], look_first=True)
+            assert {outcome.verdict async for outcome in load} == {verdict}
+            await load.aclose()
+        assert stored(network.emulator) == wanted([whole()])
+
+    run(main)
+
+
+def test_answers_lost_while_lists_lag() -> None:
+    """A create whose answer is lost is waited for, and neither sent again nor given up."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = lagging(loop, upsert=False)
+        network.fate = lambda request: "lost" if request.creates else "ok"
+        load = loading(loop, network, [whole("A"), whole("B")])
+        assert {outcome.verdict async for outcome in load} == {Verdict.LOADED}
+        await load.aclose()
+        assert len([request for request in network.requests if request.creates]) == count([whole(), whole()])
+        assert stored(network.emulator) == wanted([whole("A"), whole("B")])
+
+    run(main)
+
+
+def test_a_namesake_is_not_taken_while_lists_lag() -> None:
+    """An order that could be the one but differs counts only after a while: until then the right one may show up."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = lagging(loop, upsert=False)
+        namesake = later(whole(), timedelta(hours=1)).order
+        add(network.emulator, "orders", to_json(namesake))
+        network.delay = 2.0
+        network.fate = lambda request: "lost" if request.operation == "orders.create" else "ok"
+        load = loading(loop, network, [whole()], settle=5.0)
+        assert {outcome.verdict async for outcome in load} == {Verdict.LOADED}
+        await load.aclose()
+        assert stored(network.emulator) == wanted([whole(), OrderGraph(order=namesake)])
+
+    run(main)

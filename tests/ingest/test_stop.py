@@ -1,0 +1,256 @@
+"""Every way to end a load before its input ends: what was in flight is recorded, and the next run completes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+
+import pytest
+
+from cdp_orders_async import MemoryJournal, OrderGraph, PartVerdict, Resources, Verdict, ingest
+from cdp_orders_async.emulator import Emulator, Switches
+from cdp_orders_async.ingest import Load
+from tests.ingest.support import BASE, Network, collected, count, item, loading, order, stored, wanted, whole
+from tests.virtual import VirtualLoop, run
+
+GRAPHS = [whole(f"A-{n}") for n in range(20)]
+
+
+class Case:
+    """A load that can be left in the middle, and finished by another run."""
+
+    def __init__(self, stalls_after: int | None = None) -> None:
+        self.journal = MemoryJournal()
+        self.stalls_after = stalls_after
+        self.stalled = asyncio.Event()
+        """Set when a request got no answer."""
+        self.network = Network(Emulator(switches=Switches(upsert=False)), self.fate)
+        self.cdp = Resources(self.network, BASE)
+
+    def fate(self, _: object) -> str:
+        """Leave requests without an answer from some number on: every other one is done all the same."""
+        if self.stalls_after is None or len(self.network.requests) < self.stalls_after:
+            return "ok"
+        self.stalled.set()
+        return "hung" if len(self.network.requests) % 2 else "hung, not done"
+
+    async def finish(self, graphs: Sequence[OrderGraph] = GRAPHS) -> None:
+        """See that nothing is left behind, that nothing is there twice, and that another run completes the load."""
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+        current = asyncio.current_task()
+        assert current is not None
+        assert current.cancelling() == 0
+        self.stalls_after = None
+        for verdicts in ({Verdict.LOADED, Verdict.ALREADY}, {Verdict.ALREADY}):
+            async with ingest(self.cdp, graphs, journal=self.journal, settle=0.0) as load:
+                assert {outcome.verdict async for outcome in load} <= verdicts
+            assert stored(self.network.emulator) == wanted(graphs)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the others work until *condition* holds."""
+    for _ in range(100_000):
+        if condition():
+            return
+        await asyncio.sleep(0)
+    raise AssertionError
+
+
+async def test_breaking_out() -> None:
+    """Leaving the block after some outcomes takes no new order; those in flight end within the drain."""
+    case = Case()
+    async with ingest(case.cdp, GRAPHS, journal=case.journal, open_orders=3) as load:
+        async for _ in load:
+            if load.done == 2:
+                break
+    assert 2 <= load.done < len(GRAPHS)
+    await case.finish()
+
+
+async def test_breaking_out_of_a_server_that_stalls() -> None:
+    """What is still in flight after the drain is given up and recorded as unknown."""
+    case = Case(stalls_after=40)
+    async with ingest(case.cdp, GRAPHS, journal=case.journal, open_orders=3, drain=0.02):
+        await case.stalled.wait()
+    await case.finish()
+
+
+async def test_entering_only() -> None:
+    """A block that asks for nothing leaves nothing behind."""
+    case = Case()
+    async with ingest(case.cdp, GRAPHS, journal=case.journal):
+        pass
+    await case.finish()
+
+
+class BodyError(Exception):
+    """What the body of a test raises."""
+
+
+async def test_an_exception_in_the_body() -> None:
+    """It comes out as it is, once what was in flight is recorded."""
+    case = Case(stalls_after=40)
+
+    async def caller() -> None:
+        async with ingest(case.cdp, GRAPHS, journal=case.journal, open_orders=3, drain=0.0):
+            await case.stalled.wait()
+            raise BodyError
+
+    with pytest.raises(BodyError):
+        await caller()
+    await case.finish()
+
+
+async def test_a_timeout_around_the_block() -> None:
+    """`asyncio.timeout` ends the load as a timeout, and the caller is not cancelled."""
+    case = Case(stalls_after=40)
+
+    async def caller() -> None:
+        async with (
+            asyncio.timeout(0.1),
+            ingest(case.cdp, GRAPHS, journal=case.journal, open_orders=3, drain=0.0) as load,
+        ):
+            await collected(load)
+
+    with pytest.raises(TimeoutError):
+        await caller()
+    await case.finish()
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+async def test_cancelling_the_caller(times: int) -> None:
+    """A cancelled task ends as cancelled; cancelled once more it does not wait for the drain."""
+    case = Case(stalls_after=40)
+
+    async def caller() -> None:
+        async with ingest(
+            case.cdp, GRAPHS, journal=case.journal, open_orders=3, drain=0.0 if times == 1 else 60.0
+        ) as load:
+            async for _ in load:
+                pass
+
+    task = asyncio.create_task(caller())
+    await case.stalled.wait()
+    for _ in range(times):
+        task.cancel()
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: len(asyncio.all_tasks()) == 1)  # cut short by a third cancellation, they end right after
+    await case.finish()
+
+
+async def test_stopping_finishes_what_was_taken() -> None:
+    """After `stop` with a drain the orders taken are loaded whole, and no other is taken."""
+    case = Case()
+    drawn: list[OrderGraph] = []
+
+    def source() -> Iterator[OrderGraph]:
+        for graph in GRAPHS:
+            drawn.append(graph)
+            yield graph
+
+    async with ingest(case.cdp, source(), journal=case.journal, open_orders=3) as load:
+        await anext(load)
+        load.stop(60.0)
+        await collected(load)
+    assert load.counts == {Verdict.LOADED: len(drawn)}
+    assert len(drawn) < len(GRAPHS)
+    await case.finish()
+
+
+@pytest.mark.parametrize("drains", [(0.0,), (60.0, 0.0), (0.01,), (60.0, 0.01)])
+async def test_stopping_gives_up_what_stalls(drains: tuple[float, ...]) -> None:
+    """When the drain is over, or with the second `stop`, each order taken still ends in an outcome."""
+    case = Case(stalls_after=40)
+    async with ingest(case.cdp, GRAPHS, journal=case.journal, open_orders=3) as load:
+        await case.stalled.wait()
+        for drain in drains:
+            load.stop(drain)
+        outcomes = await collected(load)
+    assert load.done == len(outcomes)
+    unknown = [part for outcome in outcomes for part in outcome.parts if part.verdict == PartVerdict.UNKNOWN]
+    assert unknown != []
+    assert Verdict.UNKNOWN in load.counts
+    await case.finish()
+
+
+@pytest.mark.parametrize("after", range(1, 25))
+async def test_stopping_at_any_moment(after: int) -> None:
+    """Whichever step a part is at when everything is given up, its order has an outcome with all its parts."""
+    case = Case()
+    async with ingest(case.cdp, [whole()], journal=case.journal) as load:
+        await until(lambda: len(case.network.requests) * 2 >= after)
+        for _ in range(after % 3):
+            await asyncio.sleep(0)
+        load.stop()
+        outcomes = await collected(load)
+    assert [len(outcome.parts) for outcome in outcomes] == [count([whole()])]
+    await case.finish([whole()])
+
+
+@pytest.mark.parametrize("drain", [0.0, 60.0, None])
+async def test_a_source_that_has_nothing_to_give_yet(drain: float | None) -> None:
+    """A load that waits for its input ends at once when it is stopped, or its block left."""
+    case = Case()
+    closed: list[bool] = []
+
+    async def source() -> AsyncIterator[OrderGraph]:
+        try:
+            yield GRAPHS[0]
+            await asyncio.get_running_loop().create_future()
+        finally:
+            closed.append(True)
+
+    async with ingest(case.cdp, source(), journal=case.journal) as load:
+        assert (await anext(load)).verdict == Verdict.LOADED
+        if drain is not None:
+            load.stop(drain)
+            assert await collected(load) == []
+    assert closed == [True]
+    await case.finish()
+
+
+async def test_a_source_that_stops_the_load_itself() -> None:
+    """The order that the source gives while it stops the load is not taken, and the others are whole."""
+    case = Case()
+
+    def source() -> Iterator[OrderGraph]:
+        yield from GRAPHS[:3]
+        loads[0].stop(60.0)
+        yield GRAPHS[3]
+
+    loads: list[Load] = []
+    async with ingest(case.cdp, source(), journal=case.journal, open_orders=1) as load:
+        loads.append(load)
+        await collected(load)
+    assert load.counts == {Verdict.LOADED: 3}
+    await case.finish()
+
+
+def test_stopping_while_the_server_is_down() -> None:
+    """Parts that wait for a server that is down do not hold up the end: nobody tries it again for them."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = Network(Emulator(), lambda _: "not sent" if len(network.requests) > 50 else "ok")
+        graphs = [OrderGraph(order=order(f"A-{n}"), items=(item("i1"), item("i2"))) for n in range(100)]
+        load = loading(loop, network, graphs, open_orders=50, drain=60.0)
+        await until(lambda: load.breaker.state == "open")
+        sent, now = len(network.requests), loop.time()
+        await load.aclose()
+        assert loop.time() == now
+        assert len(network.requests) <= sent + 50
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main)
+
+
+async def test_who_listens_elsewhere_sees_the_end() -> None:
+    """A task that listens while another leaves the block is told that it is over."""
+    case = Case(stalls_after=40)
+    async with ingest(case.cdp, GRAPHS, journal=case.journal, open_orders=3, drain=0.0) as load:
+        listener = asyncio.create_task(collected(load))
+        await case.stalled.wait()
+    await listener
+    await case.finish()

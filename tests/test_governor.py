@@ -1,0 +1,438 @@
+"""The governor, against simulated servers in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import AsyncGenerator, Iterable
+from contextlib import asynccontextmanager
+
+import attrs
+import pytest
+
+from cdp_orders_async.governor import Governor
+from cdp_orders_async.limiter import Limiter, Slots
+from tests.virtual import VirtualLoop, run
+
+MOST = 40
+
+
+@attrs.define
+class Server:
+    """Answers after 50 to 100 ms, and refuses what its token bucket has no token for."""
+
+    loop: VirtualLoop
+    rate: float = math.inf
+    burst: int = 1
+    on_the_way: bool = False
+    """Whether the time differs on the way there too, so that calls do not come as evenly as they were sent."""
+    failing: float = 0.0
+    """The chance that it refuses a call whatever the bucket holds."""
+    slowness: float = 1.0
+    """How many times longer an answer takes."""
+    at_once: int = 10**9
+    """How many calls it works on; others wait for those."""
+    seed: int = 0
+
+    calls: list[tuple[float, bool]] = attrs.field(factory=list[tuple[float, bool]])
+    """When each call came and whether it was good."""
+    busy: int = 0
+    """How many calls there are."""
+    _random: random.Random = attrs.field(init=False)
+    _desks: asyncio.Semaphore = attrs.field(init=False)
+    _tokens: float = 0.0
+    _filled: float = 0.0
+
+    def __attrs_post_init__(self) -> None:
+        self._random = random.Random(self.seed)  # noqa: S311 - not for secrets
+        self._desks = asyncio.Semaphore(self.at_once)
+
+    async def answer(self) -> bool:
+        """Answer a call: whether it is good."""
+        seconds = self._random.uniform(0.05, 0.1) * self.slowness
+        there = seconds / 2 if self.on_the_way else 0.025
+        self.busy += 1
+        try:
+            await asyncio.sleep(there)
+            async with self._desks:
+                good = self._random.random() >= self.failing and self._admits()
+                self.calls.append((self.loop.time(), good))
+                await asyncio.sleep(seconds - there)
+        finally:
+            self.busy -= 1
+        return good
+
+    def _admits(self) -> bool:
+        if self.rate == math.inf:
+            return True
+        now = self.loop.time()
+        self._tokens = min(self.burst, self._tokens + (now - self._filled) * self.rate)
+        self._filled = now
+        if self._tokens < 1 - 1e-9:
+            return False
+        self._tokens -= 1
+        return True
+
+    def seen(self, since: float, until: float) -> tuple[float, float]:
+        """Return how many good calls a second there were in that time, and the share of the calls that were refused."""
+        found = [good for when, good in self.calls if since <= when < until]
+        return sum(found) / (until - since), 1 - sum(found) / len(found)
+
+
+@attrs.define
+class Client:
+    """Calls a server as fast as it may, with a governor or with fixed slots."""
+
+    server: Server
+    governed: bool = True
+    limiter: Limiter = attrs.field(init=False)
+    slots: Slots = attrs.field(init=False)
+    governor: Governor = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        clock = self.server.loop.time
+        self.limiter = Limiter(None, clock=clock)
+        self.slots = Slots(MOST)
+        self.governor = Governor(self.limiter, self.slots, MOST, clock)
+
+    async def call(self, *, bulk: bool) -> float:
+        """Call once; return the seconds that it waited for its turn."""
+        clock = self.server.loop.time
+        asked = clock()
+        await self.slots.acquire(bulk=bulk)
+        try:
+            await self.limiter.acquire(bulk=bulk)
+            sent = clock()
+            if not self.governed:
+                await self.server.answer()
+                return sent - asked
+            self.governor.sent()
+            if await self.server.answer():
+                self.governor.answered(clock() - sent)
+            else:
+                self.governor.refused(clock() - sent)
+        finally:
+            self.slots.release()
+        return sent - asked
+
+    @asynccontextmanager
+    async def full(self, workers: int = MOST) -> AsyncGenerator[None]:
+        """Let so many bulk workers call all the time."""
+
+        async def worker() -> None:
+            while True:
+                await self.call(bulk=True)
+
+        tasks = [self.server.loop.create_task(worker()) for _ in range(workers)]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("burst", "on_the_way"), [(5, True), (1, False)])
+def test_a_hidden_rate_is_found_and_followed(burst: int, seed: int, *, on_the_way: bool) -> None:
+    """Of 50/s more than 90 % is used with 1 % refused; 20/s is kept after 5 seconds, and 100/s found after 60.
+
+    Meanwhile an interactive call waits for less than 0.1 s, though bulk takes all that there is.
+    """
+
+    async def main(loop: VirtualLoop) -> None:
+        server = Server(loop, 50, burst, on_the_way=on_the_way, seed=seed)
+        client = Client(server)
+        async with client.full():
+            await asyncio.sleep(60)
+            waits: list[float] = []
+            while loop.time() < 120:
+                await asyncio.sleep(0.3)
+                waits.append(await client.call(bulk=False))
+            server.rate, fell = 20, loop.time()
+            await asyncio.sleep(35)
+            server.rate, rose = 100, loop.time()
+            await asyncio.sleep(80)
+        good, refused = server.seen(60, fell)
+        assert good >= 0.9 * 50
+        assert refused <= 0.01
+        assert sorted(waits)[len(waits) * 99 // 100] < 0.1
+        good, refused = server.seen(fell + 5, rose)
+        assert good >= 0.85 * 20
+        assert refused <= 0.02
+        good, refused = server.seen(rose + 60, rose + 80)
+        assert good >= 0.9 * 100
+        assert refused <= 0.01
+
+    run(main)
+
+
+def throughput(*, governed: bool, at_once: int, begin: Iterable[int] = ()) -> tuple[float, Client]:
+    """Return the calls a second that a server answers, and the client; it may begin with fewer workers."""
+
+    async def main(loop: VirtualLoop) -> tuple[float, Client]:
+        server = Server(loop, at_once=at_once)
+        client = Client(server, governed=governed)
+        for workers in begin:
+            async with client.full(workers):
+                await asyncio.sleep(15)
+        start = loop.time()
+        async with client.full():
+            await asyncio.sleep(20)
+        return server.seen(start, start + 20)[0], client
+
+    return run(main)
+
+
+def test_without_a_limit_nothing_is_held_back() -> None:
+    """A server that refuses nothing sees no rate, and as many calls as without a governor."""
+    fixed, _ = throughput(governed=False, at_once=MOST)
+    found, client = throughput(governed=True, at_once=MOST)
+    assert client.governor.rate is None
+    assert found >= 0.9 * fixed
+    assert repr(client.governor) == "Governor(rate=None, limit=40)"
+
+
+@pytest.mark.parametrize("at_once", [3, 8, 20])
+@pytest.mark.parametrize("begin", [(), (2,)])
+def test_latency_of_our_own_load_costs_no_throughput(at_once: int, begin: tuple[int, ...]) -> None:
+    """A server that only queues what is too much is used as well as without a governor, also if it was idle before."""
+    fixed, _ = throughput(governed=False, at_once=at_once, begin=begin)
+    found, client = throughput(governed=True, at_once=at_once, begin=begin)
+    assert client.governor.rate is None
+    assert found >= 0.9 * fixed
+
+
+def test_an_explosion_of_the_latency_cuts_the_calls_in_flight() -> None:
+    """With answers ten times slower fewer than a third of the calls are in flight after 20 s; later all again."""
+
+    async def main(loop: VirtualLoop) -> None:
+        server = Server(loop)
+        client = Client(server)
+        async with client.full():
+            await asyncio.sleep(10)
+            assert (client.governor.limit, server.busy) == (MOST, MOST)
+            server.slowness = 10
+            await asyncio.sleep(20)
+            assert server.busy == client.governor.limit
+            assert 4 <= client.governor.limit < MOST / 3
+            server.slowness = 1
+            await asyncio.sleep(60)
+            assert (client.governor.limit, server.busy) == (MOST, MOST)
+
+    run(main)
+
+
+def test_few_calls_tell_nothing_of_the_concurrency() -> None:
+    """With few calls in flight slow answers leave the slots as they are, for the time when there are more."""
+
+    async def main(loop: VirtualLoop) -> None:
+        server = Server(loop)
+        client = Client(server)
+        async with client.full(workers=4):
+            await asyncio.sleep(10)
+            server.slowness = 10
+            await asyncio.sleep(20)
+        assert client.governor.limit == MOST
+
+    run(main)
+
+
+@pytest.mark.parametrize("rate", [50, math.inf])
+def test_a_mishap_is_no_limit(rate: float) -> None:
+    """A server that fails 3 calls of 1000 for a reason of its own is used almost as well as one that does not."""
+
+    async def main(loop: VirtualLoop) -> None:
+        server = Server(loop, rate, 5, failing=0.003)
+        client = Client(server)
+        async with client.full():
+            await asyncio.sleep(40)
+        good, _ = server.seen(15, 40)
+        assert good >= 0.9 * min(rate, MOST / 0.075)
+        assert (client.governor.rate is None) == (rate == math.inf)
+
+    run(main)
+
+
+def test_after_an_outage_the_rate_comes_back() -> None:
+    """What was known of the rate outlasts 10 seconds in which nothing succeeds."""
+
+    async def main(loop: VirtualLoop) -> None:
+        server = Server(loop, 50, 5)
+        client = Client(server)
+        async with client.full():
+            await asyncio.sleep(40)
+            server.failing = 1
+            await asyncio.sleep(10)
+            server.failing = 0
+            await asyncio.sleep(30)
+        assert server.seen(45, 50)[0] == 0
+        good, refused = server.seen(65, 80)
+        assert good >= 0.9 * 50
+        assert refused <= 0.01
+
+    run(main)
+
+
+def test_a_server_that_is_down_at_first_is_found() -> None:
+    """When nothing succeeds from the start, the rate is the least one, and rises quickly once something does."""
+
+    async def main(loop: VirtualLoop) -> None:
+        server = Server(loop, 50, 5, failing=1)
+        client = Client(server)
+        async with client.full():
+            await asyncio.sleep(10)
+            assert client.governor.rate == 0.5
+            server.failing = 0
+            await asyncio.sleep(30)
+        assert server.seen(25, 40)[0] >= 0.9 * 50
+
+    run(main)
+
+
+@attrs.define
+class Calls:
+    """Tells a governor of calls, with no server and no loop."""
+
+    now: float = 0.0
+    governor: Governor = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        clock = lambda: self.now  # noqa: E731
+        self.governor = Governor(Limiter(None, clock=clock), Slots(MOST), MOST, clock)
+
+    @property
+    def rate(self) -> float:
+        """The rate, of which there must be one."""
+        assert self.governor.rate is not None
+        return self.governor.rate
+
+    def go(self, seconds: float, rate: float | None = None) -> None:
+        """Make calls at that rate, or else at the governor's, all of them good."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now += 1 / (rate or self.rate)
+            self.governor.sent()
+            self.governor.answered(0.0)
+
+    def refuse(self, seconds: float = 0.0) -> None:
+        """Refuse many calls that were sent *seconds* ago."""
+        for _ in range(10):
+            self.governor.sent()
+            self.governor.refused(seconds)
+
+
+def limited() -> Calls:
+    """Return calls at a rate that has been cut for the second time half a second ago."""
+    calls = Calls()
+    calls.go(10, 100)
+    calls.refuse()
+    calls.go(1)
+    calls.refuse()
+    calls.go(0.6)
+    return calls
+
+
+def test_the_first_rate_is_what_succeeded() -> None:
+    """The first refusals give a rate below the number of good calls in the second before."""
+    calls = Calls()
+    calls.go(10, 100)
+    calls.refuse()
+    assert calls.rate == pytest.approx(85, rel=0.05)
+
+
+def test_one_refusal_of_many_calls_changes_nothing() -> None:
+    """Lone refusals are no limit, nor soon after a cut, but two with few calls between are."""
+    calls = Calls()
+    for _ in range(10):
+        calls.go(4, 50)
+        calls.governor.refused()
+    assert calls.governor.rate is None
+    calls.go(0.2, 50)
+    calls.governor.refused()
+    cut = calls.rate
+    calls.go(0.6)
+    calls.governor.refused()
+    assert calls.rate > cut
+
+
+def test_a_cut_goes_down_to_what_succeeds() -> None:
+    """When of the calls only a fifth succeeds any more, four cuts lower the rate to about that."""
+    calls = limited()
+    before = calls.rate
+    end = calls.now + 1.6
+    while calls.now < end:
+        calls.go(1 / before, before)
+        for _ in range(4):
+            calls.now += 1 / before
+            calls.governor.sent()
+            calls.governor.refused()
+    assert 0.15 * before < calls.rate < 0.3 * before
+
+
+def test_a_first_guess_that_is_too_low_is_made_up_for() -> None:
+    """What is refused before the rate was raised for the first time teaches no maximum: it doubles each second."""
+    calls = Calls()
+    calls.refuse()
+    calls.now += 1
+    calls.governor.answered(0.1)
+    calls.refuse()
+    before = calls.rate
+    calls.governor.answered(0.1)
+    calls.go(4)
+    assert calls.rate > 8 * before
+
+
+def test_there_is_one_cut_for_a_round_trip() -> None:
+    """What was sent before a cut, or is refused within half a second of it, does not lower the rate again."""
+    calls = limited()
+    before = calls.rate
+    calls.refuse()
+    cut = calls.rate
+    assert cut < before
+    calls.now += 0.49
+    calls.refuse()
+    calls.now += 4
+    calls.refuse(seconds=5)
+    assert calls.rate == cut
+    calls.refuse(seconds=1)
+    assert calls.rate < cut
+
+
+def test_no_cut_goes_below_the_least_rate() -> None:
+    """Refused all the time, the rate stays at one call in two seconds."""
+    calls = limited()
+    for _ in range(100):
+        calls.now += 1
+        calls.refuse()
+    assert calls.rate == 0.5
+
+
+def test_load_that_does_not_use_the_rate_does_not_raise_it() -> None:
+    """Two minutes at half of the rate leave it as it is; a call after hours of rest does not raise it at once."""
+    calls = limited()
+    calls.go(1, calls.rate / 2)
+    before = calls.rate
+    calls.go(120, before / 2)
+    assert calls.rate == before
+    calls.now += 10_000
+    calls.go(1)
+    assert calls.rate < 1.1 * before
+
+
+def test_the_rate_returns_and_then_probes() -> None:
+    """It is back at the old maximum after 12 s, hardly moves there, then grows, but at most doubles in 15 s."""
+    calls = limited()
+    peak = calls.rate
+    calls.refuse()
+    assert calls.rate == pytest.approx(0.85 * peak)
+    calls.go(12.5)
+    assert calls.rate == pytest.approx(peak, rel=0.01)
+    calls.go(4)
+    assert peak < calls.rate < 1.02 * peak
+    calls.go(15)
+    for _ in range(3):
+        before = calls.rate
+        calls.go(15)
+        assert 1.5 * before < calls.rate < 2.1 * before
