@@ -25,7 +25,7 @@ RARE = 0.02
 KEPT = 0.85
 """What a cut leaves of the rate, at most."""
 PAUSE = 0.5
-"""Seconds after a cut until the next."""
+"""Seconds after a cut until the rate changes again."""
 PLATEAU = 12.0
 """Seconds from a usual cut until the rate is the old maximum again."""
 DOUBLING = 15.0
@@ -121,7 +121,7 @@ class Governor:
         self._sent.add(now)
         rate = self.limiter.rate
         since = now - self._raised
-        if rate is None or since < STEP or not self._answered:
+        if rate is None or since < STEP or now < self._cut + PAUSE or not self._answered:
             return
         self._raised = now
         if self._sent.per_second(now) >= USED * rate:  # else nothing is known of a higher one

@@ -12,7 +12,7 @@ import ssl
 import urllib.request
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 import attrs
@@ -36,6 +36,18 @@ def _positive(instance: Settings, field: attrs.Attribute[Any], value: float | No
         raise Invalid((Violation(field.name, "must be a finite number above 0"),))
 
 
+def _a_rate(instance: Settings, field: attrs.Attribute[Any], value: float | str | None) -> None:
+    del instance
+    if value != "auto" and (isinstance(value, str) or (value is not None and not 0 < value < math.inf)):
+        raise Invalid((Violation(field.name, "must be a finite number above 0, or auto"),))
+
+
+def _a_share(instance: Settings, field: attrs.Attribute[Any], value: float) -> None:
+    del instance
+    if not 0 <= value <= 1:
+        raise Invalid((Violation(field.name, "must be from 0 to 1"),))
+
+
 def _not_negative(instance: Settings, field: attrs.Attribute[Any], value: int) -> None:
     del instance
     if not (0 <= value < math.inf):
@@ -52,10 +64,12 @@ def _a_proxy(instance: Settings, field: attrs.Attribute[Any], value: str | None)
 class Settings:
     """How the client calls: rate, connections, times, retries, proxy and TLS. Times are in seconds."""
 
-    rate: float | None = attrs.field(default=None, validator=_positive)
-    """Requests per second; None is no limit. ``CDP_RATE``."""
+    rate: float | Literal["auto"] | None = attrs.field(default=None, validator=_a_rate)
+    """Requests per second; None is no limit, and *auto* finds what the server bears. ``CDP_RATE``."""
     burst: int = attrs.field(default=1, validator=_positive)
     """Requests that may leave at once after a pause. ``CDP_BURST``."""
+    bulk_share: float = attrs.field(default=0.1, validator=_a_share)
+    """The share of turns that a load keeps while other calls of the same client wait. ``CDP_BULK_SHARE``."""
     connections: int = attrs.field(default=100, validator=_positive)
     """Connections, and so requests in flight, at most. ``CDP_CONNECTIONS``."""
     timeout: float = attrs.field(default=30.0, validator=_positive)
@@ -106,7 +120,12 @@ def _truth(text: str) -> bool:
     return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
 
 
+def _rate(text: str) -> object:
+    return text if text == "auto" else float(text)
+
+
 PARSERS: Mapping[str, Callable[[str], object]] = {
+    "rate": _rate,
     **dict.fromkeys(("burst", "connections", "retries", "max_answer"), int),
     **dict.fromkeys(("proxy", "ca_file"), str),
     "trust_env": _truth,

@@ -168,7 +168,10 @@ def test_single_email_of_the_batch_api(person: Json, emails: object) -> None:
             ["$.orderItems[3].name: must be at most 128 characters"],
         ),
         ({"orderItems": [{**ITEM, "flightSegments": "x"}]}, [f"$.orderItems[0].flightSegments: {UNKNOWN_OF_ITEM}"]),
-        ({"orderItems": [{**ITEM, "orderedAt": "2024-01-02T00:00:00Z"}]}, [f"$.orderItems[0].orderedAt: {UNKNOWN_OF_ITEM}"]),
+        (
+            {"orderItems": [{**ITEM, "orderedAt": "2024-01-02T00:00:00Z"}]},
+            [f"$.orderItems[0].orderedAt: {UNKNOWN_OF_ITEM}"],
+        ),
         (
             {"orderItems": [{**ITEM, "extensions": [{"a": None, "b": ["x"]}]}]},
             [f"$.orderItems[0].extensions[0].{key}: {PRIMITIVE}" for key in "ab"],

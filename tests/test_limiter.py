@@ -298,6 +298,24 @@ def test_a_cancelled_caller_takes_no_grant_with_it() -> None:
     assert run(main) == {0: 0, 2: 1.03}
 
 
+def test_a_newcomer_does_not_overtake() -> None:
+    """Who comes when a grant is overdue, because the timer is late, goes behind who waits for it."""
+
+    async def main(loop: VirtualLoop) -> list[int]:
+        ahead = 0.0
+        limiter = Limiter(1, clock=lambda: loop.time() + ahead)
+        grants: dict[int, float] = {}
+        async with asyncio.TaskGroup() as group:
+            for number in range(2):
+                group.create_task(take(limiter, grants, number))
+            await asyncio.sleep(0.5)
+            ahead = 9.0
+            group.create_task(take(limiter, grants, 2))
+        return list(grants)
+
+    assert run(main) == [0, 1, 2]
+
+
 def test_many_who_give_up_do_not_put_off_the_rest() -> None:
     """A stream of callers that come and give up every half millisecond delays nobody's grant."""
 

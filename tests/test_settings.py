@@ -36,10 +36,24 @@ FINITE = "must be a finite number above 0"
 def test_numbers_are_positive(name: str, value: float) -> None:
     """Nought, negative numbers, NaN and infinity are refused by the name of the field."""
     given: dict[str, Any] = {name: value}
-    with pytest.raises(Invalid, match=f"^{name}: {FINITE}$"):
+    with pytest.raises(Invalid, match=f"^{name}: {FINITE}(, or auto)?$"):
         Settings(**given)
     with pytest.raises(Invalid, match=f"(?i)^(CDP_)?{name}: "):
         Settings.from_env({f"CDP_{name.upper()}": str(value)})
+
+
+def test_rate_may_be_auto() -> None:
+    """A rate can be left to the client; no other word is a rate."""
+    assert Settings(rate="auto") == Settings.from_env({"CDP_RATE": "auto"})
+    with pytest.raises(Invalid, match="^rate: "):
+        Settings(rate="fast")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] the point of the test
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
+def test_bulk_share_is_a_share(value: float) -> None:
+    """The share of bulk work is from 0 to 1."""
+    with pytest.raises(Invalid, match="^bulk_share: must be from 0 to 1$"):
+        Settings(bulk_share=value)
 
 
 @pytest.mark.parametrize("value", [-1, math.nan, math.inf])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Annotated
+from typing import Annotated, Literal
 
 import attrs
 from cyclopts import Parameter
@@ -31,8 +31,8 @@ class Connection:
     """The client key, from Settings > API access in Sitecore CDP."""
     api_token: Annotated[str | None, Parameter(env_var="CDP_API_TOKEN")] = attrs.field(default=None, repr=False)
     """The API token. As an option it shows in the list of processes; better set CDP_API_TOKEN."""
-    rate: Annotated[float | None, Parameter(env_var="CDP_RATE", allow_leading_hyphen=True)] = None
-    """Requests per second at most; without it there is no limit but the connections."""
+    rate: Annotated[float | Literal["auto"], Parameter(env_var="CDP_RATE", allow_leading_hyphen=True)] = "auto"
+    """Requests per second at most; auto finds what the server bears."""
     connections: Annotated[int, Parameter(env_var="CDP_CONNECTIONS", allow_leading_hyphen=True)] = 64
     """Connections, and so requests in flight, at most."""
     timeout: Annotated[float, Parameter(env_var="CDP_TIMEOUT", allow_leading_hyphen=True)] = 30.0

@@ -22,8 +22,11 @@ from cdp_orders_async.errors import (
     OutcomeUnknown,
     PoolTimeout,
     RateLimited,
+    Refused,
     ServerError,
+    Unreadable,
 )
+from cdp_orders_async.governor import Governor
 from cdp_orders_async.limiter import Limiter, Slots
 from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.session.attempt import Http, late
@@ -38,6 +41,7 @@ T = TypeVar("T")
 logger = logging.getLogger("cdp_orders_async")
 
 LONGEST_PAUSE = 300.0  # seconds that a Retry-After can hold up every call; a longer one is not obeyed in full
+UNAVAILABLE = 503
 MAYBE_DONE = frozenset((Delivery.UNKNOWN, Delivery.DONE_UNREADABLE))
 
 
@@ -100,10 +104,15 @@ class Session:
     ) -> None:
         self.settings = settings
         self.stats = Stats()
-        self.limiter = Limiter(settings.rate, burst=settings.burst, clock=clock)
+        rate = None if settings.rate == "auto" else settings.rate
+        self.limiter = Limiter(rate, burst=settings.burst, clock=clock, bulk_share=settings.bulk_share)
         self._shared_limiter = limiter
         self._http = Http(base_url, credentials, settings, http, trace_configs, clock)
-        self._slots = Slots(settings.connections)
+        self._slots = Slots(settings.connections, bulk_share=settings.bulk_share)
+        self.governor: Governor | None = None
+        """What finds the rate, where the settings leave it to the client."""
+        if settings.rate == "auto":
+            self.governor = Governor(self.limiter, self._slots, most=settings.connections, clock=clock)
         self._retries = Retries(limit=settings.retries)
         self._budget = RetryBudget()
         self._clock = clock
@@ -130,6 +139,7 @@ class Session:
         doubt: Delivery | None = None  # what earlier attempts leave
         times = TIMES.get() or self.stats.times
         for attempt in itertools.count(1):
+            turn: float | None = None
             try:
                 opened = await self._http.open()
                 asked = self._clock()
@@ -149,6 +159,7 @@ class Session:
                     self._slots.release()
             except CdpError as error:
                 self._log(request, request_id, attempt, error)
+                self._govern(error, self._clock() - turn if turn else None)
                 failure = error if doubt is None else _doubtful(error, doubt)
                 failure.attempts = attempt
                 failure.request_id = request_id
@@ -163,6 +174,7 @@ class Session:
                 times.backoff += wait
                 self.stats.retries += 1
             else:
+                self._govern(None, self._clock() - turn)
                 self._budget.earn()
                 self._log(request, request_id, attempt, None)
                 return result
@@ -173,7 +185,8 @@ class Session:
         answered = error.__cause__ if isinstance(error, OutcomeUnknown) else error
         asked = answered.retry_after if isinstance(answered, (RateLimited, ServerError)) else None
         limited = isinstance(error, RateLimited)
-        held = limited or asked is not None
+        # A governor lowers the rate by itself, and a pause would only lower it further.
+        held = asked is not None or (limited and self.governor is None)
         wait = backoff(attempt, self._retries, self._uniform)
         if held:
             # One answer holds up everybody: each task waiting by itself would ask again and again.
@@ -184,12 +197,28 @@ class Session:
             return None
         return 0.0 if held and patient else wait  # the limiter holds it, and that is waiting for its turn
 
+    def _govern(self, error: CdpError | None, seconds: float | None) -> None:
+        """Tell the governor what came of an attempt that took *seconds*; None if it was not made."""
+        if self.governor is None or seconds is None:
+            return
+        answered = error.__cause__ if isinstance(error, OutcomeUnknown) else error
+        refused = isinstance(answered, RateLimited) or (
+            isinstance(answered, ServerError) and answered.status == UNAVAILABLE
+        )
+        late = error is not None and seconds >= self.settings.timeout
+        if refused or late:
+            self.governor.refused(seconds)
+        elif error is None or isinstance(answered, (Refused, Unreadable)):
+            self.governor.answered(seconds)
+
     async def _attempt(
         self, opened: ClientSession, request: Request[T], request_id: str, until: float | None, times: Times
     ) -> T:
         left = None if until is None else until - self._clock()
         self.stats.requests += 1
         self.stats.in_flight += 1
+        if self.governor is not None:
+            self.governor.sent()
         try:
             status, body, retry_after = await self._http.send_once(opened, request, request_id, left, times)
         finally:

@@ -48,10 +48,10 @@ async def listening(
     talk: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
 ) -> AsyncGenerator[str, None]:
     """Give the base URL of a server that does *talk* with every connection."""
-    tasks: set[asyncio.Task[None] | None] = set()
+    streams: dict[asyncio.Task[None] | None, asyncio.StreamWriter] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        tasks.add(asyncio.current_task())
+        streams[asyncio.current_task()] = writer
         with suppress(ConnectionError, asyncio.IncompleteReadError):
             await talk(reader, writer)
         writer.transport.abort()
@@ -61,8 +61,10 @@ async def listening(
         yield f"http://127.0.0.1:{listener.sockets[0].getsockname()[1]}"
     finally:
         listener.close()
-        if talking := [task for task in tasks if task is not None]:
-            await asyncio.wait(talking)
+        for writer in streams.values():
+            writer.transport.abort()
+        if tasks := [task for task in streams if task is not None]:
+            await asyncio.wait(tasks)
 
 
 def connected(base_url: str, settings: Settings = ONCE) -> CdpOrders:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID
 
@@ -27,6 +28,7 @@ from tests.ingest.support import later, serving, stored, wanted, whole
 
 NOBODY = UUID("00000000-0000-4000-8000-000000000000")
 LAG = 0.2
+START = datetime(2025, 1, 1, tzinfo=UTC)
 
 READINGS: Mapping[str, Switches] = {
     "all defaults": Switches(),
@@ -80,7 +82,7 @@ async def test_order_that_is_known(*, upsert: bool) -> None:
 
 @pytest.mark.parametrize(("hours", "orders"), [(48, 1), (24, 2)])
 async def test_orders_a_day_and_a_half_apart(hours: float, orders: int) -> None:
-    """2: Whether the server takes them for one or not, what is loaded is there, and what is not is said."""
+    """2: The server takes them for one or for two, and the references in the outcomes say which."""
     emulator = Emulator(switches=Switches(match_hours=hours))
     async with serving(emulator) as cdp:
         first = OrderGraph(order=ORDER)
@@ -186,12 +188,13 @@ async def test_extension_that_is_known(existing: Literal["replace", "merge", "re
 @pytest.mark.parametrize("retry_after", [None, 0])
 async def test_calls_above_the_limit(retry_after: int | None) -> None:
     """11: A 429 is waited out with and without Retry-After, and is an error of its own where nothing is tried again."""
-    limited = Switches(rate=20, burst=1, retry_after=retry_after)
-    async with serving(Emulator(switches=limited), retries=5) as cdp:
+    times = (START + timedelta(seconds=0.6) * n for n in itertools.count())
+    emulator = Emulator(switches=Switches(rate=1, retry_after=retry_after), clock=lambda: next(times))
+    async with serving(emulator, retries=3) as cdp:
         order = await cdp.orders.create(ORDER)
         assert [(await cdp.orders.get(order.ref)).ref for _ in range(3)] == [order.ref] * 3
-        assert cdp.session.stats.retries > 0
-    async with serving(Emulator(switches=attrs.evolve(limited, rate=0.001)), retries=0) as cdp:
+        assert cdp.session.stats.retries == 2  # each look of the server at its clock takes 0.6 s
+    async with serving(Emulator(switches=Switches(rate=1, retry_after=retry_after), clock=lambda: START)) as cdp:
         await cdp.orders.create(ORDER)
         with pytest.raises(RateLimited) as caught:
             await cdp.orders.create(ORDER)

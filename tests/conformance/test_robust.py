@@ -31,7 +31,7 @@ from cdp_orders_async import (
     Resource,
     Unreadable,
 )
-from cdp_orders_async.models import camel
+from cdp_orders_async.models.common import camel
 from cdp_orders_async.wire import answer, reads, reads_page
 from tests.conformance.answering import REF
 from tests.values import NOW

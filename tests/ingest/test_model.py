@@ -224,7 +224,7 @@ async def history(case: Case, loop: VirtualLoop) -> None:
     assert stored(emulator) == wanted(case.graphs)
 
 
-@settings(max_examples=400)
+@settings(max_examples=300)
 @given(cases())
 def test_each_part_is_there_once(case: Case) -> None:
     """After any failures and crashes no part is there twice, and a run without failures completes everything."""

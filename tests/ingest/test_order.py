@@ -80,7 +80,7 @@ def script(*entries: tuple[str, Sequence[Json | str]]) -> Faults:
 async def test_any_fault_at_any_part(kind: str, fault: Json) -> None:
     """A create that fails at whatever phase in whatever way is found or sent again, in the same load."""
     emulator = Emulator(faults=script((f"{kind}.create", [fault])))
-    async with serving(emulator) as cdp:
+    async with serving(emulator, timeout=0.12) as cdp:
         outcome = await ingest_one(cdp, whole(), settle=0.02)
     assert emulator.faults.done.total() == 1
     assert outcome.verdict == Verdict.LOADED
@@ -94,7 +94,7 @@ async def test_any_fault_while_looking(fault: Json) -> None:
     lost: Json = {"action": "reset", "phase": "written"}
     steps = [(f"{kind}.create", [lost]) for kind in CREATES] + [(name, [fault, fault]) for name in LOOKS]
     emulator = Emulator(faults=script(*steps))
-    async with serving(emulator) as cdp:
+    async with serving(emulator, timeout=0.12) as cdp:
         outcome = await ingest_one(cdp, whole(), settle=0.02)
     assert emulator.faults.done.total() == 3 * len(CREATES)
     assert outcome.verdict == Verdict.LOADED

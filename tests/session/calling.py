@@ -13,7 +13,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from cdp_orders_async.errors import CdpError
-from cdp_orders_async.session import RateLimiter, Session, TraceConfig
+from cdp_orders_async.session import Patient, RateLimiter, Session, TraceConfig
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.wire import Request
 
@@ -85,7 +85,7 @@ async def calling(
 async def failure(session: Session, request: Request[bytes], *, patient: bool = False) -> CdpError:
     """Return the error that a call ends with."""
     try:
-        await session.send(request, patient=patient)
+        await (Patient(session) if patient else session).send(request)
     except CdpError as error:
         return error
     raise AssertionError("the call succeeded")

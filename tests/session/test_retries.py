@@ -21,6 +21,7 @@ from cdp_orders_async.errors import (
     Refused,
     ServerError,
 )
+from cdp_orders_async.session import Patient
 from cdp_orders_async.settings import Settings
 from tests.servers import Cut, Reply, serving
 from tests.session.calling import METHODS, ONCE, Gate, ask, calling, closed_port, deaf_port, failure, resolving, until
@@ -284,7 +285,7 @@ async def test_patient_calls_wait_for_their_turn() -> None:
         serving(Reply(503), DONE) as server,
         calling(server.url, AGAIN, limiter=Slow(), clock=lambda: now[0]) as session,
     ):
-        assert await session.send(ask("POST"), patient=True) == b'"done"'
+        assert await Patient(session).send(ask("POST")) == b'"done"'
         assert now == [2000]
 
 
@@ -295,7 +296,7 @@ async def test_patient_calls_wait_out_a_pause() -> None:
         serving(reply, DONE) as server,
         calling(server.url, Settings(trust_env=False, deadline=0.5)) as session,
     ):
-        assert await session.send(ask("POST"), patient=True) == b'"done"'
+        assert await Patient(session).send(ask("POST")) == b'"done"'
 
 
 async def test_patient_calls_have_a_deadline_once_sent() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from typing import Any, TypeVar
@@ -74,7 +74,7 @@ CALLS: Mapping[str, Callable[[ResourcesV2, Refs], Awaitable[object]]] = {
 
 
 @asynccontextmanager
-async def both(emulator: Emulator) -> AsyncIterator[tuple[CdpOrdersV2, CdpOrders]]:
+async def both(emulator: Emulator) -> AsyncGenerator[tuple[CdpOrdersV2, CdpOrders]]:
     """Open a client of each version on one emulator."""
     async with (
         running(emulator) as url,
@@ -230,8 +230,7 @@ async def test_extension_that_is_not_there() -> None:
 @pytest.mark.parametrize("operation", ["orders.create", "items.create", "orders.update", "items.update"])
 async def test_what_sets_values_is_sent_again(operation: str) -> None:
     """A lost answer to an update by POST is asked for again; one to a create is not."""
-    script: Json = [{"action": "close", "phase": "written"}]
-    faults: Json = {"faults": [{"operation": operation, "script": ["ok", *script]}]}
+    faults: Json = {"faults": [{"operation": operation, "script": ["ok", {"action": "close", "phase": "written"}]}]}
     emulator, refs = Emulator(faults=Faults.of(faults)), Refs()
     settings = Settings(trust_env=False)
     async with (
