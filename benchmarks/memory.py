@@ -46,12 +46,14 @@ async def load(source: GraphFile, count: int, folder: Path, file: BinaryIO) -> l
         await SqliteJournal.open(folder / "journal.sqlite", identity={"base URL": "none"}) as journal,
         ingest(Resources(Network(), "https://host"), source, journal=journal, open_orders=OPEN) as outcomes,
     ):
+        number = 0
         async for outcome in outcomes:
+            number += 1
             file.write(orjson.dumps(outcome.to_json()) + b"\n")
             if outcome.verdict != "loaded":
                 raise SystemExit(f"not loaded: {outcome}")
-            if outcomes.done % (count // 200) == 0:
-                samples.append((outcomes.done, rss()))
+            if number % (count // 200) == 0:
+                samples.append((number, rss()))
     return samples
 
 
@@ -66,6 +68,7 @@ async def measure(options: Namespace) -> tuple[list[Result], list[Point]]:
     pin(feeder.pid, last=True)
     with tempfile.TemporaryDirectory() as folder, (Path(folder) / "outcomes.jsonl").open("wb") as file:
         samples = await load(GraphFile(f"/dev/fd/{reading}"), count, Path(folder), file)
+    await feeder.wait()
     before, early, peak = samples[0][1], max(mb for n, mb in samples if n <= few), max(mb for _, mb in samples)
     results = [
         result("P7", f"peak at {count:,} orders - peak at {few:,}", [peak - early], "MB", most=2),

@@ -44,7 +44,7 @@ def cost(axes: Axes, points: Sequence[Point]) -> None:
     )
     axes.set_xlim(0, max(bar.high for bar in bars) * 1.12)
     axes.grid(visible=False, axis="y")
-    kinds = {"this package": BLUE, "other SDKs": ORANGE, "bytes in, bytes out, nothing else": GREY}
+    kinds = {"this package": BLUE, "other SDKs, or httpx by hand": ORANGE, "bytes in, bytes out, nothing else": GREY}
     patch = import_module("matplotlib.patches").Patch
     axes.legend(handles=[patch(color=colour, label=label) for label, colour in kinds.items()], loc="upper right")
 

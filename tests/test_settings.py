@@ -70,6 +70,7 @@ def test_environment_sets_every_field() -> None:
     environ = {
         "CDP_RATE": "12.5",
         "CDP_BURST": "2",
+        "CDP_BULK_SHARE": "0.25",
         "CDP_CONNECTIONS": "7",
         "CDP_TIMEOUT": "3",
         "CDP_CONNECT_TIMEOUT": "1",
@@ -87,6 +88,7 @@ def test_environment_sets_every_field() -> None:
     assert Settings.from_env(environ) == Settings(
         rate=12.5,
         burst=2,
+        bulk_share=0.25,
         connections=7,
         timeout=3,
         connect_timeout=1,

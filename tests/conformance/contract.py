@@ -57,9 +57,9 @@ class Operation:
                 yield from errors(self.queries[name]["schema"], typed(value, self.queries[name]["schema"]), name)
             else:
                 yield f"{name}: is no parameter"
-        if self.body is None or body is None:
-            yield from () if self.body is body else ("body: is missing, or was not expected",)
-        else:
+        if (self.body is None) != (body is None):
+            yield "body: is missing, or was not expected"
+        elif self.body is not None and body is not None:
             yield from errors(self.body, orjson.loads(body), "body")
 
 
@@ -68,7 +68,9 @@ def operations() -> Iterator[Operation]:
     whole = document()
     for path, methods in whole["paths"].items():
         for method, says in methods.items():
-            named = [whole["components"]["parameters"][p["$ref"].rpartition("/")[2]] for p in says.get("parameters", ())]
+            named = [
+                whole["components"]["parameters"][p["$ref"].rpartition("/")[2]] for p in says.get("parameters", ())
+            ]
             body = says.get("requestBody")
             yield Operation(
                 method.upper(),

@@ -15,8 +15,8 @@ import orjson
 
 from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.emulator.operations import V2_1, Reply
-from cdp_orders_async.kinds import V2_1 as KNOWN
 from cdp_orders_async.emulator.service import Asked, Endpoint
+from cdp_orders_async.kinds import V2_1 as KNOWN
 from tests.conformance.contract import Json, document, operations
 from tests.emulator.talking import Talk, talking
 
@@ -30,7 +30,9 @@ MADE_BY = {
 """What makes the references that paths take."""
 WRITTEN: Mapping[str, frozenset[str]] = {
     **dict.fromkeys(("OrderWrite", "OrderPatch"), frozenset(("referenceId", "orderedAt", "price", "currencyCode"))),
-    **dict.fromkeys(("OrderItemWrite", "OrderItemPatch"), frozenset(("type", "name", "price", "currencyCode", "status"))),
+    **dict.fromkeys(
+        ("OrderItemWrite", "OrderItemPatch"), frozenset(("type", "name", "price", "currencyCode", "status"))
+    ),
     **dict.fromkeys(("OrderContactWrite", "OrderConsumerWrite"), frozenset[str]()),
 }
 """The schemas of bodies, and the keys that may not be null."""
@@ -117,7 +119,8 @@ def annotated() -> Json:
             if place := MADE_BY.get(says["operationId"]):
                 users = [each.id for each in operations() if place in each.places]
                 says["responses"]["201"]["links"] = {
-                    user: {"operationId": user, "parameters": {f"path.{place}": "$response.body#/ref"}} for user in users
+                    user: {"operationId": user, "parameters": {f"path.{place}": "$response.body#/ref"}}
+                    for user in users
                 }
     return file
 
@@ -159,7 +162,9 @@ async def test_answers_are_those_of_the_file(tmp_path: Path) -> None:
         config = CONFIG
         for operation in operations():  # each has something of its own to work on, and to delete
             refs = await talk.graph()
-            parameters = ", ".join(f'"{place}" = "{refs[KINDS[place]]}"' for place in operation.places if place in KINDS)
+            parameters = ", ".join(
+                f'"{place}" = "{refs[KINDS[place]]}"' for place in operation.places if place in KINDS
+            )
             config += f'[[operations]]\ninclude-operation-id = "{operation.id}"\nparameters = {{ {parameters} }}\n'
         emulator.answers.clear()
         assert await explore(talk, tmp_path, config, "examples,coverage,fuzzing", 5) == ""

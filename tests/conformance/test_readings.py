@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 from uuid import UUID
@@ -113,7 +113,7 @@ async def test_changes_of_some_fields(*, strict: bool) -> None:
     async with serving(Emulator(switches=Switches(require_all_on_patch=strict))) as cdp:
         order = await cdp.orders.create(ORDER)
         item = await cdp.items.create(order.ref, ITEM)
-        with pytest.raises(BadRequest) if strict else suppress():
+        with pytest.raises(BadRequest) if strict else nullcontext():
             assert (await cdp.items.update(item.ref, {"quantity": 2})).quantity == 2
         assert (await cdp.items.get(item.ref)).quantity == (None if strict else 2)
         every = await cdp.items.update(
@@ -179,7 +179,7 @@ async def test_extension_that_is_known(existing: Literal["replace", "merge", "re
     async with serving(Emulator(switches=Switches(extension_post_existing=existing))) as cdp:
         order = await cdp.orders.create(ORDER)
         await cdp.order_extensions.create(order.ref, {"a": 1})
-        with pytest.raises(BadRequest) if existing == "refuse" else suppress():
+        with pytest.raises(BadRequest) if existing == "refuse" else nullcontext():
             assert (await cdp.order_extensions.create(order.ref, {"b": 2})).pairs == left
         assert (await cdp.order_extensions.get(order.ref)).pairs == left
         assert (await cdp.order_extensions.replace(order.ref, {"c": 3})).pairs == {"c": 3}
@@ -208,7 +208,7 @@ async def test_last_contact_of_an_order(*, kept: bool) -> None:
     async with serving(emulator) as cdp:
         order = await cdp.orders.create(ORDER)
         contact = await cdp.contacts.create(order.ref, CONTACT)
-        with pytest.raises(BadRequest) if kept else suppress():
+        with pytest.raises(BadRequest) if kept else nullcontext():
             await cdp.contacts.delete(contact.ref)
         assert [one.ref for one in await walked(cdp.contacts.list(order.ref))] == ([contact.ref] if kept else [])
         assert (await cdp.orders.get(order.ref)).ref == order.ref

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from operator import attrgetter
 from typing import Any, TypeVar, get_type_hints
 from urllib.parse import parse_qsl, unquote, urlsplit
+from uuid import UUID
 
 import attrs
 import orjson
@@ -19,6 +20,7 @@ from cdp_orders_async import (
     CdpOrders,
     ConsumerChanges,
     ContactChanges,
+    NewConsumer,
     OrderChanges,
     OrderItemChanges,
     Request,
@@ -97,11 +99,14 @@ def changed(new: SearchStrategy[Any], changes: type) -> SearchStrategy[dict[str,
 
 
 REF = st.uuids()
-USERS = st.builds(
-    lambda user, refs: attrs.evolve(user, order_items=refs),
-    values.consumers,
-    st.none() | st.lists(REF, max_size=3).map(tuple),
-)
+
+
+def using(user: NewConsumer, refs: tuple[UUID, ...] | None) -> NewConsumer:
+    """Return *user*, who uses items."""
+    return attrs.evolve(user, order_items=refs)
+
+
+USERS = st.builds(using, values.consumers, st.none() | st.lists(REF, max_size=3).map(tuple))
 BODIES: Mapping[str, tuple[SearchStrategy[Any], SearchStrategy[Any]]] = {
     "orders": (values.orders, changed(values.orders, OrderChanges)),
     "items": (values.items, changed(values.items, OrderItemChanges)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 
@@ -278,7 +279,7 @@ def test_a_namesake_is_not_taken_while_lists_lag() -> None:
         network = lagging(loop, upsert=False)
         namesake = later(whole(), timedelta(hours=1)).order
         add(network.emulator, "orders", to_json(namesake))
-        network.delay = 2.0
+        await asyncio.sleep(10)  # of virtual time: lists show it
         network.fate = lambda request: "lost" if request.operation == "orders.create" else "ok"
         load = loading(loop, network, [whole()], settle=5.0)
         assert {outcome.verdict async for outcome in load} == {Verdict.LOADED}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import Counter
+from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -25,7 +26,7 @@ from cdp_orders_async import (
 from cdp_orders_async.emulator import Emulator, Switches, running
 from cdp_orders_async.ingest import OnExisting
 from cdp_orders_async.wire import to_json
-from tests.ingest.support import BASE, Network, add, consumer, count, item, order, person, stored, wanted, whole
+from tests.ingest.support import BASE, Network, add, consumer, count, item, later, order, person, stored, wanted, whole
 
 ROOT = Path(__file__).parents[2]
 GRAPHS = [whole(f"A-{n}") for n in range(30)]
@@ -254,6 +255,21 @@ async def test_a_new_part_is_not_taken_for_an_old_one() -> None:
     await case.journal.begin(plain.key, b"killed right then")
     assert (await case.load(plain)).verdict == Verdict.LOADED
     assert stored(case.network.emulator) == wanted([plain])
+
+
+async def test_parts_stay_in_doubt_when_their_order_fails() -> None:
+    """Where the server took two lines for one order, the second's parts are looked up even if it was refused."""
+    case = Case.new()
+    case.network.emulator = Emulator()
+    one = OrderGraph(order=order(), items=(item("i1"),))
+    two = later(OrderGraph(order=order(), items=(item("i2"), item("i3"))), timedelta(hours=1))
+    await case.load(one)
+    await ingest_one(Resources(case.network, BASE), two)
+    await case.journal.begin(two.key, b"killed before anything was recorded")
+    assert (await case.load(two, orders__create=400)).verdict == Verdict.UNKNOWN
+    assert (await case.load(two)).verdict == Verdict.LOADED
+    assert case.asked == {"orders.list": 1, "orders.create": 1, "items.list": 1}
+    assert stored(case.network.emulator) == wanted([attrs.evolve(one, items=(*one.items, *two.items))])
 
 
 async def test_a_part_that_the_input_has_no_more_stays() -> None:

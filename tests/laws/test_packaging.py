@@ -63,5 +63,5 @@ def test_no_path_of_a_machine(texts: dict[str, str]) -> None:
 
 
 def test_files_stay_readable(texts: dict[str, str]) -> None:
-    """No text file is longer than 500 lines."""
-    assert [name for name, text in texts.items() if text.count("\n") > 500] == []
+    """No text file is longer than 500 lines, but for what is kept as others published it."""
+    assert [name for name, text in texts.items() if text.count("\n") > 500 and "tests/data/" not in name] == []

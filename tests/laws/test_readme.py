@@ -168,7 +168,7 @@ def plain(default: object) -> object:
     if text in PLAIN:
         return PLAIN[text]
     number, _, unit = text.partition(" ")
-    return int(number) * {"": 1, "s": 1, "MiB": 2**20}[unit]
+    return float(number) * {"": 1, "s": 1, "MiB": 2**20}[unit]
 
 
 def test_tables_of_faults() -> None:
