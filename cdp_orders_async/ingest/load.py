@@ -60,7 +60,9 @@ class Load:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         transport = client.transport
-        self.cdp = Resources(Patient(transport), client.base_url) if isinstance(transport, Session) else client
+        self.cdp = client
+        if isinstance(transport, Session):
+            self.cdp = Resources(Patient(transport, lambda: self.halted), client.base_url)
         self.journal = journal
         self.breaker = Breaker(clock=clock)
         self.look_first = look_first
