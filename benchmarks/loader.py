@@ -21,7 +21,18 @@ import attrs
 from harness import Batch, Point, Result, arguments, benchmark, compared, hammer, interleaved, result, serving
 from peers import client, raw_aiohttp
 
-from cdp_orders_async import GraphFile, GraphItem, OrderGraph, Outcome, Request, Resources, SqliteJournal, ingest
+from cdp_orders_async import (
+    GraphFile,
+    GraphItem,
+    NewConsumer,
+    NewContact,
+    OrderGraph,
+    Outcome,
+    Request,
+    Resources,
+    SqliteJournal,
+    ingest,
+)
 
 T = TypeVar("T")
 OPEN, CONNECTIONS = 128, 64
@@ -73,15 +84,16 @@ async def by_hand(cdp: Resources, rest: Iterator[OrderGraph]) -> None:
     for graph in rest:
         order, items = (await cdp.orders.create(graph.order)).ref, dict[str | None, UUID]()
         async with asyncio.TaskGroup() as group:
-            if graph.contact is not None:
+            if isinstance(graph.contact, NewContact):  # as all of the sample are
                 group.create_task(cdp.contacts.create(order, graph.contact))
             if graph.extension is not None:
                 group.create_task(cdp.order_extensions.create(order, graph.extension))
             for part in graph.items:
                 group.create_task(create(part, order, items))
         for user in graph.consumers:
-            uses = tuple(items[use] for use in user.uses) or None
-            await cdp.consumers.create(order, attrs.evolve(user.consumer, order_items=uses))
+            if isinstance(user.consumer, NewConsumer):
+                uses = tuple(items[use] for use in user.uses) or None
+                await cdp.consumers.create(order, attrs.evolve(user.consumer, order_items=uses))
 
 
 def bare(graphs: Sequence[OrderGraph]) -> Batch:
