@@ -49,6 +49,13 @@ class _Waiters(Generic[T]):
     def __len__(self) -> int:
         return sum(len(queue) for lane in self._lanes for queue in lane.values())
 
+    def ahead(self, *, bulk: bool) -> float:
+        """Estimate how many go before one who joins now."""
+        everybody = len(self)
+        if bulk or self._share == 1:
+            return everybody
+        return min(everybody, sum(map(len, self._lanes[False].values())) / (1 - self._share))
+
     def join(self, *, bulk: bool, stage: int = 0) -> asyncio.Future[T]:
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._lanes[bulk].setdefault(stage, deque()).append(waiter)
@@ -151,9 +158,9 @@ class Limiter:
         """Seconds until the pause ends; 0 when there is none."""
         return max(0.0, self._paused_until - self._clock())
 
-    def delay(self) -> float:
-        """Estimate how many seconds a caller that came now would wait behind all who already do."""
-        return max(0.0, self._due - self._clock() + len(self._waiters) * self._interval)
+    def delay(self, *, bulk: bool = False) -> float:
+        """Estimate how many seconds a caller that came now, in the lane for *bulk* or the other, would wait."""
+        return max(0.0, self._due - self._clock() + self._waiters.ahead(bulk=bulk) * self._interval)
 
     async def acquire(self, *, bulk: bool = False) -> None:
         """Wait for this caller's turn, in the lane for *bulk* or before it. One that is cancelled uses up no grant."""

@@ -140,12 +140,15 @@ def brief(record: Record, store: Store, links: Links) -> dict[str, Json]:
     return entry
 
 
+DIGITS = 18  # of a number that fits into 64 bits
+
+
 def whole_number(query: Mapping[str, str], name: str, default: int, *, least: int) -> int:
     """Read a whole number of the query."""
     written = query.get(name)
     if written is None:
         return default
-    if not (written.isascii() and written.isdigit() and int(written) >= least):
+    if not (written.isascii() and written.isdigit() and len(written) <= DIGITS and int(written) >= least):
         raise Invalid(f"{name}: must be a whole number, at least {least}.")
     return int(written)
 

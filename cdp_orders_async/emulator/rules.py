@@ -45,9 +45,10 @@ def number(value: Json) -> Json:
 
 def integer(value: Json) -> Json:
     """Accept a whole number of 32 bits."""
-    if isinstance(value, bool) or not isinstance(value, int) or abs(value) > INT32_MAX:
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole or not -INT32_MAX - 1 <= value <= INT32_MAX:
         raise Invalid("must be an integer of 32 bits.")
-    return value
+    return int(value)
 
 
 def instant(value: Json) -> Json:

@@ -15,6 +15,7 @@ from typing import Any
 import aiohttp
 from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, TraceConfig
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.tracing import Trace
 from yarl import URL
 
 from cdp_orders_async.errors import DeadlineExceeded, Delivery, NotSent, OutcomeUnknown, Unreadable
@@ -51,6 +52,22 @@ class _Body(aiohttp.BytesPayload):
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         self.began = self.clock()
         await super().write_with_length(writer, content_length)
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A pool that gives no connection on which the server spoke unasked, such as a 408 to a resting connection.
+
+    aiohttp would take that for the answer to the next request.
+    """
+
+    async def connect(
+        self, req: ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout  # noqa: ASYNC109 aiohttp's own
+    ) -> aiohttp.connector.Connection:
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
 
 
 class Http:
@@ -109,7 +126,7 @@ class Http:
         if self._session is None:
             tls = await tls_of(self._settings) if self.base_url.scheme == "https" else True
             self._session = ClientSession(
-                connector=aiohttp.TCPConnector(
+                connector=_Connector(
                     limit=self._settings.connections, keepalive_timeout=self._settings.keepalive, ssl=tls
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
