@@ -45,10 +45,10 @@ def number(value: Json) -> Json:
 
 def integer(value: Json) -> Json:
     """Accept a whole number of 32 bits."""
-    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-    if isinstance(value, bool) or not whole or not -INT32_MAX - 1 <= value <= INT32_MAX:
+    number = int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(number, bool) or not isinstance(number, int) or not -INT32_MAX - 1 <= number <= INT32_MAX:
         raise Invalid("must be an integer of 32 bits.")
-    return int(value)
+    return number
 
 
 def instant(value: Json) -> Json:
