@@ -18,8 +18,8 @@ import aiohttp
 import attrs
 
 from cdp_orders_async import emulator
-from cdp_orders_async.governor import Governor
 from cdp_orders_async.limiter import Limiter, Slots
+from cdp_orders_async.session.governor import Governor
 
 BURST = 5
 CONNECTIONS = 100

@@ -26,6 +26,8 @@ from cdp_orders_async import (
     GraphItem,
     NewConsumer,
     NewContact,
+    NewOrder,
+    NewOrderItem,
     OrderGraph,
     Outcome,
     Request,
@@ -76,15 +78,17 @@ async def by_hand(cdp: Resources, rest: Iterator[OrderGraph]) -> None:
     """Load orders as one would write it by hand, without a thought for what may go wrong."""
 
     async def create(part: GraphItem, order: UUID, items: dict[str | None, UUID]) -> None:
+        assert isinstance(part.item, NewOrderItem)  # noqa: S101 the sample is of version 2.1
         item = await cdp.items.create(order, part.item)
         items[part.item.reference_id] = item.ref
         if part.extension is not None:
             await cdp.item_extensions.create(item.ref, part.extension)
 
     for graph in rest:
+        assert isinstance(graph.order, NewOrder)  # noqa: S101 the same
         order, items = (await cdp.orders.create(graph.order)).ref, dict[str | None, UUID]()
         async with asyncio.TaskGroup() as group:
-            if isinstance(graph.contact, NewContact):  # as all of the sample are
+            if isinstance(graph.contact, NewContact):
                 group.create_task(cdp.contacts.create(order, graph.contact))
             if graph.extension is not None:
                 group.create_task(cdp.order_extensions.create(order, graph.extension))

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 
 import attrs
 
-from cdp_orders_async.governor import Governor
 from cdp_orders_async.limiter import Limiter, Slots
+from cdp_orders_async.session.governor import Governor
 from tests.virtual import VirtualLoop
 
 MOST = 40

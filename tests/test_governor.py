@@ -9,8 +9,8 @@ from collections.abc import Iterable
 import attrs
 import pytest
 
-from cdp_orders_async.governor import Governor
 from cdp_orders_async.limiter import Limiter, Slots
+from cdp_orders_async.session.governor import Governor
 from tests.governed import MOST, Client, Server
 from tests.virtual import VirtualLoop, run
 

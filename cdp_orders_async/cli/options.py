@@ -31,8 +31,8 @@ class Connection:
     """The client key, from Settings > API access in Sitecore CDP."""
     api_token: Annotated[str | None, Parameter(env_var="CDP_API_TOKEN")] = attrs.field(default=None, repr=False)
     """The API token. As an option it shows in the list of processes; better set CDP_API_TOKEN."""
-    rate: Annotated[float | Literal["auto"], Parameter(env_var="CDP_RATE", allow_leading_hyphen=True)] = "auto"
-    """Requests per second at most; auto finds what the server bears."""
+    rate: Annotated[float | Literal["auto"] | None, Parameter(env_var="CDP_RATE", allow_leading_hyphen=True)] = None
+    """Requests per second at most, or auto: find what the server bears. Without it only the connections limit."""
     connections: Annotated[int, Parameter(env_var="CDP_CONNECTIONS", allow_leading_hyphen=True)] = 64
     """Connections, and so requests in flight, at most."""
     timeout: Annotated[float, Parameter(env_var="CDP_TIMEOUT", allow_leading_hyphen=True)] = 30.0

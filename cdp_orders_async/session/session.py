@@ -26,10 +26,10 @@ from cdp_orders_async.errors import (
     ServerError,
     Unreadable,
 )
-from cdp_orders_async.governor import Governor
 from cdp_orders_async.limiter import Limiter, Slots
 from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.session.attempt import Http, late
+from cdp_orders_async.session.governor import Governor
 from cdp_orders_async.session.times import TIMES, Times
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.wire import Request, answer
@@ -247,7 +247,7 @@ class Session:
             raise late(Delivery.NOT_SENT) from None
 
     async def _take_turn(self, until: float | None, *, bulk: bool) -> None:
-        delay = self.limiter.delay()
+        delay = self.limiter.delay(bulk=bulk)
         if until is not None and self._clock() + delay >= until:
             raise late(Delivery.NOT_SENT)
         if self._shared_limiter is None and not delay:
