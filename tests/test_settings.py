@@ -45,14 +45,14 @@ def test_numbers_are_positive(name: str, value: float) -> None:
 def test_rate_may_be_auto() -> None:
     """A rate can be left to the client; no other word is a rate."""
     assert Settings(rate="auto") == Settings.from_env({"CDP_RATE": "auto"})
-    with pytest.raises(Invalid, match="^rate: "):
+    with pytest.raises(Invalid, match=r"^rate: "):
         Settings(rate="fast")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] the point of the test
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
 def test_bulk_share_is_a_share(value: float) -> None:
     """The share of bulk work is from 0 to 1."""
-    with pytest.raises(Invalid, match="^bulk_share: must be from 0 to 1$"):
+    with pytest.raises(Invalid, match=r"^bulk_share: must be from 0 to 1$"):
         Settings(bulk_share=value)
 
 

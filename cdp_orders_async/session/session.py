@@ -155,6 +155,7 @@ class Session:
                             raise NotSent("it was given up before its turn came")
                         until = None if until is None else until + turn - asked
                     result = await self._attempt(opened, request, request_id, until, times)
+                    self._govern(None, self._clock() - turn)
                 finally:
                     self._slots.release()
             except CdpError as error:
@@ -174,7 +175,6 @@ class Session:
                 times.backoff += wait
                 self.stats.retries += 1
             else:
-                self._govern(None, self._clock() - turn)
                 self._budget.earn()
                 self._log(request, request_id, attempt, None)
                 return result
