@@ -12,12 +12,14 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import attrs
 import pytest
 
 from cdp_orders_async import CdpOrders, GraphFile, Load, Settings, Verdict, ingest
 from cdp_orders_async.cli import display
-from cdp_orders_async.cli.display import Progress, Screen, problem
+from cdp_orders_async.cli.display import ADVICE, Progress, Screen, conclusion, problem
 from cdp_orders_async.ingest import Failure, Outcome, PartOutcome, PartVerdict
+from cdp_orders_async.session import Times
 from tests.cli_support import PARTS, PATIENCE, TOKEN, orders, started, watched, write
 
 LINE = re.compile(r"(\d+) done · 0 not loaded · \d+ retries · \d+ of 200 requests/s( · .*)?")
@@ -161,3 +163,11 @@ def test_screen_disarms_what_a_terminal_would_obey() -> None:
         "a\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}b [bold]c[/bold] "
         "http://localhost/a-long-path-that-is-not-broken 17\n"
     )
+
+
+def test_conclusion_names_what_took_most() -> None:
+    """The last line says where the time of the calls went, and whether more connections would help."""
+    assert conclusion(Times(rate=81, server=19)) == (
+        "81% of the time of the calls was waiting for the rate: more connections will not help"
+    )
+    assert set(ADVICE) == set(attrs.asdict(Times()))

@@ -9,6 +9,7 @@ import os
 from collections.abc import AsyncGenerator
 from typing import IO
 
+import attrs
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -17,7 +18,7 @@ from rich.text import Text
 
 from cdp_orders_async.graph import GraphFile, Line
 from cdp_orders_async.ingest import Load, Outcome, PartVerdict, Verdict
-from cdp_orders_async.session import Session
+from cdp_orders_async.session import Session, Times
 
 __all__ = ["FAILURES", "Progress", "Screen", "hush", "problem", "show_summary"]
 
@@ -153,8 +154,10 @@ def problem(outcome: Outcome) -> str:
     return f"{where}: {outcome.verdict}: {'; '.join(reasons)}"
 
 
-def show_summary(console: Screen, counts: collections.Counter[Verdict], requests: int, seconds: float) -> None:
-    """Print the table at the end of a load."""
+def show_summary(
+    console: Screen, counts: collections.Counter[Verdict], requests: int, seconds: float, times: Times
+) -> None:
+    """Print the table at the end of a load, and where its time went."""
     table = Table(show_footer=True)
     table.add_column("orders", footer="all")
     table.add_column("", justify="right", footer=f"{counts.total():,}")
@@ -164,3 +167,22 @@ def show_summary(console: Screen, counts: collections.Counter[Verdict], requests
             table.add_row(Text(verdict, style=style), f"{counts[verdict]:,}")
     console.print(table)
     console.say(f"{requests:,} requests in {seconds:,.1f} s, {requests / max(seconds, 0.001):,.0f} a second")
+    if times.total:
+        console.say(conclusion(times))
+
+
+ADVICE = {
+    "connection": "waiting for a free connection: more --connections may help, if the server bears them",
+    "rate": "waiting for the rate: more connections will not help",
+    "backoff": "waiting to send again: the network or the server fails often",
+    "connect": "making connections",
+    "server": "the server's own",
+    "body": "reading answers",
+    "decode": "this machine's, decoding answers",
+}
+
+
+def conclusion(times: Times) -> str:
+    """Say what most of the time of the calls was spent on, and what follows."""
+    name, seconds = max(attrs.asdict(times).items(), key=lambda spent: spent[1])
+    return f"{seconds / times.total:.0%} of the time of the calls was {ADVICE[name]}"

@@ -28,6 +28,7 @@ from cdp_orders_async.errors import CdpError, Forbidden, InputError, NotSent, Un
 from cdp_orders_async.graph import GraphFile
 from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.journal import SqliteJournal
+from cdp_orders_async.session import Times
 
 __all__ = ["Report", "in_words", "load", "run"]
 
@@ -43,6 +44,7 @@ class Report:
     counts: collections.Counter[Verdict] = attrs.field(factory=collections.Counter[Verdict])
     requests: int = 0
     seconds: float = 0.0
+    times: Times = attrs.field(factory=Times)
     error: CdpError | None = None
     stopped_by: int | None = None
 
@@ -157,7 +159,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     if json:
         Screen().say(orjson.dumps(report.to_json()).decode())
     elif report.error is None or report.anything:
-        show_summary(Screen(), report.counts, report.requests, report.seconds)
+        show_summary(Screen(), report.counts, report.requests, report.seconds, report.times)
     if report.error is not None:
         refuse(in_words(report.error, client.base_url))
     if report.resumable:
@@ -225,6 +227,7 @@ async def run(
                     report.error = error
         report.counts = load.counts
         report.requests = client.session.stats.requests
+        report.times = client.session.stats.times
         report.seconds = time.monotonic() - began
     return report
 

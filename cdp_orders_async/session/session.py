@@ -30,7 +30,7 @@ from cdp_orders_async.limiter import Limiter, Slots
 from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.session.attempt import Http, late
 from cdp_orders_async.session.governor import Governor
-from cdp_orders_async.session.times import TIMES, Times
+from cdp_orders_async.session.times import Times
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.wire import Request, answer
 
@@ -63,7 +63,7 @@ class Stats:
     """Attempts after the first of a call."""
     in_flight: int = 0
     times: Times = attrs.field(factory=Times)
-    """Where the time of the calls went that were not part of a load."""
+    """Where the time of the calls went."""
 
 
 def _never() -> bool:
@@ -137,7 +137,7 @@ class Session:
         until = None if self.settings.deadline is None else self._clock() + self.settings.deadline
         request_id = f"{self._run}-{next(self._numbers)}"
         doubt: Delivery | None = None  # what earlier attempts leave
-        times = TIMES.get() or self.stats.times
+        times = self.stats.times
         for attempt in itertools.count(1):
             turn: float | None = None
             try:

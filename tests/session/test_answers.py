@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import zlib
 
+import attrs
 import pytest
 
 from cdp_orders_async.errors import BadRequest, Delivery, Refused, ServerError, Unreadable
@@ -102,3 +104,15 @@ async def test_cookies_are_not_kept() -> None:
         await session.send(ask())
         await session.send(ask())
     assert "cookie" not in server.requests[1].headers
+
+
+async def test_time_is_accounted_for() -> None:
+    """What a call spends is counted by what it was spent on, on the clock that was given."""
+    now = itertools.count()
+    endless = Settings(retries=0, trust_env=False, deadline=None)
+    async with serving(Reply(body=b"{}")) as server, calling(server.url, endless, clock=lambda: next(now)) as session:
+        assert await session.send(ask("POST")) == b"{}"
+        spent = session.stats.times
+        assert min(spent.connection, spent.rate, spent.connect, spent.server, spent.body, spent.decode) >= 1
+        assert spent.backoff == 0
+        assert spent.total == sum(attrs.astuple(spent))
