@@ -167,7 +167,10 @@ def test_screen_disarms_what_a_terminal_would_obey() -> None:
 
 def test_conclusion_names_what_took_most() -> None:
     """The last line says where the time of the calls went, and whether more connections would help."""
-    assert conclusion(Times(rate=81, server=19)) == (
+    assert conclusion(Times(connection=50, rate=31, server=19)) == (
         "81% of the time of the calls was waiting for the rate: more connections will not help"
+    )
+    assert conclusion(Times(connection=50, rate=10, server=40)).startswith(
+        "50% of the time of the calls was waiting for a"
     )
     assert set(ADVICE) == set(attrs.asdict(Times()))

@@ -184,5 +184,9 @@ ADVICE = {
 
 def conclusion(times: Times) -> str:
     """Say what most of the time of the calls was spent on, and what follows."""
-    name, seconds = max(attrs.asdict(times).items(), key=lambda spent: spent[1])
+    spent = attrs.asdict(times)
+    if times.rate > times.connect + times.server + times.body:
+        # A call that waits for its turn holds its connection: then that is why others wait for one.
+        spent["rate"] += spent.pop("connection")
+    name, seconds = max(spent.items(), key=lambda one: one[1])
     return f"{seconds / times.total:.0%} of the time of the calls was {ADVICE[name]}"

@@ -20,7 +20,6 @@ from cdp_orders_async.models import Extension
 __all__ = ["Finder", "SeveralError"]
 
 NEVER = float("-inf")
-NOBODY = UUID(int=0)
 
 
 class SeveralError(Exception):
@@ -147,8 +146,8 @@ class Finder:
         part, refs = self.work.parts[m], self.work.refs
         if all(use in refs for use in part.uses):
             sent = self.work.sent(m)
-        else:  # which links it will have is not known yet: those of *got*, if it has any
-            sent = attrs.evolve(part.value, order_items=got.order_items or (NOBODY,))
+        else:  # which links it will have is not known yet: they may be those of *got*
+            sent = attrs.evolve(part.value, order_items=got.order_items)
         if held is None:
             beside = int(extension is not None)
         elif extension is None or differences(extension.value, held):

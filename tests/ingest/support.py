@@ -36,7 +36,7 @@ from cdp_orders_async import (
     Settings,
 )
 from cdp_orders_async.emulator import Emulator, running
-from cdp_orders_async.emulator.records import Cause
+from cdp_orders_async.emulator.records import Cause, Record
 from cdp_orders_async.emulator.service import Asked
 from cdp_orders_async.ingest import OnExisting
 from cdp_orders_async.wire import answer, to_json
@@ -49,6 +49,8 @@ T = TypeVar("T")
 BASE = "http://127.0.0.1"
 KEY, TOKEN = "key", "token"
 SERVED = frozenset({"ref", "href", "createdAt", "modifiedAt", "guest", "order", "orderItem"})
+ELSEWHERE = Cause("elsewhere", "POST", "/", None)
+"""What somebody else does."""
 WHEN = datetime(2024, 1, 1, 16, 17, 16, tzinfo=UTC)
 
 
@@ -276,10 +278,10 @@ def asked(request: Request[Any]) -> Asked:
     )
 
 
-def add(emulator: Emulator, kind: str, data: Json) -> None:
+def add(emulator: Emulator, kind: str, data: Json) -> Record:
     """Let somebody else make something under the first order of *emulator*."""
     owner = "" if kind == "orders" else next(iter(emulator.store.all("orders"))).ref
-    emulator.store.create(kind, data, Cause("elsewhere", "POST", "/", None), owner)
+    return emulator.store.create(kind, data, ELSEWHERE, owner)
 
 
 def later(graph: OrderGraph, time: timedelta) -> OrderGraph:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, TypeVar
 
@@ -11,6 +12,7 @@ import pytest
 
 from cdp_orders_async import (
     Consumer,
+    GraphItem,
     OrderGraph,
     Outcome,
     PartVerdict,
@@ -25,6 +27,7 @@ from cdp_orders_async.ingest import OnExisting
 from cdp_orders_async.wire import to_json
 from tests.ingest.support import (
     BASE,
+    ELSEWHERE,
     Network,
     add,
     collected,
@@ -121,6 +124,17 @@ def changed(mode: Literal["insert", "upsert"] = "insert") -> OrderGraph:
         items=(item("i1", {"seat": "2A"}), *graph.items[1:]),
         mode=mode,
     )
+
+
+def there(graph: OrderGraph) -> Emulator:
+    """Return a server that has an order, with its items made in the order in which they stand."""
+    emulator = Emulator()
+    add(emulator, "orders", to_json(graph.order))
+    for one in graph.items:
+        made = add(emulator, "items", to_json(one.item))
+        if one.extension is not None:
+            emulator.store.extend("item_extensions", made.ref, dict(one.extension), ELSEWHERE)
+    return emulator
 
 
 def differs(outcome: Outcome) -> dict[str, tuple[str, ...]]:
@@ -231,6 +245,58 @@ async def test_links_that_a_list_does_not_show_are_fetched() -> None:
     outcome = await ingest_one(Resources(Terse(network.emulator), BASE), graph, look_first=True, settle=0.0)
     assert outcome.verdict == Verdict.ALREADY
     assert len(refs([outcome])) == count([graph])
+
+
+TWINS = (
+    item(),
+    item(None, {"a": 1}),
+    item(None, {"a": 1, "b": 2}),
+    item(None, {"a": 2}),
+    item(description="window"),
+)
+
+
+@pytest.mark.parametrize("made", list(itertools.permutations(TWINS[:4])))
+async def test_twins_are_told_apart_by_their_extensions(made: tuple[GraphItem, ...]) -> None:
+    """Whichever was made first, items that differ in nothing else keep the extension that they have."""
+    graph = OrderGraph(order=order(), items=TWINS[:4])
+    network = Network(there(attrs.evolve(graph, items=made)))
+    outcome = await ingest_one(Resources(network, BASE), graph, look_first=True, settle=0.0)
+    assert (outcome.verdict, creates(network)) == (Verdict.ALREADY, [])
+    assert differs(outcome) == {}
+    assert len(refs([outcome])) == count([graph])
+
+
+@pytest.mark.parametrize("missing", range(len(TWINS)))
+@pytest.mark.parametrize("turned", [1, -1])
+async def test_of_items_that_look_alike_the_missing_one_is_made(missing: int, turned: int) -> None:
+    """Where one of them is not there, none of the others is taken for it."""
+    graph = OrderGraph(order=order(), items=TWINS)
+    some = [one for n, one in enumerate(TWINS) if n != missing]
+    network = Network(there(attrs.evolve(graph, items=tuple(some[::turned]))))
+    outcome = await ingest_one(Resources(network, BASE), graph, look_first=True, settle=0.0)
+    assert outcome.verdict == Verdict.LOADED
+    assert creates(network).count("items.create") == 1
+    assert stored(network.emulator) == wanted([graph])
+
+
+async def test_equal_items_whose_extensions_are_missing_get_them() -> None:
+    """Items that were all made before any of their extensions are as many as they are, and no conflict."""
+    graph = OrderGraph(order=order(), items=TWINS[:4])
+    network = Network(there(attrs.evolve(graph, items=(item(),) * 4)))
+    outcome = await ingest_one(Resources(network, BASE), graph, look_first=True, settle=0.0)
+    assert outcome.verdict == Verdict.LOADED
+    assert creates(network) == ["item_extensions.create"] * 3
+    assert stored(network.emulator) == wanted([graph])
+
+
+async def test_an_item_without_a_reference_id_is_not_one_that_has_one() -> None:
+    """An item that another item of the order goes by is not taken for one that only looks like it."""
+    graph = OrderGraph(order=order(), items=(item(), item("i1")))
+    network = Network(there(attrs.evolve(graph, items=(item("i1"),))))
+    assert (await ingest_one(Resources(network, BASE), graph, look_first=True, settle=0.0)).verdict == Verdict.LOADED
+    assert creates(network) == ["items.create"]
+    assert stored(network.emulator) == wanted([graph])
 
 
 START = datetime(2025, 1, 1, tzinfo=UTC)

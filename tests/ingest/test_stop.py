@@ -10,6 +10,7 @@ import pytest
 from cdp_orders_async import MemoryJournal, OrderGraph, PartVerdict, Resources, Verdict, ingest
 from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.ingest import Load
+from cdp_orders_async.journal import GraphRecord
 from tests.ingest.support import BASE, Network, collected, count, item, loading, order, stored, wanted, whole
 from tests.virtual import VirtualLoop, run
 
@@ -137,6 +138,7 @@ async def test_cancelling_the_caller(times: int) -> None:
         await asyncio.sleep(0)
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert times == 3 or asyncio.all_tasks() == {asyncio.current_task()}
     await until(lambda: len(asyncio.all_tasks()) == 1)  # cut short by a third cancellation, they end right after
     await case.finish()
 
@@ -244,6 +246,37 @@ def test_stopping_while_the_server_is_down() -> None:
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(main)
+
+
+class SlowJournal(MemoryJournal):
+    """A journal that takes its time to begin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked, self.ready = asyncio.Event(), asyncio.Event()
+
+    async def begin(self, graph: str, digest: bytes) -> GraphRecord | None:
+        """Say so and wait."""
+        self.asked.set()
+        await self.ready.wait()
+        return await super().begin(graph, digest)
+
+
+async def test_stopping_before_anything_was_asked() -> None:
+    """An order that was taken but not begun when everything is given up asks the server for nothing."""
+    case = Case()
+    case.journal = journal = SlowJournal()
+    journal.ready.set()
+    await journal.begin(GRAPHS[0].key, b"killed right then")
+    for event in (journal.asked, journal.ready):
+        event.clear()
+    async with ingest(case.cdp, GRAPHS, journal=journal, open_orders=1) as load:
+        await journal.asked.wait()
+        load.stop()
+        journal.ready.set()
+        assert [outcome.verdict for outcome in await collected(load)] == [Verdict.UNKNOWN]
+    assert case.network.requests == []
+    await case.finish()
 
 
 async def test_who_listens_elsewhere_sees_the_end() -> None:
