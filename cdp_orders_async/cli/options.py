@@ -31,7 +31,9 @@ class Connection:
     """The client key, from Settings > API access in Sitecore CDP."""
     api_token: Annotated[str | None, Parameter(env_var="CDP_API_TOKEN")] = attrs.field(default=None, repr=False)
     """The API token. As an option it shows in the list of processes; better set CDP_API_TOKEN."""
-    rate: Annotated[float | Literal["auto"] | None, Parameter(env_var="CDP_RATE", allow_leading_hyphen=True)] = None
+    rate: Annotated[
+        float | Literal["auto"] | None, Parameter(env_var="CDP_RATE", allow_leading_hyphen=True, metavar="N")
+    ] = None
     """Requests per second at most, or auto: find what the server bears. Without it only the connections limit."""
     connections: Annotated[int, Parameter(env_var="CDP_CONNECTIONS", allow_leading_hyphen=True)] = 64
     """Connections, and so requests in flight, at most."""

@@ -305,17 +305,22 @@ async def test_a_busy_server_is_no_failure() -> None:
     assert stored(network.emulator) == wanted(some(50))
 
 
-async def test_a_part_that_meets_no_luck_waits_while_others_get_through() -> None:
+def test_a_part_that_meets_no_luck_waits_while_others_get_through() -> None:
     """A part that gets a 429 again and again is not given up as long as the server serves others."""
 
     def fate(request: Request[object]) -> str | int:
         tries = sum(one.operation == "contacts.create" for one in network.requests)
         return 429 if request.operation == "contacts.create" and tries < 50 else "ok"
 
+    async def main(loop: VirtualLoop) -> None:
+        network.delay = 0.1
+        load = loading(loop, network, graphs, open_orders=3)
+        assert {outcome.verdict async for outcome in load} == {Verdict.LOADED}
+        await load.aclose()
+
     network = Network(Emulator(), fate)
     graphs = [whole("unlucky"), *some(100)]
-    async with ingest(Resources(network, BASE), graphs, open_orders=2) as load:
-        assert {outcome.verdict async for outcome in load} == {Verdict.LOADED}
+    run(main)
     assert stored(network.emulator) == wanted(graphs)
 
 
