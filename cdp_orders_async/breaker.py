@@ -53,6 +53,8 @@ class Breaker:
 
     def success(self) -> None:
         """Count a call that the server answered: everybody may go."""
+        if not self._failures and self._until is None:
+            return
         self._failures = 0
         self._until = None
         self._probing = False

@@ -114,7 +114,7 @@ def money(value: object) -> str | None:
     """Accept an exact amount that survives the trip through a JSON number."""
     if not isinstance(value, Decimal) and (not isinstance(value, int) or isinstance(value, bool)):
         return "must be a number (a Decimal in Python)"
-    amount = Decimal(value)
+    amount = value if isinstance(value, Decimal) else Decimal(value)
     if not amount.is_finite() or abs(amount.adjusted()) > 300:  # noqa: PLR2004 what a JSON number can hold
         return "must be a finite number"
     digits = "".join(map(str, amount.as_tuple().digits)).rstrip("0")
