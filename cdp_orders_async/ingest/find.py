@@ -135,9 +135,7 @@ class Finder:
             return None
         best = min(fits[n][i] for i in mine)
         mine = [i for i in mine if fits[n][i] == best]
-        # Items that are equal but for extensions which they do not have yet can be taken for each other.
-        alike = (*best[:3], max(best[3], 1))
-        if len(mine) > sum(count for m, count in counts.items() if any(best <= fits[m][i] <= alike for i in mine)):
+        if len(mine) > sum(count for m, count in counts.items() if any(fits[m][i] == best for i in mine)):
             raise SeveralError
         return candidates[mine[0]]
 
@@ -148,11 +146,11 @@ class Finder:
             sent = self.work.sent(m)
         else:  # which links it will have is not known yet: they may be those of *got*
             sent = attrs.evolve(part.value, order_items=got.order_items)
-        if held is None:
-            beside = int(extension is not None)
+        if held is None:  # it may still get one: twins without an extension are looked for before those with one
+            beside = 0
         elif extension is None or differences(extension.value, held):
-            beside = 3
+            beside = 2
         else:
-            beside = 2 * bool(unasked(extension.value, held))
+            beside = int(unasked(extension.value, held) > 0)
         wrong = bool(differences(sent, got))
         return (not could_be(sent, got), wrong, 0 if wrong else unasked(sent, got), beside)

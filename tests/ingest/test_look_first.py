@@ -299,6 +299,25 @@ async def test_an_item_without_a_reference_id_is_not_one_that_has_one() -> None:
     assert stored(network.emulator) == wanted([graph])
 
 
+@pytest.mark.parametrize("name", ["Seat", "Bag"])
+def test_consumers_are_told_apart_by_their_items(name: str) -> None:
+    """A person who is twice in an order, once with an item, is found with it and made without it."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = Network(Emulator())
+        graph = OrderGraph(order=order(), items=(item("i1"),), consumers=(consumer(uses=["i1"]), consumer()))
+        made = attrs.evolve(graph, items=(item("i1", name=name),), consumers=graph.consumers[:1])
+        await ingest_one(Resources(network, BASE), made)
+        network.requests.clear()
+        load = loading(loop, network, [graph], look_first=True)
+        assert [outcome.verdict async for outcome in load] == [Verdict.LOADED]
+        await load.aclose()
+        assert creates(network) == ["consumers.create"]
+        assert stored(network.emulator) == wanted([attrs.evolve(graph, items=made.items)])
+
+    run(main)
+
+
 START = datetime(2025, 1, 1, tzinfo=UTC)
 
 
