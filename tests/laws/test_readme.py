@@ -60,7 +60,9 @@ def options(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
 def test_blocks_are_of_languages_that_are_checked() -> None:
     """No block escapes these tests."""
     assert {language for language, _ in BLOCKS} == {"sh", "python", "json"}
-    assert all(re.match(r"cdp-orders (load|emulator) |\.venv/bin/python (-m tests\.|benchmarks/)", line) for line in COMMANDS)
+    assert all(
+        re.match(r"cdp-orders (load|emulator) |\.venv/bin/python (-m tests\.|benchmarks/)", line) for line in COMMANDS
+    )
 
 
 def test_first_blocks_are_the_demo_and_the_tests() -> None:
