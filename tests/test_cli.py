@@ -30,7 +30,7 @@ OPTIONS = {
         *("--connections", "--timeout", "--deadline", "--look-first", "--on-existing", "--settle", "--drain"),
         *("--verbose", "--json"),
     },
-    "emulator": {"--port", "--client-key", "--api-token", "--seed", "--faults", "--storage"},
+    "emulator": {"--port", "--client-key", "--api-token", "--seed", "--faults", "--switch", "--storage"},
     "demo": {"--rate"},
 }
 HERE = ("--base-url", "http://127.0.0.1:9", "--client-key", "K", "--api-token", "T")
@@ -118,6 +118,8 @@ def test_load_refuses_what_is_wrong(
         (("emulator", "--port", "65536"), ("--port must be from 0 to 65535",)),
         (("emulator", "--port", "-1"), ("--port must be from 0 to 65535",)),
         (("emulator", "--port", "http"), ("--port", "http")),
+        (("emulator", "--switch", "lag=2"), ("--switch lag=2: there is no switch lag", "list_lag")),
+        (("emulator", "--switch", "upsert=perhaps"), ("--switch upsert=perhaps: 'perhaps' is no value",)),
         (("emulator", "--faults", "none.json"), ("none.json: No such file or directory",)),
         (("emulator", "--faults", "."), (".: Is a directory",)),
         (("emulator", "--faults", "o.jsonl"), ("o.jsonl is not JSON",)),

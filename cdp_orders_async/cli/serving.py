@@ -13,7 +13,7 @@ from cyclopts import Parameter
 
 from cdp_orders_async.cli.display import Screen
 from cdp_orders_async.cli.options import refuse
-from cdp_orders_async.emulator import Emulator, Faults, serve
+from cdp_orders_async.emulator import Emulator, Faults, Switches, serve
 
 __all__ = ["emulator"]
 
@@ -25,6 +25,7 @@ def emulator(
     api_token: str = "token",  # noqa: S107 it guards nothing but a test server
     seed: int = 0,
     faults: Path | None = None,
+    switch: Annotated[list[str] | None, Parameter(negative=(), metavar="READING")] = None,
     storage: Path | None = None,
 ) -> int:
     """Serve an emulator of the Order REST API v2.1 on 127.0.0.1 until Ctrl-C.
@@ -46,6 +47,9 @@ def emulator(
         Where the references that it makes begin: the same seed makes the same ones.
     faults
         A JSON file of faults to place; the README describes it.
+    switch
+        A reading of what the documents leave open, as emulator.Switches names them: list_lag=2 lets lists lag,
+        rate=50 hides a bucket of 429s. Give it again for another one.
     storage
         An SQLite file to keep the state in; without it the state is gone at the end.
 
@@ -58,7 +62,13 @@ def emulator(
         where = f"{faults}: " if isinstance(error, OSError) else ""
         return refuse(f"the emulator cannot use these faults: {where}{_reason(error)}")
     try:
-        server = Emulator(client_key=client_key, api_token=api_token, seed=seed, faults=plan, storage=storage)
+        switches = Switches.read(switch or ())
+    except ValueError as error:
+        return refuse(f"--switch {error}")
+    try:
+        server = Emulator(
+            client_key=client_key, api_token=api_token, switches=switches, faults=plan, seed=seed, storage=storage
+        )
     except (OSError, sqlite3.Error) as error:
         return refuse(f"the emulator cannot keep its state in {storage}: {_reason(error)}")
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Iterable
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import attrs
+import orjson
 
 __all__ = ["Switches"]
 
@@ -49,3 +51,33 @@ class Switches:
     """Lists stay unexpanded even with ``expand=true``."""
     repeat_next: bool = False
     """The last page of a list has a ``next`` too: a link to itself."""
+
+    @classmethod
+    def read(cls, given: Iterable[str]) -> Switches:
+        """Make switches of texts such as ``list_lag=2``; raise ValueError that names the wrong one.
+
+        The value is JSON, or a word: ``unexpanded=ref``.
+        """
+        hints = get_type_hints(cls)
+        found: dict[str, Any] = {}
+        for text in given:
+            name, _, word = text.partition("=")
+            try:
+                value: object = orjson.loads(word)
+            except orjson.JSONDecodeError:
+                value = word
+            if name not in hints:
+                raise ValueError(f"{text}: there is no switch {name}; there are {', '.join(hints)}")
+            if not _fits(value, hints[name]):
+                raise ValueError(f"{text}: {word!r} is no value of this switch")
+            found[name] = value
+        return attrs.evolve(cls(), **found)
+
+
+def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 a type hint can be anything
+    """Tell whether *value* is of the type *hint*, a literal, a plain type or a union of such."""
+    if get_origin(hint) is Literal:
+        return any(value == one and type(value) is type(one) for one in get_args(hint))
+    if parts := get_args(hint):
+        return any(_fits(value, part) for part in parts)
+    return type(value) is hint or (hint is float and type(value) is int)

@@ -199,3 +199,29 @@ async def test_next_that_repeats() -> None:
         listed = (await talk("GET", f"/v2.1/orders/{refs['orders']}/orderItems")).json
         assert listed["next"]["href"] == listed["href"]
         assert (await talk("GET", listed["next"]["href"])).json == listed
+
+
+@pytest.mark.parametrize(
+    ("given", "switches"),
+    [
+        ((), Switches()),
+        (("list_lag=2", "rate=50", "retry_after=1"), Switches(list_lag=2, rate=50, retry_after=1)),
+        (("upsert=false", "unexpanded=ref", "rate=null"), Switches(upsert=False, unexpanded="ref")),
+        (
+            ("unknown_ref_status=400", "require_first_name=true"),
+            Switches(unknown_ref_status=400, require_first_name=True),
+        ),
+    ],
+)
+def test_switches_are_read_from_text(given: tuple[str, ...], switches: Switches) -> None:
+    """Each switch can be given as a name and a value, as the command line does."""
+    assert Switches.read(given) == switches
+
+
+@pytest.mark.parametrize(
+    "given", ["lag=2", "upsert=1", "burst=2.5", "burst=true", "unexpanded=all", "rate", "rate=fast"]
+)
+def test_wrong_switches_are_named(given: str) -> None:
+    """A switch that is not there, or a value that it cannot have, is refused by its text."""
+    with pytest.raises(ValueError, match=f"^{given}: "):
+        Switches.read([given])
