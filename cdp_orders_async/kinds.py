@@ -8,6 +8,7 @@ own pages.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -106,7 +107,7 @@ EXTEND = (
 EXTEND_V2 = (CREATE_EXTENSION_V2, GET_EXTENSION_V2, LIST_EXTENSIONS_V2)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Kind(Generic[New, Got, Changes]):
     """A row: what a thing is called, where it lives, its models and its verbs."""
 
@@ -120,14 +121,6 @@ class Kind(Generic[New, Got, Changes]):
     got: type[Got]
     changes: type[Changes]
     verbs: tuple[Verb, ...]
-
-    def verb(self, name: str) -> Verb:
-        """Return the verb that is called *name*."""
-        return next(verb for verb in self.verbs if verb.name == name)
-
-    def at(self, verb: Verb, ref: object = "{ref}", ext: object = "{ext}") -> str:
-        """Return the path of *verb*, below the prefix of the version."""
-        return verb.path.format(kind=self.path, part=self.part, ref=ref, ext=ext)
 
 
 ORDERS = Kind("orders", "orders", "", NewOrder, Order, OrderChanges, (CREATE, LIST, *EDIT))
@@ -168,7 +161,7 @@ class Route(NamedTuple):
     path: str
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Api:
     """One version of the API: its prefix and its rows."""
 
@@ -190,8 +183,16 @@ class Api:
     def routes(self) -> Iterator[Route]:
         """Yield every operation of this version."""
         for kind in self.kinds:
-            for verb in kind.verbs:
-                yield Route(f"{kind.name}.{verb.name}", verb.method, self.prefix + kind.at(verb))
+            yield from self.routes_of(kind).values()
+
+    @functools.cache  # noqa: B019 there are two versions, and they live as long as the program
+    def routes_of(self, kind: Kind[Any, Any, Any]) -> Mapping[str, Route]:
+        """Return the operations of one kind, by the name of the verb."""
+        there = {"kind": kind.path, "part": kind.part, "ref": "{ref}", "ext": "{ext}"}
+        return {
+            verb.name: Route(f"{kind.name}.{verb.name}", verb.method, self.prefix + verb.path.format_map(there))
+            for verb in kind.verbs
+        }
 
 
 V2_1 = Api("/v2.1", (ORDERS, ITEMS, CONTACTS, CONSUMERS, ORDER_EXTENSIONS, ITEM_EXTENSIONS))

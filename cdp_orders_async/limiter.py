@@ -162,16 +162,22 @@ class Limiter:
         """Estimate how many seconds a caller that came now, in the lane for *bulk* or the other, would wait."""
         return max(0.0, self._due - self._clock() + self._waiters.ahead(bulk=bulk) * self._interval)
 
-    async def acquire(self, *, bulk: bool = False) -> None:
-        """Wait for this caller's turn, in the lane for *bulk* or before it. One that is cancelled uses up no grant."""
+    def take(self) -> bool:
+        """Use a grant if there is one right now and nobody waits; tell whether there was."""
         now = self._clock()
         due = self._due
-        if due <= now and self._timer is None:  # there is a timer while somebody waits
-            rested = now - self._tolerance
-            self._due = (due if due > rested else rested) + self._interval  # noqa: FURB136 - max() costs 0.1 us
-            self._granted += 1
-            if self._late:
-                self._hold(now)
+        if due > now or self._timer is not None:  # there is a timer while somebody waits
+            return False
+        rested = now - self._tolerance
+        self._due = (due if due > rested else rested) + self._interval  # noqa: FURB136 - max() costs 0.1 us
+        self._granted += 1
+        if self._late:
+            self._hold(now)
+        return True
+
+    async def acquire(self, *, bulk: bool = False) -> None:
+        """Wait for this caller's turn, in the lane for *bulk* or before it. One that is cancelled uses up no grant."""
+        if self.take():
             return
         waiter = self._waiters.join(bulk=bulk)
         if self._timer is None:
@@ -284,6 +290,13 @@ class Slots:
         """How many callers wait for a slot."""
         return len(self._waiters)
 
+    def take(self) -> bool:
+        """Take a slot, which the caller must `release`, if one is free right now; tell whether there was."""
+        if self._free <= 0:
+            return False
+        self._free -= 1
+        return True
+
     async def acquire(self, stage: int = 0, *, bulk: bool = False) -> None:
         """Wait for a slot, which the caller must `release`; one that is cancelled holds none.
 
@@ -292,8 +305,7 @@ class Slots:
         """
         if stage < 0:
             raise ValueError(f"stage: {stage} is negative")
-        if self._free > 0:
-            self._free -= 1
+        if self.take():
             return
         waiter = self._waiters.join(bulk=bulk, stage=stage)
         try:

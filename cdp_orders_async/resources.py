@@ -98,6 +98,7 @@ class _Verbs(Generic[New, Got, Changes]):
         self._kind = kind
         self._base = base
         self._api = api
+        self._routes = api.routes_of(kind)
         self._read = reads(kind.got)
 
     def _request(
@@ -109,9 +110,12 @@ class _Verbs(Generic[New, Got, Changes]):
         ext: UUID | None = None,
         **rest: Any,  # noqa: ANN401 the fields of Request
     ) -> Request[T]:
-        verb = self._kind.verb(name)
-        at = self._kind.at(verb, _uuid(ref) if "{ref}" in verb.path else "", ext)
-        return Request(f"{self._kind.name}.{name}", verb.method, self._api.prefix + at, read, **rest)
+        operation, method, path = self._routes[name]
+        if "{ref}" in path:
+            path = path.replace("{ref}", str(_uuid(ref)))
+        if ext is not None:
+            path = path.replace("{ext}", str(ext))
+        return Request(operation, method, path, read, **rest)
 
     def _body(self, value: New | Changes) -> bytes:
         """Write links as the vendor does, as absolute URLs."""

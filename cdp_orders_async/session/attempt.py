@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import os
+import socket
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from typing import Any
@@ -20,11 +21,15 @@ from yarl import URL
 
 from cdp_orders_async.errors import DeadlineExceeded, Delivery, NotSent, OutcomeUnknown, Unreadable
 from cdp_orders_async.session.times import Times
+from cdp_orders_async.session.watch import Watch
 from cdp_orders_async.settings import Credentials, Settings, proxy_of, tls_of
 from cdp_orders_async.wire import Request
 
 __all__ = ["Http", "late"]
 
+SENT_ONCE = frozenset({"POST", "PATCH"})
+"""What aiohttp does not send again after a dropped connection, as HTTP forbids it."""
+PIECE = 65_536  # bytes
 START = 100  # bytes of a too large answer that its error keeps
 
 
@@ -52,6 +57,20 @@ class _Body(aiohttp.BytesPayload):
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         self.began = self.clock()
         await super().write_with_length(writer, content_length)
+
+
+class _Socket(socket.socket):
+    """A socket that is read in pieces of the size of an answer.
+
+    asyncio asks for 256 KiB at a time, and making and giving back such a buffer is the dearest part of a request.
+    """
+
+    def recv(self, bufsize: int, flags: int = 0) -> bytes:
+        return super().recv(min(bufsize, PIECE), flags)
+
+
+def _socket_of(address: aiohttp.AddrInfoType) -> socket.socket:  # pyright: ignore[reportUnknownParameterType] aiohttp's
+    return _Socket(*address[:3])
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -90,17 +109,25 @@ class Http:
     ) -> None:
         self._clock = clock
         self.base_url = URL(base_url)
+        self._prefix = self.base_url.raw_path.rstrip("/")
         self._authorization = _authorization(credentials)
         self._settings = settings
         self._session = session
         self._is_mine = session is None
         self._trace_configs = list(trace_configs)
         self._agent = f"cdp-orders-async/{version('cdp-orders-async')}"
-        self._timeout = self._timeout_of(settings.timeout)
+        self._watch = Watch(settings.timeout)
+        self._timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
+        )
         self._proxy: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opening = asyncio.Lock()
         self._closed = False
+
+    def ready(self) -> ClientSession | None:
+        """Return what to send with, where `open` need not be asked."""
+        return self._session if asyncio.get_running_loop() is self._loop and not self._closed else None
 
     async def open(self) -> ClientSession:
         """Return what to send with; `RuntimeError` after `aclose` and in a second event loop."""
@@ -118,6 +145,7 @@ class Http:
     async def aclose(self) -> None:
         """Close the connections; a session that was passed in stays open. Closing twice is no error."""
         self._closed = True
+        self._watch.close()
         async with self._opening:
             if self._session is not None and self._is_mine:
                 await self._session.close()
@@ -130,7 +158,10 @@ class Http:
             tls = await tls_of(self._settings) if self.base_url.scheme == "https" else True
             self._session = ClientSession(
                 connector=_Connector(
-                    limit=self._settings.connections, keepalive_timeout=self._settings.keepalive, ssl=tls
+                    limit=self._settings.connections,
+                    keepalive_timeout=self._settings.keepalive,
+                    ssl=tls,
+                    socket_factory=_socket_of,
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=self._trace_configs,
@@ -155,32 +186,33 @@ class Http:
         if request.body is not None:
             body = _Body(request.body, content_type="application/json")
             body.clock = self._clock
-        url = self.base_url.with_path(self.base_url.raw_path.rstrip("/") + request.path, encoded=True)
+        url = self.base_url.with_path(self._prefix + request.path, encoded=True)
         if request.query:
             url = url.with_query(request.query)
-        timeout = self._timeout
-        if left is not None and left < self._settings.timeout:
-            timeout = self._timeout_of(max(left, 0.001))
+        watch = self._watch
+        if left is not None and left < watch.seconds:
+            watch = Watch(max(left, 0.001))
         response = None
         start = self._clock()
         try:
-            response = await session.request(
-                request.method,
-                url,
-                data=body,
-                headers=headers,
-                timeout=timeout,
-                proxy=self._proxy,
-                allow_redirects=False,
-                raise_for_status=False,
-                middlewares=(_no_hidden_resend,),
-            )
-            head = self._clock()
-            sent = start if body is None or body.began is None else body.began
-            times.connect += sent - start
-            times.server += head - sent
-            content = await self._read(request, response)
-            times.body += self._clock() - head
+            with watch.limit():
+                response = await session.request(
+                    request.method,
+                    url,
+                    data=body,
+                    headers=headers,
+                    timeout=self._timeout,
+                    proxy=self._proxy,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                    middlewares=() if request.method in SENT_ONCE else (_no_hidden_resend,),
+                )
+                head = self._clock()
+                sent = start if body is None or body.began is None else body.began
+                times.connect += sent - start
+                times.server += head - sent
+                content = await self._read(request, response)
+                times.body += self._clock() - head
             return response.status, content, response.headers.get("Retry-After")
         except (_Dropped, aiohttp.ClientError, OSError) as error:
             cause = (isinstance(error, _Dropped) and error.__cause__) or error
@@ -188,9 +220,9 @@ class Http:
                 return self._cut(request, response, cause)
             times.server += self._clock() - start
             began = body.began is not None if body is not None else not _never_connected(cause)
-            # Of aiohttp's timeouts only the total one is none of its own errors.
-            total = isinstance(cause, TimeoutError) and not isinstance(cause, aiohttp.ClientError)
-            if total and timeout is not self._timeout:
+            # Of the timeouts only the total one is none of aiohttp's own errors.
+            ended = isinstance(cause, TimeoutError) and not isinstance(cause, aiohttp.ClientError)
+            if ended and watch is not self._watch:
                 raise late(Delivery.UNKNOWN if began else Delivery.NOT_SENT) from None
             # From None: the text of the cause may hold the query, or the URL of the proxy with its password.
             if began:
@@ -228,10 +260,6 @@ class Http:
                     raise Unreadable(request.method, request.path, response.status, (problem,), bytes(body[:START]))
                 break
         return bytes(body)
-
-    def _timeout_of(self, total: float) -> aiohttp.ClientTimeout:
-        connect, read = self._settings.connect_timeout, self._settings.read_timeout
-        return aiohttp.ClientTimeout(total=total, sock_connect=connect, sock_read=read)
 
 
 def _authorization(credentials: Credentials) -> str:

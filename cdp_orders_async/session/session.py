@@ -77,10 +77,28 @@ class Patient:
     session: Session
     halted: Callable[[], bool] = _never
     """Asked when a turn comes, whether nothing may be created any more."""
+    times: Times | None = None
+    """Where the time of its calls is counted; None counts it with the session's."""
 
     async def send(self, request: Request[T], /) -> T:
         """Send *request*; its deadline does not run while it waits for its turn."""
         return await self.session.send(request, patient=self)
+
+
+@attrs.define
+class _Call:
+    """One call, with all its attempts."""
+
+    id: str
+    patient: Patient | None
+    until: float | None
+    """When its deadline is; where it is patient, without the time that it waited for its turns."""
+    times: Times
+    attempts: int = 0
+    turn: float | None = None
+    """When the last attempt was sent; None if it was not."""
+    doubt: Delivery | None = None
+    """What earlier attempts leave."""
 
 
 class Session:
@@ -134,51 +152,84 @@ class Session:
 
     async def send(self, request: Request[T], /, *, patient: Patient | None = None) -> T:
         """Send *request*, again where that is safe, and return its result; see `Patient` for bulk work."""
-        until = None if self.settings.deadline is None else self._clock() + self.settings.deadline
-        request_id = f"{self._run}-{next(self._numbers)}"
-        doubt: Delivery | None = None  # what earlier attempts leave
-        times = self.stats.times
-        for attempt in itertools.count(1):
-            turn: float | None = None
+        deadline = self.settings.deadline
+        call = _Call(
+            f"{self._run}-{next(self._numbers)}",
+            patient,
+            None if deadline is None else self._clock() + deadline,
+            self.stats.times if patient is None or patient.times is None else patient.times,
+        )
+        while True:
+            call.attempts += 1
             try:
-                opened = await self._http.open()
-                asked = self._clock()
-                await self._take_slot(request.stage, None if patient else until, bulk=patient is not None)
-                try:
-                    held = self._clock()
-                    times.connection += held - asked
-                    await self._take_turn(None if patient else until, bulk=patient is not None)
-                    turn = self._clock()
-                    times.rate += turn - held
-                    if patient is not None:
-                        if request.creates and patient.halted():
-                            raise NotSent("it was given up before its turn came")
-                        until = None if until is None else until + turn - asked
-                    result = await self._attempt(opened, request, request_id, until, times)
-                    self._govern(None, self._clock() - turn)
-                finally:
-                    self._slots.release()
+                result = await self._attempt(request, call)
             except CdpError as error:
-                self._log(request, request_id, attempt, error)
-                self._govern(error, self._clock() - turn if turn else None)
-                failure = error if doubt is None else _doubtful(error, doubt)
-                failure.attempts = attempt
-                failure.request_id = request_id
-                wait = self._wait(request, attempt, error, patient=patient is not None)
-                if wait is None:
-                    raise failure from failure.__cause__
-                if until is not None and self._clock() + wait >= until:
-                    raise late(failure.delivery, attempt, request_id) from failure
-                if failure.delivery in MAYBE_DONE:
-                    doubt = failure.delivery
+                wait = self._failed(request, call, error)
                 await asyncio.sleep(wait)
-                times.backoff += wait
+                call.times.backoff += wait
                 self.stats.retries += 1
             else:
                 self._budget.earn()
-                self._log(request, request_id, attempt, None)
+                if logger.isEnabledFor(logging.DEBUG):
+                    _log(request, call, None)
                 return result
-        raise AssertionError  # a count has no end
+
+    async def _attempt(self, request: Request[T], call: _Call) -> T:
+        clock, times, patient, stats = self._clock, call.times, call.patient, self.stats
+        bulk = patient is not None
+        call.turn = None
+        opened = self._http.ready() or await self._http.open()
+        asked = turn = clock()
+        if not self._slots.take():
+            await self._wait_for_slot(request.stage, None if bulk else call.until, bulk=bulk)
+            turn = clock()
+            times.connection += turn - asked
+        try:
+            if self._shared_limiter is not None or not self.limiter.take():
+                await self._wait_for_turn(None if bulk else call.until, times, bulk=bulk)
+                turn = clock()
+            if patient is not None:
+                if request.creates and patient.halted():
+                    raise NotSent("it was given up before its turn came")
+                call.until = None if call.until is None else call.until + turn - asked
+            call.turn = turn
+            if self.governor is not None:
+                self.governor.sent()
+            left = None if call.until is None else call.until - turn
+            stats.requests += 1
+            stats.in_flight += 1
+            try:
+                status, body, retry_after = await self._http.send_once(opened, request, call.id, left, times)
+            finally:
+                stats.in_flight -= 1
+        finally:
+            self._slots.release()
+        came = clock()
+        wait = None if retry_after is None else parse_retry_after(retry_after, datetime.now(UTC))
+        try:
+            result = answer(request, status, body, wait)
+        finally:
+            done = clock()
+            times.decode += done - came
+        if self.governor is not None:
+            self._govern(None, done - turn)
+        return result
+
+    def _failed(self, request: Request[T], call: _Call, error: CdpError) -> float:
+        """Return the seconds until *request* is sent again after *error*; raise it, for the whole call, where never."""
+        _log(request, call, error)
+        self._govern(error, None if call.turn is None else self._clock() - call.turn)
+        failure = error if call.doubt is None else _doubtful(error, call.doubt)
+        failure.attempts = call.attempts
+        failure.request_id = call.id
+        wait = self._wait(request, call.attempts, error, patient=call.patient is not None)
+        if wait is None:
+            raise failure from failure.__cause__
+        if call.until is not None and self._clock() + wait >= call.until:
+            raise late(failure.delivery, call.attempts, call.id) from failure
+        if failure.delivery in MAYBE_DONE:
+            call.doubt = failure.delivery
+        return wait
 
     def _wait(self, request: Request[T], attempt: int, error: CdpError, *, patient: bool) -> float | None:
         """Return the seconds until *request* may be sent again, None if never; hold everybody up if so asked."""
@@ -211,34 +262,15 @@ class Session:
         elif error is None or isinstance(answered, (Refused, Unreadable)):
             self.governor.answered(seconds)
 
-    async def _attempt(
-        self, opened: ClientSession, request: Request[T], request_id: str, until: float | None, times: Times
-    ) -> T:
-        left = None if until is None else until - self._clock()
-        self.stats.requests += 1
-        self.stats.in_flight += 1
-        if self.governor is not None:
-            self.governor.sent()
-        try:
-            status, body, retry_after = await self._http.send_once(opened, request, request_id, left, times)
-        finally:
-            self.stats.in_flight -= 1
-        wait = None if retry_after is None else parse_retry_after(retry_after, datetime.now(UTC))
-        came = self._clock()
-        try:
-            return answer(request, status, body, wait)
-        finally:
-            times.decode += self._clock() - came
-
-    async def _take_slot(self, stage: int, until: float | None, *, bulk: bool) -> None:
-        if self._slots.free:
-            await self._slots.acquire(stage, bulk=bulk)
-            return
+    async def _wait_for_slot(self, stage: int, until: float | None, *, bulk: bool) -> None:
         left = None if until is None else until - self._clock()
         pool = self.settings.pool_timeout
         bounds = [bound for bound in (left, pool) if bound is not None]
+        if not bounds:
+            await self._slots.acquire(stage, bulk=bulk)
+            return
         try:
-            async with asyncio.timeout(min(bounds, default=None)):
+            async with asyncio.timeout(min(bounds)):
                 await self._slots.acquire(stage, bulk=bulk)
         except TimeoutError:
             if pool is not None and (left is None or pool < left):
@@ -246,39 +278,41 @@ class Session:
                 raise PoolTimeout(msg) from None
             raise late(Delivery.NOT_SENT) from None
 
-    async def _take_turn(self, until: float | None, *, bulk: bool) -> None:
+    async def _wait_for_turn(self, until: float | None, times: Times, *, bulk: bool) -> None:
+        began = self._clock()
         delay = self.limiter.delay(bulk=bulk)
-        if until is not None and self._clock() + delay >= until:
+        lane = delay - self.limiter.delay() if bulk else 0.0
+        if until is not None and began + delay >= until:
             raise late(Delivery.NOT_SENT)
-        if self._shared_limiter is None and not delay:
-            await self.limiter.acquire(bulk=bulk)
-            return
         try:
-            async with asyncio.timeout(None if until is None else until - self._clock()):
+            async with asyncio.timeout(None if until is None else until - began):
                 await self.limiter.acquire(bulk=bulk)
                 if self._shared_limiter is not None:
                     await self._shared_limiter.acquire()
         except TimeoutError:
             raise late(Delivery.NOT_SENT) from None
+        finally:
+            waited = self._clock() - began
+            times.lane += min(lane, waited)
+            times.rate += max(0.0, waited - lane)
 
-    def _log(self, request: Request[T], request_id: str, attempt: int, error: CdpError | None) -> None:
-        """Log one attempt, by allow-list: no body, no query, no header."""
-        if not logger.isEnabledFor(logging.DEBUG):
-            return
-        verdict = "done" if error is None else f"{type(error).__name__}, {error.delivery}"
-        logger.debug(
-            "%s %s, attempt %d: %s",
-            request.method,
-            request.path,
-            attempt,
-            verdict,
-            extra={
-                "cdp_operation": request.operation,
-                "cdp_request_id": request_id,
-                "cdp_attempt": attempt,
-                "cdp_delivery": "done" if error is None else str(error.delivery),
-            },
-        )
+
+def _log(request: Request[T], call: _Call, error: CdpError | None) -> None:
+    """Log one attempt, by allow-list: no body, no query, no header."""
+    verdict = "done" if error is None else f"{type(error).__name__}, {error.delivery}"
+    logger.debug(
+        "%s %s, attempt %d: %s",
+        request.method,
+        request.path,
+        call.attempts,
+        verdict,
+        extra={
+            "cdp_operation": request.operation,
+            "cdp_request_id": call.id,
+            "cdp_attempt": call.attempts,
+            "cdp_delivery": "done" if error is None else str(error.delivery),
+        },
+    )
 
 
 def _doubtful(error: CdpError, doubt: Delivery) -> CdpError:

@@ -15,6 +15,8 @@ class Times:
     """Waiting until fewer calls were in flight."""
     rate: float = 0.0
     """Waiting for a turn at the rate."""
+    lane: float = 0.0
+    """Of a bulk call, waiting for a turn because interactive calls went first, as far as could be told before."""
     backoff: float = 0.0
     """Waiting before a call was sent again."""
     connect: float = 0.0
@@ -25,9 +27,16 @@ class Times:
     """Reading the answer."""
     decode: float = 0.0
     """Making a value of the answer."""
+    journal: float = 0.0
+    """Waiting until the journal had it on disk."""
 
     @property
     def total(self) -> float:
         """All of them."""
         seconds: float = sum(attrs.astuple(self))
         return seconds
+
+    def add(self, other: Times) -> None:
+        """Add what *other* has."""
+        for name, seconds in attrs.asdict(other).items():
+            setattr(self, name, getattr(self, name) + seconds)

@@ -30,7 +30,7 @@ T_co = TypeVar("T_co", covariant=True)
 START = 500  # bytes of an unreadable answer that its error keeps
 
 
-@attrs.frozen
+@attrs.define
 class Request(Generic[T]):
     """A request as a value: what is sent, and how its answer is read."""
 

@@ -1,0 +1,78 @@
+"""Ends what takes too long, with one timer for all calls of a session: asyncio's own timeout sets one for each."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+__all__ = ["Watch"]
+
+
+class Watch:
+    """Gives everything the same number of *seconds*: ``with watch.limit(): ...`` raises `TimeoutError` after them."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._limits: dict[_Limit, float] = {}  # when each ends, the first to end first
+        self._timer: asyncio.TimerHandle | None = None
+
+    def limit(self) -> _Limit:
+        """Return the limit of one piece of work, to be used in a task, once."""
+        return _Limit(self)
+
+    def close(self) -> None:
+        """Take the timer away."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def add(self, limit: _Limit) -> None:
+        """Begin to watch."""
+        loop = asyncio.get_running_loop()
+        self._limits[limit] = end = loop.time() + self.seconds
+        if self._timer is None:
+            self._timer = loop.call_at(end, self._look)
+
+    def remove(self, limit: _Limit) -> None:
+        """Watch no longer."""
+        self._limits.pop(limit, None)
+
+    def _look(self) -> None:
+        """End what is over, and come again when the next may be."""
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        for limit, end in list(self._limits.items()):
+            if end > loop.time():
+                self._timer = loop.call_at(end, self._look)
+                return
+            del self._limits[limit]
+            limit.end()
+
+
+class _Limit:
+    """One piece of work under watch."""
+
+    __slots__ = ("_cancelling", "_ended", "_task", "_watch")
+
+    def __init__(self, watch: Watch) -> None:
+        self._watch = watch
+        self._ended = False
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            raise RuntimeError("only what runs in a task can be ended")
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._watch.add(self)
+
+    def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
+        self._watch.remove(self)
+        # As asyncio's own timeout does: where somebody else cancelled too, it stays a cancellation.
+        if self._ended and self._task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+            raise TimeoutError from error
+
+    def end(self) -> None:
+        """Cancel the work."""
+        self._ended = True
+        self._task.cancel()
