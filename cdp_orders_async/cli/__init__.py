@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 
 from cyclopts import App, CycloptsError
 
@@ -13,13 +12,14 @@ from cdp_orders_async.cli.display import hush
 from cdp_orders_async.cli.loading import load
 from cdp_orders_async.cli.options import refuse
 from cdp_orders_async.cli.serving import emulator
+from cdp_orders_async.version import VERSION
 
 __all__ = ["main"]
 
 app = App(
     name="cdp-orders",
     help="Load orders into Sitecore CDP over its Order REST API, exactly once in effect.",
-    version=version("cdp-orders-async"),
+    version=VERSION,
     help_format="markdown",
 )
 app.command(demo)

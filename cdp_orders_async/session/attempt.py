@@ -10,7 +10,6 @@ import base64
 import os
 import socket
 from collections.abc import Callable, Sequence
-from importlib.metadata import version
 from typing import Any
 
 import aiohttp
@@ -23,6 +22,7 @@ from cdp_orders_async.errors import DeadlineExceeded, Delivery, NotSent, Outcome
 from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import Watch
 from cdp_orders_async.settings import Credentials, Settings, proxy_of, tls_of
+from cdp_orders_async.version import VERSION
 from cdp_orders_async.wire import Request
 
 __all__ = ["Http", "late"]
@@ -115,7 +115,7 @@ class Http:
         self._session = session
         self._is_mine = session is None
         self._trace_configs = list(trace_configs)
-        self._agent = f"cdp-orders-async/{version('cdp-orders-async')}"
+        self._agent = f"cdp-orders-async/{VERSION}"
         self._watch = Watch(settings.timeout)
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout

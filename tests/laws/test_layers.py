@@ -11,7 +11,7 @@ from pathlib import Path
 
 PACKAGE = "cdp_orders_async"
 FLOORS = {  # a folder has one floor, the name of the folder; in it any import goes that makes no circle
-    **dict.fromkeys(("errors", "models"), 0),
+    **dict.fromkeys(("errors", "models", "version"), 0),
     **dict.fromkeys(("breaker", "journal", "kinds", "limiter", "retry", "rules", "settings", "wire"), 1),
     **dict.fromkeys(("graph", "resources", "session"), 2),
     **dict.fromkeys(("client",), 3),
