@@ -11,7 +11,7 @@ from argparse import Namespace
 
 from harness import Point, Result, Rounds, arguments, benchmark, compared
 
-LIBRARIES = "aiohttp, attrs, cattrs, orjson"
+LIBRARIES = "aiohttp, attrs, cattrs, msgspec, orjson"
 VARIANTS = {"cdp_orders_async": "cdp_orders_async", LIBRARIES: LIBRARIES, "again": LIBRARIES}
 
 

@@ -169,7 +169,7 @@ class RateLimited(Refused):
 
 
 class ServerError(Refused):
-    """5xx: the server failed; it may have done what was asked before it did."""
+    """5xx, or no status of an answer: the server failed; it may have done what was asked before it did."""
 
     delivery = Delivery.UNKNOWN
 
@@ -204,6 +204,10 @@ class Unreadable(CdpError):
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}: {self.status}, but the answer does not fit: {'; '.join(self.problems)}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Leave the beginning of the body behind, which may hold personal data."""
+        return type(self), self.args, {**self.__dict__, "start": b""}
 
 
 class DeadlineExceeded(CdpError, TimeoutError):

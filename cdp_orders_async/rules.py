@@ -41,7 +41,7 @@ from cdp_orders_async.models import (
 )
 from cdp_orders_async.models.common import RESERVED_KEYS, camel
 
-__all__ = ["check", "check_extension", "check_limit", "refuse"]
+__all__ = ["check", "check_extension", "check_limit", "refuse", "text"]
 
 Rule: TypeAlias = Callable[[object], str | None]
 
@@ -99,25 +99,26 @@ def name(value: object) -> str | None:
 
 def item_type(value: object) -> str | None:
     """Accept the type of an item, which must not be a reserved word; say what to send in its place."""
-    if wrong := filled(value):
+    if (wrong := filled(value)) or value not in RESERVED_TYPES:
         return wrong
     word = str(value).replace("_", " ").lower()
     return (
         f"must not be {value} in version 2.1: use another word, such as '{word.capitalize()}', "
         f"and put the {word} details into the item's extension"
-        if value in RESERVED_TYPES
-        else None
     )
 
 
 def money(value: object) -> str | None:
     """Accept an exact amount that survives the trip through a JSON number."""
-    if not isinstance(value, Decimal) and (not isinstance(value, int) or isinstance(value, bool)):
-        return "must be a number (a Decimal in Python)"
-    amount = value if isinstance(value, Decimal) else Decimal(value)
-    if not amount.is_finite() or abs(amount.adjusted()) > 300:  # noqa: PLR2004 what a JSON number can hold
+    if not isinstance(value, Decimal):
+        if not isinstance(value, int) or isinstance(value, bool):
+            return "must be a number (a Decimal in Python)"
+        value = Decimal(value)
+    if not value.is_finite() or abs(value.adjusted()) > 300:  # noqa: PLR2004 what a JSON number can hold
         return "must be a finite number"
-    digits = "".join(map(str, amount.as_tuple().digits)).rstrip("0")
+    if len(str(value)) <= SIGNIFICANT_DIGITS:  # nearly always, and much cheaper than to count them
+        return None
+    digits = "".join(map(str, value.as_tuple().digits)).rstrip("0")
     return None if len(digits) <= SIGNIFICANT_DIGITS else f"must have at most {SIGNIFICANT_DIGITS} significant digits"
 
 
@@ -125,6 +126,11 @@ def whole(value: object) -> str | None:
     """Accept a 32-bit integer."""
     good = isinstance(value, int) and not isinstance(value, bool) and -INT32 <= value < INT32
     return None if good else "must be an integer of 32 bits"
+
+
+def amount(value: object) -> str | None:
+    """Accept a number of things, where it need not be whole."""
+    return whole(value) if isinstance(value, int) else money(value)
 
 
 def moment(value: object) -> str | None:
@@ -246,6 +252,8 @@ ITEM_V2: Mapping[str, Rule] = {
     "status": one_of(OrderItemStatusV2),
     "product_id": filled,
     "reference_id": filled,
+    "language": matching("[A-Z]{2}", "an ISO 639 code of two capital letters"),
+    "quantity": amount,
     "ordered_at": moment,
     "passenger_type_code": text,
     "flight_segments": segments,
@@ -288,14 +296,17 @@ def check(model: type, value: object, at: str = "$") -> list[Violation]:
     changes; *at*, the path of the value, put before each field.
     """
     table, required = RULES[model]
-    if is_typeddict(model):
-        return _check_changes(table, value, at)
-    if not isinstance(value, model):
-        return [Violation(at, f"must be a {model.__name__}")]
+    if type(value) is not model:
+        if is_typeddict(model):
+            return _check_changes(table, value, at)
+        if not isinstance(value, model):
+            return [Violation(at, f"must be a {model.__name__}")]
     found: list[Violation] = []
     for key, rule in table.items():
-        field: object = getattr(value, key)
-        wrong = rule(field) if field is not None else "is required" if key in required else None
+        if (field := getattr(value, key)) is not None:
+            wrong = rule(field)
+        else:
+            wrong = "is required" if key in required else None
         if wrong:
             found.append(Violation(f"{at}.{camel(key)}", wrong))
     return found

@@ -16,6 +16,7 @@ import attrs
 
 __all__ = [
     "RESERVED_KEYS",
+    "AnyItem",
     "AnyNewItem",
     "AnyNewOrder",
     "AnyPerson",
@@ -119,7 +120,6 @@ class ItemOptions:
     original_currency_code: str | None = None
     vendor: str | None = None
     language: str | None = None
-    quantity: int | None = None
     channel: str | None = None
 
 
@@ -129,6 +129,21 @@ class AnyNewItem(ItemOptions):
 
     price: Decimal
     currency_code: str
+
+
+@attrs.define(kw_only=True)
+class AnyItem(Resource, ItemOptions):
+    """An item as the server keeps it, in every version."""
+
+    type: str | None = None
+    name: str | None = None
+    price: Decimal | None = None
+    currency_code: str | None = None
+    status: str | None = None
+    product_id: str | None = None
+    reference_id: str | None = None
+    ordered_at: datetime | None = None
+    order: Link | None = None
 
 
 @attrs.define(kw_only=True)

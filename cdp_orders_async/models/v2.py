@@ -7,13 +7,14 @@ Source: the vendor's pages of the Order REST API v2 (legacy), and of those on co
 from __future__ import annotations
 
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal, TypeAlias
 from uuid import UUID
 
 import attrs
 
-from cdp_orders_async.models.common import AnyNewItem, AnyNewOrder, AnyPerson
-from cdp_orders_async.models.v2_1 import Consumer, Contact, Order, OrderItem
+from cdp_orders_async.models.common import AnyItem, AnyNewItem, AnyNewOrder, AnyPerson
+from cdp_orders_async.models.v2_1 import Consumer, Contact, Order
 
 __all__ = [
     "FlightSegment",
@@ -143,6 +144,8 @@ class NewOrderItemV2(AnyNewItem):
     status: OrderItemStatusV2 | str
     name: str | None = None
     """At most 128 characters."""
+    quantity: int | Decimal | None = None
+    """A number, which version 2.1 wants to be whole."""
     ordered_at: datetime | None = None
     """With a time zone; without it the item has that of its order."""
     passenger_type_code: str | None = None
@@ -152,9 +155,10 @@ class NewOrderItemV2(AnyNewItem):
 
 
 @attrs.define(kw_only=True)
-class OrderItemV2(OrderItem):
+class OrderItemV2(AnyItem):
     """An item as version 2 shows it."""
 
+    quantity: int | Decimal | None = None
     passenger_type_code: str | None = None
     flight_segments: tuple[FlightSegment, ...] | None = None
 

@@ -13,13 +13,13 @@ from uuid import UUID
 import attrs
 
 from cdp_orders_async.models.common import (
+    AnyItem,
     AnyNewItem,
     AnyNewOrder,
     AnyPerson,
     Channel,
     Gender,
     Identifier,
-    ItemOptions,
     Link,
     OrderOptions,
     Resource,
@@ -103,21 +103,14 @@ class NewOrderItem(AnyNewItem):
     status: str
     product_id: str | None = None
     reference_id: str | None = None
+    quantity: int | None = None
 
 
 @attrs.define(kw_only=True)
-class OrderItem(Resource, ItemOptions):
+class OrderItem(AnyItem):
     """An item as the server keeps it."""
 
-    type: str | None = None
-    name: str | None = None
-    price: Decimal | None = None
-    currency_code: str | None = None
-    status: str | None = None
-    product_id: str | None = None
-    reference_id: str | None = None
-    ordered_at: datetime | None = None
-    order: Link | None = None
+    quantity: int | None = None
 
 
 class OrderItemChanges(TypedDict, total=False):

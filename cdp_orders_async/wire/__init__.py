@@ -5,7 +5,8 @@ Nothing here does I/O, so all of it can be tested, printed and compared.
 
 from __future__ import annotations
 
-from cdp_orders_async.wire.codec import encode, is_list, is_object, structure, to_json
+from cdp_orders_async.wire.codec import encode, hidden, is_list, is_object, structure, to_json
+from cdp_orders_async.wire.masks import masked
 from cdp_orders_async.wire.request import Page, Request, Transport, answer, reads, reads_nothing, reads_page
 
 __all__ = [
@@ -14,8 +15,10 @@ __all__ = [
     "Transport",
     "answer",
     "encode",
+    "hidden",
     "is_list",
     "is_object",
+    "masked",
     "reads",
     "reads_nothing",
     "reads_page",

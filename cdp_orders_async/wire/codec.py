@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Literal, TypeGuard, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeGuard, TypeVar, Union, get_args, get_origin
 from uuid import UUID
 
 import attrs
@@ -28,12 +28,22 @@ from cdp_orders_async.models import (
 )
 from cdp_orders_async.models.common import RESERVED_KEYS, camel
 
-__all__ = ["encode", "is_list", "is_object", "load", "structure", "to_json", "with_ref"]
+__all__ = ["encode", "field_hook", "hidden", "is_list", "is_object", "load", "structure", "to_json", "with_ref"]
 
 T = TypeVar("T")
 
 BOM = b"\xef\xbb\xbf"
 WHOLE = 2**53  # below this a float holds every whole number, and JSON shows it without a fraction
+
+
+class _Hidden(dict[str, Any]):
+    def __repr__(self) -> str:
+        return "{...}"
+
+
+def hidden(value: Any) -> Any:  # noqa: ANN401 whatever a caller gave
+    """Return *value*, and where it is a mapping, such that no traceback that shows locals shows what it holds."""
+    return _Hidden(value) if isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownArgumentType] any keys
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
@@ -63,9 +73,13 @@ def _whole(value: object, _: object) -> int:
 
 
 def _decimal(value: object, _: object) -> Decimal:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
+    if type(value) is not float and type(value) is not int:
         raise TypeError("must be a number")
     return Decimal(repr(value))
+
+
+def _amount(value: object, _: object) -> int | Decimal:
+    return value if type(value) is int else _decimal(value, Decimal)
 
 
 def _number(value: Decimal) -> int | float:
@@ -84,6 +98,8 @@ def _moment(value: object, _: object) -> datetime:
     if not isinstance(value, str):
         raise TypeError("must be a date and time")
     moment = datetime.fromisoformat(value)
+    if moment.tzinfo is UTC:
+        return moment
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
@@ -92,13 +108,33 @@ def _iso(value: datetime) -> str:
     return moment.isoformat(timespec="milliseconds" if moment.microsecond else "seconds") + "Z"
 
 
-def _open_enum(hint: object) -> bool:
-    """Tell a union of literals and text: a list of known values that may grow."""
-    return get_origin(hint) in {Union, types.UnionType} and any(get_origin(arg) is Literal for arg in get_args(hint))
+def _is_union(hint: object) -> bool:
+    return get_origin(hint) in {Union, types.UnionType}
 
 
-def _open_text(value: object, _: object) -> str | None:
-    return None if value is None else _text(value, str)
+def _widest(hint: object) -> Any:  # noqa: ANN401 cattrs hands out types as Any
+    """Return the member of a union that holds the others, None apart: text may be none of the known values."""
+    members = get_args(hint)
+    return next(kind for kind in (str, Decimal, *members) if kind in members and kind is not types.NoneType)
+
+
+def _text_or_none(value: object, _: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError("must be text")
+    return value
+
+
+def _union_hook(hint: Any, converter: cattrs.Converter) -> Callable[[object, object], Any]:  # noqa: ANN401 the same
+    """Return how ``X | None`` is read, with as few calls as can be: most fields are of such a type."""
+    kind = _widest(hint)
+    if kind is str:
+        return _text_or_none
+    read = _amount if int in get_args(hint) and kind is Decimal else converter.get_structure_hook(kind)
+
+    def read_some(value: object, _: object) -> Any:  # noqa: ANN401 the same
+        return None if value is None else read(value, kind)
+
+    return read_some
 
 
 def _is_tuple(hint: object) -> bool:
@@ -199,10 +235,14 @@ def make_converter(*, detailed: bool) -> cattrs.Converter:
 
         return flat
 
+    def write_union(hint: object) -> Callable[[Any], Any]:
+        return converter.get_unstructure_hook(_widest(hint))
+
     converter.register_structure_hook_factory(attrs.has, structure_attrs)
     converter.register_unstructure_hook_factory(attrs.has, unstructure_attrs)
+    converter.register_unstructure_hook_factory(_is_union, write_union)
     converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
-    converter.register_structure_hook_func(_open_enum, _open_text)
+    converter.register_structure_hook_factory(_is_union, _union_hook)
     converter.register_structure_hook(str, _text)
     converter.register_structure_hook(int, _whole)
     converter.register_structure_hook(Decimal, _decimal)
@@ -217,6 +257,12 @@ def make_converter(*, detailed: bool) -> cattrs.Converter:
 @functools.cache
 def _converter(*, detailed: bool = False) -> cattrs.Converter:
     return make_converter(detailed=detailed)
+
+
+def field_hook(model: type[Any], name: str, hint: object) -> Callable[[object, object], Any]:
+    """Return what makes the value of a field, of that type, of the JSON data that stands for it."""
+    converter = _converter()
+    return _links(converter).get(model, {}).get(name) or converter.get_structure_hook(hint)
 
 
 def to_json(value: object) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Generic, Protocol, TypeVar
 
 import attrs
@@ -21,6 +22,8 @@ from cdp_orders_async.errors import (
     Unreadable,
 )
 from cdp_orders_async.wire.codec import is_list, is_object, load, structure, with_ref
+from cdp_orders_async.wire.direct import decode
+from cdp_orders_async.wire.masks import masked
 
 __all__ = ["Page", "Request", "Transport", "answer", "reads", "reads_nothing", "reads_page"]
 
@@ -28,6 +31,9 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 START = 500  # bytes of an unreadable answer that its error keeps
+WORDS = 1000  # characters of each thing that a server says which its error keeps
+PERSONAL = ("contacts.", "consumers.", "order_extensions.", "item_extensions.")
+"""The operations whose bodies are about people, or may be."""
 
 
 @attrs.define
@@ -74,11 +80,7 @@ class Page(Generic[T_co]):
 
 def reads(model: type[T]) -> Callable[[bytes], T]:
     """Return the reader of a body that holds one *model*."""
-
-    def read(body: bytes) -> T:
-        return structure(load(body), model)
-
-    return read
+    return partial(decode, model=model)
 
 
 def reads_page(model: type[T], *, names_next: bool = True) -> Callable[[bytes], Page[T]]:
@@ -123,7 +125,8 @@ def answer(request: Request[T], status: int, body: bytes, retry_after: float | N
     """Return the result that an answer holds, or raise the error that it is.
 
     A server error to a create is `OutcomeUnknown`: the vendor gives no idempotency key, so nobody can
-    tell whether it was done. The exception is 503, which the platform documents as "try again".
+    tell whether it was done. So is 303, which points to what came of it. The exception is 503, which the
+    platform documents as "try again".
     """
     if 200 <= status < 300:  # noqa: PLR2004 success, in all its forms: the vendor's pages disagree which
         try:
@@ -131,25 +134,35 @@ def answer(request: Request[T], status: int, body: bytes, retry_after: float | N
         except ValueError as error:
             raise Unreadable(request.method, request.path, status, tuple(map(str, error.args)), body[:START]) from None
     refusal = _refusal(request, status, body, retry_after)
-    if request.creates and isinstance(refusal, ServerError) and (status != 503 or request.looked_up):  # noqa: PLR2004 HTTP
+    unsure = status == 303 or (isinstance(refusal, ServerError) and (status != 503 or request.looked_up))  # noqa: PLR2004 HTTP
+    if request.creates and unsure:
         unknown: CdpError = OutcomeUnknown(f"{refusal}; it may have been done")
         raise unknown from refusal
     raise refusal
 
 
-def _refusal(request: Request[T], status: int, body: bytes, retry_after: float | None) -> Refused:
+def _data(body: bytes) -> object:
+    """Return the JSON data of a body, None where it is none."""
     try:
-        envelope = load(body)
+        data: object = load(body)
     except ValueError:
-        envelope = None
+        return None
+    return data
+
+
+def _refusal(request: Request[T], status: int, body: bytes, retry_after: float | None) -> Refused:
+    envelope = _data(body)
     if not is_object(envelope):
         envelope = {}
+    sent = _data(request.body) if request.body and request.operation.startswith(PERSONAL) else None
 
     def words(*keys: str) -> str | None:
-        return next((found for key in keys if isinstance(found := envelope.get(key), str)), None)
+        found = next((found for key in keys if isinstance(found := envelope.get(key), str)), None)
+        return found and masked(found[: 2 * WORDS], sent)[:WORDS]
 
     code = envelope.get("code")
-    cls = BY_STATUS.get(status) or (ServerError if status >= 500 else Refused)  # noqa: PLR2004 HTTP
+    # A status below 200 is none of an answer: the server broke the protocol, and nobody knows what it did.
+    cls = BY_STATUS.get(status) or (Refused if 300 <= status < 500 else ServerError)  # noqa: PLR2004 HTTP
     return cls(
         request.method,
         request.path,

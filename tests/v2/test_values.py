@@ -86,6 +86,30 @@ def test_order_as_version_2_shows_it() -> None:
     assert order.order_items == (OrderItemV2(ref=GUEST, type="FLIGHT", flight_segments=(FlightSegment(id="1"),)),)
 
 
+@pytest.mark.parametrize(
+    ("written", "means", "sent"),
+    [
+        ("2", 2, b"2"),
+        ("2.5", Decimal("2.5"), b"2.5"),
+        ("-0.10", Decimal("-0.1"), b"-0.1"),
+        ("null", None, None),
+    ],
+)
+def test_quantity_need_not_be_whole(written: str, means: object, sent: bytes | None) -> None:
+    """In version 2 a quantity is any number, read and sent exactly."""
+    item = reads(OrderItemV2)(f'{{"ref": "{REF}", "quantity": {written}}}'.encode())
+    assert (type(item.quantity), item.quantity) == (type(means), means)
+    plain = to_json(attrs.evolve(FLIGHT, quantity=item.quantity))
+    assert (encode(plain["quantity"]) if "quantity" in plain else None) == sent
+
+
+@pytest.mark.parametrize("written", ['"2"', "true", "[]"])
+def test_quantity_is_a_number(written: str) -> None:
+    """What is no number is no quantity."""
+    with pytest.raises(ValueError, match=r"^must be a number @ \$\.quantity$"):
+        reads(OrderItemV2)(f'{{"ref": "{REF}", "quantity": {written}}}'.encode())
+
+
 def test_people_show_nobody() -> None:
     """No personal value of a person to send is in its text."""
     person = attrs.asdict(values.CONTACT, recurse=False)
