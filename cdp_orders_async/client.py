@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from cdp_orders_async import kinds
+from cdp_orders_async.kinds import Api
 from cdp_orders_async.resources import (
     Consumers,
     DeletablePartsV2,
@@ -19,7 +20,7 @@ from cdp_orders_async.resources import (
     PartsV2,
 )
 from cdp_orders_async.session import ClientSession, RateLimiter, Session, TraceConfig
-from cdp_orders_async.settings import Credentials, Settings, base_url_of
+from cdp_orders_async.settings import Credentials, Settings, base_url_of, secret
 from cdp_orders_async.wire import Transport
 
 __all__ = ["CdpOrders", "CdpOrdersV2", "Resources", "ResourcesV2"]
@@ -27,6 +28,9 @@ __all__ = ["CdpOrders", "CdpOrdersV2", "Resources", "ResourcesV2"]
 
 class _Bound:
     """What every set of resources has."""
+
+    api: ClassVar[Api]
+    """The version of the API."""
 
     def __init__(self, transport: Transport, base_url: str) -> None:
         self.transport = transport
@@ -40,6 +44,8 @@ class Resources(_Bound):
 
     Parameters: *transport*, what sends the requests; *base_url*, put before the links that are sent.
     """
+
+    api = kinds.V2_1
 
     def __init__(self, transport: Transport, base_url: str) -> None:
         super().__init__(transport, base_url)
@@ -59,6 +65,8 @@ class Resources(_Bound):
 
 class ResourcesV2(_Bound):
     """The resources of the legacy version 2 over any transport; the parameters are those of `Resources`."""
+
+    api = kinds.V2
 
     def __init__(self, transport: Transport, base_url: str) -> None:
         super().__init__(transport, base_url)
@@ -90,14 +98,14 @@ class _Client(_Bound):
         limiter: RateLimiter | None = None,
         trace_configs: Sequence[TraceConfig] = (),
     ) -> None:
-        env = os.environ
         if region is None and base_url is None:
-            region, base_url = env.get("CDP_REGION") or None, env.get("CDP_BASE_URL") or None
+            region, base_url = os.environ.get("CDP_REGION") or None, os.environ.get("CDP_BASE_URL") or None
         if bearer_token is None and client_key is None and api_token is None:
-            bearer_token = env.get("CDP_BEARER_TOKEN")
+            bearer_token = os.environ.get("CDP_BEARER_TOKEN")
         if bearer_token is None:
-            client_key = client_key or env.get("CDP_CLIENT_KEY")
-            api_token = api_token or env.get("CDP_API_TOKEN")
+            client_key = client_key or os.environ.get("CDP_CLIENT_KEY")
+            api_token = api_token or os.environ.get("CDP_API_TOKEN")
+        api_token, bearer_token = secret(api_token), secret(bearer_token)
         url = base_url_of(region, base_url)
         self.session = Session(
             url,
@@ -111,7 +119,7 @@ class _Client(_Bound):
         super().__init__(self.session, url)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.base_url!r})"
+        return f"{type(self).__name__}({vars(self).get('base_url')!r})"  # a traceback may show one half made
 
     async def __aenter__(self) -> Self:
         return self

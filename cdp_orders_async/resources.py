@@ -29,8 +29,8 @@ from cdp_orders_async.models import (
     OrderItem,
     OrderV2,
 )
-from cdp_orders_async.rules import check, check_extension, check_limit, refuse
-from cdp_orders_async.wire import Page, Request, Transport, encode, reads, reads_nothing, reads_page, to_json
+from cdp_orders_async.rules import check, check_extension, check_limit, refuse, text
+from cdp_orders_async.wire import Page, Request, Transport, encode, hidden, reads, reads_nothing, reads_page, to_json
 
 __all__ = [
     "Consumers",
@@ -64,12 +64,13 @@ class Listing(Generic[T]):
 
     def __init__(self, fetch: Callable[[int], Awaitable[Page[T]]], whole: Callable[[T], Awaitable[T]]) -> None:
         self._fetch = fetch
-        self._whole = whole
+        self.whole = whole
+        """Makes an entry whole: fetches it where the server listed only a link."""
 
     async def __aiter__(self) -> AsyncGenerator[T, None]:
         async for page in self.pages():
             for entry in page.items:
-                yield await self._whole(entry)
+                yield await self.whole(entry)
 
     async def pages(self, start: int = 0) -> AsyncIterator[Page[T]]:
         """Yield the pages from the entry number *start* on."""
@@ -190,6 +191,7 @@ class Updatable(Readable[New, Got, Changes]):
 
     async def update(self, ref: UUID, changes: Changes) -> Got:
         """Change the fields that *changes* names; version 2.1 leaves the rest alone."""
+        changes = hidden(changes)
         refuse(check(self._kind.changes, changes))
         return await self._transport.send(self.to_update(ref, changes))
 
@@ -244,6 +246,9 @@ class AtTheRoot(Readable[New, Got, Changes]):
     def _list(self, reference_id: str | None, guest_ref: UUID | None, limit: int, **more: str) -> Listing[Got]:
         if (reference_id is None) == (guest_ref is None):
             refuse([Violation("reference_id, guest_ref", "exactly one of them must be given")])
+        given = {name: value for name, value in {"reference_id": reference_id, **more}.items() if value is not None}
+        # What UTF-8 cannot carry would be left out of the URL without a word.
+        refuse([Violation(name, wrong) for name, value in given.items() if (wrong := text(value))])
         query = {"referenceId": reference_id} if reference_id is not None else {"guestRef": str(_uuid(guest_ref))}
         return self._pages(self._first_page("list", None, self._kind.got, **query, **more), limit, _whole_by(self.get))
 
@@ -332,6 +337,7 @@ class Extensible(_Verbs[dict[str, ExtensionValue], Extension, dict[str, Extensio
 
     async def create(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Create the extension of the order or item with the reference *owner*."""
+        pairs = hidden(pairs)
         refuse(check_extension(pairs))
         return await self._transport.send(self.to_create(owner, pairs))
 
@@ -353,11 +359,13 @@ class Extensions(Extensible):
 
     async def replace(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Put *pairs* in place of all that the extension holds."""
+        pairs = hidden(pairs)
         refuse(check_extension(pairs))
         return await self._transport.send(self.to_replace(owner, pairs))
 
     async def update(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Set the given *pairs* and leave the others alone."""
+        pairs = hidden(pairs)
         refuse(check_extension(pairs))
         return await self._transport.send(self.to_update(owner, pairs))
 
@@ -367,7 +375,9 @@ class Extensions(Extensible):
 
     async def delete_fields(self, owner: UUID, names: Sequence[str] | None) -> Extension:
         """Delete the pairs with these *names*, or all pairs where *names* is None; return what is left."""
-        if names is not None and (not names or isinstance(names, str) or any(not n or "|" in n for n in names)):
+        if names is not None and (
+            isinstance(names, str) or not names or any(text(n) or not n or "|" in n for n in names)
+        ):
             refuse([Violation("names", "must be a list of keys without '|', at least one; None stands for all")])
         query = {} if names is None else {"name": "|".join(names)}
         return await self._transport.send(self._request("delete_fields", owner, self._read, query=query))

@@ -17,6 +17,7 @@ import orjson
 from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.emulator.service import Endpoint
 from cdp_orders_async.graph import parse_graph
+from cdp_orders_async.kinds import V2_1, Api
 from tests.ingest.support import stored, wanted
 
 Json = dict[str, Any]
@@ -52,6 +53,30 @@ def orders(count: int) -> list[Json]:
             "extensions": [{"name": "ext", "storeLocation": "canary-London"}],
         }
         for n in range(count)
+    ]
+
+
+def orders_v2(count: int) -> list[Json]:
+    """Return orders for version 2 with one part of each kind that it has."""
+    return [
+        {
+            **order,
+            "pointOfSale": "spinair.com",
+            "contact": {**order["contact"], "lastName": "canary-Doe"},
+            "orderItems": [
+                {
+                    "referenceId": f"A-{n}",
+                    "type": "FLIGHT",
+                    "productId": "DUB-LHR",
+                    "price": 50,
+                    "currencyCode": "EUR",
+                    "status": "CONFIRMED",
+                    "flightSegments": [{"origin": "DUB", "destination": "LHR"}],
+                }
+            ],
+            "consumers": [{**order["consumers"][0], "lastName": "canary-Doe"}],
+        }
+        for n, order in enumerate(orders(count))
     ]
 
 
@@ -107,9 +132,9 @@ class Watched(Emulator):
             bell.set()
         await asyncio.wait_for(bell.wait(), PATIENCE)
 
-    def holds(self, lines: Iterable[Json]) -> bool:
-        """Whether each of the orders *lines* is there once with all its parts, and nothing else."""
-        return stored(self) == wanted(map(parse_graph, lines))
+    def holds(self, lines: Iterable[Json], api: Api = V2_1) -> bool:
+        """Whether each of the orders *lines*, made for *api*, is there once with all its parts, and nothing else."""
+        return stored(self) == wanted(parse_graph(line, api) for line in lines)
 
     @property
     def environment(self) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import math
 import os
 from collections.abc import AsyncGenerator
 from typing import IO
@@ -122,10 +123,10 @@ class Progress:
         if fraction:
             words.append(f"{_hours((now - began) * (1 - fraction) / fraction)} left")
         if load.breaker.state != "closed":
-            words.append(f"PAUSED: the server does not answer, trying again in {load.breaker.open_for:.0f} s")
+            words.append(f"PAUSED: the server does not answer, trying again in {math.ceil(load.breaker.open_for)} s")
         elif (paused := self._session.limiter.paused_for) > 0:
-            words.append(f"the server asked to wait {paused:.0f} s")
-        if load.stopping and load.tasks:
+            words.append(f"the server asked to wait {math.ceil(paused)} s")
+        if load.stopping and load.runs:
             words.append("finishing what is in flight")
         return " · ".join(words)
 
@@ -174,11 +175,13 @@ def show_summary(
 ADVICE = {
     "connection": "waiting for a free connection: more --connections may help, if the server bears them",
     "rate": "waiting for the rate: more connections will not help",
+    "lane": "waiting for interactive calls of the same client, which go first",
     "backoff": "waiting to send again: the network or the server fails often",
     "connect": "making connections",
     "server": "the server's own",
     "body": "reading answers",
     "decode": "this machine's, decoding answers",
+    "journal": "waiting for the journal's disk",
 }
 
 

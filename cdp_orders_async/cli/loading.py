@@ -9,8 +9,10 @@ import errno
 import hashlib
 import logging
 import os
+import re
 import shlex
 import signal
+import stat
 import sys
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -23,7 +25,7 @@ from cyclopts import Parameter
 
 from cdp_orders_async.cli.display import FAILURES, Progress, Screen, problem, show_summary
 from cdp_orders_async.cli.options import Connection, refuse
-from cdp_orders_async.client import CdpOrders
+from cdp_orders_async.client import CdpOrders, CdpOrdersV2, ResourcesV2
 from cdp_orders_async.errors import CdpError, Forbidden, InputError, NotSent, Unauthorized
 from cdp_orders_async.graph import GraphFile
 from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
@@ -34,6 +36,8 @@ __all__ = ["Report", "in_words", "load", "run"]
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
+CONTROLS = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
+"""What a terminal may obey although JSON lets it stand: DEL, C1, line separators, marks of direction; in UTF-8."""
 FEW = 20  # problems that are told one by one; the file of outcomes has them all
 
 
@@ -142,7 +146,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
         report = asyncio.run(
             run(
                 client,
-                GraphFile(file),
+                GraphFile(file, client.api),
                 console,
                 journal=path,
                 outcomes=outcomes,
@@ -184,7 +188,7 @@ def _journal_path(file: str, journal: Path | None, outcomes: Path | None) -> Pat
 
 
 async def run(
-    client: CdpOrders,
+    client: CdpOrders | CdpOrdersV2,
     graphs: GraphFile,
     console: Screen,
     *,
@@ -201,6 +205,8 @@ async def run(
     report = Report()
     began = time.monotonic()
     identity = {"base URL": client.base_url, "client key": _fingerprint(client_key)}
+    if isinstance(client, ResourcesV2):  # the journals of version 2.1 do not say so
+        identity["API version"] = client.api.version
     async with client, await SqliteJournal.open(journal, identity=identity) as records:
         progress = Progress(graphs, client.session, console)
         tell = _teller(console, outcomes, all_of_them=verbose)
@@ -260,13 +266,18 @@ def _written(path: Path | None) -> Generator[Callable[[Outcome], None], None, No
     if path is None:
         yield lambda _: None
         return
+    if path.exists() and not (path.is_file() or path.is_char_device()):  # a pipe would wait for its reader
+        raise InputError(f"the outcomes cannot be written to {path}: it is no regular file")
     try:
-        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            os.fchmod(number, 0o600)  # whatever the umask, and whoever could read an older one
+            os.ftruncate(number, 0)
     except OSError as error:
         raise _unwritable(path, error) from error
 
     def write(outcome: Outcome) -> None:
-        line = orjson.dumps(outcome.to_json()) + b"\n"
+        line = CONTROLS.sub(_escaped, orjson.dumps(outcome.to_json())) + b"\n"
         try:
             while line:  # a disk that is nearly full takes a part
                 line = line[os.write(number, line) :]
@@ -277,6 +288,10 @@ def _written(path: Path | None) -> Generator[Callable[[Outcome], None], None, No
         yield write
     finally:
         os.close(number)
+
+
+def _escaped(found: re.Match[bytes]) -> bytes:
+    return b"\\u%04x" % ord(found[0].decode())
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

@@ -9,7 +9,7 @@ import attrs
 from cyclopts import Parameter
 
 from cdp_orders_async.cli.display import Screen
-from cdp_orders_async.client import CdpOrders
+from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import Invalid
 from cdp_orders_async.settings import Settings
 
@@ -27,6 +27,8 @@ class Connection:
     """Where the API is, for instance the emulator: http://127.0.0.1:8642. Or CDP_BASE_URL."""
     region: str | None = None
     """Or the region of the production server: ap, eu, jp or us. Or CDP_REGION."""
+    api: Literal["v2", "v2.1"] = "v2.1"
+    """The version of the API, for which the orders must be made too; v2 is the legacy one."""
     client_key: Annotated[str | None, Parameter(env_var="CDP_CLIENT_KEY")] = None
     """The client key, from Settings > API access in Sitecore CDP."""
     api_token: Annotated[str | None, Parameter(env_var="CDP_API_TOKEN")] = attrs.field(default=None, repr=False)
@@ -42,7 +44,7 @@ class Connection:
     deadline: Annotated[float | None, Parameter(env_var="CDP_DEADLINE", allow_leading_hyphen=True)] = 120.0
     """Seconds that one call may take with its retries."""
 
-    def client(self) -> CdpOrders:
+    def client(self) -> CdpOrders | CdpOrdersV2:
         """Make the client; raises `Invalid`."""
         settings = attrs.evolve(
             Settings.from_env(),
@@ -51,7 +53,8 @@ class Connection:
             timeout=self.timeout,
             deadline=self.deadline,
         )
-        return CdpOrders(
+        version = CdpOrdersV2 if self.api == "v2" else CdpOrders
+        return version(
             region=self.region,
             base_url=self.base_url,
             client_key=self.client_key,

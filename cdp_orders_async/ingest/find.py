@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import attrs
 
-from cdp_orders_async.client import Resources
+from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import NotFound
 from cdp_orders_async.ingest.match import could_be, differences, unasked
-from cdp_orders_async.ingest.plan import Part, Work
-from cdp_orders_async.kinds import CONSUMERS, ITEM_EXTENSIONS, ITEMS, ORDER_EXTENSIONS, ORDERS
+from cdp_orders_async.ingest.plan import EXTENSIONS, Part, Work
 from cdp_orders_async.models import Extension
+from cdp_orders_async.resources import Listing
 
 __all__ = ["Finder", "SeveralError"]
 
+T = TypeVar("T")
+
 NEVER = float("-inf")
+
+
+class Patiently(Protocol):
+    """Something that does what may be done again and again until it succeeds, or is given up."""
+
+    def __call__(self, make: Callable[[], Awaitable[T]], /) -> Awaitable[T]:
+        """Return what *make* gives."""
+        ...
 
 
 class SeveralError(Exception):
@@ -31,8 +43,10 @@ class Finder:
     """Looks for the parts of one order; they share what was listed."""
 
     work: Work
-    cdp: Resources
+    cdp: Resources | ResourcesV2
     clock: Callable[[], float]
+    patiently: Patiently
+    """Makes each request."""
     may_claim: Callable[[UUID], Awaitable[bool]]
     """Tells whether an order belongs to no other order of the input."""
     namesakes: set[UUID] = attrs.field(factory=set[UUID])
@@ -49,59 +63,65 @@ class Finder:
         Raises `SeveralError` where it would be a guess.
         """
         part = self.work.parts[n]
-        if part.kind is ORDER_EXTENSIONS or part.kind is ITEM_EXTENSIONS:
-            return await self._extension(part.kind is ITEM_EXTENSIONS, self.work.refs[part.owner], after)
+        if part.kind in EXTENSIONS:
+            return await self._extension(part.kind, self.work.refs[part.owner], after)
         sent = self.work.sent(n)
         candidates = [
             got for got in await self._listed(part, after) if got.ref not in self.work.taken and could_be(sent, got)
         ]
-        if part.kind is ORDERS:
+        if part.kind == "orders":
             self.namesakes.update(got.ref for got in candidates)
             candidates = [got for got in candidates if await self.may_claim(got.ref)]
-        elif part.kind is ITEMS and not part.value.reference_id:
+        elif part.kind == "items" and not part.value.reference_id:
             others = {one.item.reference_id for one in self.work.graph.items} - {None}
             candidates = [got for got in candidates if got.reference_id not in others]
-        elif part.kind is CONSUMERS:
+        elif part.kind == "consumers":
             candidates = [await self._with_links(got) for got in candidates]
         return await self._best(n, candidates, after) if candidates else None
 
     async def current(self, n: int, ref: UUID) -> Any:  # noqa: ANN401 any resource
         """Fetch what the server has under the *ref* of part *n*; raises `NotFound`."""
         part = self.work.parts[n]
-        resource: Any = getattr(self.cdp, part.kind.name)
-        if part.kind is ORDER_EXTENSIONS or part.kind is ITEM_EXTENSIONS:
-            return await resource.get(self.work.refs[part.owner])
-        got = await resource.get(ref)
-        return await self._with_links(got) if part.kind is CONSUMERS else got
+        resource: Any = getattr(self.cdp, part.kind)
+        get = partial(resource.get, self.work.refs[part.owner] if part.kind in EXTENSIONS else ref)
+        got = await self.patiently(get)
+        return await self._with_links(got) if part.kind == "consumers" else got
 
     async def _listed(self, part: Part, after: float) -> list[Any]:
         async with self._listing:
-            taken, listed = self._lists.get(part.kind.name, (NEVER, []))
+            taken, listed = self._lists.get(part.kind, (NEVER, []))
             if taken <= after:
                 taken = self.clock()
-                resource: Any = getattr(self.cdp, part.kind.name)
-                if part.kind is ORDERS:
-                    entries = resource.list(reference_id=part.value.reference_id)
+                resource: Any = getattr(self.cdp, part.kind)
+                if part.kind == "orders":
+                    listing = resource.list(reference_id=part.value.reference_id)
                 else:
-                    entries = resource.list(self.work.refs[0])
+                    listing = resource.list(self.work.refs[0])
                 # Where something is deleted meanwhile, or a page is served twice, an entry can come twice.
-                listed = list({entry.ref: entry async for entry in entries}.values())
-                self._lists[part.kind.name] = (taken, listed)
+                entries = {entry.ref: entry for entry in await self.patiently(partial(_all_of, listing))}
+                listed = list[Any]()
+                for ref, entry in entries.items():
+                    if ref not in self.work.taken:
+                        with contextlib.suppress(NotFound):
+                            listed.append(await self.patiently(partial(listing.whole, entry)))
+                self._lists[part.kind] = (taken, listed)
             return listed
 
     async def _with_links(self, consumer: Any) -> Any:  # noqa: ANN401 a Consumer
-        """Return *consumer* with the links to its items, which the server may show only in a list of their own."""
-        if consumer.order_items is None and any(part.uses for part in self.work.parts):
-            pages = self.cdp.consumers.items(consumer.ref).pages()
-            consumer.order_items = tuple([item.ref async for page in pages for item in page.items])
+        """Return *consumer* with the links to its items, which version 2.1 may show only in a list of their own."""
+        cdp = self.cdp
+        if isinstance(cdp, Resources) and consumer.order_items is None and any(part.uses for part in self.work.parts):
+            items = await self.patiently(partial(_all_of, cdp.consumers.items(consumer.ref)))
+            consumer.order_items = tuple(item.ref for item in items)
         return consumer
 
-    async def _extension(self, of_item: bool, owner: UUID, after: float) -> Extension | None:  # noqa: FBT001 of what
+    async def _extension(self, kind: str, owner: UUID, after: float) -> Extension | None:
         taken, found = self._extensions.get(owner, (NEVER, None))
         if taken <= after:
             taken = self.clock()
+            resource: Any = getattr(self.cdp, kind)
             try:
-                found = await (self.cdp.item_extensions if of_item else self.cdp.order_extensions).get(owner)
+                found = await self.patiently(partial(resource.get, owner))
             except NotFound:
                 found = None
             self._extensions[owner] = (taken, found)
@@ -115,7 +135,7 @@ class Finder:
         """
         work = self.work
         sought = [m for m in work.in_doubt if work.parts[m].group == work.parts[n].group]
-        extensions = {part.owner: part for part in work.parts if part.kind is ITEM_EXTENSIONS}
+        extensions = {part.owner: part for part in work.parts if part.kind == "item_extensions"}
         if len(candidates) == 1 and len(sought) <= 1:
             return candidates[0]
         # Equal parts fit alike, so one of each sort is compared; twins may differ in their extensions alone.
@@ -126,7 +146,7 @@ class Finder:
             counts[sorts.setdefault((work.parts[m].digest, extension.digest if extension else b""), m)] += 1
         held: list[Extension | None] = [None] * len(candidates)
         if any(m in extensions for m in counts):
-            held = [await self._extension(True, got.ref, after) for got in candidates]  # noqa: FBT003 of an item
+            held = [await self._extension("item_extensions", got.ref, after) for got in candidates]
         fits = {
             m: [self._fit(m, extensions.get(m), *pair) for pair in zip(candidates, held, strict=True)] for m in counts
         }
@@ -154,3 +174,8 @@ class Finder:
             beside = int(unasked(extension.value, held) > 0)
         wrong = bool(differences(sent, got))
         return (not could_be(sent, got), wrong, 0 if wrong else unasked(sent, got), beside)
+
+
+async def _all_of(listing: Listing[T]) -> list[T]:
+    """Return the entries of a list as they arrive."""
+    return [entry async for page in listing.pages() for entry in page.items]

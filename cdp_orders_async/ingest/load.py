@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from uuid import UUID
 
 from cdp_orders_async.breaker import Breaker
-from cdp_orders_async.client import Resources
+from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import (
     CdpError,
     Forbidden,
@@ -48,7 +48,7 @@ class Load:
 
     def __init__(
         self,
-        client: Resources,
+        client: Resources | ResourcesV2,
         source: Source,
         *,
         journal: Journal | None,
@@ -62,7 +62,8 @@ class Load:
         transport = client.transport
         self.cdp = client
         if isinstance(transport, Session):
-            self.cdp = Resources(Patient(transport, lambda: self.halted), client.base_url)
+            over = ResourcesV2 if isinstance(client, ResourcesV2) else Resources
+            self.cdp = over(Patient(transport, lambda: self.halted), client.base_url)
         self.journal = journal
         self.breaker = Breaker(clock=clock)
         self.look_first = look_first
@@ -71,7 +72,8 @@ class Load:
         self.answers = 0
         self.halted = False
         self.aborting = False
-        self.tasks: set[asyncio.Task[None]] = set()
+        self.runs: set[OrderRun] = set()
+        """The orders under way."""
         self.clock = clock
         self.counts: collections.Counter[Verdict] = collections.Counter()
         """How many orders came to each verdict so far."""
@@ -80,6 +82,7 @@ class Load:
         self.error: Exception | None = None
         """What ended the load before the input did."""
         self._source = source
+        self._order = client.api.models["orders"]
         self._open_orders = open_orders
         self._drain = drain
         self._position = 0
@@ -192,8 +195,8 @@ class Load:
     def _abort(self) -> None:
         self.aborting = True
         self._halt()
-        for task in list(self.tasks):
-            task.cancel()
+        for run in self.runs:
+            run.abort()
 
     async def _run(self) -> None:
         try:
@@ -238,19 +241,26 @@ class Load:
         began = self.clock()
         file, number = (line.file, line.number) if isinstance(line, Line) else (None, position)
         graph = line.graph if isinstance(line, Line) else line
-        violations = line.violations if isinstance(line, Line) else tuple(line.violations())
+        violations = line.violations if isinstance(line, Line) else ()
+        # A line has kept the rules of the version that it was read for.
+        if graph is not None and not (isinstance(line, Line) and isinstance(graph.order, self._order)):
+            violations = tuple(graph.violations(self.cdp.api))
         if graph is None or violations:
             key = None if graph is None else graph.order.reference_id
             return Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations)
         reference_id = graph.order.reference_id
         async with self._alone(reference_id):
             run = OrderRun(graph, self, namesake_in_doubt=reference_id in self._doubtful)
-            verdict = await run.run()
+            self.runs.add(run)
+            try:
+                verdict = await run.run()
+            finally:
+                self.runs.discard(run)
             if run.in_doubt:
                 self._doubtful.add(reference_id)
         parts = tuple(run.outcomes[n] for n in range(len(run.work.parts)))
         seconds = self.clock() - began
-        return Outcome(file=file, number=number, key=graph.key, verdict=verdict, parts=parts, seconds=seconds)
+        return Outcome(file=file, number=number, key=run.key, verdict=verdict, parts=parts, seconds=seconds)
 
     @contextlib.asynccontextmanager
     async def _alone(self, reference_id: str) -> AsyncGenerator[None, None]:
@@ -294,7 +304,7 @@ async def _iterator(source: Source) -> AsyncGenerator[AsyncIterator[OrderGraph |
 
 @contextlib.asynccontextmanager
 async def ingest(
-    client: Resources,
+    client: Resources | ResourcesV2,
     source: Source,
     *,
     journal: Journal | None = None,
@@ -306,12 +316,12 @@ async def ingest(
 ) -> AsyncGenerator[Load, None]:
     """Load whole orders, exactly once in effect: ``async with`` gives the `Load`.
 
-    Parameters: *source*, any iterable or async iterable of `OrderGraph`, or a `GraphFile`. *journal*, what
-    was done already and what is under way; without it, only *look_first* makes a second run safe.
-    *look_first* asks the server about each order before it is sent. *on_existing* says what to do where
-    something is there but differs from the input: ``keep`` it and say so, ``update`` it by PATCH and PUT, or
-    ``fail``. *open_orders*, how many orders are under way at once. *settle*, seconds that lists may lag behind
-    writes. *drain*, seconds that calls in flight get to finish when the block is left early.
+    Parameters: *source*, any iterable or async iterable of `OrderGraph`, or a `GraphFile`; made for the version
+    of the *client*. *journal*, what was done already and what is under way; without it, only *look_first* makes a
+    second run safe. *look_first* asks the server about each order before it is sent. *on_existing* says what to do
+    where something is there but differs from the input: ``keep`` it and say so, ``update`` it, or ``fail``.
+    *open_orders*, how many orders are under way at once. *settle*, seconds that lists may lag behind writes.
+    *drain*, seconds that calls in flight get to finish when the block is left early.
 
     Every order taken from the source ends in one `Outcome`; orders that fail raise nothing. Leaving the block
     early, in whatever way, leaves nothing in flight that is not recorded in the journal.
@@ -334,7 +344,7 @@ async def ingest(
 
 
 async def ingest_one(
-    client: Resources,
+    client: Resources | ResourcesV2,
     graph: OrderGraph,
     *,
     journal: Journal | None = None,

@@ -5,7 +5,7 @@ A field that was not sent says nothing: the server may fill it in.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any, TypeGuard
 from uuid import UUID
@@ -13,10 +13,10 @@ from uuid import UUID
 import attrs
 
 from cdp_orders_async.graph import Pairs
-from cdp_orders_async.models import Extension, Link, NewOrderItem, NewOrderItemV2, Order, OrderItem
-from cdp_orders_async.models.common import AnyNewOrder, AnyPerson
+from cdp_orders_async.models import Extension, Link, NewOrderItem, NewOrderItemV2, Order
+from cdp_orders_async.models.common import AnyItem, AnyNewOrder, AnyPerson
 
-__all__ = ["could_be", "differences", "unasked"]
+__all__ = ["could_be", "differences", "filled", "unasked"]
 
 SAME_ORDER = timedelta(days=2)
 """The API takes orders with one reference id for the same when they were made within this time."""
@@ -46,6 +46,22 @@ def unasked(sent: Any, got: Any) -> int:  # noqa: ANN401 as above
     )
 
 
+def filled(sent: Any, got: Any, fixed: Collection[str]) -> Any:  # noqa: ANN401 a model, and what the server has of it
+    """Return *sent* with what the server *got* where nothing was sent, and in the *fixed* fields.
+
+    A link that was not sent is left to the server.
+    """
+    theirs = {name: getattr(got, name) for name in attrs.fields_dict(sent.__class__)}
+    return attrs.evolve(
+        sent,
+        **{
+            name: value
+            for name, value in theirs.items()
+            if value is not None and not isinstance(value, Link) and (name in fixed or getattr(sent, name) is None)
+        },
+    )
+
+
 def could_be(sent: object, got: object) -> bool:
     """Tell whether what the server *got* may be what was *sent*.
 
@@ -56,7 +72,7 @@ def could_be(sent: object, got: object) -> bool:
         case AnyNewOrder(), Order():
             near = got.ordered_at is None or abs(sent.ordered_at - got.ordered_at) <= SAME_ORDER
             return sent.reference_id == got.reference_id and near
-        case NewOrderItem() | NewOrderItemV2(), OrderItem() if sent.reference_id:
+        case NewOrderItem() | NewOrderItemV2(), AnyItem() if sent.reference_id:
             return sent.reference_id == got.reference_id
         case AnyPerson(identifiers=tuple(ids)), AnyPerson(identifiers=tuple(theirs)) if ids and theirs:
             have = {(one.provider, one.id) for one in theirs}

@@ -13,8 +13,10 @@ from functools import partial
 from typing import Any, Literal, Protocol, TypeVar
 from uuid import UUID
 
+import attrs
+
 from cdp_orders_async.breaker import Breaker
-from cdp_orders_async.client import Resources
+from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import (
     CdpError,
     DeadlineExceeded,
@@ -30,11 +32,10 @@ from cdp_orders_async.errors import (
 )
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.find import Finder, SeveralError
-from cdp_orders_async.ingest.match import differences
+from cdp_orders_async.ingest.match import differences, filled
 from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict, Verdict
-from cdp_orders_async.ingest.plan import Work, digest_of, plan
+from cdp_orders_async.ingest.plan import EXTENSIONS, Work, digest_of, plan
 from cdp_orders_async.journal import GraphRecord, Journal, PartRecord
-from cdp_orders_async.kinds import ITEM_EXTENSIONS, ORDER_EXTENSIONS, ORDERS
 from cdp_orders_async.retry import down
 from cdp_orders_async.wire import Request
 
@@ -52,7 +53,7 @@ MAYBE_DONE = frozenset({Delivery.UNKNOWN, Delivery.DONE_UNREADABLE})
 class Control(Protocol):
     """What an order shares with the load that it belongs to."""
 
-    cdp: Resources
+    cdp: Resources | ResourcesV2
     journal: Journal | None
     breaker: Breaker
     settle: float
@@ -65,7 +66,6 @@ class Control(Protocol):
     """Whether nothing more may be created."""
     aborting: bool
     """Whether what is in flight is being given up."""
-    tasks: set[asyncio.Task[None]]
 
     def clock(self) -> float:
         """Return the time in seconds."""
@@ -93,15 +93,20 @@ class OrderRun:
 
     def __init__(self, graph: OrderGraph, control: Control, *, namesake_in_doubt: bool = False) -> None:
         self.graph = graph
+        self.key = graph.key
         self.work = Work(graph, plan(graph))
         self.outcomes: dict[int, PartOutcome] = {}
         self._namesake_in_doubt = namesake_in_doubt
         """Whether an order on the server with this reference id may be that of another graph."""
         self._control = control
         self._journal = control.journal
-        self._finder = Finder(self.work, control.cdp, control.clock, lambda ref: control.may_claim(ref, graph.key))
+        self._finder = Finder(
+            self.work, control.cdp, control.clock, self._patiently, lambda ref: control.may_claim(ref, self.key)
+        )
         self._record: GraphRecord | None = None
-        self._waiting = {n: {*part.needs, part.after} - {None} for n, part in enumerate(self.work.parts)}
+        self._missing = [len(part.needs) + (part.after is not None) for part in self.work.parts]
+        """For how many other parts each still waits."""
+        self._tasks: list[asyncio.Task[None]] = []
         self._since = 0.0
         """When this run began: whatever another run sent, it sent before."""
         self._made = False
@@ -113,11 +118,31 @@ class OrderRun:
 
     async def run(self) -> Verdict:
         """Load the order and return what came of it; raises `JournalError` if the journal fails."""
-        parts = self.work.parts
-        digest = digest_of(*(part.key.encode() + part.digest for part in parts))
+        verdict = await self._resume()
+        if verdict is not None:
+            return verdict
+        self._since = self._control.clock()
+        async with asyncio.TaskGroup() as group:
+            self._start(group, 0)
+        verdict = self._verdict()
         if self._journal is not None:
-            self._record = await self._journal.begin(self.graph.key, digest)
-        record = self._record
+            whole = verdict in {Verdict.LOADED, Verdict.ALREADY}
+            kept = any(outcome.differs for outcome in self.outcomes.values())
+            await self._journal.end(self.key, complete=whole and not kept)
+        return verdict
+
+    def abort(self) -> None:
+        """Give up what is in flight."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def _resume(self) -> Verdict | None:
+        """Find out what is known of the order and what is in doubt; return its verdict if nothing is left to do."""
+        parts, record = self.work.parts, None
+        digest = b""
+        if self._journal is not None:
+            digest = digest_of(*[part.key.encode() + part.digest for part in parts])
+            record = self._record = await self._journal.begin(self.key, digest)
         known: Mapping[str, PartRecord] = {} if record is None else record.parts
         interrupted = record is not None and not record.ended
         look_first = self._control.look_first or self.graph.mode == "upsert"
@@ -133,56 +158,52 @@ class OrderRun:
             return Verdict.ALREADY
         if self.work.in_doubt and 0 not in self.work.refs:
             self.work.in_doubt.add(0)
-        self._since = self._control.clock()
-        async with asyncio.TaskGroup() as group:
-            self._go(group, 0)
-        verdict = self._verdict()
-        if self._journal is not None:
-            whole = verdict in {Verdict.LOADED, Verdict.ALREADY}
-            kept = any(outcome.differs for outcome in self.outcomes.values())
-            await self._journal.end(self.graph.key, complete=whole and not kept)
-        return verdict
+        return None
 
-    def _go(self, group: asyncio.TaskGroup, n: int) -> None:
-        del self._waiting[n]
-        task = group.create_task(self._settle(group, n))
-        self._control.tasks.add(task)
-        task.add_done_callback(self._control.tasks.discard)
+    def _start(self, group: asyncio.TaskGroup, n: int) -> None:
+        self._tasks.append(group.create_task(self._settle(group, n)))
 
-    async def _settle(self, group: asyncio.TaskGroup, n: int) -> None:
-        """Bring part *n* to its outcome, and set off those that only waited for it."""
-        error: CdpError | None = None
-        try:
-            await self._load(n)
-        except SeveralError:
-            self._note(n, None)  # one of them may be it: the next run must look again
-            self._settle_as(n, PartVerdict.CONFLICT)
-        except asyncio.CancelledError:
-            if not self._control.aborting:
-                raise
-        except CdpError as caught:
-            if isinstance(caught, (Unauthorized, Forbidden)):
-                self._control.heard(caught)
-            error = caught
-        if n not in self.outcomes:
-            self._not_there(n, error)
-        self._set_off(group, n)
+    async def _settle(self, group: asyncio.TaskGroup, first: int) -> None:
+        """Bring a part to its outcome, and then whatever waited for it alone: one here, the others at the same time."""
+        ready = [first]
+        while ready:
+            n, *others = ready
+            for other in others:
+                self._start(group, other)
+            error: CdpError | None = None
+            try:
+                await self._load(n)
+            except SeveralError:
+                self._note(n, None)  # one of them may be it: the next run must look again
+                self._settle_as(n, PartVerdict.CONFLICT)
+            except asyncio.CancelledError:
+                if not self._control.aborting:
+                    raise
+            except CdpError as caught:
+                if isinstance(caught, (Unauthorized, Forbidden)):
+                    self._control.heard(caught)
+                error = caught
+            if n not in self.outcomes:
+                self._not_there(n, error)
+            ready = self._ready(n)
 
-    def _set_off(self, group: asyncio.TaskGroup, settled: int) -> None:
-        """Start the parts that only waited for the one just *settled*, and give up those that cannot be without it."""
-        news = [settled]
+    def _ready(self, settled: int) -> list[int]:
+        """Return the parts that only waited for the one just *settled*, and give up those that cannot be without it."""
+        ready, news = list[int](), [settled]
         while news:
             n = news.pop()
             there = self.outcomes[n].verdict.there
-            for other in [other for other, waits in self._waiting.items() if n in waits]:
+            for other in self.work.parts[n].followers:
+                if other in self.outcomes:
+                    continue
                 if there or (self.work.parts[other].after == n and n not in self.work.in_doubt):
-                    self._waiting[other].discard(n)
-                    if not self._waiting[other]:
-                        self._go(group, other)
+                    self._missing[other] -= 1
+                    if not self._missing[other]:
+                        ready.append(other)
                 else:
-                    del self._waiting[other]
                     self._not_there(other, None)
                     news.append(other)
+        return ready
 
     async def _load(self, n: int) -> None:
         part = self.work.parts[n]
@@ -192,7 +213,7 @@ class OrderRun:
         elif self._control.aborting:
             return
         elif known is not None and known.ref is not None:
-            now = await self._patiently(partial(self._finder.current, n, known.ref))
+            now = await self._finder.current(n, known.ref)
             await self._meet(n, now, PartVerdict.FOUND)
         elif n == 0 and self._namesake_in_doubt:
             return
@@ -248,12 +269,12 @@ class OrderRun:
                 raise OutcomeUnknown(
                     f"the load was stopped before it was certain whether {self.work.parts[n].name} is there"
                 )
-            got = await self._patiently(partial(self._finder.look, n, after))
+            got = await self._finder.look(n, after)
             if got is not None and (after == settled or not differences(self.work.sent(n), got)):
                 await self._meet(n, got, verdict)
                 return True
         if self._journal is not None:
-            self._journal.forget(self.graph.key, self.work.parts[n].key)
+            self._journal.forget(self.key, self.work.parts[n].key)
         self.work.in_doubt.discard(n)
         return False
 
@@ -261,13 +282,13 @@ class OrderRun:
         """Deal with a part that is there: leave what is otherwise in it, change it, or refuse, as the load was told."""
         policy = "update" if self.graph.mode == "upsert" else self._control.on_existing
         differs = differences(self.work.sent(n), got)
-        fixed = IMMUTABLE if self.work.parts[n].kind is ORDERS else frozenset[str]()
+        fixed = IMMUTABLE if n == 0 else frozenset[str]()
         changed = [name for name in differs if name not in fixed]
         self._know(n, got.ref, differs)
         if differs and policy == "fail":
             verdict = PartVerdict.CONFLICT
         elif changed and policy == "update":
-            await self._patiently(partial(self._control.cdp.transport.send, self._change(n, changed)))
+            await self._patiently(partial(self._control.cdp.transport.send, self._change(n, changed, got)))
             self._made = True
             verdict = PartVerdict.UPDATED
             differs = tuple(name for name in differs if name in fixed)
@@ -294,19 +315,30 @@ class OrderRun:
 
     def _request(self, n: int) -> Request[Any]:
         part, value = self.work.parts[n], self.work.sent(n)
-        resource: Any = getattr(self._control.cdp, part.kind.name)
-        under = () if part.kind is ORDERS else (self.work.refs[part.owner],)
+        resource: Any = getattr(self._control.cdp, part.kind)
+        under = () if n == 0 else (self.work.refs[part.owner],)
         request: Request[Any] = resource.to_create(*under, value, stage=part.stage, looked_up=True)
         return request
 
-    def _change(self, n: int, names: Sequence[str]) -> Request[Any]:
-        """Return the request that brings the fields *names* of part *n* up to the input."""
-        part = self.work.parts[n]
-        resource: Any = getattr(self._control.cdp, part.kind.name)
-        if part.kind is ORDER_EXTENSIONS or part.kind is ITEM_EXTENSIONS:
-            request: Request[Any] = resource.to_replace(self.work.refs[part.owner], part.value)
+    def _change(self, n: int, names: Sequence[str], got: Any) -> Request[Any]:  # noqa: ANN401 any resource
+        """Return the request that brings the fields *names* of part *n* up to the input, where the server has *got*.
+
+        Version 2 takes only the whole thing, so what the input does not say is sent as it is there. For extensions
+        it has one request: what makes one, sets the pairs of one that is there.
+        """
+        part, sent = self.work.parts[n], self.work.sent(n)
+        resource: Any = getattr(self._control.cdp, part.kind)
+        legacy = isinstance(self._control.cdp, ResourcesV2)
+        if part.kind in EXTENSIONS:
+            owner = self.work.refs[part.owner]
+            request: Request[Any] = (
+                attrs.evolve(resource.to_create(owner, sent), creates=False)
+                if legacy
+                else resource.to_replace(owner, sent)
+            )
+        elif legacy:
+            request = resource.to_update(self.work.refs[n], filled(sent, got, IMMUTABLE if n == 0 else ()))
         else:
-            sent = self.work.sent(n)
             request = resource.to_update(self.work.refs[n], {name: getattr(sent, name) for name in names})
         return request
 
@@ -317,9 +349,8 @@ class OrderRun:
         self.work.holds(n, ref)
         self.work.in_doubt.discard(n)
         if n == 0:
-            self._control.claim(ref, self.graph.key)
-        # A part that differs keeps a hash that fits no input, so that the next run compares again.
-        self._note(n, ref, b"" if differs else part.digest)
+            self._control.claim(ref, self.key)
+        self._note(n, ref, differs=bool(differs))
 
     def _not_there(self, n: int, error: CdpError | None) -> None:
         """Settle a part that failed, or whose task was given up: unknown where it may be there all the same."""
@@ -330,10 +361,11 @@ class OrderRun:
         else:
             self._settle_as(n, PartVerdict.BLOCKED if error is None else PartVerdict.FAILED, failure=failure)
 
-    def _note(self, n: int, ref: UUID | None, digest: bytes | None = None) -> None:
-        part = self.work.parts[n]
+    def _note(self, n: int, ref: UUID | None, *, differs: bool = False) -> None:
         if self._journal is not None:
-            self._journal.record(self.graph.key, part.key, part.digest if digest is None else digest, ref)
+            part = self.work.parts[n]
+            # A part that differs keeps a hash that fits no input, so that the next run compares again.
+            self._journal.record(self.key, part.key, b"" if differs else part.digest, ref)
 
     def _settle_as(
         self, n: int, verdict: PartVerdict, differs: tuple[str, ...] = (), failure: Failure | None = None

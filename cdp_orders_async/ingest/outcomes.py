@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import enum
-import re
-from collections.abc import Iterator
 from typing import Any
 from uuid import UUID
 
@@ -12,11 +10,9 @@ import attrs
 
 from cdp_orders_async.errors import CdpError, Refused, Violation
 from cdp_orders_async.graph import OrderGraph
-from cdp_orders_async.wire import is_list, is_object, to_json
+from cdp_orders_async.wire import masked, to_json
 
 __all__ = ["Failure", "Outcome", "PartOutcome", "PartVerdict", "Verdict"]
-
-LONG = 5  # characters; a shorter number may as well be a status
 
 
 class Verdict(enum.StrEnum):
@@ -55,7 +51,7 @@ class PartVerdict(enum.StrEnum):
     @property
     def there(self) -> bool:
         """Whether the part is on the server."""
-        return self in {PartVerdict.CREATED, PartVerdict.FOUND, PartVerdict.UPDATED}
+        return self is PartVerdict.CREATED or self is PartVerdict.FOUND or self is PartVerdict.UPDATED
 
 
 @attrs.frozen
@@ -79,7 +75,7 @@ class Failure:
         )
 
 
-@attrs.frozen
+@attrs.define
 class PartOutcome:
     """What came of one part."""
 
@@ -132,21 +128,4 @@ def _masked(text: str, graph: OrderGraph) -> str:
     people = [person for person in (graph.contact, *(user.consumer for user in graph.consumers)) if person is not None]
     extensions = (graph.extension, *(item.extension for item in graph.items))
     personal = [*map(to_json, people), *(dict(pairs) for pairs in extensions if pairs)]
-    values = {value for one in personal for value in _texts(one)}
-    for value in sorted(values, key=len, reverse=True):
-        text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "***", text)
-    return text
-
-
-def _texts(value: object) -> Iterator[str]:
-    """Yield each text in JSON data, and each number that is long enough to be somebody's."""
-    if is_object(value):
-        for one in value.values():
-            yield from _texts(one)
-    elif is_list(value):
-        for one in value:
-            yield from _texts(one)
-    elif isinstance(value, str) and value:
-        yield value
-    elif isinstance(value, (int, float)) and len(str(value)) >= LONG:
-        yield str(value)
+    return masked(text, *personal)

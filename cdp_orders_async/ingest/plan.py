@@ -15,11 +15,13 @@ from uuid import UUID
 import attrs
 
 from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
-from cdp_orders_async.kinds import CONSUMERS, CONTACTS, ITEM_EXTENSIONS, ITEMS, ORDER_EXTENSIONS, ORDERS, Kind
-from cdp_orders_async.models import NewConsumer, NewConsumerV2, NewOrderItem, NewOrderItemV2
+from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
+from cdp_orders_async.models.common import AnyPerson
 from cdp_orders_async.wire import encode, to_json
 
-__all__ = ["Part", "Work", "digest_of", "plan"]
+__all__ = ["EXTENSIONS", "Part", "Work", "digest_of", "plan"]
+
+EXTENSIONS = frozenset({"order_extensions", "item_extensions"})
 
 
 @attrs.define(eq=False)
@@ -30,10 +32,9 @@ class Part:
     """Where it stands in the input: ``order``, ``items/3``, ``items/3/ext``."""
     key: str
     """What tells it from the other parts of its order, wherever it stands: for the journal."""
-    kind: Kind[Any, Any, Any]
+    kind: str
+    """The resource that makes it, as in ``cdp.items``."""
     value: Any
-    digest: bytes
-    """The hash of what is sent."""
     stage: int
     """How many parts must come before it, one after the other."""
     owner: int = 0
@@ -46,6 +47,18 @@ class Part:
     """For a consumer: the numbers of the items that it uses."""
     group: str = ""
     """Parts with the same group can be taken for each other in a look-up."""
+    links: tuple[bytes, ...] = ()
+    """For a consumer: the keys of the items that it uses."""
+    followers: list[int] = attrs.field(factory=list)  # pyright: ignore[reportUnknownVariableType] list[int] is slow
+    """The numbers of the parts that wait for it."""
+    _digest: bytes = attrs.field(default=b"", init=False)
+
+    @property
+    def digest(self) -> bytes:
+        """The hash of what is sent, made when it is asked for."""
+        if not self._digest:
+            self._digest = _hash(self.value, *self.links)
+        return self._digest
 
 
 @attrs.define(eq=False)
@@ -75,62 +88,74 @@ class Work:
 
 def digest_of(*texts: bytes) -> bytes:
     """Return a short hash of *texts*, one after the other."""
-    found = hashlib.blake2b(digest_size=12)
-    for text in texts:
-        found.update(len(text).to_bytes(8, "big"))
-        found.update(text)
-    return found.digest()
+    return hashlib.blake2b(b"".join([len(text).to_bytes(8, "big") + text for text in texts]), digest_size=12).digest()
+
+
+class _Plan:
+    """The parts of one order so far."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self._keys: dict[str, int] = {}
+        self._last_of_group: dict[str, int] = {}
+
+    def add(
+        self,
+        name: str,
+        kind: str,
+        value: Any,  # noqa: ANN401 any model
+        key: str,
+        group: str,
+        needs: tuple[int, ...] = (0,),
+    ) -> int:
+        """Add a part; return its number."""
+        self._keys[key] = twin = self._keys.get(key, 0) + 1
+        if twin > 1:
+            key = f"{key}~{twin}"
+        number, after, uses = len(self.parts), self._last_of_group.get(group), needs[1:]
+        self._last_of_group[group] = number
+        links = tuple(self.parts[use].key.encode() for use in uses)
+        self._append(Part(name, key, kind, value, min(len(needs), 2), 0, needs, after, uses, group, links))
+        return number
+
+    def extend(self, name: str, owner: int, kind: str, pairs: Pairs) -> None:
+        """Add the extension of the part *owner*."""
+        above = self.parts[owner]
+        self._append(Part(name, f"{above.key}/ext", kind, pairs, above.stage + 1, owner, (owner,)))
+
+    def _append(self, part: Part) -> None:
+        number = len(self.parts)
+        for other in part.needs if part.after is None else (*part.needs, part.after):
+            self.parts[other].followers.append(number)
+        self.parts.append(part)
 
 
 def plan(graph: OrderGraph) -> tuple[Part, ...]:
     """Return the parts of *graph*, the order first, the longest way first among those that may go at once."""
-    parts = [Part("order", "order", ORDERS, graph.order, _digest(graph.order), stage=0, group="order")]
-    keys: dict[str, int] = {}
-    last_of_group: dict[str, int] = {}
-
-    def add(
-        name: str,
-        identity: str,
-        group: str,
-        kind: Kind[Any, Any, Any],
-        value: Any,  # noqa: ANN401 any model
-        uses: tuple[int, ...] = (),
-    ) -> int:
-        keys[identity] = twin = keys.get(identity, 0) + 1
-        key = identity if twin == 1 else f"{identity}~{twin}"
-        digest = _digest(value, *(parts[use].key.encode() for use in uses))
-        number, needs, after = len(parts), (0, *uses), last_of_group.get(group)
-        stage = 2 if uses else 1
-        parts.append(Part(name, key, kind, value, digest, stage, needs=needs, after=after, uses=uses, group=group))
-        last_of_group[group] = number
-        return number
-
-    def extend(name: str, owner: int, kind: Kind[Any, Any, Any], pairs: Pairs) -> None:
-        key, stage = f"{parts[owner].key}/ext", parts[owner].stage + 1
-        parts.append(Part(name, key, kind, pairs, _digest(pairs), stage, owner=owner, needs=(owner,)))
-
+    planned = _Plan()
+    planned.add("order", "orders", graph.order, "order", "order", needs=())
     by_reference: dict[str, int] = {}
     owners: dict[int, int] = {}
     # Twins are numbered by what hangs on them, so that a line with its items in another order is the same line.
     for n, one in sorted(enumerate(graph.items), key=lambda numbered: _beside(numbered[1])):
-        owners[n] = add(f"items/{n}", *_item_identity(one.item), ITEMS, one.item)
-        if one.item.reference_id:
+        owners[n] = planned.add(f"items/{n}", "items", one.item, *_item_identity(one.item))
+        if one.item.reference_id is not None:
             by_reference[one.item.reference_id] = owners[n]
     if graph.contact is not None:
-        add("contact", "contact", "contact", CONTACTS, graph.contact)
+        planned.add("contact", "contacts", graph.contact, "contact", "contact")
     if graph.extension is not None:
-        extend("ext", 0, ORDER_EXTENSIONS, graph.extension)
+        planned.extend("ext", 0, "order_extensions", graph.extension)
     for n, one in enumerate(graph.items):
         if one.extension is not None:
-            extend(f"items/{n}/ext", owners[n], ITEM_EXTENSIONS, one.extension)
+            planned.extend(f"items/{n}/ext", owners[n], "item_extensions", one.extension)
     # Consumers may share identifiers, or be shown without: any could be taken for any other. Free ones go first.
     for n, user in sorted(enumerate(graph.consumers), key=lambda numbered: sorted(numbered[1].uses)):
-        uses = tuple(by_reference[reference] for reference in user.uses)
-        add(f"consumers/{n}", _consumer_key(user.consumer), "consumer", CONSUMERS, user.consumer, uses)
-    return tuple(parts)
+        needs = (0, *[by_reference[reference] for reference in user.uses])
+        planned.add(f"consumers/{n}", "consumers", user.consumer, _consumer_key(user.consumer), "consumer", needs)
+    return tuple(planned.parts)
 
 
-def _digest(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs
+def _hash(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs
     return digest_of(encode(to_json(value) if attrs.has(value.__class__) else dict(sorted(value.items()))), *rest)
 
 
@@ -141,18 +166,19 @@ def _item_identity(item: NewOrderItem | NewOrderItemV2) -> tuple[str, str]:
     fields that every item has decide.
     """
     if item.reference_id:
-        return f"item:{item.reference_id}", f"item:{item.reference_id}"
+        key = f"item:{item.reference_id}"
+        return key, key
     plain = to_json(item)
     always = [plain[name] for name in ("type", "name", "price", "currencyCode", "status")]
     return f"item#{digest_of(encode(plain)).hex()}", f"item#{digest_of(encode(always)).hex()}"
 
 
 def _beside(one: GraphItem) -> bytes:
-    return b"" if one.item.reference_id or one.extension is None else _digest(one.extension)
+    return b"" if one.item.reference_id or one.extension is None else _hash(one.extension)
 
 
-def _consumer_key(consumer: NewConsumer | NewConsumerV2) -> str:
+def _consumer_key(consumer: AnyPerson) -> str:
     if not consumer.identifiers:
-        return f"consumer#{_digest(consumer).hex()}"
+        return f"consumer#{_hash(consumer).hex()}"
     ids = sorted([one.provider, one.id] for one in consumer.identifiers)
     return f"consumer:{digest_of(encode(ids)).hex()}"

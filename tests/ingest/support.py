@@ -14,9 +14,15 @@ from typing import Any, TypeVar
 
 import attrs
 import orjson
+import pytest
 
 from cdp_orders_async import (
+    V2,
+    V2_1,
+    Api,
     CdpOrders,
+    CdpOrdersV2,
+    FlightSegment,
     GraphConsumer,
     GraphFile,
     GraphItem,
@@ -24,15 +30,20 @@ from cdp_orders_async import (
     Journal,
     Load,
     NewConsumer,
+    NewConsumerV2,
     NewContact,
+    NewContactV2,
     NewOrder,
     NewOrderItem,
+    NewOrderItemV2,
+    NewOrderV2,
     NotSent,
     OrderGraph,
     Outcome,
     OutcomeUnknown,
     Request,
     Resources,
+    ResourcesV2,
     Settings,
 )
 from cdp_orders_async.emulator import Emulator, running
@@ -45,6 +56,7 @@ from tests.virtual import VirtualLoop
 Json = dict[str, Any]
 Fate = Callable[[Request[Any]], str | int | Json]
 T = TypeVar("T")
+M = TypeVar("M", bound=attrs.AttrsInstance)
 
 BASE = "http://127.0.0.1"
 KEY, TOKEN = "key", "token"
@@ -89,6 +101,65 @@ def whole(reference_id: str = "A") -> OrderGraph:
         consumers=(consumer("Ann", "1", uses=["i1", "i2"]), consumer("Bob")),
         extension={"campaign": "spring", "visits": 3},
     )
+
+
+def as_v2(graph: OrderGraph) -> OrderGraph:
+    """Return *graph* as version 2 has it: items without a reference id share one, their extensions are flights."""
+
+    def item_v2(one: GraphItem) -> GraphItem:
+        pairs: Json = dict(one.extension or {})
+        flight: Json = {"flight_segments": (FlightSegment(id=str(pairs)),), "passenger_type_code": "ADT"}
+        values: Json = {
+            "type": "FLIGHT" if pairs else "SEAT",
+            "reference_id": one.item.reference_id or "twin",
+            "product_id": "P",
+            "status": "CONFIRMED",
+            **(flight if pairs else {}),
+        }
+        return GraphItem(made_of(NewOrderItemV2, one.item, values))
+
+    def person_v2(model: type[M], one: attrs.AttrsInstance) -> M:
+        return made_of(model, one, {"last_name": "Doe", "first_name": getattr(one, "first_name", None) or "Eve"})
+
+    return attrs.evolve(
+        graph,
+        order=made_of(NewOrderV2, graph.order, {"point_of_sale": "shop"}),
+        contact=None if graph.contact is None else person_v2(NewContactV2, graph.contact),
+        items=tuple(map(item_v2, graph.items)),
+        consumers=tuple(attrs.evolve(one, consumer=person_v2(NewConsumerV2, one.consumer)) for one in graph.consumers),
+    )
+
+
+def made_of(model: type[M], other: attrs.AttrsInstance, values: Json) -> M:
+    """Return a *model* with *values*, and else with what *other* has."""
+    return model(**{field.name: getattr(other, field.name, None) for field in attrs.fields(model)} | values)
+
+
+@attrs.frozen
+class Version:
+    """A version of the API."""
+
+    api: Api
+    client: type[CdpOrders | CdpOrdersV2]
+    resources: type[Resources | ResourcesV2]
+
+    def __str__(self) -> str:
+        return self.api.prefix[1:]
+
+    def of(self, graph: OrderGraph) -> OrderGraph:
+        """Return *graph*, which is made for version 2.1, as this version has it."""
+        return as_v2(graph) if self.api is V2 else graph
+
+    @asynccontextmanager
+    async def serving(self, emulator: Emulator, **settings: object) -> AsyncGenerator[CdpOrders | CdpOrdersV2, None]:
+        """Give a client of *emulator*."""
+        async with served(emulator, **settings) as options, self.client(**options) as cdp:
+            yield cdp
+
+
+NEW, OLD = Version(V2_1, CdpOrders, Resources), Version(V2, CdpOrdersV2, ResourcesV2)
+VERSIONS = (NEW, OLD)
+in_both_versions = pytest.mark.parametrize("version", VERSIONS, ids=str)
 
 
 async def sample() -> list[OrderGraph]:
@@ -184,13 +255,17 @@ def refs(outcomes: Iterable[Outcome]) -> set[str]:
 
 
 @asynccontextmanager
-async def serving(emulator: Emulator, **settings: object) -> AsyncGenerator[CdpOrders, None]:
-    """Give a client of *emulator* over a socket, which waits little and tries everything once."""
+async def served(emulator: Emulator, **settings: object) -> AsyncGenerator[Json, None]:
+    """Serve *emulator* over a socket; give what makes a client of it that waits little and tries everything once."""
     values: Json = {"timeout": 0.25, "retries": 0, "connections": 20, **settings}
-    async with (
-        running(emulator) as base_url,
-        CdpOrders(base_url=base_url, client_key=KEY, api_token=TOKEN, settings=Settings(**values)) as cdp,
-    ):
+    async with running(emulator) as base_url:
+        yield {"base_url": base_url, "client_key": KEY, "api_token": TOKEN, "settings": Settings(**values)}
+
+
+@asynccontextmanager
+async def serving(emulator: Emulator, **settings: object) -> AsyncGenerator[CdpOrders, None]:
+    """Give a client of *emulator*."""
+    async with served(emulator, **settings) as options, CdpOrders(**options) as cdp:
         yield cdp
 
 
@@ -238,6 +313,7 @@ def loading(
     network: Network,
     graphs: Iterable[OrderGraph],
     *,
+    version: Version = NEW,
     journal: Journal | None = None,
     look_first: bool = False,
     on_existing: OnExisting = "keep",
@@ -247,7 +323,7 @@ def loading(
 ) -> Load:
     """Begin a load in virtual time; whoever begins it closes it."""
     return Load(
-        Resources(network, BASE),
+        version.resources(network, BASE),
         graphs,
         journal=journal,
         look_first=look_first,

@@ -19,6 +19,7 @@ from cdp_orders_async import (
     InputError,
     Invalid,
     JournalError,
+    Line,
     MemoryJournal,
     NotSent,
     OrderGraph,
@@ -29,6 +30,7 @@ from cdp_orders_async import (
     SqliteJournal,
     Unauthorized,
     Verdict,
+    Violation,
     ingest,
     ingest_one,
 )
@@ -38,11 +40,15 @@ from cdp_orders_async.wire import to_json
 from tests.ingest.support import (
     BASE,
     KEY,
+    OLD,
     TOKEN,
     Json,
     Network,
+    Version,
+    as_v2,
     collected,
     count,
+    in_both_versions,
     item,
     loading,
     order,
@@ -68,10 +74,11 @@ async def opened(folder: Path) -> AsyncGenerator[SqliteJournal, None]:
         yield journal
 
 
-async def test_a_load_sends_as_many_requests_as_there_are_parts(tmp_path: Path) -> None:
+@in_both_versions
+async def test_a_load_sends_as_many_requests_as_there_are_parts(tmp_path: Path, version: Version) -> None:
     """The packaged orders take one request a part; again with the journal they take none, and say the same."""
-    graphs, emulator = await sample(), Emulator()
-    async with serving(emulator) as cdp:
+    graphs, emulator = [version.of(graph) for graph in await sample()], Emulator()
+    async with version.serving(emulator) as cdp:
         async with opened(tmp_path) as journal, ingest(cdp, graphs, journal=journal) as load:
             first = await collected(load)
         assert load.counts == {Verdict.LOADED: len(graphs)}
@@ -85,7 +92,8 @@ async def test_a_load_sends_as_many_requests_as_there_are_parts(tmp_path: Path) 
     assert {part.verdict for outcome in second for part in outcome.parts} == {PartVerdict.FOUND}
 
 
-async def test_a_load_under_many_faults_ends_exactly(tmp_path: Path) -> None:
+@in_both_versions
+async def test_a_load_under_many_faults_ends_exactly(tmp_path: Path, version: Version) -> None:
     """With one request in five failing in some way, a few runs on one journal load everything once."""
     phases = ("before", "accepted", "written")
     faults: list[Json] = [
@@ -93,9 +101,9 @@ async def test_a_load_under_many_faults_ends_exactly(tmp_path: Path) -> None:
         *({"action": "status", "phase": phase, "status": status} for phase in phases for status in (500, 502, 503)),
     ]
     plan: Json = {"seed": 5, "faults": [{"operation": "*", "chance": 0.2 / len(faults), **one} for one in faults]}
-    graphs = (await sample())[:20]
+    graphs = [version.of(graph) for graph in (await sample())[:20]]
     emulator = Emulator(faults=Faults.of(plan), switches=Switches(upsert=False))
-    async with serving(emulator) as cdp:
+    async with version.serving(emulator) as cdp:
         for _ in range(10):
             async with opened(tmp_path) as journal, ingest(cdp, graphs, journal=journal, settle=0.0) as load:
                 await collected(load)
@@ -132,6 +140,22 @@ async def test_a_bad_order_from_python_is_an_outcome() -> None:
     assert [violation.field for violation in outcomes[2].violations] == ["$.orderItems[0].name"]
     assert outcomes[2].parts == ()
     assert stored(emulator) == wanted([whole("A")])
+
+
+@in_both_versions
+async def test_orders_of_the_other_version_are_outcomes(version: Version) -> None:
+    """An order that was made or read for the other version is told before anything is sent, and the others load."""
+    right, wrong = (as_v2(whole("A")), whole("B")) if version is OLD else (whole("A"), as_v2(whole("B")))
+    lines: list[Line | OrderGraph] = [Line("o", 1, right), Line("o", 2, wrong), wrong]
+    network = Network(Emulator())
+    async with ingest(version.resources(network, BASE), lines) as load:
+        outcomes = sorted(await collected(load), key=lambda outcome: outcome.number)
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.LOADED, Verdict.INVALID, Verdict.INVALID]
+    suffix = "V2" if version is OLD else ""
+    for outcome in outcomes[1:]:
+        assert Violation("$", f"must be a NewOrder{suffix}") in outcome.violations
+        assert Violation("$.contact", f"must be a NewContact{suffix}") in outcome.violations
+    assert len(network.requests) == count([right])
 
 
 async def test_orders_are_drawn_only_when_there_is_room() -> None:

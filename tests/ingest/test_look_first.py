@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
 import attrs
@@ -28,11 +29,14 @@ from cdp_orders_async.wire import to_json
 from tests.ingest.support import (
     BASE,
     ELSEWHERE,
+    NEW,
     Network,
+    Version,
     add,
     collected,
     consumer,
     count,
+    in_both_versions,
     item,
     later,
     loading,
@@ -64,11 +68,12 @@ def creates(network: Network) -> list[str]:
         Switches(extension_post_existing="refuse"),
     ],
 )
-async def test_a_second_run_without_a_journal_changes_nothing(switches: Switches) -> None:
+@in_both_versions
+async def test_a_second_run_without_a_journal_changes_nothing(version: Version, switches: Switches) -> None:
     """Orders that are there are found with all their parts, by whatever reading of the documents."""
-    graphs = [*(await sample())[:10], whole("A"), whole("B")]
+    graphs = [version.of(graph) for graph in (*(await sample())[:10], whole("A"), whole("B"))]
     emulator = Emulator(switches=switches)
-    async with serving(emulator) as cdp:
+    async with version.serving(emulator) as cdp:
         async with ingest(cdp, graphs, look_first=True, settle=0.0) as load:
             first = await collected(load)
         effects = len(emulator.store.effects)
@@ -145,39 +150,48 @@ def differs(outcome: Outcome) -> dict[str, tuple[str, ...]]:
 @pytest.mark.parametrize(
     ("mode", "on_existing", "verdict", "left", "result"),
     [
-        ("insert", "keep", Verdict.ALREADY, {"order": ("channel",), "items/0/ext": ("seat",)}, whole()),
-        ("insert", "update", Verdict.LOADED, {}, changed()),
-        ("insert", "fail", Verdict.CONFLICT, {"order": ("channel",)}, whole()),
-        ("upsert", "keep", Verdict.LOADED, {}, changed()),
-        ("upsert", "fail", Verdict.LOADED, {}, changed()),
+        ("insert", "keep", Verdict.ALREADY, {"order", "seat"}, whole()),
+        ("insert", "update", Verdict.LOADED, set[str](), changed()),
+        ("insert", "fail", Verdict.CONFLICT, {"order"}, whole()),
+        ("upsert", "keep", Verdict.LOADED, set[str](), changed()),
+        ("upsert", "fail", Verdict.LOADED, set[str](), changed()),
     ],
 )
+@in_both_versions
 async def test_what_differs(
+    version: Version,
     mode: Literal["insert", "upsert"],
     on_existing: OnExisting,
     verdict: Verdict,
-    left: dict[str, tuple[str, ...]],
+    left: set[str],
     result: OrderGraph,
 ) -> None:
     """It is kept and said so, updated, or refused, as the load was told; the mode of a line comes first."""
-    emulator = Emulator()
-    async with serving(emulator) as cdp:
-        await ingest_one(cdp, whole())
+    emulator, graph = Emulator(), version.of(changed(mode))
+    async with version.serving(emulator) as cdp:
+        await ingest_one(cdp, version.of(whole()))
         look_first = mode == "insert"  # an upsert looks by itself
-        outcome = await ingest_one(cdp, changed(mode), look_first=look_first, on_existing=on_existing, settle=0.0)
-    assert (outcome.verdict, differs(outcome)) == (verdict, left)
-    assert stored(emulator) == wanted([result])
+        outcome = await ingest_one(cdp, graph, look_first=look_first, on_existing=on_existing, settle=0.0)
+    seat = ("items/0/ext", ("seat",)) if version is NEW else ("items/0", ("flight_segments",))
+    told = {"order": ("order", ("channel",)), "seat": seat}
+    assert (outcome.verdict, differs(outcome)) == (verdict, dict(told[name] for name in left))
+    assert stored(emulator) == wanted([version.of(result)])
 
 
-async def test_the_time_of_an_order_cannot_be_updated() -> None:
+@in_both_versions
+async def test_the_time_of_an_order_cannot_be_updated(version: Version) -> None:
     """An order that was made a little earlier than the input says is the same; its time stays, and is told."""
-    emulator = Emulator()
-    async with serving(emulator) as cdp:
-        await ingest_one(cdp, whole())
-        moved = later(whole(), timedelta(days=2))
+    emulator, graph = Emulator(), version.of(whole())
+    async with version.serving(emulator) as cdp:
+        await ingest_one(cdp, graph)
+        moved = later(graph, timedelta(days=2))
         outcome = await ingest_one(cdp, moved, look_first=True, on_existing="update", settle=0.0)
-        other = await ingest_one(cdp, later(whole(), timedelta(days=2, seconds=1)), look_first=True, settle=0.0)
+        priced = attrs.evolve(moved, order=attrs.evolve(moved.order, price=Decimal(51)))
+        updated = await ingest_one(cdp, priced, look_first=True, on_existing="update", settle=0.0)
+        other = await ingest_one(cdp, later(graph, timedelta(days=2, seconds=1)), look_first=True, settle=0.0)
     assert (outcome.verdict, differs(outcome)) == (Verdict.ALREADY, {"order": ("ordered_at",)})
+    assert (updated.verdict, differs(updated)) == (Verdict.LOADED, {"order": ("ordered_at",)})
+    assert stored(emulator)[0]["price"] == 51
     assert other.verdict == Verdict.LOADED
     assert other.ref != outcome.ref
 

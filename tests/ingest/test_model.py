@@ -27,7 +27,18 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.journal import GraphRecord
-from tests.ingest.support import Network, item, loading, order, person, pieces, stored, wanted
+from tests.ingest.support import (
+    VERSIONS,
+    Network,
+    Version,
+    item,
+    loading,
+    order,
+    person,
+    pieces,
+    stored,
+    wanted,
+)
 from tests.virtual import VirtualLoop, run
 
 LAG, SETTLE = 1.0, 2.0
@@ -86,6 +97,7 @@ class Case:
     """What a server is like, what is loaded into it, and how often that fails."""
 
     switches: Switches
+    version: Version
     has_journal: bool
     """Else each run looks first."""
     graphs: list[OrderGraph]
@@ -115,8 +127,9 @@ def cases(draw: st.DrawFn) -> Case:
     )
     # Who upserts or forgets takes orders made within two days for one.
     alone = switches.upsert or not has_journal
-    drawn = [draw(graphs(n, alone=alone)) for n in range(draw(st.integers(1, 3)))]
-    return Case(switches, has_journal, drawn, draw(st.lists(lives, min_size=1, max_size=3)))
+    version = draw(st.sampled_from(VERSIONS))
+    drawn = [version.of(draw(graphs(n, alone=alone))) for n in range(draw(st.integers(1, 3)))]
+    return Case(switches, version, has_journal, drawn, draw(st.lists(lives, min_size=1, max_size=3)))
 
 
 class Disk:
@@ -180,6 +193,7 @@ async def live(life: Life, case: Case, emulator: Emulator, memory: MemoryJournal
         loop,
         network,
         case.graphs,
+        version=case.version,
         journal=disk if case.has_journal else None,
         look_first=not case.has_journal,
         open_orders=2,

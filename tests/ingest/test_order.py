@@ -27,11 +27,15 @@ from cdp_orders_async.emulator import Emulator, Faults, Switches
 from cdp_orders_async.wire import to_json
 from tests.ingest.support import (
     BASE,
+    NEW,
+    OLD,
     Json,
     Network,
+    Version,
     add,
     consumer,
     count,
+    in_both_versions,
     item,
     order,
     person,
@@ -43,8 +47,10 @@ from tests.ingest.support import (
 )
 
 CREATES = ("orders", "items", "contacts", "consumers", "order_extensions", "item_extensions")
+LISTED = CREATES[:4]
 REFUSED = ("contacts.create", "item_extensions.create")
-LOOKS = ("orders.list", "items.list", "contacts.list", "consumers.list", "order_extensions.get", "item_extensions.get")
+LOOKS = (*(f"{kind}.list" for kind in LISTED), "order_extensions.get", "item_extensions.get")
+LOOKS_V2 = tuple(f"{kind}.{verb}" for kind in (*LISTED, "order_extensions") for verb in ("list", "get"))
 BEFORE_REPLY = ("before", "accepted", "written")
 FAULTS: list[Json] = [
     *(
@@ -70,35 +76,44 @@ def everything_in(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.iterdir())
 
 
+def named(fault: Json) -> str:
+    """Return what a fault is called."""
+    return "-".join(map(str, fault.values()))
+
+
 def script(*entries: tuple[str, Sequence[Json | str]]) -> Faults:
     """Return faults by operation."""
     return Faults.of({"faults": [{"operation": name, "script": list(steps)} for name, steps in entries]})
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: "-".join(map(str, fault.values())))
-@pytest.mark.parametrize("kind", CREATES)
-async def test_any_fault_at_any_part(kind: str, fault: Json) -> None:
+@pytest.mark.parametrize("fault", FAULTS, ids=named)
+@pytest.mark.parametrize(
+    ("version", "kind"), [*((NEW, kind) for kind in CREATES), *((OLD, kind) for kind in CREATES[:-1])], ids=str
+)
+async def test_any_fault_at_any_part(version: Version, kind: str, fault: Json) -> None:
     """A create that fails at whatever phase in whatever way is found or sent again, in the same load."""
-    emulator = Emulator(faults=script((f"{kind}.create", [fault])))
-    async with serving(emulator, timeout=0.12) as cdp:
-        outcome = await ingest_one(cdp, whole(), settle=0.02)
+    emulator, graph = Emulator(faults=script((f"{kind}.create", [fault]))), version.of(whole())
+    async with version.serving(emulator, timeout=0.12) as cdp:
+        outcome = await ingest_one(cdp, graph, settle=0.02)
     assert emulator.faults.done.total() == 1
     assert outcome.verdict == Verdict.LOADED
     assert set(parts(outcome).values()) == {PartVerdict.CREATED}
-    assert stored(emulator) == wanted([whole()])
+    assert stored(emulator) == wanted([graph])
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: "-".join(map(str, fault.values())))
-async def test_any_fault_while_looking(fault: Json) -> None:
+@pytest.mark.parametrize("fault", FAULTS, ids=named)
+@in_both_versions
+async def test_any_fault_while_looking(version: Version, fault: Json) -> None:
     """A look-up that fails is made again before anything is sent again."""
     lost: Json = {"action": "reset", "phase": "written"}
-    steps = [(f"{kind}.create", [lost]) for kind in CREATES] + [(name, [fault, fault]) for name in LOOKS]
-    emulator = Emulator(faults=script(*steps))
-    async with serving(emulator, timeout=0.12) as cdp:
-        outcome = await ingest_one(cdp, whole(), settle=0.02)
-    assert emulator.faults.done.total() == 3 * len(CREATES)
+    looks, creates = (LOOKS, CREATES) if version is NEW else (LOOKS_V2, CREATES[:-1])
+    steps = [(f"{kind}.create", [lost]) for kind in creates] + [(name, [fault, fault]) for name in looks]
+    emulator, graph = Emulator(faults=script(*steps)), version.of(whole())
+    async with version.serving(emulator, timeout=0.12) as cdp:
+        outcome = await ingest_one(cdp, graph, settle=0.02)
+    assert emulator.faults.done.total() == len(creates) + 2 * len(looks)
     assert outcome.verdict == Verdict.LOADED
-    assert stored(emulator) == wanted([whole()])
+    assert stored(emulator) == wanted([graph])
 
 
 @pytest.mark.parametrize(
@@ -116,15 +131,17 @@ async def test_any_fault_while_looking(fault: Json) -> None:
     ],
     ids=lambda switches: "-".join(f"{k}={v}" for k, v in attrs.asdict(switches).items() if v != getattr(Switches(), k)),
 )
-async def test_any_reading_of_the_documents(switches: Switches) -> None:
+@in_both_versions
+async def test_any_reading_of_the_documents(version: Version, switches: Switches) -> None:
     """Whatever the server does where the documents are silent, each part whose answer is lost is found."""
     lost: list[Json | str] = [{"action": "close", "phase": "written"}] * 3
     emulator = Emulator(switches=switches, faults=script(*((f"{kind}.create", lost) for kind in CREATES)))
-    async with serving(emulator) as cdp:
-        outcome = await ingest_one(cdp, whole(), settle=0.0)
+    graph = version.of(whole())
+    async with version.serving(emulator) as cdp:
+        outcome = await ingest_one(cdp, graph, settle=0.0)
     assert outcome.verdict == Verdict.LOADED
-    assert stored(emulator) == wanted([whole()])
-    assert emulator.store.counts["items.create"] == len(whole().items)
+    assert stored(emulator) == wanted([graph])
+    assert emulator.store.counts["items.create"] == len(graph.items)
 
 
 async def test_a_refused_part_blocks_only_what_hangs_on_it() -> None:

@@ -7,11 +7,25 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import pytest
 
-from cdp_orders_async import MemoryJournal, OrderGraph, PartVerdict, Resources, Verdict, ingest
+from cdp_orders_async import MemoryJournal, OrderGraph, PartVerdict, Verdict, ingest
 from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.ingest import Load
 from cdp_orders_async.journal import GraphRecord
-from tests.ingest.support import BASE, Network, collected, count, item, loading, order, stored, wanted, whole
+from tests.ingest.support import (
+    BASE,
+    NEW,
+    Network,
+    Version,
+    collected,
+    count,
+    in_both_versions,
+    item,
+    loading,
+    order,
+    stored,
+    wanted,
+    whole,
+)
 from tests.virtual import VirtualLoop, run
 
 GRAPHS = [whole(f"A-{n}") for n in range(20)]
@@ -20,13 +34,13 @@ GRAPHS = [whole(f"A-{n}") for n in range(20)]
 class Case:
     """A load that can be left in the middle, and finished by another run."""
 
-    def __init__(self, stalls_after: int | None = None) -> None:
+    def __init__(self, stalls_after: int | None = None, version: Version = NEW) -> None:
         self.journal = MemoryJournal()
         self.stalls_after = stalls_after
         self.stalled = asyncio.Event()
         """Set when a request got no answer."""
         self.network = Network(Emulator(switches=Switches(upsert=False)), self.fate)
-        self.cdp = Resources(self.network, BASE)
+        self.cdp = version.resources(self.network, BASE)
 
     def fate(self, _: object) -> str:
         """Leave requests without an answer from some number on: every other one is done all the same."""
@@ -163,10 +177,11 @@ async def test_stopping_finishes_what_was_taken() -> None:
 
 
 @pytest.mark.parametrize("drains", [(0.0,), (60.0, 0.0), (0.01,), (60.0, 0.01)])
-async def test_stopping_gives_up_what_stalls(drains: tuple[float, ...]) -> None:
+@in_both_versions
+async def test_stopping_gives_up_what_stalls(version: Version, drains: tuple[float, ...]) -> None:
     """When the drain is over, or with the second `stop`, each order taken still ends in an outcome."""
-    case = Case(stalls_after=40)
-    async with ingest(case.cdp, GRAPHS, journal=case.journal, open_orders=3) as load:
+    case, graphs = Case(stalls_after=40, version=version), [version.of(graph) for graph in GRAPHS]
+    async with ingest(case.cdp, graphs, journal=case.journal, open_orders=3) as load:
         await case.stalled.wait()
         for drain in drains:
             load.stop(drain)
@@ -175,21 +190,22 @@ async def test_stopping_gives_up_what_stalls(drains: tuple[float, ...]) -> None:
     unknown = [part for outcome in outcomes for part in outcome.parts if part.verdict == PartVerdict.UNKNOWN]
     assert unknown != []
     assert Verdict.UNKNOWN in load.counts
-    await case.finish()
+    await case.finish(graphs)
 
 
 @pytest.mark.parametrize("after", range(1, 25))
-async def test_stopping_at_any_moment(after: int) -> None:
+@in_both_versions
+async def test_stopping_at_any_moment(version: Version, after: int) -> None:
     """Whichever step a part is at when everything is given up, its order has an outcome with all its parts."""
-    case = Case()
-    async with ingest(case.cdp, [whole()], journal=case.journal) as load:
-        await until(lambda: len(case.network.requests) * 2 >= after)
+    case, graph = Case(version=version), version.of(whole())
+    async with ingest(case.cdp, [graph], journal=case.journal) as load:
+        await until(lambda: len(case.network.requests) >= min(after / 2, count([graph])))
         for _ in range(after % 3):
             await asyncio.sleep(0)
         load.stop()
         outcomes = await collected(load)
-    assert [len(outcome.parts) for outcome in outcomes] == [count([whole()])]
-    await case.finish([whole()])
+    assert [len(outcome.parts) for outcome in outcomes] == [count([graph])]
+    await case.finish([graph])
 
 
 @pytest.mark.parametrize("drain", [0.0, 60.0, None])
