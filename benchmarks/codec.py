@@ -1,9 +1,4 @@
-"""P3: bytes to models and back, next to msgspec with structs of the same fields and types.
-
-Beside our figure stands that of models made from such structs by one written-out call, and structs from models: the
-nearest that anything can come which has attrs classes to fill, at the price of a second codec for all that msgspec
-reads otherwise.
-"""
+"""P3: bytes to models and back, next to msgspec with structs of the same fields and types."""
 
 from __future__ import annotations
 
@@ -11,12 +6,12 @@ import types
 import typing
 from argparse import Namespace
 from collections.abc import Callable
-from importlib import import_module
 from typing import Any
 
 import attrs
+import msgspec
 import orjson
-from harness import Batch, Point, Result, arguments, benchmark, compared, interleaved, ratios, result
+from harness import Batch, Point, Result, arguments, benchmark, compared, interleaved
 from peers import NEW
 from server import BODY
 
@@ -34,15 +29,7 @@ def mirror(model: type[attrs.AttrsInstance]) -> Any:  # noqa: ANN401 a class tha
         for name, hint in typing.get_type_hints(model).items()
         for default in [getattr(attrs.fields(model), name).default]
     ]
-    defstruct = import_module("msgspec").defstruct
-    return defstruct(model.__name__, sorted(fields, key=len), rename="camel", omit_defaults=True)
-
-
-def copying(model: type[attrs.AttrsInstance], to: type[Any]) -> Callable[[object], object]:
-    """Return what makes a *to* of something with the fields of *model*, the fastest that Python has."""
-    call = ", ".join(f"{field.name}=one.{field.name}" for field in attrs.fields(model))
-    copy: Callable[[object], object] = eval(f"lambda one: to({call})", {"to": to})  # noqa: S307 our own text
-    return copy
+    return msgspec.defstruct(model.__name__, sorted(fields, key=len), rename="camel", omit_defaults=True)
 
 
 def repeated(call: Callable[[], object], things: int) -> Batch:
@@ -58,34 +45,25 @@ def repeated(call: Callable[[], object], things: int) -> Batch:
 
 async def measure(options: Namespace) -> tuple[list[Result], list[Point]]:
     """Measure everything."""
-    msgspec = import_module("msgspec")
-    struct, new_struct = mirror(OrderItem), mirror(NewOrderItem)
+    struct = mirror(OrderItem)
     page_of = msgspec.defstruct("Page", [("items", types.GenericAlias(list, (struct,)))])
     decode, decode_page = msgspec.json.Decoder(struct).decode, msgspec.json.Decoder(page_of).decode
     write = msgspec.json.Encoder(decimal_format="number").encode
     read, read_page = reads(OrderItem), reads_page(OrderItem)
-    item_of, struct_of = copying(OrderItem, OrderItem), copying(NewOrderItem, new_struct)
     body, page = orjson.dumps(KEPT), orjson.dumps({"items": [KEPT] * PAGE})
-    new, sent = NewOrderItem(**NEW), new_struct(**NEW)
-    calls: dict[str, tuple[int, Callable[[], object], Callable[[], object], Callable[[], object]]] = {
-        "decode an item": (1, lambda: read(body), lambda: decode(body), lambda: item_of(decode(body))),
-        "decode an item in a page": (
-            PAGE,
-            lambda: read_page(page),
-            lambda: decode_page(page),
-            lambda: list(map(item_of, decode_page(page).items)),
-        ),
-        "encode an item": (1, lambda: encode(to_json(new)), lambda: write(sent), lambda: write(struct_of(new))),
+    new, sent = NewOrderItem(**NEW), mirror(NewOrderItem)(**NEW)
+    calls: dict[str, tuple[int, Callable[[], object], Callable[[], object]]] = {
+        "decode an item": (1, lambda: read(body), lambda: decode(body)),
+        "decode an item in a page": (PAGE, lambda: read_page(page), lambda: decode_page(page)),
+        "encode an item": (1, lambda: encode(to_json(new)), lambda: write(sent)),
     }
     results: list[Result] = []
-    for what, (things, ours, theirs, nearest) in calls.items():
-        variants = {"ours": ours, "msgspec": theirs, "again": theirs, "by way of structs": nearest}
+    for what, (things, ours, theirs) in calls.items():
+        variants = {"ours": ours, "msgspec": theirs, "again": theirs}
         cpu, _ = await interleaved(
             {name: repeated(call, things) for name, call in variants.items()}, 10 if options.quick else 60
         )
         results += compared("P3", what, cpu, "us", most=1.5)
-        near = ratios(cpu["by way of structs"], cpu["msgspec"])
-        results.append(result("", f"{what}: by way of structs / msgspec", near, "x"))
     return results, []
 
 

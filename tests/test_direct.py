@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import attrs
@@ -13,16 +14,16 @@ from hypothesis import strategies as st
 from cdp_orders_async import Consumer, Contact, Order, OrderItem, OrderItemV2, OrderV2
 from cdp_orders_async.models.common import camel
 from cdp_orders_async.wire.codec import load, structure
-from cdp_orders_async.wire.direct import decode, reader
+from cdp_orders_async.wire.direct import Listed, decode, decode_page, page_reader, reader
 
 EXAMPLES = Path(__file__).parent / "data" / "examples"
 REF = "2d7de9df-45a2-45ea-872c-30e45139007d"
 MODELS = (Order, OrderItem, Contact, Consumer, OrderV2, OrderItemV2)
 LINK = {"href": f"https://host/v2.1/orders/{REF}"}
-# No whole number of more than 64 bits: the codec reads it as a float, the short way exactly.
 PIECES = st.sampled_from(
     [
-        *("null", "true", "0", "-0", "1", "2.0", "1.50", "1e2", "1E400", "0.1", "NaN"),
+        *("null", "true", "0", "-0", "1", "2.0", "1.50", "1e2", "1E400", "0.1", "NaN", "9" * 300),
+        *("9223372036854775807", "18446744073709551616", "-9223372036854775809"),
         *('""', '"x"', '"50"', '"NaN"', '"\\ud83d\\ude00"', '"\\ud800"', '"\\u0000"', '"a\tb"', '"é"'),
         *(f'"{REF}"', f'"{REF.upper()}"', f'"{REF.replace("-", "")}"', f'"{{{REF}}}"', f'"urn:uuid:{REF}"'),
         *('"2024-01-01T16:17:16Z"', '"2024-01-01T16:17:16.000Z"', '"2024-01-01"', '"2024-01-01T16:17:16+05:45"'),
@@ -43,10 +44,10 @@ PIECES = st.sampled_from(
 )
 
 
-def result(body: bytes, model: type[object], *, direct: bool) -> object:
-    """Return what a body is read as, or what its error says."""
+def result(read: Callable[[], object]) -> object:
+    """Return what *read* returns, or what its error says."""
     try:
-        return decode(body, model) if direct else structure(load(body), model)
+        return read()
     except ValueError as error:
         return type(error), error.args
 
@@ -55,9 +56,9 @@ def result(body: bytes, model: type[object], *, direct: bool) -> object:
 def bodies(draw: st.DrawFn) -> tuple[type[object], bytes]:
     """Draw a model, and a body with some of its fields in any form, each once or twice."""
     model = draw(st.sampled_from(MODELS))
-    keys = st.sampled_from([*(camel(field.name) for field in attrs.fields(model)), "unknown"])
+    keys = st.sampled_from([camel(field.name) for field in attrs.fields(model)])
     pairs = draw(st.lists(st.tuples(keys, PIECES), max_size=6))
-    written = [f'"ref":"{REF}"', *(f'"{key}":{piece}' for key, piece in pairs)]
+    written = [f'"ref":"{REF}","unknown":{{"a":[1]}}', *(f'"{key}":{piece}' for key, piece in pairs)]
     return model, draw(st.sampled_from([b"", b" ", b"\xef\xbb\xbf"])) + f"{{{','.join(written)}}}".encode()
 
 
@@ -65,20 +66,40 @@ def bodies(draw: st.DrawFn) -> tuple[type[object], bytes]:
 def test_the_codec_would_read_the_same(drawn: tuple[type[object], bytes]) -> None:
     """What an answer is read as does not depend on the way that it takes."""
     model, body = drawn
-    assert result(body, model, direct=True) == result(body, model, direct=False)
+    assert result(lambda: decode(body, model)) == result(lambda: structure(load(body), model))
+
+
+@given(bodies())
+def test_the_codec_would_read_the_same_page(drawn: tuple[type[object], bytes]) -> None:
+    """A page in which an entry has any form is its entries, or is refused with the place of the misfit."""
+    model, body = drawn
+    entry = body.removeprefix(b"\xef\xbb\xbf")
+    page = b'{"offset":7,"limit":"many","next":{"href":"x"},"items":[{"href":"https://host/x/%b"},%b]}'
+    found = result(lambda: decode_page(page % (REF.encode(), entry), model))
+    bare = structure({"href": f"https://host/x/{REF}", "ref": REF}, model)
+    one = result(lambda: structure(load(entry), model, "$.items[1]"))
+    if isinstance(one, tuple):
+        assert isinstance(found, tuple)
+        assert found[0] is not ValueError or found == one
+    else:
+        assert found == Listed((bare, one), 7, "many", {"href": "x"})
+        alone = b'{"items":[%b],"limit":3}' % entry
+        assert result(lambda: decode_page(alone, model)) == Listed((one,), None, 3, None)
 
 
 @given(st.binary(max_size=40))
 def test_garbage_is_refused_alike(body: bytes) -> None:
     """Bytes that are no JSON raise what the codec raises."""
-    assert result(body, Order, direct=True) == result(body, Order, direct=False)
+    assert result(lambda: decode(body, Order)) == result(lambda: structure(load(body), Order))
 
 
 @pytest.mark.parametrize("model", MODELS)
 def test_what_is_as_documented_takes_the_short_way(model: type[attrs.AttrsInstance]) -> None:
     """An answer with references, times and amounts in their documented form is read without the codec."""
     plain = b'{"ref":"%b","href":"https://host/x","createdAt":"2024-01-01T16:17:16.000Z","other":[1]}' % REF.encode()
-    assert reader(model)(plain) == structure(load(plain), model)
+    one = structure(load(plain), model)
+    assert reader(model)(plain) == one
+    assert page_reader(model)(b'{"items":[%b]}' % plain) == Listed((one,))
 
 
 def test_the_vendors_item_takes_the_short_way() -> None:

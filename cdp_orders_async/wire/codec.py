@@ -33,6 +33,7 @@ __all__ = ["encode", "field_hook", "hidden", "is_list", "is_object", "load", "st
 T = TypeVar("T")
 
 BOM = b"\xef\xbb\xbf"
+WORD = range(-(2**63), 2**64)  # the whole numbers that are read as such; larger ones are floats
 WHOLE = 2**53  # below this a float holds every whole number, and JSON shows it without a fraction
 
 
@@ -67,19 +68,21 @@ def _text(value: object, _: object) -> str:
 
 
 def _whole(value: object, _: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+    if type(value) is int and value in WORD:
+        return value
+    if type(value) is not float or not value.is_integer():
         raise TypeError("must be an integer")
     return int(value)
 
 
 def _decimal(value: object, _: object) -> Decimal:
-    if type(value) is not float and type(value) is not int:
+    if type(value) is not float and not (type(value) is int and value in WORD):
         raise TypeError("must be a number")
     return Decimal(repr(value))
 
 
 def _amount(value: object, _: object) -> int | Decimal:
-    return value if type(value) is int else _decimal(value, Decimal)
+    return value if type(value) is int and value in WORD else _decimal(value, Decimal)
 
 
 def _number(value: Decimal) -> int | float:

@@ -21,8 +21,8 @@ from cdp_orders_async.errors import (
     Unauthorized,
     Unreadable,
 )
-from cdp_orders_async.wire.codec import is_list, is_object, load, structure, with_ref
-from cdp_orders_async.wire.direct import decode
+from cdp_orders_async.wire.codec import is_object, load
+from cdp_orders_async.wire.direct import decode, decode_page
 from cdp_orders_async.wire.masks import masked
 
 __all__ = ["Page", "Request", "Transport", "answer", "reads", "reads_nothing", "reads_page"]
@@ -86,21 +86,14 @@ def reads(model: type[T]) -> Callable[[bytes], T]:
 def reads_page(model: type[T], *, names_next: bool = True) -> Callable[[bytes], Page[T]]:
     """Return the reader of a body that holds a page of *model*.
 
-    An entry that is not expanded holds only ``href``; its ref is the last segment of that. Where no page
-    *names_next*, another one follows each that is as long as its limit, or that does not tell its limit.
+    Where no page *names_next*, another one follows each that is as long as its limit, or that does not tell its limit.
     """
 
     def read(body: bytes) -> Page[T]:
-        page = load(body)
-        entries: object = page.get("items") if is_object(page) else None
-        if entries is None and is_object(page) and "offset" in page:  # a page with nothing on it
-            entries = []
-        if not is_list(entries):
-            raise ValueError("must be a page with a list @ $.items")
-        items = tuple(structure(with_ref(entry), model, f"$.items[{n}]") for n, entry in enumerate(entries))
-        offset, limit = (number if isinstance(number := page.get(key), int) else None for key in ("offset", "limit"))
-        full = not names_next and len(items) >= (limit or 1)
-        return Page(items, offset or 0, limit, has_next=full or is_object(page.get("next")))
+        page = decode_page(body, model)
+        offset, limit = (number if isinstance(number, int) else None for number in (page.offset, page.limit))
+        full = not names_next and len(page.items) >= (limit or 1)
+        return Page(page.items, offset or 0, limit, has_next=full or is_object(page.next))
 
     return read
 
