@@ -99,6 +99,11 @@ def good(version: Version, row: Attribute) -> Sequence[object]:
     return [*row.examples, *FITS.get(row.type, ()), *parts, *(within(row) if row.type == "text" else ())]
 
 
+def refused(version: Version, row: Attribute) -> Sequence[object]:
+    """Return what a server refuses, which is not bound by what is assumed."""
+    return [one for one in bad(version, row) if not row.limit.endswith("assumed") or one not in beyond(row)]
+
+
 def within(row: Attribute) -> Sequence[str]:
     """Return texts within a limit."""
     match row.limit.split():
@@ -108,7 +113,7 @@ def within(row: Attribute) -> Sequence[str]:
             return [*(word.capitalize() for word in row.words), *(WORDS - {*row.words})]
         case ["at", "most", number]:
             return ["x" * int(number), "é" * int(number)]
-        case [_, "capitals"]:
+        case [_, "capitals" | "capitals,", *_]:
             return []
         case _:
             return ["é \U0001f600 / | ? &", "x" * 1000]
@@ -129,7 +134,7 @@ def beyond(row: Attribute) -> Sequence[str]:
             return row.words
         case ["at", "most", number]:
             return ["x" * (int(number) + 1)]
-        case [number, "capitals"]:
+        case [number, "capitals" | "capitals,", *_]:
             letters = "A" * int(number)
             return ["", letters.lower(), letters + "A", letters[1:], letters[1:] + "1"]
         case _:

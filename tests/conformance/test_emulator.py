@@ -44,7 +44,8 @@ BESIDE: Mapping[str, str] = {"guests.get": "links to guests lead there; the Gues
 
 CONFIG = """
 [generation]
-deterministic = true
+mode = "all"  # right data and wrong
+deterministic = true  # one seed for ever
 database = "none"
 allow-extra-parameters = false  # what nobody asked for is ignored
 with-security-parameters = false  # the credentials below; the tool still tries without them
@@ -172,7 +173,9 @@ async def test_answers_are_those_of_the_file(tmp_path: Path) -> None:
         route.operation for route in KNOWN.routes()
     }
     assert {status for _, status in emulator.answers} == {200, 201, 204, 400, 401, 404, 415}
-    assert emulator.answers.total() > 2000
+    assert emulator.answers.total() > 2500
+    assert sum(count for (_, status), count in emulator.answers.items() if status < 400) > 1000
+    assert sum(count for (_, status), count in emulator.answers.items() if status == 400) > 1000
 
 
 async def test_stories_are_those_of_the_file(tmp_path: Path) -> None:
@@ -181,3 +184,5 @@ async def test_stories_are_those_of_the_file(tmp_path: Path) -> None:
     async with talking(emulator=emulator) as talk:
         assert await explore(talk, tmp_path, CONFIG + KEPT, "stateful", 60) == ""
     assert len({name for name, status in emulator.answers if status in {200, 201, 204}}) > 30
+    assert {name for name, status in emulator.answers if status == 204} >= {f"{kind}.delete" for kind in KINDS.values()}
+    assert emulator.answers.total() > 800

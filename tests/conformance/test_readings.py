@@ -14,6 +14,7 @@ import pytest
 
 from cdp_orders_async import (
     BadRequest,
+    Invalid,
     NewContact,
     NotFound,
     OrderGraph,
@@ -23,7 +24,7 @@ from cdp_orders_async import (
     ingest_one,
 )
 from cdp_orders_async.emulator import Emulator, Switches
-from tests.calls import CONTACT, ITEM, ORDER, PAIRS, walked
+from tests.calls import CALLS, CONTACT, ITEM, ORDER, PAIRS, Refs, walked
 from tests.ingest.support import later, serving, stored, wanted, whole
 
 NOBODY = UUID("00000000-0000-4000-8000-000000000000")
@@ -155,6 +156,20 @@ async def test_reference_that_is_unknown(status: Literal[400, 404], kind: type[E
             await cdp.order_extensions.get(order.ref)
 
 
+@pytest.mark.parametrize(("unexpanded", "ignored"), [("href", False), ("href", True), ("ref", True)])
+@pytest.mark.parametrize("limit_max", [100, 2])
+async def test_entries_of_a_list(unexpanded: Literal["href", "ref"], *, ignored: bool, limit_max: int) -> None:
+    """6, 7: Entries come whole, whether the server expands them or only links to them, and in pages of any size."""
+    switches = Switches(unexpanded=unexpanded, ignore_expand=ignored, limit_max=limit_max)
+    async with serving(Emulator(switches=switches)) as cdp:
+        order = await cdp.orders.create(ORDER)
+        items = [await cdp.items.create(order.ref, attrs.evolve(ITEM, name=str(n))) for n in range(5)]
+        for limit in (1, 3, 100):
+            assert await walked(cdp.items.list(order.ref, limit=limit)) == items
+        with pytest.raises(Invalid, match="must be from 1 to 100"):
+            cdp.items.list(order.ref, limit=101)
+
+
 @pytest.mark.parametrize("needed", [True, False])
 async def test_person_without_a_first_name(*, needed: bool) -> None:
     """8: The person is made or refused; of an order only that part is missing, and it is said."""
@@ -185,6 +200,18 @@ async def test_extension_that_is_known(existing: Literal["replace", "merge", "re
         assert (await cdp.order_extensions.replace(order.ref, {"c": 3})).pairs == {"c": 3}
 
 
+@pytest.mark.parametrize("unknown", ["ignore", "refuse"])
+async def test_keys_are_all_known(unknown: Literal["ignore", "refuse"]) -> None:
+    """10: Every call is done, because none sends a key that the pages do not name."""
+    async with serving(Emulator(switches=Switches(unknown_keys=unknown))) as cdp:
+        refs = Refs()
+        for operation, call in CALLS.items():
+            ref: object = getattr(await call(cdp, refs), "ref", None)
+            kind, _, verb = operation.partition(".")
+            if verb == "create" and hasattr(refs, kind) and isinstance(ref, UUID):
+                setattr(refs, kind, ref)
+
+
 @pytest.mark.parametrize("retry_after", [None, 0])
 async def test_calls_above_the_limit(retry_after: int | None) -> None:
     """11: A 429 is waited out with and without Retry-After, and is an error of its own where nothing is tried again."""
@@ -199,6 +226,15 @@ async def test_calls_above_the_limit(retry_after: int | None) -> None:
         with pytest.raises(RateLimited) as caught:
             await cdp.orders.create(ORDER)
         assert caught.value.retry_after == retry_after
+
+
+@pytest.mark.parametrize("lag", [0, 1])
+async def test_lists_that_lag(lag: float) -> None:
+    """12: What lists do not show yet is there by its reference."""
+    async with serving(Emulator(switches=Switches(list_lag=lag), clock=lambda: START)) as cdp:
+        order = await cdp.orders.create(ORDER)
+        listed = await walked(cdp.orders.list(reference_id=ORDER.reference_id))
+        assert (listed, await cdp.orders.get(order.ref)) == ([] if lag else [order], order)
 
 
 @pytest.mark.parametrize("kept", [True, False])

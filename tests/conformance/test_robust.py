@@ -19,10 +19,13 @@ from cdp_orders_async import (
     Contact,
     Delivery,
     Extension,
+    FlightSegment,
     Identifier,
     Link,
     Order,
     OrderItem,
+    OrderItemV2,
+    OrderV2,
     OutcomeUnknown,
     Page,
     Refused,
@@ -123,6 +126,40 @@ FORMS: Mapping[str, tuple[Form, ...]] = {
     ),
 }  # fmt: skip
 """The forms of each field; those of all others are `TEXT`."""
+SEGMENT = '{"id": "1", "departureDateTime": "2025-08-23T16:17Z", "gate": {}, "carrier": null}'
+FORMS_V2: Mapping[str, tuple[Form, ...]] = {
+    "quantity": (
+        *forms(2, "2", "2.0", "2e0"),
+        *forms(-3, "-3"),
+        *forms(Decimal("2.5"), "2.5", "25e-1"),
+        *wrong('"2"', "true", "[]", "1e400"),
+    ),
+    "flight_segments": (
+        *forms((), "[]"),
+        *forms((FlightSegment(id="1", departure_date_time="2025-08-23T16:17Z"),), f"[{SEGMENT}]"),
+        *forms((FlightSegment(), FlightSegment(origin="")), '[{}, {"origin": ""}]'),
+        *wrong("{}", '["1"]', "[null]", '[{"id": 1}]', '[{"departureDateTime": 1704125836}]'),
+    ),
+    **{
+        name: (
+            *forms((), '{"items": []}'),
+            *forms((part(ref=REF, href=HREF),), f'{{"items": [{{"href": "{HREF}"}}]}}'),
+            *forms((part(ref=REF),), f'{{"href": "x", "items": [{{"ref": "{REF}", "more": 1}}]}}'),
+            *forms(None, f'{{"href": "{HREF}"}}'),
+            *wrong('{"items": [{}]}', '{"items": ["x"]}', '{"items": [{"href": "x"}]}', '{"items": [{"ref": 1}]}'),
+        )
+        for name, part in (("contacts", Contact), ("consumers", Consumer), ("order_items", OrderItemV2))
+    },
+}
+"""Those of version 2, where they are others."""
+MODELS = (Order, OrderItem, Contact, Consumer, OrderV2, OrderItemV2)
+
+
+def forms_of(model: type[object], name: str) -> tuple[Form, ...]:
+    """Return the forms of a field."""
+    return (FORMS_V2.get(name) if model in {OrderV2, OrderItemV2} else None) or FORMS.get(name, TEXT)
+
+
 MORE = ("", '"more": {"deep": [{}]}', '"": null', '"Ref": 1', '"extra": 1e300')
 SPACE = ("", " ", "\r\n\t", "\ufeff")
 
@@ -153,19 +190,19 @@ def judge_page(raw: str) -> Page[OrderItem] | None:
         return None
 
 
-@pytest.mark.parametrize("model", [Order, OrderItem, Contact, Consumer])
+@pytest.mark.parametrize("model", MODELS)
 @settings(max_examples=250)
 @given(data=st.data())
 def test_every_form_of_every_field(model: type[attrs.AttrsInstance], data: st.DataObject) -> None:
     """Fields in all their forms, keys in any order, more of them and fewer: what fits is read right, else refused."""
     chosen: dict[str, Form] = {}
     for name in data.draw(st.permutations([field.name for field in attrs.fields(model)])):
-        known = FORMS.get(name, TEXT)
+        known = forms_of(model, name)
         right = [form for form in (*known, *(() if name == "ref" else ABSENT)) if form.fits]
         chosen[name] = data.draw(st.sampled_from(right), name)
     for name in data.draw(st.sets(st.sampled_from(sorted(chosen)), max_size=2)):
-        bad = [form for form in FORMS.get(name, TEXT) if not form.fits]
-        chosen[name] = data.draw(st.sampled_from(bad or FORMS[name]), name)
+        bad = [form for form in forms_of(model, name) if not form.fits]
+        chosen[name] = data.draw(st.sampled_from(bad or forms_of(model, name)), name)
     pairs = [f'"{camel(name)}": {form.json}' for name, form in chosen.items() if form.json]
     more = data.draw(st.sampled_from(MORE))
     raw = data.draw(st.sampled_from(SPACE)) + "{" + ", ".join([*pairs, *([more] if more else [])]) + "}"
@@ -196,7 +233,8 @@ def test_every_time_zone(moment: datetime, minutes: int) -> None:
 
 def test_last_of_two_keys_counts() -> None:
     """A key that is there twice has its last value, as in most readers of JSON."""
-    assert judge(f'{{"status": "A", "ref": "{REF}", "status": "B"}}', Order) == Order(ref=REF, status="B")
+    for model in (Order, OrderV2, OrderItem, OrderItemV2):
+        assert judge(f'{{"status": "A", "ref": "{REF}", "status": "B"}}', model) == model(ref=REF, status="B")
 
 
 PAIRS = (
@@ -240,7 +278,7 @@ anything = st.recursive(
 def test_any_json_as_anything(value: object) -> None:
     """Any JSON is a value only where it has what makes it one: a reference, or a list of what has one."""
     raw = json.dumps(value)
-    for model in (Order, OrderItem, Contact, Consumer):
+    for model in MODELS:
         found = judge(raw, model)
         if fits(found):
             assert is_object(value)
@@ -278,6 +316,6 @@ def test_damaged_documents(data: st.DataObject) -> None:
     )
     at = data.draw(st.integers(0, len(whole) - 1))
     damaged = whole[:at] + data.draw(st.binary(max_size=3)) + whole[at + data.draw(st.integers(0, 3)) :]
-    for model in (Order, Extension):
+    for model in (Order, OrderV2, Extension):
         fits(judge(damaged, model))
     assert not fits(judge(whole[:at], Order))

@@ -164,7 +164,6 @@ LOST: Mapping[str, bytes] = {
     "a length that is too short": headed(WHOLE, f"Content-Length: {len(WHOLE) - 1}"),
     "a length and chunks": headed(chunks(WHOLE), LENGTH, CHUNKED),
     **{f"chunk size {size[:5]}": headed(f"{size}\r\n".encode() + WHOLE, CHUNKED) for size in ("zz", "-5", "f" * 400)},
-    "a compression that nobody asked for": http(WHOLE, 200, "Content-Encoding: br"),
 }
 """What is no answer at all."""
 
@@ -194,6 +193,14 @@ async def test_no_answer(name: str, form: str) -> None:
     found = await result(name, LOST[form])
     assert type(found) is OutcomeUnknown
     assert found.delivery is Delivery.UNKNOWN
+
+
+@pytest.mark.parametrize("name", ["create", "get", "delete", "list"])
+@pytest.mark.parametrize("form", ["br", "zstd"])
+async def test_compression_that_may_be_unknown(name: str, form: str) -> None:
+    """Bytes that are not as a compression would have them are an error, whether this machine can unpack it or not."""
+    found = await result(name, http(WHOLE, 200, f"Content-Encoding: {form}"))
+    assert isinstance(found, OutcomeUnknown | Unreadable)
 
 
 @pytest.mark.parametrize(("status", "kind"), [(400, BadRequest), (404, NotFound), (418, Refused), (302, Refused)])
@@ -308,6 +315,15 @@ async def test_bomb() -> None:
     assert isinstance(found, Unreadable)
     assert found.problems == ("it is larger than 1,048,576 bytes",)
     assert most < MOST
+
+
+@pytest.mark.parametrize("headers", [(f"Content-Length: {100 * MIB}",), ()])
+async def test_hundred_mib(headers: tuple[str, ...]) -> None:
+    """A body of 100 MiB is above the limit of the settings as they come, and takes not much more than the limit."""
+    async with pouring(headed(b"", *headers), bytes(MIB), settings=Settings(retries=0)) as cdp:
+        found, most = await peak(CALLS["get"](cdp))
+    assert isinstance(found, Unreadable)
+    assert most < 2 * Settings().max_answer
 
 
 @pytest.mark.parametrize("size", [2**20, 2**20 + 1])

@@ -125,6 +125,7 @@ async def every_verb_of_version_2(cdp: CdpOrdersV2, ref: UUID, when: datetime, p
         price=price,
         currency_code="EUR",
         status="CONFIRMED",
+        quantity=price,
         flight_segments=(FlightSegment(origin="DUB", departure_date_time="2025-08-23T16:17Z"),),
     )
     contact = NewContactV2(first_name="Ada", last_name="Lovelace", guest=ref)
@@ -138,6 +139,7 @@ async def every_verb_of_version_2(cdp: CdpOrdersV2, ref: UUID, when: datetime, p
 
     assert_type(await cdp.items.create(ref, item), OrderItemV2)
     assert_type(await cdp.items.get(ref), OrderItemV2)
+    assert_type((await cdp.items.get(ref)).quantity, int | Decimal | None)
     assert_type(await cdp.items.update(ref, item), OrderItemV2)
     assert_type(await cdp.items.delete(ref), None)
     assert_type(cdp.items.list(ref), Listing[OrderItemV2])
