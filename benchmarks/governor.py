@@ -1,175 +1,214 @@
-"""How the governor finds a rate that the server keeps to itself: ``python benchmarks/governor.py [SCALE]``.
+"""How ``rate="auto"`` finds what a server bears: ``python benchmarks/governor.py [--quick] [--out DIR]``; ten minutes.
 
-The emulator, in a process of its own, bears 50 calls a second, then 20, then 100, and answers 429 to more. Bulk workers
-call all the time; an interactive caller comes four times a second. SCALE stretches the times; 1 takes three minutes.
+The whole client creates items in the lane for bulk work, as fast as it may, on 32 connections; now and then somebody
+interactive gets an order. The emulator, in a process of its own, keeps a limit to itself, or fails at any rate, or
+both, or is down. What it fails is not sent again, so that every call is one request.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 import multiprocessing
-import sys
 import time
-from collections.abc import Callable
+from argparse import Namespace
+from collections.abc import AsyncGenerator, Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
 from multiprocessing.connection import Connection
+from typing import Literal
+from uuid import UUID
 
-import aiohttp
 import attrs
+from harness import Point, Result, arguments, benchmark, pin, result
 
-from cdp_orders_async import emulator
-from cdp_orders_async.limiter import Limiter, Slots
-from cdp_orders_async.session.governor import Governor
+from cdp_orders_async import CdpError, CdpOrders, NewOrder, NewOrderItem, Resources, Settings, emulator
+from cdp_orders_async.session import Patient
 
-BURST = 5
-CONNECTIONS = 100
-PHASES = ((50, 80, 60), (20, 25, 5), (100, 75, 60))
-"""The server's rate, the seconds that it lasts, and the seconds in it after which it ought to be used well."""
-WELL = (0.85, 0.02)
-"""The least share of the rate that is used, and the most that is refused, once the governor has settled."""
+CONNECTIONS = 32
+TIMEOUT = 2.0
 SPAN = 5.0
-"""Seconds for which it must be so."""
-TOO_MUCH = (429, 503)
-ORDER = {"referenceId": "one", "orderedAt": "2024-01-01T00:00:00Z", "currencyCode": "EUR", "price": 1}
+"""Seconds for which a rate must be used well to count as found."""
+WELL = (0.85, 0.02)
+"""The least share of the rate that is used then, and the most that is refused."""
+ORDER = NewOrder(reference_id="one", ordered_at=datetime(2024, 1, 1, tzinfo=UTC), currency_code="EUR", price=Decimal(1))
+ITEM = NewOrderItem(type="MOBILE", name="AZ10", price=Decimal(1), currency_code="EUR", status="CONFIRMED")
+Kind = Literal["status", "stall"]
+
+
+@attrs.frozen
+class Conditions:
+    """How the server behaves for a while."""
+
+    rate: float | None = None
+    burst: int = 5
+    noise: float = 0.0
+    kind: Kind = "status"
 
 
 def serve(pipe: Connection) -> None:
-    """Run the emulator: tell the base URL, then take each next rate; 0 is the end."""
+    """Run the emulator: tell the base URL, then take each next conditions; None is the end."""
 
     async def run() -> None:
-        server = emulator.Emulator(bearer="token", switches=emulator.Switches(rate=PHASES[0][0], burst=BURST))
+        server = emulator.Emulator()
         async with emulator.running(server) as base_url:
             pipe.send(base_url)
-            while rate := await asyncio.to_thread(pipe.recv):
-                server.store.switches = attrs.evolve(server.store.switches, rate=rate)
+            while new := await asyncio.to_thread(pipe.recv):
+                server.store.switches = attrs.evolve(server.store.switches, rate=new.rate, burst=new.burst)
+                fault = {"operation": "items.create", "chance": new.noise, "action": new.kind, "seconds": 10}
+                server.faults = emulator.Faults.of({"faults": [fault]})
 
     asyncio.run(run())
 
 
 @attrs.define
-class Client:
-    """Calls the server under a governor."""
+class Load:
+    """A client that calls all the time, and what came of its calls."""
 
-    http: aiohttp.ClientSession
-    clock: Callable[[], float] = time.monotonic
-    path: str = ""
-    answers: list[tuple[float, bool]] = attrs.field(factory=list[tuple[float, bool]])
-    """When each answer came, and whether it was good."""
+    pipe: Connection
+    cdp: CdpOrders
+    calls: list[tuple[float, bool]] = attrs.field(factory=list[tuple[float, bool]])
+    """When each call of the bulk lane came back, and whether it was good."""
     waits: list[tuple[float, float]] = attrs.field(factory=list[tuple[float, float]])
-    """When each interactive call was asked for, and the seconds until it was sent."""
-    limiter: Limiter = attrs.field(factory=lambda: Limiter(None))
-    slots: Slots = attrs.field(factory=lambda: Slots(CONNECTIONS))
-    governor: Governor = attrs.field(init=False)
+    """When each interactive call was made, and the seconds that it took."""
 
-    def __attrs_post_init__(self) -> None:
-        self.governor = Governor(self.limiter, self.slots, CONNECTIONS, self.clock)
+    async def under(self, conditions: Conditions, seconds: float) -> tuple[float, float]:
+        """Go on for some seconds in which the server is so; return when that was."""
+        self.pipe.send(conditions)
+        began = time.monotonic()
+        await asyncio.sleep(seconds)
+        return began, time.monotonic()
 
-    async def create(self) -> None:
-        """Make the order that all calls get."""
-        async with self.http.post("/v2.1/orders", json=ORDER) as response:
-            self.path = f"/v2.1/orders/{(await response.json())['ref']}"
+    def seen(self, since: float, until: float) -> tuple[float, float]:
+        """Return how many good calls a second there were in that time, and the share that failed."""
+        found = [good for when, good in self.calls if since <= when < until]
+        return sum(found) / (until - since), 1 - sum(found) / max(1, len(found))
 
-    async def call(self, *, bulk: bool) -> None:
-        """Get the order once."""
-        asked = self.clock()
-        await self.slots.acquire(bulk=bulk)
-        try:
-            await self.limiter.acquire(bulk=bulk)
-            sent = self.clock()
-            if not bulk:
-                self.waits.append((asked, sent - asked))
-            self.governor.sent()
-            async with self.http.get(self.path) as response:
-                await response.read()
-            now = self.clock()
-            good = response.status not in TOO_MUCH
-            self.answers.append((now, good))
-            if good:
-                self.governor.answered(now - sent)
-            else:
-                self.governor.refused(now - sent)
-        finally:
-            self.slots.release()
-
-    async def bulk(self) -> None:
-        """Call all the time."""
-        while True:
-            await self.call(bulk=True)
-
-    async def interactive(self) -> None:
-        """Call four times a second."""
-        while True:
-            await self.call(bulk=False)
-            await asyncio.sleep(0.25)
-
-    def seen(self, since: float, until: float, rate: float) -> tuple[float, float]:
-        """Return the share of *rate* that was used in that time, and the share of the calls that was refused."""
-        found = [good for when, good in self.answers if since <= when < until]
-        return sum(found) / (until - since) / rate, 1 - sum(found) / max(1, len(found))
-
-    def settled(self, since: float, until: float, rate: float) -> float | None:
-        """Return the seconds until the rate is used well, None if it is not."""
+    def found(self, rate: float, since: float, until: float) -> float:
+        """Return the seconds until *rate* is used well; infinite if it never is."""
         start = since
         while start + SPAN <= until:
-            used, refused = self.seen(start, start + SPAN, rate)
-            if used >= WELL[0] and refused <= WELL[1]:
+            used, refused = self.seen(start, start + SPAN)
+            if used >= WELL[0] * rate and refused <= WELL[1]:
                 return start - since
             start += 0.25
-        return None
+        return float("inf")
+
+    async def bulk(self, order: UUID) -> None:
+        """Create items, one after the other."""
+        items = Resources(Patient(self.cdp.session), self.cdp.base_url).items
+        while True:
+            good = True
+            try:
+                await items.create(order, ITEM)
+            except CdpError:
+                good = False
+            self.calls.append((time.monotonic(), good))
+
+    async def interactive(self, order: UUID) -> None:
+        """Get the order four times a second."""
+        while True:
+            began = time.monotonic()
+            with contextlib.suppress(CdpError):
+                await self.cdp.orders.get(order)
+                self.waits.append((began, time.monotonic() - began))
+            await asyncio.sleep(0.25)
 
 
-async def measure(client: Client, pipe: Connection, scale: float) -> list[dict[str, float | None]]:
-    """Go through the phases; return what was found in each."""
-    rows: list[dict[str, float | None]] = []
-    for rate, lasts, ripe in PHASES:
-        pipe.send(rate)
-        began = client.clock()
-        await asyncio.sleep(lasts * scale)
-        end = client.clock()
-        used, refused = client.seen(began + ripe * scale, end, rate)
-        waits = sorted(wait for when, wait in client.waits if began + ripe * scale <= when)
-        rows.append(
-            {
-                "rate": rate,
-                "settled_s": client.settled(began, end, rate),
-                "after_s": ripe * scale,
-                "used": used,
-                "refused": refused,
-                "wait_p99_ms": 1000 * waits[len(waits) * 99 // 100],
-                "found_rate": client.governor.rate,
-                "limit": client.governor.limit,
-            }
-        )
-    return rows
+@contextlib.asynccontextmanager
+async def loading(rate: Literal["auto"] | None = "auto", workers: int = CONNECTIONS) -> AsyncGenerator[Load]:
+    """Run a server, and a client that calls it all the time."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=serve, args=(theirs,), daemon=True)
+    process.start()
+    pin(process.pid or 0, last=True)
+    settings = Settings(rate=rate, connections=CONNECTIONS, retries=0, timeout=TIMEOUT, deadline=None)
+    base_url: str = await asyncio.to_thread(ours.recv)
+    try:
+        async with CdpOrders(base_url=base_url, client_key="key", api_token="token", settings=settings) as cdp:  # noqa: S106
+            order = (await cdp.orders.create(ORDER)).ref
+            load = Load(ours, cdp)
+            tasks = [asyncio.create_task(load.bulk(order)) for _ in range(workers)]
+            tasks.append(asyncio.create_task(load.interactive(order)))
+            try:
+                yield load
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.wait(tasks)
+    finally:
+        ours.send(None)
+        await asyncio.to_thread(process.join)
 
 
-async def main(base_url: str, pipe: Connection, scale: float) -> None:
-    """Measure and print."""
-    connector = aiohttp.TCPConnector(limit=CONNECTIONS)
-    async with aiohttp.ClientSession(base_url, headers={"Authorization": "Bearer token"}, connector=connector) as http:
-        client = Client(http)
-        await client.create()
-        tasks = [asyncio.create_task(client.bulk()) for _ in range(CONNECTIONS)]
-        tasks.append(asyncio.create_task(client.interactive()))
-        rows = await measure(client, pipe, scale)
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
-    print("| server bears | settled after | then used | then refused | interactive wait p99 |")
-    print("| ---: | ---: | ---: | ---: | ---: |")
-    for row in rows:
-        print(
-            f"| {row['rate']}/s | {row['settled_s']} s | {row['used']:.1%} | {row['refused']:.2%} |"
-            f" {row['wait_p99_ms']:.0f} ms |"
-        )
-    print(json.dumps({"scale": scale, "python": sys.version.split()[0], "phases": rows}))
+async def limits(scale: float) -> list[Result]:
+    """Return how a rate is found that changes."""
+    results: list[Result] = []
+    async with loading() as load:
+        for rate, lasts, ripe in ((50, 90, 60), (20, 25, 5), (100, 80, 60)):
+            began, end = await load.under(Conditions(rate), lasts * scale)
+            used, refused = load.seen(began + ripe * scale, end)
+            waits = sorted(1000 * wait for when, wait in load.waits if when >= began + ripe * scale)
+            what = f"a limit of {rate}/s"
+            results += [
+                result("R1", f"{what}: seconds until it is used well", [load.found(rate, began, end)], "s", most=ripe),
+                result("R1", f"{what}: used then", [used / rate], "", least=0.9 if rate > 20 else 0.85),
+                result("R1", f"{what}: refused then", [refused], "", most=0.01 if rate > 20 else 0.02),
+                result("R2", f"{what}: p99 of interactive calls", [waits[len(waits) * 99 // 100]], "ms", most=100),
+            ]
+    for rate, noise in ((500, 0.0), (50, 0.02), (50, 0.05)):
+        async with loading() as load:
+            began, end = await load.under(Conditions(rate, 20, noise), 120 * scale)
+            used, refused = load.seen(began + 30 * scale, end)
+        what = f"a limit of {rate}/s and {noise:.0%} noise"
+        results += [
+            result("R1" if not noise else "R3", f"{what}: used", [used / rate], "", least=0.8 if noise else 0.9),
+            result(
+                "R1" if not noise else "R3", f"{what}: refused", [refused], "", most=noise + (0.03 if noise else 0.01)
+            ),
+        ]
+    return results
+
+
+async def noise(chance: float, kind: Kind, rounds: int, seconds: float) -> Result:
+    """Return the ratio of the calls that succeed with and without the governor, after some seconds."""
+    ratios: list[float] = []
+    for _ in range(rounds):
+        rates: list[float] = []
+        for rate in ("auto", None):
+            async with loading(rate) as load:
+                began, end = await load.under(Conditions(noise=chance, kind=kind), seconds)
+                rates.append(load.seen(began + 8, end)[0])
+        ratios.append(rates[0] / rates[1])
+    word = "503" if kind == "status" else "timeouts"
+    return result("R4", f"{chance:.0%} {word}: calls / those without a governor", ratios, "x", 0.8 if chance else 0.9)
+
+
+async def outage(kind: Kind, scale: float) -> Result:
+    """Return the seconds after an outage until the rate is what it was."""
+    async with loading() as load:
+        await load.under(Conditions(50), 40 * scale)
+        await load.under(Conditions(50, noise=1.0, kind=kind), 20)
+        began, end = await load.under(Conditions(50), 30)
+    word = "503" if kind == "status" else "timeouts"
+    return result("R5", f"after 20 s of {word}: until 50/s are used well", [load.found(50, began, end)], "s", most=10)
+
+
+async def measure(options: Namespace) -> tuple[Sequence[Result], Sequence[Point]]:
+    """Measure everything."""
+    scale, rounds, seconds = (0.4, 1, 14.0) if options.quick else (1.0, 2, 25.0)
+    results = await limits(scale)
+    kinds: tuple[tuple[float, Kind], ...] = (
+        *((chance, "status") for chance in ((0.0, 0.05, 0.3) if options.quick else (0.0, 0.01, 0.05, 0.15, 0.3))),
+        (0.05, "stall"),
+    )
+    for chance, kind in kinds:
+        results.append(await noise(chance, kind, rounds, seconds))
+    for kind in ("status", "stall"):
+        results.append(await outage(kind, scale))
+    return results, []
 
 
 if __name__ == "__main__":
-    context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    server = context.Process(target=serve, args=(theirs,), daemon=True)
-    server.start()
-    asyncio.run(main(ours.recv(), ours, float(sys.argv[1]) if len(sys.argv) > 1 else 1.0))
-    ours.send(0)
-    server.join()
+    benchmark(measure, arguments(__doc__))

@@ -40,7 +40,7 @@ from cdp_orders_async.models import (
     NewOrderV2,
 )
 from cdp_orders_async.models.common import camel
-from cdp_orders_async.rules import check, check_extension, refuse
+from cdp_orders_async.rules import check, check_extension
 from cdp_orders_async.wire import is_list, is_object, structure
 
 __all__ = ["GraphConsumer", "GraphFile", "GraphItem", "Line", "OrderGraph", "Pairs", "parse_graph"]
@@ -133,6 +133,14 @@ def parse_graph(value: object, api: Api = V2_1) -> OrderGraph:
     Paths start at the order, ``$.orderItems[3].name``, also within a record of the Batch API. *api* is the
     version that the order is for; what only the other one takes is refused with what to send in its place.
     """
+    graph, found = _parse(value, api)
+    del value  # a traceback that shows locals would show it
+    if graph is None or found:
+        raise Invalid(tuple(found))
+    return graph
+
+
+def _parse(value: object, api: Api) -> tuple[OrderGraph | None, list[Violation]]:
     models, reading = api.models, _Reading(api)
     mode: Any = "insert"
     if is_object(value) and "value" in value:
@@ -167,7 +175,7 @@ def parse_graph(value: object, api: Api = V2_1) -> OrderGraph:
             graph_consumers.append(GraphConsumer(new_consumer, uses))
     if reading.found or new_order is None:
         broken = (wrong for at, part in reading.parts.items() for wrong in check(type(part), part, at))
-        raise Invalid((*reading.found, *broken))
+        return None, [*reading.found, *broken]
     graph = OrderGraph(
         order=new_order,
         contact=new_contact,
@@ -176,8 +184,7 @@ def parse_graph(value: object, api: Api = V2_1) -> OrderGraph:
         extension=extension,
         mode=mode,
     )
-    refuse(graph.violations(api))
-    return graph
+    return graph, graph.violations(api)
 
 
 @attrs.define
@@ -300,25 +307,26 @@ async def _in_thread(batches: Iterator[list[Line]]) -> list[Line] | None:
 
 def lines(stream: io.BufferedIOBase, longest: int = LONGEST_LINE) -> Iterator[list[bytes]]:
     """Yield the lines that arrive together; one of more than *longest* bytes may come cut, but not so short."""
-    rest = b""
+    rest = bytearray()
     skipping = False
     while chunk := stream.read1(CHUNK):
         *whole, tail = chunk.split(b"\n")
-        if whole:
-            whole[0] = rest + whole[0]
-            rest = b""
-            if skipping:  # the rest of a line that was refused
-                whole.pop(0)
-                skipping = False
-        rest += tail
+        if whole and skipping:  # the rest of a line that was refused
+            whole.pop(0)
+            skipping = False
+        elif whole:
+            whole[0] = bytes(rest) + whole[0]
+            rest.clear()
+        if not skipping:
+            rest += tail
         if len(rest) > longest:
-            if not skipping:
-                whole.append(rest[: longest + 1])
-            skipping, rest = True, b""
+            whole.append(bytes(rest[: longest + 1]))
+            skipping = True
+            rest.clear()
         if whole:
             yield whole
-    if rest and not skipping:
-        yield [rest]
+    if rest:
+        yield [bytes(rest)]
 
 
 def _parse_line(file: str, number: int, raw: bytes, api: Api) -> Line | None:

@@ -19,7 +19,7 @@ import attrs
 
 from cdp_orders_async.errors import Invalid, Violation
 
-__all__ = ["REGIONS", "Credentials", "Settings", "base_url_of", "proxy_of", "tls_of"]
+__all__ = ["REGIONS", "Credentials", "Settings", "base_url_of", "proxy_of", "secret", "tls_of"]
 
 REGIONS: Mapping[str, str] = {
     "ap": "https://api-engage-ap.sitecorecloud.io",
@@ -105,14 +105,15 @@ class Settings:
 
         Raises `Invalid`.
         """
+        names = [field.name for field in attrs.fields(cls) if field.name != "ssl_context"]
+        texts = {name: text for name in names if (text := environ.get(f"CDP_{name.upper()}"))}
+        del environ  # which holds more, and a traceback that shows locals would show it all
         found: dict[str, Any] = {}
-        for field in attrs.fields(cls):
-            text = environ.get(variable := f"CDP_{field.name.upper()}")
-            if text and field.name != "ssl_context":
-                try:
-                    found[field.name] = PARSERS.get(field.name, float)(text)
-                except (ValueError, KeyError):
-                    raise Invalid((Violation(variable, "has the wrong form"),)) from None
+        for name, text in texts.items():
+            try:
+                found[name] = PARSERS.get(name, float)(text)
+            except (ValueError, KeyError):
+                raise Invalid((Violation(f"CDP_{name.upper()}", "has the wrong form"),)) from None
         return cls(**found)
 
 
@@ -132,22 +133,43 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
 }
 
 
-@attrs.frozen(repr=False)
+class _Secret(str):
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+def secret(text: str | None) -> str | None:
+    """Return *text* such that no traceback that shows locals shows it."""
+    return text and _Secret(text)
+
+
 class Credentials:
-    """Who calls: a client key with its API token, or a bearer token. Its repr shows none of them."""
+    """Who calls: a client key with its API token, or a bearer token. Its repr shows none of them.
 
-    client_key: str | None = None
-    api_token: str | None = None
-    bearer_token: str | None = None
+    Raises `Invalid` for all but exactly one way to authenticate, and for what cannot be part of a header.
+    """
 
-    def __attrs_post_init__(self) -> None:
-        """Refuse all but exactly one way to authenticate."""
-        basic = bool(self.client_key) and bool(self.api_token)
-        if basic == bool(self.bearer_token):
+    __slots__ = ("api_token", "bearer_token", "client_key")
+
+    def __init__(
+        self, client_key: str | None = None, api_token: str | None = None, bearer_token: str | None = None
+    ) -> None:
+        api_token, bearer_token = secret(api_token), secret(bearer_token)
+        basic = bool(client_key) and bool(api_token)
+        if basic == bool(bearer_token):
             rule = "must be given together (CDP_CLIENT_KEY, CDP_API_TOKEN), or else a bearer_token (CDP_BEARER_TOKEN)"
             raise Invalid((Violation("client_key, api_token", rule),))
-        if any("\n" in part or "\r" in part for part in (self.client_key, self.api_token, self.bearer_token) if part):
-            raise Invalid((Violation("client_key, api_token", "must be on one line"),))
+        if not all(part.isprintable() for part in (client_key, api_token, bearer_token) if part):
+            raise Invalid((Violation("client_key, api_token", "must be on one line, without control characters"),))
+        if ":" in (client_key or ""):
+            raise Invalid((Violation("client_key", "must have no colon: the API token would begin there"),))
+        if bearer_token and (not bearer_token.isascii() or " " in bearer_token):
+            raise Invalid((Violation("bearer_token", "must be of ASCII characters other than spaces"),))
+        self.client_key = client_key
+        self.api_token = api_token
+        self.bearer_token = bearer_token
 
     def __repr__(self) -> str:
         return "Credentials(...)"
@@ -185,9 +207,13 @@ def proxy_of(settings: Settings, base_url: str) -> str | None:
     Where the API token travels in the clear, to this machine, the environment cannot send it to another one.
     aiohttp's own reading of the environment would read netrc too.
     """
-    if settings.proxy is not None:
-        return _proxy_url("proxy", settings.proxy)
     url = urlsplit(base_url)
+    if settings.proxy is not None:
+        given = _proxy_url("proxy", settings.proxy)
+        if url.scheme == "http" and not _loopback(urlsplit(given).hostname):
+            rule = "must be on this machine for an http base_url: the API token would travel in the clear"
+            raise Invalid((Violation("proxy", rule),))
+        return given
     if not settings.trust_env or urllib.request.proxy_bypass(url.netloc):
         return None
     found = urllib.request.getproxies().get(url.scheme)
@@ -201,9 +227,11 @@ async def tls_of(settings: Settings) -> ssl.SSLContext:
         return settings.ssl_context
     try:
         # Reading the certificates takes tens of milliseconds, which the loop must not wait.
-        return await asyncio.to_thread(ssl.create_default_context, cafile=settings.ca_file)
+        context = await asyncio.to_thread(ssl.create_default_context, cafile=settings.ca_file)
     except OSError:
         raise Invalid((Violation("ca_file", "must be a readable file of certificates in PEM form"),)) from None
+    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)  # some builds allow older ones
+    return context
 
 
 def _http_url(text: str) -> SplitResult | None:

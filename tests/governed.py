@@ -24,10 +24,16 @@ class Server:
     loop: VirtualLoop
     rate: float = math.inf
     burst: int = 1
+    window: float = 0.0
+    """Where it is above 0: the seconds of which each has its own number of calls, in place of the bucket."""
     on_the_way: bool = False
     """Whether the time differs on the way there too, so that calls do not come as evenly as they were sent."""
     failing: float = 0.0
     """The chance that it refuses a call whatever the bucket holds."""
+    losing: float = 0.0
+    """The chance that a call gets no answer at all."""
+    timeout: float = 2.0
+    """Seconds for which a client waits for an answer."""
     slowness: float = 1.0
     """How many times longer an answer takes."""
     at_once: int = 10**9
@@ -54,6 +60,10 @@ class Server:
         self.busy += 1
         try:
             await asyncio.sleep(there)
+            if self._random.random() < self.losing:
+                self.calls.append((self.loop.time(), False))
+                await asyncio.sleep(self.timeout - there)
+                return False
             async with self._desks:
                 good = self._random.random() >= self.failing and self._admits()
                 self.calls.append((self.loop.time(), good))
@@ -66,7 +76,11 @@ class Server:
         if self.rate == math.inf:
             return True
         now = self.loop.time()
-        self._tokens = min(self.burst, self._tokens + (now - self._filled) * self.rate)
+        if self.window:
+            if now // self.window > self._filled // self.window:
+                self._tokens = self.rate * self.window
+        else:
+            self._tokens = min(self.burst, self._tokens + (now - self._filled) * self.rate)
         self._filled = now
         if self._tokens < 1 - 1e-9:
             return False
@@ -76,7 +90,7 @@ class Server:
     def seen(self, since: float, until: float) -> tuple[float, float]:
         """Return how many good calls a second there were in that time, and the share of the calls that were refused."""
         found = [good for when, good in self.calls if since <= when < until]
-        return sum(found) / (until - since), 1 - sum(found) / len(found)
+        return sum(found) / (until - since), 1 - sum(found) / max(1, len(found))
 
 
 @attrs.define
@@ -85,6 +99,7 @@ class Client:
 
     server: Server
     governed: bool = True
+    connections: int = MOST
     limiter: Limiter = attrs.field(init=False)
     slots: Slots = attrs.field(init=False)
     governor: Governor = attrs.field(init=False)
@@ -92,8 +107,8 @@ class Client:
     def __attrs_post_init__(self) -> None:
         clock = self.server.loop.time
         self.limiter = Limiter(None, clock=clock)
-        self.slots = Slots(MOST)
-        self.governor = Governor(self.limiter, self.slots, MOST, clock)
+        self.slots = Slots(self.connections)
+        self.governor = Governor(self.limiter, self.slots, self.connections, clock)
 
     async def call(self, *, bulk: bool) -> float:
         """Call once; return the seconds that it waited for its turn."""
@@ -116,14 +131,14 @@ class Client:
         return sent - asked
 
     @asynccontextmanager
-    async def full(self, workers: int = MOST) -> AsyncGenerator[None]:
-        """Let so many bulk workers call all the time."""
+    async def full(self, workers: int | None = None) -> AsyncGenerator[None]:
+        """Let so many bulk workers call all the time; None: as many as there are connections."""
 
         async def worker() -> None:
             while True:
                 await self.call(bulk=True)
 
-        tasks = [self.server.loop.create_task(worker()) for _ in range(workers)]
+        tasks = [self.server.loop.create_task(worker()) for _ in range(workers or self.connections)]
         try:
             yield
         finally:

@@ -28,7 +28,19 @@ from tests.cli_support import (
     write,
 )
 
-KEYS = ["graphs", "loaded", "already", "partial", "failed", "unknown", "conflict", "invalid", "requests", "seconds"]
+KEYS = [
+    "graphs",
+    "loaded",
+    "already",
+    "partial",
+    "failed",
+    "unknown",
+    "conflict",
+    "invalid",
+    "requests",
+    "seconds",
+    "times",
+]
 
 
 async def test_load_loads_each_order_once(tmp_path: Path) -> None:
@@ -47,7 +59,8 @@ async def test_load_loads_each_order_once(tmp_path: Path) -> None:
     assert (first.status, first.err, first.out.count("\n")) == (0, "", 1)
     assert list(told) == KEYS
     assert isinstance(told.pop("seconds"), float)
-    assert told == {**dict.fromkeys(KEYS[:-1], 0), "graphs": 5, "loaded": 5, "requests": 5 * PARTS}
+    assert told.pop("times")["server"] > 0
+    assert told == {**dict.fromkeys(KEYS[:-2], 0), "graphs": 5, "loaded": 5, "requests": 5 * PARTS}
     assert sorted((one["number"], one["verdict"]) for one in outcomes) == [(n, "loaded") for n in range(1, 6)]
     assert {one["file"] for one in outcomes} == {str(source)}
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in files[1::2]] == [0o600, 0o600]
@@ -65,6 +78,8 @@ async def test_load_shows_a_table(tmp_path: Path) -> None:
     assert (ran.status, ran.err) == (0, "")
     assert "│ loaded │ 3 │" in ran.out
     assert f"{3 * PARTS} requests in " in ran.out
+    assert "Where the time went: " in ran.out
+    assert "% of the time was " in ran.out
     assert (tmp_path / "o.jsonl.journal.sqlite").is_file()
 
 

@@ -17,7 +17,7 @@ import pytest
 
 from cdp_orders_async import CdpOrders, GraphFile, Load, Settings, Verdict, ingest
 from cdp_orders_async.cli import display
-from cdp_orders_async.cli.display import ADVICE, Progress, Screen, conclusion, problem
+from cdp_orders_async.cli.display import ADVICE, Progress, Screen, conclusion, problem, split
 from cdp_orders_async.ingest import Failure, Outcome, PartOutcome, PartVerdict
 from cdp_orders_async.session import Times
 from tests.cli_support import PARTS, PATIENCE, TOKEN, orders, started, watched, write
@@ -165,12 +165,21 @@ def test_screen_disarms_what_a_terminal_would_obey() -> None:
     )
 
 
+def test_split_tells_all_that_matters() -> None:
+    """One line has every share of a percent or more, the largest first, by the names that --json has."""
+    times = Times(server=60, rate=30, connect=9.6, journal=0.36, decode=0.04)
+    assert split(times) == "Where the time went: 60% server, 30% rate, 10% connect"
+    assert times.to_json().keys() == {"server", "rate", "connect", "journal", "decode"}
+
+
 def test_conclusion_names_what_took_most() -> None:
-    """The last line says where the time of the calls went, and whether more connections would help."""
+    """The last line says what most of the time was spent on, and whether more connections would help."""
     assert conclusion(Times(connection=50, rate=31, server=19)) == (
-        "81% of the time of the calls was waiting for the rate: more connections will not help"
+        "81% of the time was waiting for the rate: more connections will not help"
     )
-    assert conclusion(Times(connection=50, rate=10, server=40)).startswith(
-        "50% of the time of the calls was waiting for a"
+    assert conclusion(Times(connection=50, lane=30, rate=1, server=19)).startswith(
+        "80% of the time was waiting for int"
     )
+    assert conclusion(Times(connection=50, rate=10, server=40)).startswith("50% of the time was waiting for a free")
+    assert conclusion(Times(journal=50, server=40)).startswith("56% of the time was waiting for the journal")
     assert set(ADVICE) == set(attrs.asdict(Times()))

@@ -121,54 +121,118 @@ def test_few_calls_tell_nothing_of_the_concurrency() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("rate", [50, math.inf])
-def test_a_mishap_is_no_limit(rate: float) -> None:
-    """A server that fails 3 calls of 1000 for a reason of its own is used almost as well as one that does not."""
+@pytest.mark.parametrize(
+    ("rate", "burst", "window", "first"),
+    [(5, 5, 0, 60), (50, 10, 0, 60), (50, 100, 0, 60), (50, 1, 2, 60), (150, 10, 0, 30)],
+)
+def test_limits_of_many_kinds_are_found(rate: float, burst: int, window: float, first: float) -> None:
+    """After the first minute 90 % is used with 1 % refused: slow, fast, with many tokens, or so many calls a window."""
 
     async def main(loop: VirtualLoop) -> None:
-        server = Server(loop, rate, 5, failing=0.003)
-        client = Client(server)
-        async with client.full():
-            await asyncio.sleep(40)
-        good, _ = server.seen(15, 40)
-        assert good >= 0.9 * min(rate, MOST / 0.075)
-        assert (client.governor.rate is None) == (rate == math.inf)
+        server = Server(loop, rate, burst, window, on_the_way=True)
+        async with Client(server).full():
+            await asyncio.sleep(first + 300 * 5 / rate + 60)
+        good, refused = server.seen(first, loop.time())
+        assert good >= 0.9 * rate
+        assert refused <= (0.01 if rate > 5 else 0.015)
 
     run(main)
 
 
-def test_after_an_outage_the_rate_comes_back() -> None:
-    """What was known of the rate outlasts 10 seconds in which nothing succeeds."""
+def mishaps(kind: str, chance: float, *, governed: bool) -> float:
+    """Return the good calls a second where that goes wrong at any rate."""
+
+    async def main(loop: VirtualLoop) -> float:
+        server = Server(loop, slowness=2)
+        setattr(server, kind, chance)
+        async with Client(server, governed=governed, connections=20).full():
+            await asyncio.sleep(60)
+        return server.seen(10, 60)[0]
+
+    return run(main)
+
+
+@pytest.mark.parametrize("chance", [0.01, 0.05, 0.15, 0.3])
+@pytest.mark.parametrize("kind", ["failing", "losing"])
+def test_noise_is_no_limit(kind: str, chance: float) -> None:
+    """A server that refuses calls, or lets them time out, at any rate does four fifths of what it does ungoverned."""
+    assert mishaps(kind, chance, governed=True) >= 0.8 * mishaps(kind, chance, governed=False)
+
+
+@pytest.mark.parametrize("chance", [0.003, 0.02, 0.05])
+@pytest.mark.parametrize("kind", ["failing", "losing"])
+def test_a_limit_is_found_among_mishaps(kind: str, chance: float) -> None:
+    """Of 50/s four fifths are used, and no more than 3 % are refused beyond those that are at any rate."""
 
     async def main(loop: VirtualLoop) -> None:
-        server = Server(loop, 50, 5)
-        client = Client(server)
+        server = Server(loop, 50, 5, on_the_way=True)
+        setattr(server, kind, chance)
+        async with Client(server).full():
+            await asyncio.sleep(180)
+        good, refused = server.seen(30, 180)
+        assert good >= 0.8 * 50
+        assert refused <= chance + 0.03
+
+    run(main)
+
+
+def test_what_was_noise_may_be_a_limit_later() -> None:
+    """A limit that comes when noise ends is found, though it refuses no more than the noise did."""
+
+    async def main(loop: VirtualLoop) -> None:
+        server = Server(loop, 120, 5, slowness=2, on_the_way=True)
+        client = Client(server, connections=20)
+        server.rate, server.failing = math.inf, 0.15
+        async with client.full():
+            await asyncio.sleep(60)
+            assert client.governor.rate is None or client.governor.rate > 120
+            server.rate, server.failing = 120, 0
+            await asyncio.sleep(160)
+        good, refused = server.seen(160, 220)
+        assert good >= 0.85 * 120
+        assert refused <= 0.02
+
+    run(main)
+
+
+@pytest.mark.parametrize("rate", [50, math.inf])
+@pytest.mark.parametrize("kind", ["failing", "losing"])
+def test_after_an_outage_the_rate_comes_back(kind: str, rate: float) -> None:
+    """What was known of the rate outlasts 20 seconds in which nothing succeeds and little is sent."""
+
+    async def main(loop: VirtualLoop) -> None:
+        server = Server(loop, rate, 5)
+        client = Client(server, connections=20)
         async with client.full():
             await asyncio.sleep(40)
-            server.failing = 1
-            await asyncio.sleep(10)
-            server.failing = 0
-            await asyncio.sleep(30)
-        assert server.seen(45, 50)[0] == 0
-        good, refused = server.seen(65, 80)
-        assert good >= 0.9 * 50
+            setattr(server, kind, 1)
+            sent = len(server.calls)
+            await asyncio.sleep(20)
+            sent = len(server.calls) - sent
+            setattr(server, kind, 0)
+            await asyncio.sleep(40)
+        assert sent < 700
+        assert server.seen(40, 60)[0] == 0
+        good, refused = server.seen(70, 100)
+        assert good >= 0.85 * server.seen(30, 40)[0]
         assert refused <= 0.01
 
     run(main)
 
 
 def test_a_server_that_is_down_at_first_is_found() -> None:
-    """When nothing succeeds from the start, the rate is the least one, and rises quickly once something does."""
+    """When nothing succeeds from the start, few calls are made, and many soon after something does."""
 
     async def main(loop: VirtualLoop) -> None:
         server = Server(loop, 50, 5, failing=1)
         client = Client(server)
         async with client.full():
-            await asyncio.sleep(10)
-            assert client.governor.rate == 0.5
+            await asyncio.sleep(20)
+            assert client.governor.rate is not None
+            assert client.governor.rate < 2
             server.failing = 0
-            await asyncio.sleep(30)
-        assert server.seen(25, 40)[0] >= 0.9 * 50
+            await asyncio.sleep(60)
+        assert server.seen(40, 80)[0] >= 0.9 * 50
 
     run(main)
 
@@ -198,21 +262,20 @@ class Calls:
             self.governor.sent()
             self.governor.answered(0.0)
 
-    def refuse(self, seconds: float = 0.0) -> None:
-        """Refuse many calls that were sent *seconds* ago."""
-        for _ in range(10):
+    def refuse(self, seconds: float = 0.0, times: int = 10) -> None:
+        """Refuse calls that were sent *seconds* ago."""
+        for _ in range(times):
             self.governor.sent()
             self.governor.refused(seconds)
 
 
 def limited() -> Calls:
-    """Return calls at a rate that has been cut for the second time half a second ago."""
+    """Return calls at a rate that has been cut for the second time, which helped."""
     calls = Calls()
     calls.go(10, 100)
-    calls.refuse()
-    calls.go(1)
-    calls.refuse()
-    calls.go(0.6)
+    for _ in range(2):
+        calls.refuse()
+        calls.go(6)
     return calls
 
 
@@ -239,31 +302,38 @@ def test_one_refusal_of_many_calls_changes_nothing() -> None:
     assert calls.rate == before
 
 
-def test_a_cut_goes_down_to_what_succeeds() -> None:
-    """When of the calls only a fifth succeeds any more, four cuts lower the rate to about that."""
+def test_a_share_of_refusals_that_stays_is_noise() -> None:
+    """When every tenth call is refused before and after the cut, the rate is what it was before."""
     calls = limited()
     before = calls.rate
-    end = calls.now + 1.6
-    while calls.now < end:
-        calls.go(1 / before, before)
-        for _ in range(4):
-            calls.now += 1 / before
-            calls.governor.sent()
-            calls.governor.refused()
-    assert 0.15 * before < calls.rate < 0.3 * before
+    rates: list[float] = []
+    for _ in range(60):
+        calls.go(9 / calls.rate)
+        calls.refuse(times=1)
+        rates.append(calls.rate)
+    assert min(rates) < 0.85 * before
+    assert rates[-1] >= before
+
+
+def test_much_is_no_noise() -> None:
+    """When of the calls only a third succeeds at any rate, the server is spared."""
+    calls = limited()
+    before = calls.rate
+    for _ in range(2000):
+        calls.go(1 / calls.rate)
+        calls.refuse(times=2)
+    assert calls.rate < before / 20
 
 
 def test_a_first_guess_that_is_too_low_is_made_up_for() -> None:
-    """What is refused before the rate was raised for the first time teaches no maximum: it doubles each second."""
+    """The first cut teaches no maximum: after it the rate doubles each second."""
     calls = Calls()
+    calls.go(2, 5)
     calls.refuse()
-    calls.now += 1
-    calls.governor.answered(0.1)
-    for _ in range(2):
-        calls.governor.refused()
-    assert calls.rate == 0.5
-    calls.go(6)
-    assert calls.rate > 8
+    calls.go(30, 0.8 * calls.rate)
+    low = calls.rate
+    calls.go(3)
+    assert calls.rate > 6 * low
 
 
 def test_there_is_one_cut_for_a_round_trip() -> None:
@@ -283,17 +353,16 @@ def test_there_is_one_cut_for_a_round_trip() -> None:
 
 
 def test_no_cut_goes_below_the_least_rate() -> None:
-    """Refused all the time, the rate stays at one call in two seconds; hours of rest later it rises from there."""
+    """Refused all the time, the rate stays at one call in two seconds; the first good answer gives it back."""
     calls = limited()
-    peak = calls.rate
+    before = calls.rate
     for _ in range(100):
         calls.now += 1
         calls.refuse()
     assert calls.rate == 0.5
-    calls.governor.answered(0.1)
     calls.now += 10_000
-    calls.governor.sent()
-    assert 0.5 < calls.rate < peak / 2
+    calls.governor.answered(0.1)
+    assert 0.4 * before < calls.rate < before
 
 
 def test_load_that_does_not_use_the_rate_does_not_raise_it() -> None:
@@ -306,19 +375,24 @@ def test_load_that_does_not_use_the_rate_does_not_raise_it() -> None:
 
 
 def test_the_rate_returns_and_then_probes() -> None:
-    """It is back at the old maximum after 12 s, hardly moves there, then grows, but at most doubles in 15 s."""
+    """It is back at the old maximum after 10 s, hardly moves there, then grows, but at most doubles in 12 s."""
     calls = limited()
     peak = calls.rate
-    calls.refuse()
-    assert calls.rate == pytest.approx(0.85 * peak)
-    calls.go(12.5)
-    assert calls.rate == pytest.approx(peak, rel=0.01)
+    calls.refuse(times=3)
+    cut = calls.rate
+    assert 0.8 * peak < cut < 0.85 * peak
+    calls.go(3)
+    assert calls.rate == cut
+    while calls.rate == cut:
+        calls.go(0.1)
+    calls.go(10)
+    assert calls.rate == pytest.approx(peak, rel=0.02)
     calls.go(4)
-    assert peak < calls.rate < 1.02 * peak
+    assert 0.98 * peak < calls.rate < 1.02 * peak
     calls.go(15)
     for _ in range(3):
         before = calls.rate
-        calls.go(15)
+        calls.go(12)
         assert 1.5 * before < calls.rate < 2.1 * before
 
 

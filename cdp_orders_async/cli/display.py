@@ -169,6 +169,7 @@ def show_summary(
     console.print(table)
     console.say(f"{requests:,} requests in {seconds:,.1f} s, {requests / max(seconds, 0.001):,.0f} a second")
     if times.total:
+        console.say(split(times))
         console.say(conclusion(times))
 
 
@@ -185,11 +186,18 @@ ADVICE = {
 }
 
 
+def split(times: Times) -> str:
+    """Say in one line where the time went, the most first."""
+    shares = {name: f"{seconds / times.total:.0%}" for name, seconds in attrs.asdict(times).items()}
+    order = sorted(shares, key=lambda name: -getattr(times, name))
+    return f"Where the time went: {', '.join(f'{shares[name]} {name}' for name in order if shares[name] != '0%')}"
+
+
 def conclusion(times: Times) -> str:
-    """Say what most of the time of the calls was spent on, and what follows."""
+    """Say what most of the time was spent on, and what follows."""
     spent = attrs.asdict(times)
-    if times.rate > times.connect + times.server + times.body:
+    if times.rate + times.lane > times.connect + times.server + times.body:
         # A call that waits for its turn holds its connection: then that is why others wait for one.
-        spent["rate"] += spent.pop("connection")
+        spent[max("rate", "lane", key=lambda name: spent[name])] += spent.pop("connection")
     name, seconds = max(spent.items(), key=lambda one: one[1])
-    return f"{seconds / times.total:.0%} of the time of the calls was {ADVICE[name]}"
+    return f"{seconds / times.total:.0%} of the time was {ADVICE[name]}"

@@ -52,10 +52,15 @@ class Report:
     error: CdpError | None = None
     stopped_by: int | None = None
 
-    def to_json(self) -> dict[str, int | float]:
+    def to_json(self) -> dict[str, object]:
         """Return what ``--json`` prints."""
-        verdicts = {str(verdict): self.counts[verdict] for verdict in Verdict}
-        return {"graphs": self.counts.total(), **verdicts, "requests": self.requests, "seconds": round(self.seconds, 3)}
+        return {
+            "graphs": self.counts.total(),
+            **{str(verdict): self.counts[verdict] for verdict in Verdict},
+            "requests": self.requests,
+            "seconds": round(self.seconds, 3),
+            "times": self.times.to_json(),
+        }
 
     @property
     def anything(self) -> bool:
@@ -233,7 +238,7 @@ async def run(
                     report.error = error
         report.counts = load.counts
         report.requests = client.session.stats.requests
-        report.times = client.session.stats.times
+        report.times = load.times
         report.seconds = time.monotonic() - began
     return report
 

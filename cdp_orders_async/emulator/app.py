@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import logging
 import socket
 import struct
 from collections.abc import AsyncGenerator, Callable
@@ -10,7 +12,8 @@ from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from aiohttp.http import HttpProcessingError
 
 from cdp_orders_async.emulator.faults import Fault
 from cdp_orders_async.emulator.operations import Reply
@@ -19,10 +22,16 @@ from cdp_orders_async.emulator.service import Asked, Emulator, refusal
 __all__ = ["running", "serve"]
 
 HOST = "127.0.0.1"
+NAMES = (HOST, "localhost", "[::1]")
+"""What a client may call this machine."""
 BACKLOG = 1024
+HEADERS_MAX = 64
+LINE_MAX = 8190
+"""Bytes of the first line, and of each header."""
 DRIP_STEPS = 20
 STOP_SECONDS = 0.1
 """How long a request in flight may take to end when the server stops; an answer is one step, so none needs it."""
+logger = logging.getLogger("cdp_orders_async.emulator")
 PROXY_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr></body></html>"
 
 
@@ -35,8 +44,18 @@ async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGe
     """
     own = Emulator() if emulator is None else emulator
     closing = asyncio.Event()
-    # Cancelled handlers end a stall when the client goes. An effect and its answer are one step, so none is cut in two.
-    server = web.Server(Front(own, closing).handle, handler_cancellation=True, access_log=None)
+    logger.addFilter(sound)
+    server = web.Server(
+        Front(own, closing).handle,
+        # Ends a stall when the client goes. An effect and its answer are one step, so none is cut in two.
+        handler_cancellation=True,
+        access_log=None,
+        logger=logger,
+        max_headers=HEADERS_MAX,
+        max_line_size=LINE_MAX,
+        max_field_size=LINE_MAX,
+        auto_decompress=False,  # so that no small body becomes a large one
+    )
     runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
     await runner.setup()
     try:
@@ -66,6 +85,10 @@ class Front:
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, or fail to."""
+        reason = foreign(request)
+        return await self._serve(request) if reason is None else respond(refusal(403, reason))
+
+    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
         emulator = self._emulator
         endpoint, open_segments = emulator.find(request.method, request.path)
         operation = endpoint.operation
@@ -94,9 +117,8 @@ class Front:
             return respond(refusal(fault.status, phrase(fault.status), retry_after=fault.retry_after))
         if fault.action == "html":
             page = PROXY_PAGE.format(f"{fault.status} {phrase(fault.status)}")
-            return web.Response(
-                status=fault.status, text=page, content_type="text/html", headers=waiting(fault.retry_after)
-            )
+            headers = Reply(fault.status, retry_after=fault.retry_after).headers
+            return web.Response(status=fault.status, text=page, content_type="text/html", headers=headers)
         if fault.action == "stall":
             await self._wait(fault.seconds)
         return hang_up(request, reset=fault.action == "reset")
@@ -125,25 +147,59 @@ class Front:
 async def read(request: web.BaseRequest) -> Asked:
     """Read a request to its end; aiohttp refuses a body above 1 MiB."""
     headers = request.headers
+    request_id = headers.get("X-Request-Id")  # it is kept, and what is no UTF-8 cannot be told in JSON
+    if headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
+        send(request, b"HTTP/1.1 100 Continue\r\n\r\n")  # without it the client keeps the body to itself
     return Asked(
         method=request.method,
         path=request.path,
         query=request.query,
-        base=f"http://{headers.get('Host', HOST)}",
+        base=f"http://{headers.get('Host') or address(request)}",
         authorization=headers.get("Authorization", ""),
         content_type=headers.get("Content-Type", "").partition(";")[0].strip().lower(),
-        request_id=headers.get("X-Request-Id"),
+        request_id=None if request_id is None else request_id.encode(errors="surrogateescape").decode(errors="replace"),
         body=await request.read(),
     )
+
+
+def address(request: web.BaseRequest) -> str:
+    """Return where the request came in, for a client of HTTP/1.0, which need not say what it asked."""
+    host, port = request.get_extra_info("sockname")[:2]
+    return f"{host}:{port}"
+
+
+@functools.cache
+def places(port: int) -> frozenset[str]:
+    """Return what clients of this machine may take its *port* for."""
+    return frozenset((*NAMES, *(f"{name}:{port}" for name in NAMES)))
+
+
+def foreign(request: web.BaseRequest) -> str | None:
+    """Say why a request may come from a web page that is open on this machine, None where it does not.
+
+    Such a page reaches this server by a name of its own that leads here (DNS rebinding), which is the host then, or by
+    a right one, and then the browser says whose page it is.
+    """
+    own = places(request.get_extra_info("sockname")[1])
+    if (host := request.headers.get("Host")) and host.lower() not in own:
+        return "Host: must be this machine, 127.0.0.1, localhost or [::1], with this port or none."
+    origin = request.headers.get("Origin")
+    if origin is not None and origin.lower().removeprefix("http://") not in own:
+        return "Origin: must be this server."
+    return None
+
+
+def sound(record: logging.LogRecord) -> bool:
+    """Tell whether a record is of something that went wrong here: aiohttp quotes what it cannot read of a request."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def respond(reply: Reply) -> web.Response:
     """Return the response of aiohttp for an answer."""
     if reply.body is None:
         return web.Response(status=reply.status)
-    headers = waiting(reply.retry_after)
     return web.Response(
-        status=reply.status, body=orjson.dumps(reply.body), content_type="application/json", headers=headers
+        status=reply.status, body=orjson.dumps(reply.body), content_type="application/json", headers=reply.headers
     )
 
 
@@ -152,16 +208,11 @@ def written(reply: Reply) -> tuple[bytes, bytes]:
     body = b"" if reply.body is None else orjson.dumps(reply.body)
     lines = [
         f"HTTP/1.1 {reply.status} {phrase(reply.status)}",
-        *(f"{k}: {v}" for k, v in waiting(reply.retry_after).items()),
+        *(f"{name}: {value}" for name, value in reply.headers.items()),
     ]
     if body:
         lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode(), body
-
-
-def waiting(retry_after: int | None) -> dict[str, str]:
-    """Return the header that asks to wait, where there is one."""
-    return {} if retry_after is None else {"Retry-After": str(retry_after)}
 
 
 def phrase(status: int) -> str:

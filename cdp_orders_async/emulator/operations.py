@@ -26,6 +26,14 @@ class Reply:
     body: Mapping[str, object] | None = None
     retry_after: int | None = None
     """Seconds."""
+    allow: str | None = None
+    """The methods that would do, where the one of the request does not."""
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that only some answers have."""
+        given = {"Retry-After": self.retry_after, "Allow": self.allow}
+        return {name: str(value) for name, value in given.items() if value is not None}
 
 
 @attrs.frozen

@@ -20,6 +20,7 @@ Check: TypeAlias = Callable[[Json], Json]
 EXTENSION_PAIRS_MAX = 100
 NAME_MAX = 128
 INT32_MAX = 2**31 - 1
+WHOLE = 2**53  # below this a float holds every whole number
 
 
 def text(value: Json) -> Json:
@@ -37,10 +38,10 @@ def short_text(value: Json) -> Json:
 
 
 def number(value: Json) -> Json:
-    """Accept a number."""
+    """Accept a number; a whole one is shown without a fraction, as by the vendor: some clients read it as an int."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Invalid("must be a number.")
-    return value
+    return int(value) if isinstance(value, float) and abs(value) < WHOLE and value.is_integer() else value
 
 
 def integer(value: Json) -> Json:
@@ -57,6 +58,18 @@ def instant(value: Json) -> Json:
         return text_of(moment(value if isinstance(value, str) else ""))
     except (ValueError, OverflowError):
         raise Invalid("must be an ISO 8601 date-time with a time zone.") from None
+
+
+def matching(pattern: str, words: str) -> Check:
+    """Accept a string of one form, told in *words*."""
+    form = re.compile(pattern)
+
+    def check(value: Json) -> Json:
+        if not isinstance(value, str) or not form.fullmatch(value):
+            raise Invalid(f"must be {words}.")
+        return value
+
+    return check
 
 
 def one_of(*words: str) -> Check:
@@ -128,10 +141,17 @@ def link(value: Json) -> Json:
     return ref
 
 
-def objects(value: Json) -> Json:
-    """Accept a list of objects."""
+def segments(value: Json) -> Json:
+    """Accept a list of flight segments, whose times are local ones."""
     if not isinstance(value, list) or len(members(value)) != len(value):
         raise Invalid("must be an array of objects.")
+    for segment in members(value):
+        for name, check in SEGMENT.items():
+            if segment.get(name) is not None:
+                try:
+                    check(segment[name])
+                except Invalid as wrong:
+                    raise Invalid(f"{name} {wrong}") from None
     return value
 
 
@@ -201,6 +221,18 @@ def checked_pairs(body: dict[str, Json]) -> dict[str, Json]:
     return dict(body)
 
 
+LOCAL_TIME = matching(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?Z", "a local date-time that ends in Z")
+SEGMENT: Mapping[str, Check] = {
+    **dict.fromkeys(
+        (
+            *("id", "origin", "destination", "originDestination", "fareClass", "fareFamily", "bookingClass"),
+            *("carrier", "flightNumber", "operatingCarrier", "operatingFlightNumber"),
+        ),
+        text,
+    ),
+    "departureDateTime": LOCAL_TIME,
+    "arrivalDateTime": LOCAL_TIME,
+}
 CAMEL_CASE = re.compile(r"[a-z][A-Za-z0-9]*")
 RESERVED_KEYS = frozenset({"name", "href", "ref", "key", "createdAt", "modifiedAt", "order", "orderItem"})
 RESERVED_TYPES = ("FLIGHT", "HOTEL", "MORTGAGE", "MORTGAGE_APPLICATION", "LOAN_APPLICATION", "PERSONAL_LOAN", "RAIL")
@@ -308,42 +340,19 @@ ITEM_STATUSES_V2 = (
     "UNKNOWN",
 )
 ITEM_TYPES_V2 = (
-    "FLIGHT",
-    "HOTEL",
-    "CAR",
-    "BAG",
-    "INSURANCE",
-    "CAR_SEAT",
-    "MEAL",
-    "FEE",
-    "LOUNGE_ACCESS",
-    "HOTEL_WIFI",
-    "HOTEL_BREAKFAST",
-    "SEAT_UPGRADE",
-    "TAXI",
-    "PARKING",
-    "SEAT",
-    "UPGRADE",
-    "TRANSPORT",
-    "OTHER",
-    "INFLIGHT_ENTERTAINMENT",
-    "ACTIVITY",
-    "CARBON_OFFSET",
-    "PAID_SUBSCRIPTION",
-    "COMFORT_PACK",
-    "INFLIGHT_VOUCHER",
-    "PACKAGE",
-    "SMS_ITINERARY",
-    "SPECIAL_ASSISTANCE",
-    "CHARITY_DONATION",
-    "TRANSFER",
-    "BAGGAGE",
-    "FEES",
-    "SEAT_UPGRADES",
-    "INFLIGHT_VOUCHERS",
-)
+    "FLIGHT", "HOTEL", "CAR", "BAG", "INSURANCE", "CAR_SEAT", "MEAL", "FEE", "LOUNGE_ACCESS", "HOTEL_WIFI",
+    "HOTEL_BREAKFAST", "SEAT_UPGRADE", "TAXI", "PARKING", "SEAT", "UPGRADE", "TRANSPORT", "OTHER",
+    "INFLIGHT_ENTERTAINMENT", "ACTIVITY", "CARBON_OFFSET", "PAID_SUBSCRIPTION", "COMFORT_PACK", "INFLIGHT_VOUCHER",
+    "PACKAGE", "SMS_ITINERARY", "SPECIAL_ASSISTANCE", "CHARITY_DONATION", "TRANSFER", "BAGGAGE", "FEES",
+    "SEAT_UPGRADES", "INFLIGHT_VOUCHERS",
+)  # fmt: skip
 ORDER_V2 = Rules(
-    fields={**ORDER.fields, "status": one_of(*ORDER_STATUSES_V2)},
+    fields={
+        **ORDER.fields,
+        "status": one_of(*ORDER_STATUSES_V2),
+        # The pages of version 2 say what codes these are, and those of version 2.1 only call them text.
+        "currencyCode": matching("[A-Z]{3}", "an ISO 4217 code of three capital letters"),
+    },
     required=(*ORDER.required, "pointOfSale"),
     served=SERVED | {"contact", "contacts", "consumers", "orderItems"},
 )
@@ -352,10 +361,11 @@ ITEM_V2 = Rules(
         **ITEM.fields,
         "type": one_of(*ITEM_TYPES_V2),
         "status": one_of(*ITEM_STATUSES_V2),
+        "language": matching("[A-Z]{2}", "an ISO 639 code of two capital letters"),
         "quantity": number,
         "orderedAt": instant,
         "passengerTypeCode": text,
-        "flightSegments": objects,
+        "flightSegments": segments,
     },
     required=("currencyCode", "price", "status", "type", "productId", "referenceId"),
     served=SERVED | {"order"},
@@ -363,6 +373,7 @@ ITEM_V2 = Rules(
 CONTACT_V2 = Rules(
     fields={
         **{key: check for key, check in CONTACT.fields.items() if key not in {"street", "city", "state", "postCode"}},
+        "country": matching("[A-Z]{2}", "an ISO 3166-1 code of two capital letters"),
         "guest": link,
     },
     required=("firstName", "lastName"),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hmac
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -112,7 +112,7 @@ class Emulator:
     def find(self, method: str, path: str) -> tuple[Endpoint, list[str]]:
         """Return what a request is for, and the open segments of its path."""
         here, open_segments = self._root.find(path)
-        endpoint = here.get(method) or (WRONG_METHOD if here else UNKNOWN)
+        endpoint = here.get(method) or (wrong_method(here) if here else UNKNOWN)
         return endpoint, open_segments
 
     def answer(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
@@ -165,9 +165,10 @@ class Emulator:
         for route, run in version.operations.items():
             # The name of an extension is part of the path, and any but ext is refused rather than unknown.
             path = route.path.replace("/extensions/ext", "/extensions/{name}")
-            self._root.add(
-                route.method, path, Endpoint(route.operation, partial(self._perform, version, route.operation, run))
-            )
+            endpoint = Endpoint(route.operation, partial(self._perform, version, route.operation, run))
+            # Clients of version 2 in use end a path in a slash, or write orderitems.
+            for form in (path, f"{path}/", path.lower()) if version.legacy else (path,):
+                self._root.add(route.method, form, endpoint)
 
     def _perform(
         self, version: Version, operation: str, run: Operation, asked: Asked, open_segments: list[str]
@@ -244,4 +245,13 @@ def read_object(body: bytes) -> dict[str, Json]:
 
 
 UNKNOWN = Endpoint("", lambda asked, _: refusal(404, f"No such path: {asked.path}."))
-WRONG_METHOD = Endpoint("", lambda asked, _: refusal(405, f"{asked.method} is not allowed on {asked.path}."))
+
+
+def wrong_method(right: Iterable[str]) -> Endpoint:
+    """Return what is at a path for which only the *right* methods will do."""
+
+    def answer(asked: Asked, _: list[str]) -> Reply:
+        reply = refusal(405, f"{asked.method} is not allowed on {asked.path}.")
+        return attrs.evolve(reply, allow=", ".join(sorted(right)))
+
+    return Endpoint("", answer)

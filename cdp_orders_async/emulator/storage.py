@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -25,10 +27,11 @@ CREATE TABLE IF NOT EXISTS records (ref TEXT PRIMARY KEY, serial INTEGER NOT NUL
 
 
 class Storage:
-    """The records and the effects in the file at *path*, which is made where it is not there."""
+    """The records and the effects in the file at *path*, which is made where it is not there; for its owner alone."""
 
     def __init__(self, path: Path | str) -> None:
-        self._database = sqlite3.connect(path, isolation_level=None)
+        # Absolute, because SQLite gives names such as ":memory:" a meaning of their own.
+        self._database = sqlite3.connect(private(Path(path)).absolute(), isolation_level=None)
         try:
             self._database.executescript(SCHEMA)
         except sqlite3.Error:
@@ -66,3 +69,17 @@ class Storage:
     def close(self) -> None:
         """Close the file."""
         self._database.close()
+
+
+def private(path: Path) -> Path:
+    """Make the file of a database if it is missing, and let its owner alone read it; raise OSError if it is none."""
+    with suppress(FileExistsError):
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+    for file in (path, *(Path(f"{path}{end}") for end in ("-wal", "-shm", "-journal"))):
+        if file.is_symlink():
+            raise OSError(f"{file} is a symbolic link: name the file itself")
+        if file.exists() and not file.is_file():
+            raise OSError(f"{file} is no regular file")
+        if file.exists():
+            file.chmod(0o600)  # whatever the umask, and whoever could read an older one
+    return path

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from cdp_orders_async.ingest.control import OnExisting
 from cdp_orders_async.ingest.load import SETTLE, Load, ingest, ingest_one
-from cdp_orders_async.ingest.order import OnExisting
 from cdp_orders_async.ingest.outcomes import Failure, Outcome, PartOutcome, PartVerdict, Verdict
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
@@ -14,8 +14,9 @@ import attrs
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import NotFound
+from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.match import could_be, differences, unasked
-from cdp_orders_async.ingest.plan import EXTENSIONS, Part, Work
+from cdp_orders_async.ingest.plan import EXTENSIONS, Part
 from cdp_orders_async.models import Extension
 from cdp_orders_async.resources import Listing
 
@@ -42,49 +43,53 @@ class SeveralError(Exception):
 class Finder:
     """Looks for the parts of one order; they share what was listed."""
 
-    work: Work
+    graph: OrderGraph
+    parts: Sequence[Part]
+    journaled: Collection[UUID]
+    """The references that the journal knows for this order, also of parts that the input has no more."""
     cdp: Resources | ResourcesV2
     clock: Callable[[], float]
     patiently: Patiently
     """Makes each request."""
     may_claim: Callable[[UUID], Awaitable[bool]]
     """Tells whether an order belongs to no other order of the input."""
-    namesakes: set[UUID] = attrs.field(factory=set[UUID])
+    namesakes: set[UUID]
     """The orders on the server that could be this one, also those that belong to others of the input."""
     _lists: dict[str, tuple[float, list[Any]]] = attrs.field(factory=dict[str, tuple[float, list[Any]]])
-    _extensions: dict[UUID, tuple[float, Extension | None]] = attrs.field(
-        factory=dict[UUID, tuple[float, Extension | None]]
+    _extensions: dict[UUID | None, tuple[float, Extension | None]] = attrs.field(
+        factory=dict["UUID | None", tuple[float, "Extension | None"]]
     )
     _listing: asyncio.Lock = attrs.field(factory=asyncio.Lock)
 
-    async def look(self, n: int, after: float) -> Any:  # noqa: ANN401 any resource
-        """Return what the server has of part *n*, None if nothing; what was read before *after* does not count.
+    @property
+    def taken(self) -> set[UUID]:
+        """The references that belong to a part of this order."""
+        return {*self.journaled, *(part.ref for part in self.parts if part.ref is not None)}
+
+    async def look(self, part: Part, after: float) -> Any:  # noqa: ANN401 any resource
+        """Return what the server has of *part*, None if nothing; what was read before *after* does not count.
 
         Raises `SeveralError` where it would be a guess.
         """
-        part = self.work.parts[n]
         if part.kind in EXTENSIONS:
-            return await self._extension(part.kind, self.work.refs[part.owner], after)
-        sent = self.work.sent(n)
-        candidates = [
-            got for got in await self._listed(part, after) if got.ref not in self.work.taken and could_be(sent, got)
-        ]
+            return await self._extension(part.kind, part.under, after)
+        sent, listed = part.sent(), await self._listed(part, after)
+        taken = self.taken
+        candidates = [got for got in listed if got.ref not in taken and could_be(sent, got)]
         if part.kind == "orders":
             self.namesakes.update(got.ref for got in candidates)
             candidates = [got for got in candidates if await self.may_claim(got.ref)]
         elif part.kind == "items" and not part.value.reference_id:
-            others = {one.item.reference_id for one in self.work.graph.items} - {None}
+            others = {one.item.reference_id for one in self.graph.items} - {None}
             candidates = [got for got in candidates if got.reference_id not in others]
         elif part.kind == "consumers":
             candidates = [await self._with_links(got) for got in candidates]
-        return await self._best(n, candidates, after) if candidates else None
+        return await self._best(part, candidates, after) if candidates else None
 
-    async def current(self, n: int, ref: UUID) -> Any:  # noqa: ANN401 any resource
-        """Fetch what the server has under the *ref* of part *n*; raises `NotFound`."""
-        part = self.work.parts[n]
+    async def current(self, part: Part) -> Any:  # noqa: ANN401 any resource
+        """Fetch what the server has under the reference of *part*; raises `NotFound`."""
         resource: Any = getattr(self.cdp, part.kind)
-        get = partial(resource.get, self.work.refs[part.owner] if part.kind in EXTENSIONS else ref)
-        got = await self.patiently(get)
+        got = await self.patiently(partial(resource.get, part.under if part.kind in EXTENSIONS else part.ref))
         return await self._with_links(got) if part.kind == "consumers" else got
 
     async def _listed(self, part: Part, after: float) -> list[Any]:
@@ -96,12 +101,12 @@ class Finder:
                 if part.kind == "orders":
                     listing = resource.list(reference_id=part.value.reference_id)
                 else:
-                    listing = resource.list(self.work.refs[0])
+                    listing = resource.list(part.under)
                 # Where something is deleted meanwhile, or a page is served twice, an entry can come twice.
                 entries = {entry.ref: entry for entry in await self.patiently(partial(_all_of, listing))}
-                listed = list[Any]()
+                listed, known = list[Any](), self.taken
                 for ref, entry in entries.items():
-                    if ref not in self.work.taken:
+                    if ref not in known:
                         with contextlib.suppress(NotFound):
                             listed.append(await self.patiently(partial(listing.whole, entry)))
                 self._lists[part.kind] = (taken, listed)
@@ -110,12 +115,12 @@ class Finder:
     async def _with_links(self, consumer: Any) -> Any:  # noqa: ANN401 a Consumer
         """Return *consumer* with the links to its items, which version 2.1 may show only in a list of their own."""
         cdp = self.cdp
-        if isinstance(cdp, Resources) and consumer.order_items is None and any(part.uses for part in self.work.parts):
+        if isinstance(cdp, Resources) and consumer.order_items is None and any(part.uses for part in self.parts):
             items = await self.patiently(partial(_all_of, cdp.consumers.items(consumer.ref)))
             consumer.order_items = tuple(item.ref for item in items)
         return consumer
 
-    async def _extension(self, kind: str, owner: UUID, after: float) -> Extension | None:
+    async def _extension(self, kind: str, owner: UUID | None, after: float) -> Extension | None:
         taken, found = self._extensions.get(owner, (NEVER, None))
         if taken <= after:
             taken = self.clock()
@@ -127,53 +132,52 @@ class Finder:
             self._extensions[owner] = (taken, found)
         return found
 
-    async def _best(self, n: int, candidates: list[Any], after: float) -> Any:  # noqa: ANN401 any resource
-        """Return the one of *candidates* that fits part *n* best, None if each fits another part better.
+    async def _best(self, part: Part, candidates: list[Any], after: float) -> Any:  # noqa: ANN401 any resource
+        """Return the one of *candidates* that fits *part* best, None if each fits another part better.
 
         Parts of one group that are in doubt share the candidates: those that are equal may take any of as many
         as they are.
         """
-        work = self.work
-        sought = [m for m in work.in_doubt if work.parts[m].group == work.parts[n].group]
-        extensions = {part.owner: part for part in work.parts if part.kind == "item_extensions"}
+        sought = [one for one in self.parts if one.in_doubt and one.group == part.group]
         if len(candidates) == 1 and len(sought) <= 1:
             return candidates[0]
+        extensions = {one.owner: one for one in self.parts if one.kind == "item_extensions"}
         # Equal parts fit alike, so one of each sort is compared; twins may differ in their extensions alone.
-        sorts: dict[tuple[bytes, bytes], int] = {}
-        counts: Counter[int] = Counter()
-        for m in (n, *(m for m in sought if m != n)):
-            extension = extensions.get(m)
-            counts[sorts.setdefault((work.parts[m].digest, extension.digest if extension else b""), m)] += 1
+        sorts: dict[tuple[bytes, bytes], Part] = {}
+        counts: Counter[Part] = Counter()
+        for one in (part, *(one for one in sought if one is not part)):
+            extension = extensions.get(one)
+            counts[sorts.setdefault((one.digest, extension.digest if extension else b""), one)] += 1
         held: list[Extension | None] = [None] * len(candidates)
-        if any(m in extensions for m in counts):
+        if any(one in extensions for one in counts):
             held = [await self._extension("item_extensions", got.ref, after) for got in candidates]
         fits = {
-            m: [self._fit(m, extensions.get(m), *pair) for pair in zip(candidates, held, strict=True)] for m in counts
+            one: [_fit(one, extensions.get(one), *pair) for pair in zip(candidates, held, strict=True)]
+            for one in counts
         }
-        mine = [i for i, fit in enumerate(fits[n]) if all(fit <= other[i] for other in fits.values())]
+        mine = [i for i, fit in enumerate(fits[part]) if all(fit <= other[i] for other in fits.values())]
         if not mine:
             return None
-        best = min(fits[n][i] for i in mine)
-        mine = [i for i in mine if fits[n][i] == best]
-        if len(mine) > sum(count for m, count in counts.items() if any(fits[m][i] == best for i in mine)):
+        best = min(fits[part][i] for i in mine)
+        mine = [i for i in mine if fits[part][i] == best]
+        if len(mine) > sum(count for one, count in counts.items() if any(fits[one][i] == best for i in mine)):
             raise SeveralError
         return candidates[mine[0]]
 
-    def _fit(self, m: int, extension: Part | None, got: Any, held: Extension | None) -> tuple[int, ...]:  # noqa: ANN401 any resource
-        """Return how well *got*, with the extension *held*, fits part *m*: the smaller, the better."""
-        part, refs = self.work.parts[m], self.work.refs
-        if all(use in refs for use in part.uses):
-            sent = self.work.sent(m)
-        else:  # which links it will have is not known yet: they may be those of *got*
-            sent = attrs.evolve(part.value, order_items=got.order_items)
-        if held is None:  # it may still get one: twins without an extension are looked for before those with one
-            beside = 0
-        elif extension is None or differences(extension.value, held):
-            beside = 2
-        else:
-            beside = int(unasked(extension.value, held) > 0)
-        wrong = bool(differences(sent, got))
-        return (not could_be(sent, got), wrong, 0 if wrong else unasked(sent, got), beside)
+
+def _fit(part: Part, extension: Part | None, got: Any, held: Extension | None) -> tuple[int, ...]:  # noqa: ANN401 any resource
+    """Return how well *got*, with the extension *held*, fits *part*: the smaller, the better."""
+    # As long as it is not known which links it will have, they may be those of *got*.
+    linked = all(use.ref for use in part.uses)
+    sent = part.sent() if linked else attrs.evolve(part.value, order_items=got.order_items)
+    if held is None:  # it may still get one: twins without an extension are looked for before those with one
+        beside = 0
+    elif extension is None or differences(extension.value, held):
+        beside = 2
+    else:
+        beside = int(unasked(extension.value, held) > 0)
+    wrong = bool(differences(sent, got))
+    return (not could_be(sent, got), wrong, 0 if wrong else unasked(sent, got), beside)
 
 
 async def _all_of(listing: Listing[T]) -> list[T]:

@@ -6,7 +6,7 @@ import asyncio
 import collections
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from uuid import UUID
 
 from cdp_orders_async.breaker import Breaker
@@ -23,20 +23,22 @@ from cdp_orders_async.errors import (
     Violation,
 )
 from cdp_orders_async.graph import Line, OrderGraph
-from cdp_orders_async.ingest.order import OnExisting, OrderRun
+from cdp_orders_async.ingest.control import OnExisting
+from cdp_orders_async.ingest.intake import Intake, Source
+from cdp_orders_async.ingest.order import OrderRun
 from cdp_orders_async.ingest.outcomes import Outcome, Verdict
 from cdp_orders_async.journal import Journal
 from cdp_orders_async.retry import down
-from cdp_orders_async.session import Patient, Session
+from cdp_orders_async.session import Patient, Session, Times
+from cdp_orders_async.wire import Transport
 
 __all__ = ["SETTLE", "Load", "ingest", "ingest_one"]
 
 SETTLE = 10.0
 """Seconds after which a list is trusted to show a write. The vendor says that orders are available "within
 seconds"; waiting too short would double an order, waiting long only delays the few whose answer was lost."""
+WIDE, NARROW = 1024, 8  # parts under way: of all orders together, unless each may have but so few of its own
 CLAIMS = 10_000  # orders that a load without a journal remembers, to tell those with one reference id apart
-
-Source = Iterable[OrderGraph | Line] | AsyncIterable[OrderGraph | Line]
 
 
 class Load:
@@ -59,11 +61,8 @@ class Load:
         drain: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        transport = client.transport
-        self.cdp = client
-        if isinstance(transport, Session):
-            over = ResourcesV2 if isinstance(client, ResourcesV2) else Resources
-            self.cdp = over(Patient(transport, lambda: self.halted), client.base_url)
+        of_version = ResourcesV2 if isinstance(client, ResourcesV2) else Resources
+        self.cdp: Resources | ResourcesV2 = of_version(client.transport, client.base_url)
         self.journal = journal
         self.breaker = Breaker(clock=clock)
         self.look_first = look_first
@@ -77,18 +76,15 @@ class Load:
         self.clock = clock
         self.counts: collections.Counter[Verdict] = collections.Counter()
         """How many orders came to each verdict so far."""
-        self.stopping = False
-        """Whether no further order is taken from the input."""
+        self.times = Times()
+        """Where the time of the orders went that came to their end so far."""
         self.error: Exception | None = None
         """What ended the load before the input did."""
-        self._source = source
+        self._intake = Intake(source)
         self._order = client.api.models["orders"]
         self._open_orders = open_orders
         self._drain = drain
-        self._position = 0
         self._answered = False
-        self._drawing = asyncio.Lock()
-        self._next: asyncio.Task[OrderGraph | Line | None] | None = None
         self._halted = asyncio.Event()
         self._outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(maxsize=open_orders)
         self._same: dict[str, tuple[asyncio.Lock, int]] = {}
@@ -96,6 +92,16 @@ class Load:
         self._claims: collections.OrderedDict[UUID, str] = collections.OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
+
+    @property
+    def width(self) -> int:
+        """How many parts of an order may be under way at once: the fewer orders are open, the more."""
+        return max(NARROW, WIDE // len(self.runs))
+
+    @property
+    def stopping(self) -> bool:
+        """Whether no further order is taken from the input."""
+        return self._intake.stopped
 
     @property
     def done(self) -> int:
@@ -120,9 +126,7 @@ class Load:
         What is given up counts as unknown and is looked up by the next run on the same journal. A second call
         can only make the time shorter.
         """
-        self.stopping = True
-        if self._next is not None:  # an input that has nothing to give yet must not hold up the end
-            self._next.cancel()
+        self._intake.stop()
         loop = asyncio.get_running_loop()
         if self._timer is not None and self._timer.when() > loop.time() + drain:
             self._timer.cancel()
@@ -164,16 +168,26 @@ class Load:
 
     def heard(self, error: CdpError | None) -> None:
         """Note what the server answered, or that it did not."""
-        answered = error is None or isinstance(error, (Refused, Unreadable))
+        if error is None:
+            self._answered = True
+            self.answers += 1
+            self.breaker.success()
+            return
+        answered = isinstance(error, (Refused, Unreadable))
         self._answered = self._answered or answered
-        self.answers += error is None
-        if error is not None and down(error):
-            self.breaker.failure()
+        if down(error):
+            if not self.halted:  # else nobody is to wait for the server any more
+                self.breaker.failure()
         elif answered:
             self.breaker.success()
         unreachable = isinstance(error, NotSent) and not isinstance(error, PoolTimeout) and not self._answered
-        if error is not None and (unreachable or isinstance(error, (Unauthorized, Forbidden))):
+        if unreachable or isinstance(error, (Unauthorized, Forbidden)):
             self.fail(error)
+
+    def transport(self, times: Times) -> Transport:
+        """Return what sends the requests of one order, and counts in *times* where their time goes."""
+        transport = self.cdp.transport
+        return Patient(transport, lambda: self.halted, times) if isinstance(transport, Session) else transport
 
     async def may_claim(self, ref: UUID, key: str) -> bool:
         """Tell whether the order *ref* belongs to no other order of the input."""
@@ -200,42 +214,24 @@ class Load:
 
     async def _run(self) -> None:
         try:
-            async with _iterator(self._source) as lines, asyncio.TaskGroup() as group:
+            async with contextlib.aclosing(self._intake), asyncio.TaskGroup() as group:
                 for _ in range(self._open_orders):
-                    group.create_task(self._work(lines))
+                    group.create_task(self._work())
         except Exception as error:  # noqa: BLE001 the source's own, told to whoever reads the outcomes
             self.fail(error)
         await self._outcomes.put(None)
 
-    async def _work(self, lines: AsyncIterator[OrderGraph | Line]) -> None:
+    async def _work(self) -> None:
         try:
-            while (line := await self._draw(lines)) is not None:
+            while (line := await self._intake.draw()) is not None:
                 outcome = await self._load(*line)
                 self.counts[outcome.verdict] += 1
                 await self._outcomes.put(outcome)
+            self.error = self.error or self._intake.error
         except ExceptionGroup as errors:  # of the parts of one order
             self.fail(errors.exceptions[0])
         except Exception as error:  # noqa: BLE001 told to whoever reads the outcomes, once the others are done
             self.fail(error)
-
-    async def _draw(self, lines: AsyncIterator[OrderGraph | Line]) -> tuple[int, OrderGraph | Line] | None:
-        async with self._drawing:
-            if self.stopping:
-                return None
-            line = None
-            self._next = asyncio.get_running_loop().create_task(_next(lines))
-            try:
-                line = await self._next
-            except asyncio.CancelledError:
-                if not self.stopping:
-                    raise
-            except Exception as error:  # noqa: BLE001 what was taken from the input before is loaded all the same
-                self.error = self.error or error
-            if line is None:
-                self.stopping = True
-                return None
-            self._position += 1
-            return self._position, line
 
     async def _load(self, position: int, line: OrderGraph | Line) -> Outcome:
         began = self.clock()
@@ -248,58 +244,44 @@ class Load:
         if graph is None or violations:
             key = None if graph is None else graph.order.reference_id
             return Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations)
-        reference_id = graph.order.reference_id
-        async with self._alone(reference_id):
-            run = OrderRun(graph, self, namesake_in_doubt=reference_id in self._doubtful)
-            self.runs.add(run)
-            try:
-                verdict = await run.run()
-            finally:
-                self.runs.discard(run)
-            if run.in_doubt:
-                self._doubtful.add(reference_id)
-        parts = tuple(run.outcomes[n] for n in range(len(run.work.parts)))
-        seconds = self.clock() - began
-        return Outcome(file=file, number=number, key=run.key, verdict=verdict, parts=parts, seconds=seconds)
+        run = await self._alone(graph)
+        self.times.add(run.times)
+        return Outcome(
+            file=file,
+            number=number,
+            key=run.key,
+            verdict=run.verdict,
+            parts=tuple([part.outcome for part in run.parts]),
+            seconds=self.clock() - began,
+            times=run.times,
+        )
 
-    @contextlib.asynccontextmanager
-    async def _alone(self, reference_id: str) -> AsyncGenerator[None, None]:
+    async def _alone(self, graph: OrderGraph) -> OrderRun:
         """Load orders with one reference id one after the other: each must see what the others made."""
-        lock, waiting = self._same.get(reference_id, (asyncio.Lock(), 0))
-        self._same[reference_id] = (lock, waiting + 1)
+        name = graph.order.reference_id
+        lock, waiting = self._same.get(name) or (asyncio.Lock(), 0)
+        self._same[name] = (lock, waiting + 1)
         try:
             async with lock:
-                yield
+                run = OrderRun(graph, self, namesake_in_doubt=name in self._doubtful)
+                self.runs.add(run)
+                try:
+                    await run.run()
+                finally:
+                    self.runs.discard(run)
+                if run.order.in_doubt:
+                    self._doubtful.add(name)
+                return run
         finally:
-            waiting = self._same[reference_id][1] - 1
-            if waiting:
-                self._same[reference_id] = (lock, waiting)
-            else:
-                del self._same[reference_id]
+            lock, waiting = self._same.pop(name)
+            if waiting > 1:
+                self._same[name] = (lock, waiting - 1)
 
     async def _discard(self) -> None:
         """Read on when nobody listens any more, so that nobody waits to be heard; the journal keeps what came."""
         while await self._outcomes.get() is not None:
             pass
         self._outcomes.put_nowait(None)
-
-
-async def _next(lines: AsyncIterator[OrderGraph | Line]) -> OrderGraph | Line | None:
-    return await anext(lines, None)
-
-
-@contextlib.asynccontextmanager
-async def _iterator(source: Source) -> AsyncGenerator[AsyncIterator[OrderGraph | Line], None]:
-    async def walk(plain: Iterable[OrderGraph | Line]) -> AsyncGenerator[OrderGraph | Line, None]:
-        for line in plain:
-            yield line
-
-    lines = aiter(source) if isinstance(source, AsyncIterable) else walk(source)
-    try:
-        yield lines
-    finally:
-        if isinstance(lines, AsyncGenerator):
-            await lines.aclose()
 
 
 @contextlib.asynccontextmanager

@@ -8,15 +8,16 @@ aside as a conflict.
 from __future__ import annotations
 
 import asyncio
+import collections
+import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 import attrs
 
-from cdp_orders_async.breaker import Breaker
-from cdp_orders_async.client import Resources, ResourcesV2
+from cdp_orders_async.client import ResourcesV2
 from cdp_orders_async.errors import (
     CdpError,
     DeadlineExceeded,
@@ -31,18 +32,19 @@ from cdp_orders_async.errors import (
     Unreadable,
 )
 from cdp_orders_async.graph import OrderGraph
+from cdp_orders_async.ingest.control import Control
 from cdp_orders_async.ingest.find import Finder, SeveralError
 from cdp_orders_async.ingest.match import differences, filled
-from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict, Verdict
-from cdp_orders_async.ingest.plan import EXTENSIONS, Work, digest_of, plan
-from cdp_orders_async.journal import GraphRecord, Journal, PartRecord
+from cdp_orders_async.ingest.outcomes import Failure, PartVerdict, Verdict
+from cdp_orders_async.ingest.plan import EXTENSIONS, Part, digest_of, plan
+from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.retry import down
+from cdp_orders_async.session import Times
 from cdp_orders_async.wire import Request
 
-__all__ = ["Control", "OnExisting", "OrderRun"]
+__all__ = ["OrderRun"]
 
 T = TypeVar("T")
-OnExisting = Literal["keep", "update", "fail"]
 
 ROUNDS = 8  # times that a part is tried while nothing but the part itself seems to be the reason that it fails
 IMMUTABLE = frozenset({"reference_id", "ordered_at"})
@@ -50,213 +52,190 @@ PASSING = (DeadlineExceeded, NotSent, OutcomeUnknown, RateLimited, ServerError, 
 MAYBE_DONE = frozenset({Delivery.UNKNOWN, Delivery.DONE_UNREADABLE})
 
 
-class Control(Protocol):
-    """What an order shares with the load that it belongs to."""
-
-    cdp: Resources | ResourcesV2
-    journal: Journal | None
-    breaker: Breaker
-    settle: float
-    """Seconds that a list may lag behind a write."""
-    on_existing: OnExisting
-    look_first: bool
-    answers: int
-    """How many calls succeeded so far."""
-    halted: bool
-    """Whether nothing more may be created."""
-    aborting: bool
-    """Whether what is in flight is being given up."""
-
-    def clock(self) -> float:
-        """Return the time in seconds."""
-        ...
-
-    async def pause(self, seconds: float) -> None:
-        """Sleep, but wake up when the load is halted."""
-        ...
-
-    def heard(self, error: CdpError | None) -> None:
-        """Note what the server answered, or that it did not."""
-        ...
-
-    async def may_claim(self, ref: UUID, key: str) -> bool:
-        """Tell whether the order *ref* belongs to no other order of the input."""
-        ...
-
-    def claim(self, ref: UUID, key: str) -> None:
-        """Note to which order of the input the order *ref* belongs."""
-        ...
-
-
 class OrderRun:
-    """The state of one order while it is loaded."""
+    """One order while it is loaded."""
 
     def __init__(self, graph: OrderGraph, control: Control, *, namesake_in_doubt: bool = False) -> None:
-        self.graph = graph
         self.key = graph.key
-        self.work = Work(graph, plan(graph))
-        self.outcomes: dict[int, PartOutcome] = {}
+        self.parts = plan(graph)
+        self.order = self.parts[0]
+        self.times = Times()
+        """Where its time went."""
+        self._graph = graph
         self._namesake_in_doubt = namesake_in_doubt
         """Whether an order on the server with this reference id may be that of another graph."""
         self._control = control
         self._journal = control.journal
-        self._finder = Finder(
-            self.work, control.cdp, control.clock, self._patiently, lambda ref: control.may_claim(ref, self.key)
-        )
-        self._record: GraphRecord | None = None
-        self._missing = [len(part.needs) + (part.after is not None) for part in self.work.parts]
-        """For how many other parts each still waits."""
-        self._tasks: list[asyncio.Task[None]] = []
+        self._transport = control.transport(self.times)
+        self._known: Mapping[str, PartRecord] = {}
+        """What the journal knew of the parts when this run began."""
+        self._namesakes: set[UUID] = set()
+        """The orders on the server that could be this one, also those that belong to others of the input."""
+        self._doubtful = namesake_in_doubt
+        """Whether anything of it could be on the server."""
+        self._ready = collections.deque([self.order])
+        """The parts that wait for nothing."""
+        self._workers = 1
+        self._tasks: list[asyncio.Task[Any] | None] = []
+        """Those that work on it; none of them is to be cancelled when it works on something else."""
         self._since = 0.0
         """When this run began: whatever another run sent, it sent before."""
         self._made = False
 
     @property
-    def in_doubt(self) -> bool:
-        """Whether the order itself may be on the server, with a reference that is not known."""
-        return 0 in self.work.in_doubt
+    def verdict(self) -> Verdict:
+        """What came of it as a whole."""
+        if all(part.is_there for part in self.parts):
+            return Verdict.LOADED if self._made else Verdict.ALREADY
+        verdicts = {part.verdict for part in self.parts}
+        if PartVerdict.CONFLICT in verdicts:
+            return Verdict.CONFLICT
+        if PartVerdict.UNKNOWN in verdicts:
+            return Verdict.UNKNOWN
+        return Verdict.PARTIAL if any(part.is_there for part in self.parts) else Verdict.FAILED
 
-    async def run(self) -> Verdict:
-        """Load the order and return what came of it; raises `JournalError` if the journal fails."""
-        verdict = await self._resume()
-        if verdict is not None:
-            return verdict
+    async def run(self) -> None:
+        """Load the order; raises `JournalError` if the journal fails."""
+        if await self._is_complete():
+            return
         self._since = self._control.clock()
         async with asyncio.TaskGroup() as group:
-            self._start(group, 0)
-        verdict = self._verdict()
+            self._tasks.append(asyncio.current_task())
+            await self._work(group)
+            del self._tasks[0]
+        for part in self.parts:
+            if part.verdict is None:  # it was not reached
+                self._not_there(part, None)
         if self._journal is not None:
-            whole = verdict in {Verdict.LOADED, Verdict.ALREADY}
-            kept = any(outcome.differs for outcome in self.outcomes.values())
-            await self._journal.end(self.key, complete=whole and not kept)
-        return verdict
+            complete = all(part.is_there and not part.differs for part in self.parts)
+            await self._spend("journal", self._journal.end(self.key, complete=complete))
 
     def abort(self) -> None:
         """Give up what is in flight."""
+        current = asyncio.current_task()
         for task in self._tasks:
-            task.cancel()
+            if task is not None and task is not current:  # who gives up itself will see
+                task.cancel()
 
-    async def _resume(self) -> Verdict | None:
-        """Find out what is known of the order and what is in doubt; return its verdict if nothing is left to do."""
-        parts, record = self.work.parts, None
-        digest = b""
+    async def _is_complete(self) -> bool:
+        """Find out what is known of the order, and what is in doubt; tell whether nothing is left to do."""
+        complete, unsure = False, self._control.look_first or self._graph.mode == "upsert"
         if self._journal is not None:
-            digest = digest_of(*[part.key.encode() + part.digest for part in parts])
-            record = self._record = await self._journal.begin(self.key, digest)
-        known: Mapping[str, PartRecord] = {} if record is None else record.parts
-        interrupted = record is not None and not record.ended
-        look_first = self._control.look_first or self.graph.mode == "upsert"
-        self.work.taken = {one.ref for one in known.values() if one.ref is not None}
-        for n, part in enumerate(parts):
-            if part.key in known and (ref := known[part.key].ref) is not None:
-                self.work.refs[n] = ref
-            elif part.key in known or interrupted or look_first:
-                self.work.in_doubt.add(n)
-        if record is not None and record.complete and record.digest == digest:
-            for n in range(len(parts)):
-                self._settle_as(n, PartVerdict.FOUND)
-            return Verdict.ALREADY
-        if self.work.in_doubt and 0 not in self.work.refs:
-            self.work.in_doubt.add(0)
-        return None
+            digest = digest_of(*[part.key.encode() + part.digest for part in self.parts])
+            record = await self._spend("journal", self._journal.begin(self.key, digest))
+            if record is not None:
+                self._known, unsure = record.parts, unsure or not record.ended
+                complete = record.complete and record.digest == digest
+        if self._known or unsure:
+            self._doubtful = True
+            for part in self.parts:
+                known = self._known.get(part.key)
+                part.ref = None if known is None else known.ref
+                part.in_doubt = part.ref is None and (unsure or known is not None)
+                part.verdict = PartVerdict.FOUND if complete else None
+            self.order.in_doubt = self.order.ref is None and any(part.in_doubt for part in self.parts)
+        return complete
 
-    def _start(self, group: asyncio.TaskGroup, n: int) -> None:
-        self._tasks.append(group.create_task(self._settle(group, n)))
+    def _start(self, group: asyncio.TaskGroup) -> None:
+        self._tasks.append(group.create_task(self._work(group)))
+        self._workers += 1
 
-    async def _settle(self, group: asyncio.TaskGroup, first: int) -> None:
-        """Bring a part to its outcome, and then whatever waited for it alone: one here, the others at the same time."""
-        ready = [first]
-        while ready:
-            n, *others = ready
-            for other in others:
-                self._start(group, other)
+    async def _work(self, group: asyncio.TaskGroup) -> None:
+        """Bring one part after the other to its end, as long as there are any that wait for nothing."""
+        while self._ready:
+            part = self._ready.popleft()
             error: CdpError | None = None
             try:
-                await self._load(n)
+                await (self._load(part) if self._doubtful else self._create(part))
             except SeveralError:
-                self._note(n, None)  # one of them may be it: the next run must look again
-                self._settle_as(n, PartVerdict.CONFLICT)
+                self._note(part, None)  # one of them may be it: the next run must look again
+                part.verdict = PartVerdict.CONFLICT
             except asyncio.CancelledError:
-                if not self._control.aborting:
+                task = asyncio.current_task()
+                if not self._control.aborting or task is None:
                     raise
+                task.uncancel()
             except CdpError as caught:
                 if isinstance(caught, (Unauthorized, Forbidden)):
                     self._control.heard(caught)
                 error = caught
-            if n not in self.outcomes:
-                self._not_there(n, error)
-            ready = self._ready(n)
+            if part.verdict is None:
+                self._not_there(part, error)
+            if part.followers:
+                self._set_off(part)
+                for _ in range(min(len(self._ready) - 1, self._control.width - self._workers)):
+                    self._start(group)
+        self._workers -= 1
 
-    def _ready(self, settled: int) -> list[int]:
-        """Return the parts that only waited for the one just *settled*, and give up those that cannot be without it."""
-        ready, news = list[int](), [settled]
-        while news:
-            n = news.pop()
-            there = self.outcomes[n].verdict.there
-            for other in self.work.parts[n].followers:
-                if other in self.outcomes:
+    def _set_off(self, settled: Part) -> None:
+        """Let those go first that only waited for the part just *settled*; give up those that cannot be without it."""
+        ready: list[Part] = []
+        ended = [settled]
+        while ended:
+            part = ended.pop()
+            there = part.is_there
+            for n in part.followers:
+                other = self.parts[n]
+                if other.verdict is not None:
                     continue
-                if there or (self.work.parts[other].after == n and n not in self.work.in_doubt):
-                    self._missing[other] -= 1
-                    if not self._missing[other]:
+                if there or (other.after is part and not part.in_doubt):
+                    other.waits -= 1
+                    if not other.waits:
                         ready.append(other)
                 else:
                     self._not_there(other, None)
-                    news.append(other)
-        return ready
+                    ended.append(other)
+        self._ready.extendleft(reversed(ready))
 
-    async def _load(self, n: int) -> None:
-        part = self.work.parts[n]
-        known = None if self._record is None else self._record.parts.get(part.key)
+    async def _load(self, part: Part) -> None:
+        known = self._known.get(part.key)
         if known is not None and known.ref is not None and known.digest == part.digest:
-            self._settle_as(n, PartVerdict.FOUND)
-        elif self._control.aborting:
+            part.verdict = PartVerdict.FOUND
+        elif self._control.aborting or (part is self.order and self._namesake_in_doubt and part.ref is None):
             return
-        elif known is not None and known.ref is not None:
-            now = await self._finder.current(n, known.ref)
-            await self._meet(n, now, PartVerdict.FOUND)
-        elif n == 0 and self._namesake_in_doubt:
-            return
-        elif n not in self.work.in_doubt or not await self._adopt(n, self._since, PartVerdict.FOUND):
-            if n == 0 and not self._finder.namesakes:
-                self.work.in_doubt.clear()  # without the order, none of its parts can be there
-            await self._create(n)
+        elif part.ref is not None:
+            await self._meet(part, await self._finder.current(part), PartVerdict.FOUND)
+        elif not part.in_doubt or not await self._adopt(part, self._since, PartVerdict.FOUND):
+            if part is self.order and not self._namesakes:
+                self._nothing_is_in_doubt()  # without the order, none of its parts can be there
+            await self._create(part)
 
-    async def _create(self, n: int) -> None:
-        """Send part *n*; after a lost answer look it up, and send it again only when it is absent."""
+    async def _create(self, part: Part) -> None:
+        """Send *part*; after a lost answer look it up, and send it again only when it is absent."""
         control = self._control
         rounds, answers = 0, control.answers
         while True:
-            await control.breaker.wait()
+            if control.breaker.state != "closed":
+                await self._server_is_up()
             if control.halted:
-                self._settle_as(n, PartVerdict.BLOCKED)
+                part.verdict = PartVerdict.BLOCKED
                 return
-            self.work.in_doubt.add(n)
+            part.in_doubt = True
             try:
-                got = await control.cdp.transport.send(self._request(n))
+                got = await self._transport.send(self._request(part))
             except CdpError as error:
                 control.heard(error)
                 rounds += _counts(error, others=control.answers > answers)
                 answers = control.answers
                 if error.delivery in MAYBE_DONE:
-                    if await self._adopt(n, control.clock(), PartVerdict.CREATED):
+                    if await self._adopt(part, control.clock(), PartVerdict.CREATED):
                         self._made = True
                         return
                     error.delivery = Delivery.NOT_SENT  # looked up: it is certainly not there
-                self.work.in_doubt.discard(n)
+                part.in_doubt = False
                 if not isinstance(error, PASSING) or rounds >= ROUNDS or control.halted:
                     raise
             else:
                 control.heard(None)
                 self._made = True
-                if n == 0 and got.ref not in self._finder.namesakes:
-                    self.work.in_doubt.clear()  # a new order has no parts yet
-                self._know(n, got.ref)
-                self._settle_as(n, PartVerdict.CREATED)
+                if part is self.order and got.ref not in self._namesakes:
+                    self._nothing_is_in_doubt()  # a new order has no parts yet
+                self._know(part, got.ref)
+                part.verdict = PartVerdict.CREATED
                 return
 
-    async def _adopt(self, n: int, since: float, verdict: PartVerdict) -> bool:
-        """Take over part *n* if the server has it; *since* is when it may have been sent at the latest.
+    async def _adopt(self, part: Part, since: float, verdict: PartVerdict) -> bool:
+        """Take over *part* if the server has it; *since* is when it may have been sent at the latest.
 
         Lists may lag behind writes, so that something is absent or differs counts only after the settling time.
         """
@@ -264,43 +243,56 @@ class OrderRun:
         settled = since + control.settle
         looks = [since, since + control.settle / 4, settled] if settled > control.clock() else [settled]
         for after in looks:
-            await control.pause(after - control.clock())
+            await self._spend("backoff", control.pause(after - control.clock()))
             if control.halted and control.clock() < after:
-                raise OutcomeUnknown(
-                    f"the load was stopped before it was certain whether {self.work.parts[n].name} is there"
-                )
-            got = await self._finder.look(n, after)
-            if got is not None and (after == settled or not differences(self.work.sent(n), got)):
-                await self._meet(n, got, verdict)
+                raise OutcomeUnknown(f"the load was stopped before it was certain whether {part.name} is there")
+            got = await self._finder.look(part, after)
+            if got is not None and (after == settled or not differences(part.sent(), got)):
+                await self._meet(part, got, verdict)
                 return True
         if self._journal is not None:
-            self._journal.forget(self.key, self.work.parts[n].key)
-        self.work.in_doubt.discard(n)
+            self._journal.forget(self.key, part.key)
+        part.in_doubt = False
         return False
 
-    async def _meet(self, n: int, got: Any, verdict: PartVerdict) -> None:  # noqa: ANN401 any resource
+    async def _meet(self, part: Part, got: Any, verdict: PartVerdict) -> None:  # noqa: ANN401 any resource
         """Deal with a part that is there: leave what is otherwise in it, change it, or refuse, as the load was told."""
-        policy = "update" if self.graph.mode == "upsert" else self._control.on_existing
-        differs = differences(self.work.sent(n), got)
-        fixed = IMMUTABLE if n == 0 else frozenset[str]()
+        policy = "update" if self._graph.mode == "upsert" else self._control.on_existing
+        differs = differences(part.sent(), got)
+        fixed = IMMUTABLE if part is self.order else frozenset[str]()
         changed = [name for name in differs if name not in fixed]
-        self._know(n, got.ref, differs)
+        self._know(part, got.ref, differs)
         if differs and policy == "fail":
             verdict = PartVerdict.CONFLICT
         elif changed and policy == "update":
-            await self._patiently(partial(self._control.cdp.transport.send, self._change(n, changed, got)))
+            await self._patiently(partial(self._transport.send, self._change(part, changed, got)))
             self._made = True
             verdict = PartVerdict.UPDATED
-            differs = tuple(name for name in differs if name in fixed)
-            self._know(n, got.ref, differs)
-        self._settle_as(n, verdict, differs)
+            self._know(part, got.ref, tuple(name for name in differs if name in fixed))
+        part.verdict = verdict
+
+    @functools.cached_property
+    def _finder(self) -> Finder:
+        cdp = type(self._control.cdp)(self._transport, self._control.cdp.base_url)
+        journaled = {one.ref for one in self._known.values() if one.ref is not None}
+        return Finder(
+            self._graph,
+            self.parts,
+            journaled,
+            cdp,
+            self._control.clock,
+            self._patiently,
+            lambda ref: self._spend("journal", self._control.may_claim(ref, self.key)),
+            self._namesakes,
+        )
 
     async def _patiently(self, make: Callable[[], Awaitable[T]]) -> T:
         """Do what may be done again and again, also while the server is down for a time."""
         control = self._control
         rounds, answers = 0, control.answers
         while True:
-            await control.breaker.wait()
+            if control.breaker.state != "closed":
+                await self._server_is_up()
             try:
                 result = await make()
             except PASSING as error:
@@ -313,78 +305,68 @@ class OrderRun:
                 control.heard(None)
                 return result
 
-    def _request(self, n: int) -> Request[Any]:
-        part, value = self.work.parts[n], self.work.sent(n)
-        resource: Any = getattr(self._control.cdp, part.kind)
-        under = () if n == 0 else (self.work.refs[part.owner],)
-        request: Request[Any] = resource.to_create(*under, value, stage=part.stage, looked_up=True)
-        return request
+    async def _server_is_up(self) -> None:
+        """Wait while the server is down, and for the turn to try it."""
+        await self._spend("backoff", self._control.breaker.wait())
 
-    def _change(self, n: int, names: Sequence[str], got: Any) -> Request[Any]:  # noqa: ANN401 any resource
-        """Return the request that brings the fields *names* of part *n* up to the input, where the server has *got*.
+    async def _spend(self, name: str, waiting: Awaitable[T]) -> T:
+        """Wait, and count the time as *name*."""
+        began = self._control.clock()
+        try:
+            return await waiting
+        finally:
+            setattr(self.times, name, getattr(self.times, name) + self._control.clock() - began)
+
+    def _request(self, part: Part) -> Request[Any]:
+        to_create: Callable[..., Request[Any]] = getattr(self._control.cdp, part.kind).to_create
+        if part.owner is None:
+            return to_create(part.value, looked_up=True)
+        return to_create(part.owner.ref, part.sent(), stage=part.stage, looked_up=True)
+
+    def _change(self, part: Part, names: Sequence[str], got: Any) -> Request[Any]:  # noqa: ANN401 any resource
+        """Return the request that brings the fields *names* of *part* up to the input, where the server has *got*.
 
         Version 2 takes only the whole thing, so what the input does not say is sent as it is there. For extensions
         it has one request: what makes one, sets the pairs of one that is there.
         """
-        part, sent = self.work.parts[n], self.work.sent(n)
         resource: Any = getattr(self._control.cdp, part.kind)
-        legacy = isinstance(self._control.cdp, ResourcesV2)
-        if part.kind in EXTENSIONS:
-            owner = self.work.refs[part.owner]
-            request: Request[Any] = (
-                attrs.evolve(resource.to_create(owner, sent), creates=False)
-                if legacy
-                else resource.to_replace(owner, sent)
-            )
+        legacy, sent = isinstance(self._control.cdp, ResourcesV2), part.sent()
+        if part.kind in EXTENSIONS and legacy:
+            request: Request[Any] = attrs.evolve(resource.to_create(part.under, sent), creates=False)
+        elif part.kind in EXTENSIONS:
+            request = resource.to_replace(part.under, sent)
         elif legacy:
-            request = resource.to_update(self.work.refs[n], filled(sent, got, IMMUTABLE if n == 0 else ()))
+            request = resource.to_update(part.ref, filled(sent, got, IMMUTABLE if part is self.order else ()))
         else:
-            request = resource.to_update(self.work.refs[n], {name: getattr(sent, name) for name in names})
+            request = resource.to_update(part.ref, {name: getattr(sent, name) for name in names})
         return request
 
-    def _know(self, n: int, ref: UUID | None, differs: Sequence[str] = ()) -> None:
-        """Note that part *n* is on the server as *ref*, where it *differs* from the input in some fields."""
-        part = self.work.parts[n]
-        ref = ref or self.work.refs[part.owner]  # an extension is found by its owner, whatever it is called
-        self.work.holds(n, ref)
-        self.work.in_doubt.discard(n)
-        if n == 0:
-            self._control.claim(ref, self.key)
-        self._note(n, ref, differs=bool(differs))
+    def _know(self, part: Part, ref: UUID | None, differs: tuple[str, ...] = ()) -> None:
+        """Note that *part* is on the server as *ref*, where it *differs* from the input in some fields."""
+        part.ref = ref or part.under  # an extension is found by its owner, whatever it is called
+        part.in_doubt, part.differs = False, differs
+        if part is self.order and part.ref is not None:
+            self._control.claim(part.ref, self.key)
+        self._note(part, part.ref)
 
-    def _not_there(self, n: int, error: CdpError | None) -> None:
+    def _not_there(self, part: Part, error: CdpError | None) -> None:
         """Settle a part that failed, or whose task was given up: unknown where it may be there all the same."""
-        failure = None if error is None else Failure.of(error, self.graph)
-        if n in self.work.in_doubt:
-            self._note(n, None)
-            self._settle_as(n, PartVerdict.UNKNOWN, failure=failure)
+        part.failure = None if error is None else Failure.of(error, self._graph)
+        part.differs = ()
+        if part.in_doubt:
+            self._note(part, None)
+            part.verdict = PartVerdict.UNKNOWN
         else:
-            self._settle_as(n, PartVerdict.BLOCKED if error is None else PartVerdict.FAILED, failure=failure)
+            part.verdict = PartVerdict.BLOCKED if error is None else PartVerdict.FAILED
 
-    def _note(self, n: int, ref: UUID | None, *, differs: bool = False) -> None:
+    def _note(self, part: Part, ref: UUID | None) -> None:
         if self._journal is not None:
-            part = self.work.parts[n]
             # A part that differs keeps a hash that fits no input, so that the next run compares again.
-            self._journal.record(self.key, part.key, b"" if differs else part.digest, ref)
+            self._journal.record(self.key, part.key, b"" if part.differs else part.digest, ref)
 
-    def _settle_as(
-        self, n: int, verdict: PartVerdict, differs: tuple[str, ...] = (), failure: Failure | None = None
-    ) -> None:
-        self.outcomes[n] = PartOutcome(self.work.parts[n].name, verdict, self.work.refs.get(n), differs, failure)
-
-    def _verdict(self) -> Verdict:
-        """Sum up; whatever was not reached is blocked, or still in doubt."""
-        for n in range(len(self.work.parts)):
-            if n not in self.outcomes:
-                self._not_there(n, None)
-        verdicts = {outcome.verdict for outcome in self.outcomes.values()}
-        if PartVerdict.CONFLICT in verdicts:
-            return Verdict.CONFLICT
-        if PartVerdict.UNKNOWN in verdicts:
-            return Verdict.UNKNOWN
-        if all(verdict.there for verdict in verdicts):
-            return Verdict.LOADED if self._made else Verdict.ALREADY
-        return Verdict.PARTIAL if any(verdict.there for verdict in verdicts) else Verdict.FAILED
+    def _nothing_is_in_doubt(self) -> None:
+        for part in self.parts:
+            part.in_doubt = False
 
 
 def _counts(error: CdpError, *, others: bool) -> bool:

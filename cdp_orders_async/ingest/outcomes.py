@@ -10,6 +10,7 @@ import attrs
 
 from cdp_orders_async.errors import CdpError, Refused, Violation
 from cdp_orders_async.graph import OrderGraph
+from cdp_orders_async.session import Times
 from cdp_orders_async.wire import masked, to_json
 
 __all__ = ["Failure", "Outcome", "PartOutcome", "PartVerdict", "Verdict"]
@@ -87,6 +88,12 @@ class PartOutcome:
     """The fields in which what is there differs from the input and was left as it is."""
     failure: Failure | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        ref = None if self.ref is None else str(self.ref)
+        failure = None if self.failure is None else _filled(**attrs.asdict(self.failure))
+        return _filled(name=self.name, verdict=str(self.verdict), ref=ref, differs=self.differs, failure=failure)
+
 
 @attrs.frozen(kw_only=True)
 class Outcome:
@@ -103,6 +110,8 @@ class Outcome:
     violations: tuple[Violation, ...] = ()
     seconds: float = 0.0
     """From the first look at it to its end."""
+    times: Times = attrs.field(factory=Times)
+    """What that time was spent on; that of calls in parallel adds up."""
 
     @property
     def ref(self) -> UUID | None:
@@ -111,17 +120,17 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as JSON data, one line of a file of outcomes."""
-        bare = attrs.evolve(self, violations=())  # attrs takes a NamedTuple for a list
-        plain = attrs.asdict(bare, value_serializer=_plain, filter=lambda _, value: value not in (None, ()))
-        if self.violations:
-            plain["violations"] = [violation._asdict() for violation in self.violations]
-        return plain
+        return {
+            **_filled(file=self.file, number=self.number, key=self.key, verdict=str(self.verdict)),
+            **_filled(parts=[part.to_json() for part in self.parts]),
+            "seconds": round(self.seconds, 3),
+            **_filled(times=self.times.to_json(), violations=[violation._asdict() for violation in self.violations]),
+        }
 
 
-def _plain(_: object, __: object, value: object) -> object:
-    if isinstance(value, (UUID, enum.StrEnum)):
-        return str(value)
-    return round(value, 3) if isinstance(value, float) else value
+def _filled(**values: object) -> dict[str, Any]:
+    """Return the *values* that say something."""
+    return {name: value for name, value in values.items() if value not in (None, (), [], {})}
 
 
 def _masked(text: str, graph: OrderGraph) -> str:

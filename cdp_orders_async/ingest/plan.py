@@ -15,18 +15,20 @@ from uuid import UUID
 import attrs
 
 from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
+from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict
 from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
 from cdp_orders_async.models.common import AnyPerson
 from cdp_orders_async.wire import encode, to_json
 
-__all__ = ["EXTENSIONS", "Part", "Work", "digest_of", "plan"]
+__all__ = ["EXTENSIONS", "Part", "digest_of", "plan"]
 
 EXTENSIONS = frozenset({"order_extensions", "item_extensions"})
+CREATED = PartVerdict.CREATED
 
 
 @attrs.define(eq=False)
 class Part:
-    """One thing to create."""
+    """One thing to create, and what came of it so far."""
 
     name: str
     """Where it stands in the input: ``order``, ``items/3``, ``items/3/ext``."""
@@ -35,55 +37,57 @@ class Part:
     kind: str
     """The resource that makes it, as in ``cdp.items``."""
     value: Any
-    stage: int
+    stage: int = 0
     """How many parts must come before it, one after the other."""
-    owner: int = 0
-    """The number of the part under which it is created; the order's is its own."""
-    needs: tuple[int, ...] = ()
-    """The numbers of the parts that must be there before."""
-    after: int | None = None
-    """The number of the part before it in its group, of which it must be known before whether it is there."""
-    uses: tuple[int, ...] = ()
-    """For a consumer: the numbers of the items that it uses."""
+    owner: Part | None = None
+    """The part under which it is created; the order has none."""
+    uses: tuple[Part, ...] = ()
+    """For a consumer: the items that it uses."""
     group: str = ""
     """Parts with the same group can be taken for each other in a look-up."""
-    links: tuple[bytes, ...] = ()
-    """For a consumer: the keys of the items that it uses."""
+    after: Part | None = None
+    """The part before it in its group, of which it must be known before whether it is there."""
+    waits: int = 0
+    """For how many parts it still waits."""
     followers: list[int] = attrs.field(factory=list)  # pyright: ignore[reportUnknownVariableType] list[int] is slow
-    """The numbers of the parts that wait for it."""
+    """The numbers of the parts that wait for it; no references, which would make circles."""
+    ref: UUID | None = None
+    in_doubt: bool = False
+    """Whether it may be on the server, with a reference that is not known."""
+    verdict: PartVerdict | None = None
+    """None as long as it has not come to its end."""
+    differs: tuple[str, ...] = ()
+    failure: Failure | None = None
     _digest: bytes = attrs.field(default=b"", init=False)
 
     @property
     def digest(self) -> bytes:
         """The hash of what is sent, made when it is asked for."""
         if not self._digest:
-            self._digest = _hash(self.value, *self.links)
+            self._digest = _hash(self.value, *[use.key.encode() for use in self.uses])
         return self._digest
 
+    @property
+    def under(self) -> UUID | None:
+        """The reference of its owner."""
+        return None if self.owner is None else self.owner.ref
 
-@attrs.define(eq=False)
-class Work:
-    """An order graph under way: its parts, and the references of those that are there."""
+    @property
+    def is_there(self) -> bool:
+        """Whether it is on the server."""
+        verdict = self.verdict
+        return verdict is CREATED or (verdict is not None and verdict.there)
 
-    graph: OrderGraph
-    parts: tuple[Part, ...]
-    refs: dict[int, UUID] = attrs.field(factory=dict[int, UUID])
-    taken: set[UUID] = attrs.field(factory=set[UUID])
-    """The references that belong to a part of this order, also to one that the input has no more."""
-    in_doubt: set[int] = attrs.field(factory=set[int])
-    """The numbers of the parts that may be on the server, with a reference that is not known."""
+    @property
+    def outcome(self) -> PartOutcome:
+        """What came of it, for whoever listens."""
+        return PartOutcome(self.name, self.verdict or PartVerdict.BLOCKED, self.ref, self.differs, self.failure)
 
-    def sent(self, n: int) -> Any:  # noqa: ANN401 any model
-        """Return what is sent for part *n*: a consumer with the references of its items."""
-        part = self.parts[n]
-        if not part.uses:
-            return part.value
-        return attrs.evolve(part.value, order_items=tuple(self.refs[use] for use in part.uses))
-
-    def holds(self, n: int, ref: UUID) -> None:
-        """Note that *ref* is part *n*."""
-        self.refs[n] = ref
-        self.taken.add(ref)
+    def sent(self) -> Any:  # noqa: ANN401 any model
+        """Return what is sent: a consumer with the references of its items."""
+        if not self.uses:
+            return self.value
+        return attrs.evolve(self.value, order_items=tuple(use.ref for use in self.uses))
 
 
 def digest_of(*texts: bytes) -> bytes:
@@ -96,63 +100,54 @@ class _Plan:
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
-        self._keys: dict[str, int] = {}
-        self._last_of_group: dict[str, int] = {}
+        self._twins: dict[str, int] = {}
+        self._last_of_group: dict[str, Part] = {}
 
-    def add(
-        self,
-        name: str,
-        kind: str,
-        value: Any,  # noqa: ANN401 any model
-        key: str,
-        group: str,
-        needs: tuple[int, ...] = (0,),
-    ) -> int:
-        """Add a part; return its number."""
-        self._keys[key] = twin = self._keys.get(key, 0) + 1
-        if twin > 1:
-            key = f"{key}~{twin}"
-        number, after, uses = len(self.parts), self._last_of_group.get(group), needs[1:]
-        self._last_of_group[group] = number
-        links = tuple(self.parts[use].key.encode() for use in uses)
-        self._append(Part(name, key, kind, value, min(len(needs), 2), 0, needs, after, uses, group, links))
-        return number
-
-    def extend(self, name: str, owner: int, kind: str, pairs: Pairs) -> None:
-        """Add the extension of the part *owner*."""
-        above = self.parts[owner]
-        self._append(Part(name, f"{above.key}/ext", kind, pairs, above.stage + 1, owner, (owner,)))
-
-    def _append(self, part: Part) -> None:
-        number = len(self.parts)
-        for other in part.needs if part.after is None else (*part.needs, part.after):
-            self.parts[other].followers.append(number)
+    def add(self, part: Part, *needs: Part) -> Part:
+        """Add a part that waits for what it *needs*, and for the one before it in its group."""
+        if part.group:
+            part.after = self._last_of_group.get(part.group)
+            self._last_of_group[part.group] = part
+            self._twins[part.key] = twin = self._twins.get(part.key, 0) + 1
+            if twin > 1:
+                part.key = f"{part.key}~{twin}"
+            if part.after is not None:
+                needs = (*needs, part.after)
+        for need in needs:
+            need.followers.append(len(self.parts))
+        part.waits = len(needs)
         self.parts.append(part)
+        return part
+
+    def extend(self, name: str, kind: str, owner: Part, pairs: Pairs) -> None:
+        """Add the extension of *owner*."""
+        self.add(Part(name, f"{owner.key}/ext", kind, pairs, owner.stage + 1, owner), owner)
 
 
-def plan(graph: OrderGraph) -> tuple[Part, ...]:
+def plan(graph: OrderGraph) -> list[Part]:
     """Return the parts of *graph*, the order first, the longest way first among those that may go at once."""
     planned = _Plan()
-    planned.add("order", "orders", graph.order, "order", "order", needs=())
-    by_reference: dict[str, int] = {}
-    owners: dict[int, int] = {}
+    order = planned.add(Part("order", "order", "orders", graph.order, group="order"))
+    items: dict[int, Part] = {}
     # Twins are numbered by what hangs on them, so that a line with its items in another order is the same line.
     for n, one in sorted(enumerate(graph.items), key=lambda numbered: _beside(numbered[1])):
-        owners[n] = planned.add(f"items/{n}", "items", one.item, *_item_identity(one.item))
-        if one.item.reference_id is not None:
-            by_reference[one.item.reference_id] = owners[n]
+        key, group = _item_identity(one.item)
+        items[n] = planned.add(Part(f"items/{n}", key, "items", one.item, 1, order, (), group), order)
     if graph.contact is not None:
-        planned.add("contact", "contacts", graph.contact, "contact", "contact")
+        planned.add(Part("contact", "contact", "contacts", graph.contact, 1, order, (), "contact"), order)
     if graph.extension is not None:
-        planned.extend("ext", 0, "order_extensions", graph.extension)
+        planned.extend("ext", "order_extensions", order, graph.extension)
     for n, one in enumerate(graph.items):
         if one.extension is not None:
-            planned.extend(f"items/{n}/ext", owners[n], "item_extensions", one.extension)
+            planned.extend(f"items/{n}/ext", "item_extensions", items[n], one.extension)
+    by_reference = {part.value.reference_id: part for part in items.values()} if graph.consumers else {}
     # Consumers may share identifiers, or be shown without: any could be taken for any other. Free ones go first.
     for n, user in sorted(enumerate(graph.consumers), key=lambda numbered: sorted(numbered[1].uses)):
-        needs = (0, *[by_reference[reference] for reference in user.uses])
-        planned.add(f"consumers/{n}", "consumers", user.consumer, _consumer_key(user.consumer), "consumer", needs)
-    return tuple(planned.parts)
+        uses = tuple(by_reference[reference] for reference in user.uses)
+        key, stage = _consumer_key(user.consumer), 2 if uses else 1
+        part = Part(f"consumers/{n}", key, "consumers", user.consumer, stage, order, uses, "consumer")
+        planned.add(part, order, *uses)
+    return planned.parts
 
 
 def _hash(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs

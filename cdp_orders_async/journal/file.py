@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
-import stat
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -39,6 +40,14 @@ _TABLES: Final = (
     "CREATE INDEX orders ON parts (ref) WHERE part = 'order'",
 )
 
+_WORDS: Final = 2**32 - 1
+_LOG_HEADER: Final = struct.Struct(">4I8s2I")  # magic, version, page size, number, salts, checksum
+_FRAME_HEADER: Final = struct.Struct(">2I8s2I")  # page, pages there are after a commit or else 0, salts, checksum
+_ORDERS: Final = MappingProxyType({0x377F0682: "<", 0x377F0683: ">"})
+"""The byte order of the checksums in a log, by its magic number."""
+
+_DAMAGED: Final = "the journal {path} is damaged: put it aside, and resume with a new one and --look-first"
+
 _UNOPENED: Final = "the journal {path} cannot be opened for writing: see that you may write to it and to its folder"
 
 
@@ -62,35 +71,83 @@ def open_file(path: Path, identity: Mapping[str, str]) -> sqlite3.Connection:
 
 
 def _make_file(path: Path) -> None:
-    """Create the file if it is missing, and refuse what is there but is no file.
+    """Create the file if it is missing, refuse what is there but is no file, and keep others from reading it.
 
     What exists is not opened: closing it would drop the lock of another journal in this process that has it open.
     """
-    for file in (path, *(Path(f"{path}{suffix}") for suffix in ("-wal", "-journal"))):
+    files = [path, *(Path(f"{path}{suffix}") for suffix in ("-wal", "-journal"))]
+    for file in files:
         if file.is_symlink():
             raise JournalError(f"{file} is a symbolic link, which a journal must not be: name the file itself")
-    try:
-        mode = path.lstat().st_mode
-    except FileNotFoundError:
+        if file.exists() and not file.is_file():
+            kind = "a folder" if file.is_dir() else "no regular file"
+            raise JournalError(f"{file} is {kind}, not a journal: name a file")
+    _check_log(path)
+    if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-    else:
-        if not stat.S_ISREG(mode):
-            kind = "a folder" if stat.S_ISDIR(mode) else "no regular file"
-            raise JournalError(f"{path} is {kind}, not a journal: name a file")
-        if not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
-            raise JournalError(_UNOPENED.format(path=path))
+        path.chmod(0o600)  # whatever the umask
+    elif not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        raise JournalError(_UNOPENED.format(path=path))
+    for file in files:
+        if file.exists() and file.stat().st_mode & 0o077:
+            file.chmod(0o600)
+
+
+def _check_log(path: Path) -> None:
+    """Refuse a log that broke, or whose file did: SQLite would drop commits, or read zeros, without a word."""
+    try:
+        log = Path(f"{path}-wal").read_bytes()
+    except FileNotFoundError:
+        return
+    length = path.stat().st_size if path.exists() else 0
+    if log and (not length or _is_broken(log, length)):
+        raise JournalError(_DAMAGED.format(path=path))
+
+
+def _is_broken(log: bytes, length: int) -> bool:
+    """Tell whether commits of a log would be lost, or pages that a file of *length* bytes lacks are not in it either.
+
+    SQLite reads a log as far as its checksums hold. Each commit is synced before the next one begins, so a loss of
+    power can only have torn the last.
+    """
+    if len(log) < _LOG_HEADER.size:
+        return True
+    magic, _, size, _, salts, one, two = _LOG_HEADER.unpack_from(log)
+    order = _ORDERS.get(magic)
+    if order is None or _checksum(log[: _LOG_HEADER.size - 8], order, 0, 0) != (one, two):
+        return True
+    at, pages = _LOG_HEADER.size, 0
+    held: set[int] = set()
+    while (end := at + _FRAME_HEADER.size + size) <= len(log):
+        page, commit, its_salts, *its_sums = _FRAME_HEADER.unpack_from(log, at)
+        one, two = _checksum(log[at : at + 8] + log[at + _FRAME_HEADER.size : end], order, one, two)
+        if its_salts != salts or its_sums != [one, two]:
+            break
+        at, pages = end, commit or pages
+        held.add(page)
+    behind = (found.start() for found in re.finditer(re.escape(salts), log[at:]))
+    lost = sum(any(log[at + start - 4 : at + start]) for start in behind) > 1
+    whole, rest = divmod(length, size)
+    return lost or not held.issuperset(range(whole + 1, max(pages, whole + (rest > 0)) + 1))
+
+
+def _checksum(data: bytes, order: str, one: int, two: int) -> tuple[int, int]:
+    """Go on with the checksum of a log; https://sqlite.org/fileformat2.html#checksum_algorithm."""
+    for first, second in struct.iter_unpack(f"{order}2I", data):
+        one = one + first + two & _WORDS
+        two = two + second + one & _WORDS
+    return one, two
 
 
 def _make_tables(db: sqlite3.Connection, path: Path, identity: Mapping[str, str]) -> None:
     """Make the tables in an empty file; refuse a file that is not a journal, or not the one of *identity*."""
-    (application_id,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    (tables,) = db.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if application_id == version == tables == 0:
+    if not path.stat().st_size:  # and not because there are no tables, as where its head is broken
         for statement in _TABLES:
             db.execute(statement)
         db.executemany("INSERT INTO meta (key, value) VALUES (?, ?)", identity.items())
         return
+    (application_id,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
     if application_id != _APPLICATION_ID:
         raise JournalError(f"{path} is the database of another program, not a journal: name another file")
     if version != _FORMAT:
@@ -107,8 +164,6 @@ def _make_tables(db: sqlite3.Connection, path: Path, identity: Mapping[str, str]
     if differences:
         raise JournalError(f"the journal {path} belongs to {' and to '.join(differences)}: name another file")
 
-
-_DAMAGED: Final = "the journal {path} is damaged: put it aside, and resume with a new one and --look-first"
 
 _SENTENCES: Final[Mapping[int, str]] = MappingProxyType(
     {
@@ -138,5 +193,7 @@ def explain(path: Path, error: Exception) -> str:
         case sqlite3.Error():
             name = getattr(error, "sqlite_errorname", type(error).__name__)
             return f"the journal {path} cannot be read or written ({name}): see to its disk and resume"
+        case TypeError() | ValueError():  # the file holds what was never put into it
+            return _DAMAGED.format(path=path)
         case _:
             return f"the journal {path} failed ({error!r}): please report this"

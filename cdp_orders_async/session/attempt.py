@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import aiohttp
-from aiohttp import ClientHandlerType, ClientRequest, ClientResponse, ClientSession, TraceConfig
+from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse, ClientSession, TraceConfig
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.tracing import Trace
 from yarl import URL
@@ -115,27 +115,38 @@ class Http:
         self._session = session
         self._is_mine = session is None
         self._trace_configs = list(trace_configs)
-        self._agent = f"cdp-orders-async/{VERSION}"
+        self._headers = {"Accept": "application/json", "User-Agent": f"cdp-orders-async/{VERSION}"}
+        self._once: tuple[ClientMiddlewareType, ...] = ()
+        if self._is_mine:
+            self._headers["Authorization"] = self._authorization
+        else:  # aiohttp refuses the header beside credentials that such a session has, or finds in netrc
+            self._once = (self._authorize,)
+        self._again = (*self._once, _no_hidden_resend)
         self._watch = Watch(settings.timeout)
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
         )
         self._proxy: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._pid = 0  # a fork copies the loop too, and both copies would speak on one connection
         self._opening = asyncio.Lock()
         self._closed = False
 
     def ready(self) -> ClientSession | None:
         """Return what to send with, where `open` need not be asked."""
-        return self._session if asyncio.get_running_loop() is self._loop and not self._closed else None
+        here = asyncio.get_running_loop() is self._loop and os.getpid() == self._pid
+        return self._session if here and not self._closed else None
 
     async def open(self) -> ClientSession:
-        """Return what to send with; `RuntimeError` after `aclose` and in a second event loop."""
+        """Return what to send with; `RuntimeError` after `aclose`, in a second event loop and after a fork."""
         if self._loop is None:
             async with self._opening:
                 await self._open()
         if self._closed or self._session is None:
             msg = "the client is closed"
+            raise RuntimeError(msg)
+        if os.getpid() != self._pid:
+            msg = "the client belongs to another process; make one client for each process"
             raise RuntimeError(msg)
         if asyncio.get_running_loop() is not self._loop:
             msg = "the client belongs to another event loop; make one client for each loop"
@@ -147,7 +158,7 @@ class Http:
         self._closed = True
         self._watch.close()
         async with self._opening:
-            if self._session is not None and self._is_mine:
+            if self._session is not None and self._is_mine and self._pid == os.getpid():
                 await self._session.close()
 
     async def _open(self) -> None:
@@ -166,7 +177,7 @@ class Http:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=self._trace_configs,
             )
-        self._loop = asyncio.get_running_loop()
+        self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
 
     async def send_once(
         self, session: ClientSession, request: Request[Any], request_id: str, left: float | None, times: Times
@@ -176,12 +187,6 @@ class Http:
         Where the time went is added to *times*. Raises a `CdpError` that says how far the request got where no
         status came back.
         """
-        headers = {
-            "Authorization": self._authorization,
-            "Accept": "application/json",
-            "User-Agent": self._agent,
-            "X-Request-Id": request_id,
-        }
         body = None
         if request.body is not None:
             body = _Body(request.body, content_type="application/json")
@@ -200,12 +205,12 @@ class Http:
                     request.method,
                     url,
                     data=body,
-                    headers=headers,
+                    headers={**self._headers, "X-Request-Id": request_id},
                     timeout=self._timeout,
                     proxy=self._proxy,
                     allow_redirects=False,
                     raise_for_status=False,
-                    middlewares=() if request.method in SENT_ONCE else (_no_hidden_resend,),
+                    middlewares=self._once if request.method in SENT_ONCE else self._again,
                 )
                 head = self._clock()
                 sent = start if body is None or body.began is None else body.began
@@ -235,6 +240,10 @@ class Http:
                 response.close()
             raise
 
+    async def _authorize(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        request.headers["Authorization"] = self._authorization
+        return await handler(request)
+
     def _cut(
         self, request: Request[Any], response: ClientResponse, cause: BaseException
     ) -> tuple[int, bytes, str | None]:
@@ -258,7 +267,7 @@ class Http:
                 if _succeeded(response):
                     problem = f"it is larger than {most:,} bytes"
                     raise Unreadable(request.method, request.path, response.status, (problem,), bytes(body[:START]))
-                break
+                return b""  # half a refusal says nothing
         return bytes(body)
 
 

@@ -1,7 +1,9 @@
-"""Finds the rate and the concurrency that a server bears, since the API documents neither a limit nor 429.
+"""Finds the rate that a server bears, since the API documents neither a limit nor 429.
 
-The rate follows CUBIC, as TCP does (RFC 9438): cut when calls are refused, soon back near the old maximum, and
-carefully past it. The concurrency follows the gradient of the latency, as Netflix's Gradient2 does.
+A limit answers to the rate; noise, such as a proxy that now and then says 503, does not. So each cut is a trial, down
+to what was not refused, which a limit bears. If the share of refusals falls, there is a limit, and from there the rate
+grows by CUBIC, as in TCP. If the share stays as it was, it is noise: the rate is what it was before, and from then on
+only a share that is clearly higher leads to a cut. After a minute one more trial shows whether it still is noise.
 """
 
 from __future__ import annotations
@@ -13,23 +15,28 @@ from collections.abc import Callable
 import attrs
 
 from cdp_orders_async.limiter import Limiter, Slots
+from cdp_orders_async.session.cubic import KEPT, Cubic, between
+from cdp_orders_async.session.gradient import Gradient
+from cdp_orders_async.session.trial import FEW, NOISIEST, RARE, SURE, Trial, spread
 
 __all__ = ["Governor"]
 
 MEMORY = 0.5
-"""Seconds over which events are averaged."""
+"""Seconds over which the calls a second are averaged."""
+BUSY = 10.0
+"""Seconds for which the most calls a second are remembered: calls that time out hold up others."""
 SAMPLE = 75
 """Answers, at least, over which the share of refusals is averaged; where more come in a second, over a second."""
-RARE = 0.02
-"""The share of refusals up to which they are mishaps; of a slow sample, a single one."""
-KEPT = 0.85
-"""What a cut leaves of the rate, at most."""
+MISHAPS = 1.5
+"""Refusals in that sample which are no reason for a cut."""
+MISHAPS_AT_FIRST = 4.0
+"""The same while the rate doubles each second: an early cut costs much, and too high a rate soon shows."""
 PAUSE = 0.5
-"""Seconds after a cut until the rate changes again."""
-PLATEAU = 12.0
-"""Seconds from a usual cut until the rate is the old maximum again."""
-DOUBLING = 15.0
-"""Seconds in which the rate at most doubles beyond the old maximum."""
+"""Seconds after a cut until answers count again: a window that is full must be over."""
+PRIOR = 25
+"""Answers of a trial that weigh as much as all that was known of the noise before it."""
+TRUST = 60.0
+"""Seconds after which noise is doubted."""
 STEP = 0.1
 """Seconds between two raises of the rate."""
 LONGEST_STEP = 2.0
@@ -39,32 +46,22 @@ USED = 0.7
 LEAST_RATE = 0.5
 """Calls per second that no cut goes below."""
 
-WINDOW = 0.5
-"""Seconds, at least, whose latencies are judged together."""
-ENOUGH = 10
-"""Latencies, at least, that are judged together."""
-USUAL = 60.0
-"""Seconds over which the usual latency is averaged."""
-TOLERANCE = 2.0
-"""How many times the usual latency is no sign of overload."""
-STEEPEST = 0.5
-"""The least gradient; with it and room for a queue of the square root, no cut goes below 4 calls in flight."""
-WEIGHT = 0.2
-"""How much of the way to its new value the concurrency goes at once."""
-
 
 @attrs.define
-class _Frequency:
-    """How many events a second there are of late."""
+class _Pace:
+    """How many calls leave in a second."""
 
-    value: float = 0.0
     at: float = 0.0
+    value: float = 0.0
+    most: float = 0.0
 
     def add(self, now: float) -> None:
-        self.value = self.per_second(now) + 1 / MEMORY
+        self.most *= math.exp((self.at - now) / BUSY)
+        self.value = self.of_late(now) + 1 / MEMORY
+        self.most = max(self.most, self.value)
         self.at = now
 
-    def per_second(self, now: float) -> float:
+    def of_late(self, now: float) -> float:
         return self.value * math.exp((self.at - now) / MEMORY)
 
 
@@ -85,29 +82,29 @@ class Governor:
     clock: Callable[[], float] = time.monotonic
     """Gives the time in seconds."""
 
-    _sent: _Frequency = attrs.field(factory=_Frequency, init=False)
-    _good: _Frequency = attrs.field(factory=_Frequency, init=False)
-    _share: float = attrs.field(default=0.0, init=False)  # of the answers that are refusals, since the last cut
-    _answered: bool = attrs.field(default=False, init=False)  # whether any was good since the last cut
-    _cut: float = attrs.field(default=-math.inf, init=False)  # when
-    _raised: float = attrs.field(default=-math.inf, init=False)  # when, or else when cut
-    _peak: float | None = attrs.field(default=None, init=False)  # the rate that was too high, once one is known
-    _age: float = attrs.field(default=0.0, init=False)  # seconds along the curve since a usual cut
-    _limit: float = attrs.field(init=False)  # the number of slots, with its fraction
-    _usual: float = attrs.field(default=0.0, init=False)  # seconds of latency
-    _began: float = attrs.field(default=0.0, init=False)  # when the first of those that are judged next came
-    _seconds: float = attrs.field(default=0.0, init=False)  # the sum of them
-    _count: int = attrs.field(default=0, init=False)
+    _gradient: Gradient = attrs.field(init=False)
+    _pace: _Pace = attrs.field(factory=_Pace, init=False)
+    _since: float = attrs.field(default=-math.inf, init=False)  # when the calls were sent that are judged
+    _count: int = attrs.field(default=0, init=False)  # of their answers
+    _share: float = attrs.field(default=0.0, init=False)  # of refusals among the last of these
+    _answered: bool = attrs.field(default=False, init=False)  # whether any was good
+    _slowest: float = attrs.field(default=0.0, init=False)  # seconds that a refusal took since the last trial
+    _noise: float = attrs.field(default=0.0, init=False)  # the share of refusals that comes at any rate
+    _known: float = attrs.field(default=-math.inf, init=False)  # when that was found
+    _trial: Trial | None = attrs.field(default=None, init=False)
+    _outage: float | None = attrs.field(default=None, init=False)  # the rate before nothing succeeded any more
+    _raised: float = attrs.field(default=-math.inf, init=False)  # when the rate was last set
+    _curve: Cubic = attrs.field(factory=lambda: Cubic(0.0), init=False)
 
     def __attrs_post_init__(self) -> None:
-        self._limit = self.slots.size
+        self._gradient = Gradient(self.slots, self.most)
 
     def __repr__(self) -> str:
         return f"Governor(rate={self.rate}, limit={self.limit})"
 
     @property
     def rate(self) -> float | None:
-        """Calls per second that the server seems to bear; None while it has refused none."""
+        """Calls per second that the server seems to bear; None while no limit is known."""
         return self.limiter.rate
 
     @property
@@ -118,29 +115,26 @@ class Governor:
     def sent(self) -> None:
         """Count a call that leaves now."""
         now = self.clock()
-        self._sent.add(now)
+        self._pace.add(now)
         rate = self.limiter.rate
         since = now - self._raised
-        if rate is None or since < STEP or now < self._cut + PAUSE or not self._answered:
+        if rate is None or since < STEP or self._trial is not None or not self._answered:
             return
         self._raised = now
-        if self._sent.per_second(now) >= USED * rate:  # else nothing is known of a higher one
-            self.limiter.set_rate(self._higher(rate, min(since, LONGEST_STEP)))
+        if self._pace.value >= USED * rate:  # else nothing is known of a higher one
+            self.limiter.set_rate(self._curve.higher(rate, min(since, LONGEST_STEP)))
 
     def answered(self, seconds: float) -> None:
         """Count a call whose answer, which shows no overload, took *seconds* to come."""
         now = self.clock()
-        self._good.add(now)
-        self._learn(0, now)
+        self._gradient.answered(seconds, now)
+        if not self._counts(0, now - seconds, now):
+            return
         self._answered = True
-        if not self._count:
-            self._began = now
-        self._seconds += seconds
-        self._count += 1
-        if self._count >= ENOUGH and now >= self._began + WINDOW:
-            self._judge(self._seconds / self._count, now - self._began)
-            self._seconds = 0.0
-            self._count = 0
+        if self._outage is not None:
+            self._set(KEPT * self._outage, self._curve.peak, now)
+            self._outage = None
+        self._conclude(now)
 
     def refused(self, seconds: float = 0.0) -> None:
         """Count a call that the server refused for its load, or left without an answer, *seconds* after it was sent.
@@ -148,47 +142,86 @@ class Governor:
         What was sent before the last cut says nothing about the rate since.
         """
         now = self.clock()
-        if now < self._cut + PAUSE or now - seconds < self._cut:
+        if not self._counts(1, now - seconds, now):
             return
-        self._learn(1, now)
-        if self._share > RARE:
+        self._slowest = max(self._slowest, seconds)
+        if self._count >= FEW and (self._share > self._bound(now) or self._doubts(now)):
             self._lower(now)
+        else:
+            self._conclude(now)
 
-    def _learn(self, refusals: int, now: float) -> None:
-        self._share += (refusals - self._share) / max(SAMPLE, self._sent.per_second(now))
+    def _counts(self, refusals: int, sent: float, now: float) -> bool:
+        """Count the answer to a call that was sent then; False if it tells nothing."""
+        if sent < self._since:
+            return False
+        self._count += 1
+        self._share += (refusals - self._share) / self._sample(now)
+        if self._trial is not None:
+            self._trial.count(refusals, sent)
+        return True
+
+    def _sample(self, now: float) -> float:
+        """Return over how many answers the share of refusals is averaged."""
+        noisy = FEW / self._noise if self._noise > RARE else 0.0
+        return min(self._count, max(SAMPLE, self._pace.of_late(now), noisy))
+
+    def _bound(self, now: float) -> float:
+        """Return the share of refusals beyond which there are too many."""
+        usual = self._noise if self._trial is None else self._trial.share
+        sample = self._sample(now)
+        at_first = self.limiter.rate is not None and self._curve.peak is None
+        mishaps = (MISHAPS_AT_FIRST if at_first else MISHAPS) / sample
+        return usual + max(RARE, mishaps) + SURE * spread(usual, sample)
+
+    def _doubts(self, now: float) -> bool:
+        return self._trial is None and self._noise > RARE and now > self._known + TRUST
 
     def _lower(self, now: float) -> None:
-        before = self.limiter.rate
-        good = self._good.per_second(now)
-        if before is None:
-            rate = KEPT * good
-        elif self._answered:
-            rate = min(KEPT * before, good)
-            if self._peak is not None or self._raised > self._cut:  # a first guess may have been far too low
-                self._peak = before
-        else:
-            rate = KEPT * before  # it is down rather than overloaded: the maximum will hold when it is back
-        rate = max(rate, LEAST_RATE)
-        if self._peak is not None:
-            self._age = PLATEAU * (1 - math.cbrt((1 - rate / self._peak) / (1 - KEPT)))
+        rate, share, peak = self.limiter.rate, self._share, self._curve.peak
+        used = self._pace.most if rate is None else between((USED * rate, rate), self._pace.most)
+        if not self._answered:  # it is down rather than overloaded: what was known will hold when it is back
+            self._outage = self._outage or used
+            self._trial = None
+            self._set(used / 2, peak, now)
+            return
+        if rate is not None and (peak is not None or rate > self._curve.start):  # else a guess that may be far too low
+            peak = used * min(1.0, (1 - share + spread(share, self._count)) / (1 - self._noise))
+        before, floor = (rate, self._curve), 0.0 if self._doubts(now) else self._noise
+        if self._trial is not None:
+            before, floor = self._trial.before, self._trial.floor
+        lower = max(LEAST_RATE, KEPT * used * (1 - share))
+        self._trial = Trial(now + PAUSE, lower, before, share, self._sample(now), floor)
+        self._set(lower, peak, now)
+        self._since = now + PAUSE
+
+    def _set(self, rate: float, peak: float | None, now: float) -> None:
+        rate = max(LEAST_RATE, rate)
+        self._curve = Cubic(rate, peak and max(peak, rate / KEPT))
         self.limiter.set_rate(rate)
-        self._cut = self._raised = now
+        self._begin(now)
+
+    def _begin(self, now: float) -> None:
+        """Judge what is sent from now on."""
+        self._since = self._raised = now
+        self._count = 0
         self._share = 0.0
         self._answered = False
 
-    def _higher(self, rate: float, seconds: float) -> float:
-        if self._peak is None:
-            return rate * 2**seconds
-        self._age += seconds
-        curve = self._peak * (1 + (1 - KEPT) * (self._age / PLATEAU - 1) ** 3)
-        return min(curve, max(rate, self._peak) * 2 ** (seconds / DOUBLING))
-
-    def _judge(self, latency: float, seconds: float) -> None:
-        """Set the number of slots by a latency that is the average of *seconds*."""
-        self._usual += (latency - self._usual) * (min(1.0, seconds / USUAL) if self._usual else 1.0)
-        if 2 * (self.slots.size - self.slots.free) < self._limit:
-            return  # too few calls to tell
-        gradient = min(1.0, max(STEEPEST, TOLERANCE * self._usual / latency)) if latency else 1.0
-        target = self._limit * gradient + math.sqrt(self._limit)
-        self._limit = min(self._limit + WEIGHT * (target - self._limit), self.most)
-        self.slots.resize(round(self._limit))
+    def _conclude(self, now: float) -> None:
+        """End the trial, if all of its calls have been answered."""
+        trial = self._trial
+        if trial is None or now <= trial.until + self._slowest or not (verdict := trial.verdict()):
+            return
+        if verdict == "worse":
+            self._lower(now)
+            return
+        self._trial = None
+        self._slowest = 0.0
+        self._known = self._raised = now
+        if verdict == "noise":
+            self._noise = (trial.share + trial.left) / 2
+            rate, self._curve = trial.before
+            self.limiter.set_rate(rate)
+            self._begin(now)
+        elif trial.left < NOISIEST / 2:  # else the rate is still far too high
+            self._noise += (trial.left - self._noise) * trial.answers / (trial.answers + PRIOR)

@@ -8,6 +8,7 @@ import logging
 import random
 import secrets
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -37,6 +38,7 @@ from cdp_orders_async.wire import Request, answer
 __all__ = ["Patient", "RateLimiter", "Session", "Stats"]
 
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 logger = logging.getLogger("cdp_orders_async")
 
@@ -164,7 +166,7 @@ class Session:
             try:
                 result = await self._attempt(request, call)
             except CdpError as error:
-                wait = self._failed(request, call, error)
+                wait = self._failed(request, call, _bare(error))
                 await asyncio.sleep(wait)
                 call.times.backoff += wait
                 self.stats.retries += 1
@@ -200,6 +202,10 @@ class Session:
             stats.in_flight += 1
             try:
                 status, body, retry_after = await self._http.send_once(opened, request, call.id, left, times)
+            except BaseException as error:  # noqa: BLE001 it is raised again
+                if not isinstance(error, (CdpError, asyncio.CancelledError)):
+                    error.add_note("".join(["It was raised in:\n", *traceback.format_tb(error.__traceback__)]))
+                raise _bare(error)  # noqa: B904 it is the same error
             finally:
                 stats.in_flight -= 1
         finally:
@@ -313,6 +319,20 @@ def _log(request: Request[T], call: _Call, error: CdpError | None) -> None:
             "cdp_delivery": "done" if error is None else str(error.delivery),
         },
     )
+
+
+def _bare(error: E) -> E:
+    """Return *error* without the frames that it came through.
+
+    They hold the credentials, what was sent and what was answered, and some tracebacks show that.
+    """
+    one: BaseException | None = error
+    while one is not None:
+        one.__traceback__ = None
+        if one.__suppress_context__:  # then it was only what aiohttp raised
+            one.__context__ = None
+        one = one.__cause__
+    return error
 
 
 def _doubtful(error: CdpError, doubt: Delivery) -> CdpError:

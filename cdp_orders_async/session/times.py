@@ -38,5 +38,13 @@ class Times:
 
     def add(self, other: Times) -> None:
         """Add what *other* has."""
-        for name, seconds in attrs.asdict(other).items():
-            setattr(self, name, getattr(self, name) + seconds)
+        for name in NAMES:
+            if seconds := getattr(other, name):
+                setattr(self, name, getattr(self, name) + seconds)
+
+    def to_json(self) -> dict[str, float]:
+        """Return those that are not zero, rounded to milliseconds."""
+        return {name: seconds for name in NAMES if (seconds := round(getattr(self, name), 3))}
+
+
+NAMES = tuple(attrs.fields_dict(Times))

@@ -18,7 +18,7 @@ from tests.emulator.talking import ORDER, Clock, Json, talking
 
 BODY = orjson.dumps(ORDER)
 REQUEST = (
-    b"POST /v2.1/orders HTTP/1.1\r\nHost: emulator\r\nContent-Type: application/json\r\nAuthorization: Basic "
+    b"POST /v2.1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nAuthorization: Basic "
     + base64.b64encode(b"key:token")
     + b"\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 
 import attrs
 
 from cdp_orders_async import Identifier, NewConsumer, NewContact, OrderGraph, parse_graph
-from cdp_orders_async.ingest.plan import Part, plan
+from cdp_orders_async.ingest.plan import Part, digest_of, plan
 from cdp_orders_async.wire import to_json
 from tests.ingest.support import consumer, count, item, order, person, sample, whole
 
@@ -17,10 +19,12 @@ def planned(graph: OrderGraph) -> dict[str, Part]:
     return {part.name: part for part in plan(graph)}
 
 
-def names(graph: OrderGraph, part: Part) -> set[str]:
-    """Return what *part* needs."""
-    parts = plan(graph)
-    return {parts[need].name for need in part.needs}
+def needs(parts: Sequence[Part]) -> dict[str, set[str]]:
+    """Return what each of *parts* needs, apart from the one before it in its group."""
+    return {
+        part.name: {one.name for one in parts if n in one.followers and one is not part.after}
+        for n, part in enumerate(parts)
+    }
 
 
 def test_parts_need_what_they_hang_on() -> None:
@@ -29,13 +33,15 @@ def test_parts_need_what_they_hang_on() -> None:
     parts = planned(graph)
     assert next(iter(parts)) == "order"
     assert len(parts) == count([graph])
-    assert {name: names(graph, part) for name, part in parts.items()} == {
+    assert needs(plan(graph)) == {
         "order": set(),
         **{name: {"order"} for name in ("contact", "ext", "consumers/1", *(f"items/{n}" for n in range(5)))},
         "items/0/ext": {"items/0"},
         "items/2/ext": {"items/2"},
         "consumers/0": {"order", "items/0", "items/1"},
     }
+    followers = Counter(n for part in parts.values() for n in part.followers)
+    assert [part.waits for part in parts.values()] == [followers[n] for n in range(len(parts))]
 
 
 def test_stages_tell_the_longest_way() -> None:
@@ -61,7 +67,7 @@ def test_parts_that_look_alike_follow_each_other() -> None:
         consumers=(consumer("Ann", uses=[]), consumer("Bob", "1")),
     )
     parts = plan(graph)
-    after = {part.name: None if part.after is None else parts[part.after].name for part in parts}
+    after = {part.name: None if part.after is None else part.after.name for part in parts}
     assert {name: before for name, before in after.items() if before} == {
         "items/2": "items/0",
         "items/3": "items/2",
@@ -85,7 +91,7 @@ def test_equal_numbers_written_differently_are_equal() -> None:
     first, second = plan(graph)[1:]
     assert first.digest == second.digest
     assert first.group == second.group
-    assert second.after == 1
+    assert second.after is first
 
 
 def test_keys_stay_when_the_input_is_put_in_another_order() -> None:
@@ -138,3 +144,24 @@ def test_both_forms_of_a_line_are_one_order() -> None:
     value = {**to_json(order()), "contact": {"firstName": "Ann"}}
     plain, record = parse_graph(value), parse_graph({"ref": "1", "schema": "order", "mode": "insert", "value": value})
     assert [(part.key, part.digest) for part in plan(plain)] == [(part.key, part.digest) for part in plan(record)]
+
+
+def test_journals_of_earlier_versions_are_understood() -> None:
+    """Keys and hashes are what they were when journals in use were written: with others, everything would be new."""
+    graph = OrderGraph(
+        order=order(),
+        contact=NewContact(**person("Ann", "1")),
+        items=(item("i1", {"b": 1, "a": 2}), item(), item()),
+        consumers=(consumer("Ann", "1", uses=["i1"]), consumer("Bob")),
+    )
+    assert {part.key: part.digest.hex() for part in plan(graph)} == {
+        "order": "93e4508a5c3eef549b6f0f39",
+        "item:i1": "e520030776a2f4ba9c95449c",
+        "item#42d6dc94fc0bc1fedf29beee": "42d6dc94fc0bc1fedf29beee",
+        "item#42d6dc94fc0bc1fedf29beee~2": "42d6dc94fc0bc1fedf29beee",
+        "contact": "7c842f314c238ca13b6b2e92",
+        "item:i1/ext": "d0ebbadf4193925c8af1a9f2",
+        "consumer#ea27cf68d2bece1900ce4de1": "ea27cf68d2bece1900ce4de1",
+        "consumer:b1a5547b7cc22aa3f059b645": "61341d90bd20fd575bcf4532",
+    }
+    assert digest_of(b"", b"order", b"item").hex() == "8612272a83f529d908ff8e69"

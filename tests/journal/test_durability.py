@@ -21,6 +21,7 @@ from cdp_orders_async.journal import GraphRecord, Journal, MemoryJournal, PartRe
 ROOT = Path(__file__).parents[2]
 IDENTITY = {"base URL": "http://a"}
 DIGEST = b"graph"
+LOG_HEADER = 32  # bytes
 
 
 async def opened(path: Path) -> SqliteJournal:
@@ -285,20 +286,38 @@ def put(path: Path, file: bytes, log: bytes) -> Path:
 
 
 async def test_a_torn_log_opens_to_an_earlier_state(path: Path, tmp_path: Path) -> None:
-    """Cut off or damaged anywhere, the log gives a state that the journal once had, and never a mixture."""
+    """Cut off anywhere, the log gives a state that the journal once had, and never a mixture."""
     await killed(await child(path, "await load(journal, 'G', 20)", "await asyncio.Event().wait()"), 40)
     file, log = contents(path)
     names = [f"G-{number}" for number in range(20)]
     states = await prefixes(names)
     rng = random.Random(1)  # noqa: S311 - it chooses places
-    cuts = [log[: rng.randrange(len(log))] for _ in range(15)]
-    flips = [log[:at] + bytes([log[at] ^ 1]) + log[at + 1 :] for at in (rng.randrange(len(log)) for _ in range(10))]
+    cuts = [log[: rng.randrange(LOG_HEADER, len(log))] for _ in range(15)]
     reached: list[int] = []
-    for number, torn in enumerate([b"", log, *cuts, *flips]):
+    for number, torn in enumerate([b"", log, *cuts]):
         async with await opened(put(tmp_path / f"{number}.sqlite", file, torn)) as journal:
             reached.append(states.index(await known_graphs(journal, names)))
     assert reached[:2] == [0, len(states) - 1]
     assert len(set(reached)) > 10
+
+
+async def test_damage_within_the_log_loses_no_commit_in_silence(path: Path, tmp_path: Path) -> None:
+    """A log that is broken before its last commit is refused, and so is one without its file; that one may be torn."""
+    await killed(await child(path, "await load(journal, 'G', 20)", "await asyncio.Event().wait()"), 40)
+    file, log = contents(path)
+    rng = random.Random(1)  # noqa: S311 - it chooses places
+    places = [0, 20, LOG_HEADER, *(rng.randrange(len(log) * 9 // 10) for _ in range(10))]
+    flips = [(file, log[:at] + bytes([log[at] ^ 1]) + log[at + 1 :]) for at in places]
+    mixed = [(b"", log), (file, log[:20]), (file, log[:40] + b"x" + log[40:]), (file, log[:4152] + log[4153:])]
+    for number, (whole, broken) in enumerate(flips + mixed):
+        damaged = put(tmp_path / f"{number}.sqlite", whole, broken)
+        for _ in range(2):  # the refusal leaves it as it is
+            with pytest.raises(JournalError, match="is damaged: put it aside"):
+                await opened(damaged)
+            assert contents(damaged) == (whole, broken)
+    last = put(tmp_path / "last.sqlite", file, log[:-1] + bytes([log[-1] ^ 1]))
+    async with await opened(last) as journal:
+        assert None not in await known_graphs(journal, [f"G-{number}" for number in range(20)])
 
 
 async def test_a_disk_that_takes_no_more_fails_everybody(path: Path) -> None:

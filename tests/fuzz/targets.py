@@ -1,0 +1,10 @@
+"""All targets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tests.fuzz import clients, journals, reading, servers
+from tests.fuzz.engine import Target
+
+TARGETS: Sequence[Target] = (*reading.TARGETS, *journals.TARGETS, *servers.TARGETS, *clients.TARGETS)

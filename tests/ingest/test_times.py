@@ -1,0 +1,75 @@
+"""Where the time of an order goes: told with its outcome, and summed up by the load."""
+
+from __future__ import annotations
+
+import attrs
+import orjson
+import pytest
+
+from cdp_orders_async import MemoryJournal, OrderGraph, Times, Verdict, ingest
+from cdp_orders_async.emulator import Emulator
+from cdp_orders_async.journal import GraphRecord
+from tests.ingest.support import Network, collected, item, loading, order, serving, whole
+from tests.virtual import VirtualLoop, run
+
+
+class SlowJournal(MemoryJournal):
+    """A journal on a slow disk."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self.loop = loop
+
+    async def begin(self, graph: str, digest: bytes) -> GraphRecord | None:
+        """Take half a second."""
+        self.loop.selector.now += 0.5
+        return await super().begin(graph, digest)
+
+    async def end(self, graph: str, *, complete: bool) -> None:
+        """Take a quarter of a second."""
+        self.loop.selector.now += 0.25
+        await super().end(graph, complete=complete)
+
+
+async def test_calls_are_counted_with_their_order() -> None:
+    """Each outcome has the times of its own calls, and the load the sum of them; what took no time is left out."""
+    async with serving(Emulator()) as cdp, ingest(cdp, [whole("A"), whole("B")], open_orders=1) as load:
+        outcomes = await collected(load)
+    one, other = (outcome.times for outcome in outcomes)
+    assert min(one.server, other.server) > 0
+    assert one.journal == one.backoff == one.lane == 0
+    assert attrs.asdict(load.times) == pytest.approx(
+        {name: seconds + getattr(other, name) for name, seconds in attrs.asdict(one).items()}
+    )
+    assert cdp.session.stats.times.server == 0
+
+
+def test_times_in_the_file_of_outcomes() -> None:
+    """The file of outcomes has what is not zero, in seconds rounded to milliseconds; and nothing where all is zero."""
+
+    async def main(loop: VirtualLoop) -> None:
+        load = loading(loop, Network(Emulator()), [whole()], journal=SlowJournal(loop))
+        (outcome,) = await collected(load)
+        await load.aclose()
+        told = orjson.loads(orjson.dumps(outcome.to_json()))
+        assert (told["seconds"], told["times"]) == (0.75, {"journal": 0.75})
+        assert load.times == outcome.times == Times(journal=0.75)
+        assert "times" not in attrs.evolve(outcome, times=Times(server=0.0001)).to_json()
+
+    run(main)
+
+
+def test_waiting_for_lists_is_counted() -> None:
+    """The time until it is certain that something is not there is told as waiting before it is sent again."""
+
+    async def main(loop: VirtualLoop) -> None:
+        fates = iter(["lost, not done"])
+        network = Network(
+            Emulator(), lambda request: next(fates, "ok") if request.operation == "items.create" else "ok"
+        )
+        load = loading(loop, network, [OrderGraph(order=order(), items=(item("i1"),))], settle=2.0)
+        (outcome,) = await collected(load)
+        await load.aclose()
+        assert (outcome.verdict, outcome.times.backoff) == (Verdict.LOADED, 2.0)
+
+    run(main)
