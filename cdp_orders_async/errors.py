@@ -43,6 +43,11 @@ __all__ = [
 ]
 
 
+def printable(text: str) -> str:
+    """Return *text* on one line, without what a terminal would obey: others may have written it."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
 class Delivery(enum.StrEnum):
     """How far a request got: the verdict that every failure carries."""
 
@@ -141,7 +146,7 @@ class Refused(CdpError):
         """Seconds that the server asked to wait, if it did."""
 
     def __str__(self) -> str:
-        return f"{self.method} {self.path}: {self.status} {self.message or 'without a message'}"
+        return f"{self.method} {self.path}: {self.status} {printable(self.message or 'without a message')}"
 
 
 class BadRequest(Refused):

@@ -331,11 +331,11 @@ def lines(stream: io.BufferedIOBase, longest: int = LONGEST_LINE) -> Iterator[li
 
 def _parse_line(file: str, number: int, raw: bytes, api: Api) -> Line | None:
     """Parse one line; an empty one is None."""
+    if len(raw) > LONGEST_LINE:  # before anything else, since what was cut off may not have been empty
+        return Line(file, number, None, (Violation("$", f"must be at most {LONGEST_LINE:,} bytes long"),))
     text = raw.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else raw.strip()
     if not text:
         return None
-    if len(raw) > LONGEST_LINE:
-        return Line(file, number, None, (Violation("$", f"must be at most {LONGEST_LINE:,} bytes long"),))
     try:
         return Line(file, number, parse_graph(orjson.loads(text), api))
     except orjson.JSONDecodeError as error:

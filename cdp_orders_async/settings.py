@@ -122,7 +122,7 @@ def _truth(text: str) -> bool:
 
 
 def _rate(text: str) -> object:
-    return text if text == "auto" else float(text)
+    return text if text == "auto" else None if text == "none" else float(text)
 
 
 PARSERS: Mapping[str, Callable[[str], object]] = {
@@ -165,8 +165,6 @@ class Credentials:
             raise Invalid((Violation("client_key, api_token", "must be on one line, without control characters"),))
         if ":" in (client_key or ""):
             raise Invalid((Violation("client_key", "must have no colon: the API token would begin there"),))
-        if bearer_token and (not bearer_token.isascii() or " " in bearer_token):
-            raise Invalid((Violation("bearer_token", "must be of ASCII characters other than spaces"),))
         self.client_key = client_key
         self.api_token = api_token
         self.bearer_token = bearer_token

@@ -26,7 +26,7 @@ from tests.ingest.support import order
 
 OPTIONS = {
     "load": {
-        *("--base-url", "--region", "--client-key", "--api-token", "--journal", "--outcomes", "--rate"),
+        *("--base-url", "--region", "--api", "--client-key", "--api-token", "--journal", "--outcomes", "--rate"),
         *("--connections", "--timeout", "--deadline", "--look-first", "--on-existing", "--settle", "--drain"),
         *("--verbose", "--json"),
     },
@@ -162,6 +162,8 @@ def test_options_become_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     assert cdp.base_url == "http://127.0.0.1:9"
     assert cdp.session.settings == Settings(rate=5, connections=2, timeout=3, deadline=4, keepalive=2)
     assert Connection(client_key="K", api_token=TOKEN).client().base_url == REGIONS["eu"]
+    assert Connection(client_key="K", api_token=TOKEN).client().session.settings.rate == "auto"
+    assert Connection(client_key="K", api_token=TOKEN, rate="none").client().session.settings.rate is None
     assert TOKEN not in repr(given)
 
 

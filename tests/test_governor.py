@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Iterable
+from datetime import UTC, datetime
+from decimal import Decimal
 
 import attrs
 import pytest
 
+from cdp_orders_async import CdpError, CdpOrders, NewOrder, Settings, emulator
+from cdp_orders_async.emulator.records import Json
 from cdp_orders_async.limiter import Limiter, Slots
 from cdp_orders_async.session.governor import Governor
 from tests.governed import MOST, Client, Server
@@ -237,6 +242,40 @@ def test_a_server_that_is_down_at_first_is_found() -> None:
     run(main)
 
 
+@pytest.mark.parametrize(
+    ("fault", "lowers"),
+    [
+        ({"action": "status", "status": 429}, True),
+        ({"action": "status", "status": 503}, True),
+        ({"action": "stall"}, True),
+        ({"action": "status", "status": 500}, False),
+        ({"action": "status", "status": 400}, False),
+        ({"action": "reset"}, False),
+    ],
+    ids=str,
+)
+async def test_what_the_client_takes_for_overload(fault: dict[str, Json], *, lowers: bool) -> None:
+    """429, 503 and no answer in time lower the rate of a client; what has another reason does not."""
+    order = NewOrder(
+        reference_id="1", ordered_at=datetime(2024, 1, 1, tzinfo=UTC), price=Decimal(1), currency_code="EUR"
+    )
+    plan = emulator.Faults.of({"faults": [{"operation": "*", **fault}]})
+    settings = Settings(rate="auto", retries=0, timeout=0.2)
+    async with (
+        emulator.running(emulator.Emulator(faults=plan)) as base_url,
+        CdpOrders(base_url=base_url, client_key="key", api_token="token", settings=settings) as cdp,  # noqa: S106
+    ):
+
+        async def create() -> None:
+            with contextlib.suppress(CdpError):
+                await cdp.orders.create(order)
+
+        async with asyncio.TaskGroup() as group:
+            for _ in range(80):
+                group.create_task(create())
+        assert (cdp.session.limiter.rate is not None) == lowers
+
+
 @attrs.define
 class Calls:
     """Tells a governor of calls, with no server and no loop."""
@@ -328,7 +367,7 @@ def test_much_is_no_noise() -> None:
 def test_a_first_guess_that_is_too_low_is_made_up_for() -> None:
     """The first cut teaches no maximum: after it the rate doubles each second."""
     calls = Calls()
-    calls.go(2, 5)
+    calls.go(20, 5)
     calls.refuse()
     calls.go(30, 0.8 * calls.rate)
     low = calls.rate

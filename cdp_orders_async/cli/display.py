@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cdp_orders_async.errors import printable
 from cdp_orders_async.graph import GraphFile, Line
 from cdp_orders_async.ingest import Load, Outcome, PartVerdict, Verdict
 from cdp_orders_async.session import Session, Times
@@ -41,8 +42,7 @@ class Screen(Console):
 
     def say(self, text: str) -> None:
         """Print *text* on a line of its own as it stands, but for what a terminal would obey."""
-        plain = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
-        self.print(plain, markup=False, highlight=False, soft_wrap=True)
+        self.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
         """Let the load that is told of go on, and its exit status be the last word."""

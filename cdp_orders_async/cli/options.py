@@ -34,9 +34,9 @@ class Connection:
     api_token: Annotated[str | None, Parameter(env_var="CDP_API_TOKEN")] = attrs.field(default=None, repr=False)
     """The API token. As an option it shows in the list of processes; better set CDP_API_TOKEN."""
     rate: Annotated[
-        float | Literal["auto"] | None, Parameter(env_var="CDP_RATE", allow_leading_hyphen=True, metavar="N")
-    ] = None
-    """Requests per second at most, or auto: find what the server bears. Without it only the connections limit."""
+        float | Literal["auto", "none"], Parameter(env_var="CDP_RATE", allow_leading_hyphen=True, metavar="N")
+    ] = "auto"
+    """Requests per second at most; auto: find what the server bears; none: only the connections limit."""
     connections: Annotated[int, Parameter(env_var="CDP_CONNECTIONS", allow_leading_hyphen=True)] = 64
     """Connections, and so requests in flight, at most."""
     timeout: Annotated[float, Parameter(env_var="CDP_TIMEOUT", allow_leading_hyphen=True)] = 30.0
@@ -48,7 +48,7 @@ class Connection:
         """Make the client; raises `Invalid`."""
         settings = attrs.evolve(
             Settings.from_env(),
-            rate=self.rate,
+            rate=None if self.rate == "none" else self.rate,
             connections=self.connections,
             timeout=self.timeout,
             deadline=self.deadline,

@@ -37,7 +37,7 @@ __all__ = ["SETTLE", "Load", "ingest", "ingest_one"]
 SETTLE = 10.0
 """Seconds after which a list is trusted to show a write. The vendor says that orders are available "within
 seconds"; waiting too short would double an order, waiting long only delays the few whose answer was lost."""
-WIDE, NARROW = 1024, 8  # parts under way: of all orders together, unless each may have but so few of its own
+WIDE, NARROW = 512, 4  # parts under way: of all orders together, unless each may have but so few of its own
 CLAIMS = 10_000  # orders that a load without a journal remembers, to tell those with one reference id apart
 
 

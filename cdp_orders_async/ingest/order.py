@@ -136,10 +136,6 @@ class OrderRun:
             self.order.in_doubt = self.order.ref is None and any(part.in_doubt for part in self.parts)
         return complete
 
-    def _start(self, group: asyncio.TaskGroup) -> None:
-        self._tasks.append(group.create_task(self._work(group)))
-        self._workers += 1
-
     async def _work(self, group: asyncio.TaskGroup) -> None:
         """Bring one part after the other to its end, as long as there are any that wait for nothing."""
         while self._ready:
@@ -162,12 +158,10 @@ class OrderRun:
             if part.verdict is None:
                 self._not_there(part, error)
             if part.followers:
-                self._set_off(part)
-                for _ in range(min(len(self._ready) - 1, self._control.width - self._workers)):
-                    self._start(group)
+                self._set_off(part, group)
         self._workers -= 1
 
-    def _set_off(self, settled: Part) -> None:
+    def _set_off(self, settled: Part, group: asyncio.TaskGroup) -> None:
         """Let those go first that only waited for the part just *settled*; give up those that cannot be without it."""
         ready: list[Part] = []
         ended = [settled]
@@ -186,6 +180,11 @@ class OrderRun:
                     self._not_there(other, None)
                     ended.append(other)
         self._ready.extendleft(reversed(ready))
+        others = len(self._ready) - 1  # who calls this takes one
+        if others > 0:
+            for _ in range(min(others, self._control.width - self._workers)):
+                self._tasks.append(group.create_task(self._work(group)))
+                self._workers += 1
 
     async def _load(self, part: Part) -> None:
         known = self._known.get(part.key)

@@ -23,6 +23,8 @@ __all__ = ["Governor"]
 
 MEMORY = 0.5
 """Seconds over which the calls a second are averaged."""
+START = 0.1
+"""Seconds that are too few for an average: so long all connections may be sent on at once."""
 BUSY = 10.0
 """Seconds for which the most calls a second are remembered: calls that time out hold up others."""
 SAMPLE = 75
@@ -33,6 +35,8 @@ MISHAPS_AT_FIRST = 4.0
 """The same while the rate doubles each second: an early cut costs much, and too high a rate soon shows."""
 PAUSE = 0.5
 """Seconds after a cut until answers count again: a window that is full must be over."""
+FAR = 0.25
+"""The share of the old maximum below which a new one is doubted: the rate doubles each second instead."""
 PRIOR = 25
 """Answers of a trial that weigh as much as all that was known of the noise before it."""
 TRUST = 60.0
@@ -51,18 +55,20 @@ LEAST_RATE = 0.5
 class _Pace:
     """How many calls leave in a second."""
 
-    at: float = 0.0
-    value: float = 0.0
+    of_late: float = 0.0
     most: float = 0.0
+    _total: float = 0.0
+    _began: float | None = None
+    _at: float = 0.0
 
     def add(self, now: float) -> None:
-        self.most *= math.exp((self.at - now) / BUSY)
-        self.value = self.of_late(now) + 1 / MEMORY
-        self.most = max(self.most, self.value)
-        self.at = now
-
-    def of_late(self, now: float) -> float:
-        return self.value * math.exp((self.at - now) / MEMORY)
+        if self._began is None:
+            self._began = self._at = now
+        gone = now - self._at
+        self._total = self._total * math.exp(-gone / MEMORY) + 1 / MEMORY
+        self.of_late = self._total / (1 - math.exp(-max(now - self._began, START) / MEMORY))
+        self.most = max(self.most * math.exp(-gone / BUSY), self.of_late)
+        self._at = now
 
 
 @attrs.define
@@ -121,14 +127,14 @@ class Governor:
         if rate is None or since < STEP or self._trial is not None or not self._answered:
             return
         self._raised = now
-        if self._pace.value >= USED * rate:  # else nothing is known of a higher one
+        if self._pace.of_late >= USED * rate:  # else nothing is known of a higher one
             self.limiter.set_rate(self._curve.higher(rate, min(since, LONGEST_STEP)))
 
     def answered(self, seconds: float) -> None:
         """Count a call whose answer, which shows no overload, took *seconds* to come."""
         now = self.clock()
         self._gradient.answered(seconds, now)
-        if not self._counts(0, now - seconds, now):
+        if not self._counts(0, now - seconds):
             return
         self._answered = True
         if self._outage is not None:
@@ -142,33 +148,34 @@ class Governor:
         What was sent before the last cut says nothing about the rate since.
         """
         now = self.clock()
-        if not self._counts(1, now - seconds, now):
+        if not self._counts(1, now - seconds):
             return
         self._slowest = max(self._slowest, seconds)
-        if self._count >= FEW and (self._share > self._bound(now) or self._doubts(now)):
+        enough = SAMPLE if self.limiter.rate is None else FEW
+        if self._count >= enough and (self._share > self._bound() or self._doubts(now)):
             self._lower(now)
         else:
             self._conclude(now)
 
-    def _counts(self, refusals: int, sent: float, now: float) -> bool:
+    def _counts(self, refusals: int, sent: float) -> bool:
         """Count the answer to a call that was sent then; False if it tells nothing."""
         if sent < self._since:
             return False
         self._count += 1
-        self._share += (refusals - self._share) / self._sample(now)
+        self._share += (refusals - self._share) / self._sample()
         if self._trial is not None:
             self._trial.count(refusals, sent)
         return True
 
-    def _sample(self, now: float) -> float:
+    def _sample(self) -> float:
         """Return over how many answers the share of refusals is averaged."""
         noisy = FEW / self._noise if self._noise > RARE else 0.0
-        return min(self._count, max(SAMPLE, self._pace.of_late(now), noisy))
+        return min(self._count, max(SAMPLE, self._pace.of_late, noisy))
 
-    def _bound(self, now: float) -> float:
+    def _bound(self) -> float:
         """Return the share of refusals beyond which there are too many."""
         usual = self._noise if self._trial is None else self._trial.share
-        sample = self._sample(now)
+        sample = self._sample()
         at_first = self.limiter.rate is not None and self._curve.peak is None
         mishaps = (MISHAPS_AT_FIRST if at_first else MISHAPS) / sample
         return usual + max(RARE, mishaps) + SURE * spread(usual, sample)
@@ -190,7 +197,7 @@ class Governor:
         if self._trial is not None:
             before, floor = self._trial.before, self._trial.floor
         lower = max(LEAST_RATE, KEPT * used * (1 - share))
-        self._trial = Trial(now + PAUSE, lower, before, share, self._sample(now), floor)
+        self._trial = Trial(now + PAUSE, lower, before, share, self._sample(), floor)
         self._set(lower, peak, now)
         self._since = now + PAUSE
 
@@ -219,9 +226,13 @@ class Governor:
         self._slowest = 0.0
         self._known = self._raised = now
         if verdict == "noise":
-            self._noise = (trial.share + trial.left) / 2
+            self._noise = (trial.share * trial.sample + trial.refusals) / (trial.sample + trial.answers)
             rate, self._curve = trial.before
             self.limiter.set_rate(rate)
             self._begin(now)
-        elif trial.left < NOISIEST / 2:  # else the rate is still far too high
+            return
+        if trial.share < NOISIEST or trial.left < NOISIEST / 2:  # else the rate is still far too high
             self._noise += (trial.left - self._noise) * trial.answers / (trial.answers + PRIOR)
+        known, found = trial.before[1].peak, self._curve.peak
+        if known and found and found < FAR * known:  # was it half an outage?
+            self._curve.peak = None

@@ -82,12 +82,13 @@ async def test_deep_answer_is_unreadable(body: bytes) -> None:
     assert error.message is None
 
 
-async def test_file_is_bounded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("start", [b'{"referenceId": "', b""], ids=["order", "blank"])
+async def test_file_is_bounded(start: bytes, tmp_path: Path) -> None:
     """A packed file that becomes too large for a line is told with the line's number, and the rest of it is read."""
     (good,) = orders(1)
     line = orjson.dumps(good) + b"\n"
     path = tmp_path / "o.jsonl.gz"
-    path.write_bytes(packed("gzip", line + b'{"referenceId": "', b'"}\n' + line))
+    path.write_bytes(packed("gzip", line + start, b'"}\n' + line))
     with at_most(4 * LONGEST_LINE // MIB):
         read = [(one.number, one.graph is None, list(map(str, one.violations))) async for one in GraphFile(path)]
     assert read == [(1, False, []), (2, True, ["$: must be at most 16,777,216 bytes long"]), (3, False, [])]

@@ -184,4 +184,4 @@ def test_storage_has_no_special_names(tmp_path: Path, monkeypatch: pytest.Monkey
     """What SQLite would take for something else is the name of a file."""
     monkeypatch.chdir(tmp_path)
     Emulator(storage=":memory:").close()
-    assert [path.name for path in list_of(tmp_path)] == [":memory:"]
+    assert [(path.name, path.stat().st_size > 0) for path in list_of(tmp_path)] == [(":memory:", True)]

@@ -13,8 +13,8 @@ from uuid import UUID
 
 import attrs
 import orjson
+from hypothesis import example, settings
 from hypothesis import given as examples
-from hypothesis import settings
 from hypothesis import strategies as st
 
 from cdp_orders_async import V2, V2_1, CdpError, CdpOrders, CdpOrdersV2, Invalid, NewConsumer, NewConsumerV2, Settings
@@ -213,6 +213,7 @@ def test_hostile_references(text: str) -> None:
 
 @settings(max_examples=50)
 @examples(hostile)
+@example("a:b")
 def test_hostile_credentials(text: str) -> None:
     """Credentials are the value of their header, or refused."""
 

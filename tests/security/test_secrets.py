@@ -23,7 +23,7 @@ from tests.security.canaries import CALLS, PERSON, TOKEN, client, failure, leaks
 from tests.servers import Reply, Server, read_body, read_head, serving
 
 FAULTS: list[Json] = [
-    {"action": action, "phase": phase, "seconds": 1, **({"status": status} if status else {})}
+    {"action": action, "phase": phase, "seconds": 5, **({"status": status} if status else {})}
     for action, phases in ACTIONS.items()
     for phase in phases
     for status in {"status": (400, 503), "html": (200, 502)}.get(action, (None,))
@@ -50,13 +50,14 @@ async def test_no_failed_call_shows_a_secret(fault: Json, caplog: pytest.LogCapt
     emulator = Emulator(api_token=TOKEN)
     async with filled(emulator) as (url, order, contact):
         emulator.faults = Faults.of({"faults": [{"operation": "*", **fault}]})
-        async with client(url, timeout=0.1) as cdp:
-            for operation, call in CALLS.items():
-                error = await failure(call(cdp, order, contact))
-                assert error is not None, operation
-                assert leaks(shown(error)) == []
+        slow = fault["action"] in {"stall", "drip"}
+        async with client(url, timeout=1.0 if slow else 30.0) as cdp:
+            tasks = [asyncio.create_task(failure(call(cdp, order, contact))) for call in CALLS.values()]
+            errors = [await task for task in tasks]
             assert leaks(repr(cdp), repr(cdp.session), repr(cdp.session.settings)) == []
-    assert sum(emulator.faults.done.values()) == len(CALLS)
+    assert None not in errors
+    assert leaks(*(shown(error) for error in errors if error is not None)) == []
+    assert emulator.faults.done.total() == len(CALLS) or slow
     assert leaks(logged(caplog.records)) == []
 
 
@@ -150,14 +151,14 @@ async def test_no_file_or_output_of_a_load_holds_a_secret(tmp_path: Path, caplog
     script = [step for fault in FAULTS for step in (fault, *["ok"] * 5)]
     source = write(tmp_path / "o.jsonl", orders(60))
     files = ("--journal", tmp_path / "j.sqlite", "--outcomes", tmp_path / "out.jsonl")
-    pace = ("--connections", "1", "--timeout", "0.2", "--settle", "0.1")
+    pace = ("--connections", "1", "--timeout", "0.5", "--settle", "0.1")
     async with watched({"faults": [{"operation": "*", "script": script}]}) as server:
         env = {**server.environment, "PYTHONASYNCIODEBUG": "1", "PYTHONDEVMODE": "1"}
         ran = await cdp_orders("load", source, *files, *pace, "--verbose", cwd=tmp_path, env=env)
         faults = server.faults.done.total()
     assert faults == len(FAULTS)
     assert ran.status in {0, 1}
-    assert "attempt 2" in ran.err
+    assert "attempt 1: OutcomeUnknown" in ran.err
     written = contents(tmp_path)
     del written[source.name]
     assert written.keys() == {"j.sqlite", "out.jsonl"}

@@ -32,7 +32,7 @@ async def test_no_output_rules_the_terminal(verbose: tuple[str, ...], tmp_path: 
     assert [line for line in shown if not line.isprintable()] == []
     first, second = sorted(lines_of(tmp_path / "out.jsonl"), key=lambda line: int(line["number"]))
     assert first["key"].startswith(f"B-{EVIL}@")
-    assert EVIL in first["parts"][0]["failure"]["message"]
+    assert "wrong \ufffd]0;evil" in first["parts"][0]["failure"]["message"]
     assert EVIL in second["violations"][0]["field"]
 
 
@@ -45,6 +45,16 @@ async def test_no_answer_fills_the_disk(tmp_path: Path) -> None:
         ran = await cdp_orders("load", source, "--outcomes", "out.jsonl", "--verbose", cwd=tmp_path, env=env)
     assert ran.status == 1
     assert len(ran.err) + (tmp_path / "out.jsonl").stat().st_size < 20_000
+
+
+async def test_no_error_forges_a_line_of_a_log() -> None:
+    """The text of an error is one line that nobody obeys; what the server said in full is beside it."""
+    reply = Reply(400, orjson.dumps({"message": f"wrong\n{EVIL}"}))
+    async with serving(reply) as server, calling(server.url) as session:
+        error = await failure(session, ask("POST"))
+    assert isinstance(error, Refused)
+    assert str(error).isprintable()
+    assert error.message == f"wrong\n{EVIL}"
 
 
 @pytest.mark.parametrize(
