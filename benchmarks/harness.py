@@ -27,7 +27,14 @@ from typing import TypeAlias
 import attrs
 
 HERE = Path(__file__).parent
-PACKAGES = ("aiohttp", "attrs", "cattrs", "msgspec", "orjson", *(HERE / "requirements.txt").read_text().split("\n")[1:-1])
+PACKAGES = (
+    "aiohttp",
+    "attrs",
+    "cattrs",
+    "msgspec",
+    "orjson",
+    *(HERE / "requirements.txt").read_text().split("\n")[1:-1],
+)
 
 Call: TypeAlias = Callable[[], Awaitable[object]]
 Batch: TypeAlias = Callable[[], Awaitable[int]]

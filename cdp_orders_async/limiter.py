@@ -49,12 +49,17 @@ class _Waiters(Generic[T]):
     def __len__(self) -> int:
         return sum(len(queue) for lane in self._lanes for queue in lane.values())
 
+    @property
+    def interactive(self) -> int:
+        """How many wait in the interactive lane."""
+        return sum(map(len, self._lanes[False].values()))
+
     def ahead(self, *, bulk: bool) -> float:
         """Estimate how many go before one who joins now."""
         everybody = len(self)
         if bulk or self._share == 1:
             return everybody
-        return min(everybody, sum(map(len, self._lanes[False].values())) / (1 - self._share))
+        return min(everybody, self.interactive / (1 - self._share))
 
     def join(self, *, bulk: bool, stage: int = 0) -> asyncio.Future[T]:
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -161,6 +166,10 @@ class Limiter:
     def delay(self, *, bulk: bool = False) -> float:
         """Estimate how many seconds a caller that came now, in the lane for *bulk* or the other, would wait."""
         return max(0.0, self._due - self._clock() + self._waiters.ahead(bulk=bulk) * self._interval)
+
+    def overtaking(self) -> float:
+        """Estimate how many seconds the interactive callers who wait now keep a bulk caller waiting."""
+        return self._waiters.interactive * self._interval
 
     def take(self) -> bool:
         """Use a grant if there is one right now and nobody waits; tell whether there was."""

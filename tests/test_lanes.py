@@ -146,7 +146,7 @@ def test_a_share_of_a_tenth_is_every_tenth_grant(share: float, order: str) -> No
 
 
 def test_the_estimate_of_a_wait_knows_the_lanes() -> None:
-    """An interactive caller waits for those of its lane and the share of bulk, and a bulk caller for all."""
+    """An interactive caller waits for those of its lane and the share of bulk, a bulk caller for all."""
 
     async def main(loop: VirtualLoop) -> list[float]:
         delays: list[float] = []
@@ -155,9 +155,9 @@ def test_the_estimate_of_a_wait_knows_the_lanes() -> None:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(limiter.acquire(bulk=number >= 9)) for number in range(30)]
                 await asyncio.sleep(0)
-                delays += limiter.delay(), limiter.delay(bulk=True)
+                delays += limiter.delay(), limiter.delay(bulk=True), limiter.overtaking()
                 for task in tasks:
                     task.cancel()
         return delays
 
-    assert run(main) == [1 + 8 / 0.8, 30, 30, 30]
+    assert run(main) == [1 + 8 / 0.8, 30, 8, 30, 30, 8]

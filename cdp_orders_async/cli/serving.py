@@ -42,7 +42,7 @@ def emulator(
     client_key
         The client key that callers must use.
     api_token
-        The API token that callers must use.
+        The API token that callers must use. It shows in the list of processes: make it none of your tenant's.
     seed
         Where the references that it makes begin: the same seed makes the same ones.
     faults
@@ -51,7 +51,7 @@ def emulator(
         A reading of what the documents leave open, as emulator.Switches names them: list_lag=2 lets lists lag,
         rate=50 hides a bucket of 429s. Give it again for another one.
     storage
-        An SQLite file to keep the state in; without it the state is gone at the end.
+        An SQLite file to keep the state in, for you alone; without it the state is gone at the end.
 
     """
     if not 0 <= port <= 65535:  # noqa: PLR2004 what a port can be

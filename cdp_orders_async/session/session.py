@@ -287,7 +287,7 @@ class Session:
     async def _wait_for_turn(self, until: float | None, times: Times, *, bulk: bool) -> None:
         began = self._clock()
         delay = self.limiter.delay(bulk=bulk)
-        lane = delay - self.limiter.delay() if bulk else 0.0
+        lane = self.limiter.overtaking() if bulk else 0.0
         if until is not None and began + delay >= until:
             raise late(Delivery.NOT_SENT)
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
 import attrs
@@ -30,6 +31,7 @@ __all__ = ["Page", "Request", "Transport", "answer", "reads", "reads_nothing", "
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
+NO_QUERY: Mapping[str, str] = MappingProxyType({})
 START = 500  # bytes of an unreadable answer that its error keeps
 WORDS = 1000  # characters of each thing that a server says which its error keeps
 PERSONAL = ("contacts.", "consumers.", "order_extensions.", "item_extensions.")
@@ -47,7 +49,7 @@ class Request(Generic[T]):
     """Below the base URL, with the version: ``/v2.1/orders``."""
     read: Callable[[bytes], T] = attrs.field(eq=False, repr=False)
     """Makes the result of a body; raises ValueError where it does not fit."""
-    query: Mapping[str, str] = attrs.field(factory=dict[str, str], repr=False)
+    query: Mapping[str, str] = attrs.field(default=NO_QUERY, repr=False)
     body: bytes | None = attrs.field(default=None, repr=False)
     creates: bool = False
     """Whether sending it twice makes two things."""
