@@ -27,6 +27,7 @@ from tests.ingest.support import order
 OPTIONS = {
     "load": {
         *("--base-url", "--region", "--api", "--client-key", "--api-token", "--journal", "--outcomes", "--rate"),
+        "--api-token-file",
         *("--connections", "--timeout", "--deadline", "--look-first", "--on-existing", "--settle", "--drain"),
         *("--verbose", "--json"),
     },

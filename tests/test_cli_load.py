@@ -158,6 +158,22 @@ async def test_load_stops_at_wrong_credentials(tmp_path: Path) -> None:
     assert ran.out == ""
 
 
+async def test_load_takes_the_token_from_a_file(tmp_path: Path) -> None:
+    """A file with the token goes before the variable; one that is missing, empty or no text is refused by its name."""
+    source, file = write(tmp_path / "o.jsonl", orders(1)), tmp_path / "token"
+    arguments = ("load", source, "--api-token-file", str(file))
+    async with watched() as server:
+        given = {**server.environment, "CDP_API_TOKEN": "wrong"}
+        for content in (None, b"", b"a\nb", b"\xff"):
+            if content is not None:
+                file.write_bytes(content)
+            refused = await cdp_orders(*arguments, cwd=tmp_path, env=given)
+            assert refused.refused("--api-token-file must be a readable file")
+        file.write_text(f"{TOKEN}\n")
+        ran = await cdp_orders(*arguments, cwd=tmp_path, env=given)
+    assert (ran.status, ran.err) == (0, "")
+
+
 async def test_load_says_that_nobody_answers(tmp_path: Path) -> None:
     """A server that cannot be reached ends the load with one sentence."""
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Annotated, Literal
 
 import attrs
@@ -10,7 +11,7 @@ from cyclopts import Parameter
 
 from cdp_orders_async.cli.display import Screen
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import Invalid
+from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.settings import Settings
 
 __all__ = ["Connection", "refuse"]
@@ -33,6 +34,8 @@ class Connection:
     """The client key, from Settings > API access in Sitecore CDP."""
     api_token: Annotated[str | None, Parameter(env_var="CDP_API_TOKEN")] = attrs.field(default=None, repr=False)
     """The API token. As an option it shows in the list of processes; better set CDP_API_TOKEN."""
+    api_token_file: Annotated[Path | None, Parameter(env_var="CDP_API_TOKEN_FILE")] = None
+    """A file that holds the API token on its one line, in place of the token."""
     rate: Annotated[
         float | Literal["auto", "none"], Parameter(env_var="CDP_RATE", allow_leading_hyphen=True, metavar="N")
     ] = "auto"
@@ -58,9 +61,17 @@ class Connection:
             region=self.region,
             base_url=self.base_url,
             client_key=self.client_key,
-            api_token=self.api_token,
+            api_token=self.api_token if self.api_token_file is None else _token_in(self.api_token_file),
             settings=settings,
         )
+
+
+def _token_in(file: Path) -> str:
+    with contextlib.suppress(OSError, ValueError):  # whatever it is, what is wrong with it is said below
+        token = file.read_text(encoding="utf-8").strip()
+        if token and token.isprintable():
+            return token
+    raise Invalid((Violation("api_token_file", "must be a readable file that holds nothing but the API token"),))
 
 
 WITHOUT_OPTION = attrs.fields_dict(Settings).keys() - attrs.fields_dict(Connection).keys()
