@@ -30,7 +30,18 @@ from cdp_orders_async.models import (
     OrderV2,
 )
 from cdp_orders_async.rules import check, check_extension, check_limit, refuse, text
-from cdp_orders_async.wire import Page, Request, Transport, encode, hidden, reads, reads_nothing, reads_page, to_json
+from cdp_orders_async.wire import (
+    NO_QUERY,
+    Page,
+    Request,
+    Transport,
+    encode,
+    hidden,
+    reads,
+    reads_nothing,
+    reads_page,
+    to_json,
+)
 
 __all__ = [
     "Consumers",
@@ -107,16 +118,20 @@ class _Verbs(Generic[New, Got, Changes]):
         name: str,
         ref: UUID | None,
         read: Callable[[bytes], T],
+        query: Mapping[str, str] = NO_QUERY,
+        body: bytes | None = None,
         *,
         ext: UUID | None = None,
-        **rest: Any,  # noqa: ANN401 the fields of Request
+        creates: bool = False,
+        looked_up: bool = False,
+        stage: int = 0,
     ) -> Request[T]:
         operation, method, path = self._routes[name]
         if "{ref}" in path:
             path = path.replace("{ref}", str(_uuid(ref)))
         if ext is not None:
             path = path.replace("{ext}", str(ext))
-        return Request(operation, method, path, read, **rest)
+        return Request(operation, method, path, read, query, body, creates, looked_up, stage)
 
     def _body(self, value: New | Changes) -> bytes:
         """Write links as the vendor does, as absolute URLs."""

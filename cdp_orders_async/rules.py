@@ -69,6 +69,8 @@ def text(value: object) -> str | None:
 
 def filled(value: object) -> str | None:
     """Accept text that is not empty."""
+    if isinstance(value, str) and value and value.isascii():  # nearly always
+        return None
     return text(value) or (None if value else "must not be empty")
 
 
@@ -303,10 +305,13 @@ def check(model: type, value: object, at: str = "$") -> list[Violation]:
             return [Violation(at, f"must be a {model.__name__}")]
     found: list[Violation] = []
     for key, rule in table.items():
-        if (field := getattr(value, key)) is not None:
-            wrong = rule(field)
-        else:
+        field = getattr(value, key)
+        if field is None:
             wrong = "is required" if key in required else None
+        elif rule is text and isinstance(field, str) and field.isascii():  # nearly always, and a call costs more
+            continue
+        else:
+            wrong = rule(field)
         if wrong:
             found.append(Violation(f"{at}.{camel(key)}", wrong))
     return found

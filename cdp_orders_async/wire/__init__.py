@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from cdp_orders_async.wire.codec import encode, hidden, is_list, is_object, structure, to_json
 from cdp_orders_async.wire.masks import masked
-from cdp_orders_async.wire.request import Page, Request, Transport, answer, reads, reads_nothing, reads_page
+from cdp_orders_async.wire.request import NO_QUERY, Page, Request, Transport, answer, reads, reads_nothing, reads_page
 
 __all__ = [
+    "NO_QUERY",
     "Page",
     "Request",
     "Transport",

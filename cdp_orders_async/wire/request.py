@@ -26,12 +26,13 @@ from cdp_orders_async.wire.codec import is_object, load
 from cdp_orders_async.wire.direct import decode, decode_page
 from cdp_orders_async.wire.masks import masked
 
-__all__ = ["Page", "Request", "Transport", "answer", "reads", "reads_nothing", "reads_page"]
+__all__ = ["NO_QUERY", "Page", "Request", "Transport", "answer", "reads", "reads_nothing", "reads_page"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 NO_QUERY: Mapping[str, str] = MappingProxyType({})
+"""Of a request without one."""
 START = 500  # bytes of an unreadable answer that its error keeps
 WORDS = 1000  # characters of each thing that a server says which its error keeps
 PERSONAL = ("contacts.", "consumers.", "order_extensions.", "item_extensions.")
