@@ -65,7 +65,7 @@ class Stats:
     """Attempts after the first of a call."""
     in_flight: int = 0
     times: Times = attrs.field(factory=Times)
-    """Where the time of the calls went."""
+    """Where the time of the calls went that were not part of a load."""
 
 
 def _never() -> bool:
