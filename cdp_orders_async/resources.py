@@ -40,7 +40,9 @@ from cdp_orders_async.wire import (
     reads,
     reads_nothing,
     reads_page,
+    ref_text,
     to_json,
+    write,
 )
 
 __all__ = [
@@ -112,6 +114,7 @@ class _Verbs(Generic[New, Got, Changes]):
         self._api = api
         self._routes = api.routes_of(kind)
         self._read = reads(kind.got)
+        self._has_links = any(hasattr(kind.new, name) for name in ("order_items", "guest"))
 
     def _request(
         self,
@@ -128,13 +131,15 @@ class _Verbs(Generic[New, Got, Changes]):
     ) -> Request[T]:
         operation, method, path = self._routes[name]
         if "{ref}" in path:
-            path = path.replace("{ref}", str(_uuid(ref)))
+            path = path.replace("{ref}", _ref(ref))
         if ext is not None:
-            path = path.replace("{ext}", str(ext))
+            path = path.replace("{ext}", _ref(ext))
         return Request(operation, method, path, read, query, body, creates, looked_up, stage)
 
     def _body(self, value: New | Changes) -> bytes:
         """Write links as the vendor does, as absolute URLs."""
+        if type(value) is self._kind.new and not self._has_links:
+            return write(value)
         plain = to_json(value)
         at = self._base + self._api.prefix
         if "orderItems" in plain:
@@ -173,10 +178,10 @@ def _whole_by(get: Callable[[UUID], Awaitable[T]]) -> Callable[[T], Awaitable[T]
     return whole
 
 
-def _uuid(ref: object) -> UUID:
-    """Return *ref* if it is a reference: nothing else may become part of a path."""
+def _ref(ref: object) -> str:
+    """Return the text of *ref* if it is a reference: nothing else may become part of a path."""
     try:
-        return ref if isinstance(ref, UUID) else UUID(str(ref))
+        return ref_text(ref if isinstance(ref, UUID) else UUID(str(ref)))
     except ValueError:
         raise Invalid((Violation("ref", "must be a UUID"),)) from None
 
@@ -264,7 +269,7 @@ class AtTheRoot(Readable[New, Got, Changes]):
         given = {name: value for name, value in {"reference_id": reference_id, **more}.items() if value is not None}
         # What UTF-8 cannot carry would be left out of the URL without a word.
         refuse([Violation(name, wrong) for name, value in given.items() if (wrong := text(value))])
-        query = {"referenceId": reference_id} if reference_id is not None else {"guestRef": str(_uuid(guest_ref))}
+        query = {"referenceId": reference_id} if reference_id is not None else {"guestRef": _ref(guest_ref)}
         return self._pages(self._first_page("list", None, self._kind.got, **query, **more), limit, _whole_by(self.get))
 
 
@@ -298,7 +303,7 @@ class OrdersV2(Updatable[NewOrderV2, OrderV2, NewOrderV2], AtTheRoot[NewOrderV2,
         That an order can be created under a guest is not documented by the vendor; clients in use do it.
         """
         refuse(check(NewOrderV2, new))
-        query = {} if guest_ref is None else {"guestRef": str(_uuid(guest_ref))}
+        query = {} if guest_ref is None else {"guestRef": _ref(guest_ref)}
         return await self._transport.send(attrs.evolve(self.to_create(new), query=query))
 
     async def get(self, ref: UUID, *, expand_items: bool = False) -> OrderV2:
@@ -424,4 +429,4 @@ class ExtensionsV2(Extensible):
         return self._pages(self._first_page("list", owner, Extension), limit, self._whole(owner))
 
     def _whole(self, owner: UUID) -> Callable[[Extension], Awaitable[Extension]]:
-        return _whole_by(lambda ref: self._transport.send(self._request("get", owner, self._read, ext=_uuid(ref))))
+        return _whole_by(lambda ref: self._transport.send(self._request("get", owner, self._read, ext=ref)))

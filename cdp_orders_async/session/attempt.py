@@ -30,6 +30,7 @@ __all__ = ["Http", "late"]
 SENT_ONCE = frozenset({"POST", "PATCH"})
 """What aiohttp does not send again after a dropped connection, as HTTP forbids it."""
 PIECE = 65_536  # bytes
+HEADERS = {"Accept": "application/json", "User-Agent": f"cdp-orders-async/{VERSION}"}
 START = 100  # bytes of a too large answer that its error keeps
 
 
@@ -115,14 +116,14 @@ class Http:
         self._session = session
         self._is_mine = session is None
         self._trace_configs = list(trace_configs)
-        self._headers = {"Accept": "application/json", "User-Agent": f"cdp-orders-async/{VERSION}"}
+        self._headers = {} if self._is_mine else dict(HEADERS)
         self._once: tuple[ClientMiddlewareType, ...] = ()
-        if self._is_mine:
+        if self._is_mine:  # not the session's, or aiohttp would show it to a proxy
             self._headers["Authorization"] = self._authorization
         else:  # aiohttp refuses the header beside credentials that such a session has, or finds in netrc
             self._once = (self._authorize,)
         self._again = (*self._once, _no_hidden_resend)
-        self._watch = Watch(settings.timeout)
+        self._watch: Watch
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
         )
@@ -156,8 +157,9 @@ class Http:
     async def aclose(self) -> None:
         """Close the connections; a session that was passed in stays open. Closing twice is no error."""
         self._closed = True
-        self._watch.close()
         async with self._opening:
+            if self._loop is not None:
+                self._watch.close()
             if self._session is not None and self._is_mine and self._pid == os.getpid():
                 await self._session.close()
 
@@ -176,8 +178,10 @@ class Http:
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=self._trace_configs,
+                headers=HEADERS,
             )
         self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
+        self._watch = Watch(self._settings.timeout, self._loop)
 
     async def send_once(
         self, session: ClientSession, request: Request[Any], request_id: str, left: float | None, times: Times
@@ -196,7 +200,7 @@ class Http:
             url = url.with_query(request.query)
         watch = self._watch
         if left is not None and left < watch.seconds:
-            watch = Watch(max(left, 0.001))
+            watch = Watch(max(left, 0.001), watch.loop)
         response = None
         start = self._clock()
         try:

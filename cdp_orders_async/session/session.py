@@ -9,9 +9,9 @@ import random
 import secrets
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import attrs
 from aiohttp import ClientSession, TraceConfig
@@ -82,9 +82,9 @@ class Patient:
     times: Times | None = None
     """Where the time of its calls is counted; None counts it with the session's."""
 
-    async def send(self, request: Request[T], /) -> T:
+    def send(self, request: Request[T], /) -> Coroutine[Any, Any, T]:
         """Send *request*; its deadline does not run while it waits for its turn."""
-        return await self.session.send(request, patient=self)
+        return self.session.send(request, patient=self)
 
 
 @attrs.define

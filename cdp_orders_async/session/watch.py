@@ -9,10 +9,16 @@ __all__ = ["Watch"]
 
 
 class Watch:
-    """Gives everything the same number of *seconds*: ``with watch.limit(): ...`` raises `TimeoutError` after them."""
+    """Gives everything the same number of *seconds*: ``with watch.limit(): ...`` raises `TimeoutError` after them.
 
-    def __init__(self, seconds: float) -> None:
+    *loop* is the event loop in which all of it runs.
+    """
+
+    __slots__ = ("_limits", "_timer", "loop", "seconds")
+
+    def __init__(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
         self.seconds = seconds
+        self.loop = loop
         self._limits: dict[_Limit, float] = {}  # when each ends, the first to end first
         self._timer: asyncio.TimerHandle | None = None
 
@@ -28,10 +34,9 @@ class Watch:
 
     def add(self, limit: _Limit) -> None:
         """Begin to watch."""
-        loop = asyncio.get_running_loop()
-        self._limits[limit] = end = loop.time() + self.seconds
+        self._limits[limit] = end = self.loop.time() + self.seconds
         if self._timer is None:
-            self._timer = loop.call_at(end, self._look)
+            self._timer = self.loop.call_at(end, self._look)
 
     def remove(self, limit: _Limit) -> None:
         """Watch no longer."""
@@ -39,11 +44,10 @@ class Watch:
 
     def _look(self) -> None:
         """End what is over, and come again when the next may be."""
-        loop = asyncio.get_running_loop()
         self._timer = None
         for limit, end in list(self._limits.items()):
-            if end > loop.time():
-                self._timer = loop.call_at(end, self._look)
+            if end > self.loop.time():
+                self._timer = self.loop.call_at(end, self._look)
                 return
             del self._limits[limit]
             limit.end()
@@ -59,7 +63,7 @@ class _Limit:
         self._ended = False
 
     def __enter__(self) -> None:
-        task = asyncio.current_task()
+        task = asyncio.current_task(self._watch.loop)
         if task is None:
             raise RuntimeError("only what runs in a task can be ended")
         self._task = task

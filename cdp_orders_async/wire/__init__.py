@@ -5,7 +5,8 @@ Nothing here does I/O, so all of it can be tested, printed and compared.
 
 from __future__ import annotations
 
-from cdp_orders_async.wire.codec import encode, hidden, is_list, is_object, structure, to_json
+from cdp_orders_async.wire.codec import encode, hidden, is_list, is_object, ref_text, structure, to_json
+from cdp_orders_async.wire.direct import write
 from cdp_orders_async.wire.masks import masked
 from cdp_orders_async.wire.request import NO_QUERY, Page, Request, Transport, answer, reads, reads_nothing, reads_page
 
@@ -23,6 +24,8 @@ __all__ = [
     "reads",
     "reads_nothing",
     "reads_page",
+    "ref_text",
     "structure",
     "to_json",
+    "write",
 ]

@@ -12,6 +12,7 @@ from uuid import UUID
 
 import attrs
 import cattrs
+import msgspec
 import orjson
 from cattrs.gen import make_dict_structure_fn, make_dict_unstructure_fn, override
 
@@ -19,6 +20,7 @@ from cdp_orders_async.models import (
     Consumer,
     Contact,
     Extension,
+    ExtensionValue,
     Link,
     NewConsumer,
     NewConsumerV2,
@@ -28,7 +30,20 @@ from cdp_orders_async.models import (
 )
 from cdp_orders_async.models.common import RESERVED_KEYS, camel
 
-__all__ = ["encode", "field_hook", "hidden", "is_list", "is_object", "load", "structure", "to_json", "with_ref"]
+__all__ = [
+    "encode",
+    "field_hook",
+    "hidden",
+    "is_list",
+    "is_object",
+    "load",
+    "pairs_in",
+    "ref_text",
+    "structure",
+    "to_json",
+    "with_ref",
+    "write_hook",
+]
 
 T = TypeVar("T")
 
@@ -129,15 +144,20 @@ def _text_or_none(value: object, _: object) -> str | None:
 
 def _union_hook(hint: Any, converter: cattrs.Converter) -> Callable[[object, object], Any]:  # noqa: ANN401 the same
     """Return how ``X | None`` is read, with as few calls as can be: most fields are of such a type."""
-    kind = _widest(hint)
-    if kind is str:
+    if str in get_args(hint):
         return _text_or_none
-    read = _amount if int in get_args(hint) and kind is Decimal else converter.get_structure_hook(kind)
+    read = _some_hook(hint, converter)
 
     def read_some(value: object, _: object) -> Any:  # noqa: ANN401 the same
-        return None if value is None else read(value, kind)
+        return None if value is None else read(value, None)
 
     return read_some
+
+
+def _some_hook(hint: Any, converter: cattrs.Converter) -> Callable[[object, object], Any]:  # noqa: ANN401 the same
+    """Return how the X of ``X | None`` is read."""
+    kind = _widest(hint)
+    return _amount if int in get_args(hint) and kind is Decimal else converter.get_structure_hook(kind)
 
 
 def _is_tuple(hint: object) -> bool:
@@ -199,10 +219,14 @@ def _links(converter: cattrs.Converter) -> Mapping[type[Any], Mapping[str, Calla
     }
 
 
+def pairs_in(value: Mapping[str, object]) -> dict[str, ExtensionValue]:
+    """Return your pairs in the JSON data of an extension, apart from what the server sets."""
+    return {key: one for key, one in value.items() if key not in RESERVED_KEYS and isinstance(one, (str, int, float))}
+
+
 def _with_pairs(value: dict[str, Any]) -> dict[str, Any]:
-    """Put your pairs in an extension under a key of their own, apart from what the server sets."""
-    pairs = {key: one for key, one in value.items() if key not in RESERVED_KEYS and isinstance(one, (str, int, float))}
-    return {**{key: value[key] for key in RESERVED_KEYS & value.keys()}, "pairs": pairs}
+    """Put your pairs in an extension under a key of their own."""
+    return {**{key: value[key] for key in RESERVED_KEYS & value.keys()}, "pairs": pairs_in(value)}
 
 
 def make_converter(*, detailed: bool) -> cattrs.Converter:
@@ -252,7 +276,7 @@ def make_converter(*, detailed: bool) -> cattrs.Converter:
     converter.register_structure_hook(UUID, _uuid)
     converter.register_structure_hook(datetime, _moment)
     converter.register_unstructure_hook(Decimal, _number)
-    converter.register_unstructure_hook(UUID, str)
+    converter.register_unstructure_hook(UUID, ref_text)
     converter.register_unstructure_hook(datetime, _iso)
     return converter
 
@@ -263,9 +287,15 @@ def _converter(*, detailed: bool = False) -> cattrs.Converter:
 
 
 def field_hook(model: type[Any], name: str, hint: object) -> Callable[[object, object], Any]:
-    """Return what makes the value of a field, of that type, of the JSON data that stands for it."""
+    """Return what makes the value of a field, of that type, of the JSON data that stands for it, but null."""
     converter = _converter()
-    return _links(converter).get(model, {}).get(name) or converter.get_structure_hook(hint)
+    read = _links(converter).get(model, {}).get(name)
+    return read or (_some_hook(hint, converter) if _is_union(hint) else converter.get_structure_hook(hint))
+
+
+def write_hook(hint: object) -> Callable[[Any], Any]:
+    """Return what makes JSON data of a value of that type."""
+    return _converter().get_unstructure_hook(hint)
 
 
 def to_json(value: object) -> dict[str, Any]:
@@ -280,6 +310,12 @@ def to_json(value: object) -> dict[str, Any]:
 def encode(value: object) -> bytes:
     """Return JSON data as the bytes of a body."""
     return orjson.dumps(value)
+
+
+def ref_text(ref: UUID) -> str:
+    """Return *ref* in its usual form; `str` takes six times as long."""
+    text: str = msgspec.to_builtins(ref)
+    return text
 
 
 def structure(value: object, model: type[T], at: str = "$") -> T:
@@ -313,5 +349,5 @@ def with_ref(entry: object) -> object:
     """Return an entry of a list with its ref: one that is not expanded has it only in its ``href``."""
     if is_object(entry) and entry.get("ref") is None and isinstance(href := entry.get("href"), str):
         ref = Link(href=href).ref
-        return entry if ref is None else {**entry, "ref": str(ref)}
+        return entry if ref is None else {**entry, "ref": ref_text(ref)}
     return entry

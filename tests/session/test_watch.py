@@ -21,7 +21,7 @@ def test_each_ends_in_its_own_time() -> None:
     """What takes longer than the limit ends with `TimeoutError`, counted from when it began; the rest goes on."""
 
     async def main(loop: VirtualLoop) -> None:
-        watch = Watch(10)
+        watch = Watch(10, loop)
         late = asyncio.create_task(rest(watch, 60))
         await asyncio.sleep(4)
         later = asyncio.create_task(rest(watch, 60))
@@ -41,11 +41,11 @@ def test_each_ends_in_its_own_time() -> None:
 def test_a_cancellation_stays_one() -> None:
     """Work that somebody cancels is cancelled, also where its time is over at the same moment."""
 
-    async def main(_: VirtualLoop) -> None:
-        watch = Watch(10)
+    async def main(loop: VirtualLoop) -> None:
+        watch = Watch(10, loop)
         task = asyncio.create_task(rest(watch, 60))
         both = asyncio.create_task(rest(watch, 60))
-        asyncio.get_running_loop().call_at(10, both.cancel)
+        loop.call_at(10, both.cancel)
         await asyncio.sleep(1)
         task.cancel()
         await asyncio.wait({task, both})
@@ -62,8 +62,8 @@ def test_an_error_stays_what_it_is() -> None:
         with watch.limit():
             raise ValueError("its own")
 
-    async def main(_: VirtualLoop) -> None:
-        watch = Watch(10)
+    async def main(loop: VirtualLoop) -> None:
+        watch = Watch(10, loop)
         with pytest.raises(ValueError, match="its own"):
             await fails(watch)
         await asyncio.sleep(20)
@@ -75,7 +75,7 @@ def test_many_end_together() -> None:
     """A thousand that began at the same time end at the same time, and those that began later do not."""
 
     async def main(loop: VirtualLoop) -> None:
-        watch = Watch(10)
+        watch = Watch(10, loop)
         first = [asyncio.create_task(rest(watch, 60)) for _ in range(1000)]
         await asyncio.sleep(5)
         second = [asyncio.create_task(rest(watch, 9)) for _ in range(1000)]
