@@ -60,7 +60,7 @@ OrderStatus: TypeAlias = Literal[
 ]
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class NewOrder(AnyNewOrder):
     """An order to create, or to put in place of one."""
 
@@ -68,7 +68,7 @@ class NewOrder(AnyNewOrder):
     status: OrderStatus | str | None = None
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Order(Resource, OrderOptions):
     """An order as the server keeps it."""
 
@@ -92,7 +92,7 @@ class OrderChanges(TypedDict, total=False):
     card_type: str
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class NewOrderItem(AnyNewItem):
     """Something bought as part of an order, to create or to put in place of one."""
 
@@ -106,7 +106,7 @@ class NewOrderItem(AnyNewItem):
     quantity: int | None = None
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class OrderItem(AnyItem):
     """An item as the server keeps it."""
 
@@ -132,7 +132,7 @@ class OrderItemChanges(TypedDict, total=False):
     channel: str
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Person(AnyPerson):
     """What contacts and consumers have in common; its repr shows no personal value."""
 
@@ -144,12 +144,13 @@ class Person(AnyPerson):
     post_code: str | None = attrs.field(default=None, repr=False)
 
 
-@attrs.define(kw_only=True)
 class NewContact(Person):
     """The primary person of an order, to create or to put in place of one."""
 
+    __slots__ = ()
 
-@attrs.define(kw_only=True)
+
+@attrs.define(kw_only=True, eq=False, repr=False)
 class NewConsumer(Person):
     """A person who uses items of an order, to create or to put in place of one."""
 
@@ -157,7 +158,7 @@ class NewConsumer(Person):
     """References of the items that this person uses; they must exist already."""
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Contact(Resource, Person):
     """A contact as the server keeps it."""
 
@@ -166,7 +167,7 @@ class Contact(Resource, Person):
     order: Link | None = None
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Consumer(Resource, Person):
     """A consumer as the server keeps it."""
 
