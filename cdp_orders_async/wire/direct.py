@@ -29,8 +29,7 @@ NATIVE = frozenset({str, UUID})
 """What msgspec reads as the codec does."""
 
 
-@attrs.define
-class Listed(Generic[T]):
+class Listed(msgspec.Struct, Generic[T]):
     """What a page of a listing says."""
 
     items: tuple[T, ...]
