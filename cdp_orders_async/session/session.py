@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import random
-import secrets
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -137,7 +137,7 @@ class Session:
         self._budget = RetryBudget()
         self._clock = clock
         self._uniform = uniform
-        self._run = secrets.token_hex(4)
+        self._run = os.urandom(4).hex()
         self._numbers = itertools.count(1)
 
     def __repr__(self) -> str:
