@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gzip
 import io
 import itertools
 import os
@@ -369,6 +368,8 @@ class GraphFile:
 
     def _batches(self) -> Iterator[list[Line]]:
         """Yield the lines in the batches in which they arrive."""
+        import gzip  # noqa: PLC0415 only those who read files need it
+
         number = 0
         try:
             with contextlib.ExitStack() as stack:
