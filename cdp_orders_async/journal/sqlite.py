@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -39,14 +38,17 @@ class SqliteJournal:
 
     def __init__(self, path: Path, identity: Mapping[str, str], max_batch: int) -> None:
         """Use `open` instead: this alone opens nothing."""
-        from cdp_orders_async.journal import file  # noqa: PLC0415 only those who open a journal need sqlite3
+        # Only those who open a journal need sqlite3, and pay for its import.
+        from queue import SimpleQueue  # noqa: PLC0415
+
+        from cdp_orders_async.journal import file  # noqa: PLC0415
 
         self._file = file
         self._path = path
         self._identity = dict(identity)
         self._max_batch = max_batch
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._failure: str | None = None
         self._failure_told = False
         self._closed = False
