@@ -13,7 +13,7 @@ from attrs.validators import ge, gt
 __all__ = ["Breaker"]
 
 
-@attrs.define
+@attrs.define(eq=False, repr=False)
 class Breaker:
     """Stop all calls after many failures in a row, then try with one call at a time.
 
@@ -28,7 +28,7 @@ class Breaker:
     """Seconds that it stays open at first."""
     max_pause: float = attrs.field(default=60.0, validator=gt(0))
     """Seconds that it stays open at most."""
-    clock: Callable[[], float] = attrs.field(default=time.monotonic, repr=False)
+    clock: Callable[[], float] = attrs.field(default=time.monotonic)
     """Gives the time in seconds."""
 
     _failures: int = attrs.field(default=0, init=False)

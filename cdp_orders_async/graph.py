@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import gzip
 import io
 import itertools
 import os
@@ -23,6 +22,7 @@ from typing import Any, Literal, TypeAlias, TypeVar
 
 import attrs
 import orjson
+from msgspec import Struct, field
 
 from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.kinds import V2_1, Api
@@ -39,7 +39,7 @@ from cdp_orders_async.models import (
     NewOrderItemV2,
     NewOrderV2,
 )
-from cdp_orders_async.models.common import camel
+from cdp_orders_async.models.common import Value, camel
 from cdp_orders_async.rules import check, check_extension
 from cdp_orders_async.wire import is_list, is_object, structure
 
@@ -56,16 +56,16 @@ PARTS = {"identifiers": Identifier, "flightSegments": FlightSegment}
 """The keys that hold a list of objects, and their models."""
 
 
-@attrs.frozen
-class GraphItem:
+@attrs.frozen(eq=False, repr=False)
+class GraphItem(Value):
     """An item of a whole order, with its extension."""
 
     item: NewOrderItem | NewOrderItemV2
     extension: Pairs | None = attrs.field(default=None, repr=False)
 
 
-@attrs.frozen
-class GraphConsumer:
+@attrs.frozen(eq=False, repr=False)
+class GraphConsumer(Value):
     """A consumer of a whole order."""
 
     consumer: NewConsumer | NewConsumerV2
@@ -73,8 +73,8 @@ class GraphConsumer:
     """The *reference_id* of each item that this person uses."""
 
 
-@attrs.frozen(kw_only=True)
-class OrderGraph:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class OrderGraph(Value):
     """One whole order: the order, its contact, consumers and items, and their extensions; all of one version."""
 
     order: NewOrder | NewOrderV2
@@ -116,8 +116,8 @@ class OrderGraph:
         return found
 
 
-@attrs.frozen
-class Line:
+@attrs.frozen(eq=False, repr=False)
+class Line(Value):
     """One line of an input: where it is, and the order on it or what is wrong with it."""
 
     file: str
@@ -187,13 +187,12 @@ def _parse(value: object, api: Api) -> tuple[OrderGraph | None, list[Violation]]
     return graph, graph.violations(api)
 
 
-@attrs.define
-class _Reading:
+class _Reading(Struct):
     """What was read of an order, and what did not fit."""
 
     api: Api
-    found: list[Violation] = attrs.field(factory=list[Violation])
-    parts: dict[str, object] = attrs.field(factory=dict[str, object])
+    found: list[Violation] = field(default_factory=list[Violation])
+    parts: dict[str, object] = field(default_factory=dict[str, object])
     """The models that were read, by path."""
 
     def refuse(self, at: str, rule: str) -> None:
@@ -369,6 +368,8 @@ class GraphFile:
 
     def _batches(self) -> Iterator[list[Line]]:
         """Yield the lines in the batches in which they arrive."""
+        import gzip  # noqa: PLC0415 only those who read files need it
+
         number = 0
         try:
             with contextlib.ExitStack() as stack:

@@ -12,7 +12,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any, Generic, NamedTuple, TypeVar
 
-import attrs
+from msgspec import Struct
 
 from cdp_orders_async.models import (
     Consumer,
@@ -107,8 +107,7 @@ EXTEND = (
 EXTEND_V2 = (CREATE_EXTENSION_V2, GET_EXTENSION_V2, LIST_EXTENSIONS_V2)
 
 
-@attrs.frozen(eq=False)
-class Kind(Generic[New, Got, Changes]):
+class Kind(Struct, Generic[New, Got, Changes], frozen=True, eq=False):
     """A row: what a thing is called, where it lives, its models and its verbs."""
 
     name: str
@@ -161,8 +160,7 @@ class Route(NamedTuple):
     path: str
 
 
-@attrs.frozen(eq=False)
-class Api:
+class Api(Struct, frozen=True, eq=False):
     """One version of the API: its prefix and its rows."""
 
     prefix: str

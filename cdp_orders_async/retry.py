@@ -21,6 +21,7 @@ from cdp_orders_async.errors import (
     ServerError,
     Unreadable,
 )
+from cdp_orders_async.models.common import Value
 
 __all__ = ["Retries", "RetryBudget", "backoff", "down", "may_resend", "parse_retry_after"]
 
@@ -46,8 +47,8 @@ def parse_retry_after(value: str, now: datetime) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-@attrs.frozen
-class Retries:
+@attrs.frozen(eq=False, repr=False)
+class Retries(Value):
     """How often a call is sent again, and how long it waits in between."""
 
     limit: int = attrs.field(default=3, validator=ge(0))
@@ -94,8 +95,8 @@ def backoff(attempt: int, retries: Retries, uniform: Callable[[float, float], fl
     return uniform(0.0, min(retries.cap, retries.base * 2.0**doublings))
 
 
-@attrs.define
-class RetryBudget:
+@attrs.define(eq=False, repr=False)
+class RetryBudget(Value):
     """Keep retries a bounded share of the traffic: they spend tokens that only successes earn.
 
     While everything fails, `capacity` / `cost` retries are let through and no more; in the long run there is

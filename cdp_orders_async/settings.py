@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 import attrs
 
 from cdp_orders_async.errors import Invalid, Violation
+from cdp_orders_async.models.common import Value
 
 __all__ = ["REGIONS", "Credentials", "Settings", "base_url_of", "proxy_of", "secret", "tls_of"]
 
@@ -60,8 +61,8 @@ def _a_proxy(instance: Settings, field: attrs.Attribute[Any], value: str | None)
         _proxy_url(field.name, value)
 
 
-@attrs.frozen(kw_only=True)
-class Settings:
+@attrs.frozen(kw_only=True, repr=False)
+class Settings(Value):
     """How the client calls: rate, connections, times, retries, proxy and TLS. Times are in seconds."""
 
     rate: float | Literal["auto"] | None = attrs.field(default=None, validator=_a_rate)

@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 from uuid import UUID
 
 import attrs
+from msgspec import Struct, field
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import NotFound
@@ -39,8 +40,7 @@ class SeveralError(Exception):
     """More than one thing on the server could be the part."""
 
 
-@attrs.define(eq=False)
-class Finder:
+class Finder(Struct, eq=False):
     """Looks for the parts of one order; they share what was listed."""
 
     graph: OrderGraph
@@ -55,11 +55,11 @@ class Finder:
     """Tells whether an order belongs to no other order of the input."""
     namesakes: set[UUID]
     """The orders on the server that could be this one, also those that belong to others of the input."""
-    _lists: dict[str, tuple[float, list[Any]]] = attrs.field(factory=dict[str, tuple[float, list[Any]]])
-    _extensions: dict[UUID | None, tuple[float, Extension | None]] = attrs.field(
-        factory=dict["UUID | None", tuple[float, "Extension | None"]]
+    _lists: dict[str, tuple[float, list[Any]]] = field(default_factory=dict[str, tuple[float, list[Any]]])
+    _extensions: dict[UUID | None, tuple[float, Extension | None]] = field(
+        default_factory=dict["UUID | None", tuple[float, "Extension | None"]]
     )
-    _listing: asyncio.Lock = attrs.field(factory=asyncio.Lock)
+    _listing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @property
     def taken(self) -> set[UUID]:

@@ -10,6 +10,7 @@ import attrs
 
 from cdp_orders_async.errors import CdpError, Refused, Violation
 from cdp_orders_async.graph import OrderGraph
+from cdp_orders_async.models.common import Value
 from cdp_orders_async.session import Times
 from cdp_orders_async.wire import masked, to_json
 
@@ -55,8 +56,8 @@ class PartVerdict(enum.StrEnum):
         return self is PartVerdict.CREATED or self is PartVerdict.FOUND or self is PartVerdict.UPDATED
 
 
-@attrs.frozen
-class Failure:
+@attrs.frozen(repr=False)
+class Failure(Value):
     """Why a part is not there, without any personal value."""
 
     kind: str
@@ -76,8 +77,8 @@ class Failure:
         )
 
 
-@attrs.define
-class PartOutcome:
+@attrs.define(eq=False, repr=False)
+class PartOutcome(Value):
     """What came of one part."""
 
     name: str
@@ -95,8 +96,8 @@ class PartOutcome:
         return _filled(name=self.name, verdict=str(self.verdict), ref=ref, differs=self.differs, failure=failure)
 
 
-@attrs.frozen(kw_only=True)
-class Outcome:
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class Outcome(Value):
     """What came of one order."""
 
     file: str | None

@@ -13,6 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import attrs
+from msgspec import Struct, field
 
 from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
 from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict
@@ -26,8 +27,7 @@ EXTENSIONS = frozenset({"order_extensions", "item_extensions"})
 CREATED = PartVerdict.CREATED
 
 
-@attrs.define(eq=False)
-class Part:
+class Part(Struct, eq=False):
     """One thing to create, and what came of it so far."""
 
     name: str
@@ -49,7 +49,7 @@ class Part:
     """The part before it in its group, of which it must be known before whether it is there."""
     waits: int = 0
     """For how many parts it still waits."""
-    followers: list[int] = attrs.field(factory=list)  # pyright: ignore[reportUnknownVariableType] list[int] is slow
+    followers: list[int] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType] list[int] is slow
     """The numbers of the parts that wait for it; no references, which would make circles."""
     ref: UUID | None = None
     in_doubt: bool = False
@@ -58,7 +58,7 @@ class Part:
     """None as long as it has not come to its end."""
     differs: tuple[str, ...] = ()
     failure: Failure | None = None
-    _digest: bytes = attrs.field(default=b"", init=False)
+    _digest: bytes = b""
 
     @property
     def digest(self) -> bytes:

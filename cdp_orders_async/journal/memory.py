@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from uuid import UUID
 
-import attrs
+from msgspec import Struct, field
 
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.records import GraphRecord, PartRecord
@@ -12,13 +12,12 @@ from cdp_orders_async.journal.records import GraphRecord, PartRecord
 __all__ = ["MemoryJournal"]
 
 
-@attrs.define(eq=False)
-class _Graph:
+class _Graph(Struct):
     number: int
     digest: bytes
     complete: bool = False
     ended: bool = False
-    parts: dict[str, PartRecord] = attrs.Factory(dict[str, PartRecord])
+    parts: dict[str, PartRecord] = field(default_factory=dict[str, PartRecord])
 
 
 class MemoryJournal:

@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import Protocol
 from uuid import UUID
 
-import attrs
+from msgspec import Struct
 
 __all__ = ["GraphRecord", "Journal", "PartRecord"]
 
 
-@attrs.frozen
-class PartRecord:
+class PartRecord(Struct, frozen=True):
     """What is known of one part of a graph."""
 
     digest: bytes
@@ -21,8 +20,7 @@ class PartRecord:
     """What the server calls it; None: it was sent, and whether it was done is unknown."""
 
 
-@attrs.frozen
-class GraphRecord:
+class GraphRecord(Struct, frozen=True):
     """What is known of one graph."""
 
     digest: bytes

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import queue
-import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Final, Self, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
 from uuid import UUID
 
 from cdp_orders_async.errors import JournalError
-from cdp_orders_async.journal.file import explain, open_file
 from cdp_orders_async.journal.records import GraphRecord, PartRecord
+
+if TYPE_CHECKING:
+    import sqlite3
 
 __all__ = ["SqliteJournal"]
 
 _T = TypeVar("_T")
 
-_Work: TypeAlias = tuple[Callable[[sqlite3.Connection], object], asyncio.Future[str | None] | None]
+_Work: TypeAlias = "tuple[Callable[[sqlite3.Connection], object], asyncio.Future[str | None] | None]"
 """What to do in the thread, and who waits for it, if anybody: told None, or in a sentence why it failed."""
 
 
@@ -38,11 +38,17 @@ class SqliteJournal:
 
     def __init__(self, path: Path, identity: Mapping[str, str], max_batch: int) -> None:
         """Use `open` instead: this alone opens nothing."""
+        # Only those who open a journal need sqlite3, and pay for its import.
+        from queue import SimpleQueue  # noqa: PLC0415
+
+        from cdp_orders_async.journal import file  # noqa: PLC0415
+
+        self._file = file
         self._path = path
         self._identity = dict(identity)
         self._max_batch = max_batch
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._queue: SimpleQueue[_Work | None] = SimpleQueue()
         self._failure: str | None = None
         self._failure_told = False
         self._closed = False
@@ -139,9 +145,9 @@ class SqliteJournal:
         with contextlib.ExitStack() as stack:
             db: sqlite3.Connection | None = None
             try:
-                db = stack.enter_context(contextlib.closing(open_file(self._path, self._identity)))
+                db = stack.enter_context(contextlib.closing(self._file.open_file(self._path, self._identity)))
             except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits and must be told
-                self._failure = explain(self._path, error)
+                self._failure = self._file.explain(self._path, error)
             going = True
             while going:
                 batch = [self._queue.get()]
@@ -164,7 +170,7 @@ class SqliteJournal:
                 do(db)
             db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits and must be told
-            return explain(self._path, error)  # closing rolls back
+            return self._file.explain(self._path, error)  # closing rolls back
         self.commits += 1
         return None
 

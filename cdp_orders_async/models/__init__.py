@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from cdp_orders_async.models.changes import (
+    ConsumerChanges,
+    ContactChanges,
+    OrderChanges,
+    OrderItemChanges,
+    PersonChanges,
+)
 from cdp_orders_async.models.common import Channel, Extension, ExtensionValue, Gender, Identifier, Link, Resource
 from cdp_orders_async.models.v2 import (
     FlightSegment,
@@ -18,20 +25,15 @@ from cdp_orders_async.models.v2 import (
 )
 from cdp_orders_async.models.v2_1 import (
     Consumer,
-    ConsumerChanges,
     Contact,
-    ContactChanges,
     NewConsumer,
     NewContact,
     NewOrder,
     NewOrderItem,
     Order,
-    OrderChanges,
     OrderItem,
-    OrderItemChanges,
     OrderStatus,
     Person,
-    PersonChanges,
 )
 
 __all__ = [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, cast
 from uuid import UUID
 
 import attrs
@@ -29,6 +29,7 @@ __all__ = [
     "Link",
     "OrderOptions",
     "Resource",
+    "Value",
     "camel",
 ]
 
@@ -60,8 +61,29 @@ def camel(name: str) -> str:
     return head + "".join(map(str.capitalize, rest))
 
 
-@attrs.define(kw_only=True)
-class Link:
+class Value:  # noqa: PLW1641 what can change has no hash
+    """Compares and shows the fields as attrs does, which would compile that for each class at each import."""
+
+    __slots__ = ()
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not self.__class__:
+            return NotImplemented
+        fields = (field.name for field in _fields(self) if field.eq)
+        return all(getattr(self, name) == getattr(other, name) for name in fields)
+
+    def __repr__(self) -> str:
+        fields = (field.name for field in _fields(self) if field.repr)
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in fields)})"
+
+
+def _fields(value: Value) -> tuple[attrs.Attribute[Any], ...]:
+    found: tuple[attrs.Attribute[Any], ...] = attrs.fields(cast("type[attrs.AttrsInstance]", type(value)))
+    return found
+
+
+@attrs.define(kw_only=True, eq=False, repr=False)
+class Link(Value):
     """A link to another resource."""
 
     href: str
@@ -75,8 +97,8 @@ class Link:
             return None
 
 
-@attrs.define(kw_only=True, slots=False)  # two bases with slots cannot meet in one class
-class Resource:
+@attrs.define(kw_only=True, eq=False, repr=False, slots=False)  # two bases with slots cannot meet in one class
+class Resource(Value):
     """What the server adds to everything it keeps."""
 
     ref: UUID
@@ -86,8 +108,8 @@ class Resource:
     modified_at: datetime | None = None
 
 
-@attrs.define(kw_only=True)
-class OrderOptions:
+@attrs.define(kw_only=True, eq=False, repr=False)
+class OrderOptions(Value):
     """What an order may have in every version."""
 
     channel: Channel | str | None = None
@@ -97,7 +119,7 @@ class OrderOptions:
     """Free text; the vendor's examples are Mastercard, Visa, Diners and American Express."""
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class AnyNewOrder(OrderOptions):
     """What every new order needs, in every version."""
 
@@ -111,8 +133,8 @@ class AnyNewOrder(OrderOptions):
     """ISO 4217, three letters."""
 
 
-@attrs.define(kw_only=True)
-class ItemOptions:
+@attrs.define(kw_only=True, eq=False, repr=False)
+class ItemOptions(Value):
     """What an item may have in every version."""
 
     description: str | None = None
@@ -123,7 +145,7 @@ class ItemOptions:
     channel: str | None = None
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class AnyNewItem(ItemOptions):
     """What every new item needs, in every version."""
 
@@ -131,7 +153,7 @@ class AnyNewItem(ItemOptions):
     currency_code: str
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class AnyItem(Resource, ItemOptions):
     """An item as the server keeps it, in every version."""
 
@@ -146,8 +168,8 @@ class AnyItem(Resource, ItemOptions):
     order: Link | None = None
 
 
-@attrs.define(kw_only=True)
-class Identifier:
+@attrs.define(kw_only=True, eq=False, repr=False)
+class Identifier(Value):
     """An id by which the tenant's identity rules may find the guest."""
 
     provider: str
@@ -156,8 +178,8 @@ class Identifier:
     expiry_date: datetime | None = attrs.field(default=None, repr=False)
 
 
-@attrs.define(kw_only=True)
-class AnyPerson:
+@attrs.define(kw_only=True, eq=False, repr=False)
+class AnyPerson(Value):
     """What contacts and consumers have in every version; its repr shows no personal value."""
 
     title: str | None = attrs.field(default=None, repr=False)
@@ -175,8 +197,8 @@ class AnyPerson:
     """ISO 3166-1 alpha-2, two letters."""
 
 
-@attrs.define(kw_only=True)
-class Extension:
+@attrs.define(kw_only=True, eq=False, repr=False)
+class Extension(Value):
     """A data extension as the server keeps it; one that a listing did not expand has only its *href*."""
 
     ref: UUID | None = None

@@ -13,7 +13,7 @@ from uuid import UUID
 
 import attrs
 
-from cdp_orders_async.models.common import AnyItem, AnyNewItem, AnyNewOrder, AnyPerson
+from cdp_orders_async.models.common import AnyItem, AnyNewItem, AnyNewOrder, AnyPerson, Value
 from cdp_orders_async.models.v2_1 import Consumer, Contact, Order
 
 __all__ = [
@@ -90,7 +90,7 @@ OrderItemTypeV2: TypeAlias = Literal[
 ]
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class NewOrderV2(AnyNewOrder):
     """An order to create with version 2, or to send again."""
 
@@ -99,7 +99,7 @@ class NewOrderV2(AnyNewOrder):
     status: OrderStatusV2 | str | None = None
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class OrderV2(Order):
     """An order as version 2 shows it; what an answer only links to as a list is None."""
 
@@ -109,8 +109,8 @@ class OrderV2(Order):
     """Whole after ``get(ref, expand_items=True)``; otherwise those that are named have only *ref* and *href*."""
 
 
-@attrs.define(kw_only=True)
-class FlightSegment:
+@attrs.define(kw_only=True, eq=False, repr=False)
+class FlightSegment(Value):
     """One leg of a flight.
 
     Its times are text in the vendor's form, ``2025-08-23T16:17Z``: local times of the airport that end in Z
@@ -133,7 +133,7 @@ class FlightSegment:
     operating_flight_number: str | None = None
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class NewOrderItemV2(AnyNewItem):
     """Something bought as part of an order, to create with version 2 or to send again."""
 
@@ -154,7 +154,7 @@ class NewOrderItemV2(AnyNewItem):
     """The legs, where the *type* is FLIGHT."""
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class OrderItemV2(AnyItem):
     """An item as version 2 shows it."""
 
@@ -163,7 +163,7 @@ class OrderItemV2(AnyItem):
     flight_segments: tuple[FlightSegment, ...] | None = None
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class PersonV2(AnyPerson):
     """What new contacts and consumers have in common; its repr shows no personal value."""
 
@@ -173,12 +173,13 @@ class PersonV2(AnyPerson):
     """The reference of the guest that this person is, where you know it."""
 
 
-@attrs.define(kw_only=True)
 class NewContactV2(PersonV2):
     """The primary person of an order, to create with version 2 or to send again."""
 
+    __slots__ = ()
 
-@attrs.define(kw_only=True)
+
+@attrs.define(kw_only=True, eq=False, repr=False)
 class NewConsumerV2(PersonV2):
     """A person who uses items of an order, to create with version 2 or to send again."""
 

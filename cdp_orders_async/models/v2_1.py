@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, TypeAlias
 from uuid import UUID
 
 import attrs
@@ -17,9 +17,6 @@ from cdp_orders_async.models.common import (
     AnyNewItem,
     AnyNewOrder,
     AnyPerson,
-    Channel,
-    Gender,
-    Identifier,
     Link,
     OrderOptions,
     Resource,
@@ -27,20 +24,15 @@ from cdp_orders_async.models.common import (
 
 __all__ = [
     "Consumer",
-    "ConsumerChanges",
     "Contact",
-    "ContactChanges",
     "NewConsumer",
     "NewContact",
     "NewOrder",
     "NewOrderItem",
     "Order",
-    "OrderChanges",
     "OrderItem",
-    "OrderItemChanges",
     "OrderStatus",
     "Person",
-    "PersonChanges",
 ]
 
 OrderStatus: TypeAlias = Literal[
@@ -60,7 +52,7 @@ OrderStatus: TypeAlias = Literal[
 ]
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class NewOrder(AnyNewOrder):
     """An order to create, or to put in place of one."""
 
@@ -68,7 +60,7 @@ class NewOrder(AnyNewOrder):
     status: OrderStatus | str | None = None
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Order(Resource, OrderOptions):
     """An order as the server keeps it."""
 
@@ -80,19 +72,7 @@ class Order(Resource, OrderOptions):
     status: OrderStatus | str | None = None
 
 
-class OrderChanges(TypedDict, total=False):
-    """What `update` may change of an order; *reference_id* and *ordered_at* cannot change."""
-
-    price: Decimal
-    currency_code: str
-    channel: Channel | str
-    point_of_sale: str
-    status: OrderStatus | str
-    payment_type: str
-    card_type: str
-
-
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class NewOrderItem(AnyNewItem):
     """Something bought as part of an order, to create or to put in place of one."""
 
@@ -106,33 +86,14 @@ class NewOrderItem(AnyNewItem):
     quantity: int | None = None
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class OrderItem(AnyItem):
     """An item as the server keeps it."""
 
     quantity: int | None = None
 
 
-class OrderItemChanges(TypedDict, total=False):
-    """What `update` may change of an item."""
-
-    type: str
-    name: str
-    price: Decimal
-    currency_code: str
-    status: str
-    description: str
-    product_id: str
-    original_price: Decimal
-    original_currency_code: str
-    reference_id: str
-    vendor: str
-    language: str
-    quantity: int
-    channel: str
-
-
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Person(AnyPerson):
     """What contacts and consumers have in common; its repr shows no personal value."""
 
@@ -144,12 +105,13 @@ class Person(AnyPerson):
     post_code: str | None = attrs.field(default=None, repr=False)
 
 
-@attrs.define(kw_only=True)
 class NewContact(Person):
     """The primary person of an order, to create or to put in place of one."""
 
+    __slots__ = ()
 
-@attrs.define(kw_only=True)
+
+@attrs.define(kw_only=True, eq=False, repr=False)
 class NewConsumer(Person):
     """A person who uses items of an order, to create or to put in place of one."""
 
@@ -157,7 +119,7 @@ class NewConsumer(Person):
     """References of the items that this person uses; they must exist already."""
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Contact(Resource, Person):
     """A contact as the server keeps it."""
 
@@ -166,7 +128,7 @@ class Contact(Resource, Person):
     order: Link | None = None
 
 
-@attrs.define(kw_only=True)
+@attrs.define(kw_only=True, eq=False, repr=False)
 class Consumer(Resource, Person):
     """A consumer as the server keeps it."""
 
@@ -174,34 +136,3 @@ class Consumer(Resource, Person):
     """References of the items that this person uses, where the server names them."""
     guest: Link | None = None
     order: Link | None = None
-
-
-class PersonChanges(TypedDict, total=False):
-    """What `update` may change of a contact or a consumer."""
-
-    title: str
-    first_name: str
-    last_name: str
-    gender: Gender | str
-    date_of_birth: datetime
-    emails: tuple[str, ...]
-    phone_numbers: tuple[str, ...]
-    nationality: str
-    passport_number: str
-    passport_expiry: datetime
-    identifiers: tuple[Identifier, ...]
-    street: tuple[str, ...]
-    city: str
-    state: str
-    post_code: str
-    country: str
-
-
-class ContactChanges(PersonChanges, total=False):
-    """What `update` may change of a contact."""
-
-
-class ConsumerChanges(PersonChanges, total=False):
-    """What `update` may change of a consumer."""
-
-    order_items: tuple[UUID, ...]

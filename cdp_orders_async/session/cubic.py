@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
+from msgspec import Struct
 
 __all__ = ["KEPT", "Cubic", "between"]
 
@@ -21,8 +21,7 @@ def between(bounds: tuple[float, float], value: float) -> float:
     return min(bounds[1], max(bounds[0], value))
 
 
-@attrs.define
-class Cubic:
+class Cubic(Struct):
     """A rate that is soon back near its old maximum, stays there, and goes carefully past it."""
 
     start: float

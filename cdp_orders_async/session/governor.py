@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Callable
 
-import attrs
+from msgspec import Struct
 
 from cdp_orders_async.limiter import Limiter, Slots
 from cdp_orders_async.session.cubic import KEPT, Cubic, between
@@ -51,8 +51,7 @@ LEAST_RATE = 0.5
 """Calls per second that no cut goes below."""
 
 
-@attrs.define
-class _Pace:
+class _Pace(Struct):
     """How many calls leave in a second."""
 
     of_late: float = 0.0
@@ -71,7 +70,6 @@ class _Pace:
         self._at = now
 
 
-@attrs.define
 class Governor:
     """Steer a rate and a number of slots by what becomes of the calls.
 
@@ -79,31 +77,26 @@ class Governor:
     timer: it changes them when it is told of a call, and so never while nothing is sent.
     """
 
-    limiter: Limiter
-    """The limiter whose rate it sets."""
-    slots: Slots
-    """The slots whose number it sets."""
-    most: int
-    """How many slots there may be."""
-    clock: Callable[[], float] = time.monotonic
-    """Gives the time in seconds."""
-
-    _gradient: Gradient = attrs.field(init=False)
-    _pace: _Pace = attrs.field(factory=_Pace, init=False)
-    _since: float = attrs.field(default=-math.inf, init=False)  # when the calls were sent that are judged
-    _count: int = attrs.field(default=0, init=False)  # of their answers
-    _share: float = attrs.field(default=0.0, init=False)  # of refusals among the last of these
-    _answered: bool = attrs.field(default=False, init=False)  # whether any was good
-    _slowest: float = attrs.field(default=0.0, init=False)  # seconds that a refusal took since the last trial
-    _noise: float = attrs.field(default=0.0, init=False)  # the share of refusals that comes at any rate
-    _known: float = attrs.field(default=-math.inf, init=False)  # when that was found
-    _trial: Trial | None = attrs.field(default=None, init=False)
-    _outage: float | None = attrs.field(default=None, init=False)  # the rate before nothing succeeded any more
-    _raised: float = attrs.field(default=-math.inf, init=False)  # when the rate was last set
-    _curve: Cubic = attrs.field(factory=lambda: Cubic(0.0), init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._gradient = Gradient(self.slots, self.most)
+    def __init__(self, limiter: Limiter, slots: Slots, most: int, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limiter = limiter
+        """The limiter whose rate it sets."""
+        self.slots = slots
+        """The slots whose number it sets."""
+        self.clock = clock
+        """Gives the time in seconds."""
+        self._gradient = Gradient(slots, most)
+        self._pace = _Pace()
+        self._since = -math.inf  # when the calls were sent that are judged
+        self._count = 0  # of their answers
+        self._share = 0.0  # of refusals among the last of these
+        self._answered = False  # whether any was good
+        self._slowest = 0.0  # seconds that a refusal took since the last trial
+        self._noise = 0.0  # the share of refusals that comes at any rate
+        self._known = -math.inf  # when that was found
+        self._trial: Trial | None = None
+        self._outage: float | None = None  # the rate before nothing succeeded any more
+        self._raised = -math.inf  # when the rate was last set
+        self._curve = Cubic(0.0)
 
     def __repr__(self) -> str:
         return f"Governor(rate={self.rate}, limit={self.limit})"

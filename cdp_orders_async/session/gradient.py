@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import attrs
-
 from cdp_orders_async.limiter import Slots
 
 __all__ = ["Gradient"]
@@ -24,23 +22,19 @@ WEIGHT = 0.2
 """How much of the way to its new value the number goes at once."""
 
 
-@attrs.define
 class Gradient:
     """Steer a number of slots by the latency of the calls: fewer when it explodes, and all again when it is usual."""
 
-    slots: Slots
-    """The slots whose number it sets."""
-    most: int
-    """How many slots there may be."""
-
-    _limit: float = attrs.field(init=False)  # the number of slots, with its fraction
-    _usual: float = attrs.field(default=0.0, init=False)  # seconds of latency
-    _began: float = attrs.field(default=0.0, init=False)  # when the first of those that are judged next came
-    _seconds: float = attrs.field(default=0.0, init=False)  # the sum of them
-    _count: int = attrs.field(default=0, init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self._limit = self.slots.size
+    def __init__(self, slots: Slots, most: int) -> None:
+        self.slots = slots
+        """The slots whose number it sets."""
+        self.most = most
+        """How many slots there may be."""
+        self._limit: float = slots.size  # with its fraction
+        self._usual = 0.0  # seconds of latency
+        self._began = 0.0  # when the first of those that are judged next came
+        self._seconds = 0.0  # the sum of them
+        self._count = 0
 
     def answered(self, seconds: float, now: float) -> None:
         """Count an answer that took *seconds* to come."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+import os
 import random
-import secrets
 import time
 import traceback
 from collections.abc import Callable, Coroutine, Sequence
@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 
 import attrs
 from aiohttp import ClientSession, TraceConfig
+from msgspec import Struct
 
 from cdp_orders_async.errors import (
     CdpError,
@@ -28,6 +29,7 @@ from cdp_orders_async.errors import (
     Unreadable,
 )
 from cdp_orders_async.limiter import Limiter, Slots
+from cdp_orders_async.models.common import Value
 from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.session.attempt import Http, late
 from cdp_orders_async.session.governor import Governor
@@ -55,8 +57,8 @@ class RateLimiter(Protocol):
         ...
 
 
-@attrs.define
-class Stats:
+@attrs.define(eq=False, repr=False)
+class Stats(Value):
     """What a session did so far."""
 
     requests: int = 0
@@ -72,8 +74,7 @@ def _never() -> bool:
     return False
 
 
-@attrs.frozen
-class Patient:
+class Patient(Struct, frozen=True):
     """A transport for bulk work: interactive calls go first, and its own wait for their turn as long as it takes."""
 
     session: Session
@@ -87,8 +88,7 @@ class Patient:
         return self.session.send(request, patient=self)
 
 
-@attrs.define
-class _Call:
+class _Call(Struct):
     """One call, with all its attempts."""
 
     id: str
@@ -137,7 +137,7 @@ class Session:
         self._budget = RetryBudget()
         self._clock = clock
         self._uniform = uniform
-        self._run = secrets.token_hex(4)
+        self._run = os.urandom(4).hex()
         self._numbers = itertools.count(1)
 
     def __repr__(self) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import attrs
 
+from cdp_orders_async.models.common import Value
+
 __all__ = ["Times"]
 
 
-@attrs.define
-class Times:
+@attrs.define(eq=False, repr=False)
+class Times(Value):
     """Seconds of calls by what they were spent on; those of calls in parallel add up."""
 
     connection: float = 0.0

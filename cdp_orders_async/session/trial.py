@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Literal
 
-import attrs
+from msgspec import Struct
 
 from cdp_orders_async.session.cubic import Cubic, between
 
@@ -34,8 +34,7 @@ def spread(share: float, answers: float) -> float:
     return math.sqrt(share * (1 - share) / answers)
 
 
-@attrs.define
-class Trial:
+class Trial(Struct):
     """The calls that are sent after a cut, and what noise and a limit would make of them."""
 
     began: float

@@ -49,8 +49,7 @@ NATIVE: Mapping[Any, Any] = {
 """What msgspec reads as the codec does, and how that is told."""
 
 
-@attrs.define
-class Listed(Generic[T]):
+class Listed(msgspec.Struct, Generic[T]):
     """What a page of a listing says."""
 
     items: tuple[T, ...]

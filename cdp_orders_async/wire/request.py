@@ -22,6 +22,7 @@ from cdp_orders_async.errors import (
     Unauthorized,
     Unreadable,
 )
+from cdp_orders_async.models.common import Value
 from cdp_orders_async.wire.codec import is_object, load
 from cdp_orders_async.wire.direct import decode, decode_page
 from cdp_orders_async.wire.masks import masked
@@ -39,8 +40,8 @@ PERSONAL = ("contacts.", "consumers.", "order_extensions.", "item_extensions.")
 """The operations whose bodies are about people, or may be."""
 
 
-@attrs.define
-class Request(Generic[T]):
+@attrs.define(eq=False, repr=False)
+class Request(Value, Generic[T]):
     """A request as a value: what is sent, and how its answer is read."""
 
     operation: str
@@ -68,8 +69,8 @@ class Transport(Protocol):
         ...
 
 
-@attrs.define
-class Page(Generic[T_co]):
+@attrs.define(eq=False, repr=False)
+class Page(Value, Generic[T_co]):
     """One page of a listing."""
 
     items: tuple[T_co, ...]

@@ -1,0 +1,76 @@
+"""What `update` may change, in version 2.1.
+
+The types are not put off to be text (PEP 563), which typing would compile, each by itself, at each import.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import TypedDict
+from uuid import UUID
+
+from cdp_orders_async.models.common import Channel, Gender, Identifier
+from cdp_orders_async.models.v2_1 import OrderStatus
+
+__all__ = ["ConsumerChanges", "ContactChanges", "OrderChanges", "OrderItemChanges", "PersonChanges"]
+
+
+class OrderChanges(TypedDict, total=False):
+    """What `update` may change of an order; *reference_id* and *ordered_at* cannot change."""
+
+    price: Decimal
+    currency_code: str
+    channel: Channel | str
+    point_of_sale: str
+    status: OrderStatus | str
+    payment_type: str
+    card_type: str
+
+
+class OrderItemChanges(TypedDict, total=False):
+    """What `update` may change of an item."""
+
+    type: str
+    name: str
+    price: Decimal
+    currency_code: str
+    status: str
+    description: str
+    product_id: str
+    original_price: Decimal
+    original_currency_code: str
+    reference_id: str
+    vendor: str
+    language: str
+    quantity: int
+    channel: str
+
+
+class PersonChanges(TypedDict, total=False):
+    """What `update` may change of a contact or a consumer."""
+
+    title: str
+    first_name: str
+    last_name: str
+    gender: Gender | str
+    date_of_birth: datetime
+    emails: tuple[str, ...]
+    phone_numbers: tuple[str, ...]
+    nationality: str
+    passport_number: str
+    passport_expiry: datetime
+    identifiers: tuple[Identifier, ...]
+    street: tuple[str, ...]
+    city: str
+    state: str
+    post_code: str
+    country: str
+
+
+class ContactChanges(PersonChanges, total=False):
+    """What `update` may change of a contact."""
+
+
+class ConsumerChanges(PersonChanges, total=False):
+    """What `update` may change of a consumer."""
+
+    order_items: tuple[UUID, ...]
