@@ -72,6 +72,8 @@ class _Waiters(Generic[T]):
 
     def pop(self) -> asyncio.Future[T] | None:
         """Take out whoever is next and has not given up; None if nobody waits."""
+        if not any(self._lanes):  # as after most calls
+            return None
         interactive, bulk = map(self._first, self._lanes)
         if interactive and bulk:
             self._credit += self._share

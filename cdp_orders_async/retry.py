@@ -95,7 +95,7 @@ def backoff(attempt: int, retries: Retries, uniform: Callable[[float, float], fl
     return uniform(0.0, min(retries.cap, retries.base * 2.0**doublings))
 
 
-@attrs.define(eq=False, repr=False)
+@attrs.define(eq=False, repr=False, on_setattr=attrs.setters.NO_OP)  # every call counts, checked at the beginning
 class RetryBudget(Value):
     """Keep retries a bounded share of the traffic: they spend tokens that only successes earn.
 

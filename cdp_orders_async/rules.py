@@ -308,8 +308,8 @@ def check(model: type, value: object, at: str = "$") -> list[Violation]:
         field = getattr(value, key)
         if field is None:
             wrong = "is required" if key in required else None
-        elif rule is text and isinstance(field, str) and field.isascii():  # nearly always, and a call costs more
-            continue
+        elif (rule is text or rule is filled) and isinstance(field, str) and field and field.isascii():
+            continue  # nearly always, and a call costs more
         else:
             wrong = rule(field)
         if wrong:

@@ -20,7 +20,7 @@ from yarl import URL
 
 from cdp_orders_async.errors import DeadlineExceeded, Delivery, NotSent, OutcomeUnknown, Unreadable
 from cdp_orders_async.session.times import Times
-from cdp_orders_async.session.watch import Watch
+from cdp_orders_async.session.watch import Limit, Watch
 from cdp_orders_async.settings import Credentials, Settings, proxy_of, tls_of
 from cdp_orders_async.version import VERSION
 from cdp_orders_async.wire import Request
@@ -204,7 +204,7 @@ class Http:
         response = None
         start = self._clock()
         try:
-            with watch.limit():
+            with Limit(watch):
                 response = await session.request(
                     request.method,
                     url,

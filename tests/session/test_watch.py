@@ -6,13 +6,13 @@ import asyncio
 
 import pytest
 
-from cdp_orders_async.session.watch import Watch
+from cdp_orders_async.session.watch import Limit, Watch
 from tests.virtual import VirtualLoop, run
 
 
 async def rest(watch: Watch, seconds: float) -> float:
     """Sleep for *seconds* under *watch*; return when it was over."""
-    with watch.limit():
+    with Limit(watch):
         await asyncio.sleep(seconds)
     return asyncio.get_running_loop().time()
 
@@ -59,7 +59,7 @@ def test_an_error_stays_what_it_is() -> None:
     """An error of the work passes, and what comes after it in the task is not ended."""
 
     async def fails(watch: Watch) -> None:
-        with watch.limit():
+        with Limit(watch):
             raise ValueError("its own")
 
     async def main(loop: VirtualLoop) -> None:
