@@ -34,9 +34,8 @@ class Control(Protocol):
     aborting: bool
     """Whether what is in flight is being given up."""
 
-    @property
-    def width(self) -> int:
-        """How many parts of an order may be under way at once."""
+    def width(self, parts: int) -> int:
+        """Return how many of the *parts* of an order may be under way at once."""
         ...
 
     def clock(self) -> float:

@@ -38,6 +38,8 @@ SETTLE = 10.0
 """Seconds after which a list is trusted to show a write. The vendor says that orders are available "within
 seconds"; waiting too short would double an order, waiting long only delays the few whose answer was lost."""
 WIDE, NARROW = 512, 4  # parts under way: of all orders together, unless each may have but so few of its own
+SHARE = 4  # or one in so many of its own, so that a huge order is not the last for long
+FEW = 8  # orders that may be about to begin, however few connections there are
 CLAIMS = 10_000  # orders that a load without a journal remembers, to tell those with one reference id apart
 
 
@@ -83,6 +85,9 @@ class Load:
         self._intake = Intake(source)
         self._order = client.api.models["orders"]
         self._open_orders = open_orders
+        transport = client.transport
+        connections = transport.settings.connections if isinstance(transport, Session) else 0
+        self._starting = asyncio.Semaphore(max(FEW, connections // 4) if connections else open_orders)
         self._drain = drain
         self._answered = False
         self._halted = asyncio.Event()
@@ -93,10 +98,9 @@ class Load:
         self._timer: asyncio.TimerHandle | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    @property
-    def width(self) -> int:
-        """How many parts of an order may be under way at once: the fewer orders are open, the more."""
-        return max(NARROW, WIDE // len(self.runs))
+    def width(self, parts: int) -> int:
+        """Return how many of the *parts* of an order may be under way at once: the fewer orders are open, the more."""
+        return max(NARROW, WIDE // len(self.runs), parts // SHARE)
 
     @property
     def stopping(self) -> bool:
@@ -223,8 +227,13 @@ class Load:
 
     async def _work(self) -> None:
         try:
-            while (line := await self._intake.draw()) is not None:
-                outcome = await self._load(*line)
+            while True:
+                with contextlib.ExitStack() as start:
+                    await self._starting.acquire()
+                    start.callback(self._starting.release)
+                    if (line := await self._intake.draw()) is None:
+                        break
+                    outcome = await self._load(*line, start.close)
                 self.counts[outcome.verdict] += 1
                 await self._outcomes.put(outcome)
             self.error = self.error or self._intake.error
@@ -233,7 +242,7 @@ class Load:
         except Exception as error:  # noqa: BLE001 told to whoever reads the outcomes, once the others are done
             self.fail(error)
 
-    async def _load(self, position: int, line: OrderGraph | Line) -> Outcome:
+    async def _load(self, position: int, line: OrderGraph | Line, begun: Callable[[], None]) -> Outcome:
         began = self.clock()
         file, number = (line.file, line.number) if isinstance(line, Line) else (None, position)
         graph = line.graph if isinstance(line, Line) else line
@@ -244,7 +253,7 @@ class Load:
         if graph is None or violations:
             key = None if graph is None else graph.order.reference_id
             return Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations)
-        run = await self._alone(graph)
+        run = await self._alone(graph, begun)
         self.times.add(run.times)
         return Outcome(
             file=file,
@@ -256,14 +265,14 @@ class Load:
             times=run.times,
         )
 
-    async def _alone(self, graph: OrderGraph) -> OrderRun:
+    async def _alone(self, graph: OrderGraph, begun: Callable[[], None]) -> OrderRun:
         """Load orders with one reference id one after the other: each must see what the others made."""
         name = graph.order.reference_id
         lock, waiting = self._same.get(name) or (asyncio.Lock(), 0)
         self._same[name] = (lock, waiting + 1)
         try:
             async with lock:
-                run = OrderRun(graph, self, namesake_in_doubt=name in self._doubtful)
+                run = OrderRun(graph, self, begun, namesake_in_doubt=name in self._doubtful)
                 self.runs.add(run)
                 try:
                     await run.run()

@@ -55,7 +55,9 @@ MAYBE_DONE = frozenset({Delivery.UNKNOWN, Delivery.DONE_UNREADABLE})
 class OrderRun:
     """One order while it is loaded."""
 
-    def __init__(self, graph: OrderGraph, control: Control, *, namesake_in_doubt: bool = False) -> None:
+    def __init__(
+        self, graph: OrderGraph, control: Control, begun: Callable[[], None], *, namesake_in_doubt: bool = False
+    ) -> None:
         self.key = graph.key
         self.parts = plan(graph)
         self.order = self.parts[0]
@@ -65,6 +67,8 @@ class OrderRun:
         self._namesake_in_doubt = namesake_in_doubt
         """Whether an order on the server with this reference id may be that of another graph."""
         self._control = control
+        self._begun = begun
+        """Called when its parts may be sent."""
         self._journal = control.journal
         self._transport = control.transport(self.times)
         self._known: Mapping[str, PartRecord] = {}
@@ -157,6 +161,8 @@ class OrderRun:
                 error = caught
             if part.verdict is None:
                 self._not_there(part, error)
+            if part is self.order:
+                self._begun()
             if part.followers:
                 self._set_off(part, group)
         self._workers -= 1
@@ -182,7 +188,7 @@ class OrderRun:
         self._ready.extendleft(reversed(ready))
         others = len(self._ready) - 1  # who calls this takes one
         if others > 0:
-            for _ in range(min(others, self._control.width - self._workers)):
+            for _ in range(min(others, self._control.width(len(self.parts)) - self._workers)):
                 self._tasks.append(group.create_task(self._work(group)))
                 self._workers += 1
 

@@ -9,9 +9,9 @@ import os
 import random
 import time
 import traceback
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import attrs
 from aiohttp import ClientSession, TraceConfig
@@ -83,9 +83,9 @@ class Patient(Struct, frozen=True):
     times: Times | None = None
     """Where the time of its calls is counted; None counts it with the session's."""
 
-    def send(self, request: Request[T], /) -> Coroutine[Any, Any, T]:
+    async def send(self, request: Request[T], /) -> T:
         """Send *request*; its deadline does not run while it waits for its turn."""
-        return self.session.send(request, patient=self)
+        return await self.session.send(request, patient=self)
 
 
 class _Call(Struct):

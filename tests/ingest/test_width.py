@@ -6,8 +6,10 @@ from typing import TypeVar
 
 import pytest
 
-from cdp_orders_async import OrderGraph, Request, Verdict
-from cdp_orders_async.emulator import Emulator
+from cdp_orders_async import CdpOrders, Load, OrderGraph, Request, Settings, Verdict, ingest
+from cdp_orders_async.emulator import Emulator, running
+from cdp_orders_async.emulator.operations import Reply
+from cdp_orders_async.emulator.service import Asked, Endpoint
 from tests.ingest.support import Network, collected, item, loading, order
 from tests.virtual import VirtualLoop, run
 
@@ -34,9 +36,9 @@ class Crowd(Network):
             self.now[owner] -= 1
 
 
-@pytest.mark.parametrize(("orders", "items", "most"), [(1, 700, 512), (4, 200, 128), (200, 20, 4)])
+@pytest.mark.parametrize(("orders", "items", "most"), [(1, 700, 512), (4, 200, 128), (200, 15, 4), (200, 99, 25)])
 def test_parts_under_way_are_bounded(orders: int, items: int, most: int) -> None:
-    """An order that is alone has hundreds of parts under way at once, and among many others but a few."""
+    """An order that is alone has hundreds of parts under way at once; among many others a few, a huge one a quarter."""
 
     async def main(loop: VirtualLoop) -> None:
         network = Crowd()
@@ -50,3 +52,30 @@ def test_parts_under_way_are_bounded(orders: int, items: int, most: int) -> None
         assert len(network.requests) == orders * (1 + items)
 
     run(main)
+
+
+class Onlooker(Emulator):
+    """An emulator that knows the load, and counts at each request how many orders are about to begin."""
+
+    load: Load
+    most = 0
+
+    def answer(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
+        """Look, and answer."""
+        self.most = max(self.most, sum(run.order.verdict is None for run in self.load.runs))
+        return super().answer(endpoint, open_segments, asked)
+
+
+@pytest.mark.parametrize(("connections", "most"), [(40, 10), (2, 8)])
+async def test_few_orders_are_about_to_begin(connections: int, most: int) -> None:
+    """However many orders may be open, no more wait to be created than soon will be: the rest stay in the input."""
+    graphs = [OrderGraph(order=order(f"A-{n}"), items=(item("i1"), item("i2"))) for n in range(100)]
+    server = Onlooker()
+    async with running(server) as url:
+        settings = Settings(connections=connections)
+        cdp = CdpOrders(base_url=url, client_key="key", api_token="token", settings=settings)  # noqa: S106 no secret
+        async with cdp, ingest(cdp, graphs, open_orders=100) as server.load:
+            verdicts = {outcome.verdict async for outcome in server.load}
+    assert verdicts == {Verdict.LOADED}
+    assert server.most == most
+    server.close()
