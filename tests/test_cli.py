@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import re
@@ -234,6 +235,18 @@ async def test_output_on_a_full_disk_is_told(tmp_path: Path) -> None:
     with full_disk() as full:
         async with started("--help", cwd=tmp_path, stdout=full) as process:
             assert (await ended(process)).refused(os.strerror(errno.ENOSPC))
+
+
+async def test_collector_looks_seldom_in_a_process_of_its_own() -> None:
+    """The command sets the garbage collector; importing the package does not."""
+    code = (
+        "import gc, sys; before = gc.get_threshold(), gc.get_freeze_count(); from cdp_orders_async.__main__ import main; "
+        "same = before == (gc.get_threshold(), gc.get_freeze_count()); sys.argv[1:] = ['--version']; main(); "
+        "print(same, gc.get_threshold(), gc.get_freeze_count() > before[1])"
+    )
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    printed, _ = await process.communicate()
+    assert printed.decode().split("\n")[1] == "True (10000, 50, 100) True"
 
 
 def test_command_needs_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

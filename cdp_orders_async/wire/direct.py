@@ -137,20 +137,30 @@ def writer(model: type[Any]) -> Callable[[Any], bytes]:
     """Return what writes a *model* that holds what it should, and raises any exception for another."""
     hints = typing.get_type_hints(model)
     fields = _fields(model)
-    others = [one.name for one in fields if _kind(hints[one.name]) not in {*NATIVE, Decimal}]
-    hooks = [(name, write_hook(hints[name])) for name in others]
+    kinds = {one: _kind(hints[one.name]) for one in fields}
+    hooks = [
+        (one.name, _amount if kind is Decimal else write_hook(hints[one.name]), one.default is attrs.NOTHING)
+        for one, kind in kinds.items()
+        if kind not in NATIVE
+    ]
     struct = _defined(model, fields, lambda _: Any)
     values_of = operator.attrgetter(*(field.name for field in fields))
     to_bytes = msgspec.json.Encoder(decimal_format="number").encode
 
     def to_body(value: Any) -> bytes:  # noqa: ANN401 the model
         written = struct(*values_of(value))
-        for name, hook in hooks:
-            if (one := getattr(written, name)) is not None:
+        for name, hook, required in hooks:
+            if (one := getattr(written, name)) is not None or required:
                 setattr(written, name, hook(one))
         return to_bytes(written)
 
     return to_body
+
+
+def _amount(value: object) -> Decimal:
+    if not isinstance(value, Decimal):
+        raise TypeError("must be a Decimal")
+    return value
 
 
 def _struct(model: type[Any]) -> tuple[type[msgspec.Struct], Callable[[msgspec.Struct], Any]]:
