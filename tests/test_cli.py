@@ -240,7 +240,8 @@ async def test_output_on_a_full_disk_is_told(tmp_path: Path) -> None:
 async def test_collector_looks_seldom_in_a_process_of_its_own() -> None:
     """The command sets the garbage collector; importing the package does not."""
     code = (
-        "import gc, sys; before = gc.get_threshold(), gc.get_freeze_count(); from cdp_orders_async.__main__ import main; "
+        "import gc, sys; before = gc.get_threshold(), gc.get_freeze_count(); "
+        "from cdp_orders_async.__main__ import main; "
         "same = before == (gc.get_threshold(), gc.get_freeze_count()); sys.argv[1:] = ['--version']; main(); "
         "print(same, gc.get_threshold(), gc.get_freeze_count() > before[1])"
     )

@@ -68,7 +68,7 @@ class OrderRun:
         """Whether an order on the server with this reference id may be that of another graph."""
         self._control = control
         self._begun = begun
-        """Called when its parts may be sent."""
+        """Called when another order may begin: its parts can be sent, or it waits for something else."""
         self._journal = control.journal
         self._transport = control.transport(self.times)
         self._known: Mapping[str, PartRecord] = {}
@@ -248,6 +248,8 @@ class OrderRun:
         settled = since + control.settle
         looks = [since, since + control.settle / 4, settled] if settled > control.clock() else [settled]
         for after in looks:
+            if after > control.clock():
+                self._begun()  # others need not wait for what waits for the time to pass
             await self._spend("backoff", control.pause(after - control.clock()))
             if control.halted and control.clock() < after:
                 raise OutcomeUnknown(f"the load was stopped before it was certain whether {part.name} is there")

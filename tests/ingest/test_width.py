@@ -66,15 +66,19 @@ class Onlooker(Emulator):
         return super().answer(endpoint, open_segments, asked)
 
 
-@pytest.mark.parametrize(("connections", "most"), [(40, 10), (2, 8)])
-async def test_few_orders_are_about_to_begin(connections: int, most: int) -> None:
-    """However many orders may be open, no more wait to be created than soon will be: the rest stay in the input."""
-    graphs = [OrderGraph(order=order(f"A-{n}"), items=(item("i1"), item("i2"))) for n in range(100)]
+@pytest.mark.parametrize(("connections", "look_first", "most"), [(40, False, 10), (2, False, 8), (40, True, 50)])
+async def test_few_orders_are_about_to_begin(connections: int, look_first: bool, most: int) -> None:  # noqa: FBT001
+    """However many orders may be open, no more wait to be created than soon will be: the rest stay in the input.
+
+    Those that wait for lists to settle do not count, or one settling time would pass for each handful.
+    """
+    graphs = [OrderGraph(order=order(f"A-{n}"), items=(item("i1"), item("i2"))) for n in range(50)]
     server = Onlooker()
     async with running(server) as url:
         settings = Settings(connections=connections)
         cdp = CdpOrders(base_url=url, client_key="key", api_token="token", settings=settings)  # noqa: S106 no secret
-        async with cdp, ingest(cdp, graphs, open_orders=100) as server.load:
+        load = ingest(cdp, graphs, open_orders=100, look_first=look_first, settle=2.0)
+        async with cdp, load as server.load:
             verdicts = {outcome.verdict async for outcome in server.load}
     assert verdicts == {Verdict.LOADED}
     assert server.most == most
