@@ -1,7 +1,8 @@
 """P7: whether memory depends on the size of the input.
 
 Orders come from another process through a pipe, as fast as they are taken; the journal and a file of outcomes are
-written, only the network is a stand-in. Needs Linux. The peak of the whole load is told next to that of its first part.
+written, only the network is a stand-in; the garbage collector is as ``cdp-orders load`` sets it. Needs Linux. The peak
+of the whole load is told next to that of its first part.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from harness import Point, Result, arguments, benchmark, pin, result
 from loader import Network
 
 from cdp_orders_async import GraphFile, Resources, SqliteJournal, ingest
+from cdp_orders_async.__main__ import collect_seldom
 
 OPEN = 256
 
@@ -41,6 +43,7 @@ def feed(count: int) -> None:
 
 async def load(source: GraphFile, count: int, folder: Path, file: BinaryIO) -> list[tuple[int, float]]:
     """Load *count* orders; return the memory in MB by how many were done."""
+    collect_seldom()
     samples = [(0, rss())]
     async with (
         await SqliteJournal.open(folder / "journal.sqlite", identity={"base URL": "none"}) as journal,
