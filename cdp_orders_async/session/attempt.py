@@ -116,10 +116,9 @@ class Http:
         self._session = session
         self._is_mine = session is None
         self._trace_configs = list(trace_configs)
-        self._headers = {} if self._is_mine else dict(HEADERS)
-        self._once: tuple[ClientMiddlewareType, ...] = ()
-        if self._is_mine:  # not the session's, or aiohttp would show it to a proxy
-            self._headers["Authorization"] = self._authorization
+        self._headers, self._once = HEADERS, tuple[ClientMiddlewareType, ...]()
+        if self._is_mine:  # as a header of the session itself, aiohttp would show it to a proxy
+            self._headers = {"Authorization": self._authorization}
         else:  # aiohttp refuses the header beside credentials that such a session has, or finds in netrc
             self._once = (self._authorize,)
         self._again = (*self._once, _no_hidden_resend)
