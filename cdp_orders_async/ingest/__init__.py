@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from cdp_orders_async.ingest.control import OnExisting
-from cdp_orders_async.ingest.load import SETTLE, Load, ingest, ingest_one
+from cdp_orders_async.ingest.entry import SETTLE, ingest, ingest_one
+from cdp_orders_async.ingest.load import Load
 from cdp_orders_async.ingest.outcomes import Failure, Outcome, PartOutcome, PartVerdict, Verdict
 
 __all__ = [

@@ -33,10 +33,8 @@ class Control(Protocol):
     """Whether nothing more may be created."""
     aborting: bool
     """Whether what is in flight is being given up."""
-
-    def width(self, parts: int) -> int:
-        """Return how many of the *parts* of an order may be under way at once."""
-        ...
+    starting: int
+    """How many orders are about to begin: they soon have parts to send."""
 
     def clock(self) -> float:
         """Return the time in seconds."""
@@ -44,6 +42,14 @@ class Control(Protocol):
 
     def transport(self, times: Times) -> Transport:
         """Return what sends the requests of one order, and counts in *times* where their time goes."""
+        ...
+
+    def step_aside(self) -> None:
+        """Let somebody else send, because who calls this waits for something else."""
+        ...
+
+    def step_in(self) -> None:
+        """End what `step_aside` began."""
         ...
 
     async def pause(self, seconds: float) -> None:

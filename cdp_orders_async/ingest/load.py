@@ -6,7 +6,7 @@ import asyncio
 import collections
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from uuid import UUID
 
 from cdp_orders_async.breaker import Breaker
@@ -14,32 +14,27 @@ from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import (
     CdpError,
     Forbidden,
-    Invalid,
     NotSent,
     PoolTimeout,
     Refused,
     Unauthorized,
     Unreadable,
-    Violation,
 )
-from cdp_orders_async.graph import Line, OrderGraph
+from cdp_orders_async.graph import Line
 from cdp_orders_async.ingest.control import OnExisting
 from cdp_orders_async.ingest.intake import Intake, Source
 from cdp_orders_async.ingest.order import OrderRun
 from cdp_orders_async.ingest.outcomes import Outcome, Verdict
+from cdp_orders_async.ingest.plan import Part
 from cdp_orders_async.journal import Journal
 from cdp_orders_async.retry import down
 from cdp_orders_async.session import Patient, Session, Times
 from cdp_orders_async.wire import Transport
 
-__all__ = ["SETTLE", "Load", "ingest", "ingest_one"]
+__all__ = ["Load"]
 
-SETTLE = 10.0
-"""Seconds after which a list is trusted to show a write. The vendor says that orders are available "within
-seconds"; waiting too short would double an order, waiting long only delays the few whose answer was lost."""
-WIDE, NARROW = 512, 4  # parts under way: of all orders together, unless each may have but so few of its own
-SHARE = 4  # or one in so many of its own, so that a huge order is not the last for long
-FEW = 8  # orders that may be about to begin, however few connections there are
+FEW = 8  # orders that may be about to begin, however few connections there are; else one for four connections
+CROWD = 512  # parts that may be under way where nobody says how many connections there are
 CLAIMS = 10_000  # orders that a load without a journal remembers, to tell those with one reference id apart
 
 
@@ -86,21 +81,25 @@ class Load:
         self._order = client.api.models["orders"]
         self._open_orders = open_orders
         transport = client.transport
-        connections = transport.settings.connections if isinstance(transport, Session) else 0
-        self._starting = asyncio.Semaphore(max(FEW, connections // 4) if connections else open_orders)
+        connections = transport.settings.connections if isinstance(transport, Session) else None
+        self._most = connections or CROWD
+        self._most_starting = max(FEW, self._most // 4)
         self._drain = drain
         self._answered = False
         self._halted = asyncio.Event()
         self._outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(maxsize=open_orders)
-        self._same: dict[str, tuple[asyncio.Lock, int]] = {}
+        self._ready: collections.deque[tuple[OrderRun, Part | None]] = collections.deque()
+        """The parts that wait for nothing but a worker; None: the order is to begin."""
+        self._workers = 0  # that could send now, which those that wait for something else cannot
+        self._open = 0
+        self.starting = 0
+        self._drawing = False
+        self._namesakes: dict[str, collections.deque[OrderRun]] = {}
+        """Under the reference id of each order that is open: those with the same one, which wait for its end."""
         self._doubtful: set[str] = set()
         self._claims: collections.OrderedDict[UUID, str] = collections.OrderedDict()
         self._timer: asyncio.TimerHandle | None = None
         self._task = asyncio.get_running_loop().create_task(self._run())
-
-    def width(self, parts: int) -> int:
-        """Return how many of the *parts* of an order may be under way at once: the fewer orders are open, the more."""
-        return max(NARROW, WIDE // len(self.runs), parts // SHARE)
 
     @property
     def stopping(self) -> bool:
@@ -163,6 +162,15 @@ class Load:
                 self._timer.cancel()
             self._task.cancel()
 
+    def step_aside(self) -> None:
+        """Let another worker send, because the one that calls this waits for something else."""
+        self._workers -= 1
+        self._call_workers()
+
+    def step_in(self) -> None:
+        """Be one of those again that send."""
+        self._workers += 1
+
     async def pause(self, seconds: float) -> None:
         """Sleep, but wake up when the load is halted."""
         if seconds > 0:
@@ -191,7 +199,9 @@ class Load:
     def transport(self, times: Times) -> Transport:
         """Return what sends the requests of one order, and counts in *times* where their time goes."""
         transport = self.cdp.transport
-        return Patient(transport, lambda: self.halted, times) if isinstance(transport, Session) else transport
+        if not isinstance(transport, Session):
+            return transport
+        return Patient(transport, lambda: self.halted, times, self._sleep)
 
     async def may_claim(self, ref: UUID, key: str) -> bool:
         """Tell whether the order *ref* belongs to no other order of the input."""
@@ -218,32 +228,57 @@ class Load:
 
     async def _run(self) -> None:
         try:
-            async with contextlib.aclosing(self._intake), asyncio.TaskGroup() as group:
-                for _ in range(self._open_orders):
-                    group.create_task(self._work())
+            async with contextlib.aclosing(self._intake), asyncio.TaskGroup() as self._group:
+                self._call_workers()
         except Exception as error:  # noqa: BLE001 the source's own, told to whoever reads the outcomes
             self.fail(error)
+        self.error = self.error or self._intake.error
         await self._outcomes.put(None)
 
-    async def _work(self) -> None:
-        try:
-            while True:
-                with contextlib.ExitStack() as start:
-                    await self._starting.acquire()
-                    start.callback(self._starting.release)
-                    if (line := await self._intake.draw()) is None:
-                        break
-                    outcome = await self._load(*line, start.close)
-                self.counts[outcome.verdict] += 1
-                await self._outcomes.put(outcome)
-            self.error = self.error or self._intake.error
-        except ExceptionGroup as errors:  # of the parts of one order
-            self.fail(errors.exceptions[0])
-        except Exception as error:  # noqa: BLE001 told to whoever reads the outcomes, once the others are done
-            self.fail(error)
+    def _may_draw(self) -> bool:
+        """Tell whether an order may be taken from the input: only those that soon can be sent, the rest stay there."""
+        room = self._open < self._open_orders and self.starting < self._most_starting
+        return room and not self._drawing and not self.stopping
 
-    async def _load(self, position: int, line: OrderGraph | Line, begun: Callable[[], None]) -> Outcome:
-        began = self.clock()
+    def _call_workers(self, coming: int = 0) -> None:
+        """See that there are workers for whatever can be done now, of which *coming* are there already."""
+        work = min(len(self._ready) + self._may_draw() - coming, self._most - self._workers)
+        for _ in range(work):
+            self._workers += 1
+            self._group.create_task(self._work())
+
+    async def _work(self) -> None:
+        """Bring one part after the other to its end; draw an order where none is ready.
+
+        There are as many workers as connections, so that who has an answer sends the next request at once.
+        """
+        try:
+            while self._workers <= self._most:
+                try:
+                    if self._ready:
+                        await self._bring_on(*self._ready.popleft())
+                    elif self._may_draw():
+                        await self._draw()
+                    else:
+                        break
+                except Exception as error:  # noqa: BLE001 told to whoever reads the outcomes, once the others are done
+                    self.fail(error)
+        finally:
+            self._workers -= 1
+
+    async def _draw(self) -> None:
+        """Take an order from the input and begin it."""
+        self._drawing = True
+        self._workers -= 1  # the source may have nothing to give for long
+        try:
+            drawn = await self._intake.draw()
+        finally:
+            self._workers += 1
+            self._drawing = False
+        if drawn is None:
+            return
+        self._open += 1
+        position, line = drawn
         file, number = (line.file, line.number) if isinstance(line, Line) else (None, position)
         graph = line.graph if isinstance(line, Line) else line
         violations = line.violations if isinstance(line, Line) else ()
@@ -252,125 +287,64 @@ class Load:
             violations = tuple(graph.violations(self.cdp.api))
         if graph is None or violations:
             key = None if graph is None else graph.order.reference_id
-            return Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations)
-        run = await self._alone(graph, begun)
-        self.times.add(run.times)
-        return Outcome(
-            file=file,
-            number=number,
-            key=run.key,
-            verdict=run.verdict,
-            parts=tuple([part.outcome for part in run.parts]),
-            seconds=self.clock() - began,
-            times=run.times,
-        )
+            await self._end(Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations))
+            return
+        run = OrderRun(graph, self, file, number)
+        # Orders with one reference id come one after the other: each must see what the others made.
+        if (waiting := self._namesakes.get(run.name)) is not None:
+            waiting.append(run)
+        else:
+            self._namesakes[run.name] = collections.deque()
+            await self._bring_on(run, None)
 
-    async def _alone(self, graph: OrderGraph, begun: Callable[[], None]) -> OrderRun:
-        """Load orders with one reference id one after the other: each must see what the others made."""
-        name = graph.order.reference_id
-        lock, waiting = self._same.get(name) or (asyncio.Lock(), 0)
-        self._same[name] = (lock, waiting + 1)
+    async def _bring_on(self, run: OrderRun, part: Part | None) -> None:
+        """Begin an order, or bring a *part* of it to its end."""
         try:
-            async with lock:
-                run = OrderRun(graph, self, begun, namesake_in_doubt=name in self._doubtful)
+            if part is None:
                 self.runs.add(run)
-                try:
-                    await run.run()
-                finally:
-                    self.runs.discard(run)
-                if run.order.in_doubt:
-                    self._doubtful.add(name)
-                return run
+                freed = await run.begin(namesake_in_doubt=run.name in self._doubtful)
+            else:
+                freed = await run.settle(part)
+        except BaseException:
+            self._leave(run)
+            raise
+        if freed:
+            if part is None or part is run.order:
+                self._ready.extend([(run, one) for one in freed])
+            else:  # what was begun is finished first
+                self._ready.extendleft([(run, one) for one in reversed(freed)])
+            self._call_workers(coming=1)
+        if not run.left:
+            self._leave(run)
+            self.times.add(run.times)
+            await self._end(run.outcome())
+
+    def _leave(self, run: OrderRun) -> None:
+        """Let the next one begin that has the reference id of an order that came to its end."""
+        if run not in self.runs:  # another part of it failed too
+            return
+        self.runs.discard(run)
+        if run.order.in_doubt:
+            self._doubtful.add(run.name)
+        if waiting := self._namesakes[run.name]:
+            self._ready.append((waiting.popleft(), None))
+        else:
+            del self._namesakes[run.name]
+
+    async def _end(self, outcome: Outcome) -> None:
+        self.counts[outcome.verdict] += 1
+        await self._outcomes.put(outcome)
+        self._open -= 1
+
+    async def _sleep(self, seconds: float) -> None:
+        self.step_aside()
+        try:
+            await asyncio.sleep(seconds)
         finally:
-            lock, waiting = self._same.pop(name)
-            if waiting > 1:
-                self._same[name] = (lock, waiting - 1)
+            self.step_in()
 
     async def _discard(self) -> None:
         """Read on when nobody listens any more, so that nobody waits to be heard; the journal keeps what came."""
         while await self._outcomes.get() is not None:
             pass
         self._outcomes.put_nowait(None)
-
-
-@contextlib.asynccontextmanager
-async def ingest(
-    client: Resources | ResourcesV2,
-    source: Source,
-    *,
-    journal: Journal | None = None,
-    look_first: bool = False,
-    on_existing: OnExisting = "keep",
-    open_orders: int = 200,
-    settle: float = SETTLE,
-    drain: float = 5.0,
-) -> AsyncGenerator[Load, None]:
-    """Load whole orders, exactly once in effect: ``async with`` gives the `Load`.
-
-    Parameters: *source*, any iterable or async iterable of `OrderGraph`, or a `GraphFile`; made for the version
-    of the *client*. *journal*, what was done already and what is under way; without it, only *look_first* makes a
-    second run safe. *look_first* asks the server about each order before it is sent. *on_existing* says what to do
-    where something is there but differs from the input: ``keep`` it and say so, ``update`` it, or ``fail``.
-    *open_orders*, how many orders are under way at once. *settle*, seconds that lists may lag behind writes.
-    *drain*, seconds that calls in flight get to finish when the block is left early.
-
-    Every order taken from the source ends in one `Outcome`; orders that fail raise nothing. Leaving the block
-    early, in whatever way, leaves nothing in flight that is not recorded in the journal.
-    """
-    _check(on_existing=on_existing, open_orders=open_orders, settle=settle, drain=drain)
-    load = Load(
-        client,
-        source,
-        journal=journal,
-        look_first=look_first,
-        on_existing=on_existing,
-        open_orders=open_orders,
-        settle=settle,
-        drain=drain,
-    )
-    try:
-        yield load
-    finally:
-        await load.aclose()
-
-
-async def ingest_one(
-    client: Resources | ResourcesV2,
-    graph: OrderGraph,
-    *,
-    journal: Journal | None = None,
-    look_first: bool = False,
-    on_existing: OnExisting = "keep",
-    settle: float = SETTLE,
-) -> Outcome:
-    """Load one order, for a worker that gets them one at a time and maybe twice; return what came of it.
-
-    The parameters are those of `ingest`. Without a journal, ``look_first=True`` makes a redelivered order safe:
-    then the server itself is the journal, at the price of look-ups and, for an order that is absent, of the
-    settling time. Raises what ends a load: `Unauthorized`, `JournalError`, `NotSent` if the server was not reached.
-    While a server that was reached is down it waits: bound it with `asyncio.timeout`, which leaves nothing unrecorded.
-    """
-    async with ingest(
-        client,
-        [graph],
-        journal=journal,
-        look_first=look_first,
-        on_existing=on_existing,
-        open_orders=1,
-        settle=settle,
-    ) as load:
-        outcomes = [outcome async for outcome in load]
-    return outcomes[0]
-
-
-def _check(*, on_existing: str, open_orders: int, settle: float, drain: float) -> None:
-    found: list[Violation] = []
-    if on_existing not in {"keep", "update", "fail"}:
-        found.append(Violation("on_existing", "must be keep, update or fail"))
-    if open_orders < 1:
-        found.append(Violation("open_orders", "must be above 0"))
-    for name, value in (("settle", settle), ("drain", drain)):
-        if not 0 <= value < float("inf"):
-            found.append(Violation(name, "must not be negative"))
-    if found:
-        raise Invalid(tuple(found))

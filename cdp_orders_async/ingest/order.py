@@ -8,7 +8,6 @@ aside as a conflict.
 from __future__ import annotations
 
 import asyncio
-import collections
 import functools
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -35,7 +34,7 @@ from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.control import Control
 from cdp_orders_async.ingest.find import Finder, SeveralError
 from cdp_orders_async.ingest.match import differences, filled
-from cdp_orders_async.ingest.outcomes import Failure, PartVerdict, Verdict
+from cdp_orders_async.ingest.outcomes import Failure, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.plan import EXTENSIONS, Part, digest_of, plan
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.retry import down
@@ -55,33 +54,33 @@ MAYBE_DONE = frozenset({Delivery.UNKNOWN, Delivery.DONE_UNREADABLE})
 class OrderRun:
     """One order while it is loaded."""
 
-    def __init__(
-        self, graph: OrderGraph, control: Control, begun: Callable[[], None], *, namesake_in_doubt: bool = False
-    ) -> None:
-        self.key = graph.key
+    def __init__(self, graph: OrderGraph, control: Control, file: str | None, number: int) -> None:
+        self.name = graph.order.reference_id
         self.parts = plan(graph)
         self.order = self.parts[0]
+        self.left = len(self.parts)
+        """How many parts have not come to their end."""
         self.times = Times()
         """Where its time went."""
+        self._key = graph.key
+        self._place = file, number
         self._graph = graph
-        self._namesake_in_doubt = namesake_in_doubt
+        self._namesake_in_doubt = False
         """Whether an order on the server with this reference id may be that of another graph."""
         self._control = control
-        self._begun = begun
-        """Called when another order may begin: its parts can be sent, or it waits for something else."""
         self._journal = control.journal
         self._transport = control.transport(self.times)
         self._known: Mapping[str, PartRecord] = {}
         """What the journal knew of the parts when this run began."""
         self._namesakes: set[UUID] = set()
         """The orders on the server that could be this one, also those that belong to others of the input."""
-        self._doubtful = namesake_in_doubt
+        self._doubtful = False
         """Whether anything of it could be on the server."""
-        self._ready = collections.deque([self.order])
-        """The parts that wait for nothing."""
-        self._workers = 1
-        self._tasks: list[asyncio.Task[Any] | None] = []
-        """Those that work on it; none of them is to be cancelled when it works on something else."""
+        self._starting = False
+        """Whether it is about to begin: then it soon has parts to send."""
+        self._tasks: set[asyncio.Task[Any] | None] = set()
+        """Those that work on a part of it; none of them is to be cancelled when it works on something else."""
+        self._drawn = control.clock()
         self._since = 0.0
         """When this run began: whatever another run sent, it sent before."""
         self._made = False
@@ -98,21 +97,63 @@ class OrderRun:
             return Verdict.UNKNOWN
         return Verdict.PARTIAL if any(part.is_there for part in self.parts) else Verdict.FAILED
 
-    async def run(self) -> None:
-        """Load the order; raises `JournalError` if the journal fails."""
+    def outcome(self) -> Outcome:
+        """Return what came of it and its parts, for whoever listens."""
+        file, number = self._place
+        return Outcome(
+            file=file,
+            number=number,
+            key=self._key,
+            verdict=self.verdict,
+            parts=tuple([part.outcome for part in self.parts]),
+            seconds=self._control.clock() - self._drawn,
+            times=self.times,
+        )
+
+    async def begin(self, *, namesake_in_doubt: bool) -> Sequence[Part]:
+        """Find out what is left to do, and return the part to begin with; raises `JournalError` if the journal fails.
+
+        *namesake_in_doubt*: whether an order on the server with this reference id may be that of another graph.
+        """
+        self._namesake_in_doubt = self._doubtful = namesake_in_doubt
+        self._starting = True
+        self._control.starting += 1
         if await self._is_complete():
-            return
+            self._begun()
+            self.left = 0
+            return ()
         self._since = self._control.clock()
-        async with asyncio.TaskGroup() as group:
-            self._tasks.append(asyncio.current_task())
-            await self._work(group)
-            del self._tasks[0]
-        for part in self.parts:
-            if part.verdict is None:  # it was not reached
-                self._not_there(part, None)
-        if self._journal is not None:
+        return (self.order,)
+
+    async def settle(self, part: Part) -> Sequence[Part]:
+        """Bring *part* to its end, and return those that waited for it alone; raises `JournalError` as `begin` does."""
+        error: CdpError | None = None
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        try:
+            await (self._load(part) if self._doubtful else self._create(part))
+        except SeveralError:
+            self._note(part, None)  # one of them may be it: the next run must look again
+            part.verdict = PartVerdict.CONFLICT
+        except asyncio.CancelledError:
+            if not self._control.aborting or task is None:
+                raise
+            task.uncancel()
+        except CdpError as caught:
+            if isinstance(caught, (Unauthorized, Forbidden)):
+                self._control.heard(caught)
+            error = caught
+        finally:
+            self._tasks.discard(task)
+        if part.verdict is None:
+            self._not_there(part, error)
+        if part is self.order:
+            self._begun()
+        freed = self._freed_by(part)
+        if not self.left and self._journal is not None:
             complete = all(part.is_there and not part.differs for part in self.parts)
-            await self._spend("journal", self._journal.end(self.key, complete=complete))
+            await self._spend("journal", self._journal.end(self._key, complete=complete))
+        return freed
 
     def abort(self) -> None:
         """Give up what is in flight."""
@@ -126,7 +167,7 @@ class OrderRun:
         complete, unsure = False, self._control.look_first or self._graph.mode == "upsert"
         if self._journal is not None:
             digest = digest_of(*[part.key.encode() + part.digest for part in self.parts])
-            record = await self._spend("journal", self._journal.begin(self.key, digest))
+            record = await self._spend("journal", self._journal.begin(self._key, digest))
             if record is not None:
                 self._known, unsure = record.parts, unsure or not record.ended
                 complete = record.complete and record.digest == digest
@@ -140,36 +181,16 @@ class OrderRun:
             self.order.in_doubt = self.order.ref is None and any(part.in_doubt for part in self.parts)
         return complete
 
-    async def _work(self, group: asyncio.TaskGroup) -> None:
-        """Bring one part after the other to its end, as long as there are any that wait for nothing."""
-        while self._ready:
-            part = self._ready.popleft()
-            error: CdpError | None = None
-            try:
-                await (self._load(part) if self._doubtful else self._create(part))
-            except SeveralError:
-                self._note(part, None)  # one of them may be it: the next run must look again
-                part.verdict = PartVerdict.CONFLICT
-            except asyncio.CancelledError:
-                task = asyncio.current_task()
-                if not self._control.aborting or task is None:
-                    raise
-                task.uncancel()
-            except CdpError as caught:
-                if isinstance(caught, (Unauthorized, Forbidden)):
-                    self._control.heard(caught)
-                error = caught
-            if part.verdict is None:
-                self._not_there(part, error)
-            if part is self.order:
-                self._begun()
-            if part.followers:
-                self._set_off(part, group)
-        self._workers -= 1
+    def _begun(self) -> None:
+        """Let another order begin: the parts of this one can be sent, or it waits for something else."""
+        if self._starting:
+            self._starting = False
+            self._control.starting -= 1
 
-    def _set_off(self, settled: Part, group: asyncio.TaskGroup) -> None:
-        """Let those go first that only waited for the part just *settled*; give up those that cannot be without it."""
-        ready: list[Part] = []
+    def _freed_by(self, settled: Part) -> Sequence[Part]:
+        """Return those that only waited for the part just *settled*; give up those that cannot be without it."""
+        self.left -= 1
+        freed: list[Part] = []
         ended = [settled]
         while ended:
             part = ended.pop()
@@ -181,16 +202,12 @@ class OrderRun:
                 if there or (other.after is part and not part.in_doubt):
                     other.waits -= 1
                     if not other.waits:
-                        ready.append(other)
+                        freed.append(other)
                 else:
                     self._not_there(other, None)
+                    self.left -= 1
                     ended.append(other)
-        self._ready.extendleft(reversed(ready))
-        others = len(self._ready) - 1  # who calls this takes one
-        if others > 0:
-            for _ in range(min(others, self._control.width(len(self.parts)) - self._workers)):
-                self._tasks.append(group.create_task(self._work(group)))
-                self._workers += 1
+        return freed
 
     async def _load(self, part: Part) -> None:
         known = self._known.get(part.key)
@@ -250,7 +267,7 @@ class OrderRun:
         for after in looks:
             if after > control.clock():
                 self._begun()  # others need not wait for what waits for the time to pass
-            await self._spend("backoff", control.pause(after - control.clock()))
+                await self._spend("backoff", control.pause(after - control.clock()))
             if control.halted and control.clock() < after:
                 raise OutcomeUnknown(f"the load was stopped before it was certain whether {part.name} is there")
             got = await self._finder.look(part, after)
@@ -258,7 +275,7 @@ class OrderRun:
                 await self._meet(part, got, verdict)
                 return True
         if self._journal is not None:
-            self._journal.forget(self.key, part.key)
+            self._journal.forget(self._key, part.key)
         part.in_doubt = False
         return False
 
@@ -289,7 +306,7 @@ class OrderRun:
             cdp,
             self._control.clock,
             self._patiently,
-            lambda ref: self._spend("journal", self._control.may_claim(ref, self.key)),
+            lambda ref: self._spend("journal", self._control.may_claim(ref, self._key)),
             self._namesakes,
         )
 
@@ -319,9 +336,11 @@ class OrderRun:
     async def _spend(self, name: str, waiting: Awaitable[T]) -> T:
         """Wait, and count the time as *name*."""
         began = self._control.clock()
+        self._control.step_aside()
         try:
             return await waiting
         finally:
+            self._control.step_in()
             setattr(self.times, name, getattr(self.times, name) + self._control.clock() - began)
 
     def _request(self, part: Part) -> Request[Any]:
@@ -353,7 +372,7 @@ class OrderRun:
         part.ref = ref or part.under  # an extension is found by its owner, whatever it is called
         part.in_doubt, part.differs = False, differs
         if part is self.order and part.ref is not None:
-            self._control.claim(part.ref, self.key)
+            self._control.claim(part.ref, self._key)
         self._note(part, part.ref)
 
     def _not_there(self, part: Part, error: CdpError | None) -> None:
@@ -369,7 +388,7 @@ class OrderRun:
     def _note(self, part: Part, ref: UUID | None) -> None:
         if self._journal is not None:
             # A part that differs keeps a hash that fits no input, so that the next run compares again.
-            self._journal.record(self.key, part.key, b"" if part.differs else part.digest, ref)
+            self._journal.record(self._key, part.key, b"" if part.differs else part.digest, ref)
 
     def _nothing_is_in_doubt(self) -> None:
         for part in self.parts:

@@ -9,7 +9,7 @@ import os
 import random
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
@@ -82,6 +82,8 @@ class Patient(Struct, frozen=True):
     """Asked when a turn comes, whether nothing may be created any more."""
     times: Times | None = None
     """Where the time of its calls is counted; None counts it with the session's."""
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    """Waits before a call is sent again."""
 
     async def send(self, request: Request[T], /) -> T:
         """Send *request*; its deadline does not run while it waits for its turn."""
@@ -167,7 +169,7 @@ class Session:
                 result = await self._attempt(request, call)
             except CdpError as error:
                 wait = self._failed(request, call, _bare(error))
-                await asyncio.sleep(wait)
+                await (asyncio.sleep(wait) if patient is None else patient.sleep(wait))
                 call.times.backoff += wait
                 self.stats.retries += 1
             else:
