@@ -29,6 +29,9 @@ AS_LINES = 5.0
 WINDOW = 5.0  # seconds over which the speed is measured
 FAILURES = (Verdict.PARTIAL, Verdict.FAILED, Verdict.UNKNOWN, Verdict.CONFLICT, Verdict.INVALID)
 SOME = 4  # of many things of the same kind, told by name
+BUSY = 0.8
+"""Of one core, which is all that the threads of a process have of Python: one that used so much of it has no more."""
+SHORT = 1.0  # seconds; a load that is over sooner had its start to compute, and met no limit
 UNEXPLAINED = {
     PartVerdict.CONFLICT: "could be any of several things that are there",
     PartVerdict.UNKNOWN: "may be there or not, which the next run looks up",
@@ -156,9 +159,9 @@ def problem(outcome: Outcome) -> str:
 
 
 def show_summary(
-    console: Screen, counts: collections.Counter[Verdict], requests: int, seconds: float, times: Times
+    console: Screen, counts: collections.Counter[Verdict], requests: int, seconds: float, times: Times, *, cpu: float
 ) -> None:
-    """Print the table at the end of a load, and where its time went."""
+    """Print the table at the end of a load, and where its time went; *cpu* are the seconds that it computed."""
     table = Table(show_footer=True)
     table.add_column("orders", footer="all")
     table.add_column("", justify="right", footer=f"{counts.total():,}")
@@ -170,7 +173,7 @@ def show_summary(
     console.say(f"{requests:,} requests in {seconds:,.1f} s, {requests / max(seconds, 0.001):,.0f} a second")
     if times.total:
         console.say(split(times))
-        console.say(conclusion(times))
+        console.say(conclusion(times, seconds, cpu))
 
 
 ADVICE = {
@@ -193,11 +196,18 @@ def split(times: Times) -> str:
     return f"Where the time went: {', '.join(f'{shares[name]} {name}' for name in order if shares[name] != '0%')}"
 
 
-def conclusion(times: Times) -> str:
-    """Say what most of the time was spent on, and what follows."""
+def conclusion(times: Times, seconds: float, cpu: float) -> str:
+    """Say what held a load of so many *seconds*, *cpu* of them computed, up most, and what follows."""
     spent = attrs.asdict(times)
     if times.rate + times.lane > times.connect + times.server + times.body:
         # A call that waits for its turn holds its connection: then that is why others wait for one.
         spent[max("rate", "lane", key=lambda name: spent[name])] += spent.pop("connection")
-    name, seconds = max(spent.items(), key=lambda one: one[1])
-    return f"{seconds / times.total:.0%} of the time was {ADVICE[name]}"
+    name, most = max(spent.items(), key=lambda one: one[1])
+    # A process that computes all the time comes late to whatever has arrived, and that looks like waiting for it;
+    # but where a rate has calls wait, there are more of them than it allows.
+    if name not in {"rate", "lane"} and seconds >= SHORT and cpu >= BUSY * seconds:
+        return (
+            f"This process's CPU was busy {min(cpu / seconds, 1):.0%} of the time, which is the limit: "
+            "more connections will not help, several processes may, each with its part of the input and of the rate"
+        )
+    return f"{most / times.total:.0%} of the time was {ADVICE[name]}"
