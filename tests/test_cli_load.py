@@ -82,7 +82,7 @@ async def test_load_shows_a_table(tmp_path: Path) -> None:
     assert "│ loaded │ 3 │" in ran.out
     assert f"{3 * PARTS} requests in " in ran.out
     assert "Where the time went: " in ran.out
-    assert "% of the time was " in ran.out
+    assert "% of the time" in ran.out.splitlines()[-1]
     assert (tmp_path / "o.jsonl.journal.sqlite").is_file()
 
 
@@ -91,7 +91,7 @@ async def test_load_knows_its_own_cpu(tmp_path: Path) -> None:
     fake = "import time; time.process_time = iter((5, 65.25)).__next__"
     command = (sys.executable, "-c", f"{fake}; from cdp_orders_async.__main__ import main; raise SystemExit(main())")
     arguments = ("load", write(tmp_path / "o.jsonl", orders(1)))
-    async with watched({"faults": [{"operation": "orders.create", "action": "drip", "seconds": 1.2}]}) as server:
+    async with watched() as server:
         ran = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment, command=command)
         told = await cdp_orders(*arguments, "--json", cwd=tmp_path, env=server.environment, command=command)
     assert (ran.status, ran.err) == (0, "")

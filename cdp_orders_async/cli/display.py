@@ -30,8 +30,7 @@ WINDOW = 5.0  # seconds over which the speed is measured
 FAILURES = (Verdict.PARTIAL, Verdict.FAILED, Verdict.UNKNOWN, Verdict.CONFLICT, Verdict.INVALID)
 SOME = 4  # of many things of the same kind, told by name
 BUSY = 0.8
-"""Of one core, which is all that the threads of a process have of Python: one that used so much of it has no more."""
-SHORT = 1.0  # seconds; a load that is over sooner had its start to compute, and met no limit
+"""The share of one core from which a process is as fast as it gets: its threads take turns at Python's one lock."""
 UNEXPLAINED = {
     PartVerdict.CONFLICT: "could be any of several things that are there",
     PartVerdict.UNKNOWN: "may be there or not, which the next run looks up",
@@ -177,7 +176,7 @@ def show_summary(
 
 
 ADVICE = {
-    "connection": "waiting for a free connection: more --connections may help, if the server bears them",
+    "connection": "waiting for a free connection: more --connections may help, if server and machine bear them",
     "rate": "waiting for the rate: more connections will not help",
     "lane": "waiting for interactive calls of the same client, which go first",
     "backoff": "waiting to send again: the network or the server fails often",
@@ -197,15 +196,15 @@ def split(times: Times) -> str:
 
 
 def conclusion(times: Times, seconds: float, cpu: float) -> str:
-    """Say what held a load of so many *seconds*, *cpu* of them computed, up most, and what follows."""
+    """Say what most of the time was spent on, and what follows, where the process computed *cpu* of *seconds*."""
     spent = attrs.asdict(times)
     if times.rate + times.lane > times.connect + times.server + times.body:
         # A call that waits for its turn holds its connection: then that is why others wait for one.
         spent[max("rate", "lane", key=lambda name: spent[name])] += spent.pop("connection")
     name, most = max(spent.items(), key=lambda one: one[1])
-    # A process that computes all the time comes late to whatever has arrived, and that looks like waiting for it;
-    # but where a rate has calls wait, there are more of them than it allows.
-    if name not in {"rate", "lane"} and seconds >= SHORT and cpu >= BUSY * seconds:
+    # A process that computes all the time comes late to what has arrived, and that looks like waiting for it. But
+    # where calls wait for a rate most of all, it could send more than that allows.
+    if name not in {"rate", "lane"} and cpu >= BUSY * seconds:
         return (
             f"This process's CPU was busy {min(cpu / seconds, 1):.0%} of the time, which is the limit: "
             "more connections will not help, several processes may, each with its part of the input and of the rate"
