@@ -3,6 +3,8 @@
 The whole client creates items in the lane for bulk work, as fast as it may, on 32 connections; now and then somebody
 interactive gets an order. The emulator, in a process of its own, keeps a limit to itself, or fails at any rate, or
 both, or is down. What it fails is not sent again, so that every call is one request. All takes 17 minutes.
+
+At the end the rate is given, and interactive callers alone would use it up: then bulk work gets its share.
 """
 
 from __future__ import annotations
@@ -71,6 +73,8 @@ class Load:
     cdp: CdpOrders
     calls: list[tuple[float, bool]] = attrs.field(factory=list[tuple[float, bool]])
     """When each call came back, and whether it was good."""
+    created: list[float] = attrs.field(factory=list[float])
+    """When each call for bulk work came back that was good."""
     waits: list[tuple[float, float]] = attrs.field(factory=list[tuple[float, float]])
     """When each interactive call was made, and the seconds that it took beyond the latency."""
 
@@ -100,15 +104,16 @@ class Load:
         """Create items, one after the other."""
         items = Resources(Patient(self.cdp.session), self.cdp.base_url).items
         while True:
-            await self.counted(items.create(order, ITEM))
+            if await self.counted(items.create(order, ITEM)):
+                self.created.append(time.monotonic())
 
-    async def interactive(self, order: UUID) -> None:
-        """Get the order four times a second."""
+    async def interactive(self, order: UUID, rest: float) -> None:
+        """Get the order, and rest for some seconds, again and again."""
         while True:
             began = time.monotonic()
             if await self.counted(self.cdp.orders.get(order)):
                 self.waits.append((began, time.monotonic() - began - LATENCY))
-            await asyncio.sleep(0.25)
+            await asyncio.sleep(rest)
 
     async def counted(self, call: Awaitable[object]) -> bool:
         """Wait for a call; return whether it was good."""
@@ -133,14 +138,16 @@ def far_away() -> aiohttp.TraceConfig:
 
 
 @contextlib.asynccontextmanager
-async def loading(rate: Literal["auto"] | None = "auto", workers: int = CONNECTIONS) -> AsyncGenerator[Load]:
-    """Run a server, and a client that calls it all the time."""
+async def loading(
+    rate: float | Literal["auto"] | None = "auto", *, share: float = 0.1, callers: int = 1, rest: float = 0.25
+) -> AsyncGenerator[Load]:
+    """Run a server, and a client that calls it all the time: for bulk work, and so many interactive callers."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=serve, args=(theirs,), daemon=True)
     process.start()
     pin(process.pid or 0, last=True)
-    settings = Settings(rate=rate, connections=CONNECTIONS, retries=0, timeout=TIMEOUT, deadline=None)
+    settings = Settings(rate=rate, bulk_share=share, connections=CONNECTIONS, retries=0, timeout=TIMEOUT, deadline=None)
     base_url: str = await asyncio.to_thread(ours.recv)
     try:
         async with CdpOrders(
@@ -152,8 +159,8 @@ async def loading(rate: Literal["auto"] | None = "auto", workers: int = CONNECTI
         ) as cdp:
             order = (await cdp.orders.create(ORDER)).ref
             load = Load(ours, cdp)
-            tasks = [asyncio.create_task(load.bulk(order)) for _ in range(workers)]
-            tasks.append(asyncio.create_task(load.interactive(order)))
+            tasks = [asyncio.create_task(load.bulk(order)) for _ in range(CONNECTIONS)]
+            tasks += [asyncio.create_task(load.interactive(order, rest)) for _ in range(callers)]
             try:
                 yield load
             finally:
@@ -230,6 +237,23 @@ async def outage(kind: Kind) -> Result:
     return result("R5", f"after 20 s of {word}: until 50/s are used well", [load.found(50, began, end)], "s", most=10)
 
 
+async def lanes(share: float) -> list[Result]:
+    """Return bulk's part of a rate that interactive callers alone would use up: some of them wait all the time."""
+    rate = 200
+    async with loading(rate, share=share, callers=2 * CONNECTIONS, rest=0.0) as load:
+        await asyncio.sleep(1)
+        began, end = await load.under(Conditions(), 3)
+        good, _ = load.seen(began, end)
+    part = sum(began <= when < end for when in load.created) / (end - began) / good
+    what = f"{rate}/s asked for twice, bulk_share {share:g}"
+    return [
+        result("R6", f"{what}: bulk's part / its share", [part / share], "x", 0.95)
+        if share
+        else result("R6", f"{what}: bulk's part", [part], "", most=0.01),
+        result("", f"{what}: used", [good / rate], ""),
+    ]
+
+
 async def measure(options: Namespace) -> tuple[Sequence[Result], Sequence[Point]]:
     """Measure everything; quickly: a few of the conditions, once."""
     results = await limits()
@@ -242,6 +266,8 @@ async def measure(options: Namespace) -> tuple[Sequence[Result], Sequence[Point]
     kinds: tuple[Kind, ...] = ("status",) if options.quick else ("status", "stall")
     for kind in kinds:
         results.append(await outage(kind))
+    for share in (0.0, 0.1, 0.3):  # with none, to see that nothing is left over
+        results += await lanes(share)
     return results, []
 
 

@@ -7,6 +7,7 @@ import gzip
 import signal
 import socket
 import stat
+import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
@@ -39,6 +40,7 @@ KEYS = [
     "invalid",
     "requests",
     "seconds",
+    "cpu",
     "times",
 ]
 
@@ -59,8 +61,9 @@ async def test_load_loads_each_order_once(tmp_path: Path) -> None:
     assert (first.status, first.err, first.out.count("\n")) == (0, "", 1)
     assert list(told) == KEYS
     assert isinstance(told.pop("seconds"), float)
+    assert told.pop("cpu") > 0
     assert told.pop("times")["server"] > 0
-    assert told == {**dict.fromkeys(KEYS[:-2], 0), "graphs": 5, "loaded": 5, "requests": 5 * PARTS}
+    assert told == {**dict.fromkeys(KEYS[:-3], 0), "graphs": 5, "loaded": 5, "requests": 5 * PARTS}
     assert sorted((one["number"], one["verdict"]) for one in outcomes) == [(n, "loaded") for n in range(1, 6)]
     assert {one["file"] for one in outcomes} == {str(source)}
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in files[1::2]] == [0o600, 0o600]
@@ -79,8 +82,21 @@ async def test_load_shows_a_table(tmp_path: Path) -> None:
     assert "│ loaded │ 3 │" in ran.out
     assert f"{3 * PARTS} requests in " in ran.out
     assert "Where the time went: " in ran.out
-    assert "% of the time was " in ran.out
+    assert "% of the time" in ran.out.splitlines()[-1]
     assert (tmp_path / "o.jsonl.journal.sqlite").is_file()
+
+
+async def test_load_knows_its_own_cpu(tmp_path: Path) -> None:
+    """The seconds that the process computed while it loaded are in --json, and else in the last line if they matter."""
+    fake = "import time; time.process_time = iter((5, 65.25)).__next__"
+    command = (sys.executable, "-c", f"{fake}; from cdp_orders_async.__main__ import main; raise SystemExit(main())")
+    arguments = ("load", write(tmp_path / "o.jsonl", orders(1)))
+    async with watched() as server:
+        ran = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment, command=command)
+        told = await cdp_orders(*arguments, "--json", cwd=tmp_path, env=server.environment, command=command)
+    assert (ran.status, ran.err) == (0, "")
+    assert ran.out.splitlines()[-1].startswith("This process's CPU was busy 100% of the time")
+    assert orjson.loads(told.out)["cpu"] == 60.25
 
 
 async def test_load_reads_standard_input(tmp_path: Path) -> None:

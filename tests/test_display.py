@@ -174,12 +174,33 @@ def test_split_tells_all_that_matters() -> None:
 
 def test_conclusion_names_what_took_most() -> None:
     """The last line says what most of the time was spent on, and whether more connections would help."""
-    assert conclusion(Times(connection=50, rate=31, server=19)) == (
+    assert conclusion(Times(connection=50, rate=31, server=19), 10, 2) == (
         "81% of the time was waiting for the rate: more connections will not help"
     )
-    assert conclusion(Times(connection=50, lane=30, rate=1, server=19)).startswith(
+    assert conclusion(Times(connection=50, lane=30, rate=1, server=19), 10, 2).startswith(
         "80% of the time was waiting for int"
     )
-    assert conclusion(Times(connection=50, rate=10, server=40)).startswith("50% of the time was waiting for a free")
-    assert conclusion(Times(journal=50, server=40)).startswith("56% of the time was waiting for the journal")
+    assert conclusion(Times(connection=50, rate=10, server=40), 10, 2).startswith("50% of the time was waiting for a f")
+    assert conclusion(Times(journal=50, server=40), 10, 2).startswith("56% of the time was waiting for the journal")
     assert set(ADVICE) == set(attrs.asdict(Times()))
+
+
+QUEUE = Times(connection=53, server=40, connect=7)
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds", "cpu", "words"),
+    [
+        (QUEUE, 10, 8, "This process's CPU was busy 80% of the time, which is the limit: more connections will not"),
+        (QUEUE, 10, 10.4, "This process's CPU was busy 100% of the time, which is the limit: more connections will"),
+        (QUEUE, 10, 7.9, "53% of the time was waiting for a free connection: more --connections may help"),
+        (Times(connection=50, rate=31, server=19), 10, 9, "81% of the time was waiting for the rate"),
+        (Times(connection=50, lane=31, server=19), 10, 9, "81% of the time was waiting for interactive calls"),
+    ],
+    ids=["most", "with the journal's thread", "not most", "rate", "lane"],
+)
+def test_conclusion_knows_a_process_that_computes_all_the_time(
+    times: Times, seconds: float, cpu: float, words: str
+) -> None:
+    """Where a core is used up, that is the limit and not what calls wait for; but a rate that they wait for is one."""
+    assert conclusion(times, seconds, cpu).startswith(words)

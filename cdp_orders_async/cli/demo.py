@@ -45,7 +45,7 @@ def demo(*, rate: Annotated[float, Parameter(allow_leading_hyphen=True)] = 400.0
         report = asyncio.run(_demo(folder, settings, console))
     except CdpError as error:
         return refuse(error)
-    show_summary(out, report.counts, report.requests, report.seconds, report.times)
+    show_summary(out, report.counts, report.requests, report.seconds, report.times, cpu=report.cpu)
     if report.error is not None:
         refuse(report.error)
     out.say("Where to look:")

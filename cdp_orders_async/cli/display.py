@@ -29,6 +29,8 @@ AS_LINES = 5.0
 WINDOW = 5.0  # seconds over which the speed is measured
 FAILURES = (Verdict.PARTIAL, Verdict.FAILED, Verdict.UNKNOWN, Verdict.CONFLICT, Verdict.INVALID)
 SOME = 4  # of many things of the same kind, told by name
+BUSY = 0.8
+"""The share of one core from which a process is as fast as it gets: its threads take turns at Python's one lock."""
 UNEXPLAINED = {
     PartVerdict.CONFLICT: "could be any of several things that are there",
     PartVerdict.UNKNOWN: "may be there or not, which the next run looks up",
@@ -156,9 +158,9 @@ def problem(outcome: Outcome) -> str:
 
 
 def show_summary(
-    console: Screen, counts: collections.Counter[Verdict], requests: int, seconds: float, times: Times
+    console: Screen, counts: collections.Counter[Verdict], requests: int, seconds: float, times: Times, *, cpu: float
 ) -> None:
-    """Print the table at the end of a load, and where its time went."""
+    """Print the table at the end of a load, and where its time went; *cpu* are the seconds that it computed."""
     table = Table(show_footer=True)
     table.add_column("orders", footer="all")
     table.add_column("", justify="right", footer=f"{counts.total():,}")
@@ -170,11 +172,11 @@ def show_summary(
     console.say(f"{requests:,} requests in {seconds:,.1f} s, {requests / max(seconds, 0.001):,.0f} a second")
     if times.total:
         console.say(split(times))
-        console.say(conclusion(times))
+        console.say(conclusion(times, seconds, cpu))
 
 
 ADVICE = {
-    "connection": "waiting for a free connection: more --connections may help, if the server bears them",
+    "connection": "waiting for a free connection: more --connections may help, if server and machine bear them",
     "rate": "waiting for the rate: more connections will not help",
     "lane": "waiting for interactive calls of the same client, which go first",
     "backoff": "waiting to send again: the network or the server fails often",
@@ -193,11 +195,18 @@ def split(times: Times) -> str:
     return f"Where the time went: {', '.join(f'{shares[name]} {name}' for name in order if shares[name] != '0%')}"
 
 
-def conclusion(times: Times) -> str:
-    """Say what most of the time was spent on, and what follows."""
+def conclusion(times: Times, seconds: float, cpu: float) -> str:
+    """Say what most of the time was spent on, and what follows, where the process computed *cpu* of *seconds*."""
     spent = attrs.asdict(times)
     if times.rate + times.lane > times.connect + times.server + times.body:
         # A call that waits for its turn holds its connection: then that is why others wait for one.
         spent[max("rate", "lane", key=lambda name: spent[name])] += spent.pop("connection")
-    name, seconds = max(spent.items(), key=lambda one: one[1])
-    return f"{seconds / times.total:.0%} of the time was {ADVICE[name]}"
+    name, most = max(spent.items(), key=lambda one: one[1])
+    # A process that computes all the time comes late to what has arrived, and that looks like waiting for it. But
+    # where calls wait for a rate most of all, it could send more than that allows.
+    if name not in {"rate", "lane"} and cpu >= BUSY * seconds:
+        return (
+            f"This process's CPU was busy {min(cpu / seconds, 1):.0%} of the time, which is the limit: "
+            "more connections will not help, several processes may, each with its part of the input and of the rate"
+        )
+    return f"{most / times.total:.0%} of the time was {ADVICE[name]}"

@@ -48,6 +48,8 @@ class Report:
     counts: collections.Counter[Verdict] = attrs.field(factory=collections.Counter[Verdict])
     requests: int = 0
     seconds: float = 0.0
+    cpu: float = 0.0
+    """Seconds that this process computed, in all its threads."""
     times: Times = attrs.field(factory=Times)
     error: CdpError | None = None
     stopped_by: int | None = None
@@ -59,6 +61,7 @@ class Report:
             **{str(verdict): self.counts[verdict] for verdict in Verdict},
             "requests": self.requests,
             "seconds": round(self.seconds, 3),
+            "cpu": round(self.cpu, 3),
             "times": self.times.to_json(),
         }
 
@@ -168,7 +171,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     if json:
         Screen().say(orjson.dumps(report.to_json()).decode())
     elif report.error is None or report.anything:
-        show_summary(Screen(), report.counts, report.requests, report.seconds, report.times)
+        show_summary(Screen(), report.counts, report.requests, report.seconds, report.times, cpu=report.cpu)
     if report.error is not None:
         refuse(in_words(report.error, client.base_url))
     if report.resumable:
@@ -208,7 +211,7 @@ async def run(
 ) -> Report:
     """Load *graphs*, write each outcome, and show progress and problems on *console*."""
     report = Report()
-    began = time.monotonic()
+    began, computed = time.monotonic(), time.process_time()
     identity = {"base URL": client.base_url, "client key": _fingerprint(client_key)}
     if isinstance(client, ResourcesV2):  # the journals of version 2.1 do not say so
         identity["API version"] = client.api.version
@@ -239,7 +242,7 @@ async def run(
         report.counts = load.counts
         report.requests = client.session.stats.requests
         report.times = load.times
-        report.seconds = time.monotonic() - began
+        report.seconds, report.cpu = time.monotonic() - began, time.process_time() - computed
     return report
 
 
