@@ -182,6 +182,7 @@ def test_conclusion_names_what_took_most() -> None:
     )
     assert conclusion(Times(connection=50, rate=10, server=40), 10, 2).startswith("50% of the time was waiting for a f")
     assert conclusion(Times(journal=50, server=40), 10, 2).startswith("56% of the time was waiting for the journal")
+    assert conclusion(Times(server=97, body=3), 10, 2).startswith("97% of the time was the server's own: more --conn")
     assert set(ADVICE) == set(attrs.asdict(Times()))
 
 
@@ -193,7 +194,7 @@ QUEUE = Times(connection=53, server=40, connect=7)
     [
         (QUEUE, 10, 8, "This process's CPU was busy 80% of the time, which is the limit: more connections will not"),
         (QUEUE, 10, 10.4, "This process's CPU was busy 100% of the time, which is the limit: more connections will"),
-        (QUEUE, 10, 7.9, "53% of the time was waiting for a free connection: more --connections may help"),
+        (QUEUE, 10, 7.9, "53% of the time was waiting for a free connection: fewer are used"),
         (Times(connection=50, rate=31, server=19), 10, 9, "81% of the time was waiting for the rate"),
         (Times(connection=50, lane=31, server=19), 10, 9, "81% of the time was waiting for interactive calls"),
     ],

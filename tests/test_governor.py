@@ -257,7 +257,8 @@ async def test_what_the_client_takes_for_overload(fault: dict[str, Json], *, low
         reference_id="1", ordered_at=datetime(2024, 1, 1, tzinfo=UTC), price=Decimal(1), currency_code="EUR"
     )
     plan = emulator.Faults.of({"faults": [{"operation": "*", **fault}]})
-    settings = Settings(rate="auto", retries=0, timeout=0.2)
+    timeout = 0.2 if fault["action"] == "stall" else 30.0  # else a busy machine is late too
+    settings = Settings(rate="auto", retries=0, timeout=timeout)
     async with (
         emulator.running(emulator.Emulator(faults=plan)) as base_url,
         CdpOrders(base_url=base_url, client_key="key", api_token="token", settings=settings) as cdp,  # noqa: S106

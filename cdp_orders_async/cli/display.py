@@ -176,12 +176,12 @@ def show_summary(
 
 
 ADVICE = {
-    "connection": "waiting for a free connection: more --connections may help, if server and machine bear them",
+    "connection": "waiting for a free connection: fewer are used while the server is slow",
     "rate": "waiting for the rate: more connections will not help",
     "lane": "waiting for interactive calls of the same client, which go first",
     "backoff": "waiting to send again: the network or the server fails often",
     "connect": "making connections",
-    "server": "the server's own",
+    "server": "the server's own: more --connections may help, if server and machine bear them",
     "body": "reading answers",
     "decode": "this machine's, decoding answers",
     "journal": "waiting for the journal's disk",
