@@ -122,4 +122,5 @@ class RetryBudget(Value):
 
     def earn(self) -> None:
         """Count a success."""
-        self.tokens = min(self.capacity, self.tokens + 1)
+        if self.tokens < self.capacity:
+            self.tokens += 1

@@ -1,4 +1,4 @@
-"""What the orders of a load share."""
+"""What the orders of a load share, and how they judge failures by what became of the others."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from uuid import UUID
 
 from cdp_orders_async.breaker import Breaker
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import CdpError
+from cdp_orders_async.errors import CdpError, PoolTimeout, RateLimited
 from cdp_orders_async.journal import Journal
+from cdp_orders_async.retry import down
 from cdp_orders_async.session import Times
 from cdp_orders_async.wire import Transport
 
-__all__ = ["Control", "OnExisting"]
+__all__ = ["Control", "OnExisting", "counts"]
 
 OnExisting = Literal["keep", "update", "fail"]
 
@@ -67,3 +68,17 @@ class Control(Protocol):
     def claim(self, ref: UUID, key: str) -> None:
         """Note to which order of the input the order *ref* belongs."""
         ...
+
+
+def counts(error: CdpError, *, others: bool) -> bool:
+    """Tell whether a failed try speaks against the part itself, given whether *others* got through meanwhile.
+
+    A server that is down fails everybody, and one that is busy somebody: then the part waits for its turn.
+    """
+    match error:
+        case PoolTimeout():
+            return False
+        case RateLimited():
+            return not others
+        case _:
+            return others or not down(error)

@@ -24,20 +24,18 @@ from cdp_orders_async.errors import (
     Forbidden,
     NotSent,
     OutcomeUnknown,
-    PoolTimeout,
     RateLimited,
     ServerError,
     Unauthorized,
     Unreadable,
 )
 from cdp_orders_async.graph import OrderGraph
-from cdp_orders_async.ingest.control import Control
+from cdp_orders_async.ingest.control import Control, counts
 from cdp_orders_async.ingest.find import Finder, SeveralError
 from cdp_orders_async.ingest.match import differences, filled
 from cdp_orders_async.ingest.outcomes import Failure, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.plan import EXTENSIONS, Part, digest_of, plan
 from cdp_orders_async.journal import PartRecord
-from cdp_orders_async.retry import down
 from cdp_orders_async.session import Times
 from cdp_orders_async.wire import Request
 
@@ -237,7 +235,7 @@ class OrderRun:
                 got = await self._transport.send(self._request(part))
             except CdpError as error:
                 control.heard(error)
-                rounds += _counts(error, others=control.answers > answers)
+                rounds += counts(error, others=control.answers > answers)
                 answers = control.answers
                 if error.delivery in MAYBE_DONE:
                     if await self._adopt(part, control.clock(), PartVerdict.CREATED):
@@ -321,7 +319,7 @@ class OrderRun:
                 result = await make()
             except PASSING as error:
                 control.heard(error)
-                rounds += _counts(error, others=control.answers > answers)
+                rounds += counts(error, others=control.answers > answers)
                 answers = control.answers
                 if rounds >= ROUNDS or control.halted or (isinstance(error, Unreadable) and not error.cut):
                     raise
@@ -393,17 +391,3 @@ class OrderRun:
     def _nothing_is_in_doubt(self) -> None:
         for part in self.parts:
             part.in_doubt = False
-
-
-def _counts(error: CdpError, *, others: bool) -> bool:
-    """Tell whether a failed try speaks against the part itself, given whether *others* got through meanwhile.
-
-    A server that is down fails everybody, and one that is busy somebody: then the part waits for its turn.
-    """
-    match error:
-        case PoolTimeout():
-            return False
-        case RateLimited():
-            return not others
-        case _:
-            return others or not down(error)

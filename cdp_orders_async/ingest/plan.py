@@ -19,7 +19,7 @@ from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
 from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict
 from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
 from cdp_orders_async.models.common import AnyPerson
-from cdp_orders_async.wire import encode, to_json, write
+from cdp_orders_async.wire import encode, to_json
 
 __all__ = ["EXTENSIONS", "Part", "digest_of", "plan"]
 
@@ -151,7 +151,7 @@ def plan(graph: OrderGraph) -> list[Part]:
 
 
 def _hash(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs
-    return digest_of(write(value) if attrs.has(value.__class__) else encode(dict(sorted(value.items()))), *rest)
+    return digest_of(encode(to_json(value) if attrs.has(value.__class__) else dict(sorted(value.items()))), *rest)
 
 
 def _item_identity(item: NewOrderItem | NewOrderItemV2) -> tuple[str, str]:
