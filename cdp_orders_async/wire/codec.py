@@ -34,6 +34,7 @@ __all__ = [
     "encode",
     "field_hook",
     "hidden",
+    "in_utc",
     "is_list",
     "is_object",
     "load",
@@ -112,10 +113,18 @@ def _uuid(value: object, _: object) -> UUID:
 
 
 def _moment(value: object, _: object) -> datetime:
-    """Read ISO 8601; the vendor's times are UTC, with or without saying so."""
+    """Read ISO 8601."""
     if not isinstance(value, str):
         raise TypeError("must be a date and time")
-    moment = datetime.fromisoformat(value)
+    try:
+        moment = msgspec.convert(value, datetime)  # as the short way reads it, which rounds to a microsecond
+    except msgspec.ValidationError:
+        moment = datetime.fromisoformat(value)
+    return in_utc(moment)
+
+
+def in_utc(moment: datetime) -> datetime:
+    """Return the same moment in UTC, which is the vendor's time zone, with or without saying so."""
     if moment.tzinfo is UTC:
         return moment
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -287,10 +296,9 @@ def _converter(*, detailed: bool = False) -> cattrs.Converter:
 
 
 def field_hook(model: type[Any], name: str, hint: object) -> Callable[[object, object], Any]:
-    """Return what makes the value of a field, of that type, of the JSON data that stands for it, but null."""
+    """Return what makes the value of a field, of that type, of the JSON data that stands for it."""
     converter = _converter()
-    read = _links(converter).get(model, {}).get(name)
-    return read or (_some_hook(hint, converter) if _is_union(hint) else converter.get_structure_hook(hint))
+    return _links(converter).get(model, {}).get(name) or converter.get_structure_hook(hint)
 
 
 def write_hook(hint: object) -> Callable[[Any], Any]:
