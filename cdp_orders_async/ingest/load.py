@@ -33,7 +33,7 @@ from cdp_orders_async.wire import Transport
 
 __all__ = ["Load"]
 
-FEW = 8  # orders that may be about to begin, however few connections there are; else one for four connections
+FEW = 8  # orders that may be about to begin, however few connections there are; else one for two connections
 CROWD = 512  # parts that may be under way where nobody says how many connections there are
 CLAIMS = 10_000  # orders that a load without a journal remembers, to tell those with one reference id apart
 
@@ -83,7 +83,7 @@ class Load:
         transport = client.transport
         connections = transport.settings.connections if isinstance(transport, Session) else None
         self._most = connections or CROWD
-        self._most_starting = max(FEW, self._most // 4)
+        self._most_starting = max(FEW, self._most // 2)
         self._drain = drain
         self._answered = False
         self._halted = asyncio.Event()
@@ -165,7 +165,7 @@ class Load:
     def step_aside(self) -> None:
         """Let another worker send, because the one that calls this waits for something else."""
         self._workers -= 1
-        self._call_workers()
+        self._call_worker()
 
     def step_in(self) -> None:
         """Be one of those again that send."""
@@ -229,7 +229,7 @@ class Load:
     async def _run(self) -> None:
         try:
             async with contextlib.aclosing(self._intake), asyncio.TaskGroup() as self._group:
-                self._call_workers()
+                self._call_worker()
         except Exception as error:  # noqa: BLE001 the source's own, told to whoever reads the outcomes
             self.fail(error)
         self.error = self.error or self._intake.error
@@ -240,10 +240,12 @@ class Load:
         room = self._open < self._open_orders and self.starting < self._most_starting
         return room and not self._drawing and not self.stopping
 
-    def _call_workers(self, coming: int = 0) -> None:
-        """See that there are workers for whatever can be done now, of which *coming* are there already."""
-        work = min(len(self._ready) + self._may_draw() - coming, self._most - self._workers)
-        for _ in range(work):
+    def _call_worker(self, coming: int = 0) -> None:
+        """See that there is a worker for whatever can be done now, beside the *coming* ones.
+
+        Each calls the next, so that they do not send all at once: their answers would come all at once for ever.
+        """
+        if len(self._ready) + self._may_draw() > coming and self._workers < self._most:
             self._workers += 1
             self._group.create_task(self._work())
 
@@ -252,6 +254,7 @@ class Load:
 
         There are as many workers as connections, so that who has an answer sends the next request at once.
         """
+        self._call_worker(coming=1)
         try:
             while self._workers <= self._most:
                 try:
@@ -313,7 +316,7 @@ class Load:
                 self._ready.extend([(run, one) for one in freed])
             else:  # what was begun is finished first
                 self._ready.extendleft([(run, one) for one in reversed(freed)])
-            self._call_workers(coming=1)
+            self._call_worker(coming=1)
         if not run.left:
             self._leave(run)
             self.times.add(run.times)
