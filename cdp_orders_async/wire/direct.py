@@ -7,24 +7,25 @@ and says what is wrong.
 
 from __future__ import annotations
 
-import functools
 import operator
 import typing
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal
+from datetime import UTC, datetime
+from decimal import Context, Decimal, InvalidOperation, Rounded, Subnormal
 from types import GenericAlias, NoneType, UnionType
-from typing import Annotated, Any, Generic, TypeAlias, TypeVar
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 from uuid import UUID
 
 import attrs
 import msgspec
 
-from cdp_orders_async.models import Extension
+from cdp_orders_async.models import Extension, Link
 from cdp_orders_async.models.common import camel
 from cdp_orders_async.wire.codec import (
     WORD,
     encode,
     field_hook,
+    in_utc,
     is_list,
     is_object,
     load,
@@ -35,18 +36,22 @@ from cdp_orders_async.wire.codec import (
     write_hook,
 )
 
-__all__ = ["decode", "decode_page", "page_reader", "reader", "write", "writer"]
+__all__ = ["PAGE_READERS", "READERS", "WRITERS", "decode", "decode_page", "write"]
 
 T = TypeVar("T")
 
-Json: TypeAlias = str | bool | int | float | list[Any] | dict[str, Any]
-"""JSON data but null."""
-NATIVE: Mapping[Any, Any] = {
+WRITTEN = frozenset({str, UUID, int})
+"""What msgspec writes as the codec does."""
+READ: Mapping[Any, Any] = {
     str: str,
     UUID: UUID,
     int: Annotated[int, msgspec.Meta(ge=WORD.start, le=WORD.stop // 2 - 1)],
+    tuple[str, ...]: tuple[str, ...],
+    Link: Link,
 }
 """What msgspec reads as the codec does, and how that is told."""
+EXACT = Context(prec=15, Emin=-300, Emax=300, traps=[InvalidOperation, Rounded, Subnormal])
+"""Reads numbers of which a float, which the codec reads, keeps every digit, and refuses others."""
 
 
 class Listed(msgspec.Struct, Generic[T]):
@@ -58,10 +63,21 @@ class Listed(msgspec.Struct, Generic[T]):
     next: object = None
 
 
+class _Made(dict[type[Any], Callable[..., Any]]):
+    """What is made for each model, once; a look-up in a `functools.cache` would take ten times as long."""
+
+    def __init__(self, make: Callable[[type[Any]], Callable[..., Any]]) -> None:
+        self.make = make
+
+    def __missing__(self, model: type[Any]) -> Callable[..., Any]:
+        made = self[model] = self.make(model)
+        return made
+
+
 def decode(body: bytes, model: type[T]) -> T:
     """Make a *model* of a body; raise ValueError as `structure` does."""
     try:
-        made: T = reader(model)(body)  # type: ignore[arg-type]  # mypy takes no class for hashable
+        made: T = READERS[model](body)
     except Exception:  # noqa: BLE001 what is not as documented, the codec judges
         return structure(load(body), model)
     return made
@@ -70,9 +86,10 @@ def decode(body: bytes, model: type[T]) -> T:
 def write(value: object) -> bytes:
     """Write a model as `encode` writes what `to_json` makes of it."""
     try:
-        return writer(type(value))(value)  # type: ignore[arg-type]  # the same
+        body: bytes = WRITERS[type(value)](value)
     except Exception:  # noqa: BLE001 the same
         return encode(to_json(value))
+    return body
 
 
 def decode_page(body: bytes, model: type[T]) -> Listed[T]:
@@ -80,13 +97,11 @@ def decode_page(body: bytes, model: type[T]) -> Listed[T]:
 
     An entry that is not expanded holds only ``href``; its ref is the last segment of that.
     """
-    made: Listed[T] | None = None
-    if model is not Extension:
-        try:
-            made = page_reader(model)(body)  # type: ignore[arg-type]  # the same
-        except Exception:  # noqa: BLE001 the same
-            made = None
-    return _listed(load(body), model) if made is None else made
+    try:
+        made: Listed[T] = PAGE_READERS[model](body)
+    except Exception:  # noqa: BLE001 the same
+        return _listed(load(body), model)
+    return made
 
 
 def _listed(page: object, model: type[T]) -> Listed[T]:
@@ -101,11 +116,10 @@ def _listed(page: object, model: type[T]) -> Listed[T]:
     return Listed(items, page.get("offset"), page.get("limit"), page.get("next"))
 
 
-@functools.cache
-def reader(model: type[Any]) -> Callable[[bytes], Any]:
+def _reader(model: type[Any]) -> Callable[[bytes], Any]:
     """Return what makes a *model* of a body that is as documented, and raises any exception for another."""
     struct, to_model = _struct(model)
-    read = msgspec.json.Decoder(struct).decode
+    read = msgspec.json.Decoder(struct, float_hook=EXACT.create_decimal).decode
     if model is not Extension:
         return lambda body: to_model(read(body))
 
@@ -117,13 +131,14 @@ def reader(model: type[Any]) -> Callable[[bytes], Any]:
     return to_extension
 
 
-@functools.cache
-def page_reader(model: type[Any]) -> Callable[[bytes], Listed[Any]]:
-    """Return what makes a page of *model* of a body, as `reader` does."""
+def _page_reader(model: type[Any]) -> Callable[[bytes], Listed[Any]]:
+    """Return what makes a page of *model* of a body, as the reader of one does."""
+    if model is Extension:
+        return lambda body: _listed(load(body), model)
     struct, to_model = _struct(model)
     rest = [(name, Any, None) for name in ("offset", "limit", "next")]
     page = msgspec.defstruct("Page", [("items", GenericAlias(list, struct)), *rest])
-    read = msgspec.json.Decoder(page).decode
+    read = msgspec.json.Decoder(page, float_hook=EXACT.create_decimal).decode
 
     def to_page(body: bytes) -> Listed[Any]:
         entries, *others = msgspec.structs.astuple(read(body))
@@ -132,27 +147,22 @@ def page_reader(model: type[Any]) -> Callable[[bytes], Listed[Any]]:
     return to_page
 
 
-@functools.cache
-def writer(model: type[Any]) -> Callable[[Any], bytes]:
+def _writer(model: type[Any]) -> Callable[[Any], bytes]:
     """Return what writes a *model* that holds what it should, and raises any exception for another."""
     hints = typing.get_type_hints(model)
     fields = _fields(model)
-    kinds = {one: _kind(hints[one.name]) for one in fields}
-    hooks = [
-        (one.name, _amount if kind is Decimal else write_hook(hints[one.name]), one.default is attrs.NOTHING)
-        for one, kind in kinds.items()
-        if kind not in NATIVE
-    ]
+    ways = [_written(hints[one.name]) for one in fields]
+    hooks = [(at, way.ready, way.hook) for at, way in enumerate(ways) if way.hook]
     struct = _defined(model, fields, lambda _: Any)
     values_of = operator.attrgetter(*(field.name for field in fields))
     to_bytes = msgspec.json.Encoder(decimal_format="number").encode
 
     def to_body(value: Any) -> bytes:  # noqa: ANN401 the model
-        written = struct(*values_of(value))
-        for name, hook, required in hooks:
-            if (one := getattr(written, name)) is not None or required:
-                setattr(written, name, hook(one))
-        return to_bytes(written)
+        values: list[Any] = [*values_of(value)]
+        for at, ready, hook in hooks:
+            if type(one := values[at]) not in ready:
+                values[at] = hook(one)
+        return to_bytes(struct(*values))
 
     return to_body
 
@@ -167,24 +177,65 @@ def _struct(model: type[Any]) -> tuple[type[msgspec.Struct], Callable[[msgspec.S
     """Return a struct with the fields of *model*, and what makes a *model* of one."""
     hints = typing.get_type_hints(model)
     fields = [field for field in _fields(model) if field.name != "pairs"]
-    hooks = [
-        (one.name, field_hook(model, one.name, hint)) for one in fields if _kind(hint := hints[one.name]) not in NATIVE
-    ]
-
-    def read_as(name: str) -> Any:  # noqa: ANN401 types are Any
-        read = NATIVE.get(_kind(hints[name]), Json)
-        return read | None if NoneType in typing.get_args(hints[name]) else read
-
-    values_of = msgspec.structs.asdict
+    ways = {one.name: _read(model, one.name, hints[one.name]) for one in fields}
+    moments = [at for at, way in enumerate(ways.values(), 1) if way.hook is in_utc]
+    hooks = [(at, way.ready, way.hook) for at, way in enumerate(ways.values(), 1) if at not in moments and way.hook]
+    new, values_of = object.__new__, msgspec.structs.astuple
+    # To name each field as it is set would take as long as all the rest.
+    set_all: Callable[..., None] = vars(attrs.make_class(model.__name__, [*ways]))["__init__"]
 
     def to_model(read: msgspec.Struct) -> Any:  # noqa: ANN401 the model
-        values = values_of(read)
-        for name, hook in hooks:
-            if (value := values[name]) is not None:
-                values[name] = hook(value, None)
-        return model(**values)
+        values = [made := new(model), *values_of(read)]
+        for at in moments:
+            if (moment := values[at]) is not None and moment.tzinfo is not UTC:
+                values[at] = in_utc(moment)
+        for at, ready, hook in hooks:
+            if type(value := values[at]) not in ready:
+                values[at] = hook(value)
+        set_all(*values)
+        return made
 
-    return _defined(model, fields, read_as), to_model
+    return _defined(model, fields, lambda name: ways[name].hint), to_model
+
+
+class _Way(NamedTuple):
+    """How a field is read or written."""
+
+    hint: Any
+    """As what msgspec takes it."""
+    hook: Callable[[Any], Any] | None = None
+    """What makes the one of the other, where they differ."""
+    ready: tuple[type[Any], ...] = ()
+    """The types of values that need no hook."""
+
+
+def _read(model: type[Any], name: str, hint: Any) -> _Way:  # noqa: ANN401 types are Any
+    kind, optional = _kind(hint)
+    if kind in READ or kind is datetime:
+        known = READ.get(kind, datetime)
+        return _Way(known | None if optional else known, in_utc if kind is datetime else None)
+    if kind is Decimal and optional:
+        return _Way(Any, _number, (Decimal, NoneType))
+    hook = field_hook(model, name, hint)
+
+    def value_of(raw: msgspec.Raw) -> Any:  # noqa: ANN401 the value
+        return hook(load(bytes(raw)), None)
+
+    return _Way(msgspec.Raw, value_of, (NoneType,))
+
+
+def _written(hint: Any) -> _Way:  # noqa: ANN401 types are Any
+    kind, optional = _kind(hint)
+    if kind in WRITTEN:
+        return _Way(Any)
+    none = (NoneType,) if optional else ()
+    return _Way(Any, _amount, (Decimal, *none)) if kind is Decimal else _Way(Any, write_hook(hint), none)
+
+
+def _number(value: object) -> Decimal:
+    if type(value) is int and value in WORD:
+        return Decimal(value)
+    return _amount(value)
 
 
 def _fields(model: type[Any]) -> list[attrs.Attribute[Any]]:
@@ -207,10 +258,16 @@ def _defined(
     )
 
 
-def _kind(hint: Any) -> Any:  # noqa: ANN401 types are Any
-    """Return the one type of what is in a field, None apart; None where it may be of several."""
+def _kind(hint: Any) -> tuple[Any, bool]:  # noqa: ANN401 types are Any
+    """Return the one type of what is in a field, None where it may be of several; and whether it may be None."""
     members = set(typing.get_args(hint) if typing.get_origin(hint) in {typing.Union, UnionType} else [hint])
+    optional = NoneType in members
     if str in members:  # among known values, which may grow
-        return str
+        return str, optional
     kind, *others = members - {NoneType}
-    return None if others else kind
+    return (None if others else kind), optional
+
+
+READERS = _Made(_reader)
+PAGE_READERS = _Made(_page_reader)
+WRITERS = _Made(_writer)
