@@ -183,6 +183,25 @@ def test_an_amount_of_15_digits_takes_the_short_way(written: str, price: Decimal
         assert str(READERS[OrderItem](body).price) == str(price)
 
 
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        ("2024-01-01T16:17:15.9999996Z", "2024-01-01T16:17:16+00:00"),
+        ("2024-01-01t16:17:16z", "2024-01-01T16:17:16+00:00"),
+        ("2024-01-01T16:17:16", "2024-01-01T16:17:16+00:00"),
+        ("2024-01-01T22:02:16+05:45", "2024-01-01T16:17:16+00:00"),
+        ("2024-W01-1", "2024-01-01T00:00:00+00:00"),
+        ("9999-12-31T23:59:59.9999999Z", "9999-12-31T23:59:59.999999+00:00"),
+    ],
+)
+def test_a_time_is_read_alike(written: str, moment: str) -> None:
+    """RFC 3339 is rounded to a microsecond, other ISO 8601 cut off, and all is in UTC, whichever way is taken."""
+    body = f'{{"ref":"{REF}","orderedAt":"{written}"}}'.encode()
+    for order in decode(body, Order), structure(load(body), Order):
+        assert order.ordered_at is not None
+        assert order.ordered_at.isoformat() == moment
+
+
 def test_every_field_of_a_person_takes_the_short_way() -> None:
     """Lists of text, links, times and identifiers as documented are read without the codec."""
     fields = {
