@@ -117,7 +117,7 @@ class Onlooker(Emulator):
 
 
 @pytest.mark.parametrize(
-    ("connections", "look_first", "most"), [(40, False, 10), (2, False, 2), (40, True, 50), (2, True, 50)]
+    ("connections", "look_first", "most"), [(40, False, 20), (2, False, 2), (40, True, 50), (2, True, 50)]
 )
 async def test_few_orders_are_about_to_begin(connections: int, look_first: bool, most: int) -> None:  # noqa: FBT001
     """However many orders may be open, no more wait to be created than soon will be: the rest stay in the input.
