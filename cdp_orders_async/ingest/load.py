@@ -6,7 +6,7 @@ import asyncio
 import collections
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from uuid import UUID
 
 from cdp_orders_async.breaker import Breaker
@@ -34,7 +34,7 @@ from cdp_orders_async.wire import Transport
 __all__ = ["Load"]
 
 FEW = 8  # orders that may be about to begin, however few connections there are; else one for two connections
-CROWD = 512  # parts that may be under way where nobody says how many connections there are
+CROWD = 100  # parts that may be under way where nobody says how many connections there are
 CLAIMS = 10_000  # orders that a load without a journal remembers, to tell those with one reference id apart
 
 
@@ -256,21 +256,34 @@ class Load:
         """
         self._call_worker(coming=1)
         try:
-            while self._workers <= self._most:
+            while self._workers <= self._most and (self._ready or self._may_draw()):
+                run: OrderRun | None = None
                 try:
-                    if self._ready:
-                        await self._bring_on(*self._ready.popleft())
-                    elif self._may_draw():
+                    if not self._ready:
                         await self._draw()
-                    else:
-                        break
+                        continue
+                    run, part = self._ready.popleft()
+                    freed = await (self._begin(run) if part is None else run.settle(part))
                 except Exception as error:  # noqa: BLE001 told to whoever reads the outcomes, once the others are done
                     self.fail(error)
+                    if run is not None:
+                        self._leave(run)
+                    continue
+                if freed:
+                    if part is run.order:
+                        self._ready.extend([(run, one) for one in freed])
+                    else:  # what was begun is finished first
+                        self._ready.extendleft([(run, one) for one in reversed(freed)])
+                    self._call_worker(coming=1)
+                if not run.left:
+                    self._leave(run)
+                    self.times.add(run.times)
+                    await self._end(run.outcome())
         finally:
             self._workers -= 1
 
     async def _draw(self) -> None:
-        """Take an order from the input and begin it."""
+        """Take an order from the input."""
         self._drawing = True
         self._workers -= 1  # the source may have nothing to give for long
         try:
@@ -298,29 +311,11 @@ class Load:
             waiting.append(run)
         else:
             self._namesakes[run.name] = collections.deque()
-            await self._bring_on(run, None)
+            self._ready.append((run, None))
 
-    async def _bring_on(self, run: OrderRun, part: Part | None) -> None:
-        """Begin an order, or bring a *part* of it to its end."""
-        try:
-            if part is None:
-                self.runs.add(run)
-                freed = await run.begin(namesake_in_doubt=run.name in self._doubtful)
-            else:
-                freed = await run.settle(part)
-        except BaseException:
-            self._leave(run)
-            raise
-        if freed:
-            if part is None or part is run.order:
-                self._ready.extend([(run, one) for one in freed])
-            else:  # what was begun is finished first
-                self._ready.extendleft([(run, one) for one in reversed(freed)])
-            self._call_worker(coming=1)
-        if not run.left:
-            self._leave(run)
-            self.times.add(run.times)
-            await self._end(run.outcome())
+    def _begin(self, run: OrderRun) -> Awaitable[Sequence[Part]]:
+        self.runs.add(run)
+        return run.begin(namesake_in_doubt=run.name in self._doubtful)
 
     def _leave(self, run: OrderRun) -> None:
         """Let the next one begin that has the reference id of an order that came to its end."""

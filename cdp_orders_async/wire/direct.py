@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Context, Decimal, InvalidOperation, Rounded, Subnormal
 from types import GenericAlias, NoneType, UnionType
-from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from uuid import UUID
 
 import attrs
@@ -198,7 +198,7 @@ def _struct(model: type[Any]) -> tuple[type[msgspec.Struct], Callable[[msgspec.S
     return _defined(model, fields, lambda name: ways[name].hint), to_model
 
 
-class _Way(NamedTuple):
+class _Way(msgspec.Struct):
     """How a field is read or written."""
 
     hint: Any

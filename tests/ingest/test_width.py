@@ -48,9 +48,9 @@ class Crowd(Network):
             self.now -= 1
 
 
-@pytest.mark.parametrize(("orders", "items", "most"), [(1, 700, 512), (4, 200, 512), (300, 3, 512), (1, 40, 40)])
+@pytest.mark.parametrize(("orders", "items", "most"), [(1, 700, 100), (4, 200, 100), (300, 3, 100), (1, 40, 40)])
 def test_parts_under_way_are_bounded(orders: int, items: int, most: int) -> None:
-    """Where nobody says how many connections there are, some hundreds of parts are under way, of however few orders."""
+    """Where nobody says how many connections there are, a hundred parts are under way, of however few orders."""
 
     async def main(loop: VirtualLoop) -> None:
         network = Crowd(Emulator())
