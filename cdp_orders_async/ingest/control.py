@@ -13,7 +13,7 @@ from cdp_orders_async.retry import down
 from cdp_orders_async.session import Times
 from cdp_orders_async.wire import Transport
 
-__all__ = ["Control", "OnExisting", "counts"]
+__all__ = ["Control", "OnExisting", "counts_against"]
 
 OnExisting = Literal["keep", "update", "fail"]
 
@@ -70,7 +70,7 @@ class Control(Protocol):
         ...
 
 
-def counts(error: CdpError, *, others: bool) -> bool:
+def counts_against(error: CdpError, *, others: bool) -> bool:
     """Tell whether a failed try speaks against the part itself, given whether *others* got through meanwhile.
 
     A server that is down fails everybody, and one that is busy somebody: then the part waits for its turn.

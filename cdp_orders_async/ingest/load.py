@@ -68,6 +68,7 @@ class Load:
         self.answers = 0
         self.halted = False
         self.aborting = False
+        self.starting = 0
         self.runs: set[OrderRun] = set()
         """The orders under way."""
         self.clock = clock
@@ -91,8 +92,7 @@ class Load:
         self._ready: collections.deque[tuple[OrderRun, Part | None]] = collections.deque()
         """The parts that wait for nothing but a worker; None: the order is to begin."""
         self._workers = 0  # that could send now, which those that wait for something else cannot
-        self._open = 0
-        self.starting = 0
+        self._open = 0  # orders drawn whose outcome is not yet taken in
         self._drawing = False
         self._namesakes: dict[str, collections.deque[OrderRun]] = {}
         """Under the reference id of each order that is open: those with the same one, which wait for its end."""

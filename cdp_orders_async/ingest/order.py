@@ -30,7 +30,7 @@ from cdp_orders_async.errors import (
     Unreadable,
 )
 from cdp_orders_async.graph import OrderGraph
-from cdp_orders_async.ingest.control import Control, counts
+from cdp_orders_async.ingest.control import Control, counts_against
 from cdp_orders_async.ingest.find import Finder, SeveralError
 from cdp_orders_async.ingest.match import differences, filled
 from cdp_orders_async.ingest.outcomes import Failure, Outcome, PartVerdict, Verdict
@@ -235,7 +235,7 @@ class OrderRun:
                 got = await self._transport.send(self._request(part))
             except CdpError as error:
                 control.heard(error)
-                rounds += counts(error, others=control.answers > answers)
+                rounds += counts_against(error, others=control.answers > answers)
                 answers = control.answers
                 if error.delivery in MAYBE_DONE:
                     if await self._adopt(part, control.clock(), PartVerdict.CREATED):
@@ -319,7 +319,7 @@ class OrderRun:
                 result = await make()
             except PASSING as error:
                 control.heard(error)
-                rounds += counts(error, others=control.answers > answers)
+                rounds += counts_against(error, others=control.answers > answers)
                 answers = control.answers
                 if rounds >= ROUNDS or control.halted or (isinstance(error, Unreadable) and not error.cut):
                     raise

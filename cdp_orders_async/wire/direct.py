@@ -1,8 +1,8 @@
 """Models to JSON and back the short way, where they are as documented: of a whole call, that saves a sixth.
 
-msgspec reads and writes text, references and whole numbers in C, by way of a struct made from the fields of the
-model; the hooks of the codec do the rest of the fields. What does not fit is left to the codec, which knows every form
-and says what is wrong.
+msgspec reads and writes in C what it takes as the codec does, by way of a struct made from the fields of the model; the
+hooks of the codec do the other fields. What does not fit is left to the codec, which knows every form and says what is
+wrong.
 """
 
 from __future__ import annotations
