@@ -116,8 +116,7 @@ class OrderGraph(Value):
         return found
 
 
-@attrs.frozen(eq=False, repr=False)
-class Line(Value):
+class Line(Struct, frozen=True):
     """One line of an input: where it is, and the order on it or what is wrong with it."""
 
     file: str

@@ -25,7 +25,7 @@ from cdp_orders_async.models.common import Value
 
 __all__ = ["Retries", "RetryBudget", "backoff", "down", "may_resend", "parse_retry_after"]
 
-SECONDS = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?")
+SECONDS = r"[+-]?[0-9]+(?:\.[0-9]*)?"
 
 
 def parse_retry_after(value: str, now: datetime) -> float | None:
@@ -36,7 +36,7 @@ def parse_retry_after(value: str, now: datetime) -> float | None:
     """
     text = value.strip()
     try:
-        if SECONDS.fullmatch(text):
+        if re.fullmatch(SECONDS, text):
             seconds = float(text)
         else:
             when = parsedate_to_datetime(text)

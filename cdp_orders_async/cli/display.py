@@ -10,7 +10,7 @@ import os
 from collections.abc import AsyncGenerator
 from typing import IO
 
-import attrs
+import msgspec
 from rich.console import Console
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -190,14 +190,14 @@ ADVICE = {
 
 def split(times: Times) -> str:
     """Say in one line where the time went, the most first."""
-    shares = {name: f"{seconds / times.total:.0%}" for name, seconds in attrs.asdict(times).items()}
+    shares = {name: f"{seconds / times.total:.0%}" for name, seconds in msgspec.structs.asdict(times).items()}
     order = sorted(shares, key=lambda name: -getattr(times, name))
     return f"Where the time went: {', '.join(f'{shares[name]} {name}' for name in order if shares[name] != '0%')}"
 
 
 def conclusion(times: Times, seconds: float, cpu: float) -> str:
     """Say what most of the time was spent on, and what follows, where the process computed *cpu* of *seconds*."""
-    spent = attrs.asdict(times)
+    spent = msgspec.structs.asdict(times)
     if times.rate + times.lane > times.connect + times.server + times.body:
         # A call that waits for its turn holds its connection: then that is why others wait for one.
         spent[max("rate", "lane", key=lambda name: spent[name])] += spent.pop("connection")

@@ -6,11 +6,11 @@ import enum
 from typing import Any
 from uuid import UUID
 
-import attrs
+from msgspec import Struct, field
+from msgspec.structs import asdict
 
 from cdp_orders_async.errors import CdpError, Refused, Violation
 from cdp_orders_async.graph import OrderGraph
-from cdp_orders_async.models.common import Value
 from cdp_orders_async.session import Times
 from cdp_orders_async.wire import masked, to_json
 
@@ -56,8 +56,7 @@ class PartVerdict(enum.StrEnum):
         return self is PartVerdict.CREATED or self is PartVerdict.FOUND or self is PartVerdict.UPDATED
 
 
-@attrs.frozen(repr=False)
-class Failure(Value):
+class Failure(Struct, frozen=True):
     """Why a part is not there, without any personal value."""
 
     kind: str
@@ -77,8 +76,7 @@ class Failure(Value):
         )
 
 
-@attrs.define(eq=False, repr=False)
-class PartOutcome(Value):
+class PartOutcome(Struct):
     """What came of one part."""
 
     name: str
@@ -92,12 +90,11 @@ class PartOutcome(Value):
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON data."""
         ref = None if self.ref is None else str(self.ref)
-        failure = None if self.failure is None else _filled(**attrs.asdict(self.failure))
+        failure = None if self.failure is None else _filled(**asdict(self.failure))
         return _filled(name=self.name, verdict=str(self.verdict), ref=ref, differs=self.differs, failure=failure)
 
 
-@attrs.frozen(kw_only=True, eq=False, repr=False)
-class Outcome(Value):
+class Outcome(Struct, frozen=True, kw_only=True):
     """What came of one order."""
 
     file: str | None
@@ -111,7 +108,7 @@ class Outcome(Value):
     violations: tuple[Violation, ...] = ()
     seconds: float = 0.0
     """From the first look at it to its end."""
-    times: Times = attrs.field(factory=Times)
+    times: Times = field(default_factory=Times)
     """What that time was spent on; that of calls in parallel adds up."""
 
     @property

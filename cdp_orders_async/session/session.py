@@ -13,9 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
-import attrs
 from aiohttp import ClientSession, TraceConfig
-from msgspec import Struct
+from msgspec import Struct, field
 
 from cdp_orders_async.errors import (
     CdpError,
@@ -29,7 +28,6 @@ from cdp_orders_async.errors import (
     Unreadable,
 )
 from cdp_orders_async.limiter import Limiter, Slots
-from cdp_orders_async.models.common import Value
 from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.session.attempt import Http, late
 from cdp_orders_async.session.governor import Governor
@@ -57,8 +55,7 @@ class RateLimiter(Protocol):
         ...
 
 
-@attrs.define(eq=False, repr=False)
-class Stats(Value):
+class Stats(Struct):
     """What a session did so far."""
 
     requests: int = 0
@@ -66,7 +63,7 @@ class Stats(Value):
     retries: int = 0
     """Attempts after the first of a call."""
     in_flight: int = 0
-    times: Times = attrs.field(factory=Times)
+    times: Times = field(default_factory=Times)
     """Where the time of the calls went that were not part of a load."""
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import attrs
-
-from cdp_orders_async.models.common import Value
+import msgspec
 
 __all__ = ["Times"]
 
 
-@attrs.define(eq=False, repr=False)
-class Times(Value):
+class Times(msgspec.Struct):
     """Seconds of calls by what they were spent on; those of calls in parallel add up."""
 
     connection: float = 0.0
@@ -35,7 +32,7 @@ class Times(Value):
     @property
     def total(self) -> float:
         """All of them."""
-        seconds: float = sum(attrs.astuple(self))
+        seconds: float = sum(msgspec.structs.astuple(self))
         return seconds
 
     def add(self, other: Times) -> None:
@@ -49,4 +46,4 @@ class Times(Value):
         return {name: seconds for name in NAMES if (seconds := round(getattr(self, name), 3))}
 
 
-NAMES = tuple(attrs.fields_dict(Times))
+NAMES = Times.__struct_fields__

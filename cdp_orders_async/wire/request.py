@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Generic, Protocol, TypeVar
 
 import attrs
+from msgspec import Struct
 
 from cdp_orders_async.errors import (
     BadRequest,
@@ -69,8 +70,7 @@ class Transport(Protocol):
         ...
 
 
-@attrs.define(eq=False, repr=False)
-class Page(Value, Generic[T_co]):
+class Page(Struct, Generic[T_co]):
     """One page of a listing."""
 
     items: tuple[T_co, ...]

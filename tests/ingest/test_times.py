@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import attrs
 import orjson
 import pytest
+from msgspec.structs import asdict, replace
 
 from cdp_orders_async import MemoryJournal, OrderGraph, Times, Verdict, ingest
 from cdp_orders_async.emulator import Emulator
@@ -38,8 +38,8 @@ async def test_calls_are_counted_with_their_order() -> None:
     one, other = (outcome.times for outcome in outcomes)
     assert min(one.server, other.server) > 0
     assert one.journal == one.backoff == one.lane == 0
-    assert attrs.asdict(load.times) == pytest.approx(
-        {name: seconds + getattr(other, name) for name, seconds in attrs.asdict(one).items()}
+    assert asdict(load.times) == pytest.approx(
+        {name: seconds + getattr(other, name) for name, seconds in asdict(one).items()}
     )
     assert cdp.session.stats.times.server == 0
 
@@ -54,7 +54,7 @@ def test_times_in_the_file_of_outcomes() -> None:
         told = orjson.loads(orjson.dumps(outcome.to_json()))
         assert (told["seconds"], told["times"]) == (0.75, {"journal": 0.75})
         assert load.times == outcome.times == Times(journal=0.75)
-        assert "times" not in attrs.evolve(outcome, times=Times(server=0.0001)).to_json()
+        assert "times" not in replace(outcome, times=Times(server=0.0001)).to_json()
 
     run(main)
 

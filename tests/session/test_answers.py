@@ -7,8 +7,8 @@ import gzip
 import itertools
 import zlib
 
-import attrs
 import pytest
+from msgspec.structs import astuple
 
 from cdp_orders_async.errors import BadRequest, Delivery, Refused, ServerError, Unreadable
 from cdp_orders_async.session import Times
@@ -122,7 +122,7 @@ async def test_time_is_accounted_for() -> None:
             group.create_task(session.send(ask("POST")))
             group.create_task(session.send(ask("POST")))
         assert min(spent.connection, spent.rate) >= 1
-        assert spent.total == sum(attrs.astuple(spent))
+        assert spent.total == sum(astuple(spent))
         twice = Times()
         twice.add(spent)
         twice.add(spent)
