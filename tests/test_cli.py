@@ -247,7 +247,7 @@ async def test_collector_looks_seldom_in_a_process_of_its_own() -> None:
     )
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
     printed, _ = await process.communicate()
-    assert printed.decode().split("\n")[1] == "True (10000, 50, 100) True"
+    assert printed.decode().split("\n")[1] == "True (50000, 50, 100) True"
 
 
 def test_command_needs_its_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
