@@ -116,6 +116,7 @@ class Http:
         self._session = session
         self._is_mine = session is None
         self._trace_configs = list(trace_configs)
+        self._is_traced = bool(trace_configs) or not self._is_mine
         self._headers, self._once = HEADERS, tuple[ClientMiddlewareType, ...]()
         if self._is_mine:  # as a header of the session itself, aiohttp would show it to a proxy
             self._headers = {"Authorization": self._authorization}
@@ -258,20 +259,21 @@ class Http:
         return response.status, b"", response.headers.get("Retry-After")
 
     async def _read(self, request: Request[Any], response: ClientResponse) -> bytes:
-        most = self._settings.max_answer
-        length = response.content_length
+        content, most = response.content, self._settings.max_answer
+        length = response.content_length if self._is_traced else None
         if length is not None and length <= most and "Content-Encoding" not in response.headers:
-            return await response.read()
-        body = bytearray()
-        async for chunk in response.content.iter_any():
-            body += chunk
-            if len(body) > most:
-                response.close()
-                if _succeeded(response):
-                    problem = f"it is larger than {most:,} bytes"
-                    raise Unreadable(request.method, request.path, response.status, (problem,), bytes(body[:START]))
-                return b""  # half a refusal says nothing
-        return bytes(body)
+            return await response.read()  # which tells the tracers of it
+        # Nearly always all of it came with its head, and there is nothing to wait for.
+        body: bytes | bytearray = content.read_nowait() if content.is_eof() else bytearray()
+        while len(body) <= most and not content.at_eof():
+            body += await content.readany()
+        if len(body) <= most:
+            return bytes(body)
+        response.close()
+        if _succeeded(response):
+            problem = f"it is larger than {most:,} bytes"
+            raise Unreadable(request.method, request.path, response.status, (problem,), bytes(body[:START]))
+        return b""  # half a refusal says nothing
 
 
 def _authorization(credentials: Credentials) -> str:

@@ -6,8 +6,10 @@ import asyncio
 import gzip
 import itertools
 import zlib
+from collections.abc import Sequence
 
 import pytest
+from aiohttp import TraceConfig
 from msgspec.structs import astuple
 
 from cdp_orders_async.errors import BadRequest, Delivery, Refused, ServerError, Unreadable
@@ -32,10 +34,17 @@ def zipped(body: bytes, status: int = 200) -> Reply:
     return Reply(status, gzip.compress(body), {"Content-Encoding": "gzip"})
 
 
+@pytest.fixture(params=[(), (TraceConfig(),)], ids=["", "traced"])
+def traces(request: pytest.FixtureRequest) -> Sequence[TraceConfig]:
+    """Return what traces the calls: nothing, or something, for which an answer is read in another way."""
+    found: Sequence[TraceConfig] = request.param
+    return found
+
+
 @pytest.mark.parametrize("reply", [Reply(body=b"x" * 1000), chunked(b"x" * 1000), zipped(b"x" * 1000)])
-async def test_largest_answer_is_read(reply: Reply) -> None:
+async def test_largest_answer_is_read(reply: Reply, traces: Sequence[TraceConfig]) -> None:
     """An answer as large as the settings allow is read, whatever its form, and its connection kept."""
-    async with serving(reply) as server, calling(server.url, SMALL) as session:
+    async with serving(reply) as server, calling(server.url, SMALL, trace_configs=traces) as session:
         for _ in range(2):
             assert await session.send(ask()) == b"x" * 1000
         assert server.connections == 1
@@ -53,9 +62,9 @@ async def test_largest_answer_is_read(reply: Reply) -> None:
     ],
     ids=["length", "chunked", "gzip", "bomb", "chunked gzip", "deflate"],
 )
-async def test_larger_answer_is_unreadable(reply: Reply) -> None:
+async def test_larger_answer_is_unreadable(reply: Reply, traces: Sequence[TraceConfig]) -> None:
     """A larger one is not read to its end: it was done, and that is not doubted; the session goes on."""
-    async with serving(reply, Reply()) as server, calling(server.url, SMALL) as session:
+    async with serving(reply, Reply()) as server, calling(server.url, SMALL, trace_configs=traces) as session:
         error = await failure(session, ask("POST"))
         assert isinstance(error, Unreadable)
         assert (error.delivery, error.cut, error.start) == (Delivery.DONE_UNREADABLE, False, b"x" * 100)

@@ -321,17 +321,24 @@ async def test_errors_hold_no_secret(step: Reply | Cut) -> None:
 
 
 async def test_trace_configs_are_used() -> None:
-    """The tracing of aiohttp sees one request for each attempt."""
+    """The tracing of aiohttp sees one request for each attempt, and the bodies of the answers."""
     seen: list[str] = []
+    bodies: list[bytes] = []
 
     async def begins(_session: object, _context: object, params: aiohttp.TraceRequestStartParams) -> None:
         seen.append(params.method)
 
     trace = aiohttp.TraceConfig()
+
+    async def reads(_session: object, _context: object, params: aiohttp.TraceResponseChunkReceivedParams) -> None:
+        bodies.append(params.chunk)
+
     trace.on_request_start.append(begins)
+    trace.on_response_chunk_received.append(reads)
     async with (
-        serving(Reply(503), Reply()) as server,
+        serving(Reply(503, b"later"), Reply(body=b"done")) as server,
         calling(server.url, Settings(trust_env=False), trace_configs=[trace]) as session,
     ):
-        await session.send(ask("POST"))
+        assert await session.send(ask("POST")) == b"done"
     assert seen == ["POST", "POST"]
+    assert bodies == [b"later", b"done"]
