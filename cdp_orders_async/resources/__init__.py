@@ -1,0 +1,27 @@
+"""What can be done with each kind of thing: the verbs, and the resources built from them."""
+
+from __future__ import annotations
+
+from cdp_orders_async.resources.resources import (
+    Consumers,
+    DeletablePartsV2,
+    Extensions,
+    ExtensionsV2,
+    Orders,
+    OrdersV2,
+    Parts,
+    PartsV2,
+)
+from cdp_orders_async.resources.verbs import Listing
+
+__all__ = [
+    "Consumers",
+    "DeletablePartsV2",
+    "Extensions",
+    "ExtensionsV2",
+    "Listing",
+    "Orders",
+    "OrdersV2",
+    "Parts",
+    "PartsV2",
+]

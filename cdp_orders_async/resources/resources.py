@@ -1,0 +1,214 @@
+"""The resources, built from the verbs."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Literal, TypeVar
+from uuid import UUID
+
+import attrs
+
+from cdp_orders_async import kinds
+from cdp_orders_async.errors import NotFound, Violation
+from cdp_orders_async.models import (
+    Consumer,
+    ConsumerChanges,
+    Extension,
+    ExtensionValue,
+    NewConsumer,
+    NewOrder,
+    NewOrderV2,
+    Order,
+    OrderChanges,
+    OrderItem,
+    OrderV2,
+)
+from cdp_orders_async.resources.verbs import (
+    LARGEST_PAGE,
+    AtTheRoot,
+    Deletable,
+    Editable,
+    Listing,
+    Readable,
+    UnderAnOrder,
+    Updatable,
+    Verbs,
+    ref_in,
+    whole_by,
+)
+from cdp_orders_async.rules import check, check_extension, refuse, text
+from cdp_orders_async.wire import Request, encode, hidden, reads_nothing
+
+__all__ = [
+    "Consumers",
+    "DeletablePartsV2",
+    "Extensions",
+    "ExtensionsV2",
+    "Orders",
+    "OrdersV2",
+    "Parts",
+    "PartsV2",
+]
+
+New = TypeVar("New")
+Got = TypeVar("Got")
+Changes = TypeVar("Changes")
+
+
+class Orders(Editable[NewOrder, Order, OrderChanges], AtTheRoot[NewOrder, Order, OrderChanges]):
+    """Orders: the parents of everything else."""
+
+    def list(
+        self,
+        *,
+        reference_id: str | None = None,
+        guest_ref: UUID | None = None,
+        sort: Literal["created", "orderedAt", "created::DESC", "orderedAt::DESC"] | None = None,
+        limit: int = LARGEST_PAGE,
+    ) -> Listing[Order]:
+        """Walk the orders with one *reference_id*, or those of one guest: exactly one of the two.
+
+        Parameters: *sort*, by creation or, only with *guest_ref*, by order time; the direction is written
+        as the vendor's Guest API writes it. *limit*, 1 to 100, the size of a page.
+        """
+        if sort is not None and sort.startswith("orderedAt") and guest_ref is None:
+            refuse([Violation("sort", "orderedAt goes only with guest_ref")])
+        return self._list(reference_id, guest_ref, limit, **({} if sort is None else {"sort": sort}))
+
+
+class OrdersV2(Updatable[NewOrderV2, OrderV2, NewOrderV2], AtTheRoot[NewOrderV2, OrderV2, NewOrderV2]):
+    """Orders in version 2, which cannot delete them."""
+
+    async def create(self, new: NewOrderV2, *, guest_ref: UUID | None = None) -> OrderV2:
+        """Create an order, as in version 2.1, under the guest *guest_ref* where one is given.
+
+        That an order can be created under a guest is not documented by the vendor; clients in use do it.
+        """
+        refuse(check(NewOrderV2, new))
+        query = {} if guest_ref is None else {"guestRef": ref_in(guest_ref)}
+        return await self._transport.send(attrs.evolve(self.to_create(new), query=query))
+
+    async def get(self, ref: UUID, *, expand_items: bool = False) -> OrderV2:
+        """Fetch the order with the reference *ref*, with its items where *expand_items* is true."""
+        query = {"expand": "orderItems"} if expand_items else {}
+        return await self._transport.send(self._request("get", ref, self._read, query=query))
+
+    def list(
+        self, *, reference_id: str | None = None, guest_ref: UUID | None = None, limit: int = LARGEST_PAGE
+    ) -> Listing[OrderV2]:
+        """Walk the orders with one *reference_id*, or those of one guest: exactly one of the two."""
+        return self._list(reference_id, guest_ref, limit)
+
+
+class Parts(Editable[New, Got, Changes], UnderAnOrder[New, Got, Changes]):
+    """The parts of an order."""
+
+
+class PartsV2(Updatable[New, Got, New], UnderAnOrder[New, Got, New]):
+    """The parts of an order in version 2."""
+
+
+class DeletablePartsV2(PartsV2[New, Got], Deletable[New, Got, New]):
+    """The parts of an order that version 2 can delete: items and contacts."""
+
+
+class Consumers(Parts[NewConsumer, Consumer, ConsumerChanges]):
+    """The people who use the items of an order."""
+
+    def items(self, consumer: UUID, *, limit: int = LARGEST_PAGE) -> Listing[OrderItem]:
+        """Walk the items that a consumer uses.
+
+        The vendor lists only links here, so iterating fetches each item; `Listing.pages` does not.
+        """
+        items = Readable(self._transport, kinds.ITEMS, self._base)
+        return self._pages(self._first_page("items", consumer, OrderItem), limit, whole_by(items.get))
+
+
+class Extensible(Verbs[dict[str, ExtensionValue], Extension, dict[str, ExtensionValue]]):
+    """A data extension: at most one for each owner, up to 100 key-value pairs."""
+
+    def _body(self, value: Mapping[str, ExtensionValue]) -> bytes:
+        return encode(dict(value))
+
+    def to_create(
+        self, owner: UUID, pairs: Mapping[str, ExtensionValue], *, stage: int = 0, looked_up: bool = False
+    ) -> Request[Extension]:
+        """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
+        body = self._body(pairs)
+        return self._request("create", owner, self._read, body=body, creates=True, stage=stage, looked_up=looked_up)
+
+    async def create(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
+        """Create the extension of the order or item with the reference *owner*."""
+        pairs = hidden(pairs)
+        refuse(check_extension(pairs))
+        return await self._transport.send(self.to_create(owner, pairs))
+
+
+class Extensions(Extensible):
+    """The data extension of an order or of an item: at most one each, up to 100 key-value pairs."""
+
+    def to_replace(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Request[Extension]:
+        """Return the request that `replace` sends, unchecked, as a value."""
+        return self._request("replace", owner, self._read, body=self._body(pairs))
+
+    def to_update(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Request[Extension]:
+        """Return the request that `update` sends, unchecked, as a value."""
+        return self._request("update", owner, self._read, body=self._body(pairs))
+
+    async def get(self, owner: UUID) -> Extension:
+        """Fetch the extension of *owner*; raises `NotFound` where there is none."""
+        return await self._transport.send(self._request("get", owner, self._read))
+
+    async def replace(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
+        """Put *pairs* in place of all that the extension holds."""
+        pairs = hidden(pairs)
+        refuse(check_extension(pairs))
+        return await self._transport.send(self.to_replace(owner, pairs))
+
+    async def update(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
+        """Set the given *pairs* and leave the others alone."""
+        pairs = hidden(pairs)
+        refuse(check_extension(pairs))
+        return await self._transport.send(self.to_update(owner, pairs))
+
+    async def delete(self, owner: UUID) -> None:
+        """Delete the extension of *owner* with all its pairs."""
+        await self._transport.send(self._request("delete", owner, reads_nothing))
+
+    async def delete_fields(self, owner: UUID, names: Sequence[str] | None) -> Extension:
+        """Delete the pairs with these *names*, or all pairs where *names* is None; return what is left."""
+        if names is not None and (
+            isinstance(names, str) or not names or any(text(n) or not n or "|" in n for n in names)
+        ):
+            refuse([Violation("names", "must be a list of keys without '|', at least one; None stands for all")])
+        query = {} if names is None else {"name": "|".join(names)}
+        return await self._transport.send(self._request("delete_fields", owner, self._read, query=query))
+
+    def list(self, owner: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Extension]:
+        """Walk the extensions of *owner*: one, or none."""
+        return self._pages(self._first_page("list", owner, Extension), limit, whole_by(lambda _: self.get(owner)))
+
+
+class ExtensionsV2(Extensible):
+    """The data extension of an order in version 2.
+
+    It is not documented by the vendor: this is what version 2 documents for guests, read for orders. Where there
+    is one already, `create` sets its pairs.
+    """
+
+    def _body(self, value: Mapping[str, ExtensionValue]) -> bytes:
+        return encode({**value, "key": "default"})
+
+    async def get(self, owner: UUID) -> Extension:
+        """Fetch the extension of *owner*, which takes two requests; raises `NotFound` where there is none."""
+        first = self._first_page("list", owner, Extension)
+        for entry in (await self._transport.send(first)).items:
+            return await self._whole(owner)(entry)
+        raise NotFound(first.method, first.path, 404, message="the order has no data extension")
+
+    def list(self, owner: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Extension]:
+        """Walk the extensions of *owner*: one, or none."""
+        return self._pages(self._first_page("list", owner, Extension), limit, self._whole(owner))
+
+    def _whole(self, owner: UUID) -> Callable[[Extension], Awaitable[Extension]]:
+        return whole_by(lambda ref: self._transport.send(self._request("get", owner, self._read, ext=ref)))

@@ -1,0 +1,262 @@
+"""The verbs, each written once.
+
+What a resource cannot do is said by what it inherits: a verb that a kind lacks does not exist on it.
+Every verb raises a `CdpError`: `Invalid` before anything is sent, `NotSent`, `OutcomeUnknown`,
+`Refused`, `Unreadable` or `DeadlineExceeded` after that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Generic, TypeVar
+from uuid import UUID
+
+import attrs
+
+from cdp_orders_async import kinds
+from cdp_orders_async.errors import CdpError, Invalid, Violation
+from cdp_orders_async.kinds import Api, Kind
+from cdp_orders_async.rules import check, check_limit, refuse, text
+from cdp_orders_async.wire import (
+    NO_QUERY,
+    Page,
+    Request,
+    Transport,
+    encode,
+    hidden,
+    reads,
+    reads_nothing,
+    reads_page,
+    ref_text,
+    to_json,
+    write,
+)
+
+__all__ = [
+    "LARGEST_PAGE",
+    "AtTheRoot",
+    "Deletable",
+    "Editable",
+    "Listing",
+    "Readable",
+    "UnderAnOrder",
+    "Updatable",
+    "Verbs",
+    "ref_in",
+    "whole_by",
+]
+
+New = TypeVar("New")
+Got = TypeVar("Got")
+Changes = TypeVar("Changes")
+T = TypeVar("T")
+
+LARGEST_PAGE = 100
+
+
+class Listing(Generic[T]):
+    """The entries of a collection, fetched page by page as they are asked for.
+
+    ``async for entry in listing`` yields whole entries: one that the server did not expand is fetched by
+    itself. `pages` yields what arrives. A listing advances by what arrived, not by what was asked for; it
+    ends where there is no next page (see `Page.has_next`), at an empty page, or at one that repeats the page
+    before.
+    When a page fails, the error's *offset* says where to go on. A listing can be walked more than once.
+    """
+
+    def __init__(self, fetch: Callable[[int], Awaitable[Page[T]]], whole: Callable[[T], Awaitable[T]]) -> None:
+        self._fetch = fetch
+        self.whole = whole
+        """Makes an entry whole: fetches it where the server listed only a link."""
+
+    async def __aiter__(self) -> AsyncGenerator[T, None]:
+        async for page in self.pages():
+            for entry in page.items:
+                yield await self.whole(entry)
+
+    async def pages(self, start: int = 0) -> AsyncIterator[Page[T]]:
+        """Yield the pages from the entry number *start* on."""
+        offset = start
+        before: tuple[T, ...] = ()
+        while True:
+            try:
+                page = await self._fetch(offset)
+            except CdpError as error:
+                error.offset = offset
+                raise
+            if not page.items or page.items == before:
+                return
+            yield page
+            if not page.has_next:
+                return
+            before = page.items
+            offset += len(page.items)
+
+
+class Verbs(Generic[New, Got, Changes]):
+    """What every resource has: where it lives, and how its requests leave."""
+
+    def __init__(self, transport: Transport, kind: Kind[New, Got, Changes], base: str, api: Api = kinds.V2_1) -> None:
+        self._transport = transport
+        self._kind = kind
+        self._base = base
+        self._api = api
+        self._routes = api.routes_of(kind)
+        self._read = reads(kind.got)
+        self._has_links = any(hasattr(kind.new, name) for name in ("order_items", "guest"))
+
+    def _request(
+        self,
+        name: str,
+        ref: UUID | None,
+        read: Callable[[bytes], T],
+        query: Mapping[str, str] = NO_QUERY,
+        body: bytes | None = None,
+        *,
+        ext: UUID | None = None,
+        creates: bool = False,
+        looked_up: bool = False,
+        stage: int = 0,
+    ) -> Request[T]:
+        operation, method, path = self._routes[name]
+        if "{ref}" in path:
+            path = path.replace("{ref}", ref_in(ref))
+        if ext is not None:
+            path = path.replace("{ext}", ref_in(ext))
+        return Request(operation, method, path, read, query, body, creates, looked_up, stage)
+
+    def _body(self, value: New | Changes) -> bytes:
+        """Write links as the vendor does, as absolute URLs."""
+        if type(value) is self._kind.new and not self._has_links:
+            return write(value)
+        plain = to_json(value)
+        at = self._base + self._api.prefix
+        if "orderItems" in plain:
+            plain["orderItems"] = {"items": [{"href": f"{at}/orderItems/{ref}"} for ref in plain["orderItems"]]}
+        if "guest" in plain:
+            plain["guest"] = {"href": f"{at}/guests/{plain['guest']}"}
+        return encode(plain)
+
+    def _first_page(self, name: str, ref: UUID | None, model: type[T], **query: str) -> Request[Page[T]]:
+        read = reads_page(model, names_next=self._api.whole_lists)
+        return self._request(name, ref, read, query={**query, "expand": "true"} if self._api.whole_lists else query)
+
+    def _pages(
+        self,
+        first: Request[Page[T]],
+        limit: int,
+        whole: Callable[[T], Awaitable[T]],
+    ) -> Listing[T]:
+        refuse(check_limit(limit))
+
+        async def fetch(offset: int) -> Page[T]:
+            query = {**first.query, "offset": str(offset), "limit": str(limit)}
+            return await self._transport.send(attrs.evolve(first, query=query))
+
+        return Listing(fetch, whole)
+
+
+def whole_by(get: Callable[[UUID], Awaitable[T]]) -> Callable[[T], Awaitable[T]]:
+    """Return what makes an entry whole: itself, or fetched where the server listed only its link."""
+
+    async def whole(entry: T) -> T:
+        link: Any = entry
+        bare = type(link)(ref=link.ref, href=link.href)
+        return await get(link.ref) if link == bare else entry
+
+    return whole
+
+
+def ref_in(ref: object) -> str:
+    """Return the text of *ref* if it is a reference: nothing else may become part of a path."""
+    try:
+        return ref_text(ref if isinstance(ref, UUID) else UUID(str(ref)))
+    except ValueError:
+        raise Invalid((Violation("ref", "must be a UUID"),)) from None
+
+
+class Readable(Verbs[New, Got, Changes]):
+    """What can be fetched by its reference."""
+
+    async def get(self, ref: UUID) -> Got:
+        """Fetch the one with the reference *ref*."""
+        return await self._transport.send(self._request("get", ref, self._read))
+
+
+class Deletable(Readable[New, Got, Changes]):
+    """What can be deleted."""
+
+    async def delete(self, ref: UUID) -> None:
+        """Delete the one with the reference *ref*."""
+        await self._transport.send(self._request("delete", ref, reads_nothing))
+
+
+class Updatable(Readable[New, Got, Changes]):
+    """What can be changed: with changes in version 2.1, with the whole thing in version 2, which has no others."""
+
+    def to_update(self, ref: UUID, changes: Changes) -> Request[Got]:
+        """Return the request that `update` sends, unchecked, as a value."""
+        return self._request("update", ref, self._read, body=self._body(changes))
+
+    async def update(self, ref: UUID, changes: Changes) -> Got:
+        """Change the fields that *changes* names; version 2.1 leaves the rest alone."""
+        changes = hidden(changes)
+        refuse(check(self._kind.changes, changes))
+        return await self._transport.send(self.to_update(ref, changes))
+
+
+class Editable(Deletable[New, Got, Changes], Updatable[New, Got, Changes]):
+    """What can be changed, replaced and deleted."""
+
+    def to_replace(self, ref: UUID, new: New) -> Request[Got]:
+        """Return the request that `replace` sends, unchecked, as a value."""
+        return self._request("replace", ref, self._read, body=self._body(new))
+
+    async def replace(self, ref: UUID, new: New) -> Got:
+        """Put *new* in place of the one with the reference *ref*; what *new* leaves out is dropped."""
+        refuse(check(self._kind.new, new))
+        return await self._transport.send(self.to_replace(ref, new))
+
+
+class UnderAnOrder(Readable[New, Got, Changes]):
+    """What is created and listed under an order."""
+
+    def to_create(self, order: UUID, new: New, *, stage: int = 0, looked_up: bool = False) -> Request[Got]:
+        """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
+        body = self._body(new)
+        return self._request("create", order, self._read, body=body, creates=True, stage=stage, looked_up=looked_up)
+
+    async def create(self, order: UUID, new: New) -> Got:
+        """Create one under the order with the reference *order*."""
+        refuse(check(self._kind.new, new))
+        return await self._transport.send(self.to_create(order, new))
+
+    def list(self, order: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Got]:
+        """Walk those of an order, *limit* (1 to 100) a page."""
+        return self._pages(self._first_page("list", order, self._kind.got), limit, whole_by(self.get))
+
+
+class AtTheRoot(Readable[New, Got, Changes]):
+    """What is created and listed by itself: orders."""
+
+    def to_create(self, new: New, *, stage: int = 0, looked_up: bool = False) -> Request[Got]:
+        """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
+        body = self._body(new)
+        return self._request("create", None, self._read, body=body, creates=True, stage=stage, looked_up=looked_up)
+
+    async def create(self, new: New) -> Got:
+        """Create an order.
+
+        The API matches orders with the same *reference_id* whose *ordered_at* lies within two days.
+        """
+        refuse(check(self._kind.new, new))
+        return await self._transport.send(self.to_create(new))
+
+    def _list(self, reference_id: str | None, guest_ref: UUID | None, limit: int, **more: str) -> Listing[Got]:
+        if (reference_id is None) == (guest_ref is None):
+            refuse([Violation("reference_id, guest_ref", "exactly one of them must be given")])
+        given = {name: value for name, value in {"reference_id": reference_id, **more}.items() if value is not None}
+        # What UTF-8 cannot carry would be left out of the URL without a word.
+        refuse([Violation(name, wrong) for name, value in given.items() if (wrong := text(value))])
+        query = {"referenceId": reference_id} if reference_id is not None else {"guestRef": ref_in(guest_ref)}
+        return self._pages(self._first_page("list", None, self._kind.got, **query, **more), limit, whole_by(self.get))
