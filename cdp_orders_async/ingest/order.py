@@ -34,10 +34,10 @@ from cdp_orders_async.ingest.control import Control, counts_against
 from cdp_orders_async.ingest.find import Finder, SeveralError
 from cdp_orders_async.ingest.match import differences, filled
 from cdp_orders_async.ingest.outcomes import Failure, Outcome, PartVerdict, Verdict
-from cdp_orders_async.ingest.plan import EXTENSIONS, Part, digest_of, plan
+from cdp_orders_async.ingest.plan import EXTENSIONS, Made, MadeExtension, Part, digest_of, plan
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.session import Times
-from cdp_orders_async.wire import Request
+from cdp_orders_async.wire import Request, reads
 
 __all__ = ["OrderRun"]
 
@@ -47,6 +47,7 @@ ROUNDS = 8  # times that a part is tried while nothing but the part itself seems
 IMMUTABLE = frozenset({"reference_id", "ordered_at"})
 PASSING = (DeadlineExceeded, NotSent, OutcomeUnknown, RateLimited, ServerError, Unreadable)
 MAYBE_DONE = frozenset({Delivery.UNKNOWN, Delivery.DONE_UNREADABLE})
+READ, READ_EXTENSION = reads(Made), reads(MadeExtension)
 
 
 class OrderRun:
@@ -344,8 +345,9 @@ class OrderRun:
     def _request(self, part: Part) -> Request[Any]:
         to_create: Callable[..., Request[Any]] = getattr(self._control.cdp, part.kind).to_create
         if part.owner is None:
-            return to_create(part.value, looked_up=True)
-        return to_create(part.owner.ref, part.sent(), stage=part.stage, looked_up=True)
+            return to_create(part.value, read=READ, looked_up=True)
+        read = READ_EXTENSION if part.kind in EXTENSIONS else READ
+        return to_create(part.owner.ref, part.sent(), read=read, stage=part.stage, looked_up=True)
 
     def _change(self, part: Part, names: Sequence[str], got: Any) -> Request[Any]:  # noqa: ANN401 any resource
         """Return the request that brings the fields *names* of *part* up to the input, where the server has *got*.

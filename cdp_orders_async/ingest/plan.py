@@ -18,10 +18,10 @@ from msgspec import Struct, field
 from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
 from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict
 from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
-from cdp_orders_async.models.common import AnyPerson
+from cdp_orders_async.models.common import AnyPerson, Value
 from cdp_orders_async.wire import encode, to_json
 
-__all__ = ["EXTENSIONS", "Part", "digest_of", "plan"]
+__all__ = ["EXTENSIONS", "Made", "MadeExtension", "Part", "digest_of", "plan"]
 
 EXTENSIONS = frozenset({"order_extensions", "item_extensions"})
 CREATED = PartVerdict.CREATED
@@ -93,6 +93,20 @@ class Part(Struct, eq=False):
 def digest_of(*texts: bytes) -> bytes:
     """Return a short hash of *texts*, one after the other."""
     return hashlib.blake2b(b"".join([len(text).to_bytes(8, "big") + text for text in texts]), digest_size=12).digest()
+
+
+@attrs.define(kw_only=True, eq=False, repr=False)
+class Made(Value):
+    """What the answer to a create must tell a load: nothing but how to find what was made."""
+
+    ref: UUID
+
+
+@attrs.define(kw_only=True, eq=False, repr=False)
+class MadeExtension(Value):
+    """The same for an extension, which is found by its owner."""
+
+    ref: UUID | None = None
 
 
 class _Plan:

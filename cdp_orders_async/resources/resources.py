@@ -131,11 +131,18 @@ class Extensible(Verbs[dict[str, ExtensionValue], Extension, dict[str, Extension
         return encode(dict(value))
 
     def to_create(
-        self, owner: UUID, pairs: Mapping[str, ExtensionValue], *, stage: int = 0, looked_up: bool = False
+        self,
+        owner: UUID,
+        pairs: Mapping[str, ExtensionValue],
+        *,
+        read: Callable[[bytes], Extension] | None = None,
+        stage: int = 0,
+        looked_up: bool = False,
     ) -> Request[Extension]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
-        body = self._body(pairs)
-        return self._request("create", owner, self._read, body=body, creates=True, stage=stage, looked_up=looked_up)
+        return self._request(
+            "create", owner, read or self._read, body=self._body(pairs), creates=True, stage=stage, looked_up=looked_up
+        )
 
     async def create(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Create the extension of the order or item with the reference *owner*."""

@@ -221,10 +221,19 @@ class Editable(Deletable[New, Got, Changes], Updatable[New, Got, Changes]):
 class UnderAnOrder(Readable[New, Got, Changes]):
     """What is created and listed under an order."""
 
-    def to_create(self, order: UUID, new: New, *, stage: int = 0, looked_up: bool = False) -> Request[Got]:
+    def to_create(
+        self,
+        order: UUID,
+        new: New,
+        *,
+        read: Callable[[bytes], Got] | None = None,
+        stage: int = 0,
+        looked_up: bool = False,
+    ) -> Request[Got]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
-        body = self._body(new)
-        return self._request("create", order, self._read, body=body, creates=True, stage=stage, looked_up=looked_up)
+        return self._request(
+            "create", order, read or self._read, body=self._body(new), creates=True, stage=stage, looked_up=looked_up
+        )
 
     async def create(self, order: UUID, new: New) -> Got:
         """Create one under the order with the reference *order*."""
@@ -239,10 +248,13 @@ class UnderAnOrder(Readable[New, Got, Changes]):
 class AtTheRoot(Readable[New, Got, Changes]):
     """What is created and listed by itself: orders."""
 
-    def to_create(self, new: New, *, stage: int = 0, looked_up: bool = False) -> Request[Got]:
+    def to_create(
+        self, new: New, *, read: Callable[[bytes], Got] | None = None, stage: int = 0, looked_up: bool = False
+    ) -> Request[Got]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
-        body = self._body(new)
-        return self._request("create", None, self._read, body=body, creates=True, stage=stage, looked_up=looked_up)
+        return self._request(
+            "create", None, read or self._read, body=self._body(new), creates=True, stage=stage, looked_up=looked_up
+        )
 
     async def create(self, new: New) -> Got:
         """Create an order.

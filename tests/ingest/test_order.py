@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 import orjson
@@ -45,6 +46,8 @@ from tests.ingest.support import (
     wanted,
     whole,
 )
+
+T = TypeVar("T")
 
 CREATES = ("orders", "items", "contacts", "consumers", "order_extensions", "item_extensions")
 LISTED = CREATES[:4]
@@ -104,6 +107,48 @@ async def test_any_fault_at_any_part(version: Version, kind: str, fault: Json) -
     assert outcome.verdict == Verdict.LOADED
     assert set(parts(outcome).values()) == {PartVerdict.CREATED}
     assert stored(emulator) == wanted([graph])
+
+
+class Odd(Network):
+    """Does what is asked, and tells of it in its own way: *tell* makes it of what the API would answer."""
+
+    def __init__(self, emulator: Emulator, tell: Callable[[Json], Json]) -> None:
+        super().__init__(emulator)
+        self.tell = tell
+
+    async def send(self, request: Request[T], /) -> T:
+        """Answer *request*."""
+        read = request.read
+
+        def told(body: bytes) -> T:
+            return read(orjson.dumps(self.tell(orjson.loads(body))))
+
+        if request.creates:
+            request = attrs.evolve(request, read=told)
+        return await super().send(request)
+
+
+@in_both_versions
+async def test_a_reference_is_enough(version: Version) -> None:
+    """Of the answer to a create only the reference counts: where nothing else of it fits, nothing is looked up."""
+    network = Odd(Emulator(), lambda kept: dict.fromkeys(kept, 7) | {"ref": kept["ref"]})
+    graph = version.of(whole())
+    outcome = await ingest_one(version.resources(network, BASE), graph, settle=0.02)
+    assert set(parts(outcome).values()) == {PartVerdict.CREATED}
+    assert len(network.requests) == len(outcome.parts)
+    assert stored(network.emulator) == wanted([graph])
+
+
+@in_both_versions
+async def test_without_its_reference_a_part_is_looked_up(version: Version) -> None:
+    """What an answer does not refer to is found on the server; an extension, by its owner, needs no reference."""
+    network = Odd(Emulator(), lambda kept: {key: value for key, value in kept.items() if key != "ref"})
+    graph = version.of(whole())
+    outcome = await ingest_one(version.resources(network, BASE), graph, settle=0.02)
+    assert set(parts(outcome).values()) == {PartVerdict.CREATED}
+    looked = {request.operation.partition(".")[0] for request in network.requests if not request.creates}
+    assert looked == set(LISTED)
+    assert stored(network.emulator) == wanted([graph])
 
 
 @pytest.mark.parametrize("fault", FAULTS, ids=named)
