@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from uuid import UUID
 
-import attrs
+import msgspec
 import pytest
 
 from cdp_orders_async import (
@@ -338,7 +338,7 @@ def test_request_is_a_value_without_secrets() -> None:
     """Equal requests are equal, whoever reads their answers, and their text shows neither query nor body."""
     assert request() == request(reads(Order))
     assert request() != request(creates=True)
-    assert attrs.evolve(request(), query={}) != request()
+    assert msgspec.structs.replace(request(), query={}) != request()
     assert "Ada" not in repr(request())
 
 

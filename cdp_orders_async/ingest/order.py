@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-import attrs
+import msgspec
 
 from cdp_orders_async.client import ResourcesV2
 from cdp_orders_async.errors import (
@@ -189,6 +189,8 @@ class OrderRun:
     def _freed_by(self, settled: Part) -> Sequence[Part]:
         """Return those that only waited for the part just *settled*; give up those that cannot be without it."""
         self.left -= 1
+        if not settled.followers:
+            return ()
         freed: list[Part] = []
         ended = [settled]
         while ended:
@@ -358,7 +360,7 @@ class OrderRun:
         resource: Any = getattr(self._control.cdp, part.kind)
         legacy, sent = isinstance(self._control.cdp, ResourcesV2), part.sent()
         if part.kind in EXTENSIONS and legacy:
-            request: Request[Any] = attrs.evolve(resource.to_create(part.under, sent), creates=False)
+            request: Request[Any] = msgspec.structs.replace(resource.to_create(part.under, sent), creates=False)
         elif part.kind in EXTENSIONS:
             request = resource.to_replace(part.under, sent)
         elif legacy:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Literal, TypeVar
 from uuid import UUID
 
-import attrs
+import msgspec
 
 from cdp_orders_async import kinds
 from cdp_orders_async.errors import NotFound, Violation
@@ -86,7 +86,7 @@ class OrdersV2(Updatable[NewOrderV2, OrderV2, NewOrderV2], AtTheRoot[NewOrderV2,
         """
         refuse(check(NewOrderV2, new))
         query = {} if guest_ref is None else {"guestRef": ref_in(guest_ref)}
-        return await self._transport.send(attrs.evolve(self.to_create(new), query=query))
+        return await self._transport.send(msgspec.structs.replace(self.to_create(new), query=query))
 
     async def get(self, ref: UUID, *, expand_items: bool = False) -> OrderV2:
         """Fetch the order with the reference *ref*, with its items where *expand_items* is true."""

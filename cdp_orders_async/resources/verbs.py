@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-import attrs
+import msgspec
 
 from cdp_orders_async import kinds
 from cdp_orders_async.errors import CdpError, Invalid, Violation
@@ -151,7 +151,7 @@ class Verbs(Generic[New, Got, Changes]):
 
         async def fetch(offset: int) -> Page[T]:
             query = {**first.query, "offset": str(offset), "limit": str(limit)}
-            return await self._transport.send(attrs.evolve(first, query=query))
+            return await self._transport.send(msgspec.structs.replace(first, query=query))
 
         return Listing(fetch, whole)
 

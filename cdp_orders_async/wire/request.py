@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
-import attrs
 from msgspec import Struct
+from msgspec.structs import astuple
 
 from cdp_orders_async.errors import (
     BadRequest,
@@ -23,7 +23,6 @@ from cdp_orders_async.errors import (
     Unauthorized,
     Unreadable,
 )
-from cdp_orders_async.models.common import Value
 from cdp_orders_async.wire.codec import is_object, load
 from cdp_orders_async.wire.direct import decode, decode_page
 from cdp_orders_async.wire.masks import masked
@@ -41,8 +40,7 @@ PERSONAL = ("contacts.", "consumers.", "order_extensions.", "item_extensions.")
 """The operations whose bodies are about people, or may be."""
 
 
-@attrs.define(eq=False, repr=False)
-class Request(Value, Generic[T]):
+class Request(Struct, Generic[T], eq=False):  # noqa: PLW1641 a query has no hash
     """A request as a value: what is sent, and how its answer is read."""
 
     operation: str
@@ -50,16 +48,28 @@ class Request(Value, Generic[T]):
     method: str
     path: str
     """Below the base URL, with the version: ``/v2.1/orders``."""
-    read: Callable[[bytes], T] = attrs.field(eq=False, repr=False)
+    read: Callable[[bytes], T]
     """Makes the result of a body; raises ValueError where it does not fit."""
-    query: Mapping[str, str] = attrs.field(default=NO_QUERY, repr=False)
-    body: bytes | None = attrs.field(default=None, repr=False)
+    query: Mapping[str, str] = NO_QUERY
+    body: bytes | None = None
     creates: bool = False
     """Whether sending it twice makes two things."""
     looked_up: bool = False
     """Whether the caller finds out by itself what became of it: then a 503 counts as unknown too."""
     stage: int = 0
     """How deep in its order it is: where connections are short, the deepest goes first."""
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Request) and _sent(self) == _sent(other)  # pyright: ignore[reportUnknownArgumentType]
+
+    def __repr__(self) -> str:
+        return f"<Request {self.operation}: {self.method} {self.path}>"  # neither query nor body
+
+
+def _sent(request: Request[Any]) -> list[object]:
+    """Return all but its reader."""
+    operation, method, path, _, *rest = astuple(request)
+    return [operation, method, path, *rest]
 
 
 class Transport(Protocol):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import attrs
+import msgspec
 import orjson
 import pytest
 
@@ -124,7 +125,7 @@ class Odd(Network):
             return read(orjson.dumps(self.tell(orjson.loads(body))))
 
         if request.creates:
-            request = attrs.evolve(request, read=told)
+            request = msgspec.structs.replace(request, read=told)
         return await super().send(request)
 
 
