@@ -52,7 +52,10 @@ __all__ = [
     "V2",
     "V2_1",
     "Api",
+    "Changes",
+    "Got",
     "Kind",
+    "New",
     "Route",
     "Verb",
 ]

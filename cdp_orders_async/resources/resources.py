@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Literal, TypeVar
+from typing import Literal
 from uuid import UUID
 
 import msgspec
 
 from cdp_orders_async import kinds
 from cdp_orders_async.errors import NotFound, Violation
+from cdp_orders_async.kinds import Changes, Got, New
 from cdp_orders_async.models import (
     Consumer,
     ConsumerChanges,
@@ -49,10 +50,6 @@ __all__ = [
     "Parts",
     "PartsV2",
 ]
-
-New = TypeVar("New")
-Got = TypeVar("Got")
-Changes = TypeVar("Changes")
 
 
 class Orders(Editable[NewOrder, Order, OrderChanges], AtTheRoot[NewOrder, Order, OrderChanges]):

@@ -15,7 +15,7 @@ import msgspec
 
 from cdp_orders_async import kinds
 from cdp_orders_async.errors import CdpError, Invalid, Violation
-from cdp_orders_async.kinds import Api, Kind
+from cdp_orders_async.kinds import Api, Changes, Got, Kind, New
 from cdp_orders_async.rules import check, check_limit, refuse, text
 from cdp_orders_async.wire import (
     NO_QUERY,
@@ -46,9 +46,6 @@ __all__ = [
     "whole_by",
 ]
 
-New = TypeVar("New")
-Got = TypeVar("Got")
-Changes = TypeVar("Changes")
 T = TypeVar("T")
 
 LARGEST_PAGE = 100

@@ -116,7 +116,6 @@ class Http:
         self._session = session
         self._is_mine = session is None
         self._trace_configs = list(trace_configs)
-        self._is_traced = bool(trace_configs) or not self._is_mine
         self._headers, self._once = HEADERS, tuple[ClientMiddlewareType, ...]()
         if self._is_mine:  # as a header of the session itself, aiohttp would show it to a proxy
             self._headers = {"Authorization": self._authorization}
@@ -260,7 +259,7 @@ class Http:
 
     async def _read(self, request: Request[Any], response: ClientResponse) -> bytes:
         content, most = response.content, self._settings.max_answer
-        length = response.content_length if self._is_traced else None
+        length = response.content_length if self._trace_configs or not self._is_mine else None
         if length is not None and length <= most and "Content-Encoding" not in response.headers:
             return await response.read()  # which tells the tracers of it
         # Nearly always all of it came with its head, and there is nothing to wait for.

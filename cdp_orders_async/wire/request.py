@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from msgspec import Struct
-from msgspec.structs import astuple
+from msgspec.structs import asdict
 
 from cdp_orders_async.errors import (
     BadRequest,
@@ -60,16 +60,10 @@ class Request(Struct, Generic[T], eq=False):  # noqa: PLW1641 a query has no has
     """How deep in its order it is: where connections are short, the deepest goes first."""
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Request) and _sent(self) == _sent(other)  # pyright: ignore[reportUnknownArgumentType]
+        return isinstance(other, Request) and asdict(self) | {"read": other.read} == asdict(other)  # pyright: ignore[reportUnknownArgumentType]
 
     def __repr__(self) -> str:
         return f"<Request {self.operation}: {self.method} {self.path}>"  # neither query nor body
-
-
-def _sent(request: Request[Any]) -> list[object]:
-    """Return all but its reader."""
-    operation, method, path, _, *rest = astuple(request)
-    return [operation, method, path, *rest]
 
 
 class Transport(Protocol):
