@@ -12,10 +12,11 @@ import string
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import TypeAlias, TypeGuard, get_args, is_typeddict
+from typing import Annotated, Any, TypeAlias, TypeGuard, get_args, is_typeddict
 from uuid import UUID
 
 import attrs
+from msgspec import Meta
 
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.models import (
@@ -42,7 +43,7 @@ from cdp_orders_async.models import (
 )
 from cdp_orders_async.models.common import RESERVED_KEYS, camel
 
-__all__ = ["check", "check_extension", "check_limit", "refuse", "text"]
+__all__ = ["check", "check_extension", "check_limit", "refuse", "text", "told"]
 
 Rule: TypeAlias = Callable[[object], str | None]
 
@@ -294,6 +295,25 @@ RULES: Mapping[type, tuple[Mapping[str, Rule], frozenset[str]]] = {
     NewConsumerV2: (CONSUMER_V2, frozenset({"first_name", "last_name"})),
 }
 """For each model: the rule of each field, and which fields must be there."""
+TYPES: Mapping[Rule, Any] = {
+    text: str,
+    filled: Annotated[str, Meta(min_length=1)],
+    name: Annotated[str, Meta(min_length=1, max_length=128)],
+    whole: Annotated[int, Meta(ge=-INT32, le=INT32 - 1)],
+}
+"""The types that tell msgspec what a rule says, but for what UTF-8 cannot carry: that, it refuses to write."""
+
+
+def told(model: type) -> tuple[Mapping[str, Any], Sequence[tuple[str, bool, Rule]]]:
+    """Return the rules of *model*: those that a type tells, as such, by field; and the others.
+
+    Each of these comes after the name of its field, and whether None is right.
+    """
+    table, required = RULES[model]
+    forms = {
+        name: TYPES[rule] if name in required else TYPES[rule] | None for name, rule in table.items() if rule in TYPES
+    }
+    return forms, [(name, name not in required, rule) for name, rule in table.items() if rule not in TYPES]
 
 
 def check(model: type, value: object, at: str = "$") -> list[Violation]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from datetime import date, datetime
 from decimal import Decimal
+from enum import Enum
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import attrs
 import pytest
@@ -25,9 +28,13 @@ from cdp_orders_async import (
     OrderV2,
 )
 from cdp_orders_async.models.common import camel
+from cdp_orders_async.resources.verbs import CHECKED
+from cdp_orders_async.rules import check
 from cdp_orders_async.wire.codec import encode, load, structure, to_json, with_ref
 from cdp_orders_async.wire.direct import PAGE_READERS, READERS, WRITERS, Listed, decode, decode_page, write
 from tests import values
+
+T = TypeVar("T")
 
 EXAMPLES = Path(__file__).parent / "data" / "examples"
 REF = "2d7de9df-45a2-45ea-872c-30e45139007d"
@@ -225,6 +232,26 @@ def test_the_vendors_item_takes_the_short_way() -> None:
     assert READERS[OrderItem](body) == structure(load(body), OrderItem)
 
 
+class Word(str):
+    """Text of a kind of its own."""
+
+    __slots__ = ()
+
+
+class Colour(Enum):
+    """Something whose value is text, but which is none."""
+
+    RED = "red"
+
+
+def tried(do: Callable[[], T]) -> T | Exception:
+    """Return what *do* returns or raises."""
+    try:
+        return do()
+    except Exception as error:  # noqa: BLE001 whatever it is
+        return error
+
+
 MISFITS: tuple[object, ...] = (None, "x", "\ud800", 7, 2.5, True, (), ("a",), object())
 NEW = values.orders | values.items | values.contacts | values.orders_v2 | values.items_v2
 
@@ -254,6 +281,34 @@ def test_what_does_not_fit_is_written_alike(new: attrs.AttrsInstance, data: st.D
     assert written(write) == written(lambda value: encode(to_json(value)))
 
 
+@given(NEW)
+def test_what_keeps_the_rules_takes_the_short_way(new: object) -> None:
+    """What is checked while it is written is sent as without the check."""
+    assert CHECKED[type(new)](new) == write(new)
+
+
+BAD: tuple[object, ...] = (
+    *("", "x" * 129, "FLIGHT", "EURO", b"x", Colour.RED, Word(""), Word("x"), 2**31, -(2**31) - 1, 1.0),
+    *(Decimal("NaN"), Decimal("1E+400"), Decimal("1.000000000000001"), datetime(2024, 1, 1), values.NOW),  # noqa: DTZ001 on purpose
+    *(date(2024, 1, 1), ("\ud800",), [7], (values.IDENTIFIER,), (attrs.evolve(values.IDENTIFIER, id=""),)),
+)
+
+
+@given(NEW)
+def test_what_breaks_a_rule_does_not_take_the_short_way(new: attrs.AttrsInstance) -> None:
+    """What the rules find fault with is not written; anything else that is written, says the same as without them."""
+    for name in (field.name for field in attrs.fields(type(new))):
+        right = getattr(new, name)
+        for wrong in MISFITS + BAD:
+            setattr(new, name, wrong)
+            written = tried(lambda: CHECKED[type(new)](new))
+            if check(type(new), new):
+                assert isinstance(written, Exception), (name, wrong)
+            elif not isinstance(written, Exception):
+                assert load(written) == load(write(new))
+        setattr(new, name, right)
+
+
 @pytest.mark.parametrize("amount", ["105.50", "100", "1E+2", "-0", "0.1", "123456789012345", "1.5E-7"])
 def test_amounts_are_numbers(amount: str) -> None:
     """An amount is sent as a JSON number of the same value, whatever its digits look like."""
@@ -263,9 +318,5 @@ def test_amounts_are_numbers(amount: str) -> None:
 
 def test_text_and_references_may_be_of_their_own_kind() -> None:
     """A subclass of text, such as that of an enumeration, is sent as the text that it is."""
-
-    class Word(str):
-        __slots__ = ()
-
     new = NewOrder(reference_id=Word("B-1"), ordered_at=values.NOW, price=Decimal(5), currency_code=Word("EUR"))
     assert load(write(new)) == load(encode(to_json(new)))

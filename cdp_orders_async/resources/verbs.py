@@ -16,9 +16,10 @@ import msgspec
 from cdp_orders_async import kinds
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.kinds import Api, Changes, Got, Kind, New
-from cdp_orders_async.rules import check, check_limit, refuse, text
+from cdp_orders_async.rules import check, check_limit, refuse, text, told
 from cdp_orders_async.wire import (
     NO_QUERY,
+    ByModel,
     Page,
     Request,
     Transport,
@@ -30,9 +31,11 @@ from cdp_orders_async.wire import (
     ref_text,
     to_json,
     write,
+    writer,
 )
 
 __all__ = [
+    "CHECKED",
     "LARGEST_PAGE",
     "AtTheRoot",
     "Deletable",
@@ -49,6 +52,9 @@ __all__ = [
 T = TypeVar("T")
 
 LARGEST_PAGE = 100
+
+CHECKED = ByModel(lambda model: writer(model, *told(model)))
+"""What writes a model that keeps its rules, and raises any exception for another: in one go."""
 
 
 class Listing(Generic[T]):
@@ -121,6 +127,18 @@ class Verbs(Generic[New, Got, Changes]):
         if ext is not None:
             path = path.replace("{ext}", ref_in(ext))
         return Request(operation, method, path, read, query, body, creates, looked_up, stage)
+
+    def _checked(self, new: New) -> bytes:
+        """Write *new*; raise `Invalid` for what breaks a rule."""
+        model = self._kind.new
+        try:
+            body = None if self._has_links or type(new) is not model else CHECKED[model](new)
+        except Exception:  # noqa: BLE001 what is wrong, `check` says in words
+            body = None
+        if body is None:
+            refuse(check(model, new))
+            body = self._body(new)
+        return body
 
     def _body(self, value: New | Changes) -> bytes:
         """Write links as the vendor does, as absolute URLs."""
@@ -211,8 +229,7 @@ class Editable(Deletable[New, Got, Changes], Updatable[New, Got, Changes]):
 
     async def replace(self, ref: UUID, new: New) -> Got:
         """Put *new* in place of the one with the reference *ref*; what *new* leaves out is dropped."""
-        refuse(check(self._kind.new, new))
-        return await self._transport.send(self.to_replace(ref, new))
+        return await self._transport.send(self._request("replace", ref, self._read, body=self._checked(new)))
 
 
 class UnderAnOrder(Readable[New, Got, Changes]):
@@ -234,8 +251,8 @@ class UnderAnOrder(Readable[New, Got, Changes]):
 
     async def create(self, order: UUID, new: New) -> Got:
         """Create one under the order with the reference *order*."""
-        refuse(check(self._kind.new, new))
-        return await self._transport.send(self.to_create(order, new))
+        request = self._request("create", order, self._read, body=self._checked(new), creates=True)
+        return await self._transport.send(request)
 
     def list(self, order: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Got]:
         """Walk those of an order, *limit* (1 to 100) a page."""
@@ -258,8 +275,8 @@ class AtTheRoot(Readable[New, Got, Changes]):
 
         The API matches orders with the same *reference_id* whose *ordered_at* lies within two days.
         """
-        refuse(check(self._kind.new, new))
-        return await self._transport.send(self.to_create(new))
+        request = self._request("create", None, self._read, body=self._checked(new), creates=True)
+        return await self._transport.send(request)
 
     def _list(self, reference_id: str | None, guest_ref: UUID | None, limit: int, **more: str) -> Listing[Got]:
         if (reference_id is None) == (guest_ref is None):

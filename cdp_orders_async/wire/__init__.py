@@ -6,12 +6,13 @@ Nothing here does I/O, so all of it can be tested, printed and compared.
 from __future__ import annotations
 
 from cdp_orders_async.wire.codec import encode, hidden, is_list, is_object, ref_text, structure, to_json
-from cdp_orders_async.wire.direct import write
+from cdp_orders_async.wire.direct import ByModel, write, writer
 from cdp_orders_async.wire.masks import masked
 from cdp_orders_async.wire.request import NO_QUERY, Page, Request, Transport, answer, reads, reads_nothing, reads_page
 
 __all__ = [
     "NO_QUERY",
+    "ByModel",
     "Page",
     "Request",
     "Transport",
@@ -28,4 +29,5 @@ __all__ = [
     "structure",
     "to_json",
     "write",
+    "writer",
 ]

@@ -7,13 +7,12 @@ wrong.
 
 from __future__ import annotations
 
-import operator
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Context, Decimal, InvalidOperation, Rounded, Subnormal
-from types import GenericAlias, NoneType, UnionType
-from typing import Annotated, Any, Generic, TypeVar
+from types import GenericAlias, MappingProxyType, NoneType, UnionType
+from typing import Annotated, Any, Generic, TypeAlias, TypeVar
 from uuid import UUID
 
 import attrs
@@ -36,9 +35,12 @@ from cdp_orders_async.wire.codec import (
     write_hook,
 )
 
-__all__ = ["PAGE_READERS", "READERS", "WRITERS", "decode", "decode_page", "write"]
+__all__ = ["PAGE_READERS", "READERS", "WRITERS", "ByModel", "decode", "decode_page", "write", "writer"]
 
 T = TypeVar("T")
+Rule: TypeAlias = tuple[str, bool, Callable[[object], str | None]]
+
+NO_FORMS: Mapping[str, Any] = MappingProxyType({})
 
 WRITTEN = frozenset({str, UUID, int})
 """What msgspec writes as the codec does."""
@@ -63,7 +65,7 @@ class Listed(msgspec.Struct, Generic[T]):
     next: object = None
 
 
-class _Made(dict[type[Any], Callable[..., Any]]):
+class ByModel(dict[type[Any], Callable[..., Any]]):
     """What is made for each model, once; a look-up in a `functools.cache` would take ten times as long."""
 
     def __init__(self, make: Callable[[type[Any]], Callable[..., Any]]) -> None:
@@ -147,22 +149,30 @@ def _page_reader(model: type[Any]) -> Callable[[bytes], Listed[Any]]:
     return to_page
 
 
-def _writer(model: type[Any]) -> Callable[[Any], bytes]:
-    """Return what writes a *model* that holds what it should, and raises any exception for another."""
+def writer(model: type[Any], forms: Mapping[str, Any] = NO_FORMS, rules: Sequence[Rule] = ()) -> Callable[[Any], bytes]:
+    """Return what writes a *model* that holds what it should, and raises any exception for another.
+
+    Parameters: *forms*, the type that a field must be of, by name; *rules*, what finds fault with a field: its name,
+    whether None is right, and a function of the value that returns what is wrong.
+    """
     hints = typing.get_type_hints(model)
     fields = _fields(model)
-    ways = [_written(hints[one.name]) for one in fields]
-    hooks = [(at, way.ready, way.hook) for at, way in enumerate(ways) if way.hook]
-    struct = _defined(model, fields, lambda _: Any)
-    values_of = operator.attrgetter(*(field.name for field in fields))
+    ruled = {name for name, _, _ in rules}
+    ways = {one.name: _written(hints[one.name], ruled=one.name in ruled) for one in fields}
+    hooks = [(name, way.ready, way.hook) for name, way in ways.items() if way.hook]
+    struct = _defined(model, fields, lambda name: forms.get(name, Any))
     to_bytes = msgspec.json.Encoder(decimal_format="number").encode
 
     def to_body(value: Any) -> bytes:  # noqa: ANN401 the model
-        values: list[Any] = [*values_of(value)]
-        for at, ready, hook in hooks:
-            if type(one := values[at]) not in ready:
-                values[at] = hook(one)
-        return to_bytes(struct(*values))
+        held = msgspec.convert(value, struct, from_attributes=True)
+        for name, optional, rule in rules:
+            one = getattr(held, name)
+            if not (optional and one is None) and rule(one):
+                raise ValueError(name)
+        for name, ready, hook in hooks:
+            if type(one := getattr(held, name)) not in ready:
+                setattr(held, name, hook(one))
+        return to_bytes(held)
 
     return to_body
 
@@ -224,9 +234,9 @@ def _read(model: type[Any], name: str, hint: Any) -> _Way:  # noqa: ANN401 types
     return _Way(msgspec.Raw, value_of, (NoneType,))
 
 
-def _written(hint: Any) -> _Way:  # noqa: ANN401 types are Any
+def _written(hint: Any, *, ruled: bool) -> _Way:  # noqa: ANN401 types are Any
     kind, optional = _kind(hint)
-    if kind in WRITTEN:
+    if kind in WRITTEN or (kind is Decimal and ruled):
         return _Way(Any)
     none = (NoneType,) if optional else ()
     return _Way(Any, _amount, (Decimal, *none)) if kind is Decimal else _Way(Any, write_hook(hint), none)
@@ -268,6 +278,6 @@ def _kind(hint: Any) -> tuple[Any, bool]:  # noqa: ANN401 types are Any
     return (None if others else kind), optional
 
 
-READERS = _Made(_reader)
-PAGE_READERS = _Made(_page_reader)
-WRITERS = _Made(_writer)
+READERS = ByModel(_reader)
+PAGE_READERS = ByModel(_page_reader)
+WRITERS = ByModel(writer)
