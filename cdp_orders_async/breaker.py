@@ -7,37 +7,40 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-import attrs
-from attrs.validators import ge, gt
+from msgspec import Struct, field
 
 __all__ = ["Breaker"]
 
 
-@attrs.define(eq=False, repr=False)
-class Breaker:
+class Breaker(Struct, eq=False):
     """Stop all calls after many failures in a row, then try with one call at a time.
 
     It opens after `threshold` failures with no success between. Once `pause` seconds have passed it lets one
     call through, the probe: a success closes it, a failure opens it for twice as long. A probe that reports
     neither (its call was cancelled) blocks nobody for ever: the next one goes when the same time has passed again.
+
+    A number that is not above 0 raises `ValueError`.
     """
 
-    threshold: int = attrs.field(default=20, validator=ge(1))
+    threshold: int = 20
     """Failures in a row that open it."""
-    pause: float = attrs.field(default=5.0, validator=gt(0))
+    pause: float = 5.0
     """Seconds that it stays open at first."""
-    max_pause: float = attrs.field(default=60.0, validator=gt(0))
+    max_pause: float = 60.0
     """Seconds that it stays open at most."""
-    clock: Callable[[], float] = attrs.field(default=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
     """Gives the time in seconds."""
 
-    _failures: int = attrs.field(default=0, init=False)
-    _until: float | None = attrs.field(default=None, init=False)
-    _wait: float = attrs.field(default=0.0, init=False)
-    _probing: bool = attrs.field(default=False, init=False)
-    _waiters: dict[asyncio.Future[None], None] = attrs.field(
-        factory=dict[asyncio.Future[None], None], init=False, repr=False
-    )
+    _failures: int = 0
+    _until: float | None = None
+    _wait: float = 0.0
+    _probing: bool = False
+    _waiters: dict[asyncio.Future[None], None] = field(default_factory=dict[asyncio.Future[None], None])
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "pause", "max_pause"):
+            if not (value := getattr(self, name)) > 0:
+                raise ValueError(f"{name}: {value} is not above 0")
 
     @property
     def state(self) -> Literal["closed", "open", "half-open"]:

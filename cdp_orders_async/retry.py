@@ -8,8 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
-import attrs
-from attrs.validators import ge
+from msgspec import Struct
 
 from cdp_orders_async.errors import (
     CdpError,
@@ -21,7 +20,6 @@ from cdp_orders_async.errors import (
     ServerError,
     Unreadable,
 )
-from cdp_orders_async.models.common import Value
 
 __all__ = ["Retries", "RetryBudget", "backoff", "down", "may_resend", "parse_retry_after"]
 
@@ -47,16 +45,18 @@ def parse_retry_after(value: str, now: datetime) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-@attrs.frozen(eq=False, repr=False)
-class Retries(Value):
-    """How often a call is sent again, and how long it waits in between."""
+class Retries(Struct, frozen=True):
+    """How often a call is sent again, and how long it waits in between; raises `ValueError` for what is below 0."""
 
-    limit: int = attrs.field(default=3, validator=ge(0))
+    limit: int = 3
     """How often it is sent again after the first time."""
-    base: float = attrs.field(default=0.5, validator=ge(0))
+    base: float = 0.5
     """Seconds that the first wait lasts at most; each further one may last twice as long."""
-    cap: float = attrs.field(default=20.0, validator=ge(0))
+    cap: float = 20.0
     """Seconds that any wait lasts at most."""
+
+    def __post_init__(self) -> None:
+        _at_least(0, limit=self.limit, base=self.base, cap=self.cap)
 
 
 def may_resend(error: CdpError, *, creates: bool) -> bool:
@@ -95,22 +95,23 @@ def backoff(attempt: int, retries: Retries, uniform: Callable[[float, float], fl
     return uniform(0.0, min(retries.cap, retries.base * 2.0**doublings))
 
 
-@attrs.define(eq=False, repr=False, on_setattr=attrs.setters.NO_OP)  # every call counts, checked at the beginning
-class RetryBudget(Value):
+class RetryBudget(Struct):
     """Keep retries a bounded share of the traffic: they spend tokens that only successes earn.
 
     While everything fails, `capacity` / `cost` retries are let through and no more; in the long run there is
-    one retry for `cost` successes.
+    one retry for `cost` successes. Raises `ValueError` for a capacity below 0 or a cost below 1.
     """
 
-    capacity: int = attrs.field(default=500, validator=ge(0))
+    capacity: int = 500
     """Tokens there are at first, and at most."""
-    cost: int = attrs.field(default=5, validator=ge(1))
+    cost: int = 5
     """Tokens that a retry costs; a success earns 1."""
-    tokens: int = attrs.field(init=False)
+    tokens: int = 0
     """Tokens left."""
 
-    def __attrs_post_init__(self) -> None:
+    def __post_init__(self) -> None:
+        _at_least(0, capacity=self.capacity)
+        _at_least(1, cost=self.cost)
         self.tokens = self.capacity
 
     def spend(self) -> bool:
@@ -124,3 +125,9 @@ class RetryBudget(Value):
         """Count a success."""
         if self.tokens < self.capacity:
             self.tokens += 1
+
+
+def _at_least(least: float, **values: float) -> None:
+    for name, value in values.items():
+        if not value >= least:
+            raise ValueError(f"{name}: {value} is below {least}")
