@@ -43,7 +43,7 @@ from cdp_orders_async.models import (
 )
 from cdp_orders_async.models.common import RESERVED_KEYS, camel
 
-__all__ = ["check", "check_extension", "check_limit", "refuse", "text", "told"]
+__all__ = ["check", "check_extension", "check_limit", "refuse", "text", "types_and_rules"]
 
 Rule: TypeAlias = Callable[[object], str | None]
 
@@ -304,7 +304,7 @@ TYPES: Mapping[Rule, Any] = {
 """The types that tell msgspec what a rule says, but for what UTF-8 cannot carry: that, it refuses to write."""
 
 
-def told(model: type) -> tuple[Mapping[str, Any], Sequence[tuple[str, bool, Rule]]]:
+def types_and_rules(model: type) -> tuple[Mapping[str, Any], Sequence[tuple[str, bool, Rule]]]:
     """Return the rules of *model*: those that a type tells, as such, by field; and the others.
 
     Each of these comes after the name of its field, and whether None is right.

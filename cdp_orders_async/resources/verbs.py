@@ -16,7 +16,7 @@ import msgspec
 from cdp_orders_async import kinds
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.kinds import Api, Changes, Got, Kind, New
-from cdp_orders_async.rules import check, check_limit, refuse, text, told
+from cdp_orders_async.rules import check, check_limit, refuse, text, types_and_rules
 from cdp_orders_async.wire import (
     NO_QUERY,
     ByModel,
@@ -53,7 +53,7 @@ T = TypeVar("T")
 
 LARGEST_PAGE = 100
 
-CHECKED = ByModel(lambda model: writer(model, *told(model)))
+CHECKED = ByModel(lambda model: writer(model, *types_and_rules(model)))
 """What writes a model that keeps its rules, and raises any exception for another: in one go."""
 
 
