@@ -48,6 +48,7 @@ __all__ = ["check", "check_extension", "check_limit", "refuse", "text", "types_a
 Rule: TypeAlias = Callable[[object], str | None]
 
 EXTENSION_LIMIT = 100
+LONGEST_NAME = 128
 SIGNIFICANT_DIGITS = 15
 INT32 = 2**31
 RESERVED_TYPES = frozenset(
@@ -99,7 +100,7 @@ def one_of(alias: object) -> Rule:
 
 def name(value: object) -> str | None:
     """Accept the name of an item."""
-    return filled(value) or (None if len(str(value)) <= 128 else "must be at most 128 characters")  # noqa: PLR2004 the vendor's number
+    return filled(value) or (None if len(str(value)) <= LONGEST_NAME else f"must be at most {LONGEST_NAME} characters")
 
 
 def item_type(value: object) -> str | None:
@@ -298,7 +299,7 @@ RULES: Mapping[type, tuple[Mapping[str, Rule], frozenset[str]]] = {
 TYPES: Mapping[Rule, Any] = {
     text: str,
     filled: Annotated[str, Meta(min_length=1)],
-    name: Annotated[str, Meta(min_length=1, max_length=128)],
+    name: Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)],
     whole: Annotated[int, Meta(ge=-INT32, le=INT32 - 1)],
 }
 """The types that tell msgspec what a rule says, but for what UTF-8 cannot carry: that, it refuses to write."""

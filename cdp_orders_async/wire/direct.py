@@ -39,7 +39,7 @@ from cdp_orders_async.wire.codec import (
 __all__ = ["PAGE_READERS", "READERS", "WRITERS", "ByModel", "decode", "decode_page", "write", "writer"]
 
 T = TypeVar("T")
-Rule: TypeAlias = tuple[str, bool, Callable[[object], str | None]]
+Asked: TypeAlias = tuple[str, bool, Callable[[object], str | None]]
 
 NO_FORMS: Mapping[str, Any] = MappingProxyType({})
 
@@ -150,7 +150,9 @@ def _page_reader(model: type[Any]) -> Callable[[bytes], Listed[Any]]:
     return to_page
 
 
-def writer(model: type[Any], forms: Mapping[str, Any] = NO_FORMS, rules: Sequence[Rule] = ()) -> Callable[[Any], bytes]:
+def writer(
+    model: type[Any], forms: Mapping[str, Any] = NO_FORMS, rules: Sequence[Asked] = ()
+) -> Callable[[Any], bytes]:
     """Return what writes a *model* that holds what it should, and raises any exception for another.
 
     Parameters: *forms*, the type that a field must be of, by name; *rules*, what finds fault with a field: its name,
@@ -239,7 +241,7 @@ def _read(model: type[Any], name: str, hint: Any) -> _Way:  # noqa: ANN401 types
 
 def _written(hint: Any, *, ruled: bool) -> _Way:  # noqa: ANN401 types are Any
     kind, optional = _kind(hint)
-    if kind in WRITTEN or (kind is Decimal and ruled):
+    if kind in WRITTEN or (kind is Decimal and ruled):  # a rule of amounts lets pass only what is one
         return _Way(Any)
     none = (NoneType,) if optional else ()
     return _Way(Any, _amount, (Decimal, *none)) if kind is Decimal else _Way(Any, write_hook(hint), none)
