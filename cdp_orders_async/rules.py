@@ -312,9 +312,9 @@ def types_and_rules(model: type) -> tuple[Mapping[str, Any], Sequence[tuple[str,
     """
     table, required = RULES[model]
     forms = {
-        name: TYPES[rule] if name in required else TYPES[rule] | None for name, rule in table.items() if rule in TYPES
+        key: TYPES[rule] if key in required else TYPES[rule] | None for key, rule in table.items() if rule in TYPES
     }
-    return forms, [(name, name not in required, rule) for name, rule in table.items() if rule not in TYPES]
+    return forms, [(key, key not in required, rule) for key, rule in table.items() if rule not in TYPES]
 
 
 def check(model: type, value: object, at: str = "$") -> list[Violation]:
