@@ -1,149 +1,58 @@
-"""One attempt: one send over aiohttp, and how far it got where it failed.
-
-aiohttp's own resend after a dropped connection is switched off, because it hides a second send.
-"""
+"""One attempt is one send: what every way to send has, and how it is said how far a request got."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import os
-import socket
-from collections.abc import Callable, Sequence
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
-import aiohttp
-from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse, ClientSession, TraceConfig
-from aiohttp.abc import AbstractStreamWriter
-from aiohttp.tracing import Trace
 from yarl import URL
 
 from cdp_orders_async.errors import DeadlineExceeded, Delivery, NotSent, OutcomeUnknown, Unreadable
 from cdp_orders_async.session.times import Times
-from cdp_orders_async.session.watch import Limit, Watch
-from cdp_orders_async.settings import Credentials, Settings, proxy_of, tls_of
+from cdp_orders_async.session.watch import Watch
+from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.version import VERSION
 from cdp_orders_async.wire import Request
 
-__all__ = ["Http", "late"]
+__all__ = ["HEADERS", "Answer", "Http", "cut", "late", "lost", "too_large", "unusable"]
 
-SENT_ONCE = frozenset({"POST", "PATCH"})
-"""What aiohttp does not send again after a dropped connection, as HTTP forbids it."""
-PIECE = 65_536  # bytes
+Answer: TypeAlias = tuple[int, bytes, str | None]
+"""Status, body and ``Retry-After``."""
+
 HEADERS = {"Accept": "application/json", "User-Agent": f"cdp-orders-async/{VERSION}"}
 START = 100  # bytes of a too large answer that its error keeps
 
 
-class _Dropped(Exception):
-    """A lost connection, in a form that aiohttp does not answer by sending again."""
+class Http(ABC):
+    """The connections to one server: opened on first use, and from then on part of that event loop."""
 
-
-async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-    try:
-        return await handler(request)
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _Dropped from error
-
-
-class _Body(aiohttp.BytesPayload):
-    """The bytes of a body that know when they have begun to leave."""
-
-    began: float | None = None
-    clock: Callable[[], float]
-
-    async def write(self, writer: AbstractStreamWriter) -> None:
-        self.began = self.clock()
-        await super().write(writer)
-
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        self.began = self.clock()
-        await super().write_with_length(writer, content_length)
-
-
-class _Socket(socket.socket):
-    """A socket that is read in pieces of the size of an answer.
-
-    asyncio asks for 256 KiB at a time, and making and giving back such a buffer is the dearest part of a request.
-    """
-
-    def recv(self, bufsize: int, flags: int = 0) -> bytes:
-        return super().recv(min(bufsize, PIECE), flags)
-
-
-def _socket_of(address: aiohttp.AddrInfoType) -> socket.socket:  # pyright: ignore[reportUnknownParameterType] aiohttp's
-    return _Socket(*address[:3])
-
-
-class _Connector(aiohttp.TCPConnector):
-    """A pool that gives no connection on which the server spoke unasked, such as a 408 to a resting connection.
-
-    aiohttp would take that for the answer to the next request.
-    """
-
-    async def connect(
-        self,
-        req: ClientRequest,
-        traces: list[Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 aiohttp's own
-    ) -> aiohttp.connector.Connection:
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            if protocol is None or not protocol.should_close:
-                return connection
-            connection.close()
-
-
-class Http:
-    """The connections to one server: opened on first use, and from then on part of that event loop.
-
-    *session* is one of your own, which is used as it is, without its client middlewares, and never closed.
-    """
-
-    def __init__(
-        self,
-        base_url: str,
-        credentials: Credentials,
-        settings: Settings,
-        session: ClientSession | None,
-        trace_configs: Sequence[TraceConfig],
-        clock: Callable[[], float],
-    ) -> None:
-        self._clock = clock
+    def __init__(self, base_url: str, credentials: Credentials, settings: Settings, clock: Callable[[], float]) -> None:
         self.base_url = URL(base_url)
+        self._clock = clock
         self._prefix = self.base_url.raw_path.rstrip("/")
         self._authorization = _authorization(credentials)
         self._settings = settings
-        self._session = session
-        self._is_mine = session is None
-        self._trace_configs = list(trace_configs)
-        self._headers, self._once = HEADERS, tuple[ClientMiddlewareType, ...]()
-        if self._is_mine:  # as a header of the session itself, aiohttp would show it to a proxy
-            self._headers = {"Authorization": self._authorization}
-        else:  # aiohttp refuses the header beside credentials that such a session has, or finds in netrc
-            self._once = (self._authorize,)
-        self._again = (*self._once, _no_hidden_resend)
         self._watch: Watch
-        self._timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
-        )
-        self._proxy: str | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0  # a fork copies the loop too, and both copies would speak on one connection
         self._opening = asyncio.Lock()
         self._closed = False
 
-    def ready(self) -> ClientSession | None:
-        """Return what to send with, where `open` need not be asked."""
+    def ready(self) -> bool:
+        """Return whether it can send, and `open` need not be asked."""
         here = asyncio.get_running_loop() is self._loop and os.getpid() == self._pid
-        return self._session if here and not self._closed else None
+        return here and not self._closed
 
-    async def open(self) -> ClientSession:
-        """Return what to send with; `RuntimeError` after `aclose`, in a second event loop and after a fork."""
+    async def open(self) -> None:
+        """Make it ready; `RuntimeError` after `aclose`, in a second event loop and after a fork."""
         if self._loop is None:
             async with self._opening:
-                await self._open()
-        if self._closed or self._session is None:
+                await self._open_first()
+        if self._closed:
             msg = "the client is closed"
             raise RuntimeError(msg)
         if os.getpid() != self._pid:
@@ -152,128 +61,43 @@ class Http:
         if asyncio.get_running_loop() is not self._loop:
             msg = "the client belongs to another event loop; make one client for each loop"
             raise RuntimeError(msg)
-        return self._session
 
     async def aclose(self) -> None:
-        """Close the connections; a session that was passed in stays open. Closing twice is no error."""
+        """Close the connections. Closing twice is no error."""
         self._closed = True
         async with self._opening:
             if self._loop is not None:
                 self._watch.close()
-            if self._session is not None and self._is_mine and self._pid == os.getpid():
-                await self._session.close()
+                if self._pid == os.getpid():
+                    await self._close()
 
-    async def _open(self) -> None:
-        if self._loop is not None or self._closed:
-            return
-        self._proxy = proxy_of(self._settings, str(self.base_url))
-        if self._session is None:
-            tls = await tls_of(self._settings) if self.base_url.scheme == "https" else True
-            self._session = ClientSession(
-                connector=_Connector(
-                    limit=self._settings.connections,
-                    keepalive_timeout=self._settings.keepalive,
-                    ssl=tls,
-                    socket_factory=_socket_of,
-                ),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trace_configs=self._trace_configs,
-                headers=HEADERS,
-            )
-        self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
-        self._watch = Watch(self._settings.timeout, self._loop)
-
-    async def send_once(
-        self, session: ClientSession, request: Request[Any], request_id: str, left: float | None, times: Times
-    ) -> tuple[int, bytes, str | None]:
-        """Send once, with *left* seconds until the deadline; return status, body and ``Retry-After``.
+    @abstractmethod
+    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Times) -> Answer:
+        """Send once, with *left* seconds until the deadline, and return the answer.
 
         Where the time went is added to *times*. Raises a `CdpError` that says how far the request got where no
         status came back.
         """
-        body = None
-        if request.body is not None:
-            body = _Body(request.body, content_type="application/json")
-            body.clock = self._clock
-        url = self.base_url.with_path(self._prefix + request.path, encoded=True)
-        if request.query:
-            url = url.with_query(request.query)
-        watch = self._watch
-        if left is not None and left < watch.seconds:
-            watch = Watch(max(left, 0.001), watch.loop)
-        response = None
-        start = self._clock()
-        try:
-            with Limit(watch):
-                response = await session.request(
-                    request.method,
-                    url,
-                    data=body,
-                    headers={**self._headers, "X-Request-Id": request_id},
-                    timeout=self._timeout,
-                    proxy=self._proxy,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    middlewares=self._once if request.method in SENT_ONCE else self._again,
-                )
-                head = self._clock()
-                sent = start if body is None or body.began is None else body.began
-                times.connect += sent - start
-                times.server += head - sent
-                content = await self._read(request, response)
-                times.body += self._clock() - head
-            return response.status, content, response.headers.get("Retry-After")
-        except (_Dropped, aiohttp.ClientError, OSError) as error:
-            cause = (isinstance(error, _Dropped) and error.__cause__) or error
-            if response is not None:
-                return self._cut(request, response, cause)
-            times.server += self._clock() - start
-            began = body.began is not None if body is not None else not _never_connected(cause)
-            # Of the timeouts only the total one is none of aiohttp's own errors.
-            ended = isinstance(cause, TimeoutError) and not isinstance(cause, aiohttp.ClientError)
-            if ended and watch is not self._watch:
-                raise late(Delivery.UNKNOWN if began else Delivery.NOT_SENT) from None
-            # From None: the text of the cause may hold the query, or the URL of the proxy with its password.
-            if began:
-                msg = f"{request.method} {request.path} was sent, but its answer was lost ({_in_words(cause)})"
-                raise OutcomeUnknown(msg) from None
-            msg = f"{request.method} {request.path} was not sent ({_in_words(cause)})"
-            raise NotSent(msg) from None
-        except BaseException:
-            if response is not None:
-                response.close()
-            raise
 
-    async def _authorize(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        request.headers["Authorization"] = self._authorization
-        return await handler(request)
+    @abstractmethod
+    async def _open(self) -> None:
+        """Make what it sends with."""
 
-    def _cut(
-        self, request: Request[Any], response: ClientResponse, cause: BaseException
-    ) -> tuple[int, bytes, str | None]:
-        """Judge an answer whose head came whole and whose body did not: the status still counts."""
-        response.close()
-        if _succeeded(response):
-            problem = f"its transfer broke off ({_in_words(cause)})"
-            raise Unreadable(request.method, request.path, response.status, (problem,), cut=True) from None
-        return response.status, b"", response.headers.get("Retry-After")
+    @abstractmethod
+    async def _close(self) -> None:
+        """Close what `_open` made."""
 
-    async def _read(self, request: Request[Any], response: ClientResponse) -> bytes:
-        content, most = response.content, self._settings.max_answer
-        length = response.content_length if self._trace_configs or not self._is_mine else None
-        if length is not None and length <= most and "Content-Encoding" not in response.headers:
-            return await response.read()  # which tells the tracers of it
-        # Nearly always all of it came with its head, and there is nothing to wait for.
-        body: bytes | bytearray = content.read_nowait() if content.is_eof() else bytearray()
-        while len(body) <= most and not content.at_eof():
-            body += await content.readany()
-        if len(body) <= most:
-            return bytes(body)
-        response.close()
-        if _succeeded(response):
-            problem = f"it is larger than {most:,} bytes"
-            raise Unreadable(request.method, request.path, response.status, (problem,), bytes(body[:START]))
-        return b""  # half a refusal says nothing
+    async def _open_first(self) -> None:
+        if self._loop is None and not self._closed:
+            await self._open()
+            self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
+            self._watch = Watch(self._settings.timeout, self._loop)
+
+    def _until(self, left: float | None) -> Watch:
+        """Return what ends an attempt with *left* seconds until the deadline: that, if it is not long after all."""
+        if left is None or left >= self._watch.seconds:
+            return self._watch
+        return Watch(max(left, 0.001), self._watch.loop)
 
 
 def _authorization(credentials: Credentials) -> str:
@@ -292,24 +116,32 @@ def late(delivery: Delivery, attempts: int = 0, request_id: str | None = None) -
     return error
 
 
-def _succeeded(response: ClientResponse) -> bool:
-    return 200 <= response.status < 300  # noqa: PLR2004 HTTP
+def lost(request: Request[Any], cause: str, *, began: bool) -> NotSent | OutcomeUnknown:
+    """Return the error for a request that got no status, *cause* in words; *began* where it had begun to leave."""
+    if began:
+        return OutcomeUnknown(f"{request.method} {request.path} was sent, but its answer was lost ({cause})")
+    return NotSent(f"{request.method} {request.path} was not sent ({cause})")
 
 
-def _never_connected(error: BaseException) -> bool:
-    refused = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
-    return isinstance(error, refused)
+def cut(request: Request[Any], status: int, retry_after: str | None, cause: str) -> Answer:
+    """Judge an answer whose head came whole and whose body did not, *cause* in words: the status still counts."""
+    if _succeeded(status):
+        problem = f"its transfer broke off ({cause})"
+        raise Unreadable(request.method, request.path, status, (problem,), cut=True) from None
+    return status, b"", retry_after
 
 
-def _in_words(error: BaseException) -> str:
-    """Name a cause without its text, which may hold the query, or the URL of a proxy with its password."""
-    reason: str | None = None
-    if isinstance(error, TimeoutError):
-        reason = "timed out"
-    elif isinstance(error, aiohttp.ClientHttpProxyError):
-        reason = f"status {error.status}"
-    elif isinstance(error, aiohttp.ClientConnectorError):
-        reason = getattr(error.__cause__, "strerror", None)
-    elif isinstance(error, OSError) and error.errno:
-        reason = os.strerror(error.errno)
-    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+def unusable(request: Request[Any], status: int, problem: str, start: bytes = b"") -> bytes:
+    """Judge an answer whose body, that begins with *start*, is of no use: return what counts as its body."""
+    if _succeeded(status):
+        raise Unreadable(request.method, request.path, status, (problem,), start[:START])
+    return b""  # half a refusal says nothing
+
+
+def too_large(most: int) -> str:
+    """Say that an answer has more than *most* bytes."""
+    return f"it is larger than {most:,} bytes"
+
+
+def _succeeded(status: int) -> bool:
+    return 200 <= status < 300  # noqa: PLR2004 HTTP

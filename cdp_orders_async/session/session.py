@@ -19,6 +19,7 @@ from msgspec import Struct, field
 from cdp_orders_async.errors import (
     CdpError,
     Delivery,
+    Invalid,
     NotSent,
     OutcomeUnknown,
     PoolTimeout,
@@ -26,11 +27,13 @@ from cdp_orders_async.errors import (
     Refused,
     ServerError,
     Unreadable,
+    Violation,
 )
 from cdp_orders_async.limiter import Limiter, Slots
 from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.session.attempt import Http, late
 from cdp_orders_async.session.governor import Governor
+from cdp_orders_async.session.over_aiohttp import OverAiohttp
 from cdp_orders_async.session.times import Times
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.wire import Request, answer
@@ -126,7 +129,11 @@ class Session:
         rate = None if settings.rate == "auto" else settings.rate
         self.limiter = Limiter(rate, burst=settings.burst, clock=clock, bulk_share=settings.bulk_share)
         self._shared_limiter = limiter
-        self._http = Http(base_url, credentials, settings, http, trace_configs, clock)
+        self._http: Http
+        if settings.http == "aiohttp":
+            self._http = OverAiohttp(base_url, credentials, settings, http, trace_configs, clock)
+        else:
+            self._http = _own(base_url, credentials, settings, http, trace_configs, clock)
         self._slots = Slots(settings.connections, bulk_share=settings.bulk_share)
         self.governor: Governor | None = None
         """What finds the rate, where the settings leave it to the client."""
@@ -179,7 +186,8 @@ class Session:
         clock, times, patient, stats = self._clock, call.times, call.patient, self.stats
         bulk = patient is not None
         call.turn = None
-        opened = self._http.ready() or await self._http.open()
+        if not self._http.ready():
+            await self._http.open()
         asked = turn = clock()
         if not self._slots.take():
             await self._wait_for_slot(request.stage, None if bulk else call.until, bulk=bulk)
@@ -200,7 +208,7 @@ class Session:
             stats.requests += 1
             stats.in_flight += 1
             try:
-                status, body, retry_after = await self._http.send_once(opened, request, call.id, left, times)
+                status, body, retry_after = await self._http.send_once(request, call.id, left, times)
             except BaseException as error:  # noqa: BLE001 it is raised again
                 if not isinstance(error, (CdpError, asyncio.CancelledError)):
                     error.add_note("".join(["It was raised in:\n", *traceback.format_tb(error.__traceback__)]))
@@ -300,6 +308,26 @@ class Session:
             waited = self._clock() - began
             times.lane += min(lane, waited)
             times.rate += max(0.0, waited - lane)
+
+
+def _own(
+    base_url: str,
+    credentials: Credentials,
+    settings: Settings,
+    session: ClientSession | None,
+    trace_configs: Sequence[TraceConfig],
+    clock: Callable[[], float],
+) -> Http:
+    """Return what sends over connections of our own; raises `Invalid` where that cannot be."""
+    if session is not None or trace_configs:
+        raise Invalid((Violation("http", "must be aiohttp for a session or trace_configs of its own"),))
+    try:
+        # An extra, and so loaded only where it is asked for.
+        from cdp_orders_async.session.over_httptools import OverHttptools  # noqa: PLC0415
+    except ImportError:
+        rule = "needs an extra: pip install 'cdp-orders-async[httptools]'"
+        raise Invalid((Violation("http", rule),)) from None
+    return OverHttptools(base_url, credentials, settings, clock)
 
 
 def _log(request: Request[T], call: _Call, error: CdpError | None) -> None:

@@ -1,0 +1,302 @@
+"""One attempt over connections of our own: HTTP/1.1, one request at a time on each, answers parsed by httptools.
+
+It does what this API needs and no more, for a fraction of what aiohttp takes. Whatever is odd about an answer ends its
+connection, so that it cannot be taken for the answer to another request.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import deque
+from collections.abc import Callable
+from typing import Any, cast
+
+import aiohappyeyeballs
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from cdp_orders_async.errors import Delivery, Invalid, Violation
+from cdp_orders_async.session.attempt import HEADERS, Answer, Http, cut, late, lost, too_large, unusable
+from cdp_orders_async.session.times import Times
+from cdp_orders_async.session.watch import Limit
+from cdp_orders_async.settings import Credentials, Settings, proxy_of, tls_of
+from cdp_orders_async.wire import Request
+
+__all__ = ["OverHttptools"]
+
+PIECE = 16_384  # bytes that are read at once, as large as a record of TLS
+LONGEST_HEAD = 65_536  # bytes, with those of interim answers; and of what stands between and after the body's chunks
+NEXT_ADDRESS = 0.25  # seconds until the next address of a host is tried beside the one before, as RFC 8305 advises
+CLOSED = "the server closed the connection"
+LENGTHS = {b"content-length", b"transfer-encoding"}
+INTERIM = range(100, 200)
+SWITCHED = 101  # the one of them after which no other answer comes
+
+
+class _Lost(Exception):
+    """A connection that failed, in words that may be shown."""
+
+
+class _Connection(asyncio.BufferedProtocol):
+    """One connection, and the answer to what was last asked on it.
+
+    Parameters: *most*, the largest body in bytes; *silence*, the longest in an answer in seconds; *clock*, which
+    tells when the head of an answer came.
+    """
+
+    def __init__(self, most: int, silence: float | None, clock: Callable[[], float]) -> None:
+        self._most, self._silence, self._clock = most, silence, clock
+        self._loop = asyncio.get_running_loop()
+        self._buffer = memoryview(bytearray(PIECE))
+        self._parser = HttpResponseParser(self)
+        self._patience: asyncio.TimerHandle | None = None
+        self._transport: asyncio.Transport
+        self._answered = self._loop.create_future()
+        self._answered.cancel()  # nothing is asked yet
+        self._idly = 0  # bytes since the last ones of a body
+        self.free = True
+        """Whether a request may be written to it."""
+        self.rests_since = 0.0
+        self.ended = self._loop.create_future()
+        """Done when it is closed."""
+        self.status = self.size = 0
+        self.headers: dict[bytes, bytes] = {}
+        self.head_at: float | None = None
+        """When the head of the answer was there."""
+        self.body: list[bytes] = []
+
+    def ask(self, request: bytes) -> asyncio.Future[None]:
+        """Write *request*; return what is done with its answer, or fails with `_Lost`."""
+        self.free = False
+        self.status = self.size = self._idly = 0
+        self.headers, self.head_at, self.body = {}, None, []
+        self._answered = answered = self._loop.create_future()
+        self._wait()
+        self._transport.write(request)
+        return answered
+
+    @property
+    def retry_after(self) -> str | None:
+        """What the answer says of when to come again."""
+        text = self.headers.get(b"retry-after")
+        return None if text is None else text.decode("latin-1")
+
+    def end(self, reason: str = "the connection was closed") -> None:
+        """Close it; what is still waited for fails with *reason*."""
+        self.free = False
+        self._wait(stop=True)
+        if not self._answered.done():
+            self._answered.set_exception(_Lost(reason))
+        self._transport.abort()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        del sizehint
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        if self._answered.done():
+            self.end()  # nobody asked
+            return
+        self._wait()
+        self._idly += nbytes
+        try:
+            self._parser.feed_data(self._buffer[:nbytes])
+        except HttpParserUpgrade:
+            self.end()
+        except HttpParserError as error:
+            self.end(type(error).__name__)
+        if self._idly > LONGEST_HEAD:
+            self.end("its head is too long")
+
+    def eof_received(self) -> None:
+        self.free = False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if exc is None and self.head_at is not None and not self.headers.keys() & LENGTHS:
+            self._finish()  # such a body ends with its connection
+        self.end(CLOSED if exc is None else _in_words(exc))
+        self.ended.set_result(None)
+
+    def on_message_begin(self) -> None:
+        if self._answered.done():
+            self.end()  # it is the second one
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if self.status in INTERIM and self.status != SWITCHED:
+            self.headers = {}
+        else:
+            self.head_at = self._clock()
+
+    def on_body(self, body: bytes) -> None:
+        self._idly = 0
+        self.size += len(body)
+        if self.size > self._most:
+            self._finish()
+            self.end()
+        self.body.append(body)
+
+    def on_message_complete(self) -> None:
+        if self.head_at is not None and not self._answered.done():
+            self.free = self._parser.should_keep_alive() and not self._transport.get_write_buffer_size()
+            self._finish()
+
+    def _finish(self) -> None:
+        self._wait(stop=True)
+        if not self._answered.done():
+            self._answered.set_result(None)
+
+    def _wait(self, *, stop: bool = False) -> None:
+        """Bear the longest silence from now on."""
+        if self._silence is not None:
+            if self._patience is not None:
+                self._patience.cancel()
+            self._patience = None if stop else self._loop.call_later(self._silence, self.end, "timed out")
+
+
+class OverHttptools(Http):
+    """Sends over connections of our own, to the server itself: no proxy, no compression."""
+
+    def __init__(self, base_url: str, credentials: Credentials, settings: Settings, clock: Callable[[], float]) -> None:
+        super().__init__(base_url, credentials, settings, clock)
+        named = {"Host": self.base_url.host_port_subcomponent, **HEADERS, "Accept-Encoding": "identity"}
+        lines = [f"{name}: {value}" for name, value in {**named, "Authorization": self._authorization}.items()]
+        self._head = "\r\n".join([" HTTP/1.1", *lines, "X-Request-Id: "])
+        self._all: set[_Connection] = set()
+        self._resting: deque[_Connection] = deque()
+        """Those without a request, the last used at the end."""
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Times) -> Answer:
+        """Send once, with *left* seconds until the deadline, and return the answer; see `Http`."""
+        data = self._written(request, request_id)
+        watch = self._until(left)
+        connection = None
+        start = sent = self._clock()
+        try:
+            with Limit(watch):
+                connection = self._rested() or await self._connect()
+                sent = self._clock()
+                await connection.ask(data)
+            self._count(times, start, sent, connection.head_at or sent)
+            return connection.status, self._body(request, connection), connection.retry_after
+        except (_Lost, TimeoutError) as error:
+            cause = str(error) or "timed out"
+            if connection is not None and connection.head_at is not None:
+                self._count(times, start, sent, connection.head_at)
+                return cut(request, connection.status, connection.retry_after, cause)
+            began = connection is not None
+            self._count(times, start, sent if began else self._clock(), self._clock())
+            if isinstance(error, TimeoutError) and watch is not self._watch:
+                raise late(Delivery.UNKNOWN if began else Delivery.NOT_SENT) from None
+            raise lost(request, cause, began=began) from None
+        finally:
+            if connection is not None:
+                self._rest(connection)
+
+    async def _open(self) -> None:
+        if proxy_of(self._settings, str(self.base_url)) is not None:
+            raise Invalid((Violation("http", "must be aiohttp where there is a proxy; CDP_TRUST_ENV=no ignores one"),))
+        self._tls = await tls_of(self._settings) if self.base_url.scheme == "https" else None
+
+    async def _close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        for connection in self._all:
+            connection.end()
+        if self._all:
+            await asyncio.wait([connection.ended for connection in self._all])
+
+    def _written(self, request: Request[Any], request_id: str) -> bytes:
+        """Return the bytes of *request*."""
+        target = self._prefix + request.path
+        if request.query:
+            target = self.base_url.with_path(target, encoded=True).with_query(request.query).raw_path_qs
+        if " " in target or not (target.isascii() and target.isprintable()):
+            msg = "a path must be encoded"
+            raise ValueError(msg)
+        head = f"{request.method} {target}{self._head}{request_id}\r\n"
+        if request.body is None:
+            return f"{head}\r\n".encode()
+        length = f"Content-Type: application/json\r\nContent-Length: {len(request.body)}\r\n\r\n"
+        return (head + length).encode() + request.body
+
+    def _body(self, request: Request[Any], connection: _Connection) -> bytes:
+        most = self._settings.max_answer
+        if connection.size > most:
+            return unusable(request, connection.status, too_large(most), b"".join(connection.body))
+        if connection.headers.get(b"content-encoding", b"identity") != b"identity":
+            return unusable(request, connection.status, "it is compressed, which was not asked for")
+        return b"".join(connection.body)
+
+    def _count(self, times: Times, start: float, sent: float, head: float) -> None:
+        times.connect += sent - start
+        times.server += head - sent
+        times.body += self._clock() - head
+
+    def _rested(self) -> _Connection | None:
+        """Return a connection that is kept, the last used one; None where there is none that can be used."""
+        oldest = self._watch.loop.time() - self._settings.keepalive
+        while self._resting:
+            connection = self._resting.pop()
+            if connection.free and connection.rests_since > oldest:
+                return connection
+            connection.end()
+        return None
+
+    def _rest(self, connection: _Connection) -> None:
+        """Keep *connection* for the next request, if it can be used for one."""
+        if not connection.free:
+            connection.end()
+            return
+        connection.rests_since = self._watch.loop.time()
+        self._resting.append(connection)
+        if self._sweeper is None:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        """Close what has rested too long, and come again when the next one has."""
+        self._sweeper, loop = None, self._watch.loop
+        while self._resting:
+            end = self._resting[0].rests_since + self._settings.keepalive
+            if end > loop.time():
+                self._sweeper = loop.call_at(end, self._sweep)
+                return
+            self._resting.popleft().end()
+
+    async def _connect(self) -> _Connection:
+        """Open a connection; raises `_Lost`."""
+        host, port, loop = self.base_url.raw_host, self.base_url.port, self._watch.loop
+        try:
+            async with asyncio.timeout(self._settings.connect_timeout):
+                addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+                plain = await aiohappyeyeballs.start_connection(  # pyright: ignore[reportUnknownMemberType] a bare tuple
+                    addresses, happy_eyeballs_delay=NEXT_ADDRESS, interleave=1
+                )
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(self._settings.max_answer, self._settings.read_timeout, self._clock),
+                    sock=plain,
+                    ssl=self._tls,
+                    server_hostname=host if self._tls else None,
+                )
+        except OSError as error:
+            raise _Lost(_in_words(error)) from None
+        self._all.add(connection)
+        connection.ended.add_done_callback(lambda _: self._all.discard(connection))
+        if self._closed:
+            connection.end()
+        if not connection.free:
+            raise _Lost(CLOSED)
+        return connection
+
+
+def _in_words(error: Exception) -> str:
+    """Name what ended a connection."""
+    reason = "timed out" if isinstance(error, TimeoutError) else getattr(error, "strerror", None)
+    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
