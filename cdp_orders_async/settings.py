@@ -101,7 +101,7 @@ class Settings(Value):
     """The largest answer in bytes, decompressed. ``CDP_MAX_ANSWER``."""
     http: Literal["aiohttp", "httptools"] = attrs.field(default="aiohttp", validator=_a_way)
     """What the requests go over. *httptools* takes a third of the CPU; it needs the extra of that name, and knows no
-    proxy, no compression, no aiohttp session of your own and none of its tracing. ``CDP_HTTP``."""
+    proxy, no aiohttp session of your own and none of aiohttp's tracing. ``CDP_HTTP``."""
     proxy: str | None = attrs.field(default=None, validator=_a_proxy, repr=False)
     """The URL of a proxy; it may hold a user and a password. ``CDP_PROXY``."""
     trust_env: bool = True

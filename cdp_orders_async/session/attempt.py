@@ -18,7 +18,7 @@ from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.version import VERSION
 from cdp_orders_async.wire import Request
 
-__all__ = ["HEADERS", "Answer", "Http", "cut", "late", "lost", "too_large", "unusable"]
+__all__ = ["HEADERS", "Answer", "Http", "cut", "in_words", "late", "lost", "too_large", "unusable"]
 
 Answer: TypeAlias = tuple[int, bytes, str | None]
 """Status, body and ``Retry-After``."""
@@ -129,6 +129,15 @@ def cut(request: Request[Any], status: int, retry_after: str | None, cause: str)
         problem = f"its transfer broke off ({cause})"
         raise Unreadable(request.method, request.path, status, (problem,), cut=True) from None
     return status, b"", retry_after
+
+
+def in_words(error: BaseException, reason: str | None = None) -> str:
+    """Name a cause without its text, which may hold the query, or the URL of a proxy with its password."""
+    if isinstance(error, TimeoutError):
+        reason = "timed out"
+    elif reason is None and isinstance(error, OSError) and error.errno:
+        reason = os.strerror(error.errno)
+    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
 
 
 def unusable(request: Request[Any], status: int, problem: str, start: bytes = b"") -> bytes:

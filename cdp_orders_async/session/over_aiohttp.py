@@ -5,7 +5,6 @@ aiohttp's own resend after a dropped connection is switched off, because it hide
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,7 +15,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.tracing import Trace
 
 from cdp_orders_async.errors import Delivery
-from cdp_orders_async.session.attempt import HEADERS, Answer, Http, cut, late, lost, too_large, unusable
+from cdp_orders_async.session.attempt import HEADERS, Answer, Http, cut, in_words, late, lost, too_large, unusable
 from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import Limit
 from cdp_orders_async.settings import Credentials, Settings, proxy_of, tls_of
@@ -216,14 +215,9 @@ def _never_connected(error: BaseException) -> bool:
 
 
 def _in_words(error: BaseException) -> str:
-    """Name a cause without its text, which may hold the query, or the URL of a proxy with its password."""
     reason: str | None = None
-    if isinstance(error, TimeoutError):
-        reason = "timed out"
-    elif isinstance(error, aiohttp.ClientHttpProxyError):
+    if isinstance(error, aiohttp.ClientHttpProxyError):
         reason = f"status {error.status}"
     elif isinstance(error, aiohttp.ClientConnectorError):
         reason = getattr(error.__cause__, "strerror", None)
-    elif isinstance(error, OSError) and error.errno:
-        reason = os.strerror(error.errno)
-    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    return in_words(error, reason)

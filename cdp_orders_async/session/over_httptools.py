@@ -7,7 +7,10 @@ connection, so that it cannot be taken for the answer to another request.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import ssl
+import zlib
 from collections import deque
 from collections.abc import Callable
 from typing import Any, cast
@@ -16,7 +19,7 @@ import aiohappyeyeballs
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from cdp_orders_async.errors import Delivery, Invalid, Violation
-from cdp_orders_async.session.attempt import HEADERS, Answer, Http, cut, late, lost, too_large, unusable
+from cdp_orders_async.session.attempt import HEADERS, Answer, Http, cut, in_words, late, lost, too_large, unusable
 from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import Limit
 from cdp_orders_async.settings import Credentials, Settings, proxy_of, tls_of
@@ -28,6 +31,8 @@ PIECE = 16_384  # bytes that are read at once, as large as a record of TLS
 LONGEST_HEAD = 65_536  # bytes, with those of interim answers; and of what stands between and after the body's chunks
 NEXT_ADDRESS = 0.25  # seconds until the next address of a host is tried beside the one before, as RFC 8305 advises
 CLOSED = "the server closed the connection"
+PACKED = {b"gzip", b"deflate"}
+EITHER = 32 + zlib.MAX_WBITS  # either of them, in the words of zlib
 LENGTHS = {b"content-length", b"transfer-encoding"}
 INTERIM = range(100, 200)
 SWITCHED = 101  # the one of them after which no other answer comes
@@ -161,11 +166,11 @@ class _Connection(asyncio.BufferedProtocol):
 
 
 class OverHttptools(Http):
-    """Sends over connections of our own, to the server itself: no proxy, no compression."""
+    """Sends over connections of our own, to the server itself: through no proxy."""
 
     def __init__(self, base_url: str, credentials: Credentials, settings: Settings, clock: Callable[[], float]) -> None:
         super().__init__(base_url, credentials, settings, clock)
-        named = {"Host": self.base_url.host_port_subcomponent, **HEADERS, "Accept-Encoding": "identity"}
+        named = {"Host": self.base_url.host_port_subcomponent, **HEADERS, "Accept-Encoding": "gzip, deflate"}
         lines = [f"{name}: {value}" for name, value in {**named, "Authorization": self._authorization}.items()]
         self._head = "\r\n".join([" HTTP/1.1", *lines, "X-Request-Id: "])
         self._all: set[_Connection] = set()
@@ -184,10 +189,10 @@ class OverHttptools(Http):
                 connection = self._rested() or await self._connect()
                 sent = self._clock()
                 await connection.ask(data)
+            answer = connection.status, self._body(request, connection), connection.retry_after
             self._count(times, start, sent, connection.head_at or sent)
-            return connection.status, self._body(request, connection), connection.retry_after
         except (_Lost, TimeoutError) as error:
-            cause = str(error) or "timed out"
+            cause = str(error) or "TimeoutError: timed out"
             if connection is not None and connection.head_at is not None:
                 self._count(times, start, sent, connection.head_at)
                 return cut(request, connection.status, connection.retry_after, cause)
@@ -199,6 +204,7 @@ class OverHttptools(Http):
         finally:
             if connection is not None:
                 self._rest(connection)
+        return answer
 
     async def _open(self) -> None:
         if proxy_of(self._settings, str(self.base_url)) is not None:
@@ -228,12 +234,11 @@ class OverHttptools(Http):
         return (head + length).encode() + request.body
 
     def _body(self, request: Request[Any], connection: _Connection) -> bytes:
-        most = self._settings.max_answer
-        if connection.size > most:
-            return unusable(request, connection.status, too_large(most), b"".join(connection.body))
-        if connection.headers.get(b"content-encoding", b"identity") != b"identity":
-            return unusable(request, connection.status, "it is compressed, which was not asked for")
-        return b"".join(connection.body)
+        most, coding = self._settings.max_answer, connection.headers.get(b"content-encoding", b"identity")
+        body = _unpacked(b"".join(connection.body), coding.lower(), most)
+        if len(body) > most:
+            return unusable(request, connection.status, too_large(most), body)
+        return body
 
     def _count(self, times: Times, start: float, sent: float, head: float) -> None:
         times.connect += sent - start
@@ -296,7 +301,21 @@ class OverHttptools(Http):
         return connection
 
 
+def _unpacked(body: bytes, coding: bytes, most: int) -> bytes:
+    """Return what *body* holds, at most one byte more than *most*; raises `_Lost`."""
+    if coding == b"identity" or not body:
+        return body
+    if coding not in PACKED:
+        raise _Lost("it is packed in a way that was not asked for")
+    unpacker = zlib.decompressobj(EITHER)
+    with contextlib.suppress(zlib.error):  # then its end is not reached
+        plain = unpacker.decompress(body, most + 1)
+        if unpacker.eof or len(plain) > most:
+            return plain
+    raise _Lost("it cannot be unpacked")
+
+
 def _in_words(error: Exception) -> str:
-    """Name what ended a connection."""
-    reason = "timed out" if isinstance(error, TimeoutError) else getattr(error, "strerror", None)
-    return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+    # What OpenSSL and the resolver say of themselves is no text of ours or of the server's, and there is no other.
+    own = error.strerror if isinstance(error, (ssl.SSLError, socket.gaierror)) else None
+    return in_words(error, own)

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Literal, TypeAlias
 
 import aiohttp
+import attrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from cdp_orders_async.errors import CdpError
@@ -20,6 +21,9 @@ from cdp_orders_async.wire import Request
 METHODS = ("GET", "PUT", "PATCH", "DELETE", "POST")
 TOKEN = "canary-token"  # noqa: S105 it guards nothing
 ONCE = Settings(retries=0, trust_env=False)
+Way: TypeAlias = Literal["aiohttp", "httptools"]
+WAY: Way = "aiohttp"
+"""What the requests go over where nothing that only aiohttp knows is asked for; a fixture sets it."""
 Place: TypeAlias = Literal["here", "nowhere"]
 """Where a name leads."""
 
@@ -69,7 +73,7 @@ async def calling(
     session = Session(
         url,
         Credentials("key", TOKEN),
-        settings,
+        settings if http or trace_configs else attrs.evolve(settings, http=WAY),
         http=http,
         limiter=limiter,
         trace_configs=trace_configs,
