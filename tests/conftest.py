@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
+import pytest
 from hypothesis import settings
+
+from tests import ways
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
+
+
+@pytest.fixture(scope="module", params=ways.WAYS)
+def way(request: pytest.FixtureRequest) -> Generator[ways.Way, None, None]:
+    """Let requests go over one way after the other: both must do the same."""
+    before, ways.chosen = ways.chosen, request.param
+    yield ways.chosen
+    ways.chosen = before

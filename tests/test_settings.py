@@ -49,6 +49,12 @@ def test_rate_may_be_auto() -> None:
         Settings(rate="fast")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] the point of the test
 
 
+def test_ways_to_send() -> None:
+    """There are two of them, and another one is refused with their names."""
+    with pytest.raises(Invalid, match=r"^http: must be one of aiohttp, httptools$"):
+        Settings.from_env({"CDP_HTTP": "httpx"})
+
+
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
 def test_bulk_share_is_a_share(value: float) -> None:
     """The share of bulk work is from 0 to 1."""
@@ -80,6 +86,7 @@ def test_environment_sets_every_field() -> None:
         "CDP_RETRIES": "0",
         "CDP_KEEPALIVE": "9",
         "CDP_MAX_ANSWER": "1000",
+        "CDP_HTTP": "httptools",
         "CDP_PROXY": "http://proxy:3128",
         "CDP_TRUST_ENV": "no",
         "CDP_CA_FILE": "/tmp/ca.pem",  # noqa: S108 never opened
@@ -98,6 +105,7 @@ def test_environment_sets_every_field() -> None:
         retries=0,
         keepalive=9,
         max_answer=1000,
+        http="httptools",
         proxy="http://proxy:3128",
         trust_env=False,
         ca_file="/tmp/ca.pem",  # noqa: S108 never opened

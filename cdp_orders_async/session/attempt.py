@@ -140,10 +140,10 @@ def in_words(error: BaseException, reason: str | None = None) -> str:
     return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
 
 
-def unusable(request: Request[Any], status: int, problem: str, start: bytes = b"") -> bytes:
+def unusable(request: Request[Any], status: int, problem: str, start: bytes | bytearray) -> bytes:
     """Judge an answer whose body, that begins with *start*, is of no use: return what counts as its body."""
     if _succeeded(status):
-        raise Unreadable(request.method, request.path, status, (problem,), start[:START])
+        raise Unreadable(request.method, request.path, status, (problem,), bytes(start[:START]))
     return b""  # half a refusal says nothing
 
 

@@ -206,7 +206,7 @@ class OverAiohttp(Http):
         if len(body) <= most:
             return bytes(body)
         response.close()
-        return unusable(request, response.status, too_large(most), bytes(body))
+        return unusable(request, response.status, too_large(most), body)
 
 
 def _never_connected(error: BaseException) -> bool:

@@ -7,7 +7,6 @@ connection, so that it cannot be taken for the answer to another request.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import socket
 import ssl
 import zlib
@@ -58,23 +57,26 @@ class _Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport
         self._answered = self._loop.create_future()
         self._answered.cancel()  # nothing is asked yet
+        self._whole = False  # whether the answer came to its end
+        self._more = False  # whether anything followed it, or nothing can
         self._idly = 0  # bytes since the last ones of a body
         self.free = True
         """Whether a request may be written to it."""
         self.rests_since = 0.0
         self.ended = self._loop.create_future()
         """Done when it is closed."""
-        self.status = self.size = 0
+        self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.head_at: float | None = None
         """When the head of the answer was there."""
-        self.body: list[bytes] = []
+        self.body = bytearray()
 
     def ask(self, request: bytes) -> asyncio.Future[None]:
         """Write *request*; return what is done with its answer, or fails with `_Lost`."""
         self.free = False
-        self.status = self.size = self._idly = 0
-        self.headers, self.head_at, self.body = {}, None, []
+        self._whole = self._more = False
+        self.status = self._idly = 0
+        self.headers, self.head_at, self.body = {}, None, bytearray()
         self._answered = answered = self._loop.create_future()
         self._wait()
         self._transport.write(request)
@@ -110,10 +112,18 @@ class _Connection(asyncio.BufferedProtocol):
         try:
             self._parser.feed_data(self._buffer[:nbytes])
         except HttpParserUpgrade:
-            self.end()
+            self._more = True
         except HttpParserError as error:
+            self.head_at = None  # what is no HTTP is no answer, however it began
             self.end(type(error).__name__)
-        if self._idly > LONGEST_HEAD:
+            return
+        if self._whole:
+            self.free = not (self._more or self._transport.get_write_buffer_size())
+            self._finish()
+        elif len(self.body) > self._most:
+            self._finish()
+            self.end()
+        elif self._idly > LONGEST_HEAD:
             self.end("its head is too long")
 
     def eof_received(self) -> None:
@@ -126,13 +136,15 @@ class _Connection(asyncio.BufferedProtocol):
         self.ended.set_result(None)
 
     def on_message_begin(self) -> None:
-        if self._answered.done():
-            self.end()  # it is the second one
+        self._more = self._whole
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.headers[name.lower()] = value
+        if self.head_at is None:  # else it is of a trailer, or of a second answer
+            self.headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
+        if self.head_at is not None:
+            return
         self.status = self._parser.get_status_code()
         if self.status in INTERIM and self.status != SWITCHED:
             self.headers = {}
@@ -140,17 +152,13 @@ class _Connection(asyncio.BufferedProtocol):
             self.head_at = self._clock()
 
     def on_body(self, body: bytes) -> None:
-        self._idly = 0
-        self.size += len(body)
-        if self.size > self._most:
-            self._finish()
-            self.end()
-        self.body.append(body)
+        if not self._whole:
+            self.body += body
+            self._idly = 0
 
     def on_message_complete(self) -> None:
-        if self.head_at is not None and not self._answered.done():
-            self.free = self._parser.should_keep_alive() and not self._transport.get_write_buffer_size()
-            self._finish()
+        if self.head_at is not None and not self._whole:
+            self._whole, self._more = True, not self._parser.should_keep_alive()
 
     def _finish(self) -> None:
         self._wait(stop=True)
@@ -234,11 +242,13 @@ class OverHttptools(Http):
         return (head + length).encode() + request.body
 
     def _body(self, request: Request[Any], connection: _Connection) -> bytes:
-        most, coding = self._settings.max_answer, connection.headers.get(b"content-encoding", b"identity")
-        body = _unpacked(b"".join(connection.body), coding.lower(), most)
-        if len(body) > most:
-            return unusable(request, connection.status, too_large(most), body)
-        return body
+        most, body = self._settings.max_answer, connection.body
+        coding = connection.headers.get(b"content-encoding", b"identity").lower()
+        if body and coding != b"identity":
+            if coding not in PACKED:
+                return unusable(request, connection.status, "it is packed in a way that was not asked for", body)
+            body = _unpacked(body, coding, most)
+        return bytes(body) if len(body) <= most else unusable(request, connection.status, too_large(most), body)
 
     def _count(self, times: Times, start: float, sent: float, head: float) -> None:
         times.connect += sent - start
@@ -301,18 +311,14 @@ class OverHttptools(Http):
         return connection
 
 
-def _unpacked(body: bytes, coding: bytes, most: int) -> bytes:
+def _unpacked(body: bytearray, coding: bytes, most: int) -> bytearray:
     """Return what *body* holds, at most one byte more than *most*; raises `_Lost`."""
-    if coding == b"identity" or not body:
-        return body
-    if coding not in PACKED:
-        raise _Lost("it is packed in a way that was not asked for")
-    unpacker = zlib.decompressobj(EITHER)
-    with contextlib.suppress(zlib.error):  # then its end is not reached
-        plain = unpacker.decompress(body, most + 1)
-        if unpacker.eof or len(plain) > most:
-            return plain
-    raise _Lost("it cannot be unpacked")
+    # Some servers leave out the head of deflate, which its first byte tells.
+    bare = coding == b"deflate" and body[0] & 15 != zlib.DEFLATED
+    try:
+        return bytearray(zlib.decompressobj(-zlib.MAX_WBITS if bare else EITHER).decompress(body, most + 1))
+    except zlib.error:
+        raise _Lost("it cannot be unpacked") from None
 
 
 def _in_words(error: Exception) -> str:

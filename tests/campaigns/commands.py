@@ -16,6 +16,7 @@ import orjson
 
 from cdp_orders_async.emulator import Emulator, running
 from cdp_orders_async.emulator.service import Endpoint
+from tests import ways
 from tests.campaigns.loads import MOST_RUNS, READINGS, TIMEOUT, Figures, judged, served
 from tests.campaigns.orders import orders, parts_of
 
@@ -76,6 +77,7 @@ async def hurt(
     most = 2 * parts_of(graphs).total() // (times + 1)
     draw = random.Random(seed)  # noqa: S311 (it chooses moments)
     run, signal = HURTS[how]
+    environ = {**os.environ, "CDP_HTTP": ways.chosen}
     ends: list[tuple[int | None, str]] = []
     async with running(emulator) as base_url:
         options = f"load {folder}/orders.jsonl --journal {folder}/journal.sqlite --settle {READINGS[reading][1]}"
@@ -84,7 +86,7 @@ async def hurt(
         while not ends or (ends[-1][0] != 0 and len(ends) < times + MOST_RUNS):
             hurting = len(ends) < times
             process = await asyncio.create_subprocess_exec(
-                *(run if hurting else COMMAND), *options.split(), cwd=ROOT, stdout=PIPE, stderr=PIPE
+                *(run if hurting else COMMAND), *options.split(), cwd=ROOT, env=environ, stdout=PIPE, stderr=PIPE
             )
             emulator.left = draw.randrange(1, most) if hurting else 0
             emulator.pid, emulator.signal, emulator.delay = process.pid, signal, draw.uniform(0, 0.01)

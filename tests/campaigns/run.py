@@ -11,10 +11,12 @@ from collections import Counter
 from pathlib import Path
 from signal import SIGKILL
 
+from tests import ways
 from tests.campaigns.commands import HURTS, IN_FLIGHT, hurt
 from tests.campaigns.loads import READINGS, load
 from tests.campaigns.naive import naive
 from tests.campaigns.verdicts import verdicts
+from tests.ways import Way
 
 CHANCES = (0.05, 0.15, 0.3)
 GRAPHS = 80  # of one load
@@ -27,8 +29,9 @@ def say(*columns: object) -> None:
     sys.stdout.flush()
 
 
-async def main(graphs: int, kills: int, seed: int) -> int:
+async def main(graphs: int, kills: int, seed: int, http: Way) -> int:
     """Run every campaign and print its figures; return 1 if anything is not as it must be."""
+    ways.chosen = http
     sent = await verdicts()
     bad = sum(not one.true for one in sent)
     say(f"{len(sent)} requests, each with a fault; not true: {bad}")
@@ -67,4 +70,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("graphs", 2000), ("kills", 100), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--http", choices=ways.WAYS, default=ways.chosen)
     raise SystemExit(asyncio.run(main(**vars(parser.parse_args()))))

@@ -13,6 +13,7 @@ from tests.campaigns.loads import READINGS, load
 from tests.campaigns.naive import naive
 from tests.campaigns.verdicts import verdicts
 
+pytestmark = pytest.mark.usefixtures("way")
 SEED = 1
 
 

@@ -11,6 +11,7 @@ from uuid import UUID
 from cdp_orders_async import CdpError, CdpOrders, Settings
 from tests.calls import CONTACT, ITEM, ORDER, PAIRS, walked
 from tests.servers import Cut, Reply, serving
+from tests.ways import over
 
 Call: TypeAlias = Callable[[CdpOrders], Awaitable[object]]
 
@@ -69,7 +70,7 @@ async def listening(
 
 def connected(base_url: str, settings: Settings = ONCE) -> CdpOrders:
     """Return a client of a server."""
-    return CdpOrders(base_url=base_url, client_key="key", api_token="token", settings=settings)  # noqa: S106 it guards nothing
+    return CdpOrders(base_url=base_url, client_key="key", api_token="token", settings=over(settings))  # noqa: S106 it guards nothing
 
 
 async def ended(call: Awaitable[object]) -> object:

@@ -30,6 +30,8 @@ from cdp_orders_async import (
 from tests.conformance.answering import CALLS, ONCE, REF, answering, connected, ended, http, listening, result
 from tests.servers import read_body, read_head
 
+pytestmark = pytest.mark.usefixtures("way")
+
 WHOLE = orjson.dumps({"ref": str(REF), "name": "ext", "items": []})
 """An answer that fits every call."""
 HTML = b"<!DOCTYPE html><html><body>Sign in to the network</body></html>"

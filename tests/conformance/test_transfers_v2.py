@@ -22,6 +22,9 @@ from tests.conformance.answering import REF, ended, http, listening
 from tests.conformance.test_transfers import CUT, EMPTY, ENDLESS, HTML, LOST, READ, SMALL, UNREADABLE
 from tests.servers import Cut, Reply, read_body, read_head, serving
 from tests.v2.test_calls import CALLS
+from tests.ways import over
+
+pytestmark = pytest.mark.usefixtures("way")
 
 NAMES = ("orders.create", "orders.get", "orders.update", "contacts.delete", "items.list", "order_extensions.create")
 """One call of each form."""
@@ -29,7 +32,7 @@ NAMES = ("orders.create", "orders.get", "orders.update", "contacts.delete", "ite
 
 def client(base_url: str) -> CdpOrdersV2:
     """Return a client of a server."""
-    return CdpOrdersV2(base_url=base_url, client_key="key", api_token="token", settings=SMALL)  # noqa: S106 it guards nothing
+    return CdpOrdersV2(base_url=base_url, client_key="key", api_token="token", settings=over(SMALL))  # noqa: S106 it guards nothing
 
 
 async def result(name: str, raw: bytes) -> object:

@@ -10,6 +10,8 @@ from cdp_orders_async import Order
 from tests.conformance.answering import REF, connected, http, listening
 from tests.servers import read_body, read_head
 
+pytestmark = pytest.mark.usefixtures("way")
+
 WHOLE = b'{"ref": "%b"}' % str(REF).encode()
 OTHER = b'{"ref": "00000000-0000-4000-8000-000000000000"}'
 

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from uuid import UUID
 
+import attrs
 from hypothesis import strategies as st
 
 from cdp_orders_async import CdpError, CdpOrders, CdpOrdersV2, Settings
@@ -19,6 +20,7 @@ from tests.fuzz.corpus import REF, TOKENS, dumped
 from tests.fuzz.engine import Target, looped
 from tests.fuzz.reading import STATUSES, bodies
 from tests.v2.samples import FLIGHT, PAIRS
+from tests.ways import WAYS
 
 TIMEOUT = 0.3
 """Seconds that a client waits for an answer."""
@@ -29,9 +31,9 @@ REFERENCE = UUID(REF)
 REFS = Refs(REFERENCE, REFERENCE, REFERENCE, REFERENCE)
 
 
-def of_v2_1(name: str, base_url: str) -> tuple[CdpOrders, Awaitable[object]]:
+def of_v2_1(name: str, base_url: str, settings: Settings) -> tuple[CdpOrders, Awaitable[object]]:
     """Return a client of version 2.1, and a call of it."""
-    cdp = CdpOrders(base_url=base_url, client_key="key", api_token="token", settings=SETTINGS)  # noqa: S106
+    cdp = CdpOrders(base_url=base_url, client_key="key", api_token="token", settings=settings)  # noqa: S106
     return cdp, CALLS[name](cdp, REFS)
 
 
@@ -45,13 +47,13 @@ V2_CALLS: Mapping[str, Callable[[CdpOrdersV2], Awaitable[object]]] = {
 }
 
 
-def of_v2(name: str, base_url: str) -> tuple[CdpOrdersV2, Awaitable[object]]:
+def of_v2(name: str, base_url: str, settings: Settings) -> tuple[CdpOrdersV2, Awaitable[object]]:
     """Return a client of version 2, and a call of it."""
-    cdp = CdpOrdersV2(base_url=base_url, client_key="key", api_token="token", settings=SETTINGS)  # noqa: S106
+    cdp = CdpOrdersV2(base_url=base_url, client_key="key", api_token="token", settings=settings)  # noqa: S106
     return cdp, V2_CALLS[name](cdp)
 
 
-OPERATIONS: Mapping[str, Callable[[str], tuple[CdpOrders | CdpOrdersV2, Awaitable[object]]]] = {
+OPERATIONS: Mapping[str, Callable[[str, Settings], tuple[CdpOrders | CdpOrdersV2, Awaitable[object]]]] = {
     **{f"v2.1 {name}": partial(of_v2_1, name) for name in CALLS},
     **{f"v2 {name}": partial(of_v2, name) for name in V2_CALLS},
 }
@@ -119,7 +121,7 @@ HTTP = (
 
 @asynccontextmanager
 async def clients() -> AsyncGenerator[Callable[[bytes], Awaitable[None]], None]:
-    """Answer every request with the same bytes, and then end the connection; ask with a new client each time."""
+    """Answer every request with the same bytes, and then end the connection; ask over each way with a new client."""
     raw = b""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -135,15 +137,16 @@ async def clients() -> AsyncGenerator[Callable[[bytes], Awaitable[None]], None]:
             name, _, raw = data.partition(b"\n")
             if (operation := OPERATIONS.get(name.decode("latin-1"))) is None:
                 return
-            cdp, call = operation(base_url)
-            async with cdp:
-                try:
-                    async with asyncio.timeout(MOST):
-                        await call
-                except CdpError as error:
-                    assert str(error)  # noqa: PT017 any error must be told
-                size = SETTINGS.connections
-                assert f"0 in flight, Slots({size}, free={size}, waiting=0)" in repr(cdp.session)
+            for http in WAYS:
+                cdp, call = operation(base_url, attrs.evolve(SETTINGS, http=http))
+                async with cdp:
+                    try:
+                        async with asyncio.timeout(MOST):
+                            await call
+                    except CdpError as error:
+                        assert str(error)  # noqa: PT017 any error must be told
+                    size = SETTINGS.connections
+                    assert f"0 in flight, Slots({size}, free={size}, waiting=0)" in repr(cdp.session)
 
         yield check
 

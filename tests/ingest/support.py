@@ -52,6 +52,7 @@ from cdp_orders_async.emulator.service import Asked
 from cdp_orders_async.ingest import OnExisting
 from cdp_orders_async.wire import answer, to_json
 from tests.virtual import VirtualLoop
+from tests.ways import over
 
 Json = dict[str, Any]
 Fate = Callable[[Request[Any]], str | int | Json]
@@ -259,7 +260,7 @@ async def served(emulator: Emulator, **settings: object) -> AsyncGenerator[Json,
     """Serve *emulator* over a socket; give what makes a client of it that waits little and tries everything once."""
     values: Json = {"timeout": 0.25, "retries": 0, "connections": 20, **settings}
     async with running(emulator) as base_url:
-        yield {"base_url": base_url, "client_key": KEY, "api_token": TOKEN, "settings": Settings(**values)}
+        yield {"base_url": base_url, "client_key": KEY, "api_token": TOKEN, "settings": over(Settings(**values))}
 
 
 @asynccontextmanager

@@ -21,15 +21,17 @@ FLOORS = {  # a folder has one floor, the name of the folder; in it any import g
     **dict.fromkeys(("__main__",), 7),
 }
 USERS = {  # what comes from outside, and who may import it
+    "aiohappyeyeballs": {"session"},
     "aiohttp": {"emulator", "session"},
     "cyclopts": {"__main__", "cli"},
     "faststream": {"engines"},
+    "httptools": {"session"},
     "jinja2": {"emulator"},
     "ray": {"engines"},
     "rich": {"__main__", "cli"},
     "uvloop": {"__main__", "cli"},
 }
-NOT_AT_IMPORT = {"aiohttp.web", "sqlite3", *USERS} - {"aiohttp"}
+NOT_AT_IMPORT = {"aiohttp.web", "sqlite3", *USERS} - {"aiohappyeyeballs", "aiohttp"}
 
 ROOT = Path(__file__).parents[2]
 MODULES = {
@@ -80,7 +82,7 @@ def test_emulator_shares_only_the_rows() -> None:
 
 
 def test_dependencies_stay_in_their_rooms() -> None:
-    """Only the session speaks aiohttp on the client's side, and only the command line draws."""
+    """Only the session speaks HTTP on the client's side, and only the command line draws."""
     used = {(name.split(".")[0], room(module)) for module in MODULES for name in imports(module)}
     assert {(name, user) for name, user in used if user not in USERS.get(name, {user})} == set()
 

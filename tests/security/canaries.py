@@ -11,6 +11,7 @@ from uuid import UUID
 
 from cdp_orders_async import CdpError, CdpOrders, ExtensionValue, Identifier, NewConsumer, NewContact, Settings
 from tests.values import NOW
+from tests.ways import over
 
 TOKEN = "canary-token"  # noqa: S105 it guards an emulator
 SECRETS = ("canary", base64.b64encode(f"key:{TOKEN}".encode()).decode(), "1815-01", "(1815, 1", "18150101")
@@ -58,7 +59,7 @@ CALLS: Mapping[str, Callable[[CdpOrders, UUID, UUID], Awaitable[object]]] = {
 
 def client(url: str, timeout: float = 30.0) -> CdpOrders:
     """Return a client that sends each request once."""
-    settings = Settings(retries=0, trust_env=False, timeout=timeout)
+    settings = over(Settings(retries=0, trust_env=False, timeout=timeout))
     return CdpOrders(base_url=url, client_key="key", api_token=TOKEN, settings=settings)
 
 

@@ -13,6 +13,7 @@ from uuid import UUID
 
 import attrs
 import orjson
+import pytest
 from hypothesis import example, settings
 from hypothesis import given as examples
 from hypothesis import strategies as st
@@ -24,6 +25,9 @@ from tests import calls
 from tests.servers import Asked, Reply, Server, serving
 from tests.v2 import samples, test_calls
 from tests.values import CONTACT
+from tests.ways import over
+
+pytestmark = pytest.mark.usefixtures("way")
 
 T = TypeVar("T")
 Client = CdpOrders | CdpOrdersV2
@@ -138,7 +142,7 @@ async def attempt(server: Server, call: Call) -> list[Asked]:
 
 def client(server: Server, version: type[Client]) -> Client:
     """Return a client of *server*."""
-    return version(base_url=server.url, client_key="key", api_token="token", settings=ONCE)  # noqa: S106 it guards nothing
+    return version(base_url=server.url, client_key="key", api_token="token", settings=over(ONCE))  # noqa: S106 it guards nothing
 
 
 REPLY = Reply(body=orjson.dumps({"ref": str(REF), "offset": 0, "items": []}))
@@ -223,7 +227,7 @@ def test_hostile_credentials(text: str) -> None:
                 given: dict[str, Any] = {"client_key": "k", "api_token": "t"} if name != "bearer_token" else {}
                 given[name] = text
                 try:
-                    cdp = CdpOrders(base_url=server.url, settings=ONCE, **given)
+                    cdp = CdpOrders(base_url=server.url, settings=over(ONCE), **given)
                 except Invalid:
                     continue
                 async with cdp:
@@ -248,7 +252,7 @@ def test_hostile_base_urls(text: str) -> None:
         async with serving(REPLY) as server:
             for url in (f"{server.url}/{text}", server.url.replace("//", f"//{text}@")):
                 try:
-                    cdp = CdpOrders(base_url=url, client_key="k", api_token="t", settings=ONCE)  # noqa: S106 it guards nothing
+                    cdp = CdpOrders(base_url=url, client_key="k", api_token="t", settings=over(ONCE))  # noqa: S106 it guards nothing
                 except Invalid:
                     continue
                 async with cdp:

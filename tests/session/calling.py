@@ -10,20 +10,17 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import Literal, TypeAlias
 
 import aiohttp
-import attrs
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.session import Patient, RateLimiter, Session, TraceConfig
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.wire import Request
+from tests.ways import over
 
 METHODS = ("GET", "PUT", "PATCH", "DELETE", "POST")
 TOKEN = "canary-token"  # noqa: S105 it guards nothing
 ONCE = Settings(retries=0, trust_env=False)
-Way: TypeAlias = Literal["aiohttp", "httptools"]
-WAY: Way = "aiohttp"
-"""What the requests go over where nothing that only aiohttp knows is asked for; a fixture sets it."""
 Place: TypeAlias = Literal["here", "nowhere"]
 """Where a name leads."""
 
@@ -73,7 +70,7 @@ async def calling(
     session = Session(
         url,
         Credentials("key", TOKEN),
-        settings if http or trace_configs else attrs.evolve(settings, http=WAY),
+        settings if http or trace_configs else over(settings),
         http=http,
         limiter=limiter,
         trace_configs=trace_configs,

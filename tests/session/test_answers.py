@@ -18,6 +18,8 @@ from cdp_orders_async.settings import Settings
 from tests.servers import Cut, Reply, serving
 from tests.session.calling import ask, calling, failure
 
+pytestmark = pytest.mark.usefixtures("way")
+
 SMALL = Settings(retries=0, trust_env=False, max_answer=1000)
 
 

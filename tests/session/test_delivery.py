@@ -23,8 +23,10 @@ from cdp_orders_async.errors import (
 from cdp_orders_async.session import Patient
 from cdp_orders_async.settings import Settings
 from tests.servers import EFFECTIVE, PHASES, Cut, Phase, Reply, serving
-from tests.session.calling import METHODS, ONCE, Gate, Way, ask, calling, closed_port, deaf_port, failure, resolving
+from tests.session.calling import METHODS, ONCE, Gate, ask, calling, closed_port, deaf_port, failure, resolving
+from tests.ways import Way
 
+pytestmark = pytest.mark.usefixtures("way")
 HURRIED = Settings(retries=0, trust_env=False, read_timeout=0.1)
 
 

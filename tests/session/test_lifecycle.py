@@ -19,11 +19,14 @@ from cdp_orders_async.session import Patient, Session
 from cdp_orders_async.settings import Credentials, Settings
 from tests.servers import PHASES, Cut, Reply, serving
 from tests.session.calling import METHODS, ONCE, TOKEN, Gate, ask, calling, closed_port, deaf_port, failure, until
+from tests.ways import over
+
+pytestmark = pytest.mark.usefixtures("way")
 
 
 def made(url: str, http: aiohttp.ClientSession | None = None) -> Session:
     """Make a session."""
-    return Session(url, Credentials("key", TOKEN), ONCE, http=http)
+    return Session(url, Credentials("key", TOKEN), ONCE if http else over(ONCE), http=http)
 
 
 async def test_close_twice() -> None:
@@ -52,7 +55,7 @@ async def test_use_after_close() -> None:
 
 async def test_close_while_opening() -> None:
     """Closing while the certificates are read leaves nothing open."""
-    session = Session("https://api.test", Credentials("key", TOKEN), Settings(trust_env=False))
+    session = Session("https://api.test", Credentials("key", TOKEN), over(Settings(trust_env=False)))
     call = asyncio.create_task(session.send(ask()))
     await asyncio.sleep(0)
     await session.aclose()

@@ -18,6 +18,9 @@ from cdp_orders_async.session import Session
 from cdp_orders_async.settings import Credentials, Settings
 from tests.servers import Cut, Proxy, Reply, serving
 from tests.session.calling import METHODS, ONCE, TOKEN, ask, calling, closed_port, failure
+from tests.ways import over
+
+pytestmark = pytest.mark.usefixtures("way")
 
 BASIC = f"Basic {base64.b64encode(f'key:{TOKEN}'.encode()).decode()}"
 USER = f"Basic {base64.b64encode(b'user:canary-pass').decode()}"
@@ -103,7 +106,7 @@ async def test_basic_credentials() -> None:
 async def test_bearer_token() -> None:
     """A bearer token goes as it is."""
     async with serving() as server:
-        session = Session(server.url, Credentials(bearer_token=TOKEN), ONCE)
+        session = Session(server.url, Credentials(bearer_token=TOKEN), over(ONCE))
         await session.send(ask())
         await session.aclose()
     assert server.requests[0].headers["authorization"] == f"Bearer {TOKEN}"
