@@ -1,8 +1,10 @@
 """P1 and P2: what one typed create costs, next to raw HTTP clients and to other SDKs.
 
+Over aiohttp, as the settings come, and over connections of the package's own (``http="httptools"``).
+
 P1: against raw aiohttp in one process, and that in several, since how memory happens to lie makes a process fast or
 slow as long as it lives; and against the SDKs, each in a process of its own. In the same rounds, where the rest goes:
-what one attempt takes, and what each layer above it adds.
+what one attempt over aiohttp takes, and what each layer above it adds.
 P2: against raw httpx, also with 256 connections to a server that takes 100 ms.
 """
 
@@ -38,31 +40,35 @@ from peers import NEW, ORDERS, PEERS, client
 
 from cdp_orders_async import Credentials, NewOrderItem, Request
 from cdp_orders_async.session import Times
-from cdp_orders_async.session.attempt import Http
+from cdp_orders_async.session.over_aiohttp import OverAiohttp
 
-OURS, RAW, HTTPX, IN_FLIGHT = "cdp-orders-async", "raw aiohttp", "raw httpx", 16
-SDKS = [peer for peer in PEERS if peer not in {OURS, RAW, HTTPX, "httpx + pydantic"}]
+OURS = {"typed": "cdp-orders-async", "typed over httptools": "cdp-orders-async, httptools"}
+RAW, HTTPX, IN_FLIGHT = "raw aiohttp", "raw httpx", 16
+SDKS = [peer for peer in PEERS if peer not in {*OURS.values(), RAW, HTTPX, "httpx + pydantic"}]
+LAYERS = ("one attempt over aiohttp", "retries, rate, connections", "reading the answer")
 
 
 async def layers(url: str, stack: AsyncExitStack) -> dict[str, Call]:
     """Return the typed create without its upper layers: each does what the one before does, and one thing more."""
     cdp = await stack.enter_async_context(client(url, IN_FLIGHT, 100_000))
-    http = Http(url, Credentials("key", "token"), cdp.session.settings, None, (), time.monotonic)
+    http = OverAiohttp(url, Credentials("key", "token"), cdp.session.settings, None, (), time.monotonic)
     stack.push_async_callback(http.aclose)
-    opened, times = await http.open(), Times()
+    await http.open()
+    times = Times()
     ready = [cdp.items.to_create(order, NewOrderItem(**NEW)) for order in ORDERS]
     unread = itertools.cycle([Request(one.operation, one.method, one.path, bytes, body=one.body) for one in ready])
     requests = itertools.cycle(ready)
-    return {
-        "one attempt over aiohttp": lambda: http.send_once(opened, next(unread), "number", 60, times),
-        "retries, rate, connections": lambda: cdp.session.send(next(unread)),
-        "reading the answer": lambda: cdp.session.send(next(requests)),
-    }
+    calls: tuple[Call, ...] = (
+        lambda: http.send_once(next(unread), "number", 60, times),
+        lambda: cdp.session.send(next(unread)),
+        lambda: cdp.session.send(next(requests)),
+    )
+    return dict(zip(LAYERS, calls, strict=True))
 
 
 async def side_by_side(url: str, rounds: int) -> Rounds:
     """Return the CPU of our call, of raw aiohttp and of our layers, in rounds of 320 calls."""
-    variants = {"typed": OURS, "raw aiohttp": RAW, "raw again": RAW}
+    variants = {"typed": OURS["typed"], "raw aiohttp": RAW, "raw again": RAW, **OURS}
     async with AsyncExitStack() as stack:
         calls = {variant: await PEERS[peer](url, IN_FLIGHT, stack) for variant, peer in variants.items()}
         calls |= await layers(url, stack)
@@ -85,8 +91,12 @@ async def against_raw(url: str, processes: int, rounds: int) -> tuple[list[Resul
                 cpu.setdefault(variant, []).extend(costs)
     what = f"CPU of a create, {IN_FLIGHT} in flight"
     results, points = compared("P1", what, cpu, "us", most=1.25), list[Point]()
+    own = "typed over httptools"
+    results.append(result("P1", f"{what}: {own} / {RAW}", ratios(cpu[own], cpu[RAW]), "x", most=1.25))
+    results.append(result("", f"{what}: {own}", cpu[own], "us"))
     below = [0.0] * len(cpu["typed"])
-    for n, (layer, costs) in enumerate([*list(cpu.items())[3:], ("checking and writing", cpu["typed"])]):
+    for n, layer in enumerate((*LAYERS, "checking and writing")):
+        costs = cpu.get(layer, cpu["typed"])
         more = [one - other for one, other in zip(costs, below, strict=True)]
         added = result("", f"{what}: of it, {layer}", more, "us")
         results.append(added)
@@ -115,13 +125,14 @@ def judged(found: Rounds, what: str, least: dict[str, float]) -> list[Result]:
     return [
         result(
             "" if peer not in least else "P2" if peer == HTTPX else "P1",
-            f"CPU of a create, {what}: {peer} / typed",
-            ratios(costs, found[OURS]),
+            f"CPU of a create, {what}: {peer} / {typed}",
+            ratios(costs, found[ours]),
             "x",
             least.get(peer),
         )
+        for typed, ours in OURS.items()
         for peer, costs in found.items()
-        if peer != OURS
+        if peer not in OURS.values()
     ]
 
 
@@ -135,7 +146,7 @@ async def measure(options: Namespace) -> tuple[list[Result], list[Point]]:
     costs = [result("", peer, rounds, "us") for peer, rounds in found.items()]
     points += [Point("cost", one.what, n, one.value, one.low, one.high) for n, one in enumerate(costs)]
     async with serving(0.1) as url:
-        found = await of_each(url, (OURS, RAW, HTTPX), 256, 512 if quick else 2560, 1 if quick else 3)
+        found = await of_each(url, (*OURS.values(), RAW, HTTPX), 256, 512 if quick else 2560, 1 if quick else 3)
     results += judged(found, "256 in flight, 100 ms", {HTTPX: 20})
     return results, points
 

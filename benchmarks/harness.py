@@ -31,6 +31,7 @@ PACKAGES = (
     "aiohttp",
     "attrs",
     "cattrs",
+    "httptools",
     "msgspec",
     "orjson",
     *(HERE / "requirements.txt").read_text().split("\n")[1:-1],

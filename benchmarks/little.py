@@ -3,7 +3,8 @@
 Little's law: with C connections, N requests of L seconds each take at least N * L / C seconds. As many orders as
 connections are open, and one makes 23 requests on average, so that an order takes 2.3 seconds even at the bound.
 
-Raw aiohttp sends as many requests beside it: what it does not reach, nothing can that is built on it. The garbage
+The loader goes over aiohttp, and over connections of the package's own. Raw aiohttp sends as many requests beside
+it: what it does not reach, nothing can that is built on it. The garbage
 collector is as ``cdp-orders load`` sets it.
 
 What other processes take of the core counts against both; so each runs twice as often as is told, and those that were
@@ -22,7 +23,7 @@ from typing import TypeVar
 
 from harness import Point, Result, arguments, benchmark, hammer, kept_waiting, requests_seen, result, serving
 from loader import loaded, sample
-from peers import client, raw_aiohttp
+from peers import Way, client, raw_aiohttp
 
 from cdp_orders_async import OrderGraph, ingest
 from cdp_orders_async.__main__ import collect_seldom
@@ -35,6 +36,7 @@ GOALS: dict[int, tuple[float | None, float | None]] = {
     512: (85.0, None),
 }
 """Percent of the bound and seconds of the slowest 1 % of orders that are asked for, by connections."""
+LOADERS: dict[str, Way] = {"loader": "aiohttp", "loader over httptools": "httptools"}
 REQUESTS = 23  # of an order, on average
 T = TypeVar("T")
 
@@ -47,9 +49,9 @@ async def timed(url: str, connections: int, work: Coroutine[None, None, T]) -> t
     return lost / wall * 100, await requests_seen(url) * DELAY / connections / wall * 100, done
 
 
-async def load(url: str, graphs: list[OrderGraph], connections: int) -> float:
+async def load(url: str, graphs: list[OrderGraph], connections: int, http: Way) -> float:
     """Load *graphs*; return the seconds of the slowest 1 %."""
-    async with client(url, connections) as cdp, ingest(cdp, graphs, open_orders=connections) as outcomes:
+    async with client(url, connections, http=http) as cdp, ingest(cdp, graphs, open_orders=connections) as outcomes:
         return statistics.quantiles(await loaded(outcomes), n=100)[-1]
 
 
@@ -65,12 +67,13 @@ async def measure(options: Namespace) -> tuple[list[Result], list[Point]]:
     rounds = 1 if options.quick else 3
     collect_seldom()
     found: dict[str, dict[int, list[tuple[float, float, float]]]] = {
-        series: {connections: [] for connections in GOALS} for series in ("loader", "raw aiohttp")
+        series: {connections: [] for connections in GOALS} for series in (*LOADERS, "raw aiohttp")
     }
     async with serving(DELAY) as url:
         for _, connections in itertools.product(range(rounds * 2), GOALS):
             some = graphs[: len(graphs) * connections // 256]
-            found["loader"][connections].append(await timed(url, connections, load(url, some, connections)))
+            for series, http in LOADERS.items():
+                found[series][connections].append(await timed(url, connections, load(url, some, connections, http)))
             calls = raw(url, connections, len(some) * REQUESTS)
             found["raw aiohttp"][connections].append(await timed(url, connections, calls))
     results: list[Result] = []
@@ -79,14 +82,14 @@ async def measure(options: Namespace) -> tuple[list[Result], list[Point]]:
         what = f"{connections} connections, {DELAY * 1000:g} ms"
         for series, loads in found.items():
             lost, shares, slow = map(list, zip(*sorted(loads[connections])[:rounds], strict=True))
-            ours = series == "loader"
+            ours = series in LOADERS
             asked = goal if ours else None
             share = result("P6" if asked else "", f"{what}: {series}, share of the bound", shares, "%", asked)
             points.append(Point("little", series, connections, share.value, share.low, share.high))
             results += [share, result("", f"{what}: {series}, kept waiting by other processes", lost, "%")]
             if ours:
                 goals = "P6" if slowest else ""
-                results.append(result(goals, f"{what}: slowest 1 % of orders", slow, "s", most=slowest))
+                results.append(result(goals, f"{what}: {series}, slowest 1 % of orders", slow, "s", most=slowest))
     return results, points
 
 

@@ -1,7 +1,8 @@
 """P4 and P8: what the loader adds to the requests that it makes.
 
 P4: its CPU on a stand-in for the network, next to the same typed creates in a bare `asyncio.TaskGroup`; and with the
-journal. P8: its requests per second to a server that answers at once, next to raw aiohttp.
+journal. P8: its requests per second to a server that answers at once, over aiohttp and
+over connections of the package's own, next to raw aiohttp.
 
 All of it with the garbage collector as ``cdp-orders load`` sets it, which is to all variants' good.
 """
@@ -20,8 +21,8 @@ from typing import TypeVar
 from uuid import UUID
 
 import attrs
-from harness import Batch, Point, Result, arguments, benchmark, compared, hammer, interleaved, result, serving
-from peers import client, raw_aiohttp
+from harness import Batch, Point, Result, arguments, benchmark, compared, hammer, interleaved, ratios, result, serving
+from peers import Way, client, raw_aiohttp
 
 from cdp_orders_async import (
     GraphFile,
@@ -41,6 +42,7 @@ from cdp_orders_async.__main__ import collect_seldom
 
 T = TypeVar("T")
 OPEN, CONNECTIONS = 128, 64
+OWN = "loader over httptools"
 
 
 class Network:
@@ -148,18 +150,30 @@ async def on_a_stand_in(graphs: Sequence[OrderGraph], rounds: int) -> list[Resul
 
 async def on_a_server(graphs: Sequence[OrderGraph], rounds: int) -> list[Result]:
     """Return the results of P8."""
-    async with serving() as url, client(url, CONNECTIONS) as cdp, AsyncExitStack() as stack:
+    async with serving() as url, AsyncExitStack() as stack:
 
-        async def batch() -> int:
-            before = cdp.session.stats.requests
-            async with ingest(cdp, graphs, open_orders=CONNECTIONS) as outcomes:
-                await loaded(outcomes)
-            return cdp.session.stats.requests - before
+        async def loading(http: Way) -> Batch:
+            cdp = await stack.enter_async_context(client(url, CONNECTIONS, http=http))
 
-        raw = hammer(await raw_aiohttp(url, CONNECTIONS, stack), CONNECTIONS, await batch() // CONNECTIONS)
-        _, wall = await interleaved({"loader": batch, "raw aiohttp": raw, "raw again": raw}, rounds)
+            async def batch() -> int:
+                before = cdp.session.stats.requests
+                async with ingest(cdp, graphs, open_orders=CONNECTIONS) as outcomes:
+                    await loaded(outcomes)
+                return cdp.session.stats.requests - before
+
+            return batch
+
+        ours, own = await loading("aiohttp"), await loading("httptools")
+        raw = hammer(await raw_aiohttp(url, CONNECTIONS, stack), CONNECTIONS, await ours() // CONNECTIONS)
+        batches = {"loader": ours, "raw aiohttp": raw, "raw again": raw, OWN: own}
+        _, wall = await interleaved(batches, rounds)
     rates = {name: [1e6 / took for took in rounds] for name, rounds in wall.items()}
-    return compared("P8", f"requests per second, {CONNECTIONS} in flight", rates, "/s", least=0.8)
+    what, share = f"requests per second, {CONNECTIONS} in flight", ratios(wall["raw aiohttp"], wall[OWN])
+    return [
+        *compared("P8", what, rates, "/s", least=0.8),
+        result("P8", f"{what}: {OWN} / raw aiohttp", share, "x", least=0.8),
+        result("", f"{what}: {OWN}", rates[OWN], "/s"),
+    ]
 
 
 async def measure(options: Namespace) -> tuple[list[Result], list[Point]]:

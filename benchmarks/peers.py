@@ -13,8 +13,9 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
+from functools import partial
 from importlib import import_module
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 from uuid import uuid4
 
 import aiohttp
@@ -26,6 +27,7 @@ from server import FIELDS
 from cdp_orders_async import CdpOrders, NewOrderItem, Settings
 from cdp_orders_async.wire import structure
 
+Way: TypeAlias = Literal["aiohttp", "httptools"]
 Peer: TypeAlias = Callable[[str, int, AsyncExitStack], Awaitable[Call]]
 """Makes the call of a client, from the URL of the server, how many are in flight, and what closes the client."""
 
@@ -36,15 +38,15 @@ ORDERS = tuple(uuid4() for _ in range(1000))
 PATHS = tuple(f"/v2.1/orders/{ref}/orderItems" for ref in ORDERS)
 
 
-def client(url: str, in_flight: int, rate: float | None = None) -> CdpOrders:
+def client(url: str, in_flight: int, rate: float | None = None, http: Way = "aiohttp") -> CdpOrders:
     """Return this package's client."""
-    settings = Settings(rate=rate, burst=100, connections=in_flight)
+    settings = Settings(rate=rate, burst=100, connections=in_flight, http=http)
     return CdpOrders(base_url=url, client_key="key", api_token="token", settings=settings)  # noqa: S106 no secret
 
 
-async def cdp(url: str, in_flight: int, stack: AsyncExitStack) -> Call:
+async def cdp(url: str, in_flight: int, stack: AsyncExitStack, http: Way = "aiohttp") -> Call:
     """Make the whole typed call: checked, encoded, limited, retried, authenticated, decoded."""
-    items = (await stack.enter_async_context(client(url, in_flight, 100_000))).items
+    items = (await stack.enter_async_context(client(url, in_flight, 100_000, http))).items
     refs = itertools.cycle(ORDERS)
     return lambda: items.create(next(refs), NewOrderItem(**NEW))
 
@@ -142,6 +144,7 @@ async def elastic(url: str, in_flight: int, stack: AsyncExitStack) -> Call:
 
 PEERS: Mapping[str, Peer] = {
     "cdp-orders-async": cdp,
+    "cdp-orders-async, httptools": partial(cdp, http="httptools"),
     "raw aiohttp": raw_aiohttp,
     "raw httpx": raw_httpx,
     "httpx + pydantic": typed_httpx,

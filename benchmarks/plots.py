@@ -68,7 +68,8 @@ def layers(axes: Axes, points: Sequence[Point]) -> None:
 
 def little(axes: Axes, points: Sequence[Point]) -> None:
     """Draw how close the loader comes to what latency allows."""
-    for series, colour, place in (("raw aiohttp", GREY, (0, 8)), ("loader", BLUE, (0, -30))):
+    places = {"raw aiohttp": (GREY, (0, 8)), "loader": (BLUE, (0, -30)), "loader over httptools": (GREEN, (0, -16))}
+    for series, (colour, place) in places.items():
         some = [point for point in points if point.series == series]
         at = [f"{point.x:g}" for point in some]
         line = {"color": colour, "marker": "o", "capsize": 4, "linewidth": 2, "label": series}
