@@ -68,15 +68,15 @@ def layers(axes: Axes, points: Sequence[Point]) -> None:
 
 def little(axes: Axes, points: Sequence[Point]) -> None:
     """Draw how close the loader comes to what latency allows."""
-    places = {"raw aiohttp": (GREY, (0, 8)), "loader": (BLUE, (0, -30)), "loader over httptools": (GREEN, (0, -16))}
-    for series, (colour, place) in places.items():
+    rows = {"raw aiohttp": (GREY, 70), "loader": (BLUE, 64), "loader over httptools": (GREEN, 58)}
+    for series, (colour, row) in rows.items():
         some = [point for point in points if point.series == series]
         at = [f"{point.x:g}" for point in some]
         line = {"color": colour, "marker": "o", "capsize": 4, "linewidth": 2, "label": series}
         axes.errorbar(at, [point.y for point in some], _errors(some), **line)
         for name, point in zip(at, some, strict=True):
-            label = {"textcoords": "offset points", "ha": "center", "color": colour}
-            axes.annotate(f"{point.y:.0f} %", (name, point.y), place, **label)
+            label = {"ha": "center", "color": colour}
+            axes.annotate(f"{point.y:.0f} %", (name, row), **label)
     mark = {"linestyle": "none", "marker": "_", "markersize": 26, "markeredgewidth": 3}
     axes.plot(["256", "512"], [95, 85], color=ORANGE, label="goal", **mark)
     axes.set(title="Loading orders from a server that takes 100 ms", xlabel="connections", ylim=(0, 112))

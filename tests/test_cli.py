@@ -29,7 +29,7 @@ OPTIONS = {
     "load": {
         *("--base-url", "--region", "--api", "--client-key", "--api-token", "--journal", "--outcomes", "--rate"),
         "--api-token-file",
-        *("--connections", "--timeout", "--deadline", "--look-first", "--on-existing", "--settle", "--drain"),
+        *("--connections", "--http", "--timeout", "--deadline", "--look-first", "--on-existing", "--settle", "--drain"),
         *("--verbose", "--json"),
     },
     "emulator": {"--port", "--client-key", "--api-token", "--seed", "--faults", "--switch", "--storage"},
@@ -42,6 +42,7 @@ REFUSED = [
     (("--rate", "-5"), ("--rate must be",)),
     (("--rate", "fast"), ("--rate", "fast")),
     (("--connections", "0"), ("--connections must be",)),
+    (("--http", "httpx"), ("--http", "httpx", "aiohttp", "httptools")),
     (("--timeout", "nan"), ("--timeout must be",)),
     (("--deadline", "-1"), ("--deadline must be",)),
     (("--settle", "nan"), ("--settle must",)),

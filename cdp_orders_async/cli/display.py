@@ -207,6 +207,7 @@ def conclusion(times: Times, seconds: float, cpu: float) -> str:
     if name not in {"rate", "lane"} and cpu >= BUSY * seconds:
         return (
             f"This process's CPU was busy {min(cpu / seconds, 1):.0%} of the time, which is the limit: "
-            "more connections will not help, several processes may, each with its part of the input and of the rate"
+            "more connections will not help; --http httptools may, where it is not used yet, "
+            "and several processes, each with its part of the input and of the rate"
         )
     return f"{most / times.total:.0%} of the time was {ADVICE[name]}"

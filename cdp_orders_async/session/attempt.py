@@ -14,7 +14,7 @@ from yarl import URL
 from cdp_orders_async.errors import DeadlineExceeded, Delivery, NotSent, OutcomeUnknown, Unreadable
 from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import Watch
-from cdp_orders_async.settings import Credentials, Settings
+from cdp_orders_async.settings import Credentials, Settings, proxy_of
 from cdp_orders_async.version import VERSION
 from cdp_orders_async.wire import Request
 
@@ -28,7 +28,10 @@ START = 100  # bytes of a too large answer that its error keeps
 
 
 class Http(ABC):
-    """The connections to one server: opened on first use, and from then on part of that event loop."""
+    """The connections to one server: opened on first use, and from then on part of that event loop.
+
+    Raises `Invalid` where the settings or the environment name a proxy that cannot be used.
+    """
 
     def __init__(self, base_url: str, credentials: Credentials, settings: Settings, clock: Callable[[], float]) -> None:
         self.base_url = URL(base_url)
@@ -36,6 +39,7 @@ class Http(ABC):
         self._prefix = self.base_url.raw_path.rstrip("/")
         self._authorization = _authorization(credentials)
         self._settings = settings
+        self._proxy = proxy_of(settings, base_url)
         self._watch: Watch
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0  # a fork copies the loop too, and both copies would speak on one connection

@@ -18,7 +18,7 @@ from cdp_orders_async.errors import Delivery
 from cdp_orders_async.session.attempt import HEADERS, Answer, Http, cut, in_words, late, lost, too_large, unusable
 from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import Limit
-from cdp_orders_async.settings import Credentials, Settings, proxy_of, tls_of
+from cdp_orders_async.settings import Credentials, Settings, tls_of
 from cdp_orders_async.wire import Request
 
 __all__ = ["OverAiohttp"]
@@ -118,10 +118,8 @@ class OverAiohttp(Http):
         self._timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
         )
-        self._proxy: str | None = None
 
     async def _open(self) -> None:
-        self._proxy = proxy_of(self._settings, str(self.base_url))
         if self._is_mine:
             tls = await tls_of(self._settings) if self.base_url.scheme == "https" else True
             self._session = ClientSession(

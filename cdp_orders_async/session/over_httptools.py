@@ -21,7 +21,7 @@ from cdp_orders_async.errors import Delivery, Invalid, Violation
 from cdp_orders_async.session.attempt import HEADERS, Answer, Http, cut, in_words, late, lost, too_large, unusable
 from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import Limit
-from cdp_orders_async.settings import Credentials, Settings, proxy_of, tls_of
+from cdp_orders_async.settings import Credentials, Settings, tls_of
 from cdp_orders_async.wire import Request
 
 __all__ = ["OverHttptools"]
@@ -178,6 +178,9 @@ class OverHttptools(Http):
 
     def __init__(self, base_url: str, credentials: Credentials, settings: Settings, clock: Callable[[], float]) -> None:
         super().__init__(base_url, credentials, settings, clock)
+        if self._proxy is not None:
+            rule = "must be aiohttp where there is a proxy; CDP_TRUST_ENV=no ignores that of the environment"
+            raise Invalid((Violation("http", rule),))
         named = {"Host": self.base_url.host_port_subcomponent, **HEADERS, "Accept-Encoding": "gzip, deflate"}
         lines = [f"{name}: {value}" for name, value in {**named, "Authorization": self._authorization}.items()]
         self._head = "\r\n".join([" HTTP/1.1", *lines, "X-Request-Id: "])
@@ -215,8 +218,6 @@ class OverHttptools(Http):
         return answer
 
     async def _open(self) -> None:
-        if proxy_of(self._settings, str(self.base_url)) is not None:
-            raise Invalid((Violation("http", "must be aiohttp where there is a proxy; CDP_TRUST_ENV=no ignores one"),))
         self._tls = await tls_of(self._settings) if self.base_url.scheme == "https" else None
 
     async def _close(self) -> None:

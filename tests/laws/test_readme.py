@@ -28,7 +28,7 @@ DEMO, TESTS, *COMMANDS = [code for language, code in BLOCKS if language == "sh"]
 LOADS, OTHERS = ([line for line in COMMANDS if ("cdp-orders load" in line) is loads] for loads in (True, False))
 PROGRAMS = [code for language, code in BLOCKS if language == "python"]
 ORDER, FAULTS = (orjson.loads(code) for language, code in BLOCKS if language == "json")
-PLAIN = {"no limit": None, "none": None, "the system's": None, "yes": True, "no": False}
+PLAIN = {"no limit": None, "none": None, "the system's": None, "yes": True, "no": False, "aiohttp": "aiohttp"}
 
 
 def table(*head: str) -> list[list[str]]:
