@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import attrs
 import orjson
 import pytest
 
@@ -153,17 +154,35 @@ def test_load_names_a_wrong_variable(
     assert refused(capsys, name if name in {"CDP_BURST", "CDP_RETRIES"} else f"--{name[4:].lower()}")
 
 
+@pytest.mark.parametrize(
+    ("proxy", "http", "words"),
+    [
+        ("socks5://127.0.0.1:1", "aiohttp", "HTTP_PROXY must be like"),
+        ("http://127.0.0.1:1", "httptools", "--http must be aiohttp where there is a proxy"),
+    ],
+)
+def test_load_refuses_a_proxy_that_it_cannot_use(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, proxy: str, http: str, words: str
+) -> None:
+    """A proxy of the environment is refused once, before anything is read."""
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, proxy)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert main(["load", str(folder / "o.jsonl"), *HERE, "--http", http]) == 2
+    assert refused(capsys, words)
+
+
 def test_options_become_settings(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each option of a connection reaches the client, and where the API is comes from an option before a variable."""
     assert folder == Path.cwd()
     monkeypatch.setenv("CDP_REGION", "eu")
     monkeypatch.setenv("CDP_KEEPALIVE", "2")
-    given = Connection(
-        base_url="http://127.0.0.1:9", client_key="K", api_token=TOKEN, rate=5, connections=2, timeout=3, deadline=4
-    )
+    where = Connection(base_url="http://127.0.0.1:9", client_key="K", api_token=TOKEN)
+    given = attrs.evolve(where, rate=5, connections=2, http="httptools", timeout=3, deadline=4)
     cdp = given.client()
     assert cdp.base_url == "http://127.0.0.1:9"
-    assert cdp.session.settings == Settings(rate=5, connections=2, timeout=3, deadline=4, keepalive=2)
+    assert cdp.session.settings == Settings(rate=5, connections=2, http="httptools", timeout=3, deadline=4, keepalive=2)
     assert Connection(client_key="K", api_token=TOKEN).client().base_url == REGIONS["eu"]
     assert Connection(client_key="K", api_token=TOKEN).client().session.settings.rate == "auto"
     assert Connection(client_key="K", api_token=TOKEN, rate="none").client().session.settings.rate is None

@@ -94,6 +94,6 @@ def _named(field: str) -> str:
     names = field.split(", ")
     if len(names) > 1:
         return f"{', '.join(map(_named, names))}:"
-    if field.startswith("CDP_"):
+    if field.isupper():  # a variable
         return field
     return f"CDP_{field.upper()}" if field in WITHOUT_OPTION else f"--{field.replace('_', '-')}"

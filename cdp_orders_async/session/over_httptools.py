@@ -27,7 +27,7 @@ from cdp_orders_async.wire import Request
 __all__ = ["OverHttptools"]
 
 PIECE = 16_384  # bytes that are read at once, as large as a record of TLS
-LONGEST_HEAD = 65_536  # bytes, with those of interim answers; and of what stands between and after the body's chunks
+LONGEST_HEAD = 65_536  # bytes, with those of interim answers; and of what stands between and after chunks of a body
 NEXT_ADDRESS = 0.25  # seconds until the next address of a host is tried beside the one before, as RFC 8305 advises
 CLOSED = "the server closed the connection"
 PACKED = {b"gzip", b"deflate"}
@@ -229,7 +229,7 @@ class OverHttptools(Http):
             await asyncio.wait([connection.ended for connection in self._all])
 
     def _written(self, request: Request[Any], request_id: str) -> bytes:
-        """Return the bytes of *request*."""
+        """Return the bytes of *request*; raises ValueError for a path that would be more than a path."""
         target = self._prefix + request.path
         if request.query:
             target = self.base_url.with_path(target, encoded=True).with_query(request.query).raw_path_qs
@@ -301,12 +301,13 @@ class OverHttptools(Http):
                     ssl=self._tls,
                     server_hostname=host if self._tls else None,
                 )
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise _Lost(_in_words(error)) from None
         self._all.add(connection)
         connection.ended.add_done_callback(lambda _: self._all.discard(connection))
         if self._closed:
             connection.end()
+            raise _Lost("the client is closed")
         if not connection.free:
             raise _Lost(CLOSED)
         return connection

@@ -42,6 +42,7 @@ async def filled(emulator: Emulator) -> AsyncGenerator[tuple[str, UUID, UUID]]:
         yield url, order.ref, contact.ref
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: "-".join(map(str, fault.values())))
 async def test_no_failed_call_shows_a_secret(fault: Json, caplog: pytest.LogCaptureFixture) -> None:
     """Whatever goes wrong with a call, neither the token nor a personal value is in its error, or in a log at DEBUG."""
@@ -61,6 +62,7 @@ async def test_no_failed_call_shows_a_secret(fault: Json, caplog: pytest.LogCapt
     assert leaks(logged(caplog.records)) == []
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("operation", CALLS)
 async def test_no_abandoned_call_shows_a_secret(operation: str) -> None:
     """Nor are they in the traceback of a call that its caller gave up."""
@@ -88,6 +90,7 @@ class Parrot(Server):
             await writer.drain()
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("operation", CALLS)
 async def test_no_refusal_repeats_a_secret(operation: str) -> None:
     """Where a server repeats what it refuses, the error does not; the rest of its words is kept, up to a length."""

@@ -241,6 +241,8 @@ async def test_name_that_does_not_exist(monkeypatch: pytest.MonkeyPatch) -> None
     def nowhere(*_: object, **__: object) -> object:
         raise socket.gaierror(socket.EAI_NONAME, "no such host")
 
+    async with calling(f"https://{'a' * 64}.test") as session:
+        assert isinstance(await failure(session, ask("POST")), NotSent)
     monkeypatch.setattr(socket, "getaddrinfo", nowhere)
     async with calling("https://host.invalid") as session:
         error = await failure(session, ask("POST"))
@@ -280,7 +282,9 @@ async def test_close_while_connecting(monkeypatch: pytest.MonkeyPatch) -> None:
         await asked.wait()
         await session.aclose()
         go_on.set()
-        assert isinstance(await call, NotSent)
+        error = await call
+        assert str(error).endswith("was not sent (the client is closed)")
+        assert isinstance(error, NotSent)
         assert server.requests == []
 
 
