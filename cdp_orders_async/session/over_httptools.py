@@ -55,7 +55,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._parser = HttpResponseParser(self)
         self._patience: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
-        self._answered = self._loop.create_future()
+        self._answered: asyncio.Future[str | None] = self._loop.create_future()
         self._answered.cancel()  # nothing is asked yet
         self._whole = False  # whether the answer came to its end
         self._more = False  # whether anything followed it, or nothing can
@@ -71,8 +71,8 @@ class _Connection(asyncio.BufferedProtocol):
         """When the head of the answer was there."""
         self.body = bytearray()
 
-    def ask(self, request: bytes) -> asyncio.Future[None]:
-        """Write *request*; return what is done with its answer, or fails with `_Lost`."""
+    def ask(self, request: bytes) -> asyncio.Future[str | None]:
+        """Write *request*; what is returned gives None when the answer is here, or else says what ended it."""
         self.free = False
         self._whole = self._more = False
         self.status = self._idly = 0
@@ -89,11 +89,9 @@ class _Connection(asyncio.BufferedProtocol):
         return None if text is None else text.decode("latin-1")
 
     def end(self, reason: str = "the connection was closed") -> None:
-        """Close it; what is still waited for fails with *reason*."""
+        """Close it; what is still waited for ends with *reason*."""
         self.free = False
-        self._wait(stop=True)
-        if not self._answered.done():
-            self._answered.set_exception(_Lost(reason))
+        self._finish(reason)
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -134,6 +132,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._finish()  # such a body ends with its connection
         self.end(CLOSED if exc is None else _in_words(exc))
         self.ended.set_result(None)
+        del self._parser  # which refers to this, so that both would wait for the garbage collector
 
     def on_message_begin(self) -> None:
         self._more = self._whole
@@ -160,10 +159,10 @@ class _Connection(asyncio.BufferedProtocol):
         if self.head_at is not None and not self._whole:
             self._whole, self._more = True, not self._parser.should_keep_alive()
 
-    def _finish(self) -> None:
+    def _finish(self, problem: str | None = None) -> None:
         self._wait(stop=True)
         if not self._answered.done():
-            self._answered.set_result(None)
+            self._answered.set_result(problem)
 
     def _wait(self, *, stop: bool = False) -> None:
         """Bear the longest silence from now on."""
@@ -199,7 +198,9 @@ class OverHttptools(Http):
             with Limit(watch):
                 connection = self._rested() or await self._connect()
                 sent = self._clock()
-                await connection.ask(data)
+                problem = await connection.ask(data)
+            if problem is not None:
+                raise _Lost(problem)  # noqa: TRY301 as what could not connect does
             answer = connection.status, self._body(request, connection), connection.retry_after
             self._count(times, start, sent, connection.head_at or sent)
         except (_Lost, TimeoutError) as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import builtins
+import contextlib
+import gc
 import gzip
 import socket
 import sys
@@ -14,7 +16,7 @@ import aiohttp
 import pytest
 import uvloop
 
-from cdp_orders_async.errors import Invalid, NotSent, OutcomeUnknown, Unreadable
+from cdp_orders_async.errors import CdpError, Invalid, NotSent, OutcomeUnknown, Unreadable
 from cdp_orders_async.session import Session
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.wire import Request
@@ -129,6 +131,31 @@ async def test_answer_that_ends_its_connection(step: Reply | Cut) -> None:
         for _ in range(3):
             assert await session.send(ask("POST")) == b"{}"
     assert [asked.connection for asked in server.requests] == [1, 2, 3]
+
+
+async def test_closed_connections_leave_no_garbage() -> None:
+    """What is left of a closed connection goes at once: a long load may make many, and collects garbage seldom."""
+    gc.collect()
+    gc.disable()
+    try:
+        steps: list[Reply | Cut] = [
+            Reply(headers={"Connection": "close"}),
+            Cut("head read"),
+            Cut("in the body", "reset"),
+            Reply(),
+        ]
+        async with serving(*steps) as server, calling(server.url) as session:
+            for _ in steps[:-1]:
+                with contextlib.suppress(CdpError):
+                    await session.send(ask())
+            assert await session.send(ask()) == b"{}"
+            assert server.connections == len(steps)
+            for _ in range(3):  # the turns of the loop in which the last one ends
+                await asyncio.sleep(0)
+            left = [one for one in gc.get_objects() if type(one).__qualname__ == "_Connection"]
+            assert len(left) == 1
+    finally:
+        gc.enable()
 
 
 async def test_connection_that_the_server_closed_is_not_used() -> None:
