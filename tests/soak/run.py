@@ -10,7 +10,9 @@ from pathlib import Path
 
 import attrs
 
+from tests import ways
 from tests.soak.soaking import BLOCKS, BOUND, CHANCE, SETTLED, Held, Soak, soaking
+from tests.ways import Way
 
 
 def say(*columns: object) -> None:
@@ -19,8 +21,9 @@ def say(*columns: object) -> None:
     sys.stdout.flush()
 
 
-async def main(minutes: float, every: float) -> int:
+async def main(minutes: float, every: float, http: Way) -> int:
     """Soak, and print what there is; return 1 if anything is left behind, or grows."""
+    ways.chosen = http
     say("seconds", "generation", *(field.name for field in attrs.fields(Held)))
     generations = max(3, min(10, round(minutes)))
     with tempfile.TemporaryDirectory() as folder:
@@ -41,4 +44,5 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--every", type=float, default=10, help="seconds between two samples")
+    parser.add_argument("--http", choices=ways.WAYS, default=ways.chosen)
     raise SystemExit(asyncio.run(main(**vars(parser.parse_args()))))

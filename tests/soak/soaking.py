@@ -28,6 +28,7 @@ from tests.calls import CALLS, Refs
 from tests.campaigns.loads import every_fault
 from tests.campaigns.orders import orders
 from tests.cli_support import started
+from tests.ways import over
 
 CONNECTIONS = 32
 WORKERS = 8
@@ -211,9 +212,8 @@ async def generation(soak: Soak, seconds: float, chance: float, folder: Path) ->
     """Use one client, and see what is left when it is idle, and when it is closed."""
     seed = soak.generation = soak.generation + 1
     base = holding()
-    settings = Settings(
-        rate=RATES[seed % len(RATES)], timeout=1, deadline=20, retries=3, connections=CONNECTIONS, trust_env=False
-    )
+    rate = RATES[seed % len(RATES)]
+    settings = over(Settings(rate=rate, timeout=1, deadline=20, retries=3, connections=CONNECTIONS, trust_env=False))
     async with (
         server(seed, chance, folder) as base_url,
         CdpOrders(base_url=base_url, client_key="key", api_token="token", settings=settings) as cdp,  # noqa: S106
