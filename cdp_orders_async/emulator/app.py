@@ -224,8 +224,8 @@ def phrase(status: int) -> str:
 
 
 def send(request: web.BaseRequest, data: bytes) -> None:
-    """Write to the connection, past aiohttp."""
-    if request.transport is not None:
+    """Write to the connection, past aiohttp, if it is still there."""
+    if request.transport is not None and not request.transport.is_closing():
         request.transport.write(data)
 
 
