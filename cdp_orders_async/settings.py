@@ -29,8 +29,6 @@ REGIONS: Mapping[str, str] = {
     "us": "https://api-engage-us.sitecorecloud.io",
 }
 """The vendor's production servers, by region."""
-
-
 WAYS = ("aiohttp", "httptools")
 
 

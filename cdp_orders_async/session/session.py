@@ -129,11 +129,7 @@ class Session:
         rate = None if settings.rate == "auto" else settings.rate
         self.limiter = Limiter(rate, burst=settings.burst, clock=clock, bulk_share=settings.bulk_share)
         self._shared_limiter = limiter
-        self._http: Http
-        if settings.http == "aiohttp":
-            self._http = OverAiohttp(base_url, credentials, settings, http, trace_configs, clock)
-        else:
-            self._http = _own(base_url, credentials, settings, http, trace_configs, clock)
+        self._http = _http(base_url, credentials, settings, http, trace_configs, clock)
         self._slots = Slots(settings.connections, bulk_share=settings.bulk_share)
         self.governor: Governor | None = None
         """What finds the rate, where the settings leave it to the client."""
@@ -310,7 +306,7 @@ class Session:
             times.rate += max(0.0, waited - lane)
 
 
-def _own(
+def _http(
     base_url: str,
     credentials: Credentials,
     settings: Settings,
@@ -318,9 +314,11 @@ def _own(
     trace_configs: Sequence[TraceConfig],
     clock: Callable[[], float],
 ) -> Http:
-    """Return what sends over connections of our own; raises `Invalid` where that cannot be."""
+    """Return what sends as *settings* ask for; raises `Invalid` where that cannot be."""
+    if settings.http == "aiohttp":
+        return OverAiohttp(base_url, credentials, settings, session, trace_configs, clock)
     if session is not None or trace_configs:
-        raise Invalid((Violation("http", "must be aiohttp for a session or trace_configs of its own"),))
+        raise Invalid((Violation("http", "must be aiohttp where a session or trace_configs are given"),))
     try:
         # An extra, and so loaded only where it is asked for.
         from cdp_orders_async.session.over_httptools import OverHttptools  # noqa: PLC0415
