@@ -52,6 +52,30 @@ def test_a_hidden_rate_is_found_and_followed(burst: int, seed: int, *, on_the_wa
     run(main)
 
 
+@pytest.mark.parametrize("seed", [0, 2])
+@pytest.mark.parametrize("after", [0.5, 0.6])
+def test_a_limit_that_falls_just_after_a_cut_is_no_noise(after: float, seed: int) -> None:
+    """Of the first few calls then, the tokens that are left hide how many are refused for the rate."""
+
+    async def main(loop: VirtualLoop) -> None:
+        server = Server(loop, 50, 5, on_the_way=True, seed=seed)
+        client = Client(server)
+        async with client.full():
+            await asyncio.sleep(60)
+            before = client.governor.rate or 0.0
+            while (rate := client.governor.rate or 0.0) >= before:
+                before = rate
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(after)
+            server.rate, fell = 20, loop.time()
+            await asyncio.sleep(25)
+        good, refused = server.seen(fell + 5, fell + 25)
+        assert good >= 0.85 * 20
+        assert refused <= 0.02
+
+    run(main)
+
+
 def throughput(*, governed: bool, at_once: int, begin: Iterable[int] = ()) -> tuple[float, Client]:
     """Return the calls a second that a server answers, and the client; it may begin with fewer workers."""
 

@@ -12,7 +12,7 @@ from cdp_orders_async.session.cubic import Cubic, between
 __all__ = ["FEW", "NOISIEST", "RARE", "SURE", "Trial", "spread"]
 
 FEW = 10
-"""Answers that tell nothing yet; a trial takes twice as many."""
+"""Answers that tell nothing yet."""
 RARE = 0.01
 """The share of refusals that is as good as none."""
 SURE = 2.0
@@ -27,6 +27,9 @@ EXPECTED = 6
 """...so many refusals by noise alone..."""
 FOUND = 3
 """...of which so many make it noise."""
+KNOWN = 25
+"""Answers, at least, of a trial; and those before the cut that make it noise: in fewer, the share of a limit that has
+just fallen can look as small as what is left of it after the cut."""
 
 
 def spread(share: float, answers: float) -> float:
@@ -64,17 +67,19 @@ class Trial(Struct):
 
     def count(self, refusals: int, sent: float) -> None:
         """Count the answer to a call that was sent then."""
-        if sent <= self.until or self.answers < 2 * FEW:
+        if sent <= self.until or self.answers < KNOWN:
             self.answers += 1
             self.refusals += refusals
 
     def verdict(self) -> Literal["worse", "noise", "limit"] | None:
-        """Judge: it was worse than it seemed before the cut, noise, or a limit; None: that is not known yet."""
-        if self.answers < 2 * FEW:
+        """Judge: it is worse than was known before the cut, noise, or a limit; None: that is not known yet."""
+        if self.answers < KNOWN:
             return None
         if self.left > min(NOISIEST, self.share + RARE + SURE * spread(self.share, self.answers)):
             return "worse"
         both = 1 / (1 / self.sample + 1 / self.answers)
         least = max((self.share + self.floor) / 2, self.share - SURE * spread(self.share, both))
         noise = self.share < NOISIEST and self.refusals >= FOUND and least < self.left < LOUDEST
+        if noise and self.sample < KNOWN:
+            return "worse"
         return "noise" if noise else "limit"
