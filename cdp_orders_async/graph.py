@@ -103,7 +103,7 @@ class OrderGraph(Value):
                 found += check_extension(part.extension, f"{at}.extensions[0]")
             elif part.extension is not None:
                 found.append(Violation(f"{at}.extensions", f"of items are not in version {api.version}"))
-        references = Counter(part.item.reference_id for part in self.items)
+        references = Counter([part.item.reference_id for part in self.items])
         for n, user in enumerate(self.consumers):
             found += check(models["consumers"], user.consumer, f"$.consumers[{n}]")
             found += [

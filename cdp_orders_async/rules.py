@@ -333,12 +333,11 @@ def check(model: type, value: object, at: str = "$") -> list[Violation]:
     for key, rule in table.items():
         field = getattr(value, key)
         if field is None:
-            wrong = "is required" if key in required else None
+            if key in required:
+                found.append(Violation(f"{at}.{camel(key)}", "is required"))
         elif (rule is text or rule is filled) and isinstance(field, str) and field and field.isascii():
             continue  # nearly always, and a call costs more
-        else:
-            wrong = rule(field)
-        if wrong:
+        elif wrong := rule(field):
             found.append(Violation(f"{at}.{camel(key)}", wrong))
     return found
 
@@ -365,7 +364,7 @@ def check_extension(pairs: Mapping[str, object], at: str = "$") -> list[Violatio
             found.append(Violation(at, "each key must be camelCase, letters and digits only"))
         elif key in RESERVED_KEYS:
             found.append(Violation(f"{at}.{key}", "is a key that the server sets itself"))
-        elif wrong := primitive(value):
+        elif not (isinstance(value, str) and value.isascii()) and (wrong := primitive(value)):
             found.append(Violation(f"{at}.{key}", wrong))
     return found
 

@@ -245,7 +245,7 @@ class Load:
 
         Each calls the next, so that they do not send all at once: their answers would come all at once for ever.
         """
-        if len(self._ready) + self._may_draw() > coming and self._workers < self._most:
+        if self._workers < self._most and len(self._ready) + self._may_draw() > coming:
             self._workers += 1
             self._group.create_task(self._work())
 
@@ -255,6 +255,8 @@ class Load:
         There are as many workers as connections, so that who has an answer sends the next request at once.
         """
         self._call_worker(coming=1)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 for the types: this is a coroutine
         try:
             while self._workers <= self._most and (self._ready or self._may_draw()):
                 run: OrderRun | None = None
@@ -263,7 +265,7 @@ class Load:
                         await self._draw()
                         continue
                     run, part = self._ready.popleft()
-                    freed = await (self._begin(run) if part is None else run.settle(part))
+                    freed = await (self._begin(run) if part is None else run.settle(part, task))
                 except Exception as error:  # noqa: BLE001 told to whoever reads the outcomes, once the others are done
                     self.fail(error)
                     if run is not None:

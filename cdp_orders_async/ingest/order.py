@@ -77,7 +77,7 @@ class OrderRun:
         """Whether anything of it could be on the server."""
         self._starting = False
         """Whether it is about to begin: then it soon has parts to send."""
-        self._tasks: set[asyncio.Task[Any] | None] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         """Those that work on a part of it; none of them is to be cancelled when it works on something else."""
         self._drawn = control.clock()
         self._since = 0.0
@@ -124,10 +124,12 @@ class OrderRun:
         self._since = self._control.clock()
         return (self.order,)
 
-    async def settle(self, part: Part) -> Sequence[Part]:
-        """Bring *part* to its end, and return those that waited for it alone; raises `JournalError` as `begin` does."""
+    async def settle(self, part: Part, task: asyncio.Task[Any]) -> Sequence[Part]:
+        """Bring *part* to its end in *task*, the current one, and return those that waited for it alone.
+
+        Raises `JournalError` as `begin` does.
+        """
         error: CdpError | None = None
-        task = asyncio.current_task()
         self._tasks.add(task)
         try:
             await (self._load(part) if self._doubtful else self._create(part))
@@ -135,7 +137,7 @@ class OrderRun:
             self._note(part, None)  # one of them may be it: the next run must look again
             part.verdict = PartVerdict.CONFLICT
         except asyncio.CancelledError:
-            if not self._control.aborting or task is None:
+            if not self._control.aborting:
                 raise
             task.uncancel()
         except CdpError as caught:
@@ -148,7 +150,8 @@ class OrderRun:
             self._not_there(part, error)
         if part is self.order:
             self._begun()
-        freed = self._freed_by(part)
+        self.left -= 1
+        freed = self._freed_by(part) if part.followers else ()
         if not self.left and self._journal is not None:
             complete = all(part.is_there and not part.differs for part in self.parts)
             await self._spend("journal", self._journal.end(self._key, complete=complete))
@@ -158,7 +161,7 @@ class OrderRun:
         """Give up what is in flight."""
         current = asyncio.current_task()
         for task in self._tasks:
-            if task is not None and task is not current:  # who gives up itself will see
+            if task is not current:  # who gives up itself will see
                 task.cancel()
 
     async def _is_complete(self) -> bool:
@@ -188,9 +191,6 @@ class OrderRun:
 
     def _freed_by(self, settled: Part) -> Sequence[Part]:
         """Return those that only waited for the part just *settled*; give up those that cannot be without it."""
-        self.left -= 1
-        if not settled.followers:
-            return ()
         freed: list[Part] = []
         ended = [settled]
         while ended:
