@@ -17,7 +17,7 @@ from msgspec import Struct
 from cdp_orders_async.limiter import Limiter, Slots
 from cdp_orders_async.session.cubic import KEPT, Cubic, between
 from cdp_orders_async.session.gradient import Gradient
-from cdp_orders_async.session.trial import FEW, NOISIEST, RARE, SURE, Trial, spread
+from cdp_orders_async.session.trial import NOISIEST, RARE, SURE, Trial, spread
 
 __all__ = ["Governor"]
 
@@ -27,6 +27,8 @@ START = 0.1
 """Seconds that are too few for an average: so long all connections may be sent on at once."""
 BUSY = 10.0
 """Seconds for which the most calls a second are remembered: calls that time out hold up others."""
+FEW = 10
+"""Answers that tell nothing yet."""
 SAMPLE = 75
 """Answers, at least, over which the share of refusals is averaged; where more come in a second, over a second."""
 MISHAPS = 1.5

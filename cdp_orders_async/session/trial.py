@@ -9,10 +9,8 @@ from msgspec import Struct
 
 from cdp_orders_async.session.cubic import Cubic, between
 
-__all__ = ["FEW", "NOISIEST", "RARE", "SURE", "Trial", "spread"]
+__all__ = ["NOISIEST", "RARE", "SURE", "Trial", "spread"]
 
-FEW = 10
-"""Answers that tell nothing yet."""
 RARE = 0.01
 """The share of refusals that is as good as none."""
 SURE = 2.0
