@@ -93,17 +93,18 @@ class OrderGraph(Value):
     def violations(self, api: Api = V2_1) -> list[Violation]:
         """Return every documented rule of *api* that this order or one of its parts breaks."""
         models = api.models
+        item_model, has_extensions = models["items"], "item_extensions" in models
         found = check(models["orders"], self.order)
         if self.contact is not None:
             found += check(models["contacts"], self.contact, "$.contact")
         for n, part in enumerate(self.items):
-            at = f"$.orderItems[{n}]"
-            found += check(models["items"], part.item, at)
-            if part.extension is not None and "item_extensions" in models:
-                found += check_extension(part.extension, f"{at}.extensions[0]")
-            elif part.extension is not None:
-                found.append(Violation(f"{at}.extensions", f"of items are not in version {api.version}"))
-        references = Counter([part.item.reference_id for part in self.items])
+            if wrong := check(item_model, part.item):
+                found += _under(f"$.orderItems[{n}]", wrong)
+            if part.extension is not None and not has_extensions:
+                found.append(Violation(f"$.orderItems[{n}].extensions", f"of items are not in version {api.version}"))
+            elif part.extension is not None and (wrong := check_extension(part.extension)):
+                found += _under(f"$.orderItems[{n}].extensions[0]", wrong)
+        references = Counter([part.item.reference_id for part in self.items] if self.consumers else ())
         for n, user in enumerate(self.consumers):
             found += check(models["consumers"], user.consumer, f"$.consumers[{n}]")
             found += [
@@ -114,6 +115,11 @@ class OrderGraph(Value):
         if self.extension is not None:
             found += check_extension(self.extension, "$.extensions[0]")
         return found
+
+
+def _under(place: str, found: list[Violation]) -> list[Violation]:
+    """Put *place* before each field; to name the place of what is right would take longer than to check it."""
+    return [Violation(place + one.field[1:], one.rule) for one in found]
 
 
 class Line(Struct, frozen=True):
