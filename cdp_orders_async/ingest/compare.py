@@ -16,7 +16,7 @@ from cdp_orders_async.graph import Pairs
 from cdp_orders_async.models import Extension, Link, NewOrderItem, NewOrderItemV2, Order
 from cdp_orders_async.models.common import AnyItem, AnyNewOrder, AnyPerson
 
-__all__ = ["could_be", "differences", "filled", "unasked"]
+__all__ = ["diff", "extra_fields", "may_match", "merge", "same_order"]
 
 SAME_ORDER = timedelta(days=2)
 """The API takes orders with one reference id for the same when they were made within this time."""
@@ -24,7 +24,7 @@ SAME_TIME = timedelta(seconds=1)
 """The wire carries milliseconds, and the vendor's examples only seconds."""
 
 
-def differences(sent: Any, got: Any) -> tuple[str, ...]:  # noqa: ANN401 a model or pairs, and what the server has of it
+def diff(sent: Any, got: Any) -> tuple[str, ...]:  # noqa: ANN401 a model or pairs, and what the server has of it
     """Return the names of the fields that were *sent* and that are otherwise in what the server *got*."""
     if _is_pairs(sent):
         pairs = got.pairs if isinstance(got, Extension) else {}
@@ -36,7 +36,7 @@ def differences(sent: Any, got: Any) -> tuple[str, ...]:  # noqa: ANN401 a model
     )
 
 
-def unasked(sent: Any, got: Any) -> int:  # noqa: ANN401 as above
+def extra_fields(sent: Any, got: Any) -> int:  # noqa: ANN401 as above
     """Count what the server *got* beyond what was *sent*."""
     if _is_pairs(sent):
         return len(got.pairs.keys() - sent.keys())
@@ -46,7 +46,7 @@ def unasked(sent: Any, got: Any) -> int:  # noqa: ANN401 as above
     )
 
 
-def filled(sent: Any, got: Any, fixed: Collection[str]) -> Any:  # noqa: ANN401 a model, and what the server has of it
+def merge(sent: Any, got: Any, fixed: Collection[str]) -> Any:  # noqa: ANN401 a model, and what the server has of it
     """Return *sent* with what the server *got* where nothing was sent, and in the *fixed* fields.
 
     A link that was not sent is left to the server.
@@ -62,7 +62,7 @@ def filled(sent: Any, got: Any, fixed: Collection[str]) -> Any:  # noqa: ANN401 
     )
 
 
-def could_be(sent: object, got: object) -> bool:
+def may_match(sent: object, got: object) -> bool:
     """Tell whether what the server *got* may be what was *sent*.
 
     Orders go by reference id and time, items by reference id, people by identifiers, each of them else by
@@ -78,7 +78,7 @@ def could_be(sent: object, got: object) -> bool:
             have = {(one.provider, one.id) for one in theirs}
             return all((one.provider, one.id) in have for one in ids)
         case _:
-            return not set(differences(sent, got)) - {"order_items", "identifiers"}
+            return not set(diff(sent, got)) - {"order_items", "identifiers"}
 
 
 def _same(sent: object, got: object) -> bool:
@@ -91,7 +91,7 @@ def _same(sent: object, got: object) -> bool:
             return set(sent) == set(got)
         return len(sent) == len(got) and all(map(_same, sent, got))
     if attrs.has(type(sent)) and attrs.has(type(got)):
-        return not differences(sent, got)
+        return not diff(sent, got)
     return sent == (got.ref if isinstance(got, Link) else got)
 
 
@@ -101,3 +101,8 @@ def _is_pairs(value: object) -> TypeGuard[Pairs]:
 
 def _is_tuple(value: object) -> TypeGuard[tuple[object, ...]]:
     return isinstance(value, tuple)
+
+
+def same_order(sent: AnyNewOrder, got: Order) -> bool:
+    """Tell whether the order *got* was made at the very time of *sent*, and is not only near it."""
+    return sent.reference_id == got.reference_id and (got.ordered_at is None or _same(sent.ordered_at, got.ordered_at))
