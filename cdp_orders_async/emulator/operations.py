@@ -72,7 +72,7 @@ class Call:
         if "firstName" in rules.fields and switches.require_first_name is not None:
             names = rules.required or ("firstName",)
             rules = attrs.evolve(rules, required=names if switches.require_first_name else ())
-        if rules.dates and switches.dates_only:
+        if switches.dates_only:
             rules = attrs.evolve(rules, fields={**rules.fields, **dict.fromkeys(rules.dates, day)})
         return checked(rules, self.body, now=self.store.clock(), partial=partial, switches=switches)
 

@@ -98,9 +98,10 @@ class Talk:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something is so."""
-    while not condition():  # noqa: ASYNC110 (the server tells nobody)
-        await asyncio.sleep(0)
+    """Let the loop turn until something is so; raise TimeoutError where it does not come."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 (the server tells nobody)
+            await asyncio.sleep(0)
 
 
 @asynccontextmanager

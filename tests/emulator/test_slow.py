@@ -327,6 +327,29 @@ def test_late_writes_in_virtual_time() -> None:
     run(main)
 
 
+def test_what_waits_comes_once() -> None:
+    """What is done ahead is done in the order of its times, and neither it nor what was forgotten comes again."""
+
+    async def main(loop: VirtualLoop) -> None:
+        wrong: list[object] = []
+        loop.set_exception_handler(lambda _, context: wrong.append(context))
+        emulator = on_the_clock_of(loop, Switches(upsert=False))
+        order = emulator.find("POST", "/v2.1/orders")
+        for switches in (*(Switches(slow_writes=slow) for slow in (10, 5, 7)), Switches(latency=3)):
+            emulator.store.switches = attrs.evolve(switches, upsert=False)
+            name = str(switches.slow_writes)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(1):
+                    await emulator.answer_slowly(*order, asked({**ORDER, "referenceId": name}))
+        assert (len(emulator.waiting), times(emulator)) == (3, [])
+        emulator.waiting.finish()
+        await asyncio.sleep(20)
+        assert [one.data["referenceId"] for one in emulator.store.all("orders")] == ["5", "7", "10"]
+        assert (times(emulator), wrong) == ([4, 4, 4], [])
+
+    run(main)
+
+
 class PatientSelector(JumpingSelector):
     """Gives what is on its way through a socket real time to arrive, before virtual time passes."""
 
