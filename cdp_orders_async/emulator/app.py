@@ -47,7 +47,7 @@ async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGe
     logger.addFilter(sound)
     server = web.Server(
         Front(own, closing).handle,
-        # Ends a stall when the client goes. An effect and its answer are one step, so none is cut in two.
+        # Ends a stall or a latency when the client goes. An effect and its answer are one step, so none is cut in two.
         handler_cancellation=True,
         access_log=None,
         logger=logger,
