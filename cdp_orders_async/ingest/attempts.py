@@ -48,7 +48,7 @@ class Attempts:
         sign = context.record_result(error, self._operation)
         if sign is Sign.BUSY:
             self._refused += others
-            self._rounds += not others or self._refused > ALONE
+            self._rounds += not others
         elif sign is Sign.UNWELL:
             self._rounds += others or not context.patient
         elif sign is Sign.REQUEST and self._creates and isinstance(error, Unreadable):

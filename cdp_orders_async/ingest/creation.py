@@ -22,7 +22,7 @@ from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.edits import SeveralError
 from cdp_orders_async.ingest.lookup import Lookup
 from cdp_orders_async.ingest.outcomes import Failure, PartVerdict
-from cdp_orders_async.ingest.parts import EXTENSIONS, CreatedExtension, CreatedOrder, CreatedRef, Part
+from cdp_orders_async.ingest.parts import EXTENSIONS, CreatedExtension, CreatedRef, Part, is_old
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.session import Times
 from cdp_orders_async.wire import Request, reads
@@ -32,9 +32,17 @@ __all__ = ["ConflictError", "Creation"]
 T = TypeVar("T")
 
 IMMUTABLE = frozenset({"reference_id", "ordered_at"})
+
+
+def _read_order(body: bytes) -> tuple[CreatedRef, bool]:
+    """Return the reference of an order, and whether it was there before its create."""
+    return READ_REF(body), is_old(body)
+
+
+READ_REF = reads(CreatedRef)
 READ: Mapping[str, Callable[[bytes], Any]] = {
-    "orders": reads(CreatedOrder),
-    **dict.fromkeys(("items", "contacts", "consumers"), reads(CreatedRef)),
+    "orders": _read_order,
+    **dict.fromkeys(("items", "contacts", "consumers"), READ_REF),
     **dict.fromkeys(EXTENSIONS, reads(CreatedExtension)),
 }
 """What is read of the answer to a create, by kind."""
@@ -181,13 +189,14 @@ class Creation:
         """Note what the server made of *part*; an order may turn out to have been there before."""
         verdict = PartVerdict.CREATED
         if part is self._order:
+            created, is_old = created
             if (owner := await self._owner(created.ref)) not in {None, self._graph.key}:
                 part.differs = ("reference_id",)
                 self._know(part, created.ref, part.differs)
                 raise ConflictError(
                     f"the server answered with the order {created.ref}, which belongs to {owner}: it took the two for one"
                 )
-            if created.is_old and created.ref not in self._near:
+            if is_old and created.ref not in self._near:
                 # It was there before anybody here knew of it, and so may its parts be.
                 verdict = PartVerdict.UPDATED
                 self._everything_is_in_doubt()
@@ -330,7 +339,7 @@ class Creation:
         self._note(part, part.ref, created=created)
         if self.orphans and context.journal is not None:
             old = self.orphans.pop((part.kind, part.ref), None)  # as it was called before the input was edited
-            if old is not None:
+            if old:
                 context.journal.forget(self._graph.key, old)
 
     def _note(self, part: Part, ref: UUID | None, *, created: bool = False) -> None:

@@ -11,6 +11,7 @@ from cdp_orders_async.ingest.claims import Remembered
 from cdp_orders_async.ingest.compare import SAME_ORDER
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.creation import Creation
+from cdp_orders_async.ingest.duplicates import known_by_part
 from cdp_orders_async.ingest.outcomes import Leftover, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part, digest_of_parts, kind_of, parts_of
 from cdp_orders_async.journal import Busy, GraphRecord, OrderId, PartRecord, SameReference
@@ -193,7 +194,8 @@ class OrderRun:
         edited = record is not None and record.digest != digest
         if edited and record is not None and record.run == context.run and record.number != self._place[1]:
             return self._conflict(f"{self._named(record.number, self.key)} is the same order, with other content")
-        known = {} if record is None else record.parts
+        records = {} if record is None else record.parts
+        known = self._renumbered(records) if edited else records
         own = known.get(self.order_part.key)
         if any(one.ref is not None and (own is None or own.ref is None or own.ref == one.ref) for one in same):
             first = next(one for one in same if one.ref is not None)
@@ -212,7 +214,7 @@ class OrderRun:
             part.ref = None if found is None else found.ref
             part.in_doubt = part.ref is None and (unsure or found is not None)
             part.verdict = PartVerdict.FOUND if complete else None
-        self._find_orphans(known, unsure=unsure, edited=edited or record is None)
+        self._find_orphans(records, known, unsure=unsure, edited=edited or record is None)
         self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)
         if complete:
             return False
@@ -231,17 +233,37 @@ class OrderRun:
             part.verdict = None
         return True
 
-    def _find_orphans(self, known: Mapping[str, PartRecord], *, unsure: bool, edited: bool) -> None:
+    def _renumbered(self, records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:
+        """Return what is known by the keys that the parts have now, and let the journal have it so too."""
+        known, journal = known_by_part(self.parts, records), self._context.journal
+        if journal is not None:
+            for key in {part.key for part in self.parts} & records.keys() - known.keys():
+                journal.forget(self.key, key)
+            for key, record in known.items():
+                if records.get(key) != record:
+                    journal.record(self.key, key, record.digest, record.ref)
+        return known
+
+    def _find_orphans(
+        self, records: Mapping[str, PartRecord], known: Mapping[str, PartRecord], *, unsure: bool, edited: bool
+    ) -> None:
         """Note which known parts the input no longer has: a part that is new may be one of them, edited."""
         keys = {part.key for part in self.parts}
-        orphans = {key: one for key, one in known.items() if key not in keys}
+        claimed = {(kind_of(key), one.ref) for key, one in known.items() if key in keys}
+        orphans = {
+            key: one
+            for key, one in records.items()
+            if (key not in keys or (key in keys and known.get(key) != one)) and (kind_of(key), one.ref) not in claimed
+        }
         creation = self._creation
-        creation.orphans = {(kind_of(key), one.ref): key for key, one in orphans.items() if one.ref is not None}
+        creation.orphans = {
+            (kind_of(key), one.ref): "" if key in keys else key for key, one in orphans.items() if one.ref is not None
+        }
         if not edited or not (orphans or unsure):
             return
         lookup = creation.lookup
         lookup.edited = True
-        lookup.listless = not unsure and all(one.ref is not None for one in known.values())
+        lookup.listless = not unsure and all(one.ref is not None for one in records.values())
         lookup.orphans = {ref: kind for kind, ref in creation.orphans if ref is not None and kind not in EXTENSIONS}
         kinds = {kind_of(key) for key in orphans}
         renamed: set[Part] = set()

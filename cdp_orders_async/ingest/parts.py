@@ -17,6 +17,7 @@ from uuid import UUID
 
 import attrs
 from msgspec import Struct, field
+from msgspec.json import Decoder
 
 from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
 from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict
@@ -25,7 +26,7 @@ from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
 from cdp_orders_async.models.common import AnyPerson, Value
 from cdp_orders_async.wire import encode, to_json
 
-__all__ = ["EXTENSIONS", "CreatedExtension", "CreatedOrder", "CreatedRef", "Part", "digest_of_parts", "kind_of", "parts_of"]
+__all__ = ["EXTENSIONS", "CreatedExtension", "CreatedRef", "Part", "digest_of_parts", "is_old", "kind_of", "parts_of"]
 
 EXTENSIONS = frozenset({"order_extensions", "item_extensions"})
 KINDS = {"order": "orders", "item": "items", "contact": "contacts", "consumer": "consumers"}
@@ -131,25 +132,30 @@ class CreatedRef(Value):
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
-class CreatedOrder(CreatedRef):
-    """The same for an order, with what tells whether it was there before."""
-
-    created_at: datetime | None = None
-    modified_at: datetime | None = None
-
-    @property
-    def is_old(self) -> bool:
-        """Whether the order was changed by its create: the server had it before."""
-        if self.created_at is None or self.modified_at is None:
-            return False
-        return self.modified_at - self.created_at > AT_ONCE
-
-
-@attrs.define(kw_only=True, eq=False, repr=False)
 class CreatedExtension(Value):
     """The same for an extension, which is found by its owner."""
 
     ref: UUID | None = None
+
+
+class _Times(Struct):
+    createdAt: object = None  # noqa: N815 as the API writes it
+    modifiedAt: object = None  # noqa: N815
+
+
+_READ_TIMES = Decoder(_Times)
+
+
+def is_old(body: bytes) -> bool:
+    """Tell whether the answer to the create of an order tells of one that was there before: it was changed by it."""
+    times = _READ_TIMES.decode(body)
+    created, modified = times.createdAt, times.modifiedAt
+    if created == modified or not isinstance(created, str) or not isinstance(modified, str):
+        return False
+    try:
+        return datetime.fromisoformat(modified) - datetime.fromisoformat(created) > AT_ONCE
+    except (TypeError, ValueError):  # times in a form of its own tell nothing
+        return False
 
 
 class _Parts:
