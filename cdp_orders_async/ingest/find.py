@@ -16,7 +16,9 @@ from msgspec import Struct, field
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import NotFound
 from cdp_orders_async.graph import OrderGraph
-from cdp_orders_async.ingest.match import could_be, differences, unasked
+from cdp_orders_async.ingest.compare import diff as differences
+from cdp_orders_async.ingest.compare import extra_fields as unasked
+from cdp_orders_async.ingest.compare import may_match as could_be
 from cdp_orders_async.ingest.plan import EXTENSIONS, Part
 from cdp_orders_async.models import Extension
 from cdp_orders_async.resources import Listing

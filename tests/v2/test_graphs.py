@@ -29,7 +29,7 @@ from cdp_orders_async.ingest.plan import plan
 from cdp_orders_async.wire import to_json
 from tests import values
 from tests.calls import walked
-from tests.v2.samples import CONTACT, FLIGHT, GUEST, ORDER
+from tests.v2.samples import CONTACT, FLIGHT, GUEST, ORDER, SEGMENT
 
 
 def rendered(graph: OrderGraph) -> dict[str, object]:
@@ -115,7 +115,7 @@ def test_file_of_version_2_over_version_2_1() -> None:
         ({"contact": {"firstName": "A"}}, ["$.contact.lastName: is required"]),
         ({"contact": {"firstName": "A", "lastName": "B", "city": "C"}},
          [f"$.contact.city: is no key of version 2; {WAY.format('order')}"]),
-        ({"orderItems": [{**to_json(FLIGHT), "flightSegments": [{"gate": "B"}]}], "consumers": []},
+        ({"orderItems": [{**to_json(FLIGHT), "flightSegments": [{**to_json(SEGMENT), "gate": "B"}]}], "consumers": []},
          [f"$.orderItems[0].flightSegments[0].gate: is no key of version 2; {WAY.format('order')}"]),
         ({"orderItems": [{**to_json(FLIGHT), "extensions": [{"a": 1}]}]},
          ["$.orderItems[0].extensions: of items are not in version 2"]),
