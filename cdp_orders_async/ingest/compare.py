@@ -66,7 +66,7 @@ def merge(sent: Any, got: Any, fixed: Collection[str]) -> Any:  # noqa: ANN401 a
     """Return *sent* with the value on the server where nothing was sent, and in the *fixed* fields.
 
     A link on the server becomes the reference that it stands for. Identifiers and flight segments that both sides
-    have are merged in the same way.
+    have, each once, are merged in the same way.
     """
     merged: dict[str, object] = {}
     for name in attrs.fields_dict(sent.__class__):
@@ -75,7 +75,7 @@ def merge(sent: Any, got: Any, fixed: Collection[str]) -> Any:  # noqa: ANN401 a
             continue
         if ours is None or name in fixed:
             merged[name] = theirs.ref if isinstance(theirs, Link) else theirs
-        elif (known := _by_key(theirs)) and _by_key(ours):
+        elif 0 < len(known := _by_key(theirs)) == len(theirs) and len(_by_key(ours)) == len(ours):
             merged[name] = tuple(merge(one, known.get(_key(one), one), ()) for one in ours)
     return attrs.evolve(sent, **merged)
 

@@ -30,10 +30,10 @@ from cdp_orders_async.errors import (
     Unreadable,
 )
 from cdp_orders_async.graph import OrderGraph
-from cdp_orders_async.ingest.control import Control, counts_against
-from cdp_orders_async.ingest.find import Finder, SeveralError
 from cdp_orders_async.ingest.compare import diff as differences
 from cdp_orders_async.ingest.compare import merge as filled
+from cdp_orders_async.ingest.control import Control, counts_against
+from cdp_orders_async.ingest.find import Finder, SeveralError
 from cdp_orders_async.ingest.outcomes import Failure, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.plan import EXTENSIONS, Made, MadeExtension, Part, digest_of, plan
 from cdp_orders_async.journal import PartRecord

@@ -19,8 +19,10 @@ from cdp_orders_async import (
     BadRequest,
     CdpOrders,
     CdpOrdersV2,
+    Consumer,
     Extension,
     Invalid,
+    Link,
     NewConsumerV2,
     NewContactV2,
     NewOrder,
@@ -34,7 +36,7 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.emulator.records import Json
-from cdp_orders_async.ingest.compare import diff, may_match
+from cdp_orders_async.ingest.compare import diff, may_match, merge
 from cdp_orders_async.wire import encode
 from tests import values
 from tests.calls import Refs, walked
@@ -172,6 +174,22 @@ async def test_bodies_are_the_vendors() -> None:
     assert extensions == {"key": "default", **PAIRS}
 
 
+def test_update_names_the_guest_again() -> None:
+    """What brings a person up to date sends the link to the guest that the server shows, as `create` writes it."""
+    cdp = ResourcesV2(Recorder(), BASE)
+    guest = Link(href=f"http://elsewhere/v2/guests/{GUEST}")
+    item = Link(href=f"http://elsewhere/v2/orders/{REF}")
+    kept = Consumer(ref=REF, first_name="A.", order_items=(REF,), guest=guest, order=item)
+    body = cdp.consumers.to_update(REF, merge(NewConsumerV2(first_name="Ada", last_name="L."), kept, ())).body
+    assert body is not None
+    assert orjson.loads(body) == {
+        "firstName": "Ada",
+        "lastName": "L.",
+        "guest": {"href": f"{BASE}/v2/guests/{GUEST}"},
+        "orderItems": {"items": [{"href": f"{BASE}/v2/orderItems/{REF}"}]},
+    }
+
+
 async def test_order_under_a_guest() -> None:
     """An order can be created under a guest, and is then among those of the guest, in both versions."""
     emulator = Emulator()
@@ -307,7 +325,7 @@ servers = st.builds(
 
 @given(servers, st.integers(1, 100))
 async def test_lists_without_next(server: Server, limit: int) -> None:
-    """Each entry comes once, whole and in order; only an empty page ends the list, or a short one of a limit of its own."""
+    """Each entry comes once, whole and in order; an empty page ends the list, or one below a limit of its own."""
     got = await walked(ResourcesV2(server, BASE).items.list(REF, limit=limit))
     assert [(item.ref.int, item.name) for item in got] == [(n, "x") for n in range(server.count)]
     pages, missing = divmod(server.count, -min(limit, server.clamp))

@@ -226,7 +226,7 @@ def test_bad_values(base: attrs.AttrsInstance, field: str, value: object, rule: 
 def test_bad_segments(changes: dict[str, object], rule: str) -> None:
     """Each segment has what the vendor's table requires, in the form that the table names."""
     assert check(type(FLIGHT), evolved(FLIGHT, "flight_segments", (NEEDED,))) == []
-    bad = attrs.evolve(NEEDED, **changes)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] that is the point
+    bad = attrs.evolve(NEEDED, **changes)  # type: ignore[arg-type]  # that is the point
     found = check(type(FLIGHT), evolved(FLIGHT, "flight_segments", (NEEDED, bad)))
     assert found == [Violation("$.flightSegments", rule)]
 
