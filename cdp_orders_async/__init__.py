@@ -27,6 +27,7 @@ from cdp_orders_async.errors import (
 from cdp_orders_async.graph import GraphConsumer, GraphFile, GraphItem, Line, OrderGraph, parse_graph
 from cdp_orders_async.ingest import (
     Failure,
+    Leftover,
     Load,
     Outcome,
     PartOutcome,
@@ -110,6 +111,7 @@ __all__ = [
     "Journal",
     "JournalError",
     "Limiter",
+    "Leftover",
     "Line",
     "Link",
     "Listing",

@@ -19,6 +19,9 @@ class Breaker(Struct, eq=False):
     call through, the probe: a success closes it, a failure opens it for twice as long. A probe that reports
     neither (its call was cancelled) blocks nobody for ever: the next one goes when the same time has passed again.
 
+    A read that succeeds proves nothing where creates failed: then it neither closes the breaker nor ends the row
+    of failures, and the next call is the probe.
+
     A number that is not above 0 raises `ValueError`.
     """
 
@@ -32,6 +35,8 @@ class Breaker(Struct, eq=False):
     """Gives the time in seconds."""
 
     _failures: int = 0
+    creates_fail: bool = False
+    """Whether a create is among the failures in a row."""
     _until: float | None = None
     _wait: float = 0.0
     _probing: bool = False
@@ -54,23 +59,29 @@ class Breaker(Struct, eq=False):
         """Seconds until a call is tried again; 0 unless it is open."""
         return 0.0 if self._until is None or self._probing else max(0.0, self._until - self.clock())
 
-    def success(self) -> None:
-        """Count a call that the server answered: everybody may go."""
+    def success(self, *, creates: bool = True) -> None:
+        """Count a call that the server answered, one that *creates* or a read: everybody may go."""
         if not self._failures and self._until is None:
             return
+        if self.creates_fail and not creates:
+            if self._probing:
+                self._probing = False
+                self._until = self.clock()
+                self._wake()
+            return
         self._failures = 0
+        self.creates_fail = False
         self._until = None
         self._probing = False
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
+        self._wake()
 
-    def failure(self) -> None:
-        """Count a call that failed because the server is down.
+    def failure(self, *, creates: bool = True) -> None:
+        """Count a call, one that *creates* or a read, that failed because the server is not well.
 
         While it is open, only the probe's failure counts, not those of calls that were sent before.
         """
         self._failures += 1
+        self.creates_fail = self.creates_fail or creates
         if self._until is None and self._failures >= self.threshold:
             self._wait = min(self.pause, self.max_pause)
         elif self._probing:
@@ -79,6 +90,11 @@ class Breaker(Struct, eq=False):
             return
         self._until = self.clock() + self._wait
         self._probing = False
+
+    def _wake(self) -> None:
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
 
     async def wait(self) -> None:
         """Return at once when it is closed; else when it closes, or when this caller is to be the probe."""

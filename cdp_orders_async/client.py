@@ -38,6 +38,10 @@ class _Bound:
         self.base_url = base_url
         """Where the API is."""
 
+    @property
+    def identity(self) -> dict[str, str]:
+        return {"base URL": self.base_url}
+
 
 class Resources(_Bound):
     """The resources of version 2.1 over any transport, for instance a stand-in of your own in a test.

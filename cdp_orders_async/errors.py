@@ -84,6 +84,8 @@ class CdpError(Exception):
     """The id that the client gave the request in ``X-Request-Id``."""
     offset: int | None = None
     """Where a listing stood when one of its pages failed, to go on from there."""
+    outcome: object | None = None
+    """What the load of one order made before the error ended it: an `Outcome`, None elsewhere; see `Outcome.of`."""
 
 
 class Invalid(CdpError, ValueError):
@@ -99,6 +101,9 @@ class Invalid(CdpError, ValueError):
 
 class NotSent(CdpError):
     """Nothing reached the server, so sending again is safe."""
+
+    lasting: bool = False
+    """Whether its cause is not likely to pass: a certificate that is not trusted."""
 
 
 class PoolTimeout(NotSent):
@@ -122,6 +127,8 @@ class Refused(CdpError):
     """
 
     delivery = Delivery.REFUSED
+    from_api: bool = True
+    """Whether the answer had the form of the API's own; the page of a gateway has another."""
 
     def __init__(
         self,
@@ -174,7 +181,7 @@ class RateLimited(Refused):
 
 
 class ServerError(Refused):
-    """5xx, or no status of an answer: the server failed; it may have done what was asked before it did."""
+    """5xx, or no status of an answer: the server failed, perhaps after doing what was asked."""
 
     delivery = Delivery.UNKNOWN
 
@@ -187,6 +194,8 @@ class Unreadable(CdpError):
     """
 
     delivery = Delivery.DONE_UNREADABLE
+    from_api: bool = True
+    """Whether the answer was JSON, as the API's are; the page of a gateway is not."""
 
     def __init__(
         self,

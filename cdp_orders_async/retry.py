@@ -21,7 +21,7 @@ from cdp_orders_async.errors import (
     Unreadable,
 )
 
-__all__ = ["Retries", "RetryBudget", "backoff", "down", "may_resend", "parse_retry_after"]
+__all__ = ["Retries", "RetryBudget", "backoff", "may_resend", "parse_retry_after"]
 
 SECONDS = r"[+-]?[0-9]+(?:\.[0-9]*)?"
 
@@ -67,21 +67,10 @@ def may_resend(error: CdpError, *, creates: bool) -> bool:
     match error:
         case PoolTimeout():
             return False
-        case NotSent() | RateLimited() | ServerError(status=503):
+        case NotSent() | RateLimited():
             return True
         case ServerError() | Refused(status=408) | OutcomeUnknown() | Unreadable(cut=True):
             return not creates
-        case _:
-            return False
-
-
-def down(error: CdpError) -> bool:
-    """Tell whether *error* is a sign that the server, or the way to it, is down."""
-    match error:
-        case PoolTimeout():
-            return False
-        case NotSent() | OutcomeUnknown() | ServerError(status=502 | 503 | 504):
-            return True
         case _:
             return False
 

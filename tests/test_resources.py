@@ -104,7 +104,7 @@ async def test_each_verb_is_its_row(route: tuple[str, str, str]) -> None:
     assert sent.path == path.replace("{ref}", str(getattr(refs, owner)))
     assert sent.query == query_of(operation)
     assert (sent.body and orjson.loads(sent.body)) == bodies(refs).get(operation)
-    assert (sent.creates, sent.looked_up, sent.stage) == (verb == "create", False, 0)
+    assert (sent.creates, sent.stage) == (verb == "create", 0)
 
 
 async def test_requests_can_be_made_and_not_sent() -> None:
@@ -121,11 +121,11 @@ async def test_requests_can_be_made_and_not_sent() -> None:
     ]
     assert made == recorder.sent
     for request in (
-        cdp.orders.to_create(ORDER, stage=3, looked_up=True),
-        cdp.contacts.to_create(refs.orders, CONTACT, stage=3, looked_up=True),
-        cdp.item_extensions.to_create(refs.items, PAIRS, stage=3, looked_up=True),
+        cdp.orders.to_create(ORDER, stage=3),
+        cdp.contacts.to_create(refs.orders, CONTACT, stage=3),
+        cdp.item_extensions.to_create(refs.items, PAIRS, stage=3),
     ):
-        assert (request.stage, request.looked_up, request.creates) == (3, True, True)
+        assert (request.stage, request.creates) == (3, True)
 
 
 BAD_ORDER = NewOrder(reference_id="", ordered_at=NOW, price=Decimal(1), currency_code="EUR")

@@ -53,7 +53,7 @@ BOM = b"\xef\xbb\xbf"
 
 
 def request(
-    read: Callable[[bytes], object] | None = None, *, creates: bool = False, looked_up: bool = False
+    read: Callable[[bytes], object] | None = None, *, creates: bool = False
 ) -> Request[object]:
     """Return a request whose answer is read with *read*, else as a contact."""
     return Request(
@@ -64,14 +64,13 @@ def request(
         {"guestRef": "Ada"},
         b"Ada",
         creates=creates,
-        looked_up=looked_up,
     )
 
 
-def fails(status: int, body: bytes, *, creates: bool = False, looked_up: bool = False) -> CdpError:
+def fails(status: int, body: bytes, *, creates: bool = False) -> CdpError:
     """Return the error that an answer is."""
     with pytest.raises(CdpError) as caught:
-        answer(request(creates=creates, looked_up=looked_up), status, body)
+        answer(request(creates=creates), status, body)
     return caught.value
 
 
@@ -240,7 +239,7 @@ CLASSES = {400: BadRequest, 401: Unauthorized, 403: Forbidden, 404: NotFound, 40
 @pytest.mark.parametrize("status", [302, 304, *CLASSES, 405, 415, 422, 500, 502, 503, 504, 599])
 def test_status_decides_the_error(status: int, *, creates: bool, looked_up: bool) -> None:
     """A refusal says that nothing was done; a server error to a create is unknown, but for an honest 503."""
-    error = fails(status, HTML, creates=creates, looked_up=looked_up)
+    error = fails(status, HTML, creates=creates)
     if status < 500:
         assert (type(error), error.delivery) == (CLASSES.get(status, Refused), Delivery.REFUSED)
     elif creates and (status != 503 or looked_up):

@@ -35,6 +35,8 @@ def emulator(
 
     Example: cdp-orders emulator --port 8642 --client-key K --api-token T
 
+    A slow one: cdp-orders emulator --switch latency=0.1 --switch 'slow_writes={"orders.create": 3}'
+
     Parameters
     ----------
     port
@@ -49,7 +51,8 @@ def emulator(
         A JSON file of faults to place; the README describes it.
     switch
         A reading of what the documents leave open, as emulator.Switches names them: list_lag=2 lets lists lag,
-        rate=50 hides a bucket of 429s. Give it again for another one.
+        rate=50 hides a bucket of 429s, latency=0.1 holds each answer back, slow_writes=3 lets what is written take
+        effect late, even if the client is gone by then. Give it again for another one.
     storage
         An SQLite file to keep the state in, for you alone; without it the state is gone at the end.
 

@@ -39,15 +39,15 @@ PROXY_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></c
 async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGenerator[str, None]:
     """Serve *emulator* (a new one by default) on 127.0.0.1 while the context lasts, and give the base URL.
 
-    port: 0 takes a free one. The emulator stays as it is afterwards, so that a test can look into it; its owner
-    closes it.
+    port: 0 takes a free one. When it stops, what latency and slow writes hold back takes effect at once. The emulator
+    stays as it is afterwards, so that a test can look into it; its owner closes it.
     """
     own = Emulator() if emulator is None else emulator
     closing = asyncio.Event()
     logger.addFilter(sound)
     server = web.Server(
         Front(own, closing).handle,
-        # Ends a stall when the client goes. An effect and its answer are one step, so none is cut in two.
+        # Ends a stall or a latency when the client goes. An effect and its answer are one step, so none is cut in two.
         handler_cancellation=True,
         access_log=None,
         logger=logger,
@@ -64,7 +64,9 @@ async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGe
         yield f"http://{HOST}:{runner.addresses[0][1]}"
     finally:
         closing.set()
+        own.waiting.finish()  # now, so that the answers still leave
         await runner.cleanup()
+        own.waiting.finish()  # what came in until there
         if emulator is None:
             own.close()
 
@@ -103,8 +105,9 @@ class Front:
         except web.HTTPRequestEntityTooLarge:
             return respond(refusal(413, "The body is too large."))
         if fault is not None and fault.phase == "accepted":
+            await emulator.delay(operation)
             return await self._fail(request, fault)
-        reply = emulator.answer(endpoint, open_segments, asked)
+        reply = await emulator.answer_slowly(endpoint, open_segments, asked)
         if fault is None:
             return respond(reply)
         if fault.phase == "written":

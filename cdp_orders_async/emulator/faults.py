@@ -16,8 +16,8 @@ from pathlib import Path
 import attrs
 import orjson
 
+from cdp_orders_async.emulator.naming import EXAMPLES, named
 from cdp_orders_async.emulator.records import Json
-from cdp_orders_async.kinds import V2_1
 
 __all__ = ["Fault", "Faults", "PlanError"]
 
@@ -134,9 +134,8 @@ def read_entry(entry: Json, where: str) -> Entry:
     if not isinstance(entry, dict):
         raise PlanError(f"{where} must be an object.")
     operation = entry.get("operation")
-    names = [route.operation for route in V2_1.routes()]
-    if not isinstance(operation, str) or not any(fnmatchcase(name, operation) for name in names):
-        raise PlanError(f"{where}: operation must name operations such as items.create or *.create, not {operation!r}.")
+    if not isinstance(operation, str) or not named(operation):
+        raise PlanError(f"{where}: operation must name operations {EXAMPLES}, not {operation!r}.")
     if "script" in entry:
         script = entry["script"]
         if not isinstance(script, list) or entry.keys() != {"operation", "script"}:

@@ -9,7 +9,7 @@ import attrs
 
 from cdp_orders_async.emulator.records import Cause, Invalid, Json, Missing, Record
 from cdp_orders_async.emulator.representation import Links, embed, page, shown
-from cdp_orders_async.emulator.rules import V2_1_RULES, V2_RULES, Rules, checked, checked_pairs
+from cdp_orders_async.emulator.rules import V2_1_RULES, V2_RULES, Rules, checked, checked_pairs, day
 from cdp_orders_async.emulator.store import EXTENSION_OWNERS, Store
 from cdp_orders_async.kinds import V2 as V2_TABLE
 from cdp_orders_async.kinds import V2_1 as V2_1_TABLE
@@ -72,6 +72,8 @@ class Call:
         if "firstName" in rules.fields and switches.require_first_name is not None:
             names = rules.required or ("firstName",)
             rules = attrs.evolve(rules, required=names if switches.require_first_name else ())
+        if switches.dates_only:
+            rules = attrs.evolve(rules, fields={**rules.fields, **dict.fromkeys(rules.dates, day)})
         return checked(rules, self.body, now=self.store.clock(), partial=partial, switches=switches)
 
     def answer(self, status: int, record: Record) -> Reply:

@@ -103,27 +103,26 @@ def page(
     """
     switches = store.switches
     offset = whole_number(query, "offset", 0, least=0)
-    limit = min(whole_number(query, "limit", LIMIT, least=1), switches.limit_max)
+    asked = whole_number(query, "limit", LIMIT, least=1)
+    limit = min(asked, switches.limit_max)
+    told = asked if switches.clamp_silently else limit
     kept = {name: value for name, value in query.items() if name not in {"offset", "limit"}}
 
     def link(start: int) -> str:
-        return f"{links.base}{path}?{urlencode({**kept, 'offset': start, 'limit': limit})}"
+        return f"{links.base}{path}?{urlencode({**kept, 'offset': start, 'limit': told})}"
 
     whole = query.get("expand") == "true" and not switches.ignore_expand and not links.legacy
     items: list[Json] = [
         shown(record, store, links) if whole else brief(record, store, links)
         for record in records[offset : offset + limit]
     ]
+    answer: dict[str, Json] = {**extra, "href": link(offset), "offset": offset}
+    if not switches.clamp_silently:
+        answer["limit"] = limit
     if links.legacy:
-        return {**extra, "href": link(offset), "offset": offset, "limit": limit, "items": items}
-    answer: dict[str, Json] = {
-        **extra,
-        "href": link(offset),
-        "offset": offset,
-        "limit": limit,
-        "first": {"href": link(0)},
-        "last": {"href": link(max(len(records) - 1, 0) // limit * limit)},
-    }
+        return {**answer, "items": items}
+    answer["first"] = {"href": link(0)}
+    answer["last"] = {"href": link(max(len(records) - 1, 0) // limit * limit)}
     if offset + limit < len(records):
         answer["next"] = {"href": link(offset + limit)}
     elif switches.repeat_next:

@@ -12,7 +12,7 @@ import attrs
 from cdp_orders_async.emulator.records import Invalid, Json, members, moment, text_of
 from cdp_orders_async.emulator.switches import Switches
 
-__all__ = ["EXTENSION_PAIRS_MAX", "V2_1_RULES", "V2_RULES", "Check", "Rules", "checked", "checked_pairs"]
+__all__ = ["EXTENSION_PAIRS_MAX", "V2_1_RULES", "V2_RULES", "Check", "Rules", "checked", "checked_pairs", "day"]
 
 Check: TypeAlias = Callable[[Json], Json]
 """Return the value to keep, or raise Invalid with the rule that it breaks."""
@@ -58,6 +58,11 @@ def instant(value: Json) -> Json:
         return text_of(moment(value if isinstance(value, str) else ""))
     except (ValueError, OverflowError):
         raise Invalid("must be an ISO 8601 date-time with a time zone.") from None
+
+
+def day(value: Json) -> Json:
+    """Accept an `instant`; keep its day in UTC, with no time."""
+    return f"{str(instant(value)).partition('T')[0]}T00:00:00Z"
 
 
 def matching(pattern: str, words: str) -> Check:
@@ -166,6 +171,8 @@ class Rules:
     required: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
     """Date-times that must lie in the past."""
+    dates: tuple[str, ...] = ()
+    """What the pages call a Date, and not a date-time."""
     served: frozenset[str] = frozenset()
     """Keys that only answers have; a body may repeat them, and they are ignored."""
 
@@ -388,6 +395,7 @@ CONTACT_V2 = Rules(
     },
     required=("firstName", "lastName"),
     past=CONTACT.past,
+    dates=("dateOfBirth",),
     served=SERVED | {"order"},
 )
 CONSUMER_V2 = attrs.evolve(CONTACT_V2, fields={**CONTACT_V2.fields, "orderItems": item_links})

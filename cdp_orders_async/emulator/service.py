@@ -21,7 +21,8 @@ from cdp_orders_async.emulator.representation import nested, whole_number
 from cdp_orders_async.emulator.routing import Node
 from cdp_orders_async.emulator.storage import Storage
 from cdp_orders_async.emulator.store import Store
-from cdp_orders_async.emulator.switches import Switches
+from cdp_orders_async.emulator.switches import Switches, seconds
+from cdp_orders_async.emulator.waiting import Waiting
 
 __all__ = ["Asked", "Emulator", "Endpoint", "refusal"]
 
@@ -74,6 +75,7 @@ class Emulator:
     client_key, api_token: the Basic credentials to ask for; bearer: a token that is accepted too.
     switches: the open points of the documents; faults: what goes wrong, and when.
     seed: of the refs; storage: an SQLite file to continue and to write through; clock: gives the time, aware.
+    What waits, waits in the time of the running loop; a clock that follows a virtual one makes all time virtual.
     """
 
     def __init__(
@@ -94,6 +96,9 @@ class Emulator:
         """Requests received, by operation."""
         self.dropped: Counter[str] = Counter()
         """Requests that a fault dropped before anything was done, by operation; *requests* leaves them out."""
+        self.waiting = Waiting()
+        """What latency and slow writes hold back: ``len()`` counts it, ``finish()`` does it at once."""
+        self._gets = 0
         self._credentials = {"basic": base64.b64encode(f"{client_key}:{api_token}".encode())}
         if bearer is not None:
             self._credentials["bearer"] = bearer.encode()
@@ -106,7 +111,8 @@ class Emulator:
         self._root.add("POST", "/__reset", Endpoint("", self._reset))
 
     def close(self) -> None:
-        """Close the storage."""
+        """Let what waits take effect at once, and close the storage."""
+        self.waiting.finish()
         self.store.close()
 
     def find(self, method: str, path: str) -> tuple[Endpoint, list[str]]:
@@ -122,6 +128,20 @@ class Emulator:
             body = {("moreInfo" if key == "moreInfoUrl" else key): value for key, value in reply.body.items()}
             return attrs.evolve(reply, body=body)
         return reply
+
+    async def answer_slowly(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
+        """Answer as `answer` does, after the seconds that the switches *latency* and *slow_writes* say together.
+
+        Nothing is done before. Where slow_writes holds a request back, it takes effect even if this is cancelled,
+        which is what a client does that goes away; otherwise it is forgotten then.
+        """
+        slow = seconds(self.store.switches.slow_writes, endpoint.operation) if asked.method != "GET" else 0
+        wait = seconds(self.store.switches.latency, endpoint.operation) + slow
+        return await self.waiting.after(wait, partial(self.answer, endpoint, open_segments, asked), surely=slow > 0)
+
+    async def delay(self, operation: str) -> None:
+        """Wait as long as the latency of *operation* is, where nothing is to be done."""
+        await self.waiting.after(seconds(self.store.switches.latency, operation), lambda: None)
 
     def _answer(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
         if not self._known(asked.authorization):
@@ -154,7 +174,9 @@ class Emulator:
         return {"orders": [nested(order, self.store, links) for order in self.store.all("orders")]}
 
     def reset(self) -> None:
-        """Forget everything, and begin the faults and the refs again."""
+        """Forget everything, what waits too, which takes effect at once; begin the faults and the refs again."""
+        self.waiting.finish()
+        self._gets = 0
         self.store.reset()
         self.faults.reset()
         self.requests.clear()
@@ -173,6 +195,8 @@ class Emulator:
     def _perform(
         self, version: Version, operation: str, run: Operation, asked: Asked, open_segments: list[str]
     ) -> Reply:
+        if asked.method == "GET" and self._comes_empty():
+            return Reply(200)
         ref, ext = [*open_segments, "", ""][:2]
         if not version.legacy and ext not in {"", "ext"}:
             raise Invalid("dataExtensionName: must be ext.")
@@ -209,6 +233,11 @@ class Emulator:
             return False
         self._tokens -= 1
         return True
+
+    def _comes_empty(self) -> bool:
+        self._gets += 1
+        every = self.store.switches.empty_gets
+        return every > 0 and self._gets % every == 0
 
     def _ledger(self, asked: Asked, _: list[str]) -> Reply:
         return Reply(200, self.ledger(whole_number(asked.query, "since", 0, least=0)))

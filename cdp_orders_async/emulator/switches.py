@@ -2,13 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+import sys
+from collections.abc import Iterable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 import attrs
 import orjson
 
-__all__ = ["Switches"]
+from cdp_orders_async.emulator.naming import EXAMPLES, OPERATIONS, WRITES, named
+
+__all__ = ["Seconds", "Switches", "seconds"]
+
+
+class ByOperation(tuple[tuple[str, float], ...]):
+    """Seconds by the names of operations, which may have wildcards: the pairs of a mapping, since they have a hash."""
+
+    __slots__ = ()
+
+
+Seconds: TypeAlias = float | ByOperation
+"""Seconds for all operations, or for some."""
+
+
+def seconds(given: Seconds, operation: str) -> float:
+    """Return the seconds that *operation* has; of the names that fit, the one that names the fewest operations decides.
+
+    Of two that name as many, the first decides. What is not of the API, the empty *operation*, has none.
+    """
+    if not operation:
+        return 0
+    if not isinstance(given, ByOperation):
+        return given
+    fitting = [(len(named(name)), wait) for name, wait in given if fnmatchcase(operation, name)]
+    return min(fitting, key=lambda fit: fit[0], default=(0, 0))[1]
+
+
+def frozen(given: float | Mapping[str, float] | ByOperation) -> Seconds:
+    """Return the pairs of a mapping, and anything else as it is."""
+    return ByOperation(given.items()) if isinstance(given, Mapping) else given
+
+
+def check_seconds(_: Switches, switch: attrs.Attribute[Any], given: object) -> None:
+    """Raise ValueError, which names the *switch*, unless *given* is seconds, for all operations or by name."""
+    known = WRITES if switch.name == "slow_writes" else OPERATIONS
+    pairs = list[tuple[object, object]](given if isinstance(given, ByOperation) else [("*", given)])
+    for name, wait in pairs:
+        if not isinstance(name, str) or not named(name) & known:
+            operations = "operations that write," if known is WRITES else "operations"
+            raise ValueError(f"{switch.name} must name {operations} {EXAMPLES}, not {name!r}")
+        if isinstance(wait, bool) or not isinstance(wait, int | float) or not 0 <= wait <= sys.float_info.max:
+            raise ValueError(f"{switch.name} must be seconds, a finite number of at least 0, not {wait!r}")
+
+
+def check_count(_: Switches, switch: attrs.Attribute[Any], given: object) -> None:
+    """Raise ValueError, which names the *switch*, unless *given* is a whole number of at least 0."""
+    if type(given) is not int or given < 0:
+        raise ValueError(f"{switch.name} must be a whole number of at least 0, not {given!r}")
 
 
 @attrs.frozen(kw_only=True)
@@ -51,6 +101,21 @@ class Switches:
     """Lists stay unexpanded even with ``expand=true``."""
     repeat_next: bool = False
     """The last page of a list has a ``next`` too: a link to itself."""
+    clamp_silently: bool = False
+    """A page does not say its limit, so that nobody sees that *limit_max* clamped it: the key is missing, and the links
+    repeat the limit that was asked for. A page of version 2.1 has a ``next`` where another one follows, as always."""
+    empty_gets: int = attrs.field(default=0, validator=check_count)
+    """Every so many-th GET is answered 200 with an empty body, whatever it asks for; 0: none."""
+    dates_only: bool = False
+    """What version 2 calls a Date, dateOfBirth, is kept as the day in UTC: its time becomes 00:00:00."""
+    latency: Seconds = attrs.field(default=0, converter=frozen, validator=check_seconds)
+    """Seconds from a request, read whole, until its answer leaves: one number, or a mapping by operation such as
+    ``{"orders.create": 3, "*": 0.1}``, in which the name that names the fewest operations decides. What is asked is
+    done right before the answer is made; if the client has gone by then, it is not done, unless it is a slow write."""
+    slow_writes: Seconds = attrs.field(default=0, converter=frozen, validator=check_seconds)
+    """Seconds before what a POST, PUT, PATCH or DELETE asks takes effect, even if the client has gone meanwhile; then
+    its answer leaves. Until then no list, no GET and no ledger shows it. It is given as *latency* is, and the two add
+    up. When the server stops or is reset, what waits takes effect at once."""
 
     @classmethod
     def read(cls, given: Iterable[str]) -> Switches:
@@ -59,7 +124,7 @@ class Switches:
         The value is JSON, or a word: ``unexpanded=ref``.
         """
         hints = get_type_hints(cls)
-        found: dict[str, Any] = {}
+        found = cls()
         for text in given:
             name, _, word = text.partition("=")
             try:
@@ -70,12 +135,18 @@ class Switches:
                 raise ValueError(f"{text}: there is no switch {name}; there are {', '.join(hints)}")
             if not _fits(value, hints[name]):
                 raise ValueError(f"{text}: {word!r} is no value of this switch")
-            found[name] = value
-        return attrs.evolve(cls(), **found)
+            change: dict[str, Any] = {name: value}
+            try:
+                found = attrs.evolve(found, **change)
+            except ValueError as wrong:
+                raise ValueError(f"{text}: {wrong}") from None
+        return found
 
 
 def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 a type hint can be anything
-    """Tell whether *value* is of the type *hint*, a literal, a plain type or a union of such."""
+    """Tell whether *value* is of the type *hint*, a literal, a plain type, by operation, or a union of such."""
+    if hint is ByOperation:
+        return isinstance(value, dict)  # what is in it, the switch checks
     if get_origin(hint) is Literal:
         return any(value == one and type(value) is type(one) for one in get_args(hint))
     if parts := get_args(hint):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from cdp_orders_async.ingest.control import OnExisting
-from cdp_orders_async.ingest.entry import SETTLE, ingest, ingest_one
+from cdp_orders_async.ingest.context import OnExisting
+from cdp_orders_async.ingest.entry import SETTLE, Source, ingest, ingest_one
 from cdp_orders_async.ingest.load import Load
-from cdp_orders_async.ingest.outcomes import Failure, Outcome, PartOutcome, PartVerdict, Verdict
+from cdp_orders_async.ingest.outcomes import Failure, Leftover, Outcome, PartOutcome, PartVerdict, Verdict
 
 __all__ = [
     "SETTLE",
     "Failure",
+    "Leftover",
     "Load",
     "OnExisting",
     "Outcome",
     "PartOutcome",
     "PartVerdict",
+    "Source",
     "Verdict",
     "ingest",
     "ingest_one",

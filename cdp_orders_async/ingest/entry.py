@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncGenerator
+import math
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from pathlib import Path
+from typing import Literal, TypeAlias
 
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import Invalid, Violation
+from cdp_orders_async.errors import CdpError, Delivery, Invalid, Violation
 from cdp_orders_async.graph import OrderGraph
-from cdp_orders_async.ingest.control import OnExisting
-from cdp_orders_async.ingest.intake import Source
+from cdp_orders_async.ingest.context import OnExisting
 from cdp_orders_async.ingest.load import Load
 from cdp_orders_async.ingest.outcomes import Outcome
+from cdp_orders_async.ingest.source import Orders
 from cdp_orders_async.journal import Journal
+from cdp_orders_async.session import Session
+from cdp_orders_async.graph import GraphFile
 
-__all__ = ["SETTLE", "ingest", "ingest_one"]
+__all__ = ["SETTLE", "Source", "ingest", "ingest_one"]
+
+Source: TypeAlias = Orders | str | Path
+"""What is loaded: orders or lines of a file, from any iterable or async iterable; or the path of a file."""
 
 SETTLE = 10.0
 """Seconds after which a list is trusted to show a write. The vendor says that orders are available "within
 seconds"; waiting too short would double an order, waiting long only delays the few whose answer was lost."""
+WIDTH = 8
+"""Parts of a single order that are under way at once."""
 
 
 @contextlib.asynccontextmanager
@@ -35,20 +46,26 @@ async def ingest(
 ) -> AsyncGenerator[Load, None]:
     """Load whole orders, exactly once in effect: ``async with`` gives the `Load`.
 
-    Parameters: *source*, any iterable or async iterable of `OrderGraph`, or a `GraphFile`; made for the version
-    of the *client*. *journal*, what was done already and what is under way; without it, only *look_first* makes a
-    second run safe. *look_first* asks the server about each order before it is sent. *on_existing* says what to do
-    where something is there but differs from the input: ``keep`` it and say so, ``update`` it, or ``fail``.
-    *open_orders*, how many orders are under way at once. *settle*, seconds that lists may lag behind writes.
-    *drain*, seconds that calls in flight get to finish when the block is left early.
+    Parameters: *source*, any iterable or async iterable of `OrderGraph` or `Line`, or the path of a file; made for
+    the version of the *client*. *journal*, what was done already and what is under way; without it, only *look_first*
+    makes a second run safe. *look_first* asks the server about each order before it is sent; one that is absent waits
+    until the load is *settle* seconds old. *on_existing* says what to do where something is there but differs from the
+    input: ``keep`` it and say so, ``update`` it, or ``fail``, which sends nothing of that order. *open_orders*, how
+    many orders are under way at once. *settle*, seconds that lists may lag behind writes. *drain*, seconds that calls
+    in flight get to finish when the block is left early.
 
-    Every order taken from the source ends in one `Outcome`; orders that fail raise nothing. Leaving the block
-    early, in whatever way, leaves nothing in flight that is not recorded in the journal.
+    Iterate the load for its outcomes, or ``await load.run()``: a block that does neither ends the load when it is left.
+    Every order taken from the source ends in one `Outcome`; orders that fail raise nothing. Leaving the block early,
+    also by a cancellation of asyncio or anyio, leaves nothing in flight that is not recorded in the journal.
+
+    Raises `Invalid` for an option, `TypeError` for a source, and `JournalError` for a journal that do not fit.
     """
     _check(on_existing=on_existing, open_orders=open_orders, settle=settle, drain=drain)
+    if journal is not None:
+        journal.check(client.identity)
     load = Load(
         client,
-        source,
+        _orders(client, source),
         journal=journal,
         look_first=look_first,
         on_existing=on_existing,
@@ -56,6 +73,7 @@ async def ingest(
         settle=settle,
         drain=drain,
     )
+    load.start()
     try:
         yield load
     finally:
@@ -70,15 +88,33 @@ async def ingest_one(
     look_first: bool = False,
     on_existing: OnExisting = "keep",
     settle: float = SETTLE,
+    deadline: float | None = None,
+    drain: float = 0.0,
+    priority: Literal["interactive", "bulk"] = "interactive",
 ) -> Outcome:
-    """Load one order, for a worker that gets them one at a time and maybe twice; return what came of it.
+    """Load one order, for a web backend, or for a worker that gets orders one at a time and maybe twice.
 
-    The parameters are those of `ingest`. Without a journal, ``look_first=True`` makes a redelivered order safe:
-    then the server itself is the journal, at the price of look-ups and, for an order that is absent, of the
-    settling time. Raises what ends a load: `Unauthorized`, `JournalError`, `NotSent` if the server was not reached.
-    While a server that was reached is down it waits: bound it with `asyncio.timeout`, which leaves nothing unrecorded.
+    Parameters: those of `ingest`, and: *deadline*, seconds after which it is given up; by default that of the client's
+    settings. *drain*, seconds that calls in flight get to finish when it is cancelled. *priority*, whether it goes
+    before the loads of the same client, or with them.
+
+    ``look_first=True`` makes an order safe that another process may have sent: then the server itself is the journal.
+    An order that is absent then waits for the settling time, so set it only where an order comes again.
+
+    Returns what came of the order. Raises, with it in `CdpError.outcome`, what would end a load: `Unauthorized`,
+    `JournalError`, `NotSent` if the server was not reached; and `DeadlineExceeded`. A `CancelledError` has it too.
+
+        outcome = await ingest_one(cdp, graph, look_first=redelivered)
     """
-    async with ingest(
+    if not isinstance(graph, OrderGraph):
+        raise TypeError(f"ingest_one takes an OrderGraph, not {type(graph).__name__}: OrderGraph(order=NewOrder(...))")
+    _check(on_existing=on_existing, settle=settle, drain=drain, deadline=deadline, priority=priority)
+    if journal is not None:
+        journal.check(client.identity)
+    transport = client.transport
+    if deadline is None and isinstance(transport, Session):
+        deadline = transport.settings.deadline
+    load = Load(
         client,
         [graph],
         journal=journal,
@@ -86,19 +122,68 @@ async def ingest_one(
         on_existing=on_existing,
         open_orders=1,
         settle=settle,
-    ) as load:
-        outcomes = [outcome async for outcome in load]
-    return outcomes[0]
+        drain=drain,
+        width=WIDTH,
+        bulk=priority == "bulk",
+        patient=False,
+    )
+    timer = None if deadline is None else asyncio.get_running_loop().call_later(deadline, load.expire)
+    load.start()
+    try:
+        await load.wait()
+    except asyncio.CancelledError as error:
+        await load.aclose()
+        vars(error)["outcome"] = load.outcome
+        raise
+    finally:
+        if timer is not None:
+            timer.cancel()
+        await load.aclose()
+    outcome = load.outcome
+    if load.error is not None:
+        raise _with_outcome(load.error, outcome)
+    assert outcome is not None  # noqa: S101 every order has one
+    return outcome
 
 
-def _check(*, on_existing: str, open_orders: int, settle: float, drain: float) -> None:
+def _with_outcome(error: Exception, outcome: Outcome | None) -> Exception:
+    """Return *error* with what it left of the order; it never says that nothing was sent where something was."""
+    if isinstance(error, CdpError):
+        error.outcome = outcome
+        if outcome is not None and error.delivery is Delivery.NOT_SENT and not outcome.is_untouched:
+            error.delivery = Delivery.UNKNOWN
+    return error
+
+
+def _orders(client: Resources | ResourcesV2, source: Source) -> Orders:
+    if isinstance(source, (str, Path)):
+        return GraphFile(source, client.api)
+    if isinstance(source, (AsyncIterable, Iterable)) and not isinstance(source, (bytes, bytearray, Mapping)):
+        return source
+    hint = ": put it into a list, or use ingest_one" if isinstance(source, OrderGraph) else ""
+    raise TypeError(f"ingest takes orders (an iterable of OrderGraph) or a path, not {type(source).__name__}{hint}")
+
+
+def _check(
+    *,
+    on_existing: str,
+    settle: float,
+    drain: float,
+    open_orders: int = 1,
+    deadline: float | None = None,
+    priority: str = "bulk",
+) -> None:
     found: list[Violation] = []
     if on_existing not in {"keep", "update", "fail"}:
         found.append(Violation("on_existing", "must be keep, update or fail"))
+    if priority not in {"interactive", "bulk"}:
+        found.append(Violation("priority", "must be interactive or bulk"))
     if open_orders < 1:
         found.append(Violation("open_orders", "must be above 0"))
+    if deadline is not None and not 0 < deadline < math.inf:
+        found.append(Violation("deadline", "must be a finite number above 0"))
     for name, value in (("settle", settle), ("drain", drain)):
-        if not 0 <= value < float("inf"):
+        if not 0 <= value < math.inf:
             found.append(Violation(name, "must not be negative"))
     if found:
         raise Invalid(tuple(found))

@@ -1,54 +1,51 @@
-"""Many orders, a bounded number of them open at once, their outcomes streamed as they come."""
+"""A load under way, as its user sees it."""
 
 from __future__ import annotations
 
 import asyncio
 import collections
-import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from uuid import UUID
+from collections.abc import AsyncIterator, Callable
+from typing import TypeAlias
 
-from cdp_orders_async.breaker import Breaker
+import anyio
+
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import (
-    CdpError,
-    Forbidden,
-    NotSent,
-    PoolTimeout,
-    Refused,
-    Unauthorized,
-    Unreadable,
-)
-from cdp_orders_async.graph import Line
-from cdp_orders_async.ingest.control import OnExisting
-from cdp_orders_async.ingest.intake import Intake, Source
+from cdp_orders_async.errors import DeadlineExceeded, JournalError
+from cdp_orders_async.graph import Line, OrderGraph
+from cdp_orders_async.ingest.context import LoadContext, OnExisting
 from cdp_orders_async.ingest.order import OrderRun
 from cdp_orders_async.ingest.outcomes import Outcome, Verdict
-from cdp_orders_async.ingest.plan import Part
+from cdp_orders_async.ingest.parts import Part
+from cdp_orders_async.ingest.scheduler import Scheduler
+from cdp_orders_async.ingest.source import Orders, Source
 from cdp_orders_async.journal import Journal
-from cdp_orders_async.retry import down
-from cdp_orders_async.session import Patient, Session, Times
-from cdp_orders_async.wire import Transport
+from cdp_orders_async.session import Session, Times
 
 __all__ = ["Load"]
 
-FEW = 8  # orders that may be about to begin, however few connections there are; else one for two connections
-CROWD = 100  # parts that may be under way where nobody says how many connections there are
-CLAIMS = 10_000  # orders that a load without a journal remembers, to tell those with one reference id apart
+Job: TypeAlias = tuple[OrderRun, Part]
+
+FEW_ORDERS = 8
+"""Orders that may be about to begin, however few connections there are; else one for two connections."""
+RENEWALS = 3
+"""Times that a claim is renewed within the time that it lasts."""
+UNKNOWN_WIDTH = 100
+"""Parts that may be under way where nobody says how many connections there are."""
 
 
 class Load:
     """A load under way: ``async for outcome in load`` yields what came of each order, in no fixed order.
 
     When the load cannot go on (wrong credentials, a full disk under the journal, an input that breaks off, a
-    server that was never reached), the iteration raises the `error` after the last outcome.
+    server that was never reached), the iteration raises the `error` after the last outcome. An order that something
+    takes with it has an outcome all the same.
     """
 
     def __init__(
         self,
         client: Resources | ResourcesV2,
-        source: Source,
+        source: Orders,
         *,
         journal: Journal | None,
         look_first: bool,
@@ -56,60 +53,83 @@ class Load:
         open_orders: int,
         settle: float,
         drain: float,
+        width: int | None = None,
+        bulk: bool = True,
+        patient: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        of_version = ResourcesV2 if isinstance(client, ResourcesV2) else Resources
-        self.cdp: Resources | ResourcesV2 = of_version(client.transport, client.base_url)
-        self.journal = journal
-        self.breaker = Breaker(clock=clock)
-        self.look_first = look_first
-        self.on_existing: OnExisting = on_existing
-        self.settle = settle
-        self.answers = 0
-        self.halted = False
-        self.aborting = False
-        self.starting = 0
-        self.runs: set[OrderRun] = set()
-        """The orders under way."""
-        self.clock = clock
         self.counts: collections.Counter[Verdict] = collections.Counter()
         """How many orders came to each verdict so far."""
         self.times = Times()
         """Where the time of the orders went that came to their end so far."""
         self.error: Exception | None = None
         """What ended the load before the input did."""
-        self._intake = Intake(source)
-        self._order = client.api.models["orders"]
-        self._open_orders = open_orders
+        self.clock = clock
         transport = client.transport
         connections = transport.settings.connections if isinstance(transport, Session) else None
-        self._most = connections or CROWD
-        self._most_starting = max(FEW, self._most // 2)
+        self._scheduler: Scheduler[Job] = Scheduler(width or connections or UNKNOWN_WIDTH, self._work)
+        self._scheduler.on_rest = self._go_on
+        self._context = LoadContext(
+            client,
+            self._scheduler,
+            self.fail,
+            journal=journal,
+            look_first=look_first,
+            on_existing=on_existing,
+            settle=settle,
+            bulk=bulk,
+            patient=patient,
+            clock=clock,
+        )
+        self._source = Source(source, self._has_room, self._take, self._go_on)
+        self._api = client.api
+        self._open_orders = open_orders
+        self._most_starting = max(FEW_ORDERS, self._scheduler.most // 2)
         self._drain = drain
-        self._answered = False
-        self._halted = asyncio.Event()
-        self._outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue(maxsize=open_orders)
-        self._ready: collections.deque[tuple[OrderRun, Part | None]] = collections.deque()
-        """The parts that wait for nothing but a worker; None: the order is to begin."""
-        self._workers = 0  # that could send now, which those that wait for something else cannot
-        self._open = 0  # orders drawn whose outcome is not yet taken in
-        self._drawing = False
-        self._namesakes: dict[str, collections.deque[OrderRun]] = {}
-        """Under the reference id of each order that is open: those with the same one, which wait for its end."""
-        self._doubtful: set[str] = set()
-        self._claims: collections.OrderedDict[UUID, str] = collections.OrderedDict()
+        self._runs: dict[OrderRun, None] = {}
+        """The orders under way, the oldest first; some wait for the claim of another one."""
+        self._starting = 0  # orders whose first request is not answered yet
+        self._outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue()
+        self._ended = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
-        self._task = asyncio.get_running_loop().create_task(self._run())
+        self._renewal: asyncio.TimerHandle | None = None
+        self._renewing: asyncio.Task[None] | None = None
+
+    def __repr__(self) -> str:
+        state = "ended" if self._ended.is_set() else "stopping" if self.stopping else "running"
+        return f"<Load {state}: {self.done} orders done, {len(self._runs)} under way, {self._scheduler}>"
 
     @property
     def stopping(self) -> bool:
         """Whether no further order is taken from the input."""
-        return self._intake.stopped
+        return self._source.stopped
 
     @property
     def done(self) -> int:
         """How many orders came to an end so far."""
         return self.counts.total()
+
+    @property
+    def under_way(self) -> int:
+        """How many orders were taken from the input and have not come to their end."""
+        return len(self._runs)
+
+    @property
+    def paused(self) -> str | None:
+        """Why the load waits for the server, in a sentence; None while it does not wait."""
+        health = self._context.health
+        return str(health.cause) if health.breaker.state != "closed" else None
+
+    @property
+    def paused_for(self) -> float:
+        """Seconds until the server is tried again; 0 while the load does not wait for it."""
+        return self._context.health.breaker.open_for
+
+    def start(self) -> None:
+        """Begin to draw from the input; `ingest` does it."""
+        self._source.wake()
+        self._renew_later()
 
     def __aiter__(self) -> AsyncIterator[Outcome]:
         return self
@@ -117,234 +137,189 @@ class Load:
     async def __anext__(self) -> Outcome:
         outcome = await self._outcomes.get()
         if outcome is not None:
+            self._source.wake()
             return outcome
         self._outcomes.put_nowait(None)  # whoever asks again gets the same end
         if self.error is not None:
             raise self.error
         raise StopAsyncIteration
 
+    async def run(self) -> collections.Counter[Verdict]:
+        """Run the load to its end, for a caller who needs no single outcome; return how many orders came to each verdict.
+
+        Raises the `error` of the load.
+        """
+        async for _ in self:
+            pass
+        return self.counts
+
+    async def wait(self) -> None:
+        """Wait for the end of the load, whoever takes its outcomes."""
+        await self._ended.wait()
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """The first outcome that nobody took, None if there is none."""
+        first: Outcome | None = None if self._outcomes.empty() else self._outcomes.get_nowait()
+        return first
+
+    def expire(self) -> None:
+        """End the load because its time is over, and give up what is in flight."""
+        self.error = self.error or DeadlineExceeded("the deadline of the order passed")
+        self.stop()
+
     def stop(self, drain: float = 0.0) -> None:
         """Take no new order; after *drain* seconds give up what is then still in flight.
 
-        What is given up counts as unknown and is looked up by the next run on the same journal. A second call
-        can only make the time shorter.
+        What is given up counts as unknown and is looked up by the next run on the same journal. A second call can only
+        make the time shorter. Raises `RuntimeError` outside of the event loop of the load.
         """
-        self._intake.stop()
-        loop = asyncio.get_running_loop()
-        if self._timer is not None and self._timer.when() > loop.time() + drain:
+        if asyncio.get_running_loop() is not self._loop:
+            raise RuntimeError("a load is stopped in its own event loop: use loop.call_soon_threadsafe(load.stop)")
+        self._source.stop()
+        if self._timer is not None and self._timer.when() > self._loop.time() + drain:
             self._timer.cancel()
             self._timer = None
         if drain <= 0:
             self._abort()
-        elif self._timer is None:
-            self._timer = loop.call_later(drain, self._abort)
+        elif self._timer is None and not self._ended.is_set():
+            self._timer = self._loop.call_later(drain, self._abort)
+        self._withdraw()
+        self._go_on()
 
     def fail(self, error: Exception) -> None:
         """End the load because of *error*: nothing more is created, what is in flight has the time to finish."""
         self.error = self.error or error
-        self._halt()
+        self._context.halt()
         self.stop(self._drain)
 
     async def aclose(self) -> None:
-        """End the load: what is in flight has *drain* seconds to finish and be recorded."""
-        self._halt()
+        """End the load: what is in flight has *drain* seconds to finish and be recorded; then nothing of it lives on.
+
+        A cancellation meanwhile, by asyncio or anyio, gives up what is in flight, and is raised once it is recorded.
+        """
+        if self._ended.is_set() and not self._tasks():
+            return
+        self._context.halt()
         self.stop(self._drain)
-        discard = asyncio.get_running_loop().create_task(self._discard())
-        try:
-            await asyncio.wait({self._task})
-        except asyncio.CancelledError:  # once more: what is in flight is given up, and recorded as such
-            self._abort()
-            await asyncio.wait({self._task})
-            raise
-        finally:
-            discard.cancel()
-            if self._timer is not None:
-                self._timer.cancel()
-            self._task.cancel()
-
-    def step_aside(self) -> None:
-        """Let another worker send, because the one that calls this waits for something else."""
-        self._workers -= 1
-        self._call_worker()
-
-    def step_in(self) -> None:
-        """Be one of those again that send."""
-        self._workers += 1
-
-    async def pause(self, seconds: float) -> None:
-        """Sleep, but wake up when the load is halted."""
-        if seconds > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(seconds):
-                    await self._halted.wait()
-
-    def heard(self, error: CdpError | None) -> None:
-        """Note what the server answered, or that it did not."""
-        if error is None:
-            self._answered = True
-            self.answers += 1
-            self.breaker.success()
-            return
-        answered = isinstance(error, (Refused, Unreadable))
-        self._answered = self._answered or answered
-        if down(error):
-            if not self.halted:  # else nobody is to wait for the server any more
-                self.breaker.failure()
-        elif answered:
-            self.breaker.success()
-        unreachable = isinstance(error, NotSent) and not isinstance(error, PoolTimeout) and not self._answered
-        if unreachable or isinstance(error, (Unauthorized, Forbidden)):
-            self.fail(error)
-
-    def transport(self, times: Times) -> Transport:
-        """Return what sends the requests of one order, and counts in *times* where their time goes."""
-        transport = self.cdp.transport
-        if not isinstance(transport, Session):
-            return transport
-        return Patient(transport, lambda: self.halted, times, self._sleep)
-
-    async def may_claim(self, ref: UUID, key: str) -> bool:
-        """Tell whether the order *ref* belongs to no other order of the input."""
-        owner = self._claims.get(ref) if self.journal is None else await self.journal.owner(ref)
-        return owner in {None, key}
-
-    def claim(self, ref: UUID, key: str) -> None:
-        """Note to which order of the input the order *ref* belongs; a journal knows it anyway."""
-        if self.journal is None:
-            self._claims[ref] = key
-            if len(self._claims) > CLAIMS:
-                self._claims.popitem(last=False)
-
-    def _halt(self) -> None:
-        self.halted = True
-        self._halted.set()
-        self.breaker.success()  # whoever waits for the server is to see that nobody need wait any more
-
-    def _abort(self) -> None:
-        self.aborting = True
-        self._halt()
-        for run in self.runs:
-            run.abort()
-
-    async def _run(self) -> None:
-        try:
-            async with contextlib.aclosing(self._intake), asyncio.TaskGroup() as self._group:
-                self._call_worker()
-        except Exception as error:  # noqa: BLE001 the source's own, told to whoever reads the outcomes
-            self.fail(error)
-        self.error = self.error or self._intake.error
-        await self._outcomes.put(None)
-
-    def _may_draw(self) -> bool:
-        """Tell whether an order may be taken from the input: only those that soon can be sent, the rest stay there."""
-        room = self._open < self._open_orders and self.starting < self._most_starting
-        return room and not self._drawing and not self.stopping
-
-    def _call_worker(self, coming: int = 0) -> None:
-        """See that there is a worker for whatever can be done now, beside the *coming* ones.
-
-        Each calls the next, so that they do not send all at once: their answers would come all at once for ever.
-        """
-        if self._workers < self._most and len(self._ready) + self._may_draw() > coming:
-            self._workers += 1
-            self._group.create_task(self._work())
-
-    async def _work(self) -> None:
-        """Bring one part after the other to its end; draw an order where none is ready.
-
-        There are as many workers as connections, so that who has an answer sends the next request at once.
-        """
-        self._call_worker(coming=1)
-        task = asyncio.current_task()
-        assert task is not None  # noqa: S101 for the types: this is a coroutine
-        try:
-            while self._workers <= self._most and (self._ready or self._may_draw()):
-                run: OrderRun | None = None
+        cancelled: asyncio.CancelledError | None = None
+        with anyio.CancelScope(shield=True):
+            while not self._ended.is_set() or self._tasks():
                 try:
-                    if not self._ready:
-                        await self._draw()
-                        continue
-                    run, part = self._ready.popleft()
-                    freed = await (self._begin(run) if part is None else run.settle(part, task))
-                except Exception as error:  # noqa: BLE001 told to whoever reads the outcomes, once the others are done
-                    self.fail(error)
-                    if run is not None:
-                        self._leave(run)
-                    continue
-                if freed:
-                    if part is run.order:
-                        self._ready.extend([(run, one) for one in freed])
-                    else:  # what was begun is finished first
-                        self._ready.extendleft([(run, one) for one in reversed(freed)])
-                    self._call_worker(coming=1)
-                if not run.left:
-                    self._leave(run)
-                    self.times.add(run.times)
-                    await self._end(run.outcome())
-        finally:
-            self._workers -= 1
+                    await (asyncio.wait(self._tasks()) if self._tasks() else self._ended.wait())
+                except asyncio.CancelledError as error:
+                    cancelled = error
+                    self._abort()
+        if cancelled is not None:
+            raise cancelled
 
-    async def _draw(self) -> None:
+    def _tasks(self) -> set[asyncio.Task[object]]:
+        own = {task for task in (self._source.task, self._renewing) if task is not None and not task.done()}
+        return {*self._scheduler.tasks, *own}
+
+    def _has_room(self) -> bool:
+        """Tell whether an order may be taken from the input: only those that soon can be sent, the rest stay there."""
+        return (
+            self._scheduler.wanted > 0
+            and len(self._runs) < self._open_orders
+            and self._starting - self._scheduler.blocked < self._most_starting
+            and self._outcomes.qsize() <= self._open_orders
+        )
+
+    def _take(self, position: int, line: OrderGraph | Line) -> None:
         """Take an order from the input."""
-        self._drawing = True
-        self._workers -= 1  # the source may have nothing to give for long
-        try:
-            drawn = await self._intake.draw()
-        finally:
-            self._workers += 1
-            self._drawing = False
-        if drawn is None:
-            return
-        self._open += 1
-        position, line = drawn
         file, number = (line.file, line.number) if isinstance(line, Line) else (None, position)
         graph = line.graph if isinstance(line, Line) else line
         violations = line.violations if isinstance(line, Line) else ()
         # A line has kept the rules of the version that it was read for.
-        if graph is not None and not (isinstance(line, Line) and isinstance(graph.order, self._order)):
-            violations = tuple(graph.violations(self.cdp.api))
+        if graph is not None and not (isinstance(line, Line) and isinstance(graph.order, self._api.models["orders"])):
+            if not isinstance(graph, OrderGraph):
+                raise TypeError(f"an input gives OrderGraph or Line, not {type(graph).__name__}")
+            violations = tuple(graph.violations(self._api))
         if graph is None or violations:
-            key = None if graph is None else graph.order.reference_id
-            await self._end(Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations))
+            key = None if graph is None else graph.key
+            self._tell(Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations))
             return
-        run = OrderRun(graph, self, file, number)
-        # Orders with one reference id come one after the other: each must see what the others made.
-        if (waiting := self._namesakes.get(run.name)) is not None:
-            waiting.append(run)
-        else:
-            self._namesakes[run.name] = collections.deque()
-            self._ready.append((run, None))
+        run = OrderRun(graph, self._context, file, number)
+        self._runs[run] = None
+        if self._context.claims.acquire(run.reference_id, self._begin, run):
+            self._begin(run)
+        elif self.stopping:
+            self._withdraw()
 
-    def _begin(self, run: OrderRun) -> Awaitable[Sequence[Part]]:
-        self.runs.add(run)
-        return run.begin(namesake_in_doubt=run.name in self._doubtful)
+    def _begin(self, run: OrderRun) -> None:
+        self._starting += 1
+        self._scheduler.add((run, run.order_part))
 
-    def _leave(self, run: OrderRun) -> None:
-        """Let the next one begin that has the reference id of an order that came to its end."""
-        if run not in self.runs:  # another part of it failed too
-            return
-        self.runs.discard(run)
-        if run.order.in_doubt:
-            self._doubtful.add(run.name)
-        if waiting := self._namesakes[run.name]:
-            self._ready.append((waiting.popleft(), None))
-        else:
-            del self._namesakes[run.name]
+    async def _work(self, job: Job, task: asyncio.Task[object]) -> None:
+        run, part = job
+        freed = await run.settle(part, task)
+        if part is run.order_part:
+            self._starting -= 1
+        if run.error is not None and self.error is None:
+            self.fail(run.error)
+        if freed:
+            # What was begun is finished first.
+            self._scheduler.add_all([(run, one) for one in freed], first=part is not run.order_part)
+        if not run.left:
+            self._finish(run)
 
-    async def _end(self, outcome: Outcome) -> None:
+    def _finish(self, run: OrderRun) -> None:
+        """Tell what came of an order, and let the next one with its reference id begin."""
+        context = self._context
+        del self._runs[run]
+        if run.may_be_there:
+            context.claims.remember(run.reference_id, run.remembered(), journaled=context.journal is not None)
+        context.claims.release(run.reference_id)
+        self.times.add(run.times)
+        self._tell(run.outcome())
+
+    def _tell(self, outcome: Outcome) -> None:
         self.counts[outcome.verdict] += 1
-        await self._outcomes.put(outcome)
-        self._open -= 1
+        self._outcomes.put_nowait(outcome)
 
-    async def _sleep(self, seconds: float) -> None:
-        self.step_aside()
+    def _withdraw(self) -> None:
+        """End the orders that wait for the claim of another one: the load takes no new ones."""
+        for run in list(self._runs):
+            if self._context.claims.withdraw(run.reference_id, self._begin, run):
+                del self._runs[run]
+                self._tell(run.outcome())
+
+    def _renew_later(self) -> None:
+        """Renew the claims in time, where they last only for a while."""
+        journal = self._context.journal
+        if journal is not None and journal.lease is not None and not self._ended.is_set():
+            self._renewal = self._loop.call_later(journal.lease / RENEWALS, self._renew, journal)
+
+    def _renew(self, journal: Journal) -> None:
+        self._renewing = self._loop.create_task(self._renew_claims(journal))
+
+    async def _renew_claims(self, journal: Journal) -> None:
+        runs = {run.key: run for run in self._runs if run.claimed}
+        asked = self.clock()
         try:
-            await asyncio.sleep(seconds)
-        finally:
-            self.step_in()
+            lost = await journal.renew(list(runs))
+        except JournalError as error:
+            self.fail(error)
+            return
+        for key, run in runs.items():
+            run.renewed(None if key in lost else asked)
+        self._renew_later()
 
-    async def _discard(self) -> None:
-        """Read on when nobody listens any more, so that nobody waits to be heard; the journal keeps what came."""
-        while await self._outcomes.get() is not None:
-            pass
+    def _abort(self) -> None:
+        self._context.aborting = True
+        self._context.halt()
+        for run in self._runs:
+            run.abort()
+
+    def _go_on(self) -> None:
+        """Draw the next order if there is room for one; tell the end once everything came to it."""
+        self._source.wake()
+        if self._ended.is_set() or not self._source.done or not self._scheduler.is_idle or self._runs:
+            return
+        self.error = self.error or self._source.error
+        for timer in (self._timer, self._renewal):
+            if timer is not None:
+                timer.cancel()
+        self._ended.set()
         self._outcomes.put_nowait(None)

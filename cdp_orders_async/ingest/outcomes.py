@@ -14,16 +14,20 @@ from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.session import Times
 from cdp_orders_async.wire import masked, to_json
 
-__all__ = ["Failure", "Outcome", "PartOutcome", "PartVerdict", "Verdict"]
+__all__ = ["Failure", "Leftover", "Outcome", "PartOutcome", "PartVerdict", "Verdict"]
 
 
 class Verdict(enum.StrEnum):
     """What came of an order with all its parts."""
 
     LOADED = "loaded"
-    """Everything is there, and this run made some of it."""
+    """Everything is there as the input says, and this run made some of it."""
     ALREADY = "already"
-    """Everything was there before."""
+    """Everything was there before, as the input says."""
+    UPDATED = "updated"
+    """Everything is there as the input says, and this run changed some of it."""
+    KEPT = "kept"
+    """Everything is there, some of it with other values than the input has; it was left as told."""
     PARTIAL = "partial"
     """Some parts are there, some are not."""
     FAILED = "failed"
@@ -31,9 +35,14 @@ class Verdict(enum.StrEnum):
     UNKNOWN = "unknown"
     """For some part it could not be found out whether it was made; the next run looks again."""
     CONFLICT = "conflict"
-    """Some part could be any of several things that are there, or differs where it must not."""
+    """It is one order with another one for the server, or a part could be any of several things that are there, or
+    something differs where it must not. A person must decide."""
     INVALID = "invalid"
     """It breaks a documented rule; nothing was sent."""
+    BUSY = "busy"
+    """Another process is loading it."""
+    NOT_TRIED = "not_tried"
+    """The load ended before anything of it was sent."""
 
 
 class PartVerdict(enum.StrEnum):
@@ -42,6 +51,8 @@ class PartVerdict(enum.StrEnum):
     CREATED = "created"
     FOUND = "found"
     """It was there: this journal or the server knew it."""
+    KEPT = "kept"
+    """It was there, differs from the input, and was left as it is."""
     UPDATED = "updated"
     """It was there, differed, and was brought up to the input."""
     FAILED = "failed"
@@ -53,7 +64,10 @@ class PartVerdict(enum.StrEnum):
     @property
     def there(self) -> bool:
         """Whether the part is on the server."""
-        return self is PartVerdict.CREATED or self is PartVerdict.FOUND or self is PartVerdict.UPDATED
+        return self in THERE
+
+
+THERE = frozenset({PartVerdict.CREATED, PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
 
 
 class Failure(Struct, frozen=True):
@@ -86,12 +100,29 @@ class PartOutcome(Struct):
     differs: tuple[str, ...] = ()
     """The fields in which what is there differs from the input and was left as it is."""
     failure: Failure | None = None
+    reason: str | None = None
+    """Why it is not there as the input says, in a sentence, where no failure says it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON data."""
         ref = None if self.ref is None else str(self.ref)
         failure = None if self.failure is None else _filled(**asdict(self.failure))
-        return _filled(name=self.name, verdict=str(self.verdict), ref=ref, differs=self.differs, failure=failure)
+        verdict = str(self.verdict)
+        return _filled(
+            name=self.name, verdict=verdict, ref=ref, differs=self.differs, failure=failure, reason=self.reason
+        )
+
+
+class Leftover(Struct, frozen=True):
+    """A part on the server that the input no longer has; it stays there."""
+
+    kind: str
+    """The resource that it is of, as in ``cdp.items``."""
+    ref: UUID
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON data."""
+        return {"kind": self.kind, "ref": str(self.ref)}
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
@@ -106,21 +137,35 @@ class Outcome(Struct, frozen=True, kw_only=True):
     verdict: Verdict
     parts: tuple[PartOutcome, ...] = ()
     violations: tuple[Violation, ...] = ()
+    leftovers: tuple[Leftover, ...] = ()
+    """The parts on the server that the input no longer has."""
     seconds: float = 0.0
     """From the first look at it to its end."""
     times: Times = field(default_factory=Times)
     """What that time was spent on; that of calls in parallel adds up."""
+
+    @classmethod
+    def of(cls, error: BaseException) -> Outcome | None:
+        """Return what an order came to before *error* ended it; None where the error is of no load of one order."""
+        outcome = getattr(error, "outcome", None)
+        return outcome if isinstance(outcome, Outcome) else None
 
     @property
     def ref(self) -> UUID | None:
         """The reference of the order."""
         return self.parts[0].ref if self.parts else None
 
+    @property
+    def is_untouched(self) -> bool:
+        """Whether nothing of the order is on the server, or may be."""
+        return not any(part.ref is not None or part.verdict is PartVerdict.UNKNOWN for part in self.parts)
+
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as JSON data, one line of a file of outcomes."""
         return {
             **_filled(file=self.file, number=self.number, key=self.key, verdict=str(self.verdict)),
             **_filled(parts=[part.to_json() for part in self.parts]),
+            **_filled(leftovers=[leftover.to_json() for leftover in self.leftovers]),
             "seconds": round(self.seconds, 3),
             **_filled(times=self.times.to_json(), violations=[violation._asdict() for violation in self.violations]),
         }

@@ -132,11 +132,10 @@ class Extensible(Verbs[dict[str, ExtensionValue], Extension, dict[str, Extension
         *,
         read: Callable[[bytes], Extension] | None = None,
         stage: int = 0,
-        looked_up: bool = False,
     ) -> Request[Extension]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
         return self._request(
-            "create", owner, read or self._read, body=self._body(pairs), creates=True, stage=stage, looked_up=looked_up
+            "create", owner, read or self._read, body=self._body(pairs), creates=True, stage=stage
         )
 
     async def create(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:

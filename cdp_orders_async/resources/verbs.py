@@ -118,7 +118,6 @@ class Verbs(Generic[New, Got, Changes]):
         *,
         ext: UUID | None = None,
         creates: bool = False,
-        looked_up: bool = False,
         stage: int = 0,
     ) -> Request[T]:
         operation, method, path = self._routes[name]
@@ -126,7 +125,7 @@ class Verbs(Generic[New, Got, Changes]):
             path = path.replace("{ref}", ref_in(ref))
         if ext is not None:
             path = path.replace("{ext}", ref_in(ext))
-        return Request(operation, method, path, read, query, body, creates, looked_up, stage)
+        return Request(operation, method, path, read, query, body, creates, stage)
 
     def _checked(self, new: New) -> bytes:
         """Write *new*; raise `Invalid` for what breaks a rule."""
@@ -243,11 +242,10 @@ class UnderAnOrder(Readable[New, Got, Changes]):
         *,
         read: Callable[[bytes], Got] | None = None,
         stage: int = 0,
-        looked_up: bool = False,
     ) -> Request[Got]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
         return self._request(
-            "create", order, read or self._read, body=self._body(new), creates=True, stage=stage, looked_up=looked_up
+            "create", order, read or self._read, body=self._body(new), creates=True, stage=stage
         )
 
     async def create(self, order: UUID, new: New) -> Got:
@@ -264,11 +262,11 @@ class AtTheRoot(Readable[New, Got, Changes]):
     """What is created and listed by itself: orders."""
 
     def to_create(
-        self, new: New, *, read: Callable[[bytes], Got] | None = None, stage: int = 0, looked_up: bool = False
+        self, new: New, *, read: Callable[[bytes], Got] | None = None, stage: int = 0
     ) -> Request[Got]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
         return self._request(
-            "create", None, read or self._read, body=self._body(new), creates=True, stage=stage, looked_up=looked_up
+            "create", None, read or self._read, body=self._body(new), creates=True, stage=stage
         )
 
     async def create(self, new: New) -> Got:

@@ -1,4 +1,4 @@
-"""The session: who may send when, and the one retry loop. One attempt is one send."""
+"""The session: who may send when, and the retry loop of a single call. One attempt is one send."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ import os
 import random
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
 from aiohttp import ClientSession, TraceConfig
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from cdp_orders_async.errors import (
     CdpError,
@@ -38,7 +39,7 @@ from cdp_orders_async.session.times import Times
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.wire import Request, answer
 
-__all__ = ["Patient", "RateLimiter", "Session", "Stats"]
+__all__ = ["BulkTransport", "RateLimiter", "Session", "Stats"]
 
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
@@ -74,29 +75,48 @@ def _never() -> bool:
     return False
 
 
-class Patient(Struct, frozen=True):
-    """A transport for bulk work: interactive calls go first, and its own wait for their turn as long as it takes."""
+class BulkTransport(Struct, frozen=True):
+    """A transport for the loader: each `send` is one attempt, in the lane of bulk work or the interactive one.
+
+    A call waits for its turn as long as it takes, and whoever sends decides whether it is sent again.
+    """
 
     session: Session
+    times: Times
+    """Where the time of its calls is counted."""
     halted: Callable[[], bool] = _never
     """Asked when a turn comes, whether nothing may be created any more."""
-    times: Times | None = None
-    """Where the time of its calls is counted; None counts it with the session's."""
-    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
-    """Waits before a call is sent again."""
+    bulk: bool = True
+    """Whether interactive calls go first."""
+    alone: bool = False
+    """Whether a 429 concerns its own call only: then nobody else is held up, and the rate stays as it is."""
 
     async def send(self, request: Request[T], /) -> T:
-        """Send *request*; its deadline does not run while it waits for its turn."""
-        return await self.session.send(request, patient=self)
+        """Send *request* once."""
+        return await self.session.send_once(request, self)
+
+    def on_its_own(self) -> BulkTransport:
+        """Return a transport for one call that is refused again and again while others are not."""
+        return replace(self, alone=True)
+
+    def hold(self, error: CdpError, attempt: int) -> float:
+        """Hold everybody up where *error* asks for it; return the seconds that its own call must wait beside that.
+
+        *attempt* is the number of the attempt that failed, from 1; another one follows.
+        """
+        self.session.stats.retries += 1
+        wait, held = self.session.hold(error, attempt, alone=self.alone)
+        return 0.0 if held else wait  # the limiter holds it, and that is waiting for its turn
 
 
 class _Call(Struct):
     """One call, with all its attempts."""
 
     id: str
-    patient: Patient | None
+    bulk: BulkTransport | None
+    """What sends it, where the loader does."""
     until: float | None
-    """When its deadline is; where it is patient, without the time that it waited for its turns."""
+    """When its deadline is; a call of the loader has none."""
     times: Times
     attempts: int = 0
     turn: float | None = None
@@ -154,22 +174,18 @@ class Session:
         """Close the connections; a session that was passed in stays open. Closing twice is no error."""
         await self._http.aclose()
 
-    async def send(self, request: Request[T], /, *, patient: Patient | None = None) -> T:
-        """Send *request*, again where that is safe, and return its result; see `Patient` for bulk work."""
+    async def send(self, request: Request[T], /) -> T:
+        """Send *request*, again where that is safe, and return its result."""
         deadline = self.settings.deadline
-        call = _Call(
-            f"{self._run}-{next(self._numbers)}",
-            patient,
-            None if deadline is None else self._clock() + deadline,
-            self.stats.times if patient is None or patient.times is None else patient.times,
-        )
+        until = None if deadline is None else self._clock() + deadline
+        call = _Call(self._new_id(), None, until, self.stats.times)
         while True:
             call.attempts += 1
             try:
                 result = await self._attempt(request, call)
             except CdpError as error:
                 wait = self._failed(request, call, _bare(error))
-                await (asyncio.sleep(wait) if patient is None else patient.sleep(wait))
+                await asyncio.sleep(wait)
                 call.times.backoff += wait
                 self.stats.retries += 1
             else:
@@ -178,29 +194,59 @@ class Session:
                     _log(request, call, None)
                 return result
 
+    async def send_once(self, request: Request[T], bulk: BulkTransport) -> T:
+        """Make one attempt to send *request* for the loader, and return its result."""
+        call = _Call(self._new_id(), bulk, None, bulk.times, 1)
+        try:
+            result = await self._attempt(request, call)
+        except CdpError as error:
+            self._note(request, call, _bare(error))
+            error.attempts, error.request_id = 1, call.id
+            raise
+        if logger.isEnabledFor(logging.DEBUG):
+            _log(request, call, None)
+        return result
+
+    def hold(self, error: CdpError, attempt: int, *, alone: bool = False) -> tuple[float, bool]:
+        """Hold every call up where *error* asks for it, unless it is told to concern its own call *alone*.
+
+        Returns the seconds to wait after the attempt number *attempt*, and whether everybody was held up.
+        """
+        answered = error.__cause__ if isinstance(error, OutcomeUnknown) else error
+        asked = answered.retry_after if isinstance(answered, (RateLimited, ServerError)) else None
+        wait = max(backoff(attempt, self._retries, self._uniform), min(asked or 0.0, LONGEST_PAUSE))
+        # A governor lowers the rate by itself, and a pause would only lower it further.
+        held = not alone and (asked is not None or (isinstance(error, RateLimited) and self.governor is None))
+        if held:
+            # One answer holds up everybody: each task waiting by itself would ask again and again.
+            self.limiter.pause_until(self._clock() + wait)
+        return wait, held
+
+    def _new_id(self) -> str:
+        return f"{self._run}-{next(self._numbers)}"
+
     async def _attempt(self, request: Request[T], call: _Call) -> T:
-        clock, times, patient, stats = self._clock, call.times, call.patient, self.stats
-        bulk = patient is not None
+        clock, times, sender, stats = self._clock, call.times, call.bulk, self.stats
+        bulk = sender is not None and sender.bulk
         call.turn = None
         if not self._http.ready():
             await self._http.open()
         asked = turn = clock()
         if not self._slots.take():
-            await self._wait_for_slot(request.stage, None if bulk else call.until, bulk=bulk)
+            await self._wait_for_slot(request.stage, call.until, bulk=bulk)
             turn = clock()
             times.connection += turn - asked
         try:
             if self._shared_limiter is not None or not self.limiter.take():
-                await self._wait_for_turn(None if bulk else call.until, times, bulk=bulk)
+                await self._wait_for_turn(call.until, times, bulk=bulk)
                 turn = clock()
-            if patient is not None:
-                if request.creates and patient.halted():
-                    raise NotSent("it was given up before its turn came")
-                call.until = None if call.until is None else call.until + turn - asked
+            if sender is not None and request.creates and sender.halted():
+                raise NotSent("it was given up before its turn came")
             call.turn = turn
             if self.governor is not None:
                 self.governor.sent()
-            left = None if call.until is None else call.until - turn
+            # A call of the loader has no deadline before it is sent.
+            left = self.settings.deadline if call.until is None else call.until - turn
             stats.requests += 1
             stats.in_flight += 1
             try:
@@ -226,13 +272,13 @@ class Session:
 
     def _failed(self, request: Request[T], call: _Call, error: CdpError) -> float:
         """Return the seconds until *request* is sent again after *error*; raise it, for the whole call, where never."""
-        _log(request, call, error)
-        self._govern(error, None if call.turn is None else self._clock() - call.turn)
+        self._note(request, call, error)
         failure = error if call.doubt is None else _doubtful(error, call.doubt)
         failure.attempts = call.attempts
         failure.request_id = call.id
-        wait = self._wait(request, call.attempts, error, patient=call.patient is not None)
-        if wait is None:
+        wait, _ = self.hold(error, call.attempts)
+        may = may_resend(error, creates=request.creates) and call.attempts <= self._retries.limit
+        if not may or not (isinstance(error, RateLimited) or self._budget.spend()):
             raise failure from failure.__cause__
         if call.until is not None and self._clock() + wait >= call.until:
             raise late(failure.delivery, call.attempts, call.id) from failure
@@ -240,22 +286,11 @@ class Session:
             call.doubt = failure.delivery
         return wait
 
-    def _wait(self, request: Request[T], attempt: int, error: CdpError, *, patient: bool) -> float | None:
-        """Return the seconds until *request* may be sent again, None if never; hold everybody up if so asked."""
-        answered = error.__cause__ if isinstance(error, OutcomeUnknown) else error
-        asked = answered.retry_after if isinstance(answered, (RateLimited, ServerError)) else None
-        limited = isinstance(error, RateLimited)
-        # A governor lowers the rate by itself, and a pause would only lower it further.
-        held = asked is not None or (limited and self.governor is None)
-        wait = backoff(attempt, self._retries, self._uniform)
-        if held:
-            # One answer holds up everybody: each task waiting by itself would ask again and again.
-            wait = max(wait, min(asked or 0.0, LONGEST_PAUSE))
-            self.limiter.pause_until(self._clock() + wait)
-        may = may_resend(error, creates=request.creates) and attempt <= self._retries.limit
-        if not may or not (limited or self._budget.spend()):
-            return None
-        return 0.0 if held and patient else wait  # the limiter holds it, and that is waiting for its turn
+    def _note(self, request: Request[T], call: _Call, error: CdpError) -> None:
+        """Log a failed attempt, and tell the governor of it."""
+        _log(request, call, error)
+        if call.bulk is None or not call.bulk.alone:
+            self._govern(error, None if call.turn is None else self._clock() - call.turn)
 
     def _govern(self, error: CdpError | None, seconds: float | None) -> None:
         """Tell the governor what came of an attempt that took *seconds*; None if it was not made."""

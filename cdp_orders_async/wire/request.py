@@ -54,8 +54,6 @@ class Request(Struct, Generic[T], eq=False):  # noqa: PLW1641 a query has no has
     body: bytes | None = None
     creates: bool = False
     """Whether sending it twice makes two things."""
-    looked_up: bool = False
-    """Whether the caller finds out by itself what became of it: then a 503 counts as unknown too."""
     stage: int = 0
     """How deep in its order it is: where connections are short, the deepest goes first."""
 
@@ -129,20 +127,26 @@ def answer(request: Request[T], status: int, body: bytes, retry_after: float | N
     """Return the result that an answer holds, or raise the error that it is.
 
     A server error to a create is `OutcomeUnknown`: the vendor gives no idempotency key, so nobody can
-    tell whether it was done. So is 303, which points to what came of it. The exception is 503, which the
-    platform documents as "try again".
+    tell whether it was done. So is 303, which points to the result.
     """
     if 200 <= status < 300:  # noqa: PLR2004 success, in all its forms: the vendor's pages disagree which
         try:
             return request.read(body)
         except ValueError as error:
-            raise Unreadable(request.method, request.path, status, tuple(map(str, error.args)), body[:START]) from None
+            raise _unreadable(request, status, body, tuple(map(str, error.args))) from None
     refusal = _refusal(request, status, body, retry_after)
-    unsure = status == 303 or (isinstance(refusal, ServerError) and (status != 503 or request.looked_up))  # noqa: PLR2004 HTTP
-    if request.creates and unsure:
+    if request.creates and (status == 303 or isinstance(refusal, ServerError)):  # noqa: PLR2004 HTTP
         unknown: CdpError = OutcomeUnknown(f"{refusal}; it may have been done")
         raise unknown from refusal
     raise refusal
+
+
+def _unreadable(request: Request[T], status: int, body: bytes, problems: tuple[str, ...]) -> Unreadable:
+    # A read that came with no body at all did not come whole: there is nothing in it to misread.
+    cut = not body.strip() and not request.creates
+    error = Unreadable(request.method, request.path, status, problems, body[:START], cut=cut)
+    error.from_api = _data(body) is not None
+    return error
 
 
 def _data(body: bytes) -> object:
@@ -156,6 +160,7 @@ def _data(body: bytes) -> object:
 
 def _refusal(request: Request[T], status: int, body: bytes, retry_after: float | None) -> Refused:
     envelope = _data(body)
+    from_api = is_object(envelope)
     if not is_object(envelope):
         envelope = {}
     sent = _data(request.body) if request.body and request.operation.startswith(PERSONAL) else None
@@ -167,7 +172,7 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
     code = envelope.get("code")
     # A status below 200 is none of an answer: the server broke the protocol, and nobody knows what it did.
     cls = BY_STATUS.get(status) or (Refused if 300 <= status < 500 else ServerError)  # noqa: PLR2004 HTTP
-    return cls(
+    refusal = cls(
         request.method,
         request.path,
         status,
@@ -177,3 +182,5 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
         words("moreInfoUrl", "moreInfo"),
         retry_after,
     )
+    refusal.from_api = from_api
+    return refusal

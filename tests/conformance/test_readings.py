@@ -49,8 +49,10 @@ READINGS: Mapping[str, Switches] = {
     "11: calls are limited in silence": Switches(rate=100, burst=5),
     "12: lists lag": Switches(list_lag=LAG),
     "13: the last contact stays": Switches(delete_last_contact="refuse"),
+    "answers are late": Switches(latency={"*": 0.01, "*.list": 0.02}),
+    "writes are slow": Switches(slow_writes=0.01, upsert=False),
 }
-"""The other readings of the open points, by their numbers."""
+"""The other readings of the open points, by their numbers, and what is slow."""
 
 
 @pytest.mark.parametrize("reading", READINGS)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -94,6 +95,13 @@ class Talk:
         await self("POST", f"/v2.1/orders/{order}/extensions/ext", PAIRS)
         await self("POST", f"/v2.1/orderItems/{item}/extensions/ext", PAIRS)
         return {"orders": order, "items": item, "contacts": contact, "consumers": consumer}
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the loop turn until something is so; raise TimeoutError where it does not come."""
+    async with asyncio.timeout(30):
+        while not condition():  # noqa: ASYNC110 (the server tells nobody)
+            await asyncio.sleep(0)
 
 
 @asynccontextmanager

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import socket
-from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -14,7 +13,7 @@ import orjson
 import pytest
 
 from cdp_orders_async.emulator import Emulator, Faults, running
-from tests.emulator.talking import ORDER, Clock, Json, talking
+from tests.emulator.talking import ORDER, Clock, Json, talking, until
 
 BODY = orjson.dumps(ORDER)
 REQUEST = (
@@ -38,12 +37,6 @@ async def exchange(base_url: str) -> tuple[bytes, str]:
         except ConnectionResetError:
             return received, "reset"
     return received, "end"
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop turn until something is so."""
-    while not condition():  # noqa: ASYNC110 (the server tells nobody)
-        await asyncio.sleep(0)
 
 
 def plan(**fault: object) -> Json:

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
+import pickle
+import re
+from typing import Any
+
+import attrs
 import pytest
 
+from cdp_orders_async.cli import main
 from cdp_orders_async.emulator import Switches
 from tests.emulator.talking import ABSENT, ITEM, ORDER, PAIRS, PERSON, Clock, talking
 
 LATER = "2024-01-03T16:17:16Z"
 TOO_LATE = "2024-01-03T16:17:17Z"
+SILENT = Switches(clamp_silently=True, empty_gets=2, dates_only=True)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +209,74 @@ async def test_next_that_repeats() -> None:
         assert (await talk("GET", listed["next"]["href"])).json == listed
 
 
+@pytest.mark.parametrize("repeats", [False, True])
+async def test_pages_clamped_in_silence(*, repeats: bool) -> None:
+    """A page does not say its limit, nor do its links; in version 2.1 the next one is named as long as there is one."""
+    async with talking(Switches(clamp_silently=True, limit_max=2, repeat_next=repeats)) as talk:
+        path = f"/v2.1/orders/{(await talk.graph())['orders']}/orderItems"
+        made = [entry["href"] for entry in (await talk("GET", path)).json["items"]]
+        made += [(await talk("POST", path, ITEM)).json["href"] for _ in range(4)]
+        page = (await talk("GET", path, limit="100")).json
+        found: list[str] = []
+        for offset in (0, 2, 4):
+            assert page.keys() == {"href", "offset", "first", "last", "items"} | (
+                {"next"} if offset < 4 or repeats else set()
+            )
+            assert (page["href"], page["offset"]) == (f"{talk.base_url}{path}?offset={offset}&limit=100", offset)
+            found += [entry["href"] for entry in page["items"]]
+            page = (await talk("GET", page["next"]["href"])).json if offset < 4 else page
+        assert found == made
+        old = (await talk("GET", path.replace("v2.1", "v2"), limit="100", offset="4")).json
+        assert old.keys() == {"href", "offset", "items"}
+        assert (old["offset"], len(old["items"])) == (4, 1)
+
+
+async def test_gets_that_come_empty() -> None:
+    """Every third GET of the API is answered 200 with nothing in it, whatever it is for; a write is always answered."""
+    async with talking(Switches(empty_gets=3)) as talk:
+        order = (await talk("POST", "/v2.1/orders", ORDER)).ref
+        paths = (
+            f"/v2.1/orders/{order}",
+            f"/v2.1/orders/{order}/contacts",
+            f"/v2.1/orders/{ABSENT}",
+            f"/v2/orders/{order}",
+        )
+        answers = [await talk("GET", path) for path in (*paths, *paths)]
+        assert [answer.status for answer in answers] == [200, 200, 200, 200, 200, 200, 404, 200]
+        assert [n for n, answer in enumerate(answers, 1) if not answer.text] == [3, 6]
+        assert all([(await talk("GET", "/__state")).text for _ in range(3)])
+        assert all([(await talk("PATCH", f"/v2.1/orders/{order}", {"price": 1})).text for _ in range(3)])
+        await talk("POST", "/__reset")
+        assert [bool((await talk("GET", "/v2.1/orders", referenceId="a")).text) for _ in range(3)] == [
+            True,
+            True,
+            False,
+        ]
+
+
+@pytest.mark.parametrize(
+    ("version", "dates_only", "shown"),
+    [
+        ("v2", True, "1991-01-01T00:00:00.000Z"),
+        ("v2", False, "1991-01-01T22:30:00.000Z"),
+        ("v2.1", True, "1991-01-01T22:30:00Z"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["contacts", "consumers"])
+async def test_dates_without_a_time(kind: str, version: str, shown: str, *, dates_only: bool) -> None:
+    """What version 2 calls a Date is kept as a day, in UTC, when it is made and when it is updated; not a date-time."""
+    person = {**PERSON, "lastName": "Doe", "dateOfBirth": "1991-01-02T00:30:00+02:00"}
+    person["passportExpiry"] = "2031-01-01T10:00:00Z"
+    async with talking(Switches(dates_only=dates_only)) as talk:
+        order = (await talk("POST", "/v2.1/orders", ORDER)).ref
+        made = (await talk("POST", f"/{version}/orders/{order}/{kind}", person)).json
+        changed = (await talk("POST" if version == "v2" else "PATCH", made["href"], person)).json
+        for answer in (made, changed, (await talk("GET", made["href"])).json):
+            assert (answer["dateOfBirth"], answer["passportExpiry"][:16]) == (shown, "2031-01-01T10:00")
+        wrong = await talk("POST", f"/{version}/orders/{order}/{kind}", {**person, "dateOfBirth": "1991-01-01"})
+        assert (wrong.status, wrong.json["message"][:12]) == (400, "dateOfBirth:")
+
+
 @pytest.mark.parametrize(
     ("given", "switches"),
     [
@@ -211,6 +287,12 @@ async def test_next_that_repeats() -> None:
             ("unknown_ref_status=400", "require_first_name=true"),
             Switches(unknown_ref_status=400, require_first_name=True),
         ),
+        (("clamp_silently=true", "empty_gets=2", "dates_only=true"), SILENT),
+        (("latency=0.1", "slow_writes=3"), Switches(latency=0.1, slow_writes=3)),
+        (
+            ('slow_writes={"orders.create": 3, "*": 0.5}', 'latency={"orders.get": 1}', "upsert=false"),
+            Switches(slow_writes={"orders.create": 3, "*": 0.5}, latency={"orders.get": 1}, upsert=False),
+        ),
     ],
 )
 def test_switches_are_read_from_text(given: tuple[str, ...], switches: Switches) -> None:
@@ -219,9 +301,62 @@ def test_switches_are_read_from_text(given: tuple[str, ...], switches: Switches)
 
 
 @pytest.mark.parametrize(
-    "given", ["lag=2", "upsert=1", "burst=2.5", "burst=true", "unexpanded=all", "rate", "rate=fast"]
+    "given",
+    [
+        *("lag=2", "upsert=1", "burst=2.5", "burst=true", "unexpanded=all", "rate", "rate=fast"),
+        *("latency=-1", "latency=fast", "latency=true", "latency=[1]", "latency", 'slow_writes={"orders.get": 1}'),
+        *("empty_gets=-1", "empty_gets=0.5", "dates_only=1", "clamp_silently=yes"),
+    ],
 )
 def test_wrong_switches_are_named(given: str) -> None:
     """A switch that is not there, or a value that it cannot have, is refused by its text."""
-    with pytest.raises(ValueError, match=f"^{given}: "):
+    with pytest.raises(ValueError, match=f"^{re.escape(given)}: "):
         Switches.read([given])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"latency": -0.1}, "latency must be seconds, a finite number of at least 0, not -0.1"),
+        ({"latency": math.nan}, "latency must be seconds, .* not nan"),
+        ({"latency": math.inf}, "latency must be seconds, .* not inf"),
+        ({"latency": 10**309}, "latency must be seconds, .* not 10+"),
+        ({"latency": True}, "latency must be seconds, .* not True"),
+        ({"latency": None}, "latency must be seconds, .* not None"),
+        ({"latency": (("*", 1),)}, "latency must be seconds, .*"),
+        ({"latency": {"*": "1"}}, "latency must be seconds, .* not '1'"),
+        ({"slow_writes": {"orders.create": 1, "*": -1}}, "slow_writes must be seconds, .* not -1"),
+        ({"latency": {"order.create": 1}}, "latency must name operations such as .* not 'order.create'"),
+        ({"latency": {"": 1}}, "latency must name operations such as .* not ''"),
+        ({"latency": {1: 1}}, "latency must name operations such as .* not 1"),
+        ({"slow_writes": {"*.get": 1}}, r"slow_writes must name operations that write, such as .* not '\*\.get'"),
+        ({"empty_gets": -1}, "empty_gets must be a whole number of at least 0, not -1"),
+        ({"empty_gets": True}, "empty_gets must be a whole number of at least 0, not True"),
+    ],
+)
+def test_wrong_values_are_one_sentence(wrong: dict[str, Any], words: str) -> None:
+    """A value that a switch cannot have is refused in a sentence that names the switch."""
+    with pytest.raises(ValueError, match=f"^{words}$"):
+        Switches(**wrong)
+
+
+def test_switches_are_values() -> None:
+    """Switches are equal, have a hash, can be changed and pickled, with seconds by operation too."""
+    given = {"orders.create": 3.0, "*": 0.1}
+    switches = Switches(latency=given, slow_writes={"*.create": 1})
+    same = Switches(latency={**given}, slow_writes={"*.create": 1})
+    given["*"] = 9
+    assert (switches, hash(switches)) == (same, hash(same))
+    assert attrs.evolve(attrs.evolve(switches, upsert=False), upsert=True) == same
+    assert pickle.loads(pickle.dumps(switches)) == same  # noqa: S301 it is ours
+    assert switches != attrs.evolve(switches, latency=given)
+
+
+def test_command_refuses_a_wrong_switch(capsys: pytest.CaptureFixture[str]) -> None:
+    """The command takes seconds by operation in JSON, and says what is wrong with them."""
+    given = 'slow_writes={"order.create": 3}'
+    assert main(["emulator", "--switch", "latency=0.1", "--switch", given]) == 2
+    assert capsys.readouterr().err == (
+        f"cdp-orders: --switch {given}: slow_writes must name operations that write, such as items.create or *.create, "
+        "not 'order.create'\n"
+    )

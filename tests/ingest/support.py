@@ -336,7 +336,7 @@ def loading(
     drain: float = 1.0,
 ) -> Load:
     """Begin a load in virtual time; whoever begins it closes it."""
-    return Load(
+    load = Load(
         version.resources(network, BASE),
         graphs,
         journal=journal,
@@ -347,6 +347,8 @@ def loading(
         drain=drain,
         clock=loop.time,
     )
+    load.start()
+    return load
 
 
 async def collected(load: Load) -> list[Outcome]:

@@ -188,7 +188,7 @@ async def requests_as_values(ref: UUID, order: NewOrder) -> None:
     """Use any transport, and requests that are only made."""
     transport: Transport = StandIn()
     cdp = Resources(transport, "https://host")
-    request = cdp.orders.to_create(order, looked_up=True)
+    request = cdp.orders.to_create(order, stage=1)
     assert_type(request, Request[Order])
     assert_type(await transport.send(request), Order)
     assert_type(cdp.items.to_update(ref, {"name": "A"}), Request[OrderItem])

@@ -9,14 +9,14 @@ from decimal import Decimal
 import attrs
 
 from cdp_orders_async import Identifier, NewConsumer, NewContact, OrderGraph, parse_graph
-from cdp_orders_async.ingest.plan import Part, digest_of, plan
+from cdp_orders_async.ingest.parts import Part, digest_of, parts_of
 from cdp_orders_async.wire import to_json
 from tests.ingest.support import consumer, count, item, order, person, sample, whole
 
 
 def planned(graph: OrderGraph) -> dict[str, Part]:
     """Return the parts by name."""
-    return {part.name: part for part in plan(graph)}
+    return {part.name: part for part in parts_of(graph)}
 
 
 def needs(parts: Sequence[Part]) -> dict[str, set[str]]:
@@ -33,7 +33,7 @@ def test_parts_need_what_they_hang_on() -> None:
     parts = planned(graph)
     assert next(iter(parts)) == "order"
     assert len(parts) == count([graph])
-    assert needs(plan(graph)) == {
+    assert needs(parts_of(graph)) == {
         "order": set(),
         **{name: {"order"} for name in ("contact", "ext", "consumers/1", *(f"items/{n}" for n in range(5)))},
         "items/0/ext": {"items/0"},
@@ -55,7 +55,7 @@ def test_stages_tell_the_longest_way() -> None:
 async def test_packaged_orders_have_as_many_parts_as_values() -> None:
     """Every value of the packaged sample is one part, with a key of its own."""
     for graph in await sample():
-        parts = plan(graph)
+        parts = parts_of(graph)
         assert len(parts) == count([graph]) == len({part.key for part in parts})
 
 
@@ -66,7 +66,7 @@ def test_parts_that_look_alike_follow_each_other() -> None:
         items=(item(), item("i1"), item(), item(description="window"), item(name="Bag"), item("i1")),
         consumers=(consumer("Ann", uses=[]), consumer("Bob", "1")),
     )
-    parts = plan(graph)
+    parts = parts_of(graph)
     after = {part.name: None if part.after is None else part.after.name for part in parts}
     assert {name: before for name, before in after.items() if before} == {
         "items/2": "items/0",
@@ -88,7 +88,7 @@ def test_free_consumers_go_before_those_that_wait_for_items() -> None:
 def test_equal_numbers_written_differently_are_equal() -> None:
     """2 and 2.0 are one number on the wire, so items that differ only in that are twins."""
     graph = OrderGraph(order=order(), items=(item(price=Decimal(2)), item(price=Decimal("2.0"))))
-    first, second = plan(graph)[1:]
+    first, second = parts_of(graph)[1:]
     assert first.digest == second.digest
     assert first.group == second.group
     assert second.after is first
@@ -98,7 +98,7 @@ def test_keys_stay_when_the_input_is_put_in_another_order() -> None:
     """The key of a part tells what it is, not where it stands."""
     graph = whole()
     turned = attrs.evolve(graph, items=graph.items[::-1], consumers=graph.consumers[::-1])
-    assert {part.key: part.digest for part in plan(graph)} == {part.key: part.digest for part in plan(turned)}
+    assert {part.key: part.digest for part in parts_of(graph)} == {part.key: part.digest for part in parts_of(turned)}
 
 
 def test_digests_tell_changes() -> None:
@@ -110,8 +110,8 @@ def test_digests_tell_changes() -> None:
         contact=NewContact(first_name="Zoe"),
         extension={"visits": 3, "campaign": "spring"},
     )
-    before = {part.key: part.digest for part in plan(graph)}
-    after = {part.key: part.digest for part in plan(changed)}
+    before = {part.key: part.digest for part in parts_of(graph)}
+    after = {part.key: part.digest for part in parts_of(changed)}
     assert before.keys() == after.keys()
     assert {key for key in before if before[key] != after[key]} == {"item:i1", "contact"}
 
@@ -122,8 +122,8 @@ def test_links_are_part_of_a_consumers_digest() -> None:
         OrderGraph(order=order(), items=(item("i1"), item("i2")), consumers=(consumer("Ann", "1", uses=[used]),))
         for used in ("i1", "i2")
     )
-    assert plan(one)[-1].key == plan(other)[-1].key
-    assert plan(one)[-1].digest != plan(other)[-1].digest
+    assert parts_of(one)[-1].key == parts_of(other)[-1].key
+    assert parts_of(one)[-1].digest != parts_of(other)[-1].digest
 
 
 def test_keys_hold_no_personal_value() -> None:
@@ -135,7 +135,7 @@ def test_keys_hold_no_personal_value() -> None:
         contact=NewContact(first_name="Ada"),
         consumers=tuple(attrs.evolve(consumer(), consumer=one) for one in (someone, other, NewConsumer(city="Cork"))),
     )
-    keys = " ".join(part.key for part in plan(graph))
+    keys = " ".join(part.key for part in parts_of(graph))
     assert all(value not in keys for value in ("Ada", "Eve", "secret", "ada@", "Cork"))
 
 
@@ -143,7 +143,7 @@ def test_both_forms_of_a_line_are_one_order() -> None:
     """An order and the Batch API's record around it have the same parts."""
     value = {**to_json(order()), "contact": {"firstName": "Ann"}}
     plain, record = parse_graph(value), parse_graph({"ref": "1", "schema": "order", "mode": "insert", "value": value})
-    assert [(part.key, part.digest) for part in plan(plain)] == [(part.key, part.digest) for part in plan(record)]
+    assert [(part.key, part.digest) for part in parts_of(plain)] == [(part.key, part.digest) for part in parts_of(record)]
 
 
 def test_journals_of_earlier_versions_are_understood() -> None:
@@ -154,7 +154,7 @@ def test_journals_of_earlier_versions_are_understood() -> None:
         items=(item("i1", {"b": 1, "a": 2}), item(), item()),
         consumers=(consumer("Ann", "1", uses=["i1"]), consumer("Bob")),
     )
-    assert {part.key: part.digest.hex() for part in plan(graph)} == {
+    assert {part.key: part.digest.hex() for part in parts_of(graph)} == {
         "order": "93e4508a5c3eef549b6f0f39",
         "item:i1": "e520030776a2f4ba9c95449c",
         "item#42d6dc94fc0bc1fedf29beee": "42d6dc94fc0bc1fedf29beee",

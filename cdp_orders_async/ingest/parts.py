@@ -1,4 +1,4 @@
-"""One order graph as parts that depend on each other.
+"""The parts of one order, which depend on each other.
 
 The order comes first; contact, items and free consumers at once after it; a consumer that names items after
 those items; an extension right after its owner. Parts that a look-up could take for each other (equal items
@@ -9,6 +9,9 @@ ever in doubt.
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,14 +20,21 @@ from msgspec import Struct, field
 
 from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
 from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict
+from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
 from cdp_orders_async.models.common import AnyPerson, Value
 from cdp_orders_async.wire import encode, to_json
 
-__all__ = ["EXTENSIONS", "Made", "MadeExtension", "Part", "digest_of", "plan"]
+__all__ = ["EXTENSIONS", "CreatedExtension", "CreatedOrder", "CreatedRef", "Part", "digest_of_parts", "kind_of", "parts_of"]
 
 EXTENSIONS = frozenset({"order_extensions", "item_extensions"})
+KINDS = {"order": "orders", "item": "items", "contact": "contacts", "consumer": "consumers"}
+"""How the keys of parts begin, and their kinds."""
 CREATED = PartVerdict.CREATED
+LIKE_ANOTHER = re.compile(r"(/ext|~[0-9]+)/*$")
+"""The end of a reference id that would make its key that of an extension, or of a duplicate."""
+AT_ONCE = timedelta(seconds=2)
+"""The longest time between the two times of an order that was made by one request."""
 
 
 class Part(Struct, eq=False):
@@ -37,8 +47,6 @@ class Part(Struct, eq=False):
     kind: str
     """The resource that makes it, as in ``cdp.items``."""
     value: Any
-    stage: int = 0
-    """How many parts must come before it, one after the other."""
     owner: Part | None = None
     """The part under which it is created; the order has none."""
     uses: tuple[Part, ...] = ()
@@ -58,6 +66,8 @@ class Part(Struct, eq=False):
     """None as long as it has not come to its end."""
     differs: tuple[str, ...] = ()
     failure: Failure | None = None
+    reason: str | None = None
+    """Why it is not there as the input says, in a sentence, where no failure says it."""
     _digest: bytes = b""
 
     @property
@@ -79,9 +89,15 @@ class Part(Struct, eq=False):
         return verdict is CREATED or (verdict is not None and verdict.there)
 
     @property
+    def record(self) -> PartRecord:
+        """What a journal keeps of it: one that differs keeps a hash that fits no input, so that it is compared again."""
+        return PartRecord(b"" if self.differs else self.digest, self.ref)
+
+    @property
     def outcome(self) -> PartOutcome:
         """What came of it, for whoever listens."""
-        return PartOutcome(self.name, self.verdict or PartVerdict.BLOCKED, self.ref, self.differs, self.failure)
+        verdict = self.verdict or PartVerdict.BLOCKED
+        return PartOutcome(self.name, verdict, self.ref, self.differs, self.failure, self.reason)
 
     def sent(self) -> Any:  # noqa: ANN401 any model
         """Return what is sent: a consumer with the references of its items."""
@@ -90,26 +106,53 @@ class Part(Struct, eq=False):
         return attrs.evolve(self.value, order_items=tuple(use.ref for use in self.uses))
 
 
+def kind_of(key: str) -> str:
+    """Return the kind of the part with this key."""
+    if key.endswith("/ext"):
+        return "order_extensions" if key == "order/ext" else "item_extensions"
+    return next(kind for start, kind in KINDS.items() if key.startswith(start))
+
+
 def digest_of(*texts: bytes) -> bytes:
     """Return a short hash of *texts*, one after the other."""
     return hashlib.blake2b(b"".join([len(text).to_bytes(8, "big") + text for text in texts]), digest_size=12).digest()
 
 
+def digest_of_parts(parts: Sequence[Part]) -> bytes:
+    """Return the hash of a whole order."""
+    return digest_of(*[part.key.encode() + part.digest for part in parts])
+
+
 @attrs.define(kw_only=True, eq=False, repr=False)
-class Made(Value):
+class CreatedRef(Value):
     """What the answer to a create must tell a load: nothing but how to find what was made."""
 
     ref: UUID
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
-class MadeExtension(Value):
+class CreatedOrder(CreatedRef):
+    """The same for an order, with what tells whether it was there before."""
+
+    created_at: datetime | None = None
+    modified_at: datetime | None = None
+
+    @property
+    def is_old(self) -> bool:
+        """Whether the order was changed by its create: the server had it before."""
+        if self.created_at is None or self.modified_at is None:
+            return False
+        return self.modified_at - self.created_at > AT_ONCE
+
+
+@attrs.define(kw_only=True, eq=False, repr=False)
+class CreatedExtension(Value):
     """The same for an extension, which is found by its owner."""
 
     ref: UUID | None = None
 
 
-class _Plan:
+class _Parts:
     """The parts of one order so far."""
 
     def __init__(self) -> None:
@@ -135,33 +178,32 @@ class _Plan:
 
     def extend(self, name: str, kind: str, owner: Part, pairs: Pairs) -> None:
         """Add the extension of *owner*."""
-        self.add(Part(name, f"{owner.key}/ext", kind, pairs, owner.stage + 1, owner), owner)
+        self.add(Part(name, f"{owner.key}/ext", kind, pairs, owner), owner)
 
 
-def plan(graph: OrderGraph) -> list[Part]:
+def parts_of(graph: OrderGraph) -> list[Part]:
     """Return the parts of *graph*, the order first, the longest way first among those that may go at once."""
-    planned = _Plan()
-    order = planned.add(Part("order", "order", "orders", graph.order, group="order"))
+    made = _Parts()
+    order = made.add(Part("order", "order", "orders", graph.order, group="order"))
     items: dict[int, Part] = {}
     # Twins are numbered by what hangs on them, so that a line with its items in another order is the same line.
     for n, one in sorted(enumerate(graph.items), key=lambda numbered: _beside(numbered[1])):
         key, group = _item_identity(one.item)
-        items[n] = planned.add(Part(f"items/{n}", key, "items", one.item, 1, order, (), group), order)
+        items[n] = made.add(Part(f"items/{n}", key, "items", one.item, order, (), group), order)
     if graph.contact is not None:
-        planned.add(Part("contact", "contact", "contacts", graph.contact, 1, order, (), "contact"), order)
+        made.add(Part("contact", "contact", "contacts", graph.contact, order, (), "contact"), order)
     if graph.extension is not None:
-        planned.extend("ext", "order_extensions", order, graph.extension)
+        made.extend("ext", "order_extensions", order, graph.extension)
     for n, one in enumerate(graph.items):
         if one.extension is not None:
-            planned.extend(f"items/{n}/ext", "item_extensions", items[n], one.extension)
+            made.extend(f"items/{n}/ext", "item_extensions", items[n], one.extension)
     by_reference = {part.value.reference_id: part for part in items.values()} if graph.consumers else {}
     # Consumers may share identifiers, or be shown without: any could be taken for any other. Free ones go first.
     for n, user in sorted(enumerate(graph.consumers), key=lambda numbered: sorted(numbered[1].uses)):
         uses = tuple(by_reference[reference] for reference in user.uses)
-        key, stage = _consumer_key(user.consumer), 2 if uses else 1
-        part = Part(f"consumers/{n}", key, "consumers", user.consumer, stage, order, uses, "consumer")
-        planned.add(part, order, *uses)
-    return planned.parts
+        part = Part(f"consumers/{n}", _consumer_key(user.consumer), "consumers", user.consumer, order, uses, "consumer")
+        made.add(part, order, *uses)
+    return made.parts
 
 
 def _hash(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs
@@ -176,6 +218,8 @@ def _item_identity(item: NewOrderItem | NewOrderItemV2) -> tuple[str, str]:
     """
     if item.reference_id:
         key = f"item:{item.reference_id}"
+        if LIKE_ANOTHER.search(key):
+            key += "/"
         return key, key
     plain = to_json(item)
     always = [plain[name] for name in ("type", "name", "price", "currencyCode", "status")]

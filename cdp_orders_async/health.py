@@ -1,0 +1,148 @@
+"""Whether the server is well: the one place that tells what an answer says of it from what it says of a request."""
+
+from __future__ import annotations
+
+import enum
+import time
+from collections.abc import Callable
+
+from cdp_orders_async.breaker import Breaker
+from cdp_orders_async.errors import (
+    CdpError,
+    DeadlineExceeded,
+    Delivery,
+    Forbidden,
+    NotSent,
+    OutcomeUnknown,
+    PoolTimeout,
+    RateLimited,
+    Refused,
+    ServerError,
+    Unauthorized,
+    Unreadable,
+)
+
+__all__ = ["Health", "Sign", "sign_of"]
+
+MISDIRECTED = frozenset({404, 405, 408, 421})
+"""What the API itself never says to the creation of an order: the request went to somebody else."""
+FEW = 5
+"""Answers in a row, with no success between, that are enough to end a load: none of them passes by waiting."""
+UNPROVEN = 30.0
+"""Seconds of failures after which a server that never did anything is given up."""
+LASTING = 180.0
+"""Seconds of failures whose cause is not likely to pass, such as a certificate, after which a load ends."""
+
+
+class Sign(enum.Enum):
+    """What a failed call says."""
+
+    REQUEST = "it is about this request: others may succeed"
+    UNWELL = "it is not about this request: the server, or the way to it, is not well"
+    BUSY = "the server asks to come more slowly"
+    DENIED = "these credentials, or this request, may not do it"
+    LOCAL = "nothing was asked of the server"
+
+
+def sign_of(error: CdpError, operation: str) -> Sign:
+    """Tell what *error*, met by the *operation* (``orders.create``), says of the server and of the request."""
+    match error:
+        case RateLimited():
+            return Sign.BUSY
+        case PoolTimeout():
+            return Sign.LOCAL
+        case DeadlineExceeded():
+            return Sign.UNWELL if error.delivery is Delivery.UNKNOWN else Sign.LOCAL
+        case NotSent() | OutcomeUnknown() | ServerError():
+            return Sign.UNWELL
+        case Unreadable():
+            return Sign.UNWELL if error.cut or not error.from_api else Sign.REQUEST
+        case Unauthorized() | Forbidden():
+            return Sign.DENIED
+        case Refused() if _is_elsewhere(error, operation):
+            return Sign.UNWELL
+        case Refused():
+            return Sign.REQUEST
+        case _:
+            return Sign.LOCAL
+
+
+def _is_elsewhere(error: Refused, operation: str) -> bool:
+    """Tell whether not the API refused, but something on the way to it."""
+    if 300 <= error.status < 400:  # noqa: PLR2004 HTTP
+        return True
+    return error.status in MISDIRECTED and (operation == "orders.create" or not error.from_api)
+
+
+class Health:
+    """What the calls of a load tell of the server: when to pause, and when to give up.
+
+    *fail* is called with the error that ends the load. One that is *patient* waits for a server that is not well;
+    another one ends with the first refusal of its credentials. *clock* gives the time in seconds.
+    """
+
+    def __init__(
+        self, fail: Callable[[CdpError], None], *, patient: bool = True, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.breaker = Breaker(clock=clock)
+        self.created = 0
+        """How many creates succeeded."""
+        self.answered = 0
+        """How many calls succeeded."""
+        self.cause: CdpError | None = None
+        """The last failure that says that the server is not well."""
+        self._fail = fail
+        self._patient = patient
+        self._clock = clock
+        self._reached = False  # whether anything was ever answered, or may have been done
+        self._denied = 0  # in a row
+        self._misdirected = 0  # in a row
+        self._since: float | None = None  # when the row of failures began that has no success in it
+
+    def succeeded(self, *, creates: bool) -> None:
+        """Count a call that succeeded."""
+        self.answered += 1
+        self.created += creates
+        if self.answered == 1 or self._since is not None or self._denied:
+            self._reached = True
+            self._denied = self._misdirected = 0
+            if creates or not self.breaker.creates_fail:
+                self._since = None
+        self.breaker.success(creates=creates)
+
+    def failed(self, error: CdpError, operation: str) -> Sign:
+        """Count a call of *operation* that failed; return what its *error* says."""
+        creates = operation.endswith(".create")
+        sign = sign_of(error, operation)
+        if sign is Sign.UNWELL:
+            self._unwell(error, creates=creates)
+        elif sign is Sign.DENIED:
+            self._reached = True
+            self._denied += 1
+            known = isinstance(error, Refused) and error.from_api
+            if self._denied >= FEW or (known and not (self.answered and self._patient)):
+                self._fail(error)
+        elif sign is not Sign.LOCAL:
+            self._reached = True
+            self._denied = 0
+            self.breaker.success(creates=creates)
+        return sign
+
+    def _unwell(self, error: CdpError, *, creates: bool) -> None:
+        now = self._clock()
+        self.cause = error
+        self._since = now if self._since is None else self._since
+        if isinstance(error, NotSent) and not self._reached:
+            self._fail(error)
+            return
+        self._reached = True
+        self._misdirected += isinstance(error, Refused) and error.from_api
+        self.breaker.failure(creates=creates)
+        lasting = isinstance(error, Refused) or (isinstance(error, NotSent) and error.lasting)
+        gone = now - self._since
+        if not self._patient:
+            return
+        if not self.answered and (self._misdirected >= FEW or gone > UNPROVEN):
+            self._fail(error)
+        elif lasting and gone > LASTING:
+            self._fail(error)

@@ -1,0 +1,140 @@
+"""Which order of a client is under way, and what was made of those that just ended.
+
+The server takes orders with one reference id for the same, so an order is claimed by its reference id. Claims belong to
+the client: its loads share them, whatever their journals and options are.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import UUID
+
+from msgspec import Struct
+
+from cdp_orders_async.client import Resources, ResourcesV2
+from cdp_orders_async.ingest.parts import Part, digest_of_parts
+from cdp_orders_async.journal import PartRecord
+
+__all__ = ["Claims", "Remembered"]
+
+T = TypeVar("T")
+
+PARTS = 20_000
+"""Parts of ended orders that are remembered: those of ten seconds at 2,000 requests a second."""
+JOURNALED_PARTS = 2_000
+"""The same where a journal knows them too."""
+OWNERS = 10_000
+"""Orders on the server that are remembered with the order of the input that each belongs to."""
+
+
+class Remembered(Struct):
+    """An order that ended."""
+
+    key: str
+    ordered_at: datetime
+    run: bytes
+    """The load that it was a part of."""
+    number: int
+    """Its position in the input of that load."""
+    ended: float
+    """When, in seconds of the clock of that load."""
+    complete: bool
+    """Whether everything was there as the input says."""
+    parts: Sequence[Part] | Mapping[str, PartRecord]
+    """What is known of its parts."""
+    hashed: bytes = b""
+    """The hash of the whole order, where it was made already."""
+
+    @property
+    def digest(self) -> bytes:
+        """The hash of the whole order."""
+        return self.hashed or digest_of_parts([part for part in self.parts if isinstance(part, Part)])
+
+    def records(self) -> Mapping[str, PartRecord]:
+        """Return what is known of its parts, as a journal tells it."""
+        if isinstance(self.parts, Mapping):
+            return self.parts
+        return {part.key: part.record for part in self.parts if part.ref is not None or part.in_doubt}
+
+
+class Claims:
+    """The claims of one client, and its memory."""
+
+    def __init__(self) -> None:
+        self._held: dict[str, deque[tuple[Callable[[Any], None], Any]]] = {}
+        """Under each reference id that is claimed: those that wait for it."""
+        self._memory: OrderedDict[str, list[Remembered]] = OrderedDict()
+        """The orders that ended, by reference id, the oldest first."""
+        self._parts = 0
+        self._owners: OrderedDict[UUID, str] = OrderedDict()
+
+    @classmethod
+    def of(cls, client: Resources | ResourcesV2) -> Claims:
+        """Return the claims of *client*: resources over one transport are one client."""
+        owner = client.transport if type(client.transport).__hash__ else client
+        claims = _CLAIMS.get(owner)
+        if claims is None:
+            _CLAIMS[owner] = claims = cls()
+        return claims
+
+    def acquire(self, reference_id: str, granted: Callable[[T], None], order: T) -> bool:
+        """Claim *reference_id*; where it is held, return False, and call *granted* with *order* once it is free."""
+        waiting = self._held.get(reference_id)
+        if waiting is None:
+            self._held[reference_id] = deque()
+            return True
+        waiting.append((granted, order))
+        return False
+
+    def withdraw(self, reference_id: str, granted: Callable[[T], None], order: T) -> bool:
+        """Wait no longer for a claim; tell whether *order* waited for one."""
+        waiting = self._held.get(reference_id)
+        if waiting is None or (granted, order) not in waiting:
+            return False
+        waiting.remove((granted, order))
+        return True
+
+    def release(self, reference_id: str) -> None:
+        """Give a claim up, to whoever waits for it first."""
+        waiting = self._held[reference_id]
+        if waiting:
+            granted, order = waiting.popleft()
+            granted(order)
+        else:
+            del self._held[reference_id]
+
+    def remember(self, reference_id: str, order: Remembered, *, journaled: bool) -> None:
+        """Keep what was made of an *order*; forget the oldest ones."""
+        kept = [one for one in self._memory.pop(reference_id, ()) if one.key != order.key or self._drop(one)]
+        self._memory[reference_id] = [*kept, order]
+        self._parts += len(order.parts)
+        most = JOURNALED_PARTS if journaled else PARTS
+        while self._parts > most and len(self._memory) > 1:
+            for one in self._memory.popitem(last=False)[1]:
+                self._drop(one)
+
+    def recall(self, reference_id: str) -> Sequence[Remembered]:
+        """Return the orders with this reference id that ended, the oldest first."""
+        return self._memory.get(reference_id, ())
+
+    def own(self, ref: UUID, key: str) -> str:
+        """Note that the order *ref* on the server belongs to the order *key*; return to which one it belonged first."""
+        owner = self._owners.setdefault(ref, key)
+        if len(self._owners) > OWNERS:
+            self._owners.popitem(last=False)
+        return owner
+
+    def owner(self, ref: UUID) -> str | None:
+        """Return to which order of an input the order *ref* on the server belongs."""
+        return self._owners.get(ref)
+
+    def _drop(self, order: Remembered) -> bool:
+        self._parts -= len(order.parts)
+        return False
+
+
+_CLAIMS: weakref.WeakKeyDictionary[object, Claims] = weakref.WeakKeyDictionary()

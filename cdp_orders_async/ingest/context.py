@@ -1,0 +1,124 @@
+"""What the orders of a load share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Literal, TypeAlias
+
+from cdp_orders_async.client import Resources, ResourcesV2
+from cdp_orders_async.errors import CdpError
+from cdp_orders_async.health import Health, Sign
+from cdp_orders_async.ingest.claims import Claims
+from cdp_orders_async.ingest.parts import Part
+from cdp_orders_async.ingest.scheduler import Scheduler
+from cdp_orders_async.journal import Journal
+from cdp_orders_async.session import BulkTransport, Session, Times
+from cdp_orders_async.wire import Transport
+
+__all__ = ["LoadContext", "OnExisting"]
+
+OnExisting: TypeAlias = Literal["keep", "update", "fail"]
+
+
+class LoadContext:
+    """The options of a load, and what its orders tell and ask each other: one object below all of them.
+
+    *fail* ends the load because of an error. *bulk* says whether interactive calls of the client go first. A load that
+    is *patient* waits for a server that is down; another one gives an order up after some tries.
+    """
+
+    def __init__(
+        self,
+        client: Resources | ResourcesV2,
+        scheduler: Scheduler[Any],
+        fail: Callable[[Exception], None],
+        *,
+        journal: Journal | None,
+        look_first: bool,
+        on_existing: OnExisting,
+        settle: float,
+        bulk: bool,
+        patient: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        of_version = ResourcesV2 if isinstance(client, ResourcesV2) else Resources
+        self.cdp: Resources | ResourcesV2 = of_version(client.transport, client.base_url)
+        self.scheduler = scheduler
+        self.journal = journal
+        self.lease = None if journal is None else journal.lease
+        """Seconds that a claim lasts where it is not renewed; None: as long as the journal is open."""
+        self.claims = Claims.of(client)
+        self.look_first = look_first
+        self.on_existing: OnExisting = on_existing
+        self.settle = settle
+        """Seconds that a list may lag behind a write."""
+        self.bulk = bulk
+        self.patient = patient
+        self.clock = clock
+        self.began = clock()
+        """When the load began: it sent nothing before."""
+        self.run = os.urandom(8)
+        """Tells this load from others."""
+        self.health = Health(fail, patient=patient, clock=clock)
+        self.halted = False
+        """Whether nothing more may be created."""
+        self.aborting = False
+        """Whether calls in flight are being given up."""
+        self._halted = asyncio.Event()
+
+    def halt(self) -> None:
+        """Create nothing more, and wake everybody who waits for the server or for time to pass."""
+        self.halted = True
+        self._halted.set()
+        self.health.breaker.success()
+
+    def transport(self, times: Times) -> Transport:
+        """Return the transport of one order, which counts in *times* where the time goes."""
+        transport = self.cdp.transport
+        if not isinstance(transport, Session):
+            return transport
+        return BulkTransport(transport, times, lambda: self.halted, self.bulk)
+
+    def waiting(self, times: Times, name: str) -> Waiting:
+        """Return a context in which another worker works; its seconds are added to *times* as *name*."""
+        return Waiting(self, times, name)
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but wake up when the load is halted."""
+        if seconds > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._halted.wait()
+
+    async def server_is_up(self) -> None:
+        """Wait while the server is not well, and for the turn to try it."""
+        if not self.halted:
+            await self.health.breaker.wait()
+
+    def record_result(self, error: CdpError, operation: str) -> Sign:
+        """Note that a call of *operation* failed, and return what its *error* says."""
+        return self.health.failed(error, operation)
+
+
+class Waiting:
+    """A worker waits for something else than an answer."""
+
+    __slots__ = ("_began", "_context", "_name", "_times")
+
+    def __init__(self, context: LoadContext, times: Times, name: str) -> None:
+        self._context = context
+        self._times = times
+        self._name = name
+
+    def __enter__(self) -> None:
+        self._began = self._context.clock()
+        self._context.scheduler.step_aside()
+
+    def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
+        self._context.scheduler.step_in()
+        spent = self._context.clock() - self._began
+        setattr(self._times, self._name, getattr(self._times, self._name) + spent)

@@ -1,0 +1,365 @@
+"""Bringing one part to its end: sent once, and looked up before it is sent again.
+
+A create whose outcome is unknown is looked up. Found: its reference is adopted. Absent, also after the time that lists
+may lag behind writes: it is sent again. Several candidates: it is set aside as a conflict.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import cached_property, partial
+from typing import Any, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from cdp_orders_async.client import ResourcesV2
+from cdp_orders_async.errors import CdpError, JournalError, NotSent, OutcomeUnknown
+from cdp_orders_async.graph import OrderGraph
+from cdp_orders_async.ingest.attempts import MAYBE_DONE, Attempts
+from cdp_orders_async.ingest.compare import diff, merge, same_order
+from cdp_orders_async.ingest.context import LoadContext
+from cdp_orders_async.ingest.edits import SeveralError
+from cdp_orders_async.ingest.lookup import Lookup
+from cdp_orders_async.ingest.outcomes import Failure, PartVerdict
+from cdp_orders_async.ingest.parts import EXTENSIONS, CreatedExtension, CreatedOrder, CreatedRef, Part
+from cdp_orders_async.journal import PartRecord
+from cdp_orders_async.session import Times
+from cdp_orders_async.wire import Request, reads
+
+__all__ = ["ConflictError", "Creation"]
+
+T = TypeVar("T")
+
+IMMUTABLE = frozenset({"reference_id", "ordered_at"})
+READ: Mapping[str, Callable[[bytes], Any]] = {
+    "orders": reads(CreatedOrder),
+    **dict.fromkeys(("items", "contacts", "consumers"), reads(CreatedRef)),
+    **dict.fromkeys(EXTENSIONS, reads(CreatedExtension)),
+}
+"""What is read of the answer to a create, by kind."""
+
+
+class ConflictError(Exception):
+    """A person must decide; the text says why."""
+
+
+class Creation:
+    """Creates the *parts* of one order, or finds them; *times* counts where the time goes."""
+
+    def __init__(self, context: LoadContext, graph: OrderGraph, parts: Sequence[Part], times: Times) -> None:
+        self.transport = context.transport(times)
+        self.doubtful = False
+        """Whether anything of the order could be on the server."""
+        self.since = 0.0
+        """Anything that an earlier run sent was sent before this time."""
+        self.known: Mapping[str, PartRecord] = {}
+        """What was known of the parts when this run began, by key."""
+        self.orphans: dict[tuple[str, UUID | None], str] = {}
+        """The keys of known parts that the input no longer has, by kind and reference."""
+        self.rivals: Collection[str] = ()
+        """The keys of other orders, the same as this one to the server, that may be there or not."""
+        self.made = False
+        """Whether this run made or changed anything."""
+        self.claimed_until: float | None = None
+        """Until when the claim of this order lasts: after that another worker may have it, and nothing more is sent."""
+        self._context = context
+        self._graph = graph
+        self._parts = parts
+        self._order = parts[0]
+        self._times = times
+        self._near: set[UUID] = set()
+        """The orders on the server that are the same as this one to it."""
+        self._updates = context.on_existing == "update" or graph.mode == "upsert"
+        self.refuses = context.on_existing == "fail" and not self._updates
+        """Whether an order of which anything differs is refused as a whole."""
+
+    async def settle(self, part: Part) -> None:
+        """Bring *part* to its verdict; raises `JournalError`."""
+        try:
+            if not (self.doubtful and await self.locate(part)):
+                await self._create(part)
+        except (SeveralError, ConflictError, CdpError) as error:
+            self._failed(part, error)
+
+    async def inspect(self) -> bool:
+        """Find all parts without creating any; tell whether nothing that is there has to be refused."""
+        good = True
+        for part in self._parts:
+            owner = part.owner
+            if part.verdict is None and (owner is None or owner.ref is not None):
+                try:
+                    await self.locate(part)
+                except (SeveralError, ConflictError, CdpError) as error:
+                    self._failed(part, error)
+            good = good and (part.verdict is None or part.verdict is PartVerdict.FOUND)
+        return good
+
+    async def locate(self, part: Part) -> bool:
+        """Find *part*, where it may be on the server; tell whether it has its verdict now."""
+        known = self.known.get(part.key)
+        if known is not None and known.ref is not None and known.digest == part.digest:
+            part.verdict = PartVerdict.FOUND
+        elif self._context.aborting:
+            self.give_up(part, None)
+        elif part.ref is not None:
+            await self._reconcile(part, await self.lookup.fetch(part), PartVerdict.FOUND)
+        elif part.in_doubt or (part is self._order and self.rivals):
+            if not await self._adopt(part, self.since, PartVerdict.FOUND) and part is self._order and not self._near:
+                self._nothing_is_in_doubt()  # without the order, none of its parts can be there
+        return part.verdict is not None
+
+    def give_up(self, part: Part, error: CdpError | None) -> None:
+        """End a part that failed, or that is not tried: unknown where it may be there all the same."""
+        part.failure = None if error is None else Failure.of(error, self._graph)
+        part.differs = ()
+        if part.in_doubt:
+            self._note(part, None)
+            part.verdict = PartVerdict.UNKNOWN
+        else:
+            part.verdict = PartVerdict.BLOCKED if error is None else PartVerdict.FAILED
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether another worker may have the claim of this order."""
+        return self.claimed_until is not None and self._context.clock() >= self.claimed_until
+
+    @cached_property
+    def lookup(self) -> Lookup:
+        """What finds the parts; made when it is needed first."""
+        cdp = type(self._context.cdp)(self.transport, self._context.cdp.base_url)
+        return Lookup(self._graph, self._parts, cdp, self._patiently, self._context.clock)
+
+    async def _create(self, part: Part) -> None:
+        """Send *part*; after a lost answer look it up, and send it again only when it is absent."""
+        context, transport = self._context, self.transport
+        attempts: Attempts | None = None
+        while True:
+            if context.health.breaker.state != "closed":
+                with context.waiting(self._times, "backoff"):
+                    await context.server_is_up()
+            if context.halted or (self.claimed_until is not None and self.is_lost):
+                part.verdict = PartVerdict.BLOCKED
+                return
+            part.in_doubt = True
+            try:
+                created = await transport.send(self._request(part))
+            except CdpError as error:
+                attempts = attempts or Attempts(context, transport, f"{part.kind}.create", self._times)
+                again = attempts.failed(error)
+                if error.delivery in MAYBE_DONE:
+                    if await self._was_made(part, error):
+                        return
+                    if not again:
+                        raise _absent(error) from error
+                else:
+                    part.in_doubt = False
+                    if not again:
+                        raise
+                    await attempts.wait()
+                transport = attempts.transport
+            else:
+                context.health.succeeded(creates=True)
+                await self._keep(part, created)
+                return
+
+    async def _was_made(self, part: Part, error: CdpError) -> bool:
+        """Look up what became of *part*, whose answer was lost with *error*; adopt it if it is there."""
+        try:
+            if await self._adopt(part, self._context.clock(), PartVerdict.CREATED):
+                self.made = True
+                return True
+        except CdpError as failed:
+            if isinstance(failed, JournalError):
+                raise
+            lost = OutcomeUnknown(f"{error}; whether it was made could not be found out: {failed}")
+            lost.attempts, lost.request_id = error.attempts, error.request_id
+            raise lost from failed
+        return False
+
+    async def _keep(self, part: Part, created: Any) -> None:  # noqa: ANN401 what READ gives
+        """Note what the server made of *part*; an order may turn out to have been there before."""
+        verdict = PartVerdict.CREATED
+        if part is self._order:
+            if (owner := await self._owner(created.ref)) not in {None, self._graph.key}:
+                part.differs = ("reference_id",)
+                self._know(part, created.ref, part.differs)
+                raise ConflictError(
+                    f"the server answered with the order {created.ref}, which belongs to {owner}: it took the two for one"
+                )
+            if created.is_old and created.ref not in self._near:
+                # It was there before anybody here knew of it, and so may its parts be.
+                verdict = PartVerdict.UPDATED
+                self._everything_is_in_doubt()
+            elif created.ref not in self._near:
+                self._nothing_is_in_doubt()  # a new order has no parts yet
+        self.made = True
+        self._know(part, created.ref, created=verdict is PartVerdict.CREATED)
+        part.verdict = verdict
+
+    async def _adopt(self, part: Part, since: float, verdict: PartVerdict) -> bool:
+        """Take over *part* if the server has it; *since* is when it may have been sent at the latest.
+
+        Lists may lag behind writes, so that something is absent or differs counts only after the settling time.
+        """
+        context = self._context
+        settled = since + context.settle
+        looks = [since, since + context.settle / 4, settled] if settled > context.clock() else [settled]
+        for after in looks:
+            if after > context.clock():
+                with context.waiting(self._times, "backoff"):
+                    await context.pause(after - context.clock())
+            if context.halted and context.clock() < after:
+                raise OutcomeUnknown(f"the load was stopped before it was certain whether {part.name} is there")
+            got = await self._find(part, after, settled=after == settled)
+            if got is not None and (after == settled or not diff(part.sent(), got)):
+                await self._reconcile(part, got, verdict)
+                return True
+        if context.journal is not None:
+            context.journal.forget(self._graph.key, part.key)
+        part.in_doubt = False
+        return False
+
+    async def _find(self, part: Part, after: float, *, settled: bool) -> Any:  # noqa: ANN401 any resource
+        if part is not self._order:
+            return await self.lookup.find(part, after, settled=settled)
+        mine: list[Any] = []
+        others: list[Any] = []
+        for got in await self.lookup.orders(part, after):
+            owner = await self._owner(got.ref)
+            is_mine = same_order(part.value, got) and owner in {None, self._graph.key}
+            (mine if is_mine else others).append(got)
+        self._near.update(got.ref for got in (*mine, *others))
+        if len(mine) > 1:
+            raise SeveralError
+        if others and not mine and settled:
+            raise ConflictError(_same_to_the_server(others[0]))
+        return mine[0] if mine else None
+
+    async def _owner(self, ref: UUID) -> str | None:
+        """Return to which order of an input the order *ref* on the server belongs."""
+        context = self._context
+        if context.journal is None:
+            return context.claims.owner(ref)
+        with context.waiting(self._times, "journal"):
+            return await context.journal.owner(ref)
+
+    async def _reconcile(self, part: Part, got: Any, verdict: PartVerdict) -> None:  # noqa: ANN401 any resource
+        """Deal with a part that is there: keep, update or refuse what differs, as the load was told."""
+        sent = part.sent()
+        differs = diff(sent, got)
+        fixed = IMMUTABLE if part is self._order else frozenset[str]()
+        changed = [name for name in differs if name not in fixed]
+        created = verdict is PartVerdict.CREATED
+        self._know(part, got.ref, differs, created=created)
+        if differs and self.refuses:
+            part.verdict = PartVerdict.CONFLICT
+            return
+        if changed and self._updates:
+            change = partial(self.transport.send, self._change(part, changed, got))
+            await self._patiently(change, f"{part.kind}.update")
+            self.made = True
+            differs = tuple(name for name in differs if name in fixed)
+            self._know(part, got.ref, differs, created=created)
+            verdict = PartVerdict.UPDATED
+        part.verdict = PartVerdict.KEPT if differs else verdict
+
+    async def _patiently(self, make: Callable[[], Awaitable[T]], operation: str) -> T:
+        """Do what may be done again and again, also while the server is not well for a time."""
+        context = self._context
+        attempts: Attempts | None = None
+        while True:
+            if context.health.breaker.state != "closed":
+                with context.waiting(self._times, "backoff"):
+                    await context.server_is_up()
+            try:
+                result = await make()
+            except CdpError as error:
+                attempts = attempts or Attempts(context, self.transport, operation, self._times)
+                if not attempts.failed(error):
+                    raise
+                await attempts.wait()
+            else:
+                context.health.succeeded(creates=False)
+                return result
+
+    def _request(self, part: Part) -> Request[Any]:
+        to_create: Callable[..., Request[Any]] = getattr(self._context.cdp, part.kind).to_create
+        read = READ[part.kind]
+        if part.owner is None:
+            return to_create(part.value, read=read)
+        return to_create(part.owner.ref, part.sent(), read=read)
+
+    def _change(self, part: Part, names: Sequence[str], got: Any) -> Request[Any]:  # noqa: ANN401 any resource
+        """Return the request that brings the fields *names* of *part* up to the input, where the server has *got*.
+
+        Version 2 takes only the whole thing, so what the input does not say is sent as it is there. For extensions
+        it has one request: what makes one, sets the pairs of one that is there.
+        """
+        resource: Any = getattr(self._context.cdp, part.kind)
+        legacy, sent = isinstance(self._context.cdp, ResourcesV2), part.sent()
+        if part.kind in EXTENSIONS and legacy:
+            request: Request[Any] = msgspec.structs.replace(resource.to_create(part.under, sent), creates=False)
+        elif part.kind in EXTENSIONS:
+            request = resource.to_replace(part.under, sent)
+        elif legacy:
+            request = resource.to_update(part.ref, merge(sent, got, IMMUTABLE if part is self._order else ()))
+        else:
+            request = resource.to_update(part.ref, {name: getattr(sent, name) for name in names})
+        return request
+
+    def _failed(self, part: Part, error: Exception) -> None:
+        if isinstance(error, JournalError):
+            raise error
+        if isinstance(error, CdpError):
+            self.give_up(part, error)
+            return
+        part.verdict, part.reason = PartVerdict.CONFLICT, str(error)
+        if isinstance(error, SeveralError):
+            self._note(part, None)  # one of the things there may be it: the next run must look again
+        else:
+            part.in_doubt = False
+
+    def _know(self, part: Part, ref: UUID | None, differs: tuple[str, ...] = (), *, created: bool = False) -> None:
+        """Note that *part* is on the server as *ref*, where it *differs* from the input in some fields."""
+        context = self._context
+        part.ref = ref or part.under  # an extension is found by its owner, whatever it is called
+        part.in_doubt, part.differs = False, differs
+        if part is self._order and part.ref is not None and context.journal is None:
+            context.claims.own(part.ref, self._graph.key)
+        self._note(part, part.ref, created=created)
+        if self.orphans and context.journal is not None:
+            old = self.orphans.pop((part.kind, part.ref), None)  # as it was called before the input was edited
+            if old is not None:
+                context.journal.forget(self._graph.key, old)
+
+    def _note(self, part: Part, ref: UUID | None, *, created: bool = False) -> None:
+        journal = self._context.journal
+        if journal is not None:
+            # A part that differs keeps a hash that fits no input, so that the next run compares again.
+            journal.record(self._graph.key, part.key, b"" if part.differs else part.digest, ref, created=created)
+
+    def _nothing_is_in_doubt(self) -> None:
+        for part in self._parts:
+            part.in_doubt = False
+
+    def _everything_is_in_doubt(self) -> None:
+        self.doubtful = self.lookup.edited = True
+        self.since = self._context.clock()
+        for part in self._parts:
+            part.in_doubt = part.ref is None
+
+
+def _absent(error: CdpError) -> NotSent:
+    """Return the failure of a part whose answer was lost with *error*, and that is certainly not there."""
+    absent = NotSent(f"it is not on the server: its answer was lost, and a look-up found nothing ({error})")
+    absent.attempts, absent.request_id = error.attempts, error.request_id
+    return absent
+
+
+def _same_to_the_server(got: Any) -> str:  # noqa: ANN401 an Order
+    when = f"ordered at {got.ordered_at.isoformat()}" if got.ordered_at is not None else "without a time"
+    return (
+        f"the server has the order {got.ref} with the same reference id, {when}: within two days the two are one order"
+        " to it, and orderedAt cannot be changed"
+    )

@@ -1,0 +1,83 @@
+"""Which thing on the server a part was before the input was edited: pure decisions.
+
+A part without an id of its own is found by its content. Where the content was edited, the part is the thing that no
+part of the input claims any more. It is never added beside that thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cdp_orders_async.ingest.compare import diff
+from cdp_orders_async.ingest.parts import Part
+
+__all__ = ["SeveralError", "pair_edited"]
+
+NAMES: Mapping[str, tuple[str, ...]] = {
+    "items": ("type", "name", "product_id"),
+    "consumers": ("first_name", "last_name"),
+    "contacts": (),
+}
+"""The fields that a thing is known by, as a person would."""
+
+
+class SeveralError(Exception):
+    """More than one thing on the server could be the part."""
+
+    def __str__(self) -> str:
+        return "it could be any of several things that are on the server"
+
+
+def pair_edited(part: Part, new: Sequence[Part], left: Sequence[Any]) -> Any:  # noqa: ANN401 any resource
+    """Return the one of *left*, the things that no part claims, that *part* was before it was edited.
+
+    *new* are the parts of its kind that nothing on the server fits, *part* among them. Returns None where the part is
+    new; raises `SeveralError` where it would be a guess.
+    """
+    new, left = list(new), [got for got in left if any(_may_be(one, got) for one in new)]
+    while (clear := _clear_pair(new, left)) is not None:
+        one, got = clear
+        if one is part:
+            return got
+        new.remove(one)
+        left.remove(got)
+    if any(_may_be(part, got) for got in left):
+        raise SeveralError
+    return None
+
+
+def _clear_pair(new: Sequence[Part], left: Sequence[Any]) -> tuple[Part, Any] | None:
+    """Return a part and a thing of which each fits the other better than all others do, None if there is none."""
+    if len(new) == len(left) == 1:
+        return (new[0], left[0]) if _may_be(new[0], left[0]) else None
+    for one in new:
+        mine = sorted((_distance(one, got), n) for n, got in enumerate(left) if _may_be(one, got))
+        if not mine or mine[0][0][0] or (len(mine) > 1 and mine[1][0] == mine[0][0]):
+            continue
+        distance, n = mine[0]
+        others = [_distance(other, left[n]) for other in new if other is not one and _may_be(other, left[n])]
+        if all(distance < other for other in others):
+            return one, left[n]
+    return None
+
+
+def _may_be(part: Part, got: Any) -> bool:  # noqa: ANN401 any resource
+    """Tell whether *got* may be *part* as it was: two ids that differ are two things."""
+    value = part.value
+    if part.kind == "items":
+        return value.reference_id is None or got.reference_id is None or value.reference_id == got.reference_id
+    if part.kind == "consumers" and value.identifiers and got.identifiers:
+        return _same_name(part, got)
+    return True
+
+
+def _same_name(part: Part, got: Any) -> bool:  # noqa: ANN401 any resource
+    names = [name for name in NAMES[part.kind] if getattr(part.value, name) is not None]
+    return bool(names) and not set(names) & set(diff(part.sent(), got))
+
+
+def _distance(part: Part, got: Any) -> tuple[bool, int]:  # noqa: ANN401 any resource
+    """Return how far *part* is from *got*: whether it has another name, and in how many fields it differs."""
+    differs = diff(part.sent(), got)
+    return bool(set(NAMES[part.kind]) & set(differs)), len(differs)

@@ -1,0 +1,225 @@
+"""Finding on the server what became of a create: which of the things there is the part."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+import attrs
+
+from cdp_orders_async.client import Resources, ResourcesV2
+from cdp_orders_async.errors import NotFound
+from cdp_orders_async.graph import OrderGraph
+from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
+from cdp_orders_async.ingest.edits import SeveralError, pair_edited
+from cdp_orders_async.ingest.parts import EXTENSIONS, Part
+from cdp_orders_async.models import Extension
+from cdp_orders_async.resources import Listing
+
+__all__ = ["Lookup", "Patiently"]
+
+T = TypeVar("T")
+
+NEVER = float("-inf")
+
+
+class Patiently(Protocol):
+    """Makes a request that may be made again and again, until it succeeds or is given up."""
+
+    def __call__(self, make: Callable[[], Awaitable[T]], operation: str, /) -> Awaitable[T]:
+        """Return what *make* gives."""
+        ...
+
+
+class Lookup:
+    """Finds the parts of one order on the server; they share what was listed.
+
+    *cdp* makes the requests, each through *patiently*.
+    """
+
+    def __init__(
+        self,
+        graph: OrderGraph,
+        parts: Sequence[Part],
+        cdp: Resources | ResourcesV2,
+        patiently: Patiently,
+        clock: Callable[[], float],
+    ) -> None:
+        self.edited = False
+        """Whether a thing that no part claims may be a part as it was before the input was edited."""
+        self.listless = False
+        """Whether everything of the order is known, so that no list needs to be read."""
+        self.orphans: dict[UUID, str] = {}
+        """The references that are known for this order and that no part claims, with their kinds."""
+        self._graph = graph
+        self._parts = parts
+        self._cdp = cdp
+        self._patiently = patiently
+        self._clock = clock
+        self._fetched: dict[UUID, Any] = {}
+        self._lists: dict[str, tuple[float, list[Any]]] = {}
+        self._extensions: dict[UUID | None, tuple[float, Extension | None]] = {}
+        self._listing = asyncio.Lock()
+
+    @property
+    def claimed(self) -> set[UUID]:
+        """The references that belong to a part of this order."""
+        return {part.ref for part in self._parts if part.ref is not None}
+
+    @property
+    def leftovers(self) -> Sequence[tuple[str, UUID]]:
+        """The things on the server that no part claims, as far as they are known, with their kinds."""
+        claimed = self.claimed
+        found = {got.ref: kind for kind, (_, listed) in self._lists.items() if kind != "orders" for got in listed}
+        return [(kind, ref) for ref, kind in {**found, **self.orphans}.items() if ref not in claimed]
+
+    async def orders(self, order: Part, after: float) -> list[Any]:
+        """Return the orders on the server that are the same as *order* to the server, read after the time *after*."""
+        return [got for got in await self._listed(order, after) if may_match(order.value, got)]
+
+    async def find(self, part: Part, after: float, *, settled: bool) -> Any:  # noqa: ANN401 any resource
+        """Return what the server has of *part*, None if nothing; a list that was read before *after* does not count.
+
+        *settled* says whether such a list shows everything. Raises `SeveralError` where it would be a guess.
+        """
+        if part.kind in EXTENSIONS:
+            return await self._extension(part.kind, part.under, after)
+        sent = part.sent()
+        listed = [] if self.listless else await self._listed(part, after)
+        orphans = await self._fetch_orphans(part.kind) if self.edited else ()
+        claimed = self.claimed
+        free = [got for got in {got.ref: got for got in (*listed, *orphans)}.values() if got.ref not in claimed]
+        if part.kind == "consumers":
+            free = [await self._with_links(got) for got in free]
+        candidates = [got for got in free if may_match(sent, got)]
+        if part.kind == "items" and not part.value.reference_id:
+            others = {one.item.reference_id for one in self._graph.items} - {None}
+            candidates = [got for got in candidates if got.reference_id not in others]
+        found = await self._best(part, candidates, after) if candidates else None
+        return self._as_it_was(part, free) if found is None and self.edited and settled else found
+
+    async def fetch(self, part: Part) -> Any:  # noqa: ANN401 any resource
+        """Fetch what the server has under the reference of *part*; raises `NotFound`."""
+        resource: Any = getattr(self._cdp, part.kind)
+        ref = part.under if part.kind in EXTENSIONS else part.ref
+        got = await self._patiently(partial(resource.get, ref), f"{part.kind}.get")
+        return await self._with_links(got) if part.kind == "consumers" else got
+
+    async def _fetch_orphans(self, kind: str) -> Sequence[Any]:
+        """Return the known things of a *kind* that no part claims, without those that were deleted."""
+        resource: Any = getattr(self._cdp, kind)
+        async with self._listing:
+            for ref in [ref for ref, its_kind in self.orphans.items() if its_kind == kind and ref not in self._fetched]:
+                try:
+                    self._fetched[ref] = await self._patiently(partial(resource.get, ref), f"{kind}.get")
+                except NotFound as error:
+                    if not error.from_api:
+                        raise
+                    self._fetched[ref] = None
+            return [got for ref in self.orphans if (got := self._fetched.get(ref)) is not None and self.orphans[ref] == kind]
+
+    def _as_it_was(self, part: Part, free: Sequence[Any]) -> Any:  # noqa: ANN401 any resource
+        """Return the thing that *part* was before it was edited, None if it is new; raises `SeveralError`."""
+        sought = [one for one in self._parts if one.kind == part.kind and one.in_doubt]
+        left = [got for got in free if not any(may_match(one.sent(), got) for one in sought)]
+        new = [one for one in sought if not any(may_match(one.sent(), got) for got in free)]
+        return pair_edited(part, new, left)
+
+    async def _listed(self, part: Part, after: float) -> list[Any]:
+        async with self._listing:
+            taken, listed = self._lists.get(part.kind, (NEVER, []))
+            if taken <= after:
+                taken = self._clock()
+                resource: Any = getattr(self._cdp, part.kind)
+                if part.kind == "orders":
+                    listing = resource.list(reference_id=part.value.reference_id)
+                else:
+                    listing = resource.list(part.under)
+                read = f"{part.kind}.list"
+                # Where something is deleted meanwhile, or a page is served twice, an entry can come twice.
+                entries = {entry.ref: entry for entry in await self._patiently(partial(_all_of, listing), read)}
+                listed, claimed = list[Any](), self.claimed
+                for ref, entry in entries.items():
+                    if ref not in claimed:
+                        with contextlib.suppress(NotFound):
+                            listed.append(await self._patiently(partial(listing.whole, entry), f"{part.kind}.get"))
+                self._lists[part.kind] = (taken, listed)
+            return listed
+
+    async def _with_links(self, consumer: Any) -> Any:  # noqa: ANN401 a Consumer
+        """Return *consumer* with the links to its items, which version 2.1 may show only in a list of their own."""
+        cdp = self._cdp
+        if isinstance(cdp, Resources) and consumer.order_items is None and any(part.uses for part in self._parts):
+            items = await self._patiently(partial(_all_of, cdp.consumers.items(consumer.ref)), "consumers.items")
+            consumer.order_items = tuple(item.ref for item in items)
+        return consumer
+
+    async def _extension(self, kind: str, owner: UUID | None, after: float) -> Extension | None:
+        taken, found = self._extensions.get(owner, (NEVER, None))
+        if taken <= after:
+            taken = self._clock()
+            resource: Any = getattr(self._cdp, kind)
+            try:
+                found = await self._patiently(partial(resource.get, owner), f"{kind}.get")
+            except NotFound as error:
+                if not error.from_api:  # the page of a gateway says nothing of the extension
+                    raise
+                found = None
+            self._extensions[owner] = (taken, found)
+        return found
+
+    async def _best(self, part: Part, candidates: list[Any], after: float) -> Any:  # noqa: ANN401 any resource
+        """Return the one of *candidates* that fits *part* best, None if each fits another part better.
+
+        Identical parts may take any candidate, if there are enough for all of them.
+        """
+        sought = [one for one in self._parts if one.in_doubt and one.group == part.group]
+        if len(candidates) == 1 and len(sought) <= 1:
+            return candidates[0]
+        extensions = {one.owner: one for one in self._parts if one.kind == "item_extensions"}
+        # Equal parts fit alike, so one of each sort is compared; duplicates may differ in their extensions alone.
+        sorts: dict[tuple[bytes, bytes], Part] = {}
+        counts: Counter[Part] = Counter()
+        for one in (part, *(one for one in sought if one is not part)):
+            extension = extensions.get(one)
+            counts[sorts.setdefault((one.digest, extension.digest if extension else b""), one)] += 1
+        held: list[Extension | None] = [None] * len(candidates)
+        if any(one in extensions for one in counts):
+            held = [await self._extension("item_extensions", got.ref, after) for got in candidates]
+        fits = {
+            one: [_fit(one, extensions.get(one), *pair) for pair in zip(candidates, held, strict=True)]
+            for one in counts
+        }
+        mine = [i for i, fit in enumerate(fits[part]) if all(fit <= other[i] for other in fits.values())]
+        if not mine:
+            return None
+        best = min(fits[part][i] for i in mine)
+        mine = [i for i in mine if fits[part][i] == best]
+        if len(mine) > sum(count for one, count in counts.items() if any(fits[one][i] == best for i in mine)):
+            raise SeveralError
+        return candidates[mine[0]]
+
+
+def _fit(part: Part, extension: Part | None, got: Any, held: Extension | None) -> tuple[int, ...]:  # noqa: ANN401 any resource
+    """Return how well *got*, with the extension *held*, fits *part*: the smaller, the better."""
+    # Where the links of a part are not known yet, the comparison ignores them.
+    linked = all(use.ref for use in part.uses)
+    sent = part.sent() if linked else attrs.evolve(part.value, order_items=got.order_items)
+    if held is None:  # it may still get one: duplicates without an extension are looked for before those with one
+        beside = 0
+    elif extension is None or diff(extension.value, held):
+        beside = 2
+    else:
+        beside = int(extra_fields(extension.value, held) > 0)
+    wrong = bool(diff(sent, got))
+    return (not may_match(sent, got), wrong, 0 if wrong else extra_fields(sent, got), beside)
+
+
+async def _all_of(listing: Listing[T]) -> list[T]:
+    """Return the entries of a list as they arrive."""
+    return [entry async for page in listing.pages() for entry in page.items]

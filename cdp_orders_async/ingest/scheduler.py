@@ -1,0 +1,118 @@
+"""Which work is done next, by how many workers: a queue of jobs that wait for nothing but a worker."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+__all__ = ["Scheduler", "Step"]
+
+J = TypeVar("J")
+
+
+class Step(enum.Enum):
+    """What a worker does next."""
+
+    WORK = "take the first job"
+    REST = "end: no job waits, or enough workers are active"
+
+
+class Scheduler(Generic[J]):
+    """Workers that *do* one job after the other, at most *most* of them active at a time.
+
+    There are as many active workers as connections, so that the worker that has an answer sends the next request at
+    once. A worker that waits for something else than an answer is blocked: another one may work meanwhile. *do* raises
+    nothing.
+    """
+
+    def __init__(self, most: int, do: Callable[[J, asyncio.Task[object]], Awaitable[None]]) -> None:
+        self.most = most
+        self.active = 0
+        """Workers that may send; not those that are blocked."""
+        self.blocked = 0
+        """Workers that wait for a timer, the journal or the server."""
+        self.tasks: set[asyncio.Task[object]] = set()
+        """Every worker."""
+        self.on_rest: Callable[[], None] = _nothing
+        """Called when a worker has ended, and when one is blocked."""
+        self._do = do
+        self._ready: deque[J] = deque()
+        self._loop = asyncio.get_running_loop()
+
+    def __repr__(self) -> str:
+        return f"<Scheduler: {len(self._ready)} ready, {self.active} of {self.most} active, {self.blocked} blocked>"
+
+    def next_step(self) -> Step:
+        """Decide what a worker does next; it changes nothing."""
+        return Step.WORK if self._ready and self.active <= self.most else Step.REST
+
+    @property
+    def wanted(self) -> int:
+        """How many jobs more could be begun at once."""
+        return self.most - self.active - len(self._ready)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody works and nothing waits for a worker."""
+        return not self.tasks and not self._ready
+
+    def add(self, job: J) -> None:
+        """Put *job* behind all others."""
+        self._ready.append(job)
+        self.call_worker()
+
+    def add_all(self, jobs: Sequence[J], *, first: bool) -> None:
+        """Put *jobs* behind all others, or before them where they are *first*, in their order.
+
+        The worker that calls this takes one of them itself, so another one is called only for what is left.
+        """
+        if first:
+            self._ready.extendleft(reversed(jobs))
+        else:
+            self._ready.extend(jobs)
+        if len(self._ready) > 1:
+            self.call_worker()
+
+    def call_worker(self) -> None:
+        """Start one more worker if there is work for it.
+
+        They start one by one, so that requests stay spread out instead of coming in bursts.
+        """
+        if self._ready and self.active < self.most:
+            self.active += 1
+            task: asyncio.Task[object] = self._loop.create_task(self._work())
+            if not task.done():  # where the loop starts tasks eagerly
+                self.tasks.add(task)
+
+    def step_aside(self) -> None:
+        """Let another worker work, because the one that calls this waits for something else."""
+        self.active -= 1
+        self.blocked += 1
+        self.call_worker()
+        self.on_rest()
+
+    def step_in(self) -> None:
+        """Be an active worker again."""
+        self.active += 1
+        self.blocked -= 1
+
+    async def _work(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 for the types: this is a coroutine
+        # Not at once: where the loop starts tasks eagerly, workers would call each other without end.
+        if len(self._ready) > 1:
+            self._loop.call_soon(self.call_worker)
+        try:
+            while self.next_step() is Step.WORK:
+                await self._do(self._ready.popleft(), task)
+        finally:
+            self.active -= 1
+            self.tasks.discard(task)
+            self.on_rest()
+
+
+def _nothing() -> None:
+    """Do nothing."""

@@ -1,0 +1,131 @@
+"""The input of a load: one task draws an order after the other from it, when there is room, and closes it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from typing import TypeAlias
+
+from cdp_orders_async.errors import InputError
+from cdp_orders_async.graph import Line, OrderGraph
+
+__all__ = ["Orders", "Source"]
+
+Orders: TypeAlias = Iterable[OrderGraph | Line] | AsyncIterable[OrderGraph | Line]
+
+
+class Source:
+    """Draws from *orders* while there is *room*, and hands each on with its position, from 1, to *take*.
+
+    One task draws and closes it: a source may hold a context variable, a timeout or a task group around its yields.
+    At its end, by whatever, *ended* is called once.
+    """
+
+    def __init__(
+        self,
+        orders: Orders,
+        room: Callable[[], bool],
+        take: Callable[[int, OrderGraph | Line], None],
+        ended: Callable[[], None],
+    ) -> None:
+        self.stopped = False
+        """Whether it is asked for no more."""
+        self.done = False
+        """Whether it has ended and is closed."""
+        self.error: Exception | None = None
+        """What broke it off, or its closing."""
+        self._lines = _iterator(orders)
+        self._room = room
+        self._take = take
+        self._ended = ended
+        self._waiting: asyncio.Future[None] | None = None
+        self._drawing = False
+        self._loop = asyncio.get_running_loop()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def task(self) -> asyncio.Task[None] | None:
+        """The task that draws; None before the first order is asked for, and after the end."""
+        return None if self.done else self._task
+
+    def wake(self) -> None:
+        """Draw, if there is room now."""
+        if self._task is None:
+            if not self.done:
+                self._task = self._loop.create_task(self._draw_all())
+        elif self._waiting is not None and not self._waiting.done() and (self.stopped or self._room()):
+            self._waiting.set_result(None)
+
+    def stop(self) -> None:
+        """Draw no more, and end what waits for an input that has nothing to give yet."""
+        if self.stopped:
+            return
+        self.stopped = True
+        if self._task is None:
+            self.wake()  # it is closed in its own task
+        elif self._drawing:
+            self._task.cancel()
+        else:
+            self.wake()
+
+    async def _draw_all(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 for the types: this is a coroutine
+        try:
+            await self._draw(task)
+        except Exception as error:  # noqa: BLE001 what was drawn before is loaded all the same
+            self.error = error
+        except asyncio.CancelledError as error:
+            if not task.cancelling():  # nobody cancelled: something that it waits for was
+                self.error = _ended_by_itself(error)
+            elif self.stopped:
+                task.uncancel()
+            else:
+                raise
+        finally:
+            try:
+                if isinstance(self._lines, AsyncGenerator):
+                    await self._lines.aclose()  # pyright: ignore[reportUnknownMemberType] nothing is sent to it
+            except Exception as error:  # noqa: BLE001 told like what breaks it off
+                self.error = self.error or error
+            except asyncio.CancelledError as error:
+                if task.cancelling():
+                    raise
+                self.error = self.error or _ended_by_itself(error)
+            finally:
+                self.stopped = self.done = True
+                self._ended()
+
+    async def _draw(self, task: asyncio.Task[None]) -> None:
+        position = 0
+        while True:
+            while not self.stopped and not self._room():
+                self._waiting = self._loop.create_future()
+                await self._waiting
+            if self.stopped:
+                return
+            self._drawing = True
+            try:
+                line = await anext(self._lines, None)
+                if task.cancelling():  # stopped by the source itself: the cancellation comes with the next wait
+                    await asyncio.sleep(0)
+            finally:
+                self._drawing = False
+            if line is None:
+                return
+            position += 1
+            self._take(position, line)
+
+
+def _ended_by_itself(error: asyncio.CancelledError) -> InputError:
+    ended = InputError("the input broke off: it raised CancelledError, and nobody had cancelled it")
+    ended.__cause__ = error
+    return ended
+
+
+def _iterator(orders: Orders) -> AsyncIterator[OrderGraph | Line]:
+    async def walk(plain: Iterable[OrderGraph | Line]) -> AsyncGenerator[OrderGraph | Line, None]:
+        for line in plain:
+            yield line
+
+    return aiter(orders) if isinstance(orders, AsyncIterable) else walk(orders)
