@@ -51,8 +51,8 @@ parts = st.sampled_from([(version, kind) for version, kinds in ANY.items() for k
 class Server:
     """An emulator that holds an order with an item and a contact, without a network."""
 
-    def __init__(self, version: Version) -> None:
-        self.cdp: Any = version.resources(Network(Emulator(switches=Switches(upsert=False))), BASE)
+    def __init__(self, version: Version, switches: Switches) -> None:
+        self.cdp: Any = version.resources(Network(Emulator(switches=switches)), BASE)
         self.graph = version.of(whole("its order"))
 
     async def fill(self) -> None:
@@ -82,11 +82,23 @@ class Server:
         return [made, fetched, *(one for one in await walked(listing) if one.ref == made.ref)]
 
 
-@given(parts)
-async def test_what_was_sent_is_found_again(part: tuple[Version, str, Any]) -> None:
-    """No value of any field, in either version, differs from what the server then shows of it."""
+readings = st.builds(
+    Switches,
+    upsert=st.just(False),  # noqa: FBT003 hypothesis has no names here
+    unexpanded=st.sampled_from(["href", "ref"]),
+    ignore_expand=st.booleans(),
+    limit_max=st.sampled_from([1, 2, 100]),
+    clamp_silently=st.booleans(),
+    repeat_next=st.booleans(),
+    dates_only=st.booleans(),
+)
+
+
+@given(parts, readings)
+async def test_what_was_sent_is_found_again(part: tuple[Version, str, Any], switches: Switches) -> None:
+    """No value of any field, in either version, differs from what a server then shows of it, however it shows it."""
     version, kind, value = part
-    server = Server(version)
+    server = Server(version, switches)
     await server.fill()
     sent = server.linked(value)
     shown = await server.keep(kind, sent)

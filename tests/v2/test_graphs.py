@@ -26,7 +26,7 @@ from cdp_orders_async import (
     OrderStatusV2,
     parse_graph,
 )
-from cdp_orders_async.ingest.plan import plan
+from cdp_orders_async.ingest.parts import parts_of
 from cdp_orders_async.wire import to_json
 from tests import values
 from tests.calls import walked
@@ -57,7 +57,7 @@ def test_graph_is_read_as_it_was_written(graph: OrderGraph) -> None:
     """Any graph for version 2 keeps its rules and comes back equal; it can be planned like any other."""
     assert graph.violations(V2) == []
     assert parse_graph(orjson.loads(orjson.dumps(rendered(graph))), V2) == graph
-    names = [part.name for part in plan(graph)]
+    names = [part.name for part in parts_of(graph)]
     assert (
         len(names)
         == len(set(names))
