@@ -88,6 +88,16 @@ def code(length: int, words: str) -> Rule:
     return rule
 
 
+def capitals(value: object) -> str | None:
+    """Accept text without small letters."""
+    return text(value) or (None if value == str(value).upper() else "must be in capitals")
+
+
+def filled_capitals(value: object) -> str | None:
+    """Accept text without small letters that is not empty."""
+    return filled(value) or capitals(value)
+
+
 def one_of(alias: object) -> Rule:
     """Accept one of the values that the vendor lists."""
     values = get_args(alias)
@@ -154,8 +164,16 @@ def past(value: object) -> str | None:
 
 def local_time(value: object) -> str | None:
     """Accept the text of a date and time without a zone, as flights have it."""
-    good = isinstance(value, str) and re.fullmatch(LOCAL_TIME, value, re.ASCII)
+    good = isinstance(value, str) and re.fullmatch(LOCAL_TIME, value, re.ASCII) and _is_time(value)
     return None if good else "must be a local date and time that ends in Z: 2025-08-23T16:17Z"
+
+
+def _is_time(value: str) -> bool:
+    try:
+        datetime.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
 
 
 def is_list(value: object) -> TypeGuard[Sequence[object]]:
@@ -192,21 +210,26 @@ def identifiers(value: object) -> str | None:
 
 
 def segments(value: object) -> str | None:
-    """Accept a list of flight segments."""
+    """Accept a list of flight segments, each with what it needs."""
     for one in value if is_list(value) else (None,):
         if not isinstance(one, FlightSegment):
             return "must be a list of FlightSegment"
         for key, rule in SEGMENT.items():
-            if (field := getattr(one, key)) is not None and (wrong := rule(field)):
+            if (field := getattr(one, key)) is None:
+                wrong = "is required" if key in SEGMENT_NEEDS else None
+            else:
+                wrong = rule(field)
+            if wrong:
                 return f"each {camel(key)} {wrong}"
     return None
 
 
+CURRENCY = code(3, "an ISO 4217 code of three capital letters")
 ORDER: Mapping[str, Rule] = {
     "reference_id": filled,
     "ordered_at": moment,
     "price": money,
-    "currency_code": code(3, "an ISO 4217 code of three capital letters"),
+    "currency_code": CURRENCY,
     "channel": one_of(Channel),
     "point_of_sale": text,
     "status": one_of(OrderStatus),
@@ -251,14 +274,33 @@ CONSUMER: Mapping[str, Rule] = {**PERSON, "order_items": refs}
 
 SEGMENT: Mapping[str, Rule] = {
     **{field.name: text for field in attrs.fields(FlightSegment)},
+    "id": filled,
+    "origin": filled_capitals,
+    "destination": filled_capitals,
+    "origin_destination": capitals,
     "departure_date_time": local_time,
     "arrival_date_time": local_time,
+    "fare_class": filled,
+    "booking_class": capitals,
+    "carrier": filled_capitals,
+    "flight_number": filled,
+    "equipment_type": capitals,
 }
+SEGMENT_NEEDS = frozenset(
+    {
+        *("id", "origin", "destination", "departure_date_time", "arrival_date_time"),
+        *("fare_class", "carrier", "flight_number"),
+    }
+)
+"""The fields that a flight segment must have to be sent."""
 ORDER_V2: Mapping[str, Rule] = {**ORDER, "point_of_sale": filled, "status": one_of(OrderStatusV2)}
 ITEM_V2: Mapping[str, Rule] = {
     **ITEM,
     "type": one_of(OrderItemTypeV2),
     "status": one_of(OrderItemStatusV2),
+    "currency_code": CURRENCY,
+    "original_currency_code": CURRENCY,
+    "channel": capitals,
     "product_id": filled,
     "reference_id": filled,
     "language": code(2, "an ISO 639 code of two capital letters"),
@@ -266,6 +308,7 @@ ITEM_V2: Mapping[str, Rule] = {
     "ordered_at": moment,
     "passenger_type_code": text,
     "flight_segments": segments,
+    "consumer_type_code": text,
 }
 PERSON_V2: Mapping[str, Rule] = {
     **{key: rule for key, rule in PERSON.items() if key not in {"street", "city", "state", "post_code"}},

@@ -71,7 +71,18 @@ def orders_v2(count: int) -> list[Json]:
                     "price": 50,
                     "currencyCode": "EUR",
                     "status": "CONFIRMED",
-                    "flightSegments": [{"origin": "DUB", "destination": "LHR"}],
+                    "flightSegments": [
+                        {
+                            "id": "1",
+                            "origin": "DUB",
+                            "destination": "LHR",
+                            "departureDateTime": "2025-08-15T16:00Z",
+                            "arrivalDateTime": "2025-08-15T17:20Z",
+                            "fareClass": "Economy",
+                            "carrier": "FR",
+                            "flightNumber": "459",
+                        }
+                    ],
                 }
             ],
             "consumers": [{**order["consumers"][0], "lastName": "canary-Doe"}],

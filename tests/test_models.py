@@ -39,6 +39,7 @@ from cdp_orders_async import (
     OrderItemChanges,
     Page,
 )
+from cdp_orders_async.models import common
 from cdp_orders_async.models.common import camel
 from cdp_orders_async.wire import encode, reads, structure, to_json
 from tests import values
@@ -293,6 +294,27 @@ def test_repr_shows_nobody(value: object) -> None:
     """No personal value is in the text of a model, or of what holds it."""
     shown = f"{value!r} {value}"
     assert [secret for secret in values.SECRETS if secret in shown] == []
+
+
+def test_repr_shows_which_fields_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of personal values, the text shows the names and what tells one value from another, in this process alone."""
+
+    def marks(contact: NewContact) -> dict[str, str]:
+        return dict(pair.split("=<") for pair in repr(contact)[len("NewContact(") : -1].split(", "))
+
+    ada, city = marks(NewContact(first_name="Ada", city="Cork")), "London"
+    assert ada.keys() == {"first_name", "city"}
+    assert marks(NewContact(first_name="Ada", city="Cork")) == ada
+    other = marks(NewContact(first_name="Ada", city=city))
+    assert {name for name, mark in other.items() if mark != ada[name]} == {"city"}
+    alike = marks(NewContact(first_name="A", last_name="A"))
+    assert alike["first_name"] != alike["last_name"]
+    assert repr(NewContact(identifiers=(Identifier(provider="P", id="1"),))) != repr(
+        NewContact(identifiers=(Identifier(provider="P", id="2"),))
+    )
+    assert repr(NewContact()) == "NewContact()"
+    monkeypatch.setattr(common, "_KEY", bytes(16))
+    assert marks(NewContact(first_name="Ada", city="Cork")) != ada
 
 
 @pytest.mark.parametrize("value", people(), ids=lambda value: type(value).__name__)

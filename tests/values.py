@@ -81,12 +81,13 @@ def maybe(strategy: SearchStrategy[str]) -> SearchStrategy[str | None]:
     return st.none() | strategy
 
 
+currencies = st.from_regex("[A-Z]{3}", fullmatch=True)
 orders = st.builds(
     NewOrder,
     reference_id=filled,
     ordered_at=times,
     price=money,
-    currency_code=st.from_regex("[A-Z]{3}", fullmatch=True),
+    currency_code=currencies,
     channel=st.none() | st.sampled_from(get_args(Channel)),
     point_of_sale=maybe(texts),
     status=st.none() | st.sampled_from(get_args(OrderStatus)),
@@ -163,33 +164,51 @@ orders_v2 = st.builds(
     reference_id=filled,
     ordered_at=times,
     price=money,
-    currency_code=st.from_regex("[A-Z]{3}", fullmatch=True),
+    currency_code=currencies,
     point_of_sale=filled,
     channel=st.none() | st.sampled_from(get_args(Channel)),
     status=st.none() | st.sampled_from(get_args(OrderStatusV2)),
     payment_type=maybe(texts),
+    card_type=maybe(texts),
 )
 local_times = st.datetimes().map(lambda moment: f"{moment.isoformat(timespec='minutes')}Z")
+capitals = st.from_regex("[A-Z0-9_-]{1,8}", fullmatch=True)
 segments = st.builds(
     FlightSegment,
-    id=maybe(texts),
-    origin=maybe(texts),
-    departure_date_time=maybe(local_times),
-    arrival_date_time=maybe(local_times),
+    id=filled,
+    origin=capitals,
+    destination=capitals,
+    origin_destination=maybe(capitals),
+    departure_date_time=local_times,
+    arrival_date_time=local_times,
+    fare_class=filled,
+    fare_family=maybe(texts),
+    booking_class=maybe(capitals),
+    carrier=capitals,
+    flight_number=filled,
+    operating_carrier=maybe(texts),
     operating_flight_number=maybe(texts),
+    equipment_type=maybe(capitals),
 )
 items_v2 = st.builds(
     NewOrderItemV2,
     type=st.sampled_from(get_args(OrderItemTypeV2)),
     status=st.sampled_from(get_args(OrderItemStatusV2)),
     price=money,
-    currency_code=filled,
+    currency_code=currencies,
     product_id=filled,
     reference_id=filled,
     name=maybe(filled),
+    description=maybe(texts),
+    original_price=st.none() | money,
+    original_currency_code=maybe(currencies),
+    vendor=maybe(texts),
+    language=maybe(st.from_regex("[A-Z]{2}", fullmatch=True)),
+    channel=maybe(capitals),
     ordered_at=st.none() | times,
     quantity=st.none() | st.integers(-(2**31), 2**31 - 1),
     passenger_type_code=maybe(texts),
+    consumer_type_code=maybe(texts),
     flight_segments=st.none() | st.lists(segments, max_size=3).map(tuple),
 )
 people_v2 = {

@@ -147,12 +147,15 @@ def link(value: Json) -> Json:
 
 
 def segments(value: Json) -> Json:
-    """Accept a list of flight segments, whose times are local ones."""
+    """Accept a list of flight segments with what each needs, whose times are local ones."""
     if not isinstance(value, list) or len(members(value)) != len(value):
         raise Invalid("must be an array of objects.")
     for segment in members(value):
         for name, check in SEGMENT.items():
-            if segment.get(name) is not None:
+            if segment.get(name) is None:
+                if name in SEGMENT_NEEDS:
+                    raise Invalid(f"{name} may not be null.")
+            else:
                 try:
                     check(segment[name])
                 except Invalid as wrong:
@@ -229,17 +232,20 @@ def checked_pairs(body: dict[str, Json]) -> dict[str, Json]:
 
 
 LOCAL_TIME = matching(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?Z", "a local date-time that ends in Z")
+CAPITALS = matching(r"[^a-z]*", "in capitals")
 SEGMENT: Mapping[str, Check] = {
     **dict.fromkeys(
-        (
-            *("id", "origin", "destination", "originDestination", "fareClass", "fareFamily", "bookingClass"),
-            *("carrier", "flightNumber", "operatingCarrier", "operatingFlightNumber"),
-        ),
-        text,
+        ("id", "fareClass", "fareFamily", "flightNumber", "operatingCarrier", "operatingFlightNumber"), text
+    ),
+    **dict.fromkeys(
+        ("origin", "destination", "originDestination", "bookingClass", "carrier", "equipmentType"), CAPITALS
     ),
     "departureDateTime": LOCAL_TIME,
     "arrivalDateTime": LOCAL_TIME,
 }
+SEGMENT_NEEDS = (
+    *("id", "origin", "destination", "departureDateTime", "arrivalDateTime", "flightNumber", "fareClass", "carrier"),
+)
 CAMEL_CASE = re.compile(r"[a-z][A-Za-z0-9]*")
 RESERVED_KEYS = frozenset({"name", "href", "ref", "key", "createdAt", "modifiedAt", "order", "orderItem"})
 RESERVED_TYPES = ("FLIGHT", "HOTEL", "MORTGAGE", "MORTGAGE_APPLICATION", "LOAN_APPLICATION", "PERSONAL_LOAN", "RAIL")
@@ -353,12 +359,13 @@ ITEM_TYPES_V2 = (
     "PACKAGE", "SMS_ITINERARY", "SPECIAL_ASSISTANCE", "CHARITY_DONATION", "TRANSFER", "BAGGAGE", "FEES",
     "SEAT_UPGRADES", "INFLIGHT_VOUCHERS",
 )  # fmt: skip
+CURRENCY = matching("[A-Z]{3}", "an ISO 4217 code of three capital letters")
 ORDER_V2 = Rules(
     fields={
         **ORDER.fields,
         "status": one_of(*ORDER_STATUSES_V2),
         # The pages of version 2 say what codes these are, and those of version 2.1 only call them text.
-        "currencyCode": matching("[A-Z]{3}", "an ISO 4217 code of three capital letters"),
+        "currencyCode": CURRENCY,
     },
     required=(*ORDER.required, "pointOfSale"),
     served=SERVED | {"contact", "contacts", "consumers", "orderItems"},
@@ -368,11 +375,14 @@ ITEM_V2 = Rules(
         **ITEM.fields,
         "type": one_of(*ITEM_TYPES_V2),
         "status": one_of(*ITEM_STATUSES_V2),
+        "currencyCode": CURRENCY,
+        "channel": CAPITALS,
         "language": matching("[A-Z]{2}", "an ISO 639 code of two capital letters"),
         "quantity": number,
         "orderedAt": instant,
         "passengerTypeCode": text,
         "flightSegments": segments,
+        "consumerTypeCode": text,
     },
     required=("currencyCode", "price", "status", "type", "productId", "referenceId"),
     served=SERVED | {"order"},

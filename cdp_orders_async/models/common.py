@@ -2,11 +2,14 @@
 
 snake_case here is camelCase on the wire. In what is kept, only *ref* is certain: whatever else the
 server leaves out is None, because orders also arrive by other ways (Batch, Stream) that ask for less.
-Personal values are kept out of every repr.
+Personal values are kept out of every repr. In their place stands a mark: within one process, equal values have equal
+marks, so that a failed comparison shows which fields differ.
 """
 
 from __future__ import annotations
 
+import hashlib
+import os
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias, cast
@@ -32,6 +35,8 @@ __all__ = [
     "Value",
     "camel",
 ]
+
+_KEY = os.urandom(16)
 
 RESERVED_KEYS = frozenset({"name", "href", "ref", "key", "createdAt", "modifiedAt", "order", "orderItem"})
 """The keys of a data extension that are not yours: the server sets them."""
@@ -73,8 +78,17 @@ class Value:  # noqa: PLW1641 what can change has no hash
         return all(getattr(self, name) == getattr(other, name) for name in fields)
 
     def __repr__(self) -> str:
-        fields = (field.name for field in _fields(self) if field.repr)
-        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in fields)})"
+        shown = (
+            f"{field.name}={value!r}" if field.repr else f"{field.name}=<{_mark(field.name, value)}>"
+            for field in _fields(self)
+            if (value := getattr(self, field.name)) is not None or field.repr
+        )
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _mark(name: str, value: object) -> str:
+    """Return a mark of a hidden value, from which nobody can find the value: the key of the hash is never shown."""
+    return hashlib.blake2b(f"{name}={value!r}".encode(errors="replace"), key=_KEY, digest_size=2).hexdigest()
 
 
 def _fields(value: Value) -> tuple[attrs.Attribute[Any], ...]:

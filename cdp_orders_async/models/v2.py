@@ -113,13 +113,14 @@ class OrderV2(Order):
 class FlightSegment(Value):
     """One leg of a flight.
 
-    Its times are text in the vendor's form, ``2025-08-23T16:17Z``: local times of the airport that end in Z
-    although they are not in UTC. As a `datetime` they would be an hour that they do not mean.
+    To send one, *id*, *origin*, *destination*, both times, *fare_class*, *carrier* and *flight_number* are required;
+    the server may show fewer. Its times are text in the vendor's form, ``2025-08-23T16:17Z``: local times of the
+    airport that end in Z although they are not in UTC. As a `datetime` they would be an hour that they do not mean.
     """
 
     id: str | None = None
     origin: str | None = None
-    """The IATA code of an airport or a city."""
+    """The IATA code of an airport or a city, in capitals."""
     destination: str | None = None
     origin_destination: str | None = None
     departure_date_time: str | None = None
@@ -131,6 +132,8 @@ class FlightSegment(Value):
     flight_number: str | None = None
     operating_carrier: str | None = None
     operating_flight_number: str | None = None
+    equipment_type: str | None = None
+    """The type of the aircraft, in capitals."""
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -152,6 +155,8 @@ class NewOrderItemV2(AnyNewItem):
     """As in ``ADT``, an adult."""
     flight_segments: tuple[FlightSegment, ...] | None = None
     """The legs, where the *type* is FLIGHT."""
+    consumer_type_code: str | None = None
+    """As *passenger_type_code*, under the name that the samples of the Batch API have for it."""
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -161,6 +166,7 @@ class OrderItemV2(AnyItem):
     quantity: int | Decimal | None = None
     passenger_type_code: str | None = None
     flight_segments: tuple[FlightSegment, ...] | None = None
+    consumer_type_code: str | None = None
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)

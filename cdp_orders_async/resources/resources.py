@@ -36,7 +36,7 @@ from cdp_orders_async.resources.verbs import (
     whole_by,
 )
 from cdp_orders_async.rules import check_extension, refuse, text
-from cdp_orders_async.wire import Request, encode, hidden, reads_nothing
+from cdp_orders_async.wire import Request, encode, hidden, reads_nothing, reads_page
 
 __all__ = [
     "Consumers",
@@ -116,7 +116,7 @@ class Consumers(Parts[NewConsumer, Consumer, ConsumerChanges]):
         The vendor lists only links here, so iterating fetches each item; `Listing.pages` does not.
         """
         items = Readable(self._transport, kinds.ITEMS, self._base)
-        return self._pages(self._first_page("items", consumer, OrderItem), limit, whole_by(items.get))
+        return self._pages("items", consumer, OrderItem, limit, whole_by(items.get))
 
 
 class Extensible(Verbs[dict[str, ExtensionValue], Extension, dict[str, ExtensionValue]]):
@@ -187,7 +187,7 @@ class Extensions(Extensible):
 
     def list(self, owner: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Extension]:
         """Walk the extensions of *owner*: one, or none."""
-        return self._pages(self._first_page("list", owner, Extension), limit, whole_by(lambda _: self.get(owner)))
+        return self._pages("list", owner, Extension, limit, whole_by(lambda _: self.get(owner)))
 
 
 class ExtensionsV2(Extensible):
@@ -202,14 +202,14 @@ class ExtensionsV2(Extensible):
 
     async def get(self, owner: UUID) -> Extension:
         """Fetch the extension of *owner*, which takes two requests; raises `NotFound` where there is none."""
-        first = self._first_page("list", owner, Extension)
-        for entry in (await self._transport.send(first)).items:
+        listing = self._request("list", owner, reads_page(Extension))
+        for entry in (await self._transport.send(listing)).items:
             return await self._whole(owner)(entry)
-        raise NotFound(first.method, first.path, 404, message="the order has no data extension")
+        raise NotFound(listing.method, listing.path, 404, message="the order has no data extension")
 
     def list(self, owner: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Extension]:
         """Walk the extensions of *owner*: one, or none."""
-        return self._pages(self._first_page("list", owner, Extension), limit, self._whole(owner))
+        return self._pages("list", owner, Extension, limit, self._whole(owner))
 
     def _whole(self, owner: UUID) -> Callable[[Extension], Awaitable[Extension]]:
         return whole_by(lambda ref: self._transport.send(self._request("get", owner, self._read, ext=ref)))

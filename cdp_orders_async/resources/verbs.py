@@ -61,9 +61,9 @@ class Listing(Generic[T]):
     """The entries of a collection, fetched page by page as they are asked for.
 
     ``async for entry in listing`` yields whole entries: one that the server did not expand is fetched by
-    itself. `pages` yields what arrives. A listing advances by what arrived, not by what was asked for; it
-    ends where there is no next page (see `Page.has_next`), at an empty page, or at one that repeats the page
-    before.
+    itself. `pages` yields what arrives. A listing advances by what arrived, not by what was asked for. It ends at an
+    empty page, at one that repeats the page before, or where no next page is named. Version 2 names none: there, a
+    page ends the list if it is shorter than a limit that the server set itself (see `Page.has_next`).
     When a page fails, the error's *offset* says where to go on. A listing can be walked more than once.
     """
 
@@ -151,17 +151,18 @@ class Verbs(Generic[New, Got, Changes]):
             plain["guest"] = {"href": f"{at}/guests/{plain['guest']}"}
         return encode(plain)
 
-    def _first_page(self, name: str, ref: UUID | None, model: type[T], **query: str) -> Request[Page[T]]:
-        read = reads_page(model, names_next=self._api.whole_lists)
-        return self._request(name, ref, read, query={**query, "expand": "true"} if self._api.whole_lists else query)
-
     def _pages(
         self,
-        first: Request[Page[T]],
+        name: str,
+        ref: UUID | None,
+        model: type[T],
         limit: int,
         whole: Callable[[T], Awaitable[T]],
+        **query: str,
     ) -> Listing[T]:
         refuse(check_limit(limit))
+        read = reads_page(model, asked=None if self._api.whole_lists else limit)
+        first = self._request(name, ref, read, {**query, "expand": "true"} if self._api.whole_lists else query)
 
         async def fetch(offset: int) -> Page[T]:
             query = {**first.query, "offset": str(offset), "limit": str(limit)}
@@ -254,7 +255,7 @@ class UnderAnOrder(Readable[New, Got, Changes]):
 
     def list(self, order: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Got]:
         """Walk those of an order, *limit* (1 to 100) a page."""
-        return self._pages(self._first_page("list", order, self._kind.got), limit, whole_by(self.get))
+        return self._pages("list", order, self._kind.got, limit, whole_by(self.get))
 
 
 class AtTheRoot(Readable[New, Got, Changes]):
@@ -283,4 +284,4 @@ class AtTheRoot(Readable[New, Got, Changes]):
         # What UTF-8 cannot carry would be left out of the URL without a word.
         refuse([Violation(name, wrong) for name, value in given.items() if (wrong := text(value))])
         query = {"referenceId": reference_id} if reference_id is not None else {"guestRef": ref_in(guest_ref)}
-        return self._pages(self._first_page("list", None, self._kind.got, **query, **more), limit, whole_by(self.get))
+        return self._pages("list", None, self._kind.got, limit, whole_by(self.get), **query, **more)

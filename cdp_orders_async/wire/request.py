@@ -81,7 +81,7 @@ class Page(Struct, Generic[T_co]):
     limit: int | None
     """The page size that the server used."""
     has_next: bool
-    """Whether the server names a next page; in version 2, which names none, whether this one is full."""
+    """Whether the server names a next page; in version 2, which names none, whether there may be one."""
 
 
 def reads(model: type[T]) -> Callable[[bytes], T]:
@@ -89,17 +89,20 @@ def reads(model: type[T]) -> Callable[[bytes], T]:
     return partial(decode, model=model)
 
 
-def reads_page(model: type[T], *, names_next: bool = True) -> Callable[[bytes], Page[T]]:
+def reads_page(model: type[T], *, asked: int | None = None) -> Callable[[bytes], Page[T]]:
     """Return the reader of a body that holds a page of *model*.
 
-    Where no page *names_next*, another one follows each that is as long as its limit, or that does not tell its limit.
+    Parameters: *asked*, the page size that was asked for, where no page names the next one. Then only an empty page is
+    surely the last, or one that is shorter than a limit of the server's own, below *asked*: a server that repeats the
+    limit that was asked for may still serve fewer entries.
     """
 
     def read(body: bytes) -> Page[T]:
         page = decode_page(body, model)
         offset, limit = (number if isinstance(number, int) else None for number in (page.offset, page.limit))
-        full = not names_next and len(page.items) >= (limit or 1)
-        return Page(page.items, offset or 0, limit, has_next=full or is_object(page.next))
+        length = len(page.items)
+        unsure = asked is not None and length > 0 and not length < (limit or 0) < asked
+        return Page(page.items, offset or 0, limit, has_next=unsure or is_object(page.next))
 
     return read
 

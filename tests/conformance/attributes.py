@@ -113,6 +113,8 @@ def within(row: Attribute) -> Sequence[str]:
             return [*(word.capitalize() for word in row.words), *(WORDS - {*row.words})]
         case ["at", "most", number]:
             return ["x" * int(number), "é" * int(number)]
+        case ["capitals"]:
+            return ["", "MOBILE_WEB", "É-1"]
         case [_, "capitals" | "capitals,", *_]:
             return []
         case _:
@@ -134,6 +136,8 @@ def beyond(row: Attribute) -> Sequence[str]:
             return row.words
         case ["at", "most", number]:
             return ["x" * (int(number) + 1)]
+        case ["capitals"]:
+            return ["web", "Web"]
         case [number, "capitals" | "capitals,", *_]:
             letters = "A" * int(number)
             return ["", letters.lower(), letters + "A", letters[1:], letters[1:] + "1"]
@@ -145,7 +149,7 @@ def whole(version: Version, kind: str) -> Sequence[Json]:
     """Return parts of a kind: with all that they can have, and with only what they need."""
     rows = attributes(version, kind).values()
     needed = {row.name: row.examples[0] for row in rows if row.use == "required"}
-    return [{row.name: row.examples[0] for row in rows}, needed]
+    return [{row.name: row.examples[0] for row in rows if row.examples}, needed]
 
 
 def damaged(version: Version, kind: str) -> Iterable[Json]:

@@ -17,7 +17,18 @@ FLIGHT: Json = {
     "currencyCode": "EUR",
     "status": "PURCHASED",
     "passengerTypeCode": "ADT",
-    "flightSegments": [{"id": "1234", "origin": "DUB", "departureDateTime": "2016-08-15T16:00Z"}],
+    "flightSegments": [
+        {
+            "id": "1234",
+            "origin": "DUB",
+            "destination": "LHR",
+            "departureDateTime": "2016-08-15T16:00Z",
+            "arrivalDateTime": "2016-08-15T17:20Z",
+            "fareClass": "Economy",
+            "carrier": "FR",
+            "flightNumber": "459",
+        }
+    ],
 }
 ADA: Json = {**PERSON, "lastName": "Doe"}
 

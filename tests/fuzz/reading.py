@@ -201,7 +201,7 @@ def codec(data: bytes) -> None:
     readers: tuple[Callable[[bytes], tuple[attrs.AttrsInstance, ...]], ...] = (
         lambda body: (reads(model)(body),),
         lambda body: reads_page(model)(body).items,
-        lambda body: reads_page(model, names_next=False)(body).items,
+        lambda body: reads_page(model, asked=100)(body).items,
         nothing,
     )
     good = status.startswith("2")

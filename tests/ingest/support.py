@@ -64,6 +64,16 @@ KEY, TOKEN = "key", "token"
 SERVED = frozenset({"ref", "href", "createdAt", "modifiedAt", "guest", "order", "orderItem"})
 ELSEWHERE = Cause("elsewhere", "POST", "/", None)
 """What somebody else does."""
+SEGMENT = FlightSegment(
+    id="1",
+    origin="DUB",
+    destination="LHR",
+    departure_date_time="2025-08-15T16:00Z",
+    arrival_date_time="2025-08-15T17:20Z",
+    fare_class="Economy",
+    carrier="FR",
+    flight_number="459",
+)
 WHEN = datetime(2024, 1, 1, 16, 17, 16, tzinfo=UTC)
 
 
@@ -109,7 +119,10 @@ def as_v2(graph: OrderGraph) -> OrderGraph:
 
     def item_v2(one: GraphItem) -> GraphItem:
         pairs: Json = dict(one.extension or {})
-        flight: Json = {"flight_segments": (FlightSegment(id=str(pairs)),), "passenger_type_code": "ADT"}
+        flight: Json = {
+            "flight_segments": (attrs.evolve(SEGMENT, id=str(pairs)),),
+            "passenger_type_code": "ADT",
+        }
         values: Json = {
             "type": "FLIGHT" if pairs else "SEAT",
             "reference_id": one.item.reference_id or "twin",

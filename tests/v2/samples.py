@@ -52,6 +52,7 @@ SEGMENT = FlightSegment(
     flight_number="459",
     operating_carrier="FR",
     operating_flight_number="459",
+    equipment_type="73H",
 )
 FLIGHT = NewOrderItemV2(
     type="FLIGHT",

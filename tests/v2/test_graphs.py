@@ -20,16 +20,17 @@ from cdp_orders_async import (
     Invalid,
     NewConsumerV2,
     NewOrder,
+    NewOrderItemV2,
     OrderGraph,
     OrderItemTypeV2,
     OrderStatusV2,
     parse_graph,
 )
-from cdp_orders_async.ingest.plan import plan
+from cdp_orders_async.ingest.parts import parts_of
 from cdp_orders_async.wire import to_json
 from tests import values
 from tests.calls import walked
-from tests.v2.samples import CONTACT, FLIGHT, GUEST, ORDER
+from tests.v2.samples import CONTACT, FLIGHT, GUEST, ORDER, SEGMENT
 
 
 def rendered(graph: OrderGraph) -> dict[str, object]:
@@ -56,7 +57,7 @@ def test_graph_is_read_as_it_was_written(graph: OrderGraph) -> None:
     """Any graph for version 2 keeps its rules and comes back equal; it can be planned like any other."""
     assert graph.violations(V2) == []
     assert parse_graph(orjson.loads(orjson.dumps(rendered(graph))), V2) == graph
-    names = [part.name for part in plan(graph)]
+    names = [part.name for part in parts_of(graph)]
     assert (
         len(names)
         == len(set(names))
@@ -115,10 +116,15 @@ def test_file_of_version_2_over_version_2_1() -> None:
         ({"contact": {"firstName": "A"}}, ["$.contact.lastName: is required"]),
         ({"contact": {"firstName": "A", "lastName": "B", "city": "C"}},
          [f"$.contact.city: is no key of version 2; {WAY.format('order')}"]),
-        ({"orderItems": [{**to_json(FLIGHT), "flightSegments": [{"gate": "B"}]}], "consumers": []},
+        ({"orderItems": [{**to_json(FLIGHT), "flightSegments": [{**to_json(SEGMENT), "gate": "B"}]}], "consumers": []},
          [f"$.orderItems[0].flightSegments[0].gate: is no key of version 2; {WAY.format('order')}"]),
         ({"orderItems": [{**to_json(FLIGHT), "extensions": [{"a": 1}]}]},
          ["$.orderItems[0].extensions: of items are not in version 2"]),
+        ({"orderItems": [{**to_json(FLIGHT), "currencyCode": "eur", "channel": "web"}]},
+         ["$.orderItems[0].currencyCode: must be an ISO 4217 code of three capital letters",
+          "$.orderItems[0].channel: must be in capitals"]),
+        ({"orderItems": [{**to_json(FLIGHT), "flightSegments": [{**to_json(SEGMENT), "carrier": None}]}]},
+         ["$.orderItems[0].flightSegments: each carrier is required"]),
         ({"orderItems": [{**to_json(FLIGHT), "type": "Flight"}]},
          [f"$.orderItems[0].type: must be one of {', '.join(get_args(OrderItemTypeV2))}"]),
     ],
@@ -127,6 +133,18 @@ def test_bad_orders(change: dict[str, object], violations: list[str]) -> None:
     """What version 2 does not take is told with its path."""
     assert parse_graph(FILE, V2) == GRAPH
     assert refused({**FILE, **change}, V2) == violations
+
+
+def test_keys_of_batch_samples() -> None:
+    """The keys that only the Batch API's pages show are taken, and sent under the same names."""
+    item = {**to_json(FLIGHT), "consumerTypeCode": "ADT"}
+    record = {"ref": str(GUEST), "schema": "order", "mode": "insert", "value": {**FILE, "orderItems": [item]}}
+    (part,) = parse_graph(record, V2).items
+    assert isinstance(part.item, NewOrderItemV2)
+    assert part.item.consumer_type_code == "ADT"
+    assert part.item.flight_segments is not None
+    assert part.item.flight_segments[0].equipment_type == "73H"
+    assert to_json(part.item) == item
 
 
 async def test_file_of_orders(tmp_path: Path) -> None:

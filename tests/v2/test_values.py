@@ -132,7 +132,19 @@ def evolved(base: Any, field: str, value: object) -> object:  # noqa: ANN401 any
     return changed
 
 
+NEEDED = FlightSegment(
+    id="1234",
+    origin="DUB",
+    destination="LHR",
+    departure_date_time="2025-08-15T16:00Z",
+    arrival_date_time="2025-08-15T17:20:00.000Z",
+    fare_class="Economy",
+    carrier="FR",
+    flight_number="459",
+)
+"""A segment with nothing more than it needs."""
 MOMENT = "must be a date and time with a time zone"
+CURRENCY = "must be an ISO 4217 code of three capital letters"
 LOCAL = "must be a local date and time that ends in Z: 2025-08-23T16:17Z"
 
 
@@ -146,7 +158,10 @@ LOCAL = "must be a local date and time that ends in Z: 2025-08-23T16:17Z"
         (FLIGHT, "price", [Decimal(-45)]),
         (FLIGHT, "name", [None, "x" * 128]),
         (FLIGHT, "ordered_at", [None, values.NOW]),
-        (FLIGHT, "flight_segments", [None, (), [FlightSegment()], (SEGMENT, SEGMENT)]),
+        (FLIGHT, "channel", ["WEB", "OUR_OWN_SHOP", "2", None]),
+        (FLIGHT, "original_currency_code", ["NZD", None]),
+        (FLIGHT, "consumer_type_code", ["ADT", "adult", None]),
+        (FLIGHT, "flight_segments", [None, (), [SEGMENT], (SEGMENT, SEGMENT), (NEEDED,)]),
         (CONTACT, "guest", [None, GUEST]),
     ],
     ids=lambda given: given if isinstance(given, str) else "",
@@ -172,11 +187,10 @@ def test_good_values(base: attrs.AttrsInstance, field: str, good: list[object]) 
         (FLIGHT, "ordered_at", datetime(2025, 1, 1), MOMENT),  # noqa: DTZ001 that is the point
         (FLIGHT, "flight_segments", SEGMENT, "must be a list of FlightSegment"),
         (FLIGHT, "flight_segments", ({"id": "1"},), "must be a list of FlightSegment"),
-        (FLIGHT, "flight_segments", (FlightSegment(departure_date_time="2025-08-23T16:17"),),
-         f"each departureDateTime {LOCAL}"),
-        (FLIGHT, "flight_segments", (SEGMENT, FlightSegment(arrival_date_time="2025-08-23T16:17+01:00")),
-         f"each arrivalDateTime {LOCAL}"),
-        (FLIGHT, "flight_segments", (FlightSegment(origin="\ud800"),), "each origin must be valid Unicode"),
+        (FLIGHT, "currency_code", "eur", CURRENCY),
+        (FLIGHT, "original_currency_code", "US$", CURRENCY),
+        (FLIGHT, "channel", "web", "must be in capitals"),
+        (FLIGHT, "channel", 1, "must be text"),
         (CONTACT, "first_name", None, "is required"),
         (CONTACT, "last_name", "", "must not be empty"),
         (CONTACT, "guest", str(GUEST), "must be a UUID"),
@@ -185,6 +199,36 @@ def test_good_values(base: attrs.AttrsInstance, field: str, good: list[object]) 
 def test_bad_values(base: attrs.AttrsInstance, field: str, value: object, rule: str) -> None:
     """Each broken rule is told with its field."""
     assert check(type(base), evolved(base, field, value)) == [Violation(f"$.{camel(field)}", rule)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        *(
+            ({one.name: None}, f"each {camel(one.name)} is required")
+            for one in attrs.fields(FlightSegment)
+            if getattr(NEEDED, one.name) is not None
+        ),
+        ({"id": ""}, "each id must not be empty"),
+        ({"fare_class": ""}, "each fareClass must not be empty"),
+        ({"origin": "dub"}, "each origin must be in capitals"),
+        ({"origin": ""}, "each origin must not be empty"),
+        ({"origin": "\ud800"}, "each origin must be valid Unicode"),
+        ({"carrier": "Fr"}, "each carrier must be in capitals"),
+        ({"booking_class": "y"}, "each bookingClass must be in capitals"),
+        ({"equipment_type": "a320"}, "each equipmentType must be in capitals"),
+        ({"departure_date_time": "2025-08-23T16:17"}, f"each departureDateTime {LOCAL}"),
+        ({"departure_date_time": "2025-02-30T16:17Z"}, f"each departureDateTime {LOCAL}"),
+        ({"arrival_date_time": "2025-08-23T16:17+01:00"}, f"each arrivalDateTime {LOCAL}"),
+        ({"arrival_date_time": ""}, f"each arrivalDateTime {LOCAL}"),
+    ],
+)
+def test_bad_segments(changes: dict[str, object], rule: str) -> None:
+    """Each segment has what the vendor's table requires, in the form that the table names."""
+    assert check(type(FLIGHT), evolved(FLIGHT, "flight_segments", (NEEDED,))) == []
+    bad = attrs.evolve(NEEDED, **changes)  # type: ignore[arg-type]  # that is the point
+    found = check(type(FLIGHT), evolved(FLIGHT, "flight_segments", (NEEDED, bad)))
+    assert found == [Violation("$.flightSegments", rule)]
 
 
 @pytest.mark.parametrize(
