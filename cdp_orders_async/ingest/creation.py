@@ -6,6 +6,7 @@ may lag behind writes: it is sent again. Several candidates: it is set aside as 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import cached_property, partial
 from typing import Any, TypeVar
@@ -14,7 +15,7 @@ from uuid import UUID
 import msgspec
 
 from cdp_orders_async.client import ResourcesV2
-from cdp_orders_async.errors import CdpError, JournalError, NotSent, OutcomeUnknown
+from cdp_orders_async.errors import CdpError, Delivery, JournalError, NotSent, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.attempts import MAYBE_DONE, Attempts
 from cdp_orders_async.ingest.compare import diff, merge, same_order
@@ -119,13 +120,14 @@ class Creation:
 
     def give_up(self, part: Part, error: CdpError | None) -> None:
         """End a part that failed, or that is not tried: unknown where it may be there all the same."""
-        part.failure = None if error is None else Failure.of(error, self._graph)
+        if error is not None:
+            part.failure = Failure.of(error, self._graph)
         part.differs = ()
         if part.in_doubt:
             self._note(part, None)
             part.verdict = PartVerdict.UNKNOWN
         else:
-            part.verdict = PartVerdict.BLOCKED if error is None else PartVerdict.FAILED
+            part.verdict = PartVerdict.BLOCKED if part.failure is None else PartVerdict.FAILED
 
     @property
     def is_lost(self) -> bool:
@@ -147,7 +149,7 @@ class Creation:
                 with context.waiting(self._times, "backoff"):
                     await context.server_is_up()
             if context.halted or (self.claimed_until is not None and self.is_lost):
-                part.verdict = PartVerdict.BLOCKED
+                self.give_up(part, None)
                 return
             part.in_doubt = True
             try:
@@ -155,6 +157,7 @@ class Creation:
             except CdpError as error:
                 attempts = attempts or Attempts(context, transport, f"{part.kind}.create", self._times)
                 again = attempts.failed(error)
+                part.failure = Failure.of(error, self._graph)
                 if error.delivery in MAYBE_DONE:
                     if await self._was_made(part, error):
                         return
@@ -166,6 +169,10 @@ class Creation:
                         raise
                     await attempts.wait()
                 transport = attempts.transport
+            except asyncio.CancelledError as error:
+                if vars(error).get("delivery") is Delivery.NOT_SENT:
+                    part.in_doubt = False
+                raise
             else:
                 context.health.succeeded(creates=True)
                 await self._keep(part, created)
@@ -175,7 +182,7 @@ class Creation:
         """Look up what became of *part*, whose answer was lost with *error*; adopt it if it is there."""
         try:
             if await self._adopt(part, self._context.clock(), PartVerdict.CREATED):
-                self.made = True
+                self.made, part.failure = True, None
                 return True
         except CdpError as failed:
             if isinstance(failed, JournalError):
@@ -203,6 +210,7 @@ class Creation:
             elif created.ref not in self._near:
                 self._nothing_is_in_doubt()  # a new order has no parts yet
         self.made = True
+        part.failure = None
         self._know(part, created.ref, created=verdict is PartVerdict.CREATED)
         part.verdict = verdict
 
@@ -326,8 +334,8 @@ class Creation:
         part.verdict, part.reason = PartVerdict.CONFLICT, str(error)
         if isinstance(error, SeveralError):
             self._note(part, None)  # one of the things there may be it: the next run must look again
-        else:
-            part.in_doubt = False
+        elif part is self._order:
+            self._nothing_is_in_doubt()  # what is there is another order, and so nothing of this one is
 
     def _know(self, part: Part, ref: UUID | None, differs: tuple[str, ...] = (), *, created: bool = False) -> None:
         """Note that *part* is on the server as *ref*, where it *differs* from the input in some fields."""

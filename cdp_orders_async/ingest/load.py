@@ -28,6 +28,8 @@ Job: TypeAlias = tuple[OrderRun, Part]
 
 FEW_ORDERS = 8
 """Orders that may be about to begin, however few connections there are; else one for two connections."""
+FINISH = 5.0
+"""Seconds that calls in flight get where a load that is not patient ends because of an error."""
 RENEWALS = 3
 """Times that a claim is renewed within the time that it lasts."""
 UNKNOWN_WIDTH = 100
@@ -191,7 +193,7 @@ class Load:
         """End the load because of *error*: nothing more is created, what is in flight has the time to finish."""
         self.error = self.error or error
         self._context.halt()
-        self.stop(self._drain)
+        self.stop(self._drain if self._context.patient else FINISH)
 
     async def aclose(self) -> None:
         """End the load: what is in flight has *drain* seconds to finish and be recorded; then nothing of it lives on.

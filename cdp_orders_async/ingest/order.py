@@ -214,7 +214,7 @@ class OrderRun:
             part.ref = None if found is None else found.ref
             part.in_doubt = part.ref is None and (unsure or found is not None)
             part.verdict = PartVerdict.FOUND if complete else None
-        self._find_orphans(records, known, unsure=unsure, edited=edited or record is None)
+        self._find_orphans(records, known, unsure=unsure, edited=edited or record is None or context.look_first)
         self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)
         if complete:
             return False
@@ -259,7 +259,7 @@ class OrderRun:
         creation.orphans = {
             (kind_of(key), one.ref): "" if key in keys else key for key, one in orphans.items() if one.ref is not None
         }
-        if not edited or not (orphans or unsure):
+        if not orphans and not (edited and unsure):
             return
         lookup = creation.lookup
         lookup.edited = True

@@ -195,13 +195,20 @@ class Session:
                 return result
 
     async def send_once(self, request: Request[T], bulk: BulkTransport) -> T:
-        """Make one attempt to send *request* for the loader, and return its result."""
+        """Make one attempt to send *request* for the loader, and return its result.
+
+        A `CancelledError` has the `Delivery` in its attribute *delivery* where the request did not leave.
+        """
         call = _Call(self._new_id(), bulk, None, bulk.times, 1)
         try:
             result = await self._attempt(request, call)
         except CdpError as error:
             self._note(request, call, _bare(error))
             error.attempts, error.request_id = 1, call.id
+            raise
+        except asyncio.CancelledError as error:
+            if call.turn is None:
+                vars(error)["delivery"] = Delivery.NOT_SENT
             raise
         if logger.isEnabledFor(logging.DEBUG):
             _log(request, call, None)
