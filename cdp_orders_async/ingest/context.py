@@ -34,7 +34,7 @@ class LoadContext:
     def __init__(
         self,
         client: Resources | ResourcesV2,
-        scheduler: Scheduler[Any],
+        scheduler: Scheduler[Any, Any],
         fail: Callable[[Exception], None],
         *,
         journal: Journal | None,

@@ -83,13 +83,10 @@ class Creation:
         self.refuses = context.on_existing == "fail" and not self._updates
         """Whether an order of which anything differs is refused as a whole."""
 
-    async def settle(self, part: Part) -> None:
-        """Bring *part* to its verdict; raises `JournalError`."""
-        try:
-            if not (self.doubtful and await self.locate(part)):
-                await self._create(part)
-        except (SeveralError, ConflictError, CdpError) as error:
-            self._failed(part, error)
+    async def find_or_create(self, part: Part) -> None:
+        """Find *part*, where it may be on the server, or else create it; raises what `failed` takes."""
+        if not await self.locate(part):
+            await self.create(part)
 
     async def inspect(self) -> bool:
         """Find all parts without creating any; tell whether nothing that is there has to be refused."""
@@ -100,7 +97,7 @@ class Creation:
                 try:
                     await self.locate(part)
                 except (SeveralError, ConflictError, CdpError) as error:
-                    self._failed(part, error)
+                    self.failed(part, error)
             good = good and (part.verdict is None or part.verdict is PartVerdict.FOUND)
         return good
 
@@ -140,7 +137,7 @@ class Creation:
         cdp = type(self._context.cdp)(self.transport, self._context.cdp.base_url)
         return Lookup(self._graph, self._parts, cdp, self._patiently, self._context.clock)
 
-    async def _create(self, part: Part) -> None:
+    async def create(self, part: Part) -> None:
         """Send *part*; after a lost answer look it up, and send it again only when it is absent."""
         context, transport = self._context, self.transport
         attempts: Attempts | None = None
@@ -175,7 +172,12 @@ class Creation:
                 raise
             else:
                 context.health.succeeded(creates=True)
-                await self._keep(part, created)
+                self.made, part.failure = True, None
+                if part is self._order:
+                    await self._keep_order(part, *created)
+                else:
+                    self._know(part, created.ref, created=True)
+                    part.verdict = PartVerdict.CREATED
                 return
 
     async def _was_made(self, part: Part, error: CdpError) -> bool:
@@ -192,27 +194,19 @@ class Creation:
             raise lost from failed
         return False
 
-    async def _keep(self, part: Part, created: Any) -> None:  # noqa: ANN401 what READ gives
-        """Note what the server made of *part*; an order may turn out to have been there before."""
-        verdict = PartVerdict.CREATED
-        if part is self._order:
-            created, is_old = created
-            if (owner := await self._owner(created.ref)) not in {None, self._graph.key}:
-                part.differs = ("reference_id",)
-                self._know(part, created.ref, part.differs)
-                raise ConflictError(
-                    f"the server answered with the order {created.ref}, which belongs to {owner}: it took the two for one"
-                )
-            if is_old and created.ref not in self._near:
-                # It was there before anybody here knew of it, and so may its parts be.
-                verdict = PartVerdict.UPDATED
+    async def _keep_order(self, order: Part, created: CreatedRef, is_old: bool) -> None:  # noqa: FBT001 READ gives both
+        """Note what the server made of the *order*, which may turn out to have been there before."""
+        ref = created.ref
+        if (owner := await self._owner(ref)) not in {None, self._graph.key}:
+            self._know(order, ref, ("reference_id",))
+            raise ConflictError(f"the server answered with the order {ref}, which belongs to {owner}: it took the two for one")
+        if ref not in self._near:
+            if is_old:  # it was there before anybody here knew of it, and so may its parts be
                 self._everything_is_in_doubt()
-            elif created.ref not in self._near:
+            else:
                 self._nothing_is_in_doubt()  # a new order has no parts yet
-        self.made = True
-        part.failure = None
-        self._know(part, created.ref, created=verdict is PartVerdict.CREATED)
-        part.verdict = verdict
+        order.verdict = PartVerdict.UPDATED if is_old else PartVerdict.CREATED
+        self._know(order, ref, created=not is_old)
 
     async def _adopt(self, part: Part, since: float, verdict: PartVerdict) -> bool:
         """Take over *part* if the server has it; *since* is when it may have been sent at the latest.
@@ -325,7 +319,8 @@ class Creation:
             request = resource.to_update(part.ref, {name: getattr(sent, name) for name in names})
         return request
 
-    def _failed(self, part: Part, error: Exception) -> None:
+    def failed(self, part: Part, error: Exception) -> None:
+        """End a part that ended in *error*; raises a `JournalError` again."""
         if isinstance(error, JournalError):
             raise error
         if isinstance(error, CdpError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 import anyio
@@ -69,7 +69,8 @@ class Load:
         self.clock = clock
         transport = client.transport
         connections = transport.settings.connections if isinstance(transport, Session) else None
-        self._scheduler: Scheduler[Job] = Scheduler(width or connections or UNKNOWN_WIDTH, self._work)
+        width = width or connections or UNKNOWN_WIDTH
+        self._scheduler: Scheduler[Job, Sequence[Part]] = Scheduler(width, _settle, self._settled)
         self._scheduler.on_rest = self._go_on
         self._context = LoadContext(
             client,
@@ -253,9 +254,9 @@ class Load:
         self._starting += 1
         self._scheduler.add((run, run.order_part))
 
-    async def _work(self, job: Job, task: asyncio.Task[object]) -> None:
+    def _settled(self, job: Job, freed: Sequence[Part]) -> None:
+        """Go on with an order, one part of which came to its end, so that others are *freed*."""
         run, part = job
-        freed = await run.settle(part, task)
         if part is run.order_part:
             self._starting -= 1
         if run.error is not None and self.error is None:
@@ -325,3 +326,8 @@ class Load:
                 timer.cancel()
         self._ended.set()
         self._outcomes.put_nowait(None)
+
+
+def _settle(job: Job, task: asyncio.Task[object]) -> Awaitable[Sequence[Part]]:
+    run, part = job
+    return run.settle(part, task)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from cdp_orders_async.errors import JournalError, OutcomeUnknown
+from cdp_orders_async.errors import CdpError, JournalError, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.claims import Remembered
 from cdp_orders_async.ingest.compare import SAME_ORDER
 from cdp_orders_async.ingest.context import LoadContext
-from cdp_orders_async.ingest.creation import Creation
+from cdp_orders_async.ingest.creation import ConflictError, Creation
 from cdp_orders_async.ingest.duplicates import known_by_part
+from cdp_orders_async.ingest.edits import SeveralError
 from cdp_orders_async.ingest.outcomes import Leftover, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part, digest_of_parts, kind_of, parts_of
 from cdp_orders_async.journal import Busy, GraphRecord, OrderId, PartRecord, SameReference
@@ -114,24 +115,29 @@ class OrderRun:
 
         The first one is that of the order, whose claim is taken and given up here.
         """
+        creation = self._creation
         self._tasks.add(task)
         try:
             if not self._started and not await self._start():
                 self.left = 0
             elif part.verdict is None:
-                await self._creation.settle(part)
+                await (creation.find_or_create(part) if creation.doubtful else creation.create(part))
+        except (SeveralError, ConflictError, CdpError) as error:
+            try:
+                creation.failed(part, error)
+            except JournalError as failed:
+                self._break(part, failed)
         except asyncio.CancelledError:
             if not task.cancelling():  # nobody cancelled this task: something that it waits for was
                 self.error = OutcomeUnknown(f"{part.name}: its call was cancelled, and nobody had cancelled it")
-                self._creation.give_up(part, self.error)
+                creation.give_up(part, self.error)
             elif self._context.aborting:
                 task.uncancel()
-                self._creation.give_up(part, None)
+                creation.give_up(part, None)
             else:
                 raise
         except Exception as error:  # noqa: BLE001 told by the load, once the others are done
-            self.error = error
-            part.verdict = PartVerdict.UNKNOWN if part.in_doubt else PartVerdict.BLOCKED
+            self._break(part, error)
         finally:
             self._tasks.discard(task)
         freed: Sequence[Part] = ()
@@ -141,6 +147,11 @@ class OrderRun:
         if not self.left:
             await self._end()
         return freed
+
+    def _break(self, part: Part, error: Exception) -> None:
+        """End a part whose end cannot be recorded."""
+        self.error = self.error or error
+        part.verdict = PartVerdict.UNKNOWN if part.in_doubt else PartVerdict.BLOCKED
 
     def abort(self) -> None:
         """Give up what is in flight."""

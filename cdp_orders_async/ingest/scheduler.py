@@ -11,6 +11,7 @@ from typing import Generic, TypeVar
 __all__ = ["Scheduler", "Step"]
 
 J = TypeVar("J")
+R = TypeVar("R")
 
 
 class Step(enum.Enum):
@@ -20,15 +21,17 @@ class Step(enum.Enum):
     REST = "end: no job waits, or enough workers are active"
 
 
-class Scheduler(Generic[J]):
-    """Workers that *do* one job after the other, at most *most* of them active at a time.
+class Scheduler(Generic[J, R]):
+    """Workers that *do* one job after the other, at most *most* of them active at a time; *done* gets each result.
 
     There are as many active workers as connections, so that the worker that has an answer sends the next request at
-    once. A worker that waits for something else than an answer is blocked: another one may work meanwhile. *do* raises
-    nothing.
+    once. A worker that waits for something else than an answer is blocked: another one may work meanwhile. *do* and
+    *done* raise nothing.
     """
 
-    def __init__(self, most: int, do: Callable[[J, asyncio.Task[object]], Awaitable[None]]) -> None:
+    def __init__(
+        self, most: int, do: Callable[[J, asyncio.Task[object]], Awaitable[R]], done: Callable[[J, R], None]
+    ) -> None:
         self.most = most
         self.active = 0
         """Workers that may send; not those that are blocked."""
@@ -39,6 +42,7 @@ class Scheduler(Generic[J]):
         self.on_rest: Callable[[], None] = _nothing
         """Called when a worker has ended, and when one is blocked."""
         self._do = do
+        self._done = done
         self._ready: deque[J] = deque()
         self._loop = asyncio.get_running_loop()
 
@@ -107,7 +111,8 @@ class Scheduler(Generic[J]):
             self._loop.call_soon(self.call_worker)
         try:
             while self.next_step() is Step.WORK:
-                await self._do(self._ready.popleft(), task)
+                job = self._ready.popleft()
+                self._done(job, await self._do(job, task))
         finally:
             self.active -= 1
             self.tasks.discard(task)
