@@ -205,5 +205,5 @@ class Journal(Protocol):
         ...
 
     async def aclose(self) -> None:
-        """Write what is queued and let go of everything; closing again does nothing."""
+        """Write what is queued, give all claims up and let go of everything; closing again does nothing."""
         ...
