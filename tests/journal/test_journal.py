@@ -174,8 +174,8 @@ async def test_what_was_created_stays_created(journal: Journal) -> None:
 
 async def test_what_was_created_may_be_forgotten_meanwhile(journal: Journal) -> None:
     """Each of many created parts is told once, also while those that were told are forgotten."""
-    parts = [(key(f"G{graph}"), f"orderItems[{number}]") for graph in range(30) for number in range(40)]
-    for graph in range(30):
+    parts = [(key(f"G{graph}"), f"orderItems[{number}]") for graph in range(15) for number in range(40)]
+    for graph in range(15):
         await claimed(journal, f"G{graph}")
     for number, (graph, part) in enumerate(parts):
         journal.record(graph, part, b"i", UUID(int=number), created=True)
