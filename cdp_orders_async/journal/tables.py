@@ -21,7 +21,18 @@ from cdp_orders_async.journal.records import (
     SameReference,
 )
 
-__all__ = ["APPLICATION_ID", "COMPLETE", "FORMAT", "FORMATS", "INCOMPLETE", "Tables", "make", "migrate", "schema"]
+__all__ = [
+    "APPLICATION_ID",
+    "COMPLETE",
+    "FORMAT",
+    "FORMATS",
+    "INCOMPLETE",
+    "TO_FORMAT_2",
+    "Tables",
+    "make",
+    "migrate",
+    "schema",
+]
 
 APPLICATION_ID: Final = 0x4344506A
 """``CDPj`` in the header of the file: it is a journal, and not somebody else's database."""
@@ -46,7 +57,7 @@ _FORMAT_1: Final = (
     "CREATE INDEX orders ON parts (ref) WHERE part = 'order'",
 )
 
-_TO_FORMAT_2: Final = (
+TO_FORMAT_2: Final = (
     "ALTER TABLE graphs ADD COLUMN run BLOB NOT NULL DEFAULT x''",
     "ALTER TABLE graphs ADD COLUMN number INTEGER NOT NULL DEFAULT 0",
     # 0: not created with this journal; else when, counted within its graph. Negative: whether the part is there is
@@ -72,7 +83,7 @@ def make(db: sqlite3.Connection, identity: Mapping[str, str]) -> None:
 
 def migrate(db: sqlite3.Connection, identity: Mapping[str, str]) -> None:
     """Bring the tables of the first format up to date, and add to its identity what that lacks."""
-    for statement in _TO_FORMAT_2:
+    for statement in TO_FORMAT_2:
         db.execute(statement)
     db.executemany("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", identity.items())
 
@@ -91,7 +102,7 @@ def _made(statements: Sequence[str]) -> _Schema:
 
 
 FORMATS: Final[Mapping[int, Callable[[], _Schema]]] = MappingProxyType(
-    {1: partial(_made, _FORMAT_1), FORMAT: partial(_made, (*_FORMAT_1, *_TO_FORMAT_2))}
+    {1: partial(_made, _FORMAT_1), FORMAT: partial(_made, (*_FORMAT_1, *TO_FORMAT_2))}
 )
 """The formats that can be read, and how to find out what each defines."""
 

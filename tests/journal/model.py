@@ -28,6 +28,17 @@ class Graph:
         """What the server calls the order, if that is known."""
         return self.parts["order"].ref if "order" in self.parts else None
 
+    def told(self) -> GraphRecord:
+        """Return what a claim tells of it."""
+        return GraphRecord(
+            digest=self.digest,
+            complete=self.state == "complete",
+            ended=self.state != "under way",
+            parts=dict(self.parts),
+            run=self.run,
+            number=self.number,
+        )
+
 
 @dataclass
 class Claim:
@@ -79,14 +90,7 @@ class Model:
         )
         before = self.graphs.get(order.key)
         after = self.graphs[order.key] = before or Graph(order)
-        known = before and GraphRecord(
-            before.digest,
-            before.state == "complete",
-            before.state != "under way",
-            dict(before.parts),
-            before.run,
-            before.number,
-        )
+        known = before.told() if before else None
         if after.digest != digest or after.state != "complete":
             after.digest, after.state = digest, "under way"
         after.run, after.number = run, number

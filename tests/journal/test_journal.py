@@ -108,7 +108,9 @@ async def test_a_record_after_the_end_is_a_fact(journal: Journal) -> None:
     journal.record(G, "order", b"o", ONE, created=True)
     assert await journal.owner(ONE) == G
     assert await created(journal) == [CreatedPart(G, "order", ONE, b"o")]
-    assert await claimed(journal, "G", OLD) == GraphRecord(OLD, False, True, {"order": PartRecord(b"o", ONE)})
+    assert await claimed(journal, "G", OLD) == GraphRecord(
+        OLD, complete=False, ended=True, parts={"order": PartRecord(b"o", ONE)}
+    )
 
 
 async def test_the_owner_of_an_order(journal: Journal) -> None:
@@ -177,8 +179,8 @@ async def test_what_was_created_may_be_forgotten_meanwhile(journal: Journal) -> 
     parts = [(key(f"G{graph}"), f"orderItems[{number}]") for graph in range(15) for number in range(40)]
     for graph in range(15):
         await claimed(journal, f"G{graph}")
-    for number, (graph, part) in enumerate(parts):
-        journal.record(graph, part, b"i", UUID(int=number), created=True)
+    for number, (graph_key, name) in enumerate(parts):
+        journal.record(graph_key, name, b"i", UUID(int=number), created=True)
     told: list[tuple[str, str]] = []
     async for part in journal.created():
         told.append((part.key, part.part))

@@ -100,7 +100,7 @@ async def test_a_killed_worker_keeps_its_lease_and_loses_its_queue(shared: Share
     shared.seconds = LEASE
     found = await second.claim(order("G"), DIGEST)
     assert isinstance(found, Claimed)
-    assert found.record == GraphRecord(DIGEST, False, False, {"order": PartRecord(b"o", ONE)})
+    assert found.record == GraphRecord(DIGEST, complete=False, ended=False, parts={"order": PartRecord(b"o", ONE)})
 
 
 async def test_a_closed_worker_leaves_nothing_claimed(workers: Workers) -> None:
@@ -109,4 +109,6 @@ async def test_a_closed_worker_leaves_nothing_claimed(workers: Workers) -> None:
     await claimed(first, "G")
     first.record(G, "order", b"o", ONE)
     await first.aclose()
-    assert await claimed(second, "G") == GraphRecord(DIGEST, False, False, {"order": PartRecord(b"o", ONE)})
+    assert await claimed(second, "G") == GraphRecord(
+        DIGEST, complete=False, ended=False, parts={"order": PartRecord(b"o", ONE)}
+    )

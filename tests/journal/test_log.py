@@ -15,6 +15,7 @@ import pytest
 
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal import GraphRecord, Journal, MemoryJournal, SqliteJournal, tables
+from cdp_orders_async.journal.log import read_log
 from tests.journal.children import DIGEST, assert_all_is_there, child, killed, opened
 from tests.journal.stores import claimed, key, looked
 
@@ -49,13 +50,16 @@ async def prefixes(names: list[str]) -> list[list[GraphRecord | None]]:
 
 def contents(path: Path) -> tuple[bytes, bytes]:
     """Return the bytes of a journal and of its log."""
-    return path.read_bytes(), Path(f"{path}-wal").read_bytes()
+    return path.read_bytes(), read_log(path)
 
 
-def put(path: Path, file: bytes, log: bytes) -> Path:
-    """Write the bytes of a journal and of its log."""
+def put(path: Path, file: bytes, log: bytes | None) -> Path:
+    """Write the bytes of a journal and of its log; None: there is none."""
     path.write_bytes(file)
-    Path(f"{path}-wal").write_bytes(log)
+    beside = Path(f"{path}-wal")
+    beside.unlink(missing_ok=True)
+    if log is not None:
+        beside.write_bytes(log)
     return path
 
 
@@ -99,28 +103,18 @@ async def test_damage_within_the_log_loses_no_commit_in_silence(path: Path, tmp_
 DAMAGED = "is damaged: put it aside, and resume with a new one and --look-first"
 
 
-async def kill(path: Path, graphs: int) -> list[str]:
-    """Let a process load so many graphs and be killed, and return what it acknowledged."""
-    return await killed(
-        await child(path, f"await load(journal, 'G', {graphs})", "await asyncio.Event().wait()"), 2 * graphs
-    )
-
-
 @pytest.mark.parametrize("graphs", [0, 1, 20, 300])
 @pytest.mark.parametrize("left", [None, b""])
 async def test_a_file_without_its_log_is_refused(path: Path, graphs: int, left: bytes | None) -> None:
     """A journal that was killed and copied without its log is not taken for a whole one, also not the second time."""
     process = await child(path, "say('opened')", f"await load(journal, 'G', {graphs})", "await asyncio.Event().wait()")
     await killed(process, 1 + 2 * graphs)
-    log = Path(f"{path}-wal")
-    log.unlink()
-    if left is not None:
-        log.write_bytes(left)
-    before = path.read_bytes()
+    file, _ = contents(path)
+    put(path, file, left)
     for _ in range(2):
         with pytest.raises(JournalError, match=DAMAGED):
             await opened(path)
-        assert path.read_bytes() == before
+        assert contents(path) == (file, b"")
 
 
 async def test_a_closed_file_needs_no_log(path: Path) -> None:
@@ -128,11 +122,15 @@ async def test_a_closed_file_needs_no_log(path: Path) -> None:
     async with await opened(path) as journal:
         await claimed(journal, "G")
         await journal.end(key("G"), complete=True)
-    assert [file.name for file in path.parent.iterdir()] == [path.name]
-    copy = path.with_name("copy.sqlite")
-    copy.write_bytes(path.read_bytes())
-    async with await opened(copy) as journal:
+    assert listing(path.parent) == {path.name}
+    file, _ = contents(path)
+    async with await opened(put(path.with_name("copy.sqlite"), file, None)) as journal:
         assert await claimed(journal, "G") == GraphRecord(DIGEST, complete=True, ended=True, parts={})
+
+
+def listing(folder: Path) -> set[str]:
+    """Return the names of the files of *folder*."""
+    return {file.name for file in folder.iterdir()}
 
 
 def look_in(path: Path) -> None:
@@ -161,53 +159,46 @@ def ask_for_another(path: Path) -> None:
 
 @pytest.mark.parametrize("touch", [look_in, back_up, ask_for_another])
 async def test_who_copies_the_log_into_the_file_does_no_harm(path: Path, touch: Callable[[Path], None]) -> None:
-    """After a kill, others may open the journal before the next load does: SQLite puts the log into the file for them."""
-    acknowledged = await kill(path, 20)
+    """After a kill, others may open the journal first, for whom SQLite copies the log into the file."""
+    acknowledged = await killed(await child(path, "await load(journal, 'G', 20)", "await asyncio.Event().wait()"), 40)
     await asyncio.to_thread(touch, path)
-    assert not Path(f"{path}-wal").exists()
+    assert listing(path.parent) == {path.name}
     async with await opened(path) as journal:
         await assert_all_is_there(journal, acknowledged)
 
 
 class Snapshots:
-    """The files of a journal as they were before each statement, and what had been acknowledged by then."""
+    """The files of a journal as they were before each statement, and how much had been acknowledged by then."""
 
     def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.path = path
         self.acknowledged: list[str] = []
-        self.taken: list[tuple[bytes, bytes | None, int]] = []
-        self._connect = sqlite3.connect
+        self.taken: list[tuple[bytes, bytes, int]] = []
+        self._connect: Callable[..., sqlite3.Connection] = sqlite3.connect
         monkeypatch.setattr(sqlite3, "connect", self._connect_traced)
 
-    def _connect_traced(self, name: Path | str, **options: bool) -> sqlite3.Connection:
-        db = self._connect(name, **options)  # type: ignore[call-overload]
+    def _connect_traced(self, name: Path | str, **options: object) -> sqlite3.Connection:
+        db = self._connect(name, **options)
         if name == self.path:
-            db.set_trace_callback(self._take)
+            db.set_trace_callback(self.take)
         return db
 
-    def _take(self, _: str) -> None:
-        log = Path(f"{self.path}-wal")
-        self.taken.append((self.path.read_bytes(), log.read_bytes() if log.exists() else None, len(self.acknowledged)))
+    def take(self, _: str = "") -> None:
+        """Remember everything as it is now."""
+        self.taken.append((*contents(self.path), len(self.acknowledged)))
 
-    async def check(self, folder: Path) -> tuple[int, int]:
-        """Open each as after a kill, with its log and without; return how many were refused without and with."""
-        taken, self.taken, self.path = self.taken, [], folder
-        refused = [0, 0]
-        for number, (file, log, acknowledged) in enumerate(taken):
-            for with_log in (False, True):
-                path = folder / f"{number}-{with_log}.sqlite"
-                path.write_bytes(file)
-                if with_log and log is not None:
-                    Path(f"{path}-wal").write_bytes(log)
-                try:
-                    journal = await opened(path)
-                except JournalError as error:
-                    assert DAMAGED in str(error)
-                    refused[with_log] += 1
-                    continue
-                await assert_all_is_there(journal, self.acknowledged[:acknowledged])
-                await journal.aclose()
-        return refused[0], refused[1]
+
+async def is_refused(path: Path, acknowledged: list[str]) -> bool:
+    """Open a journal; return whether it is refused as damaged, and else check that everything is there."""
+    try:
+        journal = await opened(path)
+    except JournalError as error:
+        if DAMAGED not in str(error):
+            raise
+        return True
+    async with journal:
+        await assert_all_is_there(journal, acknowledged)
+    return False
 
 
 async def load(journal: SqliteJournal, names: range, acknowledged: list[str]) -> None:
@@ -232,12 +223,14 @@ async def test_a_kill_at_any_moment_loses_nothing(path: Path, tmp_path: Path, mo
     for names in (range(6), range(6, 12)):
         async with await opened(path) as journal:
             await load(journal, names, snapshots.acknowledged)
-    snapshots.taken.append((path.read_bytes(), None, len(snapshots.acknowledged)))
-    folder = tmp_path / "copies"
-    folder.mkdir()
-    without, with_log = await snapshots.check(folder)
-    assert with_log == 0
-    assert without > 50
+    snapshots.take()
+    refused: dict[bool, int] = {True: 0, False: 0}
+    for number, (file, log, acknowledged) in enumerate(snapshots.taken):
+        for has_log in (True, False):
+            copy = put(tmp_path / f"{number}-{has_log}.sqlite", file, log if has_log else None)
+            refused[has_log] += await is_refused(copy, snapshots.acknowledged[:acknowledged])
+    assert refused[True] == 0
+    assert refused[False] > 50
 
 
 @pytest.mark.parametrize(("name", "limit"), [("_COMMITS", 10), ("_CHANGES", 40)])
@@ -248,5 +241,6 @@ async def test_the_log_does_not_grow_for_ever(
     monkeypatch.setattr(tables, name, limit)
     async with await opened(path) as journal:
         await load(journal, range(100), [])
-        assert Path(f"{path}-wal").stat().st_size < 300_000
-        assert path.stat().st_size > 16_000
+        file, log = contents(path)
+    assert len(log) < 300_000
+    assert len(file) > 16_000

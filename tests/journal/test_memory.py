@@ -105,5 +105,5 @@ async def test_it_belongs_to_the_first_that_asks() -> None:
     journal.check({"base URL": "a"})
     journal.check({"base URL": "a"})
     for other in ({"base URL": "b"}, {"base URL": "a", "client key": "k"}):
-        with pytest.raises(JournalError, match="the journal in memory belongs to .*: use another journal"):
+        with pytest.raises(JournalError, match=r"the journal in memory belongs to .*: use another journal"):
             journal.check(other)

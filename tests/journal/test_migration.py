@@ -154,7 +154,7 @@ async def test_a_migration_that_stops_changes_nothing(
     """Whatever stops it, the file is of the first format and whole, and the next opening brings it up to date."""
     write(path, STORED, killed=killed)
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "_TO_FORMAT_2", (*tables._TO_FORMAT_2[:statements], "stop"))  # noqa: SLF001
+        patch.setattr(tables, "TO_FORMAT_2", (*tables.TO_FORMAT_2[:statements], "stop"))
         with pytest.raises(JournalError):
             await opened(path)
     assert version(path) == 1
