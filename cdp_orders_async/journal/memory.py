@@ -2,76 +2,164 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import AsyncIterator, Mapping, Sequence
 from uuid import UUID
 
 from msgspec import Struct, field
 
 from cdp_orders_async.errors import JournalError
-from cdp_orders_async.journal.records import GraphRecord, PartRecord
+from cdp_orders_async.journal.claims import Claims
+from cdp_orders_async.journal.identity import check_identity
+from cdp_orders_async.journal.records import (
+    SAME_ORDER,
+    Busy,
+    Claimed,
+    CreatedPart,
+    GraphRecord,
+    OrderId,
+    PartRecord,
+    SameReference,
+)
 
 __all__ = ["MemoryJournal"]
 
 
 class _Graph(Struct):
-    number: int
+    order: OrderId
+    place: int
+    """How many graphs were claimed before it."""
     digest: bytes
+    run: bytes
+    number: int
     complete: bool = False
     ended: bool = False
     parts: dict[str, PartRecord] = field(default_factory=dict[str, PartRecord])
+    created: dict[str, UUID] = field(default_factory=dict[str, UUID])
+    """What was created for a part, also while it is recorded as unknown; what was created last comes last."""
 
 
 class MemoryJournal:
-    """A journal that lives as long as the process: it guards against redelivery, not against a crash."""
+    """A journal that lives as long as the process: it guards against redelivery, not against a crash.
 
-    def __init__(self) -> None:
-        """Start with nothing known."""
+    It forgets the orders that came to their end first when there are too many. It never forgets an order that is under
+    way, in doubt or done in part.
+    """
+
+    lease: float | None = None
+    """A claim holds as long as the journal is open."""
+
+    def __init__(self, limit: int = 100_000, *, identity: Mapping[str, str] | None = None) -> None:
+        """Start with nothing known.
+
+        *limit* is how many orders are remembered, unless more of them must not be forgotten. *identity* says what the
+        journal is about, as in `SqliteJournal.open`; None: the first client that uses it says so.
+        """
+        self._limit = limit
+        self._identity = dict(identity or {})
         self._graphs: dict[str, _Graph] = {}
-        self._claims: dict[UUID, set[str]] = {}
-        """The graphs whose order has, or once had, this ref."""
+        self._keys: dict[str, set[str]] = {}
+        """The graphs by their reference id."""
+        self._owners: dict[UUID, set[str]] = {}
+        """The graphs whose order has this ref."""
+        self._claims = Claims()
+        self._places = itertools.count()
+        self._forgettable: dict[str, None] = {}
+        """The graphs that may be forgotten, in the order in which they may."""
         self._closed = False
 
-    async def begin(self, graph: str, digest: bytes) -> GraphRecord | None:
-        """Note that *graph* is under way, and return what was known of it before: None if nothing."""
+    def check(self, identity: Mapping[str, str]) -> None:
+        """Raise `JournalError` unless this journal belongs to *identity*; one that belongs to nothing now does."""
         self._check_open()
-        graph.encode()
-        known = self._graphs.get(graph)
-        if known is None:
-            self._graphs[graph] = _Graph(len(self._graphs), digest)
-            return None
-        before = GraphRecord(known.digest, known.complete, known.ended, dict(known.parts))
-        if not (before.complete and before.digest == digest):
-            known.digest, known.complete, known.ended = digest, False, False
-        return before
+        check_identity("the journal in memory", self._identity, identity, "use another journal")
+        self._identity = self._identity or dict(identity)
 
-    def record(self, graph: str, part: str, digest: bytes, ref: UUID | None) -> None:
-        """Note the *ref* of a part, or with None that it may have been done."""
+    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
+        """Claim *order*, and return what was known before; `Busy` if one with its reference id is claimed."""
         self._check_open()
-        if known := self._graphs.get(graph):
-            known.parts[part] = PartRecord(digest, ref)
-            if part == "order" and ref is not None:
-                self._claims.setdefault(ref, set()).add(graph)
+        order.key.encode()
+        if busy := self._claims.take(order):
+            return busy
+        keys = self._keys.setdefault(order.reference_id, set())
+        others = [other for key in keys if key != order.key and _is_same(other := self._graphs[key], order)]
+        same_reference = tuple(map(_same_reference, sorted(others, key=lambda other: other.place)))
+        known = self._graphs.get(order.key)
+        if known is None:
+            keys.add(order.key)
+            self._graphs[order.key] = _Graph(order, next(self._places), digest, run, number)
+            self._forget_some()
+            return Claimed(None, same_reference)
+        before = GraphRecord(known.digest, known.complete, known.ended, dict(known.parts), known.run, known.number)
+        if not (known.complete and known.digest == digest):
+            known.digest, known.complete, known.ended = digest, False, False
+        known.run, known.number = run, number
+        self._sort(known)
+        return Claimed(before, same_reference)
+
+    async def renew(self, keys: Sequence[str]) -> set[str]:  # noqa: ARG002 - part of the protocol
+        """Return nothing, because no claim can be lost."""
+        self._check_open()
+        return set()
+
+    def record(self, graph: str, part: str, digest: bytes, ref: UUID | None, *, created: bool = False) -> None:
+        """Note the *ref* of a part, or with None that it may have been done; *created*: by a load with this journal."""
+        self._check_open()
+        if not (known := self._graphs.get(graph)):
+            return
+        self._set_order(known, part, ref)
+        known.parts[part] = PartRecord(digest, ref)
+        if ref is not None and (created or known.created.get(part) != ref):
+            known.created.pop(part, None)
+            if created:
+                known.created[part] = ref
+        self._sort(known)
 
     def forget(self, graph: str, part: str) -> None:
         """Drop the record of a part that is certainly not there."""
         self._check_open()
         if known := self._graphs.get(graph):
+            self._set_order(known, part, None)
             known.parts.pop(part, None)
+            known.created.pop(part, None)
+            self._sort(known)
 
     async def end(self, graph: str, *, complete: bool) -> None:
-        """Note that *graph* is no longer under way."""
+        """Note that *graph* is no longer under way, and give its claim up."""
         self._check_open()
-        if known := self._graphs.get(graph):
+        if self._claims.give_up(graph):
+            known = self._graphs[graph]
             known.complete, known.ended = complete, True
+            self._sort(known)
+
+    def release(self, graph: str) -> None:
+        """Give the claim up without an end: who claims the order next must look at the server."""
+        self._check_open()
+        if self._claims.give_up(graph):
+            self._sort(self._graphs[graph])
 
     async def owner(self, ref: UUID) -> str | None:
-        """Return the graph whose part named ``order`` has this *ref*; of several, the one begun first."""
+        """Return the graph whose part named ``order`` has this *ref*; of several, the one claimed first."""
         self._check_open()
-        owners = [
-            graph
-            for graph in self._claims.get(ref, ())
-            if (order := self._graphs[graph].parts.get("order")) and order.ref == ref
-        ]
-        return min(owners, key=lambda graph: self._graphs[graph].number, default=None)
+        return min(self._owners.get(ref, ()), key=lambda graph: self._graphs[graph].place, default=None)
+
+    async def created(self) -> AsyncIterator[CreatedPart]:
+        """Yield each part that loads with this journal created and that is still recorded, newest first."""
+        self._check_open()
+        for known in reversed([*self._graphs.values()]):
+            for part, ref in reversed([*known.created.items()]):
+                record = known.parts.get(part)
+                if record and record.ref == ref:
+                    yield CreatedPart(known.order.key, part, ref, record.digest)
+
+    async def known(self, limit: int) -> Sequence[tuple[str, UUID]]:
+        """Return the keys of at most *limit* complete orders, newest first, and the refs of their orders."""
+        self._check_open()
+        found = (
+            (key, order.ref)
+            for key, known in reversed(self._graphs.items())
+            if known.complete and (order := known.parts.get("order")) and order.ref is not None
+        )
+        return [*itertools.islice(found, max(limit, 0))]
 
     async def aclose(self) -> None:
         """Refuse everything from now on; closing again does nothing."""
@@ -80,3 +168,47 @@ class MemoryJournal:
     def _check_open(self) -> None:
         if self._closed:
             raise JournalError("the journal is closed: open another")
+
+    def _set_order(self, known: _Graph, part: str, ref: UUID | None) -> None:
+        """Keep right whose order has which ref, before *ref* is recorded for *part*."""
+        if part != "order":
+            return
+        before = known.parts.get(part)
+        if before and before.ref is not None:
+            owners = self._owners[before.ref]
+            owners.discard(known.order.key)
+            if not owners:
+                del self._owners[before.ref]
+        if ref is not None:
+            self._owners.setdefault(ref, set()).add(known.order.key)
+
+    def _sort(self, known: _Graph) -> None:
+        """Keep right whether a graph may be forgotten: it is not claimed, and complete or certainly not there."""
+        key = known.order.key
+        if key not in self._claims and (known.complete or (known.ended and not known.parts)):
+            self._forgettable.setdefault(key)
+            self._forget_some()
+        else:
+            self._forgettable.pop(key, None)
+
+    def _forget_some(self) -> None:
+        while len(self._graphs) > self._limit and self._forgettable:
+            key = next(iter(self._forgettable))
+            known = self._graphs[key]
+            self._set_order(known, "order", None)
+            del self._forgettable[key], self._graphs[key]
+            keys = self._keys[known.order.reference_id]
+            keys.discard(key)
+            if not keys:
+                del self._keys[known.order.reference_id]
+
+
+def _is_same(known: _Graph, order: OrderId) -> bool:
+    """Tell whether the server would take *known* for *order*, and has it or may have it."""
+    is_there = "order" in known.parts or not known.ended
+    return is_there and abs(known.order.ordered_at - order.ordered_at) <= SAME_ORDER
+
+
+def _same_reference(known: _Graph) -> SameReference:
+    order = known.parts.get("order")
+    return SameReference(known.order.key, order.ref if order else None, known.run, known.number)

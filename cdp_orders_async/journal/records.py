@@ -2,13 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final, Protocol, Self
 from uuid import UUID
 
 from msgspec import Struct
 
-__all__ = ["GraphRecord", "Journal", "PartRecord"]
+__all__ = [
+    "SAME_ORDER",
+    "Busy",
+    "Claimed",
+    "CreatedPart",
+    "GraphRecord",
+    "Journal",
+    "OrderId",
+    "PartRecord",
+    "SameReference",
+]
+
+SAME_ORDER: Final = timedelta(days=2)
+"""To the server, two orders with one reference id are one where they are at most this far apart."""
+
+
+class OrderId(Struct, frozen=True):
+    """What tells an order from others."""
+
+    key: str
+    """Its reference id, ``@`` and its time in UTC, as `of` makes it."""
+    reference_id: str
+    ordered_at: datetime
+    """When it was ordered, with a time zone."""
+
+    @classmethod
+    def of(cls, reference_id: str, ordered_at: datetime) -> Self:
+        """Return what tells the order with this *reference_id* and this time, which has a time zone, from others."""
+        return cls(f"{reference_id}@{ordered_at.astimezone(UTC).isoformat()}", reference_id, ordered_at)
+
+    @classmethod
+    def parse(cls, key: str) -> Self | None:
+        """Return the order that has this *key*, or None if no order has it."""
+        reference_id, _, time = key.rpartition("@")
+        try:
+            order = cls.of(reference_id, datetime.fromisoformat(time))
+        except (ValueError, OverflowError):
+            return None
+        return order if order.key == key else None
 
 
 class PartRecord(Struct, frozen=True):
@@ -24,31 +63,108 @@ class GraphRecord(Struct, frozen=True):
     """What is known of one graph."""
 
     digest: bytes
-    """The hash of the whole graph when it was last begun."""
+    """The hash of the whole graph when it was last claimed."""
     complete: bool
     """Whether every part of it is done."""
     ended: bool
     """False: the process stopped while it was under way, so any part without a record may have been sent."""
     parts: Mapping[str, PartRecord]
     """The recorded parts by name."""
+    run: bytes = b""
+    """The run (one load) that claimed it last; empty: unknown."""
+    number: int = 0
+    """The line or position for which that run claimed it."""
+
+
+class SameReference(Struct, frozen=True):
+    """Another order with the same reference id, at most `SAME_ORDER` apart, that is or may be on the server."""
+
+    key: str
+    ref: UUID | None
+    """What the server calls it; None: whether it is on the server is unknown."""
+    run: bytes
+    """The run that claimed it last; empty: unknown."""
+    number: int
+    """The line or position for which that run claimed it."""
+
+
+class Claimed(Struct, frozen=True):
+    """An order that is the caller's now, and what was known before."""
+
+    record: GraphRecord | None
+    """What was known of it; None: nothing. Its run and its number are those of the claim before this one."""
+    same_reference: tuple[SameReference, ...] = ()
+    """The other orders that the server would take for this one; the one claimed first comes first."""
+
+
+class Busy(Struct, frozen=True):
+    """An order that somebody else has claimed."""
+
+    key: str
+    """The order that is claimed: this one, or another with its reference id."""
+    seconds: float | None
+    """How long that claim still holds unless it is renewed; None: unknown."""
+
+
+class CreatedPart(Struct, frozen=True):
+    """A part that was created by a load with this journal, and that is still recorded."""
+
+    key: str
+    part: str
+    ref: UUID
+    """What the server calls it."""
+    digest: bytes
+    """The hash of the part's payload when it was sent."""
 
 
 class Journal(Protocol):
-    """Where a load notes what it is about to do and what came of it."""
+    """Where a load claims an order, notes what it is about to do with it, and notes what came of it.
 
-    async def begin(self, graph: str, digest: bytes) -> GraphRecord | None:
-        """Make durable that *graph* is under way, and return what was known of it before: None if nothing.
+    Each method raises `JournalError` if the journal is closed. Those that are awaited raise it also if the journal
+    cannot be read or written.
+    """
 
-        A graph that is complete with the same *digest* stays as it is. Raise `JournalError` if the journal is
-        closed or cannot be written, and UnicodeEncodeError for a key that is not valid Unicode.
+    @property
+    def lease(self) -> float | None:
+        """How many seconds a claim holds unless it is renewed; None: as long as the journal is open."""
+        ...
+
+    def check(self, identity: Mapping[str, str]) -> None:
+        """Raise `JournalError`, with one sentence, unless this journal belongs to *identity*.
+
+        A journal that was opened with no identity belongs to every one. A journal in memory that belongs to nothing
+        yet belongs to *identity* from now on.
         """
         ...
 
-    def record(self, graph: str, part: str, digest: bytes, ref: UUID | None) -> None:
+    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
+        """Claim *order*, make durable that it is under way, and return what was known before.
+
+        While anybody, this caller too, holds an order with the same reference id, return `Busy`: nothing is changed.
+        An order that is complete with the same *digest* stays complete, with the new *run* and *number*; it is
+        claimed all the same. The claim holds until `end` or `release`, or until its lease ends.
+
+        Raise UnicodeEncodeError for a key that is not valid Unicode.
+        """
+        ...
+
+    async def renew(self, keys: Sequence[str]) -> set[str]:
+        """Let the claims of these orders hold for another lease, and return the orders whose claim is lost.
+
+        A claim is lost when its lease had ended and somebody else has claimed an order with its reference id. Of an
+        order that this journal does not hold, nothing is said.
+        """
+        ...
+
+    def record(self, graph: str, part: str, digest: bytes, ref: UUID | None, *, created: bool = False) -> None:
         """Note the *ref* of a part, or with None that it may have been done.
 
-        It is queued, in order, and durable at the latest when the next `end` of any graph returns. It never fails
-        because of the disk: the next `begin` or `end` says so. A graph that was never begun has no records.
+        *created*: a load with this journal created it; False: it was found, or nothing new is known. What was created
+        stays created while no other ref is recorded for that part.
+
+        It is queued, in order, and durable at the latest when the next `claim` or `end` returns. It never fails
+        because of the disk: the next call that is awaited says so. A graph that was never claimed has no records. A
+        graph whose claim was lost has: what is recorded is a fact, whoever holds the order.
         """
         ...
 
@@ -57,16 +173,37 @@ class Journal(Protocol):
         ...
 
     async def end(self, graph: str, *, complete: bool) -> None:
-        """Make durable that *graph* is no longer under way, with everything noted before.
+        """Make durable that *graph* is no longer under way, with everything noted before, and give its claim up.
 
-        Raise `JournalError` if the journal is closed or cannot be written.
+        Where the claim was lost or given up before, only what was noted is made durable.
+        """
+        ...
+
+    def release(self, graph: str) -> None:
+        """Give the claim up without an end, as a crash would: who claims the order next must look at the server.
+
+        It is queued like a record.
         """
         ...
 
     async def owner(self, ref: UUID) -> str | None:
-        """Return the graph whose part named ``order`` has this *ref*; of several, the one begun first."""
+        """Return the graph whose part named ``order`` has this *ref*; of several, the one claimed first."""
+        ...
+
+    def created(self) -> AsyncIterator[CreatedPart]:
+        """Yield each part that loads with this journal created and that is still recorded.
+
+        The graph that was claimed first comes last, and so does, of one graph, the part that was created first.
+        """
+        ...
+
+    async def known(self, limit: int) -> Sequence[tuple[str, UUID]]:
+        """Return the keys of at most *limit* complete orders, and the refs of their parts named ``order``.
+
+        Those that were claimed first come last.
+        """
         ...
 
     async def aclose(self) -> None:
-        """Write what is queued and let go of everything; closing again does nothing."""
+        """Write what is queued, give all claims up and let go of everything; closing again does nothing."""
         ...

@@ -5,55 +5,78 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import Future
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Self, TypeAlias, TypeVar
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar, TypeVarTuple
 from uuid import UUID
 
+from msgspec import Struct
+
 from cdp_orders_async.errors import JournalError
-from cdp_orders_async.journal.records import GraphRecord, PartRecord
+from cdp_orders_async.journal.claims import Claims
+from cdp_orders_async.journal.identity import check_identity
+from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, OrderId
 
 if TYPE_CHECKING:
-    import sqlite3
+    from cdp_orders_async.journal.tables import Tables
 
 __all__ = ["SqliteJournal"]
 
 _T = TypeVar("_T")
+_Args = TypeVarTuple("_Args")
 
-_Work: TypeAlias = "tuple[Callable[[sqlite3.Connection], object], asyncio.Future[str | None] | None]"
-"""What to do in the thread, and who waits for it, if anybody: told None, or in a sentence why it failed."""
+_Work: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any] | None]"
+"""What to do in the thread, with what, and who waits for what it returns, if anybody."""
+
+_PAGE: Final = 500  # created parts that are read at a time
+
+
+class _Failed(Struct, frozen=True):
+    """Instead of a result: why there is none, in a sentence."""
+
+    sentence: str
 
 
 class SqliteJournal:
     """A journal in one SQLite file, which this object alone may use while it is open.
 
-    One thread does all reading and writing, in the order of the calls. It commits together whatever is queued, so the
-    cost of a durable write is shared by everybody who waits. The queue is bounded by the graphs under way, since each
-    waits for its `begin` and its `end`. All methods belong to the event loop on which it was opened.
+    It protects the loads of one process, one after the other: processes that work at the same time must share another
+    journal. One thread does all reading and writing, in the order of the calls. It commits together whatever is
+    queued, so the cost of a durable write is shared by everybody who waits. The queue is bounded by the graphs under
+    way, since each waits for its `claim` and its `end`. All methods belong to the event loop on which it was opened.
     """
 
     commits: int = 0
     """Transactions committed since it was opened, for statistics."""
+    lease: float | None = None
+    """A claim holds as long as the journal is open."""
 
     def __init__(self, path: Path, identity: Mapping[str, str], max_batch: int) -> None:
         """Use `open` instead: this alone opens nothing."""
         # Only those who open a journal need sqlite3, and pay for its import.
         from queue import SimpleQueue  # noqa: PLC0415
 
-        from cdp_orders_async.journal import file  # noqa: PLC0415
+        from cdp_orders_async.journal import file, tables  # noqa: PLC0415
 
         self._file = file
+        self._tables = tables
         self._path = path
-        self._identity = dict(identity)
+        self._identity = MappingProxyType(dict(identity))
+        self._new = False
         self._max_batch = max_batch
+        self._claims = Claims()
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
-        self._failure: str | None = None
+        self._failure: _Failed | None = None
         self._failure_told = False
         self._closed = False
+        self._ended: Future[None] = Future()
+        """Done when the thread has let go of the file."""
+        self._ended.set_running_or_notify_cancel()
         # A daemon, because a journal that nobody closed must not keep the process alive: it is safe to kill.
-        self._thread = threading.Thread(target=self._serve, name=f"journal {path.name}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
 
     @classmethod
     async def open(cls, path: Path | str, *, identity: Mapping[str, str], max_batch: int = 1000) -> Self:
@@ -61,13 +84,13 @@ class SqliteJournal:
 
         *identity* says what the journal is about, by names that a person understands (``{"base URL": "https://…"}``):
         it is stored, and a journal with another identity is refused. Put no secret into it. *max_batch* is the most
-        operations that are committed together.
+        operations that are committed together. A journal of version 0.1.0 is brought up to date.
 
         Raise `JournalError` with one sentence that names the file and says what to do.
         """
         self = cls(Path(path), identity, max_batch)
-        opened: asyncio.Future[str | None] = self._loop.create_future()
-        self._queue.put((_nothing, opened))
+        opened: asyncio.Future[_Failed | None] = self._loop.create_future()
+        self._queue.put((self._tables.Tables.nothing, (), opened))
         self._thread.start()
         try:
             failure = await opened
@@ -77,7 +100,7 @@ class SqliteJournal:
         if failure is not None:
             self._failure_told = True
             await self.aclose()
-            raise JournalError(failure)
+            raise JournalError(failure.sentence)
         return self
 
     async def __aenter__(self) -> Self:
@@ -86,26 +109,82 @@ class SqliteJournal:
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
 
-    async def begin(self, graph: str, digest: bytes) -> GraphRecord | None:
-        """Make durable that *graph* is under way, and return what was known of it before: None if nothing."""
-        graph.encode()  # what SQLite cannot store fails here, for this caller, and not for a whole batch
-        return await self._ask(partial(_begin, graph, digest))
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What the journal belongs to."""
+        return self._identity
 
-    def record(self, graph: str, part: str, digest: bytes, ref: UUID | None) -> None:
-        """Note the *ref* of a part, or with None that it may have been done; never fails because of the disk."""
-        self._put(partial(_record, graph, part, digest, ref))
+    @property
+    def new(self) -> bool:
+        """Whether it was made when it was opened."""
+        return self._new
+
+    def check(self, identity: Mapping[str, str]) -> None:
+        """Raise `JournalError` unless this journal belongs to *identity*, or was opened with an empty one."""
+        self._check_open()
+        check_identity(f"the journal {self._path}", self._identity, identity, "name another file")
+
+    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
+        """Claim *order*, make durable that it is under way, and return what was known before.
+
+        Return `Busy` while an order with its reference id is claimed.
+        """
+        self._check_open()
+        order.key.encode()  # what SQLite cannot store fails here, for this caller, and not for a whole batch
+        if busy := self._claims.take(order):
+            return busy
+        try:
+            return await self._ask(self._tables.Tables.claim, order, digest, run, number)
+        except BaseException:
+            self._give_up(order.key)
+            raise
+
+    async def renew(self, keys: Sequence[str]) -> set[str]:  # noqa: ARG002 - part of the protocol
+        """Return nothing, because no claim can be lost."""
+        self._check_open()
+        return set()
+
+    def record(self, graph: str, part: str, digest: bytes, ref: UUID | None, *, created: bool = False) -> None:
+        """Note the *ref* of a part, or with None that it may have been done; *created*: by a load with this journal.
+
+        It never fails because of the disk.
+        """
+        self._put(self._tables.Tables.record, (graph, part, digest, ref, created))
 
     def forget(self, graph: str, part: str) -> None:
         """Drop the record of a part that is certainly not there; never fails because of the disk."""
-        self._put(partial(_forget, graph, part))
+        self._put(self._tables.Tables.forget, (graph, part))
 
     async def end(self, graph: str, *, complete: bool) -> None:
-        """Make durable that *graph* is no longer under way, with everything noted before."""
-        await self._ask(partial(_end, graph, _COMPLETE if complete else _INCOMPLETE))
+        """Make durable that *graph* is no longer under way, with everything noted before, and give its claim up."""
+        self._check_open()
+        self._claims.give_up(graph)
+        state = self._tables.COMPLETE if complete else self._tables.INCOMPLETE
+        await self._ask(self._tables.Tables.end, graph, state)
+
+    def release(self, graph: str) -> None:
+        """Give the claim up without an end: who claims the order next must look at the server."""
+        self._check_open()
+        self._give_up(graph)
 
     async def owner(self, ref: UUID) -> str | None:
-        """Return the graph whose part named ``order`` has this *ref*; of several, the one begun first."""
-        return await self._ask(partial(_owner, ref))
+        """Return the graph whose part named ``order`` has this *ref*; of several, the one claimed first."""
+        return await self._ask(self._tables.Tables.owner, ref)
+
+    async def created(self) -> AsyncIterator[CreatedPart]:
+        """Yield each part that loads with this journal created and that is still recorded, newest first.
+
+        Of the parts that version 0.1.0 recorded, nobody knows who created them: they are not among these.
+        """
+        page, place = await self._ask(self._tables.Tables.created, self._tables.Tables.NEWEST, _PAGE)
+        while page:
+            for part in page:
+                yield part
+            page, place = await self._ask(self._tables.Tables.created, place, _PAGE)
+
+    async def known(self, limit: int) -> Sequence[tuple[str, UUID]]:
+        """Return the keys of at most *limit* complete orders, newest first, and the refs of their orders."""
+        return await self._ask(self._tables.Tables.known, limit)
 
     async def aclose(self) -> None:
         """Write what is queued, close the file and end the thread; closing again does nothing.
@@ -113,121 +192,80 @@ class SqliteJournal:
         Raise `JournalError` if something could not be written and no other call has said so.
         """
         self._stop()
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.wrap_future(self._ended)
+        self._thread.join()  # it has nothing left to do
         if self._failure is not None and not self._failure_told:
             self._failure_told = True
-            raise JournalError(self._failure)
+            raise JournalError(self._failure.sentence)
 
     def _stop(self) -> None:
         if not self._closed:
             self._closed = True
             self._queue.put(None)
 
-    def _put(
-        self, do: Callable[[sqlite3.Connection], object], answer: asyncio.Future[str | None] | None = None
-    ) -> None:
+    def _check_open(self) -> None:
         if self._closed:
             raise JournalError(f"the journal {self._path} is closed: open it again")
-        self._queue.put((do, answer))
 
-    async def _ask(self, do: Callable[[sqlite3.Connection], _T]) -> _T:
-        results: list[_T] = []
-        answer: asyncio.Future[str | None] = self._loop.create_future()
-        self._put(lambda db: results.append(do(db)), answer)
-        failure = await answer
-        if failure is not None:
+    def _give_up(self, graph: str) -> None:
+        if self._claims.give_up(graph) and not self._closed:
+            self._put(self._tables.Tables.release, (graph,))
+
+    def _put(
+        self, do: Callable[..., object], args: tuple[object, ...], answer: asyncio.Future[Any] | None = None
+    ) -> None:
+        if self._closed:
+            self._check_open()
+        self._queue.put((do, args, answer))
+
+    async def _ask(self, do: Callable[[Tables, *_Args], _T], *args: *_Args) -> _T:
+        answer: asyncio.Future[_T | _Failed] = self._loop.create_future()
+        self._put(do, args, answer)
+        result = await answer
+        if isinstance(result, _Failed):
             self._failure_told = True
-            raise JournalError(failure)
-        return results[0]
+            raise JournalError(result.sentence)
+        return result
 
-    def _serve(self) -> None:
+    def _run(self) -> None:
         """Do everything that touches the file; the body of the thread."""
+        tables: Tables | None = None
         with contextlib.ExitStack() as stack:
-            db: sqlite3.Connection | None = None
+            stack.callback(self._ended.set_result, None)
             try:
-                db = stack.enter_context(contextlib.closing(self._file.open_file(self._path, self._identity)))
+                tables, self._new = self._file.open_file(self._path, self._identity)
+                stack.callback(tables.close)
             except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits and must be told
-                self._failure = self._file.explain(self._path, error)
-            going = True
-            while going:
-                batch = [self._queue.get()]
-                batch += [self._queue.get() for _ in range(min(self._queue.qsize(), self._max_batch - 1))]
-                work = [item for item in batch if item is not None]
-                if db is not None and self._failure is None:
-                    self._failure = self._write(db, work)
-                going = len(work) == len(batch)  # nothing is queued after the None of _stop
-                answers = [answer for _, answer in work if answer is not None]
-                if answers:
-                    try:
-                        self._loop.call_soon_threadsafe(_settle, answers, self._failure)
-                    except RuntimeError:  # the loop was closed: nobody waits any more, and nobody can ask
-                        self._queue.put(None)
+                self._failure = _Failed(self._file.explain(self._path, error))
+            while self._serve(tables):
+                pass
 
-    def _write(self, db: sqlite3.Connection, work: Sequence[_Work]) -> str | None:
-        try:
-            db.execute("BEGIN")
-            for do, _ in work:
-                do(db)
-            db.execute("COMMIT")
-        except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits and must be told
-            return self._file.explain(self._path, error)  # closing rolls back
-        self.commits += 1
-        return None
+    def _serve(self, tables: Tables | None) -> bool:
+        """Do what is queued, as soon as anything is, and return whether there may be more."""
+        batch = [self._queue.get()]
+        batch += [self._queue.get() for _ in range(min(self._queue.qsize(), self._max_batch - 1))]
+        work = [item for item in batch if item is not None]
+        results: list[object] = []
+        if tables is not None and self._failure is None:
+            try:
+                tables.begin()
+                results = [do(tables, *args) for do, args, _ in work]
+                tables.commit()
+                self.commits += 1
+            except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits and must be told
+                self._failure = _Failed(self._file.explain(self._path, error))
+        if self._failure is not None:
+            results = [self._failure] * len(work)
+        answers = [(answer, result) for (_, _, answer), result in zip(work, results, strict=True) if answer is not None]
+        if answers:
+            try:
+                self._loop.call_soon_threadsafe(_settle, answers)
+            except RuntimeError:  # the loop was closed: nobody waits any more, and nobody can ask
+                self._queue.put(None)
+        return len(work) == len(batch)  # nothing is queued after the None of _stop
 
 
-def _settle(answers: Sequence[asyncio.Future[str | None]], failure: str | None) -> None:
-    for answer in answers:
+def _settle(answers: Sequence[tuple[asyncio.Future[Any], object]]) -> None:
+    for answer, result in answers:
         if not answer.done():  # its waiter may have been cancelled
-            answer.set_result(failure)
-
-
-# The operations, in the thread.
-
-_UNDER_WAY: Final = 0
-_INCOMPLETE: Final = 1
-_COMPLETE: Final = 2
-
-
-def _nothing(_: sqlite3.Connection) -> None:
-    """Only see whether it is open."""
-
-
-def _begin(graph: str, digest: bytes, db: sqlite3.Connection) -> GraphRecord | None:
-    known = db.execute("SELECT id, digest, state FROM graphs WHERE graph = ?", (graph,)).fetchone()
-    if known is None:
-        db.execute("INSERT INTO graphs (graph, digest, state) VALUES (?, ?, ?)", (graph, digest, _UNDER_WAY))
-        return None
-    number, known_digest, state = known
-    parts = db.execute("SELECT part, digest, ref FROM parts WHERE graph = ?", (number,)).fetchall()
-    if not (state == _COMPLETE and known_digest == digest):
-        db.execute("UPDATE graphs SET digest = ?, state = ? WHERE id = ?", (digest, _UNDER_WAY, number))
-    return GraphRecord(
-        digest=known_digest,
-        complete=state == _COMPLETE,
-        ended=state != _UNDER_WAY,
-        parts={part: PartRecord(sent, None if ref is None else UUID(bytes=ref)) for part, sent, ref in parts},
-    )
-
-
-def _record(graph: str, part: str, digest: bytes, ref: UUID | None, db: sqlite3.Connection) -> None:
-    db.execute(
-        "INSERT OR REPLACE INTO parts (graph, part, digest, ref) SELECT id, ?, ?, ? FROM graphs WHERE graph = ?",
-        (part, digest, None if ref is None else ref.bytes, graph),
-    )
-
-
-def _forget(graph: str, part: str, db: sqlite3.Connection) -> None:
-    db.execute("DELETE FROM parts WHERE graph = (SELECT id FROM graphs WHERE graph = ?) AND part = ?", (graph, part))
-
-
-def _end(graph: str, state: int, db: sqlite3.Connection) -> None:
-    db.execute("UPDATE graphs SET state = ? WHERE graph = ?", (state, graph))
-
-
-def _owner(ref: UUID, db: sqlite3.Connection) -> str | None:
-    found = db.execute(
-        "SELECT graphs.graph FROM parts JOIN graphs ON graphs.id = parts.graph"
-        " WHERE parts.part = 'order' AND parts.ref = ? ORDER BY parts.graph LIMIT 1",
-        (ref.bytes,),
-    ).fetchone()
-    return None if found is None else str(found[0])
+            answer.set_result(result)

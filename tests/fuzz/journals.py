@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -15,7 +16,7 @@ from uuid import UUID
 from hypothesis import strategies as st
 
 from cdp_orders_async import JournalError, SqliteJournal
-from cdp_orders_async.journal import GraphRecord
+from cdp_orders_async.journal import Claimed, OrderId
 from tests.fuzz.corpus import dumped
 from tests.fuzz.engine import Target, looped
 
@@ -26,6 +27,7 @@ DIGEST = b"digest of sixteen"
 MEMORY = next(filter(os.path.isdir, ["/dev/shm"]), None)  # noqa: S108 where syncing costs nothing
 GRAPHS = 30
 REF = UUID(int=1)
+TIME = datetime(2017, 1, 15, tzinfo=UTC)
 HEADER = 100  # bytes at the start of an SQLite file
 LOG_HEADER, FRAME = 32, 24 + 4096  # bytes of the log beside it
 
@@ -56,14 +58,20 @@ recipes = st.fixed_dictionaries(
 ).map(dumped)
 
 
+def order(number: int) -> OrderId:
+    """Return one of the orders."""
+    return OrderId.of(f"G{number}", TIME)
+
+
 async def fill(path: Path, graphs: int) -> SqliteJournal:
     """Open the journal at *path*, and note orders that are done, each with some parts."""
     journal = await SqliteJournal.open(path, identity=IDENTITY)
     for number in range(graphs):
-        await journal.begin(f"G{number}", DIGEST)
+        graph = order(number)
+        await journal.claim(graph, DIGEST)
         for part in ("order", "items/1", "items/2", "contact"):
-            journal.record(f"G{number}", part, DIGEST, UUID(int=number * 10 + len(part)))
-        await journal.end(f"G{number}", complete=True)
+            journal.record(graph.key, part, DIGEST, UUID(int=number * 10 + len(part)), created=True)
+        await journal.end(graph.key, complete=True)
     return journal
 
 
@@ -107,8 +115,8 @@ def hurt(path: Path, source: Path, changes: list[Mapping[str, Any]]) -> tuple[bo
     for change in changes:
         damage(path, change)
     after = contents(path)
-    # With nothing there a new one is what is asked for; a log that is gone or cut cannot be told from an older one.
-    return after != before, not any(after) or len(after[1] or b"") < len(before[1] or b"")
+    # With nothing there a new one is what is asked for; a log that is cut cannot be told from an older one.
+    return after != before, not any(after) or 0 < len(after[1] or b"") < len(before[1] or b"")
 
 
 @asynccontextmanager
@@ -129,14 +137,18 @@ async def journals() -> AsyncGenerator[Callable[[bytes], Awaitable[None]], None]
         async def check(data: bytes) -> None:
             recipe: Json = json.loads(data)
             damaged, empty = hurt(path, folder / recipe["state"], recipe["changes"])
-            known, refusal = list[GraphRecord | None](), ""
+            known, refusal = list[bool](), ""
             try:
                 async with await SqliteJournal.open(path, identity=IDENTITY) as journal:
-                    known = [await journal.begin(f"G{number}", DIGEST) for number in range(GRAPHS)]
+                    for number in range(GRAPHS):
+                        claimed = await journal.claim(order(number), DIGEST)
+                        known.append(isinstance(claimed, Claimed) and claimed.record is not None)
                     await journal.owner(REF)
-                    journal.record("G0", "order", DIGEST, REF)
-                    journal.forget("G0", "order")
-                    await journal.end("G0", complete=False)
+                    await journal.known(GRAPHS)
+                    assert [part async for part in journal.created()] or not any(known) or damaged
+                    journal.record(order(0).key, "order", DIGEST, REF)
+                    journal.forget(order(0).key, "order")
+                    await journal.end(order(0).key, complete=False)
             except JournalError as error:
                 refusal = str(error)
             if refusal:

@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+
+from cdp_orders_async.journal import Journal
+from tests.journal.stores import STORES, Store
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """Name a file that is not there."""
     return tmp_path / "J.sqlite"
+
+
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
+    """Give a place for a journal of each sort."""
+    return STORES[request.param](tmp_path)
+
+
+@pytest.fixture
+async def journal(store: Store) -> AsyncIterator[Journal]:
+    """Open a new journal of each sort."""
+    async with aclosing(await store.connect()) as new:
+        yield new
 
 
 @pytest.fixture(autouse=True)

@@ -22,8 +22,10 @@ from cdp_orders_async import (
     GraphFile,
     Identifier,
     Invalid,
+    Journal,
     Line,
     Listing,
+    MemoryJournal,
     NewConsumer,
     NewConsumerV2,
     NewContact,
@@ -44,6 +46,7 @@ from cdp_orders_async import (
     Request,
     Resources,
     ResourcesV2,
+    SqliteJournal,
     Transport,
     Violation,
 )
@@ -65,6 +68,11 @@ class NoTransport:
     async def send(self, request: str, /) -> str:
         """Return *request*."""
         return request
+
+
+def every_journal(file: SqliteJournal) -> tuple[Journal, ...]:
+    """Take each journal for one."""
+    return MemoryJournal(), MemoryJournal(1000, identity={"base URL": "http://a"}), file
 
 
 async def every_verb(cdp: CdpOrders, ref: UUID, when: datetime, price: Decimal) -> None:

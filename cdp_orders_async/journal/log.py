@@ -1,0 +1,63 @@
+"""The log that SQLite writes beside the file of a journal: whether it broke."""
+
+from __future__ import annotations
+
+import re
+import struct
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+__all__ = ["is_broken", "read_log"]
+
+_WORDS: Final = 2**32 - 1
+_LOG_HEADER: Final = struct.Struct(">4I8s2I")  # magic, version, page size, number, salts, checksum
+_FRAME_HEADER: Final = struct.Struct(">2I8s2I")  # page, pages there are after a commit or else 0, salts, checksum
+_LEAST_PAGE: Final = 512  # bytes
+_ORDERS: Final = MappingProxyType({0x377F0682: "<", 0x377F0683: ">"})
+"""The byte order of the checksums in a log, by its magic number."""
+
+
+def read_log(path: Path) -> bytes:
+    """Return the log of the journal at *path*; nothing if there is none."""
+    try:
+        return Path(f"{path}-wal").read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def is_broken(log: bytes, length: int) -> bool:
+    """Tell whether commits of *log* would be lost, or pages that a file of *length* bytes lacks are not in it either.
+
+    SQLite would drop those commits, or read zeros, without a word. It reads a log as far as its checksums hold. Each
+    commit is synced before the next one begins, so a loss of power can only have torn the last.
+    """
+    if not length:
+        return True
+    if len(log) < _LOG_HEADER.size:
+        return True
+    magic, _, size, _, salts, one, two = _LOG_HEADER.unpack_from(log)
+    order = _ORDERS.get(magic)
+    if order is None or size < _LEAST_PAGE or _checksum(log[: _LOG_HEADER.size - 8], order, 0, 0) != (one, two):
+        return True
+    at, pages = _LOG_HEADER.size, 0
+    held: set[int] = set()
+    while (end := at + _FRAME_HEADER.size + size) <= len(log):
+        page, commit, its_salts, *its_sums = _FRAME_HEADER.unpack_from(log, at)
+        one, two = _checksum(log[at : at + 8] + log[at + _FRAME_HEADER.size : end], order, one, two)
+        if its_salts != salts or its_sums != [one, two]:
+            break
+        at, pages = end, commit or pages
+        held.add(page)
+    behind = (found.start() for found in re.finditer(re.escape(salts), log[at:]))
+    lost = sum(any(log[at + start - 4 : at + start]) for start in behind) > 1
+    whole, rest = divmod(length, size)
+    return lost or not held.issuperset(range(whole + 1, max(pages, whole + (rest > 0)) + 1))
+
+
+def _checksum(data: bytes, order: str, one: int, two: int) -> tuple[int, int]:
+    """Go on with the checksum of a log; https://sqlite.org/fileformat2.html#checksum_algorithm."""
+    for first, second in struct.iter_unpack(f"{order}2I", data):
+        one = one + first + two & _WORDS
+        two = two + second + one & _WORDS
+    return one, two

@@ -1,0 +1,275 @@
+"""The tables of a journal in an SQLite file: making them, and everything that is done in them."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from types import MappingProxyType
+from typing import Final, TypeAlias
+from uuid import UUID
+
+from cdp_orders_async.journal.records import (
+    SAME_ORDER,
+    Claimed,
+    CreatedPart,
+    GraphRecord,
+    OrderId,
+    PartRecord,
+    SameReference,
+)
+
+__all__ = [
+    "APPLICATION_ID",
+    "COMPLETE",
+    "FORMAT",
+    "FORMATS",
+    "INCOMPLETE",
+    "TO_FORMAT_2",
+    "Tables",
+    "make",
+    "migrate",
+    "schema",
+]
+
+APPLICATION_ID: Final = 0x4344506A
+"""``CDPj`` in the header of the file: it is a journal, and not somebody else's database."""
+
+FORMAT: Final = 2
+"""The version of the tables, as the file's ``user_version``."""
+
+UNDER_WAY: Final = 0
+INCOMPLETE: Final = 1
+COMPLETE: Final = 2
+
+_FORMAT_1: Final = (
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    "PRAGMA user_version = 1",
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
+    """CREATE TABLE graphs (
+        id INTEGER PRIMARY KEY, graph TEXT NOT NULL UNIQUE, digest BLOB NOT NULL, state INTEGER NOT NULL)""",
+    # The number of its graph and not the key, because a graph has dozens of parts.
+    """CREATE TABLE parts (
+        graph INTEGER NOT NULL, part TEXT NOT NULL, digest BLOB NOT NULL, ref BLOB,
+        PRIMARY KEY (graph, part)) WITHOUT ROWID""",
+    "CREATE INDEX orders ON parts (ref) WHERE part = 'order'",
+)
+
+TO_FORMAT_2: Final = (
+    "ALTER TABLE graphs ADD COLUMN run BLOB NOT NULL DEFAULT x''",
+    "ALTER TABLE graphs ADD COLUMN number INTEGER NOT NULL DEFAULT 0",
+    # 0: not created with this journal; else when, counted within its graph. Negative: whether the part is there is
+    # unknown now, and `ref` is what was created.
+    "ALTER TABLE parts ADD COLUMN created INTEGER NOT NULL DEFAULT 0",
+    # In the file itself, 1 while the log beside it holds what the file lacks.
+    "CREATE TABLE log (needed INTEGER NOT NULL)",
+    "INSERT INTO log (needed) VALUES (0)",
+    "PRAGMA user_version = 2",
+)
+
+_Schema: TypeAlias = "set[tuple[str, str, str]]"
+
+_Cursor: TypeAlias = "tuple[int, int, str]"
+
+
+def make(db: sqlite3.Connection, identity: Mapping[str, str]) -> None:
+    """Make the tables in an empty file."""
+    for statement in _FORMAT_1:
+        db.execute(statement)
+    migrate(db, identity)
+
+
+def migrate(db: sqlite3.Connection, identity: Mapping[str, str]) -> None:
+    """Bring the tables of the first format up to date, and add to its identity what that lacks."""
+    for statement in TO_FORMAT_2:
+        db.execute(statement)
+    db.executemany("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", identity.items())
+
+
+def schema(db: sqlite3.Connection) -> _Schema:
+    """Return everything that a database defines, however its lines are broken."""
+    found = db.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
+    return {(kind, name, " ".join((sql or "").split())) for kind, name, sql in found}
+
+
+def _made(statements: Sequence[str]) -> _Schema:
+    with contextlib.closing(sqlite3.connect(":memory:")) as db:
+        for statement in statements:
+            db.execute(statement)
+        return schema(db)
+
+
+FORMATS: Final[Mapping[int, Callable[[], _Schema]]] = MappingProxyType(
+    {1: partial(_made, _FORMAT_1), FORMAT: partial(_made, (*_FORMAT_1, *TO_FORMAT_2))}
+)
+"""The formats that can be read, and how to find out what each defines."""
+
+_COMMITS: Final = 250
+_CHANGES: Final = 10_000
+"""When the log is copied into the file: it has then some megabytes."""
+
+_RECORD: Final = """INSERT INTO parts (graph, part, digest, ref, created) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (graph, part) DO UPDATE SET
+        digest = excluded.digest,
+        ref = CASE WHEN excluded.ref IS NULL AND parts.created THEN parts.ref ELSE excluded.ref END,
+        created = CASE
+            WHEN excluded.created THEN excluded.created
+            WHEN excluded.ref IS NULL THEN -abs(parts.created)
+            WHEN excluded.ref = parts.ref THEN abs(parts.created)
+            ELSE 0 END"""
+
+_SAME_REFERENCE: Final = """SELECT graphs.graph, parts.ref, parts.created, graphs.run, graphs.number
+    FROM graphs LEFT JOIN parts ON parts.graph = graphs.id AND parts.part = 'order'
+    WHERE graphs.graph >= ? AND graphs.graph <= ? AND graphs.graph <> ?
+        AND (parts.graph IS NOT NULL OR graphs.state = ?)
+    ORDER BY +graphs.id"""
+
+_OWNER: Final = """SELECT graphs.graph FROM parts JOIN graphs ON graphs.id = parts.graph
+    WHERE parts.part = 'order' AND parts.ref = ? AND parts.created >= 0 ORDER BY parts.graph LIMIT 1"""
+
+_KNOWN: Final = """SELECT graphs.graph, parts.ref
+    FROM graphs CROSS JOIN parts ON parts.graph = graphs.id AND parts.part = 'order'
+    WHERE graphs.state = ? AND parts.ref IS NOT NULL AND parts.created >= 0
+    ORDER BY graphs.id DESC LIMIT ?"""
+
+_CREATED: Final = """SELECT graphs.graph, parts.ref, parts.digest, parts.graph, parts.created, parts.part
+    FROM parts CROSS JOIN graphs ON graphs.id = parts.graph
+    WHERE parts.created > 0 AND parts.graph <= ? AND (parts.graph, parts.created, parts.part) < (?, ?, ?)
+    ORDER BY parts.graph DESC, parts.created DESC, parts.part DESC LIMIT ?"""
+
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+class Tables:
+    """The tables of an open file, for one thread."""
+
+    NEWEST: Final[_Cursor] = (2**63 - 1, 0, "")
+    """Where the created parts begin."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+        self._numbers: dict[str, int] = {}
+        """The numbers of the graphs that are claimed."""
+        self._last_created = 0
+        self._commits = 0
+        self._changes = 0
+        """How many changes the file already has of those in the log."""
+
+    def close(self) -> None:
+        """Let go of the file; what was not committed is undone."""
+        self._db.close()
+
+    def begin(self) -> None:
+        """Begin a transaction."""
+        if self._commits >= _COMMITS or self._db.total_changes - self._changes >= _CHANGES:
+            self.checkpoint()
+        self._db.execute("BEGIN")
+
+    def commit(self) -> None:
+        """Make everything durable that was done since `begin`."""
+        self._db.execute("COMMIT")
+        self._commits += 1
+
+    def checkpoint(self) -> None:
+        """Copy the log into the file, so that the log can begin again, and let the file say that it needs its log.
+
+        The log says first that the file no longer does. So whoever copies the log into the file, this process or
+        SQLite after a crash, leaves a file that is whole; and a file that lost its log before is told from it.
+        """
+        self._db.execute("UPDATE log SET needed = 1")
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(FULL)")
+        finally:
+            self._db.execute("UPDATE log SET needed = 0")
+        self._commits, self._changes = 0, self._db.total_changes
+
+    def nothing(self) -> None:
+        """Only see whether it is open."""
+
+    def claim(self, order: OrderId, digest: bytes, run: bytes, number: int) -> Claimed:
+        """Note that *order* is under way, and return what was known before."""
+        db = self._db
+        same_reference = self._same_reference(order)
+        known = db.execute("SELECT id, digest, state, run, number FROM graphs WHERE graph = ?", (order.key,)).fetchone()
+        if known is None:
+            new = "INSERT INTO graphs (graph, digest, state, run, number) VALUES (?, ?, ?, ?, ?)"
+            self._numbers[order.key] = db.execute(new, (order.key, digest, UNDER_WAY, run, number)).lastrowid or 0
+            return Claimed(None, same_reference)
+        graph, known_digest, state, known_run, known_number = known
+        self._numbers[order.key] = graph
+        parts: dict[str, PartRecord] = {}
+        for part, sent, ref, created in db.execute(
+            "SELECT part, digest, ref, created FROM parts WHERE graph = ?", (graph,)
+        ):
+            parts[part] = PartRecord(sent, _ref(ref, created))
+            self._last_created = max(self._last_created, abs(created))
+        stays = state == COMPLETE and known_digest == digest
+        now = digest, COMPLETE if stays else UNDER_WAY, run, number
+        if now != known[1:]:
+            db.execute("UPDATE graphs SET digest = ?, state = ?, run = ?, number = ? WHERE id = ?", (*now, graph))
+        before = GraphRecord(known_digest, state == COMPLETE, state != UNDER_WAY, parts, known_run, known_number)
+        return Claimed(before, same_reference)
+
+    def release(self, graph: str) -> None:
+        """Forget that *graph* is claimed."""
+        self._numbers.pop(graph, None)
+
+    def record(self, graph: str, part: str, digest: bytes, ref: UUID | None, created: bool) -> None:  # noqa: FBT001
+        """Note what is known of a part."""
+        if (number := self._number(graph)) is None:
+            return
+        when = 0
+        if created and ref is not None:
+            self._last_created = when = self._last_created + 1
+        self._db.execute(_RECORD, (number, part, digest, None if ref is None else ref.bytes, when))
+
+    def forget(self, graph: str, part: str) -> None:
+        """Drop what is known of a part."""
+        self._db.execute("DELETE FROM parts WHERE graph = ? AND part = ?", (self._number(graph), part))
+
+    def end(self, graph: str, state: int) -> None:
+        """Note how a claimed graph ended."""
+        if (number := self._numbers.pop(graph, None)) is not None:
+            self._db.execute("UPDATE graphs SET state = ? WHERE id = ?", (state, number))
+
+    def owner(self, ref: UUID) -> str | None:
+        """Return the first graph whose order has this ref."""
+        found = self._db.execute(_OWNER, (ref.bytes,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def known(self, limit: int) -> list[tuple[str, UUID]]:
+        """Return the newest complete orders."""
+        found = self._db.execute(_KNOWN, (COMPLETE, max(limit, 0))).fetchall()
+        return [(graph, UUID(bytes=ref)) for graph, ref in found]
+
+    def created(self, before: _Cursor, limit: int) -> tuple[list[CreatedPart], _Cursor]:
+        """Return the newest created parts after a place, and the place behind them."""
+        found = self._db.execute(_CREATED, (before[0], *before, limit)).fetchall()
+        page = [CreatedPart(graph, part, UUID(bytes=ref), digest) for graph, ref, digest, _, _, part in found]
+        return page, found[-1][3:] if found else before
+
+    def _number(self, graph: str) -> int | None:
+        if (number := self._numbers.get(graph)) is not None:
+            return number
+        found = self._db.execute("SELECT id FROM graphs WHERE graph = ?", (graph,)).fetchone()
+        return None if found is None else int(found[0])
+
+    def _same_reference(self, order: OrderId) -> tuple[SameReference, ...]:
+        at = order.ordered_at.astimezone(UTC)
+        # Such times are sorted like their texts.
+        first = OrderId.of(order.reference_id, max(at, _FIRST + SAME_ORDER) - SAME_ORDER).key
+        last = OrderId.of(order.reference_id, min(at, _LAST - SAME_ORDER) + SAME_ORDER).key
+        found = self._db.execute(_SAME_REFERENCE, (first, last, order.key, UNDER_WAY)).fetchall()
+        return tuple(
+            SameReference(graph, _ref(ref, created), run, number)
+            for graph, ref, created, run, number in found
+            # A reference id may have an @ too.
+            if (other := OrderId.parse(graph)) and other.reference_id == order.reference_id
+        )
+
+
+def _ref(ref: bytes | None, created: int | None) -> UUID | None:
+    return None if ref is None or (created or 0) < 0 else UUID(bytes=ref)

@@ -1,0 +1,162 @@
+"""A journal that several workers share, as one in a database server would be, without the server."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from uuid import UUID
+
+from cdp_orders_async.errors import JournalError
+from cdp_orders_async.journal import Busy, Claimed, CreatedPart, MemoryJournal, OrderId
+
+__all__ = ["SharedDatabase", "SharedJournal"]
+
+
+@dataclass
+class Lease:
+    """Which order a worker holds, and until when."""
+
+    order: OrderId
+    until: float
+
+
+class SharedDatabase:
+    """What all workers see. A claim holds for *lease* seconds of *clock*, and then whoever comes next may take it."""
+
+    def __init__(self, clock: Callable[[], float], lease: float, *, identity: Mapping[str, str] | None = None) -> None:
+        self.clock = clock
+        self.lease = lease
+        self.facts = MemoryJournal(sys.maxsize, identity=identity)
+        self.leases: dict[str, Lease] = {}
+        """By reference id."""
+
+    def connect(self) -> SharedJournal:
+        """Return the journal of one more worker."""
+        return SharedJournal(self)
+
+
+class SharedJournal:
+    """The journal as one worker has it: what it queued, nobody else sees before it is written."""
+
+    def __init__(self, database: SharedDatabase) -> None:
+        self._database = database
+        self._held: dict[str, Lease] = {}
+        self._queue: list[Callable[[], None]] = []
+        self._closed = False
+
+    @property
+    def lease(self) -> float | None:
+        """How many seconds a claim holds."""
+        return self._database.lease
+
+    def check(self, identity: Mapping[str, str]) -> None:
+        """Raise `JournalError` unless it belongs to *identity*."""
+        self._check_open()
+        self._database.facts.check(identity)
+
+    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
+        """Claim *order*, unless a lease of an order with its reference id has not ended."""
+        order.key.encode()
+        await self._write()
+        database = self._database
+        if found := database.leases.get(order.reference_id):
+            if (left := found.until - database.clock()) > 0:
+                return Busy(found.order.key, left)
+            database.facts.release(found.order.key)
+        claimed = await database.facts.claim(order, digest, run=run, number=number)
+        lease = Lease(order, database.clock() + database.lease)
+        database.leases[order.reference_id] = self._held[order.key] = lease
+        return claimed
+
+    async def renew(self, keys: Sequence[str]) -> set[str]:
+        """Prolong the leases, and return those that another has taken over."""
+        await self._write()
+        lost: set[str] = set()
+        for key in keys:
+            if lease := self._held.get(key):
+                if self._has(lease):
+                    lease.until = self._database.clock() + self._database.lease
+                else:
+                    lost.add(key)
+        return lost
+
+    def record(self, graph: str, part: str, digest: bytes, ref: UUID | None, *, created: bool = False) -> None:
+        """Note what is known of a part."""
+        self._put(partial(self._database.facts.record, graph, part, digest, ref, created=created))
+
+    def forget(self, graph: str, part: str) -> None:
+        """Drop what is known of a part."""
+        self._put(partial(self._database.facts.forget, graph, part))
+
+    async def end(self, graph: str, *, complete: bool) -> None:
+        """Note how the graph ended, if this worker still holds it."""
+        await self._write()
+        if self._give_up(graph):
+            await self._database.facts.end(graph, complete=complete)
+
+    def release(self, graph: str) -> None:
+        """Give the claim up without an end."""
+        self._put(partial(self._release, graph))
+
+    async def owner(self, ref: UUID) -> str | None:
+        """Return the first graph whose order has this *ref*."""
+        await self._write()
+        return await self._database.facts.owner(ref)
+
+    async def created(self) -> AsyncIterator[CreatedPart]:
+        """Yield the parts that are still recorded as created."""
+        await self._write()
+        async for part in self._database.facts.created():
+            yield part
+
+    async def known(self, limit: int) -> Sequence[tuple[str, UUID]]:
+        """Return the newest complete orders."""
+        await self._write()
+        return await self._database.facts.known(limit)
+
+    async def aclose(self) -> None:
+        """Write what is queued, and give all claims up."""
+        if not self._closed:
+            for key in self._held:
+                self.release(key)
+            await self._write()
+        self._closed = True
+
+    def kill(self) -> None:
+        """End as a killed process does: what is queued is lost, and the leases stay."""
+        self._queue.clear()
+        self._closed = True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise JournalError("the journal is closed: open another")
+
+    def _put(self, do: Callable[[], None]) -> None:
+        self._check_open()
+        self._queue.append(do)
+
+    async def _write(self) -> None:
+        self._check_open()
+        await asyncio.sleep(0)  # others may be faster, and this worker may be killed here
+        self._check_open()
+        queue, self._queue = self._queue, []
+        for do in queue:
+            do()
+
+    def _has(self, lease: Lease) -> bool:
+        return self._database.leases.get(lease.order.reference_id) is lease
+
+    def _give_up(self, graph: str) -> bool:
+        """Give the lease up, and return whether this worker had it."""
+        lease = self._held.pop(graph, None)
+        if lease is None or not self._has(lease):
+            return False
+        del self._database.leases[lease.order.reference_id]
+        return True
+
+    def _release(self, graph: str) -> None:
+        if self._give_up(graph):
+            self._database.facts.release(graph)
