@@ -91,8 +91,8 @@ class Part(Struct, eq=False):
 
     @property
     def record(self) -> PartRecord:
-        """What a journal keeps of it: one that differs keeps a hash that fits no input, so that it is compared again."""
-        return PartRecord(b"" if self.differs else self.digest, self.ref)
+        """What is remembered of it: unless it is there as the input says, a hash that fits no input, to compare again."""
+        return PartRecord(self.digest if self.is_there and not self.differs else b"", self.ref)
 
     @property
     def outcome(self) -> PartOutcome:
