@@ -142,7 +142,5 @@ class Health:
         gone = now - self._since
         if not self._patient:
             return
-        if not self.answered and (self._misdirected >= FEW or gone > UNPROVEN):
-            self._fail(error)
-        elif lasting and gone > LASTING:
+        if (not self.answered and (self._misdirected >= FEW or gone > UNPROVEN)) or (lasting and gone > LASTING):
             self._fail(error)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
@@ -75,7 +75,7 @@ class Claims:
     @classmethod
     def of(cls, client: Resources | ResourcesV2) -> Claims:
         """Return the claims of *client*: resources over one transport are one client."""
-        owner = client.transport if type(client.transport).__hash__ else client
+        owner: object = client.transport if isinstance(client.transport, Hashable) else client
         claims = _CLAIMS.get(owner)
         if claims is None:
             _CLAIMS[owner] = claims = cls()

@@ -11,14 +11,13 @@ from typing import Literal, TypeAlias
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, Delivery, Invalid, Violation
-from cdp_orders_async.graph import OrderGraph
+from cdp_orders_async.graph import GraphFile, OrderGraph
 from cdp_orders_async.ingest.context import OnExisting
 from cdp_orders_async.ingest.load import Load
 from cdp_orders_async.ingest.outcomes import Outcome
 from cdp_orders_async.ingest.source import Orders
 from cdp_orders_async.journal import Journal
 from cdp_orders_async.session import Session
-from cdp_orders_async.graph import GraphFile
 
 __all__ = ["SETTLE", "Source", "ingest", "ingest_one"]
 
@@ -158,10 +157,12 @@ def _with_outcome(error: Exception, outcome: Outcome | None) -> Exception:
 def _orders(client: Resources | ResourcesV2, source: Source) -> Orders:
     if isinstance(source, (str, Path)):
         return GraphFile(source, client.api)
-    if isinstance(source, (AsyncIterable, Iterable)) and not isinstance(source, (bytes, bytearray, Mapping)):
-        return source
-    hint = ": put it into a list, or use ingest_one" if isinstance(source, OrderGraph) else ""
-    raise TypeError(f"ingest takes orders (an iterable of OrderGraph) or a path, not {type(source).__name__}{hint}")
+    if isinstance(source, OrderGraph):
+        raise TypeError("ingest takes orders, not one OrderGraph: put it into a list, or use ingest_one")
+    plain = isinstance(source, (bytes, bytearray, Mapping))
+    if plain or not isinstance(source, (AsyncIterable, Iterable)):
+        raise TypeError(f"ingest takes orders (an iterable of OrderGraph) or a path, not {type(source).__name__}")
+    return source
 
 
 def _check(

@@ -20,6 +20,7 @@ from cdp_orders_async.session import Times
 
 __all__ = ["OrderRun"]
 
+
 class OrderRun:
     """One order of a load. *file* and *number* say where it is in the input."""
 
@@ -122,22 +123,8 @@ class OrderRun:
                 self.left = 0
             elif part.verdict is None:
                 await (creation.find_or_create(part) if creation.doubtful else creation.create(part))
-        except (SeveralError, ConflictError, CdpError) as error:
-            try:
-                creation.failed(part, error)
-            except JournalError as failed:
-                self._break(part, failed)
-        except asyncio.CancelledError:
-            if not task.cancelling():  # nobody cancelled this task: something that it waits for was
-                self.error = OutcomeUnknown(f"{part.name}: its call was cancelled, and nobody had cancelled it")
-                creation.give_up(part, self.error)
-            elif self._context.aborting:
-                task.uncancel()
-                creation.give_up(part, None)
-            else:
-                raise
-        except Exception as error:  # noqa: BLE001 told by the load, once the others are done
-            self._break(part, error)
+        except BaseException as error:  # noqa: BLE001 raised again where it is none of this order's
+            self._ended_by(error, part, task)
         finally:
             self._tasks.discard(task)
         freed: Sequence[Part] = ()
@@ -148,10 +135,23 @@ class OrderRun:
             await self._end()
         return freed
 
-    def _break(self, part: Part, error: Exception) -> None:
-        """End a part whose end cannot be recorded."""
-        self.error = self.error or error
-        part.verdict = PartVerdict.UNKNOWN if part.in_doubt else PartVerdict.BLOCKED
+    def _ended_by(self, error: BaseException, part: Part, task: asyncio.Task[object]) -> None:
+        """End *part*, on which *task* works, because of *error*."""
+        creation, cancelled = self._creation, isinstance(error, asyncio.CancelledError)
+        try:
+            if cancelled and not task.cancelling():  # nobody cancelled this task: something that it waits for was
+                self.error = OutcomeUnknown(f"{part.name}: its call was cancelled, and nobody had cancelled it")
+                creation.give_up(part, self.error)
+            elif cancelled and self._context.aborting:
+                task.uncancel()
+                creation.give_up(part, None)
+            elif isinstance(error, (SeveralError, ConflictError, CdpError)):
+                creation.failed(part, error)
+            else:
+                raise error
+        except Exception as failed:  # noqa: BLE001 told by the load, once the others are done
+            self.error = self.error or failed
+            part.verdict = PartVerdict.UNKNOWN if part.in_doubt else PartVerdict.BLOCKED
 
     def abort(self) -> None:
         """Give up what is in flight."""
@@ -171,9 +171,9 @@ class OrderRun:
         self._creation.claimed_until = float("-inf") if at is None or lease is None else at + lease
 
     async def _start(self) -> bool:
-        """Claim the order, and find out what is known of it and what is in doubt; tell whether anything is to be done."""
+        """Claim the order, and find out what is known of it; tell whether anything is to be done."""
         self._started = True
-        context, creation = self._context, self._creation
+        context = self._context
         if context.halted:
             return False
         memory = context.claims.recall(self.reference_id)
@@ -296,11 +296,22 @@ class OrderRun:
             order = records.get("order")
             if one.key == self.key:
                 known = {} if record is None else record.parts
-                for key, part in records.items() if journal is not None else ():
-                    if key not in known:
-                        journal.record(self.key, key, part.digest, part.ref)
-                record = GraphRecord(one.digest, one.complete, True, {**known, **records}, one.run, one.number)
-            elif order is not None and one.key not in keys and abs(one.ordered_at - self.graph.order.ordered_at) <= SAME_ORDER:
+                if journal is not None:
+                    for part_key in records.keys() - known.keys():
+                        journal.record(self.key, part_key, records[part_key].digest, records[part_key].ref)
+                record = GraphRecord(
+                    digest=one.digest,
+                    complete=one.complete,
+                    ended=True,
+                    parts={**known, **records},
+                    run=one.run,
+                    number=one.number,
+                )
+            elif (
+                order is not None
+                and one.key not in keys
+                and abs(one.ordered_at - self.graph.order.ordered_at) <= SAME_ORDER
+            ):
                 same.append(SameReference(one.key, order.ref, one.run, one.number))
         return record
 
@@ -345,6 +356,10 @@ class OrderRun:
     async def _end(self) -> None:
         """Note the end of the order, durably."""
         creation = self._creation
+        if creation.was_old:
+            self._context.old_orders.add(
+                had_parts=any(part.is_there and part.verdict is not PartVerdict.CREATED for part in self.parts[1:])
+            )
         found = creation.lookup.leftovers if "lookup" in vars(creation) else ()
         known = [(kind, ref) for kind, ref in creation.orphans if ref is not None]
         self._leftovers = tuple([Leftover(kind, ref) for kind, ref in dict.fromkeys((*known, *found))])
