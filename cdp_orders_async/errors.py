@@ -100,6 +100,9 @@ class Invalid(CdpError, ValueError):
 class NotSent(CdpError):
     """Nothing reached the server, so sending again is safe."""
 
+    lasting: bool = False
+    """Whether its cause is not likely to pass: a certificate that is not trusted."""
+
 
 class PoolTimeout(NotSent):
     """No connection became free in time."""
