@@ -49,6 +49,7 @@ __all__ = ["OverAiohttp"]
 SENT_ONCE = frozenset({"POST", "PATCH"})
 """What aiohttp does not send again after a dropped connection, as HTTP forbids it."""
 PIECE = 65_536  # bytes
+LONGEST_LINE = 8 * LONGEST_HEAD  # more than is read before the head is measured, so that the reason can be said
 
 
 class _Dropped(Exception):
@@ -140,10 +141,10 @@ class _Handler(ResponseHandler):
         self._length = length
         if self._idly > LONGEST_HEAD and self.transport is not None:
             self.transport.pause_reading()  # whoever reads the answer closes it
-            error = _Broken(HEAD_TOO_LARGE if body is None else NO_BODY)
-            self.set_exception(error)
-            if body is not None:
-                body.set_exception(error)
+            self.set_exception(_Broken(HEAD_TOO_LARGE if body is None else NO_BODY))
+        error = self.exception()
+        if error is not None and body is not None:  # aiohttp would leave who reads the body waiting
+            body.set_exception(error if isinstance(error, Broken) else aiohttp.ClientPayloadError())
 
     def _body(self) -> StreamReader | None:
         return None if self._payload is EMPTY_PAYLOAD else self._payload
@@ -300,8 +301,8 @@ class OverAiohttp(Http):
             allow_redirects=False,
             raise_for_status=False,
             middlewares=self._once if request.method in SENT_ONCE else self._again,
-            max_line_size=LONGEST_HEAD,
-            max_field_size=LONGEST_HEAD,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
             max_headers=LONGEST_HEAD,
         )
         if sum(len(name) + len(value) for name, value in response.raw_headers) > LONGEST_HEAD:

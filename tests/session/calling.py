@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
@@ -135,6 +136,19 @@ def deaf_port() -> Generator[str, None, None]:
             waiting.settimeout(0)
             waiting.connect_ex(listener.getsockname())
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def sockets_to(url: str) -> int:
+    """Return how many sockets of this process lead to the port of *url*, open or half open."""
+    port = int(url.rpartition(":")[2])
+    found = 0
+    for one in gc.get_objects():
+        if issubclass(type(one), socket.socket) and one.fileno() >= 0:
+            try:
+                found += one.getpeername()[1] == port
+            except OSError:  # it listens, or still connects
+                continue
+    return found
 
 
 def closed_port() -> str:
