@@ -138,17 +138,21 @@ def deaf_port() -> Generator[str, None, None]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
 
 
-def sockets_to(url: str) -> int:
-    """Return how many sockets of this process lead to the port of *url*, open or half open."""
-    port = int(url.rpartition(":")[2])
+def sockets_to(url: str | None) -> int:
+    """Return how many open sockets of this process lead to the port of *url*; None counts all for the internet."""
     found = 0
     for one in gc.get_objects():
-        if issubclass(type(one), socket.socket) and one.fileno() >= 0:
-            try:
-                found += one.getpeername()[1] == port
-            except OSError:  # it listens, or still connects
-                continue
+        if issubclass(type(one), socket.socket) and one.fileno() >= 0 and one.family == socket.AF_INET:
+            found += url is None or _port_of(one) == int(url.rpartition(":")[2])
     return found
+
+
+def _port_of(one: socket.socket) -> int | None:
+    try:
+        port: int = one.getpeername()[1]
+    except OSError:  # it listens, or still connects
+        return None
+    return port
 
 
 def closed_port() -> str:
