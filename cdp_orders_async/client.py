@@ -55,6 +55,8 @@ class _Bound:
         """What sends the requests."""
         self.base_url = base_url
         """Where the API is."""
+        for row in self.api.kinds:
+            getattr(self, row.name)  # which makes the resource, for vars() to show it
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -71,7 +73,7 @@ class _Bound:
 
 
 class _Resource(Generic[R]):
-    """A resource as an attribute: its class on the class, and on an object itself, made when it is first asked for."""
+    """A resource as an attribute: on the class it is the class of the resource, on an object it is made once."""
 
     def __init__(self, kind: Callable[..., R], *given: object) -> None:
         self._kind = kind

@@ -202,13 +202,11 @@ async def test_close_while_an_answer_is_awaited(phase: str) -> None:
     """A call in flight ends with a verdict, also with a session of one's own, and its connection is gone."""
     step = Cut("body read", "stall") if phase == "body read" else Cut("in the body", "stall")
     async with aiohttp.ClientSession() as own:
-        for given in ({}, {"http": own}):
+        for given in (None, own):
+            settings = Settings(retries=0, trust_env=False)
             async with serving(step) as server:
                 session = Session(
-                    server.url,
-                    Credentials("key", TOKEN),
-                    Settings(retries=0, trust_env=False) if given else over(Settings(retries=0, trust_env=False)),
-                    **given,
+                    server.url, Credentials("key", TOKEN), settings if given else over(settings), http=given
                 )
                 error = await closed_under(session, server.arrived.is_set)
                 assert error.delivery == ("unknown" if phase == "body read" else "done_unreadable")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 from typing import Literal, TypeAlias
 
 import pytest
@@ -66,15 +67,15 @@ async def gateway(manner: Manner, reader: asyncio.StreamReader, writer: asyncio.
     """Answer the first request of a connection, and end the connection in a *manner* that says nothing before."""
     await read_body(reader, await read_head(reader, 1))
     writer.write(http(b"{}"))
+    connection: socket.socket = writer.get_extra_info("socket")
     if manner == "end":
-        return writer.get_extra_info("socket").shutdown(socket.SHUT_WR)
+        connection.shutdown(socket.SHUT_WR)
+        return
     await read_body(reader, await read_head(reader, 1))
     if manner == "reset at the next":
-        linger: socket.socket = writer.get_extra_info("socket")
-        linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     elif manner == "silence at the next":
         await reader.read()
-    return None
 
 
 async def losses(session: Session) -> int:
