@@ -75,7 +75,8 @@ class Claims:
     @classmethod
     def of(cls, client: Resources | ResourcesV2) -> Claims:
         """Return the claims of *client*: resources over one transport are one client."""
-        owner: object = client.transport if isinstance(client.transport, Hashable) else client
+        transport: object = client.transport
+        owner = transport if isinstance(transport, Hashable) else client
         claims = _CLAIMS.get(owner)
         if claims is None:
             _CLAIMS[owner] = claims = cls()

@@ -332,12 +332,12 @@ class Creation:
         return request
 
     def failed(self, part: Part, error: Exception) -> None:
-        """End a part that ended in *error*; raises a `JournalError` again."""
-        if isinstance(error, JournalError):
-            raise error
-        if isinstance(error, CdpError):
+        """End a part that ended in *error*; raises it again where it has to end the load."""
+        if isinstance(error, CdpError) and not isinstance(error, JournalError):
             self.give_up(part, error)
             return
+        if not isinstance(error, (SeveralError, ConflictError)):
+            raise error
         part.verdict, part.reason = PartVerdict.CONFLICT, str(error)
         if isinstance(error, SeveralError):
             self._note(part, None)  # one of the things there may be it: the next run must look again

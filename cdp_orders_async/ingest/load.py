@@ -11,7 +11,7 @@ from typing import TypeAlias
 import anyio
 
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import DeadlineExceeded, JournalError
+from cdp_orders_async.errors import DeadlineExceeded, JournalError, Violation
 from cdp_orders_async.graph import Line, OrderGraph
 from cdp_orders_async.ingest.context import LoadContext, OnExisting
 from cdp_orders_async.ingest.order import OrderRun
@@ -20,6 +20,7 @@ from cdp_orders_async.ingest.parts import Part
 from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.ingest.source import Orders, Source
 from cdp_orders_async.journal import Journal
+from cdp_orders_async.kinds import Api
 from cdp_orders_async.session import Session, Times
 
 __all__ = ["Load"]
@@ -148,7 +149,7 @@ class Load:
         raise StopAsyncIteration
 
     async def run(self) -> collections.Counter[Verdict]:
-        """Run the load to its end, for a caller who needs no single outcome; return how many orders came to each verdict.
+        """Run the load to its end, for a caller who needs no single outcome; return the `counts`.
 
         Raises the `error` of the load.
         """
@@ -231,14 +232,7 @@ class Load:
 
     def _take(self, position: int, line: OrderGraph | Line) -> None:
         """Take an order from the input."""
-        file, number = (line.file, line.number) if isinstance(line, Line) else (None, position)
-        graph = line.graph if isinstance(line, Line) else line
-        violations = line.violations if isinstance(line, Line) else ()
-        # A line has kept the rules of the version that it was read for.
-        if graph is not None and not (isinstance(line, Line) and isinstance(graph.order, self._api.models["orders"])):
-            if not isinstance(graph, OrderGraph):
-                raise TypeError(f"an input gives OrderGraph or Line, not {type(graph).__name__}")
-            violations = tuple(graph.violations(self._api))
+        file, number, graph, violations = _read(position, line, self._api)
         if graph is None or violations:
             key = None if graph is None else graph.key
             self._tell(Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations))
@@ -326,6 +320,18 @@ class Load:
                 timer.cancel()
         self._ended.set()
         self._outcomes.put_nowait(None)
+
+
+def _read(position: int, line: object, api: Api) -> tuple[str | None, int, OrderGraph | None, tuple[Violation, ...]]:
+    """Return where an order is in the input, the order, and the rules of *api* that it breaks."""
+    if isinstance(line, Line):
+        graph = line.graph
+        if graph is None or isinstance(graph.order, api.models["orders"]):  # it has kept the rules that it was read for
+            return line.file, line.number, graph, line.violations
+        return line.file, line.number, graph, tuple(graph.violations(api))
+    if isinstance(line, OrderGraph):
+        return None, position, line, tuple(line.violations(api))
+    raise TypeError(f"an input gives OrderGraph or Line, not {type(line).__name__}")
 
 
 def _settle(job: Job, task: asyncio.Task[object]) -> Awaitable[Sequence[Part]]:

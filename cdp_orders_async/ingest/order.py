@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from cdp_orders_async.errors import CdpError, JournalError, OutcomeUnknown
+from cdp_orders_async.errors import JournalError, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.claims import Remembered
 from cdp_orders_async.ingest.compare import SAME_ORDER
 from cdp_orders_async.ingest.context import LoadContext
-from cdp_orders_async.ingest.creation import ConflictError, Creation
+from cdp_orders_async.ingest.creation import Creation
 from cdp_orders_async.ingest.duplicates import known_by_part
-from cdp_orders_async.ingest.edits import SeveralError
 from cdp_orders_async.ingest.outcomes import Leftover, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part, digest_of_parts, kind_of, parts_of
 from cdp_orders_async.journal import Busy, GraphRecord, OrderId, PartRecord, SameReference
 from cdp_orders_async.session import Times
 
 __all__ = ["OrderRun"]
+
+
+NOTHING: Mapping[str, PartRecord] = MappingProxyType({})
+THERE = ((PartVerdict.KEPT, Verdict.KEPT), (PartVerdict.UPDATED, Verdict.UPDATED))
+NOT_THERE = ((PartVerdict.CONFLICT, Verdict.CONFLICT), (PartVerdict.UNKNOWN, Verdict.UNKNOWN))
+"""What a part makes of the whole order; the first one counts."""
 
 
 class OrderRun:
@@ -56,23 +62,18 @@ class OrderRun:
     def verdict(self) -> Verdict:
         """What came of it as a whole."""
         verdicts = {part.verdict for part in self.parts}
-        if self._busy or (self._creation.is_lost and not all(part.is_there for part in self.parts)):
+        everything = all(part.is_there for part in self.parts)
+        if self._busy or (self._creation.is_lost and not everything):
             return Verdict.BUSY
         if self._unrecorded and self.may_be_there:
             return Verdict.UNKNOWN
-        if all(part.is_there for part in self.parts):
-            if PartVerdict.KEPT in verdicts:
-                return Verdict.KEPT
-            if PartVerdict.UPDATED in verdicts:
-                return Verdict.UPDATED
-            return Verdict.LOADED if self._creation.made else Verdict.ALREADY
-        if PartVerdict.CONFLICT in verdicts:
-            return Verdict.CONFLICT
-        if PartVerdict.UNKNOWN in verdicts:
-            return Verdict.UNKNOWN
-        if any(part.is_there for part in self.parts):
-            return Verdict.PARTIAL
-        return Verdict.FAILED if PartVerdict.FAILED in verdicts else Verdict.NOT_TRIED
+        if everything:
+            verdict = Verdict.LOADED if self._creation.made else Verdict.ALREADY
+            return next((as_a_whole for one, as_a_whole in THERE if one in verdicts), verdict)
+        verdict = Verdict.PARTIAL if any(part.is_there for part in self.parts) else Verdict.FAILED
+        if verdict is Verdict.FAILED and PartVerdict.FAILED not in verdicts:
+            verdict = Verdict.NOT_TRIED
+        return next((as_a_whole for one, as_a_whole in NOT_THERE if one in verdicts), verdict)
 
     def outcome(self) -> Outcome:
         """Return what came of it and its parts."""
@@ -145,10 +146,10 @@ class OrderRun:
             elif cancelled and self._context.aborting:
                 task.uncancel()
                 creation.give_up(part, None)
-            elif isinstance(error, (SeveralError, ConflictError, CdpError)):
+            elif isinstance(error, Exception):
                 creation.failed(part, error)
             else:
-                raise error
+                raise error  # noqa: TRY301 the process ends
         except Exception as failed:  # noqa: BLE001 told by the load, once the others are done
             self.error = self.error or failed
             part.verdict = PartVerdict.UNKNOWN if part.in_doubt else PartVerdict.BLOCKED
@@ -182,13 +183,13 @@ class OrderRun:
         if context.journal is not None:
             self._digest = digest_of_parts(self.parts)
             asked = context.clock()
+            self._claimed = True  # also where this is cancelled, since the journal does it all the same
             with context.waiting(self.times, "journal"):
                 order = OrderId(self.key, self.reference_id, self.graph.order.ordered_at)
                 claimed = await context.journal.claim(order, self._digest, run=context.run, number=self._place[1])
             if isinstance(claimed, Busy):
-                self._busy = True
+                self._busy, self._claimed = True, False
                 return False
-            self._claimed = True
             if context.lease is not None:
                 self.renewed(asked)
             record, same = claimed.record, list(claimed.same_reference)
@@ -205,7 +206,7 @@ class OrderRun:
         edited = record is not None and record.digest != digest
         if edited and record is not None and record.run == context.run and record.number != self._place[1]:
             return self._conflict(f"{self._named(record.number, self.key)} is the same order, with other content")
-        records = {} if record is None else record.parts
+        records = NOTHING if record is None else record.parts
         known = self._renumbered(records) if edited else records
         own = known.get(self.order_part.key)
         if any(one.ref is not None and (own is None or own.ref is None or own.ref == one.ref) for one in same):
@@ -295,7 +296,7 @@ class OrderRun:
             records = one.records()
             order = records.get("order")
             if one.key == self.key:
-                known = {} if record is None else record.parts
+                known = NOTHING if record is None else record.parts
                 if journal is not None:
                     for part_key in records.keys() - known.keys():
                         journal.record(self.key, part_key, records[part_key].digest, records[part_key].ref)

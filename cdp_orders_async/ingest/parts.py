@@ -101,7 +101,7 @@ class Part(Struct, eq=False):
 
     @property
     def record(self) -> PartRecord:
-        """What a journal keeps of it: one that differs keeps a hash that fits no input, so that it is compared again."""
+        """What a journal keeps of it; a part that differs keeps a hash that fits no input, to be compared again."""
         return PartRecord(b"" if self.differs else self.digest, self.ref)
 
     @property
