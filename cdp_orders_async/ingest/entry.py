@@ -164,9 +164,11 @@ def _orders(client: Resources | ResourcesV2, source: object) -> Orders:
         return GraphFile(source, client.api)
     if isinstance(source, OrderGraph):
         raise TypeError("ingest takes orders, not one OrderGraph: put it into a list, or use ingest_one")
-    if isinstance(source, (AsyncIterable, Iterable)) and not isinstance(source, (bytes, bytearray, Mapping)):
-        return cast("Orders", source)
-    raise TypeError(f"ingest takes orders (an iterable of OrderGraph) or a path, not {_kind(source)}")
+    if not isinstance(source, (AsyncIterable, Iterable)) or isinstance(source, (bytes, bytearray, Mapping)):
+        raise TypeError(
+            f"ingest takes orders (an iterable of OrderGraph) or a path, not {_kind(cast('object', source))}"
+        )
+    return cast("Orders", source)
 
 
 def _kind(value: object) -> str:

@@ -49,6 +49,8 @@ class OrderRun:
         self._claimed = False
         self._busy = False
         self._unrecorded = False  # its end could not be written into the journal
+        self._known_complete = False
+        """Whether the journal had it as complete before."""
         self._digest = b""
         self._leftovers: tuple[Leftover, ...] = ()
         self._tasks: set[asyncio.Task[object]] = set()
@@ -193,6 +195,7 @@ class OrderRun:
             if context.lease is not None:
                 self.renewed(asked)
             record, same = claimed.record, list(claimed.same_reference)
+            self._known_complete = record is not None and record.complete and record.digest == self._digest
         if memory:
             record = self._recalled(memory, record, same)
         if record is None and not same and not context.look_first and self.graph.mode == "insert":
@@ -366,6 +369,9 @@ class OrderRun:
         self._leftovers = tuple([Leftover(kind, ref) for kind, ref in dict.fromkeys((*known, *found))])
         journal = self._context.journal
         if journal is None or not self._claimed or creation.is_lost:
+            return
+        if self._known_complete:  # the journal says so already
+            journal.release(self.key)
             return
         try:
             with self._context.waiting(self.times, "journal"):
