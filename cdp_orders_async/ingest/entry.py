@@ -160,13 +160,14 @@ def _with_outcome(error: Exception, outcome: Outcome | None) -> Exception:
 
 def _orders(client: Resources | ResourcesV2, source: object) -> Orders:
     """Return what a *source* gives; raises `TypeError` for what is none."""
+    kind = _kind(source)
     if isinstance(source, (str, Path)):
         return GraphFile(source, client.api)
     if isinstance(source, OrderGraph):
         raise TypeError("ingest takes orders, not one OrderGraph: put it into a list, or use ingest_one")
     if not isinstance(source, (AsyncIterable, Iterable)) or isinstance(source, (bytes, bytearray, Mapping)):
         raise TypeError(
-            f"ingest takes orders (an iterable of OrderGraph) or a path, not {_kind(cast('object', source))}"
+            f"ingest takes orders (an iterable of OrderGraph) or a path, not {kind}"
         )
     return cast("Orders", source)
 
