@@ -48,6 +48,11 @@ def printable(text: str) -> str:
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
+def shown(text: str, most: int = 64) -> str:
+    """Return the first *most* characters of *text*, printable, with an ellipsis for the rest."""
+    return printable(text[:most]) + ("\N{HORIZONTAL ELLIPSIS}" if len(text) > most else "")
+
+
 class Delivery(enum.StrEnum):
     """How far a request got: the verdict that every failure carries."""
 
