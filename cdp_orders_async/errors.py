@@ -45,6 +45,8 @@ __all__ = [
 
 def printable(text: str) -> str:
     """Return *text* on one line, without what a terminal would obey: others may have written it."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 

@@ -8,6 +8,7 @@ by a reader that tells each key and each number.
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal, DecimalException
@@ -16,17 +17,23 @@ from typing import Any
 import orjson
 
 from cdp_orders_async.errors import shown
-from cdp_orders_async.graph.findings import Findings
+from cdp_orders_async.graph.findings import COUNTED, Findings
 from cdp_orders_async.wire import is_list, is_object
 
 __all__ = ["is_doubled", "is_record", "read_json"]
 
 SPACE = b" \t\r\n"
+ESCAPED = b"\\u003"
+"""How the escape of a colon begins."""
+SHAPE = bytes.maketrans(b"123456789.E+", b"0000000000e-")
+"""Makes all numbers look alike that are equally long."""
+SURE = 16
+"""Characters of a number, its point counted, of which a float may lose a digit; of fewer it keeps each."""
+LONG = b"0" * SURE
+LARGE_EXPONENT = re.compile(rb"0e-?000+[ \t\r\n,}\]]")
 LARGE = 2**20
 """Bytes of a text that may hold more values than the limit."""
 MOST_VALUES = 1_000_000
-SURE = 16
-"""Characters, the point counted, of a number without an exponent of which a float keeps every digit."""
 SURE_INT = 18
 TO_ROUND = frozenset({"price", "originalPrice", "quantity"})
 """The keys of what cannot be sent as text."""
@@ -83,30 +90,34 @@ def read_json(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can be 
 
 
 def _is_whole(text: bytes, value: object) -> bool:
-    """Tell whether *value* is written as *text* is, spaces apart: then both have equally many keys, and equal numbers.
-
-    Nothing but structure stands between two values, and so it does not matter that spaces in texts are left out too.
-    """
+    """Tell whether nothing of *text* is lost in *value*; False also where that is not sure."""
     try:
         again = orjson.dumps(value)
     except TypeError:  # it is nested deeper than what is written can be
         return False
-    return again == text or again.translate(None, SPACE) == text.translate(None, SPACE)
+    # What is written as the text is, spaces apart, has as many keys and the same numbers.
+    if again == text or again.translate(None, SPACE) == text.translate(None, SPACE):
+        return True
+    # A key that is lost takes its colon along. Else both have the same colons, if none in a text is escaped.
+    if again.count(b":") != text.count(b":") or ESCAPED in text:
+        return False
+    shape = text.translate(SHAPE)
+    return LONG not in shape and LARGE_EXPONENT.search(shape) is None
 
 
 def _read_slowly(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can be anything
-    lost = False
+    lost = 0
 
     def number(digits: str) -> float:
         nonlocal lost
-        if len(digits) <= SURE and "e" not in digits and "E" not in digits:
-            return float(digits)
         value = float(digits)
+        if lost >= COUNTED or (len(digits) < SURE and "e" not in digits and "E" not in digits):
+            return value
         try:
             kept = Decimal(repr(value)) == Decimal(digits)
         except DecimalException:
             kept = False
-        lost = lost or not kept
+        lost += not kept
         return value if kept else _Lost()
 
     def whole(digits: str) -> float:
@@ -119,7 +130,7 @@ def _read_slowly(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can 
         made = dict(given)
         if len(made) == len(given):
             return made
-        lost = True
+        lost += 1
         doubled = _Doubled(made)
         doubled.doubled = [key for key, count in Counter(key for key, _ in given).items() if count > 1]
         return doubled
@@ -129,6 +140,7 @@ def _read_slowly(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can 
             text, object_pairs_hook=pairs, parse_float=number, parse_int=whole, parse_constant=_no_number
         )
         if lost and (is_object(value) or is_list(value)):
+            found.skipped = lost >= COUNTED
             _note(value, "$", found)
     except RecursionError:
         found.add("$", DEEP)
@@ -142,10 +154,9 @@ def _no_number(name: str) -> None:
 
 def _note(value: Any, at: str, found: Findings) -> None:  # noqa: ANN401 JSON can be anything
     """Note what was lost in an object or a list, and put 0 where a number was lost."""
-    if isinstance(value, _Doubled):
-        for name in value.doubled:
-            found.add(f"{at}.{shown(name)}", DOUBLED)
-    inside: Iterable[tuple[str | int, Any]] = value.items() if is_object(value) else enumerate(value)
+    for name in value.doubled if isinstance(value, _Doubled) else ():
+        found.add(f"{at}.{shown(name)}", DOUBLED)
+    inside: Iterable[tuple[Any, Any]] = value.items() if is_object(value) else enumerate(value)
     for key, one in inside:
         if isinstance(one, _Lost):
             found.add(_place(at, key), ROUND if key in TO_ROUND and ".extensions[" not in at else AS_TEXT)

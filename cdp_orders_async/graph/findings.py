@@ -8,7 +8,7 @@ from msgspec import Struct, field
 
 from cdp_orders_async.errors import Violation
 
-__all__ = ["Findings"]
+__all__ = ["COUNTED", "Findings"]
 
 KEPT = 100
 COUNTED = 10_000

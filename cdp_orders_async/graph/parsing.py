@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import functools
 import typing
-from collections.abc import Iterator
-from datetime import UTC, tzinfo
+from collections.abc import Iterator, Mapping
+from datetime import tzinfo
 from typing import Any, NamedTuple, TypeVar
 
 import attrs
@@ -24,7 +24,7 @@ from cdp_orders_async.kinds import V2_1, Api
 from cdp_orders_async.models import FlightSegment, Identifier
 from cdp_orders_async.models.common import camel
 from cdp_orders_async.rules import check, check_extension
-from cdp_orders_async.wire import is_list, is_object, read_moment, structure
+from cdp_orders_async.wire import in_utc, is_list, is_object, read_moment, structure
 
 __all__ = ["Read", "parse_graph", "read_graph"]
 
@@ -32,7 +32,8 @@ M = TypeVar("M", bound=attrs.AttrsInstance)
 
 MOST_ENTRIES = 1_000
 """Of a list within a part, such as the emails of a person: each that is wrong takes long to tell."""
-LONGEST_KEY = 256
+LONGEST_REFERENCE = 220
+"""Characters of a reference id that stand in a key."""
 LONGEST_NAME_MEANT = 40
 SERVER_SET = frozenset({"ref", "href", "createdAt", "modifiedAt"})
 PARTS = {"identifiers": Identifier, "flightSegments": FlightSegment}
@@ -86,7 +87,7 @@ def read_graph(
     lost: Findings | None = None,
 ) -> Read:
     """Read an order from JSON data, of which something is *lost* already."""
-    reading = _Reading(api, zone, lost or Findings())
+    reading = _Reading(api, api.models, zone, lost or Findings())
     mode: Any = "insert"
     if is_object(value) and is_record(value):
         mode = value.get("mode")
@@ -99,24 +100,24 @@ def read_graph(
         reading.refuse("$", "must be an object")
         return Read(None, reading.found.told, None)
     graph = reading.order(dict(value), mode, assign_references=assign_references)
-    key = None if is_doubled(value, "referenceId") else _key(value, reading)
+    key = _key(value, zone)
     if graph is None:
         return Read(None, reading.found.told, key)
     violations = graph.violations(api)
     return Read(None, violations, key) if violations else Read(graph, [], key)
 
 
-def _key(value: dict[str, Any], reading: _Reading) -> str | None:
-    """Return the key of the order in *value*, as far as it can be read: as `OrderGraph.key` has it."""
-    reference, ordered_at = value.get("referenceId"), value.get("orderedAt")
+def _key(value: dict[str, Any], zone: tzinfo | None) -> str | None:
+    """Return the key of the order in *value*, as `OrderGraph.key` has it, as far as it can be read."""
+    reference, ordered_at = (None if is_doubled(value, key) else value.get(key) for key in ("referenceId", "orderedAt"))
     if not isinstance(reference, str) or not reference:
         return None
-    reference = shown(reference, LONGEST_KEY - len("@2024-01-01T16:17:16.123456+00:00") - 1)
-    if is_doubled(value, "orderedAt") or not isinstance(ordered_at, str):
+    reference = shown(reference, LONGEST_REFERENCE)
+    if not isinstance(ordered_at, str):
         return reference
-    text, wrong = zoned("orderedAt", ordered_at, reading.zone)
+    text, wrong = zoned("orderedAt", ordered_at, zone)
     try:
-        return reference if wrong else f"{reference}@{read_moment(text).astimezone(UTC).isoformat()}"
+        return reference if wrong else f"{reference}@{in_utc(read_moment(text)).isoformat()}"
     except (ValueError, OverflowError):
         return reference
 
@@ -125,12 +126,13 @@ class _Reading(Struct):
     """How an order is read, and what did not fit."""
 
     api: Api
+    models: Mapping[str, type]
     zone: tzinfo | None
     found: Findings
     parts: dict[str, attrs.AttrsInstance] = field(default_factory=dict[str, attrs.AttrsInstance])
     """The models that were read, by path."""
-    extensions: dict[str, Pairs] = field(default_factory=dict[str, Pairs])
-    """The same of the extensions."""
+    extensions: list[tuple[str, Pairs]] = field(default_factory=list[tuple[str, Pairs]])
+    """The extensions that were read, and the path of whose they are."""
 
     def order(self, order: dict[str, Any], mode: Any, *, assign_references: bool) -> OrderGraph | None:  # noqa: ANN401 it is judged already
         """Read the order and its parts; return None where something does not fit."""
@@ -173,10 +175,10 @@ class _Reading(Struct):
             if self.found.enough:
                 return
             self.found.extend(check(type(part), part), at)
-        for at, pairs in self.extensions.items():
+        for at, pairs in self.extensions:
             if self.found.enough:
                 return
-            self.found.extend(check_extension(pairs), at)
+            self.found.extend(check_extension(pairs), f"{at}.extensions[0]")
 
     def refuse(self, at: str, rule: str) -> None:
         self.found.add(at, rule)
@@ -217,7 +219,7 @@ class _Reading(Struct):
         for key, only in (("name", "ext"), ("key", "default")):
             if pairs.pop(key, only) != only:
                 self.refuse(f"{at}.extensions[0].{key}", f"must be '{only}'")
-        self.extensions[f"{at}.extensions[0]"] = pairs
+        self.extensions.append((at, pairs))
         return pairs
 
     def pop_uses(self, fields: dict[str, Any], at: str) -> tuple[str, ...]:
@@ -240,20 +242,23 @@ class _Reading(Struct):
 
     def model(self, fields: dict[str, Any], kind: str, at: str) -> Any:  # noqa: ANN401 one of several models
         """Read a model of which nothing may be lost."""
-        model = self.api.models[kind]
+        model: type[Any] = self.models[kind]
         self.judge_keys(fields, model, at, NESTED[kind])
         try:
-            self.parts[at] = read = structure(fields, model, at)
+            read = structure(fields, model, at)
         except ValueError as error:
             for line in error.args:
                 rule, _, path = str(line).rpartition(" @ ")
                 self.refuse(path, rule)
             return None
+        self.parts[at] = read
         return read
 
     def judge_keys(self, fields: dict[str, Any], model: type, at: str, nested: tuple[str, ...] = ()) -> None:
         """Judge what `structure` does not: keys that the API does not have, zones of times, the lengths of lists."""
         plain = _plain(model)
+        if plain.issuperset(fields):
+            return
         for key, value in fields.items():
             if key in plain:
                 continue
@@ -290,7 +295,7 @@ class _Reading(Struct):
         elif (meant := _meant(key, known)) is not None:
             way = f"did you mean {meant}?"
         else:
-            of_item = at.startswith("$.orderItems") and "item_extensions" in self.api.models
+            of_item = at.startswith("$.orderItems") and "item_extensions" in self.models
             way = f"put its values into the {'item' if of_item else 'order'}'s extension"
         self.refuse(f"{at}.{shown(key)}", f"is no key of version {self.api.version}; {way}")
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import date, time, tzinfo
+from datetime import date, datetime, time, tzinfo
+from types import NoneType
 from typing import TypeAlias
 
 from cdp_orders_async.errors import Invalid, Violation, printable
+from cdp_orders_async.graph.values import need
 from cdp_orders_async.wire import read_moment
 
 __all__ = ["DATES", "MOMENTS", "Timezone", "zone_of", "zoned"]
@@ -27,11 +29,10 @@ NO_TIME = "must be a date and time, since a date alone is a whole day"
 
 
 def zone_of(timezone: Timezone) -> tzinfo | None:
-    """Return the time zone of that name; raise `Invalid` if this system knows none."""
-    if timezone is None or isinstance(timezone, tzinfo):
-        return timezone
+    """Return the time zone of that name; raise `Invalid` if this system knows none, TypeError for no name."""
+    need(timezone, (str, tzinfo, NoneType), "timezone")
     if not isinstance(timezone, str):
-        raise TypeError(f"timezone must be a name, such as 'Europe/Dublin', or a tzinfo, not {type(timezone).__name__}")
+        return timezone
     import zoneinfo  # noqa: PLC0415 few need it, and it takes long
 
     try:
@@ -48,6 +49,8 @@ def zoned(key: str, text: str, zone: tzinfo | None) -> tuple[str, str | None]:
 
     What is no time at all is returned as it is.
     """
+    if text.endswith("Z"):  # nearly always
+        return text, None
     try:
         moment = read_moment(text)
     except ValueError:
@@ -56,8 +59,11 @@ def zoned(key: str, text: str, zone: tzinfo | None) -> tuple[str, str | None]:
         return text, None
     if key not in DATES and _is_date(text):
         return text, NO_TIME
-    if zone is None:
-        return text, NO_ZONE
+    return (text, NO_ZONE) if zone is None else _there(moment, text, zone)
+
+
+def _there(moment: datetime, text: str, zone: tzinfo) -> tuple[str, str | None]:
+    """Return the *moment* as one in that zone, and what is wrong with it."""
     first, second = (moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
     offset, later = first.utcoffset(), second.utcoffset()
     if offset is None or later is None or offset == later:

@@ -155,11 +155,11 @@ class GraphFile:
     ) -> None:
         need(path, (str, os.PathLike), "path")
         need(api, Api, "api")
-        self.name = "standard input" if str(path) == "-" else str(path)
+        self._path = os.fspath(path)
+        self.name = "standard input" if self._path == "-" else self._path
         """What messages call it."""
         self.fraction: float | None = None
         """How much of it was read, from 0 to 1; None where its size is not known."""
-        self._path = str(path)
         self._parser = _Parser(self.name, api, zone_of(timezone), assign_references)
 
     async def __aiter__(self) -> AsyncGenerator[Line, None]:
