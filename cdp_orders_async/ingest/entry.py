@@ -11,13 +11,14 @@ from typing import Literal, TypeAlias, cast
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, Delivery, Invalid, Violation
-from cdp_orders_async.graph import GraphFile, OrderGraph
+from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.context import OnExisting
 from cdp_orders_async.ingest.load import Load
 from cdp_orders_async.ingest.outcomes import Outcome
 from cdp_orders_async.ingest.source import Orders
 from cdp_orders_async.journal import Journal
 from cdp_orders_async.session import Session
+from cdp_orders_async.sources import GraphFile
 
 __all__ = ["SETTLE", "Source", "ingest", "ingest_one"]
 
@@ -166,9 +167,7 @@ def _orders(client: Resources | ResourcesV2, source: object) -> Orders:
     if isinstance(source, OrderGraph):
         raise TypeError("ingest takes orders, not one OrderGraph: put it into a list, or use ingest_one")
     if not isinstance(source, (AsyncIterable, Iterable)) or isinstance(source, (bytes, bytearray, Mapping)):
-        raise TypeError(
-            f"ingest takes orders (an iterable of OrderGraph) or a path, not {kind}"
-        )
+        raise TypeError(f"ingest takes orders (an iterable of OrderGraph) or a path, not {kind}")
     return cast("Orders", source)
 
 
