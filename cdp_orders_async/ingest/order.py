@@ -9,13 +9,12 @@ from types import MappingProxyType
 from cdp_orders_async.errors import JournalError, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.claims import Remembered
-from cdp_orders_async.ingest.compare import SAME_ORDER
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.creation import Creation
 from cdp_orders_async.ingest.duplicates import known_by_part
 from cdp_orders_async.ingest.outcomes import Leftover, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part, digest_of_parts, kind_of, parts_of
-from cdp_orders_async.journal import Busy, GraphRecord, OrderId, PartRecord, SameReference
+from cdp_orders_async.journal import SAME_ORDER, Busy, GraphRecord, OrderId, PartRecord, SameReference
 from cdp_orders_async.session import Times
 
 __all__ = ["OrderRun"]
@@ -187,7 +186,7 @@ class OrderRun:
             asked = context.clock()
             self._claimed = True  # also where this is cancelled, since the journal does it all the same
             with context.waiting(self.times, "journal"):
-                order = OrderId(self.key, self.reference_id, self.graph.order.ordered_at)
+                order = OrderId.of(self.reference_id, self.graph.order.ordered_at)
                 claimed = await context.journal.claim(order, self._digest, run=context.run, number=self._place[1])
             if isinstance(claimed, Busy):
                 self._busy, self._claimed = True, False
