@@ -96,7 +96,7 @@ class SqliteJournal:
         try:
             failure = await opened
         except asyncio.CancelledError:
-            self._stop()
+            await self.aclose()
             raise
         if failure is not None:
             self._failure_told = True
