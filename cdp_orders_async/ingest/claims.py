@@ -18,6 +18,7 @@ from msgspec import Struct
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.ingest.parts import Part, digest_of_parts
 from cdp_orders_async.journal import PartRecord
+from cdp_orders_async.wire import Transport
 
 __all__ = ["Claims", "Remembered"]
 
@@ -74,11 +75,10 @@ class Claims:
 
     @classmethod
     def of(cls, client: Resources | ResourcesV2) -> Claims:
-        """Return the claims of *client*: resources over one transport are one client."""
-        owner = client.transport if type(client.transport).__hash__ else client
-        claims = _CLAIMS.get(owner)
+        """Return the claims of *client*: resources over one transport, which has a hash, are one client."""
+        claims = _CLAIMS.get(client.transport)
         if claims is None:
-            _CLAIMS[owner] = claims = cls()
+            _CLAIMS[client.transport] = claims = cls()
         return claims
 
     def acquire(self, reference_id: str, granted: Callable[[T], None], order: T) -> bool:
@@ -137,4 +137,4 @@ class Claims:
         return False
 
 
-_CLAIMS: weakref.WeakKeyDictionary[object, Claims] = weakref.WeakKeyDictionary()
+_CLAIMS: weakref.WeakKeyDictionary[Transport, Claims] = weakref.WeakKeyDictionary()

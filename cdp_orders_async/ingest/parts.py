@@ -26,7 +26,17 @@ from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
 from cdp_orders_async.models.common import AnyPerson, Value
 from cdp_orders_async.wire import encode, to_json
 
-__all__ = ["EXTENSIONS", "CreatedExtension", "CreatedRef", "Part", "digest_of_parts", "is_old", "kind_of", "parts_of"]
+__all__ = [
+    "AT_ONCE",
+    "EXTENSIONS",
+    "CreatedExtension",
+    "CreatedRef",
+    "Part",
+    "digest_of_parts",
+    "is_old",
+    "kind_of",
+    "parts_of",
+]
 
 EXTENSIONS = frozenset({"order_extensions", "item_extensions"})
 KINDS = {"order": "orders", "item": "items", "contact": "contacts", "consumer": "consumers"}

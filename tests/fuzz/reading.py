@@ -48,9 +48,9 @@ from cdp_orders_async import (
     Violation,
     parse_graph,
 )
-from cdp_orders_async.graph import LONGEST_LINE
 from cdp_orders_async.kinds import Api
 from cdp_orders_async.retry import parse_retry_after
+from cdp_orders_async.sources.jsonlines import LONGEST_LINE
 from cdp_orders_async.wire import answer, encode, reads, reads_nothing, reads_page, structure, to_json
 from tests.fuzz.corpus import BEYOND, LINES, REF, Json, anything, dumped, keys, leaves, mutated, reshaped
 from tests.fuzz.engine import Target, looped, pure
@@ -90,13 +90,23 @@ async def graph_file() -> AsyncGenerator[Callable[[bytes], Awaitable[None]], Non
                     assert (line.graph is None) == bool(line.violations)
                     assert line.graph is None or line.graph.key
                 if not data.startswith(b"\x1f"):
-                    assert not ended
                     raws = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-                    assert numbers == [number for number, raw in enumerate(raws, 1) if raw.strip()]
-                    assert (found, "") == await read(gzip.compress(data, 1), api)
+                    expected = [number for number, raw in enumerate(raws, 1) if raw.strip()]
+                    assert numbers == ([] if ended else expected)
+                    assert (found, ended) == await read(gzip.compress(data, 1), api)
                     assert max(map(len, raws)) <= LONGEST_LINE
+                    assert not ended or not is_order(raws[expected[0] - 1], api)
 
         yield check
+
+
+def is_order(line: bytes, api: Api) -> bool:
+    """Tell whether a line is an order of which nothing is wrong."""
+    try:
+        parse_graph(json.loads(line), api)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 # An order.
