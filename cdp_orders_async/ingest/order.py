@@ -95,8 +95,9 @@ class OrderRun:
     def remembered(self) -> Remembered:
         """Return what the client remembers of it."""
         parts: Sequence[Part] | Mapping[str, PartRecord] = self.parts
-        if self._context.journal is not None:
-            parts = {part.key: part.record for part in self.parts if part.ref is not None or part.in_doubt}
+        left = {key: PartRecord(b"", ref) for (_, ref), key in self._creation.orphans.items() if key}
+        if left or self._context.journal is not None:
+            parts = {part.key: part.record for part in self.parts if part.ref is not None or part.in_doubt} | left
         return Remembered(
             self.key,
             self.graph.order.ordered_at,
@@ -106,6 +107,7 @@ class OrderRun:
             self._is_complete,
             parts,
             self._digest,
+            self._context.journal,
         )
 
     @property
@@ -134,19 +136,15 @@ class OrderRun:
             self.left -= 1
             freed = self._unblock(part) if part.followers else ()
         if not self.left:
-            await self._end()
+            await self._end(task)
         return freed
 
     def _ended_by(self, error: BaseException, part: Part, task: asyncio.Task[object]) -> None:
         """End *part*, on which *task* works, because of *error*."""
-        creation, cancelled = self._creation, isinstance(error, asyncio.CancelledError)
+        creation = self._creation
         try:
-            if cancelled and not task.cancelling():  # nobody cancelled this task: something that it waits for was
-                self.error = OutcomeUnknown(f"{part.name}: its call was cancelled, and nobody had cancelled it")
-                creation.give_up(part, self.error)
-            elif cancelled and self._context.aborting:
-                task.uncancel()
-                creation.give_up(part, None)
+            if isinstance(error, asyncio.CancelledError):
+                creation.give_up(part, self._cancelled(part.name, task))
             elif isinstance(error, Exception):
                 creation.failed(part, error)
             else:
@@ -154,6 +152,19 @@ class OrderRun:
         except Exception as failed:  # noqa: BLE001 told by the load, once the others are done
             self.error = self.error or failed
             part.verdict = PartVerdict.UNKNOWN if part.in_doubt else PartVerdict.BLOCKED
+
+    def _cancelled(self, what: str, task: asyncio.Task[object]) -> OutcomeUnknown | None:
+        """Note that *what* was cancelled in *task*, which goes on; return the error that it is, unless the load did it.
+
+        Its loop may close, which cancels all tasks, or something was cancelled that *what* waits for.
+        """
+        by_load = task.cancelling() and self._context.aborting
+        if task.cancelling():
+            task.uncancel()
+        if by_load:
+            return None
+        self.error = error = OutcomeUnknown(f"{what}: its call was cancelled, and not by the load")
+        return error
 
     def abort(self) -> None:
         """Give up what is in flight."""
@@ -292,30 +303,38 @@ class OrderRun:
         self, memory: Sequence[Remembered], record: GraphRecord | None, same: list[SameReference]
     ) -> GraphRecord | None:
         """Add what the client remembers of orders with this reference id to what the journal knows."""
-        journal = self._context.journal
         keys = {one.key for one in same}
         for one in memory:
-            records = one.records()
-            order = records.get("order")
+            order = one.records().get("order")
             if one.key == self.key:
-                known = NOTHING if record is None else record.parts
-                if journal is not None:
-                    for part_key in records.keys() - known.keys():
-                        journal.record(self.key, part_key, records[part_key].digest, records[part_key].ref)
-                record = GraphRecord(
-                    digest=one.digest,
-                    complete=one.complete,
-                    ended=True,
-                    parts={**known, **records},
-                    run=one.run,
-                    number=one.number,
-                )
+                record = self._recalled_of_this(one, record)
             elif (
                 order is not None
                 and one.key not in keys
                 and abs(one.ordered_at - self.graph.order.ordered_at) <= SAME_ORDER
             ):
                 same.append(SameReference(one.key, order.ref, one.run, one.number))
+        return record
+
+    def _recalled_of_this(self, one: Remembered, record: GraphRecord | None) -> GraphRecord | None:
+        """Add what the client remembers of this order to what the journal knows of it."""
+        journal, parts = self._context.journal, one.records()
+        if journal is not None and one.journal is journal:
+            return record  # the journal knows that too, and what other processes did since
+        if record is None:
+            record = GraphRecord(one.digest, complete=one.complete, ended=True, parts=parts, run=one.run, number=one.number)
+        elif not (record.complete and one.complete and record.digest == one.digest):
+            # Nobody knows which of the two is newer: what they do not agree on is looked at.
+            parts = {
+                **record.parts,
+                **{key: _agreed(part, record.parts.get(key)) for key, part in parts.items() if part.ref is not None},
+            }
+            record = GraphRecord(b"", complete=False, ended=False, parts=parts)
+        else:
+            return record
+        if journal is not None:
+            for key, part in parts.items():
+                journal.record(self.key, key, part.digest, part.ref)
         return record
 
     def _conflict(self, reason: str) -> bool:
@@ -356,8 +375,8 @@ class OrderRun:
     def _is_complete(self) -> bool:
         return all(part.is_there and not part.differs for part in self.parts)
 
-    async def _end(self) -> None:
-        """Note the end of the order, durably."""
+    async def _end(self, task: asyncio.Task[object]) -> None:
+        """Note the end of the order, durably; *task* is the current one."""
         creation = self._creation
         if creation.was_old:
             self._context.old_orders.add(
@@ -378,3 +397,11 @@ class OrderRun:
         except JournalError as error:
             self.error = self.error or error
             self._unrecorded = True
+        except asyncio.CancelledError:
+            self._cancelled("the end of the order", task)
+            self._unrecorded = True
+
+
+def _agreed(part: PartRecord, other: PartRecord | None) -> PartRecord:
+    """Return *part*, to be compared again where the *other* record of it says something else."""
+    return part if other in {None, part} or other is not None and other.ref is None else PartRecord(b"", part.ref)

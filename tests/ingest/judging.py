@@ -366,6 +366,8 @@ def invented(key: Key, versions: Sequence[Order], held: Mapping[str, Record], ve
         for said in said_of(order, version).values():
             for name, value in said.data.items():
                 known.setdefault((said.kind, name), []).append(value)
+                if (said.kind, name) == ("orders", "orderedAt"):  # an update in version 2 repeats it in the items
+                    known.setdefault(("items", name), []).append(value)
     for record in held.values():
         for name, value in record.data.items():
             if name not in SERVED and value not in known.get((record.kind, name), ()):
