@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from cdp_orders_async.errors import JournalError, OutcomeUnknown
+from cdp_orders_async.errors import CdpError, JournalError, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.claims import Remembered
 from cdp_orders_async.ingest.context import LoadContext
@@ -141,17 +141,26 @@ class OrderRun:
 
     def _ended_by(self, error: BaseException, part: Part, task: asyncio.Task[object]) -> None:
         """End *part*, on which *task* works, because of *error*."""
-        creation = self._creation
+        if isinstance(error, asyncio.CancelledError):
+            self._give_up(part, self._cancelled(part.name, task))
+        elif isinstance(error, Exception):
+            try:
+                self._creation.failed(part, error)
+            except Exception as failed:  # noqa: BLE001 told by the load, once the others are done
+                self._break(part, failed)
+        else:
+            raise error  # the process ends
+
+    def _give_up(self, part: Part, error: CdpError | None) -> None:
         try:
-            if isinstance(error, asyncio.CancelledError):
-                creation.give_up(part, self._cancelled(part.name, task))
-            elif isinstance(error, Exception):
-                creation.failed(part, error)
-            else:
-                raise error  # noqa: TRY301 the process ends
-        except Exception as failed:  # noqa: BLE001 told by the load, once the others are done
-            self.error = self.error or failed
-            part.verdict = PartVerdict.UNKNOWN if part.in_doubt else PartVerdict.BLOCKED
+            self._creation.give_up(part, error)
+        except JournalError as failed:
+            self._break(part, failed)
+
+    def _break(self, part: Part, error: Exception) -> None:
+        """End *part* because of an *error* that ends the load too."""
+        self.error = self.error or error
+        part.verdict = PartVerdict.UNKNOWN if part.in_doubt else PartVerdict.BLOCKED
 
     def _cancelled(self, what: str, task: asyncio.Task[object]) -> OutcomeUnknown | None:
         """Note that *what* was cancelled in *task*, which goes on; return the error that it is, unless the load did it.
@@ -366,7 +375,7 @@ class OrderRun:
                     if not other.waits:
                         freed.append(other)
                 else:
-                    self._creation.give_up(other, None)
+                    self._give_up(other, None)
                     self.left -= 1
                     ended.append(other)
         return freed
