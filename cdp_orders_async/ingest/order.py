@@ -257,15 +257,23 @@ class OrderRun:
     async def _inspect(self) -> bool:
         """Find what is there before anything is sent; tell whether nothing of it has to be refused."""
         creation = self._creation
-        if not await creation.inspect():
+        try:
+            good = await creation.inspect()
+        except BaseException:
+            self._forget_verdicts()  # no part has come to its end: they end with that of the order
+            raise
+        if not good:
             for part in self.parts:
                 part.verdict = part.verdict or PartVerdict.BLOCKED
             return False
         found = {part.key: part.record for part in self.parts if part.verdict is not None}
         creation.known = {**creation.known, **found}
+        self._forget_verdicts()
+        return True
+
+    def _forget_verdicts(self) -> None:
         for part in self.parts:
             part.verdict = None
-        return True
 
     def _renumbered(self, records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:
         """Return what is known by the keys that the parts have now, and let the journal have it so too."""

@@ -159,7 +159,12 @@ def open_after(seen: Seen) -> set[Key]:
         if one.outcome.verdict is Verdict.CONFLICT
         or any(part.verdict is PartVerdict.UNKNOWN for part in one.outcome.parts)
     }
-    return told | {*seen.crashed}
+    settled = {
+        one.order.key
+        for _, one in seen.told
+        if one.outcome.verdict in {*WHOLE, Verdict.UPDATED, Verdict.KEPT, Verdict.PARTIAL, Verdict.FAILED}
+    }
+    return {*seen.open} - settled | told | {*seen.crashed}
 
 
 def unaccounted(seen: Seen) -> Iterator[str]:
