@@ -80,7 +80,7 @@ class OrderRun:
         """Return what came of it and its parts."""
         file, number = self._place
         verdict = self.verdict
-        untouched = verdict in {Verdict.BUSY, Verdict.NOT_TRIED} and not any(part.ref for part in self.parts)
+        untouched = verdict in {Verdict.BUSY, Verdict.NOT_TRIED} and not self.may_be_there
         return Outcome(
             file=file,
             number=number,
