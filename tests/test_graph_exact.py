@@ -236,7 +236,7 @@ async def test_what_is_no_number(number: bytes, tmp_path: Path) -> None:
         (b'"x":[%b]' % b",".join([b"1e-400"] * 100_000), 101, "$: breaks at least 9901 more rules"),
         (b'"x":[%b]' % b",".join([b"1"] * 1_000_001), 1, "$: must hold at most 1,000,000 values"),
         (b'"x":1e-400,"y":%b' % (b"[" * 1000 + b"]" * 1000), 1, "$: must not be nested so deep"),
-        (b'"x":%b' % (b"[" * 10**6), 1, "$: must be JSON: depth limit exceeded at column 1122"),
+        (b'"x":%b' % (b"[" * 10**6), 1, "$: must be JSON: depth limit exceeded"),
     ],
     ids=["items", "objects", "consumers", "one", "emails", "identifiers", "pairs", "keys", "numbers", "values", "deep",
          "deeper"],
@@ -247,6 +247,6 @@ async def test_line_that_breaks_a_million_rules(part: bytes, count: int, last: s
     with at_most(60):
         bad, good = await read(GraphFile(path))
     assert (bad.graph, good.graph is None) == (None, False)
-    assert (len(bad.violations), told(bad)[-1]) == (count, last)
+    assert (len(bad.violations), told(bad)[-1].partition(" at column ")[0]) == (count, last)
     assert len("".join(told(bad))) < 20_000
     assert bad.key in {KEY, None}
