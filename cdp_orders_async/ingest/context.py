@@ -35,7 +35,7 @@ class LoadContext:
     def __init__(
         self,
         client: Resources | ResourcesV2,
-        scheduler: Scheduler[Any, Any],
+        scheduler: Scheduler[Any, Any, Any],
         fail: Callable[[Exception], None],
         *,
         journal: Journal | None,

@@ -145,7 +145,7 @@ class Creation:
         context, transport = self._context, self.transport
         attempts: Attempts | None = None
         while True:
-            if context.health.breaker.state != "closed":
+            if context.health.breaker.until is not None:
                 with context.waiting(self._times, "backoff"):
                     await context.server_is_up()
             if context.halted or (self.claimed_until is not None and self.is_lost):
@@ -292,7 +292,7 @@ class Creation:
         context = self._context
         attempts: Attempts | None = None
         while True:
-            if context.health.breaker.state != "closed":
+            if context.health.breaker.until is not None:
                 with context.waiting(self._times, "backoff"):
                     await context.server_is_up()
             try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import DeadlineExceeded, JournalError, Violation
@@ -23,8 +23,6 @@ from cdp_orders_async.outlasting import outlast
 from cdp_orders_async.session import Session, Times
 
 __all__ = ["Load"]
-
-Job: TypeAlias = tuple[OrderRun, Part]
 
 FEW_ORDERS = 8
 """Orders that may be about to begin, however few connections there are; else one for two connections."""
@@ -70,7 +68,7 @@ class Load:
         transport = client.transport
         connections = transport.settings.connections if isinstance(transport, Session) else None
         width = width or connections or UNKNOWN_WIDTH
-        self._scheduler: Scheduler[Job, Sequence[Part]] = Scheduler(width, _settle, self._settled)
+        self._scheduler: Scheduler[OrderRun, Part, Sequence[Part]] = Scheduler(width, OrderRun.settle, self._settled)
         self._scheduler.on_rest = self._go_on
         self._context = LoadContext(
             client,
@@ -239,9 +237,8 @@ class Load:
         self._starting += 1
         self._scheduler.add((run, run.order_part))
 
-    def _settled(self, job: Job, freed: Sequence[Part]) -> None:
-        """Go on with an order, one part of which came to its end, so that others are *freed*."""
-        run, part = job
+    def _settled(self, run: OrderRun, part: Part, freed: Sequence[Part]) -> None:
+        """Go on with an order, one *part* of which came to its end, so that others are *freed*."""
         if part is run.order_part:
             self._starting -= 1
         if run.error is not None and self.error is None:
@@ -323,8 +320,3 @@ def _read(position: int, line: object, api: Api) -> tuple[str | None, int, Order
     if isinstance(line, OrderGraph):
         return None, position, line, tuple(line.violations(api))
     raise TypeError(f"an input gives OrderGraph or Line, not {type(line).__name__}")
-
-
-def _settle(job: Job, task: asyncio.Task[object]) -> Awaitable[Sequence[Part]]:
-    run, part = job
-    return run.settle(part, task)

@@ -21,6 +21,9 @@ __all__ = ["OrderRun"]
 
 
 NOTHING: Mapping[str, PartRecord] = MappingProxyType({})
+CREATED = PartVerdict.CREATED
+IS_THERE = frozenset({PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
+AS_TOLD = IS_THERE - {PartVerdict.KEPT}
 THERE = ((PartVerdict.KEPT, Verdict.KEPT), (PartVerdict.UPDATED, Verdict.UPDATED))
 NOT_THERE = ((PartVerdict.CONFLICT, Verdict.CONFLICT), (PartVerdict.UNKNOWN, Verdict.UNKNOWN))
 """What a part makes of the whole order; the first one counts."""
@@ -62,18 +65,18 @@ class OrderRun:
     @property
     def verdict(self) -> Verdict:
         """What came of it as a whole."""
-        verdicts = {part.verdict for part in self.parts}
-        everything = all(part.is_there for part in self.parts)
-        if self._busy or (self._creation.is_lost and not everything):
+        verdicts = self._verdicts
+        if self._busy or (self._creation.is_lost and not verdicts <= IS_THERE):
             return Verdict.BUSY
         if self._unrecorded and self.may_be_there:
             return Verdict.UNKNOWN
-        if everything:
+        if verdicts <= IS_THERE:
             verdict = Verdict.LOADED if self._creation.made else Verdict.ALREADY
             return next((as_a_whole for one, as_a_whole in THERE if one in verdicts), verdict)
-        verdict = Verdict.PARTIAL if any(part.is_there for part in self.parts) else Verdict.FAILED
-        if verdict is Verdict.FAILED and PartVerdict.FAILED not in verdicts:
-            verdict = Verdict.NOT_TRIED
+        if any(part.is_there for part in self.parts):
+            verdict = Verdict.PARTIAL
+        else:
+            verdict = Verdict.FAILED if PartVerdict.FAILED in verdicts else Verdict.NOT_TRIED
         return next((as_a_whole for one, as_a_whole in NOT_THERE if one in verdicts), verdict)
 
     def outcome(self) -> Outcome:
@@ -354,7 +357,12 @@ class OrderRun:
 
     @property
     def _is_complete(self) -> bool:
-        return all(part.is_there and not part.differs for part in self.parts)
+        return self._verdicts <= AS_TOLD
+
+    @property
+    def _verdicts(self) -> set[PartVerdict | None]:
+        """What came of the parts that this run did not create: of most orders nothing, which costs no hash."""
+        return {part.verdict for part in self.parts if part.verdict is not CREATED}
 
     async def _end(self) -> None:
         """Note the end of the order, durably."""
