@@ -221,9 +221,8 @@ class Load:
 
     def _take(self, position: int, line: OrderGraph | Line) -> None:
         """Take an order from the input."""
-        file, number, graph, violations = _read(position, line, self._api)
+        file, number, key, graph, violations = _read(position, line, self._api)
         if graph is None or violations:
-            key = None if graph is None else graph.key
             self._tell(Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations))
             return
         run = OrderRun(graph, self._context, file, number)
@@ -310,13 +309,25 @@ class Load:
         self._outcomes.put_nowait(None)
 
 
-def _read(position: int, line: object, api: Api) -> tuple[str | None, int, OrderGraph | None, tuple[Violation, ...]]:
-    """Return where an order is in the input, the order, and the rules of *api* that it breaks."""
+def _read(
+    position: int, line: object, api: Api
+) -> tuple[str | None, int, str | None, OrderGraph | None, tuple[Violation, ...]]:
+    """Return where an order is in the input, its key, the order, and the rules of *api* that it breaks."""
     if isinstance(line, Line):
-        graph = line.graph
-        if graph is None or isinstance(graph.order, api.models["orders"]):  # it has kept the rules that it was read for
-            return line.file, line.number, graph, line.violations
-        return line.file, line.number, graph, tuple(graph.violations(api))
+        graph, violations = line.graph, line.violations
+        # A line has kept the rules of the version that it was read for.
+        if graph is not None and not isinstance(graph.order, api.models["orders"]):
+            violations = tuple(graph.violations(api))
+        return line.file, line.number, line.key, graph, violations
     if isinstance(line, OrderGraph):
-        return None, position, line, tuple(line.violations(api))
+        violations = tuple(line.violations(api))
+        return None, position, _key(line), line, violations
     raise TypeError(f"an input gives OrderGraph or Line, not {type(line).__name__}")
+
+
+def _key(graph: OrderGraph) -> str | None:
+    """Return the key of an order that may break any rule, None where it has none."""
+    try:
+        return graph.key
+    except (AttributeError, TypeError, ValueError):  # what is wrong with it, its violations say
+        return None
