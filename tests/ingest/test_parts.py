@@ -143,7 +143,9 @@ def test_both_forms_of_a_line_are_one_order() -> None:
     """An order and the Batch API's record around it have the same parts."""
     value = {**to_json(order()), "contact": {"firstName": "Ann"}}
     plain, record = parse_graph(value), parse_graph({"ref": "1", "schema": "order", "mode": "insert", "value": value})
-    assert [(part.key, part.digest) for part in parts_of(plain)] == [(part.key, part.digest) for part in parts_of(record)]
+    assert [(part.key, part.digest) for part in parts_of(plain)] == [
+        (part.key, part.digest) for part in parts_of(record)
+    ]
 
 
 def test_journals_of_earlier_versions_are_understood() -> None:
