@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
 
@@ -24,7 +23,6 @@ from tests.ingest.support import (
     count,
     in_both_versions,
     item,
-    later,
     order,
     person,
     stored,
@@ -133,19 +131,16 @@ async def test_an_interrupted_order_is_looked_up_whole(version: Version) -> None
     assert len({part.ref for part in outcome.parts}) == count([version.of(whole())])
 
 
-async def test_parts_stay_in_doubt_when_their_order_fails() -> None:
-    """Where the server took two lines for one order, the second's parts are looked up even if it was refused."""
+async def test_an_interrupted_order_that_is_refused_is_not_in_doubt() -> None:
+    """Where an order is not there, no part of it can be: refused, it has failed, and the next run sends it whole."""
     case = Case.new()
-    case.network.emulator = Emulator()
-    one = OrderGraph(order=order(), items=(item("i1"),))
-    two = later(OrderGraph(order=order(), items=(item("i2"), item("i3"))), timedelta(hours=1))
-    await case.load(one)
-    await ingest_one(Resources(case.network, BASE), two)
-    await case.journal.begin(two.key, b"killed before anything was recorded")
-    assert (await case.load(two, orders__create=400)).verdict == Verdict.UNKNOWN
-    assert (await case.load(two)).verdict == Verdict.LOADED
-    assert case.asked == {"orders.list": 1, "orders.create": 1, "items.list": 1}
-    assert stored(case.network.emulator) == wanted([attrs.evolve(one, items=(*one.items, *two.items))])
+    await crash(case.journal, whole())
+    refused = await case.load(whole(), orders__create=400)
+    assert (refused.verdict, parts(refused, PartVerdict.FAILED)) == (Verdict.FAILED, {"order"})
+    assert case.asked == {"orders.list": 1, "orders.create": 1}
+    assert (await case.load(whole())).verdict == Verdict.LOADED
+    assert case.asked.total() == count([whole()])
+    assert case.holds(whole())
 
 
 async def test_parts_of_a_deleted_order_fail() -> None:
