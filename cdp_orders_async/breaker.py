@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -75,6 +76,11 @@ class Breaker(Struct, eq=False):
         self.until = None
         self._probing = False
         self._wake()
+
+    def retire(self) -> None:
+        """Let everybody go, for good: no failure opens it again."""
+        self.threshold = sys.maxsize
+        self.success()
 
     def failure(self, *, creates: bool = True) -> None:
         """Count a call, one that *creates* or a read, that failed because the server is not well.

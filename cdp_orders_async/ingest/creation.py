@@ -111,6 +111,8 @@ class Creation:
         elif self._context.aborting:
             self.give_up(part, None)
         elif part.ref is not None:
+            if part is self._order:
+                await self._check_owner(part, part.ref)
             await self._reconcile(part, await self.lookup.fetch(part), PartVerdict.FOUND)
         elif part.in_doubt or (part is self._order and self.rivals):
             found = await self._adopt(part, self.since, PartVerdict.FOUND)
@@ -208,11 +210,7 @@ class Creation:
     async def _keep_order(self, order: Part, created: CreatedRef, is_old: bool) -> None:  # noqa: FBT001 READ gives both
         """Note what the server made of the *order*, which may turn out to have been there before."""
         ref = created.ref
-        if (owner := await self._owner(ref)) not in {None, self._graph.key}:
-            self._know(order, ref, ("reference_id",))
-            raise ConflictError(
-                f"the server answered with the order {ref}, which belongs to {owner}: it took the two for one"
-            )
+        await self._check_owner(order, ref)
         is_old = is_old and self._context.old_orders.tell
         if ref not in self._near:
             if is_old:  # it was there before anybody here knew of it, and so may its parts be
@@ -221,6 +219,14 @@ class Creation:
                 self._nothing_is_in_doubt()  # a new order has no parts yet
         order.verdict = PartVerdict.UPDATED if is_old else PartVerdict.CREATED
         self._know(order, ref, created=not is_old)
+
+    async def _check_owner(self, order: Part, ref: UUID) -> None:
+        """Raise `ConflictError` where the server has the *order* as *ref*, and that is another order of an input."""
+        if (owner := await self._owner(ref)) not in {None, self._graph.key}:
+            self._know(order, ref, ("reference_id",))
+            raise ConflictError(
+                f"the server answered with the order {ref}, which belongs to {owner}: it took the two for one"
+            )
 
     async def _adopt(self, part: Part, since: float, verdict: PartVerdict) -> bool:
         """Take over *part* if the server has it; *since* is when it may have been sent at the latest.
