@@ -237,7 +237,13 @@ class OrderRun:
     async def _inspect(self) -> bool:
         """Find what is there before anything is sent; tell whether nothing of it has to be refused."""
         creation = self._creation
-        if not await creation.inspect():
+        try:
+            good = await creation.inspect()
+        except BaseException:  # then all parts are given up together
+            for part in self.parts:
+                part.verdict = None
+            raise
+        if not good:
             for part in self.parts:
                 part.verdict = part.verdict or PartVerdict.BLOCKED
             return False
@@ -369,7 +375,7 @@ class OrderRun:
         journal = self._context.journal
         if journal is None or not self._claimed or creation.is_lost:
             return
-        if self._known_complete:  # the journal says so already
+        if self._known_complete and self._is_complete:  # the journal says so already
             journal.release(self.key)
             return
         try:
