@@ -101,8 +101,12 @@ class Part(Struct, eq=False):
 
     @property
     def record(self) -> PartRecord:
-        """What a journal keeps of it; a part that differs keeps a hash that fits no input, to be compared again."""
-        return PartRecord(b"" if self.differs else self.digest, self.ref)
+        """What a journal keeps of it; one that may differ keeps a hash that fits no input, to be compared again.
+
+        It may differ where it was not compared, or not brought up to the input.
+        """
+        differs = self.differs or (self.ref is not None and not self.is_there)
+        return PartRecord(b"" if differs else self.digest, self.ref)
 
     @property
     def outcome(self) -> PartOutcome:
