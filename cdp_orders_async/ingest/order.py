@@ -415,7 +415,7 @@ class OrderRun:
         journal = self._context.journal
         if journal is None or not self._claimed or creation.is_lost:
             return
-        if self._known_complete:  # the journal says so already
+        if self._known_complete and self._is_complete:  # the journal says so already
             journal.release(self.key)
             return
         try:
