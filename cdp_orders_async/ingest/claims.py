@@ -24,9 +24,9 @@ __all__ = ["Claims", "Remembered"]
 
 T = TypeVar("T")
 
-PARTS = 20_000
-"""Parts of ended orders that are remembered: those of ten seconds at 2,000 requests a second."""
-JOURNALED_PARTS = 2_000
+PARTS = 5_000
+"""Parts of ended orders that are remembered: those of ten seconds at 500 requests a second."""
+JOURNALED_PARTS = 500
 """The same where a journal knows them too."""
 OWNERS = 10_000
 """Orders on the server that are remembered with the order of the input that each belongs to."""

@@ -21,6 +21,9 @@ __all__ = ["OrderRun"]
 
 
 NOTHING: Mapping[str, PartRecord] = MappingProxyType({})
+CREATED = PartVerdict.CREATED
+IS_THERE = frozenset({PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
+AS_TOLD = IS_THERE - {PartVerdict.KEPT}
 THERE = ((PartVerdict.KEPT, Verdict.KEPT), (PartVerdict.UPDATED, Verdict.UPDATED))
 NOT_THERE = ((PartVerdict.CONFLICT, Verdict.CONFLICT), (PartVerdict.UNKNOWN, Verdict.UNKNOWN))
 """What a part makes of the whole order; the first one counts."""
@@ -62,18 +65,18 @@ class OrderRun:
     @property
     def verdict(self) -> Verdict:
         """What came of it as a whole."""
-        verdicts = {part.verdict for part in self.parts}
-        everything = all(part.is_there for part in self.parts)
-        if self._busy or (self._creation.is_lost and not everything):
+        verdicts = self._verdicts
+        if self._busy or (self._creation.is_lost and not verdicts <= IS_THERE):
             return Verdict.BUSY
         if self._unrecorded and self.may_be_there:
             return Verdict.UNKNOWN
-        if everything:
+        if verdicts <= IS_THERE:
             verdict = Verdict.LOADED if self._creation.made else Verdict.ALREADY
             return next((as_a_whole for one, as_a_whole in THERE if one in verdicts), verdict)
-        verdict = Verdict.PARTIAL if any(part.is_there for part in self.parts) else Verdict.FAILED
-        if verdict is Verdict.FAILED and PartVerdict.FAILED not in verdicts:
-            verdict = Verdict.NOT_TRIED
+        if any(part.is_there for part in self.parts):
+            verdict = Verdict.PARTIAL
+        else:
+            verdict = Verdict.FAILED if PartVerdict.FAILED in verdicts else Verdict.NOT_TRIED
         return next((as_a_whole for one, as_a_whole in NOT_THERE if one in verdicts), verdict)
 
     def outcome(self) -> Outcome:
@@ -339,7 +342,9 @@ class OrderRun:
         if journal is not None and one.journal is journal:
             return record  # the journal knows that too, and what other processes did since
         if record is None:
-            record = GraphRecord(one.digest, complete=one.complete, ended=True, parts=parts, run=one.run, number=one.number)
+            record = GraphRecord(
+                one.digest, complete=one.complete, ended=True, parts=parts, run=one.run, number=one.number
+            )
         elif not (record.complete and one.complete and record.digest == one.digest):
             # Nobody knows which of the two is newer: what they do not agree on is looked at.
             parts = {
@@ -390,7 +395,12 @@ class OrderRun:
 
     @property
     def _is_complete(self) -> bool:
-        return all(part.is_there and not part.differs for part in self.parts)
+        return self._verdicts <= AS_TOLD
+
+    @property
+    def _verdicts(self) -> set[PartVerdict | None]:
+        """What came of the parts that this run did not create: of most orders nothing, which costs no hash."""
+        return {part.verdict for part in self.parts if part.verdict is not CREATED}
 
     async def _end(self, task: asyncio.Task[object]) -> None:
         """Note the end of the order, durably; *task* is the current one."""
@@ -405,7 +415,7 @@ class OrderRun:
         journal = self._context.journal
         if journal is None or not self._claimed or creation.is_lost:
             return
-        if self._known_complete:  # the journal says so already
+        if self._known_complete and self._is_complete:  # the journal says so already
             journal.release(self.key)
             return
         try:
@@ -421,4 +431,4 @@ class OrderRun:
 
 def _agreed(part: PartRecord, other: PartRecord | None) -> PartRecord:
     """Return *part*, to be compared again where the *other* record of it says something else."""
-    return part if other in {None, part} or other is not None and other.ref is None else PartRecord(b"", part.ref)
+    return part if other in {None, part} or (other is not None and other.ref is None) else PartRecord(b"", part.ref)

@@ -101,8 +101,13 @@ class Part(Struct, eq=False):
 
     @property
     def record(self) -> PartRecord:
-        """What is remembered of it: unless it is there as the input says, a hash that fits no input, to compare again."""
-        return PartRecord(self.digest if self.is_there and not self.differs else b"", self.ref)
+        """What a journal keeps of it.
+
+        One that has a reference, and of which it is not certain that it is as the input says, keeps a hash that fits no
+        input, so that it is compared again.
+        """
+        uncertain = self.differs or (self.ref is not None and not self.is_there)
+        return PartRecord(b"" if uncertain else self.digest, self.ref)
 
     @property
     def outcome(self) -> PartOutcome:
