@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import ClassVar, Self
+from typing import ClassVar, Generic, Self, TypeVar, cast
 
 from cdp_orders_async import kinds
+from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.kinds import Api
+from cdp_orders_async.models import (
+    Consumer,
+    Contact,
+    ContactChanges,
+    NewConsumerV2,
+    NewContact,
+    NewContactV2,
+    NewOrderItem,
+    NewOrderItemV2,
+    OrderItem,
+    OrderItemChanges,
+    OrderItemV2,
+)
 from cdp_orders_async.resources import (
     Consumers,
     DeletablePartsV2,
@@ -20,10 +35,13 @@ from cdp_orders_async.resources import (
     PartsV2,
 )
 from cdp_orders_async.session import ClientSession, RateLimiter, Session, TraceConfig
-from cdp_orders_async.settings import Credentials, Settings, base_url_of, secret
+from cdp_orders_async.settings import Credentials, Settings, base_url_of, fingerprint, normalised, secret
 from cdp_orders_async.wire import Transport
 
 __all__ = ["CdpOrders", "CdpOrdersV2", "Resources", "ResourcesV2"]
+
+R = TypeVar("R")
+T = TypeVar("T")
 
 
 class _Bound:
@@ -37,6 +55,45 @@ class _Bound:
         """What sends the requests."""
         self.base_url = base_url
         """Where the API is."""
+        for row in self.api.kinds:
+            getattr(self, row.name)  # which makes the resource, for vars() to show it
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What a journal of loads into this API belongs to, by names that a person understands.
+
+        The base URL, normalised; of a client also a fingerprint of its client key, which tells tenants apart, and
+        which is that of no key where a bearer token authenticates; for version 2 the version of the API.
+        """
+        version = {} if self.api is kinds.V2_1 else {"API version": self.api.version}
+        return {"base URL": normalised(self.base_url), **self._tenant(), **version}
+
+    def _tenant(self) -> Mapping[str, str]:
+        return {}
+
+
+class _Resource(Generic[R]):
+    """A resource as an attribute: on the class it is the class of the resource, on an object it is made once."""
+
+    def __init__(self, kind: Callable[..., R], *given: object) -> None:
+        self._kind = kind
+        self._given = given
+
+    def __set_name__(self, owner: type[_Bound], name: str) -> None:
+        self._name = name
+
+    def __get__(self, bound: _Bound | None, owner: type[_Bound]) -> Callable[..., R] | R:
+        if bound is None:
+            return self._kind
+        row, *api = self._given
+        made = self._kind(bound.transport, row, bound.base_url, *api)
+        vars(bound)[self._name] = made
+        return made
+
+
+def _resource(kind: Callable[..., R], *given: object) -> R:
+    """Declare a resource of *kind*; what is *given* are its row and, if it is not the current one, its API."""
+    return cast("R", _Resource(kind, *given))
 
     @property
     def identity(self) -> dict[str, str]:
@@ -51,20 +108,18 @@ class Resources(_Bound):
 
     api = kinds.V2_1
 
-    def __init__(self, transport: Transport, base_url: str) -> None:
-        super().__init__(transport, base_url)
-        self.orders = Orders(transport, kinds.ORDERS, base_url)
-        """Orders: the parents of everything else."""
-        self.items = Parts(transport, kinds.ITEMS, base_url)
-        """Things bought as part of an order: a seat, a phone, excess baggage."""
-        self.contacts = Parts(transport, kinds.CONTACTS, base_url)
-        """The primary person of an order; creating one links the order to a guest."""
-        self.consumers = Consumers(transport, kinds.CONSUMERS, base_url)
-        """The people who use the items of an order."""
-        self.order_extensions = Extensions(transport, kinds.ORDER_EXTENSIONS, base_url)
-        """Key-value pairs of your own on an order."""
-        self.item_extensions = Extensions(transport, kinds.ITEM_EXTENSIONS, base_url)
-        """Key-value pairs of your own on an item."""
+    orders: Orders = _resource(Orders, kinds.ORDERS)
+    """Orders: the parents of everything else."""
+    items: Parts[NewOrderItem, OrderItem, OrderItemChanges] = _resource(Parts, kinds.ITEMS)
+    """Things bought as part of an order: a seat, a phone, excess baggage."""
+    contacts: Parts[NewContact, Contact, ContactChanges] = _resource(Parts, kinds.CONTACTS)
+    """The primary person of an order; creating one links the order to a guest."""
+    consumers: Consumers = _resource(Consumers, kinds.CONSUMERS)
+    """The people who use the items of an order."""
+    order_extensions: Extensions = _resource(Extensions, kinds.ORDER_EXTENSIONS)
+    """Key-value pairs of your own on an order."""
+    item_extensions: Extensions = _resource(Extensions, kinds.ITEM_EXTENSIONS)
+    """Key-value pairs of your own on an item."""
 
 
 class ResourcesV2(_Bound):
@@ -72,18 +127,16 @@ class ResourcesV2(_Bound):
 
     api = kinds.V2
 
-    def __init__(self, transport: Transport, base_url: str) -> None:
-        super().__init__(transport, base_url)
-        self.orders = OrdersV2(transport, kinds.ORDERS_V2, base_url, kinds.V2)
-        """Orders: the parents of everything else."""
-        self.items = DeletablePartsV2(transport, kinds.ITEMS_V2, base_url, kinds.V2)
-        """Things bought as part of an order, of a type that the vendor lists: a flight, a hotel, a bag."""
-        self.contacts = DeletablePartsV2(transport, kinds.CONTACTS_V2, base_url, kinds.V2)
-        """The primary person of an order; creating one links the order to a guest."""
-        self.consumers = PartsV2(transport, kinds.CONSUMERS_V2, base_url, kinds.V2)
-        """The people who use the items of an order."""
-        self.order_extensions = ExtensionsV2(transport, kinds.ORDER_EXTENSIONS_V2, base_url, kinds.V2)
-        """Key-value pairs of your own on an order; not documented by the vendor."""
+    orders: OrdersV2 = _resource(OrdersV2, kinds.ORDERS_V2, kinds.V2)
+    """Orders: the parents of everything else."""
+    items: DeletablePartsV2[NewOrderItemV2, OrderItemV2] = _resource(DeletablePartsV2, kinds.ITEMS_V2, kinds.V2)
+    """Things bought as part of an order, of a type that the vendor lists: a flight, a hotel, a bag."""
+    contacts: DeletablePartsV2[NewContactV2, Contact] = _resource(DeletablePartsV2, kinds.CONTACTS_V2, kinds.V2)
+    """The primary person of an order; creating one links the order to a guest."""
+    consumers: PartsV2[NewConsumerV2, Consumer] = _resource(PartsV2, kinds.CONSUMERS_V2, kinds.V2)
+    """The people who use the items of an order."""
+    order_extensions: ExtensionsV2 = _resource(ExtensionsV2, kinds.ORDER_EXTENSIONS_V2, kinds.V2)
+    """Key-value pairs of your own on an order; not documented by the vendor."""
 
 
 class _Client(_Bound):
@@ -98,10 +151,14 @@ class _Client(_Bound):
         api_token: str | None = None,
         bearer_token: str | None = None,
         settings: Settings | None = None,
+        http_session: ClientSession | None = None,
+        shared_limiter: RateLimiter | None = None,
+        trace_configs: Sequence[TraceConfig] = (),
         session: ClientSession | None = None,
         limiter: RateLimiter | None = None,
-        trace_configs: Sequence[TraceConfig] = (),
     ) -> None:
+        http_session = _renamed("session", session, "http_session", http_session)
+        shared_limiter = _renamed("limiter", limiter, "shared_limiter", shared_limiter)
         if region is None and base_url is None:
             region, base_url = os.environ.get("CDP_REGION") or None, os.environ.get("CDP_BASE_URL") or None
         if bearer_token is None and client_key is None and api_token is None:
@@ -111,12 +168,14 @@ class _Client(_Bound):
             api_token = api_token or os.environ.get("CDP_API_TOKEN")
         api_token, bearer_token = secret(api_token), secret(bearer_token)
         url = base_url_of(region, base_url)
+        credentials = Credentials(client_key, api_token, bearer_token)
+        self._fingerprint = fingerprint(credentials.client_key)
         self.session = Session(
             url,
-            Credentials(client_key, api_token, bearer_token),
+            credentials,
             settings or Settings.from_env(),
-            http=session,
-            limiter=limiter,
+            http=http_session,
+            limiter=shared_limiter,
             trace_configs=trace_configs,
         )
         """What sends the requests; its *stats* and *limiter* can be watched, and the rate changed."""
@@ -137,6 +196,19 @@ class _Client(_Bound):
         """Close the connections. Closing twice is no error."""
         await self.session.aclose()
 
+    def _tenant(self) -> Mapping[str, str]:
+        return {"client key": self._fingerprint}
+
+
+def _renamed(old: str, of_old: T | None, new: str, of_new: T | None) -> T | None:
+    """Return the value of an argument that has a new name; raises `Invalid` where both names are used."""
+    if of_old is None:
+        return of_new
+    if of_new is not None:
+        raise Invalid((Violation(new, f"must be given once: {old} is its old name"),))
+    warnings.warn(f"the argument {old} is now {new}; the old name goes in the next release", DeprecationWarning, 3)
+    return of_old
+
 
 class CdpOrders(_Client, Resources):
     """The Order REST API, version 2.1.
@@ -146,9 +218,9 @@ class CdpOrders(_Client, Resources):
     ``CDP_BASE_URL``, ``CDP_CLIENT_KEY``, ``CDP_API_TOKEN``, ``CDP_BEARER_TOKEN``, and one variable for each
     of the `Settings`.
 
-    *session* is an aiohttp session of your own: its connector and its TLS are used, and it is never closed.
-    *limiter* is a further limiter, for instance one that several processes share. *trace_configs* go to the
-    aiohttp session that is made where you give none.
+    *http_session* is an aiohttp session of your own: its connector and its TLS are used, and it is never closed.
+    *shared_limiter* is a further limiter, for instance one that several processes share. *trace_configs* go to the
+    aiohttp session that is made where you give none. *session* and *limiter* are the old names of the first two.
 
     The constructor touches no event loop; the connections open on first use. Close it with ``async with`` or
     `aclose`. Raises `Invalid` where something is missing or wrong.

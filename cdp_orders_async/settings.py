@@ -6,21 +6,35 @@ Each has an environment variable ``CDP_...``; what is given in Python comes befo
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 import os
+import re
 import ssl
 import urllib.request
 from collections.abc import Callable, Mapping
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 import attrs
 
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.models.common import Value
 
-__all__ = ["REGIONS", "Credentials", "Settings", "base_url_of", "proxy_of", "secret", "tls_of"]
+__all__ = [
+    "REGIONS",
+    "Credentials",
+    "Settings",
+    "base_url_of",
+    "check_tls",
+    "fingerprint",
+    "normalised",
+    "proxy_of",
+    "secret",
+    "tls_of",
+]
 
 REGIONS: Mapping[str, str] = {
     "ap": "https://api-engage-ap.sitecorecloud.io",
@@ -30,6 +44,11 @@ REGIONS: Mapping[str, str] = {
 }
 """The vendor's production servers, by region."""
 WAYS = ("aiohttp", "httptools")
+PORTS = {"http": 80, "https": 443}
+VERSIONED = re.compile(r"/v2(\.1)?(/order[^/]*(/.*)?)?$", re.IGNORECASE)
+"""The end of a URL that goes on into the API, whose version the client adds."""
+CERTIFICATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----.*?-----END [A-Z0-9 ]*CERTIFICATE-----", re.DOTALL)
+LARGEST_CA_FILE = 2**24  # bytes in which the first certificate must be
 
 
 def _positive(instance: Settings, field: attrs.Attribute[Any], value: float | None) -> None:
@@ -111,11 +130,12 @@ class Settings(Value):
     """A TLS context of your own, for instance with a client certificate; it comes before *ca_file*."""
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Make the settings that the ``CDP_...`` variables of *environ* ask for; an empty one counts as absent.
 
-        Raises `Invalid`.
+        None stands for the environment of the process. Raises `Invalid`.
         """
+        environ = os.environ if environ is None else environ
         names = [field.name for field in attrs.fields(cls) if field.name != "ssl_context"]
         texts = {name: text for name in names if (text := environ.get(f"CDP_{name.upper()}"))}
         del environ  # which holds more, and a traceback that shows locals would show it all
@@ -190,7 +210,7 @@ class Credentials:
 
 
 def base_url_of(region: str | None, base_url: str | None) -> str:
-    """Return the URL of a *region*, or *base_url* checked: https, or http to this machine only.
+    """Return the URL of a *region*, or *base_url* normalised and checked: https, or http to this machine only.
 
     Raises `Invalid`: a password would travel in clear text otherwise.
     """
@@ -207,7 +227,28 @@ def base_url_of(region: str | None, base_url: str | None) -> str:
     if url.scheme == "http" and not _loopback(url.hostname):
         rule = "must be https, except to this machine: the API token would travel in the clear"
         raise Invalid((Violation("base_url", rule),))
-    return plain
+    if VERSIONED.search(unquote(url.path)):
+        rule = "must end before the version of the API, which the client adds: give what stands before /v2"
+        raise Invalid((Violation("base_url", rule),))
+    return normalised(plain)
+
+
+def normalised(base_url: str) -> str:
+    """Return *base_url* in the one form in which its identity is compared; what is no URL of a server stays.
+
+    Scheme and host are in lower case, a default port and a slash at the end are left out.
+    """
+    url = _http_url(base_url)
+    if url is None or url.hostname is None:
+        return base_url
+    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
+    port = "" if url.port in {None, PORTS[url.scheme]} else f":{url.port}"
+    return f"{url.scheme}://{host}{port}{url.path.rstrip('/')}"
+
+
+def fingerprint(client_key: str | None) -> str:
+    """Return what tells the tenant of *client_key* from others, without the key itself."""
+    return hashlib.blake2b((client_key or "").encode(), digest_size=6).hexdigest()
 
 
 def proxy_of(settings: Settings, base_url: str) -> str | None:
@@ -230,6 +271,20 @@ def proxy_of(settings: Settings, base_url: str) -> str | None:
     return None if proxy and url.scheme == "http" and not _loopback(urlsplit(proxy).hostname) else proxy
 
 
+def check_tls(settings: Settings) -> None:
+    """Refuse, with `Invalid`, a *ca_file* that is no file of certificates; only the first of them is loaded."""
+    if settings.ca_file is None or settings.ssl_context is not None:
+        return
+    try:
+        if not Path(settings.ca_file).is_file():  # a pipe would wait for its writer
+            raise FileNotFoundError
+        with Path(settings.ca_file).open("rb") as file:
+            first = CERTIFICATE.search(file.read(LARGEST_CA_FILE))
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(cadata=first[0].decode() if first else "")
+    except (OSError, ValueError):
+        raise _no_certificates() from None
+
+
 async def tls_of(settings: Settings) -> ssl.SSLContext:
     """Return the TLS context for *settings*; raises `Invalid` where *ca_file* is no file of certificates."""
     if settings.ssl_context is not None:
@@ -238,9 +293,13 @@ async def tls_of(settings: Settings) -> ssl.SSLContext:
         # Reading the certificates takes tens of milliseconds, which the loop must not wait.
         context = await asyncio.to_thread(ssl.create_default_context, cafile=settings.ca_file)
     except OSError:
-        raise Invalid((Violation("ca_file", "must be a readable file of certificates in PEM form"),)) from None
+        raise _no_certificates() from None
     context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)  # some builds allow older ones
     return context
+
+
+def _no_certificates() -> Invalid:
+    return Invalid((Violation("ca_file", "must be a readable file of certificates in PEM form"),))
 
 
 def _http_url(text: str) -> SplitResult | None:

@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import os
 import pickle
+import pydoc
+import subprocess
+import sys
 from collections import Counter
 from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any, TypeVar
+from unittest.mock import AsyncMock, create_autospec
 from uuid import UUID
 
 import aiohttp
 import pytest
 
+import cdp_orders_async
 from cdp_orders_async import (
     CdpError,
     CdpOrders,
+    CdpOrdersV2,
     Consumer,
     Delivery,
     Invalid,
@@ -24,13 +32,19 @@ from cdp_orders_async import (
     NewOrder,
     NewOrderItem,
     NotFound,
+    Request,
+    Resources,
+    ResourcesV2,
     Settings,
     Unauthorized,
 )
 from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.emulator.records import Json
+from cdp_orders_async.resources import Orders
 from tests.servers import serving
-from tests.session.calling import TOKEN
+from tests.session.calling import TOKEN, Gate
+
+T = TypeVar("T")
 
 NEW = NewOrder(reference_id="B-1", ordered_at=datetime(2025, 1, 2, tzinfo=UTC), price=Decimal(50), currency_code="EUR")
 ITEM = NewOrderItem(
@@ -38,6 +52,14 @@ ITEM = NewOrderItem(
 )
 NEW_REF = UUID("00000000-0000-4000-8000-000000000000")
 VARIABLES = ("CDP_REGION", "CDP_BASE_URL", "CDP_CLIENT_KEY", "CDP_API_TOKEN", "CDP_BEARER_TOKEN", "CDP_RATE")
+
+
+class StandIn:
+    """A transport that sends nothing."""
+
+    async def send(self, request: Request[T], /) -> T:
+        """Answer with an empty object."""
+        return request.read(b"{}")
 
 
 @pytest.fixture(autouse=True)
@@ -171,7 +193,7 @@ async def test_your_own_session_and_limiter() -> None:
             asked.append("once")
 
     async with serving() as server, aiohttp.ClientSession() as http:
-        cdp = CdpOrders(base_url=server.url, bearer_token=TOKEN, session=http, limiter=Shared())
+        cdp = CdpOrders(base_url=server.url, bearer_token=TOKEN, http_session=http, shared_limiter=Shared())
         for _ in range(2):
             await cdp.order_extensions.delete(NEW_REF)
         for _ in range(2):
@@ -203,3 +225,96 @@ def test_client_shows_no_secret() -> None:
     for what in (cdp, cdp.session, cdp.orders):
         with pytest.raises(TypeError, match=r"^a session cannot be pickled; pickle its Settings and make a new one$"):
             pickle.dumps(what)
+
+
+async def test_old_names_of_arguments() -> None:
+    """The names that two arguments had hold for one more release, with a warning that points at the caller."""
+    gate = Gate()
+    async with aiohttp.ClientSession() as http:
+        with pytest.warns(DeprecationWarning, match="the argument session is now http_session") as caught:
+            cdp = CdpOrders(region="eu", bearer_token=TOKEN, session=http)
+        assert caught[0].filename == __file__
+        await cdp.aclose()
+        with pytest.raises(Invalid, match=r"^http_session: must be given once: session is its old name$"):
+            CdpOrders(region="eu", bearer_token=TOKEN, session=http, http_session=http)
+    with pytest.warns(DeprecationWarning, match="the argument limiter is now shared_limiter"):
+        cdp = CdpOrders(region="eu", bearer_token=TOKEN, limiter=gate)
+    async with cdp:
+        call = asyncio.create_task(cdp.orders.get(NEW_REF))
+        await gate.reached.wait()
+        call.cancel()
+        await asyncio.wait([call])
+
+
+def test_identity() -> None:
+    """What a journal belongs to is told by the client: the place, and which tenant, without the key or the token."""
+    eu = "https://api-engage-eu.sitecorecloud.io"
+    cdp = CdpOrders(region="eu", client_key="canary-key", api_token=TOKEN)
+    assert cdp.identity == {"base URL": eu, "client key": "3ce8593ebb31"}
+    assert CdpOrdersV2(region="eu", client_key="canary-key", api_token=TOKEN).identity == {
+        **cdp.identity,
+        "API version": "2",
+    }
+    assert CdpOrders(region="eu", client_key="another", api_token=TOKEN).identity != cdp.identity
+    assert CdpOrders(region="eu", client_key="canary-key", api_token="renewed").identity == cdp.identity  # noqa: S106
+    assert "canary" not in str(cdp.identity)
+    with_token = CdpOrders(region="eu", bearer_token=TOKEN)
+    assert with_token.identity == {"base URL": eu, "client key": "ddd9c40767f9"}
+    assert with_token.identity == CdpOrders(region="eu", bearer_token="renewed").identity  # noqa: S106
+    for same in (f"{eu}/", f"{eu}:443", eu.upper()):
+        assert CdpOrders(base_url=same, client_key="canary-key", api_token=TOKEN).identity == cdp.identity
+        assert Resources(StandIn(), same).identity == {"base URL": eu}
+    assert ResourcesV2(StandIn(), "a stand-in").identity == {"base URL": "a stand-in", "API version": "2"}
+
+
+def test_identity_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client key of the environment counts as one that is given, except beside a bearer token."""
+    monkeypatch.setenv("CDP_CLIENT_KEY", "canary-key")
+    monkeypatch.setenv("CDP_API_TOKEN", TOKEN)
+    given = CdpOrders(region="eu", client_key="canary-key", api_token=TOKEN)
+    assert CdpOrders(region="eu").identity == given.identity
+    bearer = CdpOrders(region="eu", bearer_token=TOKEN)
+    assert bearer.identity != given.identity
+
+
+@pytest.mark.parametrize("client", [CdpOrders, CdpOrdersV2, Resources, ResourcesV2])
+def test_resources_are_declared(client: type[Resources | ResourcesV2]) -> None:
+    """Help, type hints and autospec see the resources on the class."""
+    names = [kind.name for kind in client.api.kinds]
+    hints: dict[str, object] = {}
+    for base in reversed(client.__mro__):
+        hints |= vars(base).get("__annotations__", {})
+    shown = pydoc.plain(pydoc.render_doc(client))
+    for name in names:
+        assert name in hints
+        assert f" {name} = <class" in shown
+    double: Any = create_autospec(client, instance=True)
+    for name in names:
+        resource = getattr(double, name)
+        assert isinstance(resource.create, AsyncMock)
+        with pytest.raises(AttributeError):
+            _ = resource.no_such_verb
+        with pytest.raises(TypeError):
+            resource.create()
+
+
+def test_resources_are_made_once() -> None:
+    """A resource stays the same object, is one's own to replace, and belongs to its client."""
+    first, second = (Resources(StandIn(), "https://api.test") for _ in range(2))
+    assert first.orders is first.orders
+    assert first.orders is not second.orders
+    stand_in = create_autospec(Orders, instance=True)
+    first.orders = stand_in
+    assert first.orders is stand_in
+
+
+def test_help_shows_nothing_of_the_environment() -> None:
+    """The help of no public name shows a value of the environment: no default value holds one."""
+    code = (
+        "import pydoc, cdp_orders_async as package\n"
+        "for name in package.__all__: print(name, pydoc.plain(pydoc.render_doc(getattr(package, name))))"
+    )
+    environ = {**os.environ, "CDP_API_TOKEN": "canary-value", "CANARY": "canary-value"}
+    run = subprocess.run([sys.executable, "-c", code], env=environ, check=True, capture_output=True, text=True)
+    assert all(name in run.stdout for name in cdp_orders_async.__all__)
+    assert "canary-value" not in run.stdout

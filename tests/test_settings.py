@@ -112,6 +112,12 @@ def test_environment_sets_every_field() -> None:
     )
 
 
+def test_environment_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where no environment is given, that of the process is read."""
+    monkeypatch.setenv("CDP_BURST", "7")
+    assert Settings.from_env().burst == 7
+
+
 def test_environment_that_says_nothing() -> None:
     """A variable that is absent or empty leaves the default."""
     assert Settings.from_env({}) == Settings.from_env({"CDP_RATE": "", "CDP_TRUST_ENV": ""}) == Settings()
@@ -253,11 +259,19 @@ def test_region_or_base_url(region: str | None, base_url: str | None) -> None:
         ("http://127.1.2.3", "http://127.1.2.3"),
         ("http://[::1]:8642/", "http://[::1]:8642"),
         ("http://localhost:8642", "http://localhost:8642"),
-        ("HTTP://LOCALHOST", "HTTP://LOCALHOST"),
+        ("HTTP://LOCALHOST", "http://localhost"),
+        ("HTTPS://API.Test/CDP//", "https://api.test/CDP"),
+        ("https://api.test:443", "https://api.test"),
+        ("http://localhost:80/a", "http://localhost/a"),
+        ("https://api.test:80", "https://api.test:80"),
+        ("https://[2001:DB8::1]:443/", "https://[2001:db8::1]"),
+        ("https://api.test/v2/cdp", "https://api.test/v2/cdp"),
+        ("https://api.test/v20", "https://api.test/v20"),
+        ("https://v2.api.test", "https://v2.api.test"),
     ],
 )
 def test_base_urls(given: str, url: str) -> None:
-    """HTTPS goes anywhere, HTTP to this machine."""
+    """HTTPS goes anywhere, HTTP to this machine; one server has one URL."""
     assert base_url_of(None, given) == url
 
 
@@ -277,6 +291,19 @@ def test_plain_http_is_refused(base_url: str) -> None:
     """HTTP to another machine would show the API token to everybody on the way."""
     with pytest.raises(Invalid, match=r"^base_url: must be https, except to this machine: the API token would"):
         base_url_of(None, base_url)
+
+
+@pytest.mark.parametrize("host", ["https://api.test", "http://127.0.0.1:8642", "https://api.test/gateway"])
+@pytest.mark.parametrize(
+    "end", ["/v2.1", "/v2", "/v2.1/", "/V2.1", "/v2%2E1", "/v2.1/orders", "/v2/orders/", "/v2.1/orderItems/x"]
+)
+def test_base_url_with_a_version(host: str, end: str) -> None:
+    """A URL that goes on into the API is refused, with what to give instead: each request would go astray."""
+    with pytest.raises(Invalid) as caught:
+        base_url_of(None, host + end)
+    assert str(caught.value) == (
+        "base_url: must end before the version of the API, which the client adds: give what stands before /v2"
+    )
 
 
 @pytest.mark.parametrize(

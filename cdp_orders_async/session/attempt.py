@@ -4,33 +4,60 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import math
 import os
+import select
+import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any, TypeAlias
 
 from yarl import URL
 
 from cdp_orders_async.errors import DeadlineExceeded, Delivery, NotSent, OutcomeUnknown, Unreadable
+from cdp_orders_async.retry import parse_retry_after
 from cdp_orders_async.session.times import Times
-from cdp_orders_async.session.watch import Watch
-from cdp_orders_async.settings import Credentials, Settings, proxy_of
+from cdp_orders_async.session.watch import Broken, Watch
+from cdp_orders_async.settings import Credentials, Settings, check_tls, proxy_of
 from cdp_orders_async.version import VERSION
 from cdp_orders_async.wire import Request
 
-__all__ = ["HEADERS", "Answer", "Http", "cut", "in_words", "late", "lost", "too_large", "unusable"]
+__all__ = [
+    "HEADERS",
+    "HEAD_TOO_LARGE",
+    "LONGEST_HEAD",
+    "NO_BODY",
+    "Answer",
+    "Http",
+    "cut",
+    "in_words",
+    "late",
+    "lost",
+    "spoke",
+    "too_large",
+    "untrusted",
+    "unusable",
+    "wait_asked",
+]
 
 Answer: TypeAlias = tuple[int, bytes, str | None]
 """Status, body and ``Retry-After``."""
 
 HEADERS = {"Accept": "application/json", "User-Agent": f"cdp-orders-async/{VERSION}"}
 START = 100  # bytes of a too large answer that its error keeps
+LONGEST_HEAD = 65_536  # bytes of a head; and of what comes with no byte of a body, such as interim answers
+HEAD_TOO_LARGE = f"the head of the answer is larger than {LONGEST_HEAD:,} bytes"
+NO_BODY = f"{LONGEST_HEAD:,} bytes came after the head that are no part of the body"
+SUSPICION = 60.0  # seconds for which creates go over new connections after a kept one lost an answer
 
 
 class Http(ABC):
     """The connections to one server: opened on first use, and from then on part of that event loop.
 
-    Raises `Invalid` where the settings or the environment name a proxy that cannot be used.
+    Raises `Invalid` where the settings or the environment name a proxy or certificates that cannot be used.
     """
 
     def __init__(self, base_url: str, credentials: Credentials, settings: Settings, clock: Callable[[], float]) -> None:
@@ -40,7 +67,9 @@ class Http(ABC):
         self._authorization = _authorization(credentials)
         self._settings = settings
         self._proxy = proxy_of(settings, base_url)
+        check_tls(settings)
         self._watch: Watch
+        self._lost_at = -math.inf  # when a kept connection last lost an answer
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0  # a fork copies the loop too, and both copies would speak on one connection
         self._opening = asyncio.Lock()
@@ -67,12 +96,14 @@ class Http(ABC):
             raise RuntimeError(msg)
 
     async def aclose(self) -> None:
-        """Close the connections. Closing twice is no error."""
+        """Close the connections and end what goes on over them. Closing twice is no error."""
         self._closed = True
         async with self._opening:
-            if self._loop is not None:
+            if self._loop is not None and self._pid == os.getpid():
                 self._watch.close()
-                if self._pid == os.getpid():
+                try:
+                    await self._watch.wait_closed()
+                finally:
                     await self._close()
 
     @abstractmethod
@@ -97,11 +128,17 @@ class Http(ABC):
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
             self._watch = Watch(self._settings.timeout, self._loop)
 
-    def _until(self, left: float | None) -> Watch:
-        """Return what ends an attempt with *left* seconds until the deadline: that, if it is not long after all."""
-        if left is None or left >= self._watch.seconds:
-            return self._watch
-        return Watch(max(left, 0.001), self._watch.loop)
+    def _may_use(self, used_at: float, *, creates: bool) -> bool:
+        """Tell whether a kept connection that was last used at *used_at* can take a request, one that *creates* or not.
+
+        Some gateways end each kept connection without a word. One lost answer is a sign of it: what rested then is
+        not used any more, and creates, which cannot be sent again, go over new connections for a while.
+        """
+        return used_at > self._lost_at and not (creates and self._watch.loop.time() < self._lost_at + SUSPICION)
+
+    def _suspect(self) -> None:
+        """Note that a kept connection lost an answer."""
+        self._lost_at = self._watch.loop.time()
 
 
 def _authorization(credentials: Credentials) -> str:
@@ -120,11 +157,16 @@ def late(delivery: Delivery, attempts: int = 0, request_id: str | None = None) -
     return error
 
 
-def lost(request: Request[Any], cause: str, *, began: bool) -> NotSent | OutcomeUnknown:
-    """Return the error for a request that got no status, *cause* in words; *began* where it had begun to leave."""
+def lost(request: Request[Any], cause: str, *, began: bool, lasting: bool = False) -> NotSent | OutcomeUnknown:
+    """Return the error for a request that got no status, *cause* in words; *began* where it had begun to leave.
+
+    *lasting* where the cause is not likely to pass.
+    """
     if began:
         return OutcomeUnknown(f"{request.method} {request.path} was sent, but its answer was lost ({cause})")
-    return NotSent(f"{request.method} {request.path} was not sent ({cause})")
+    error = NotSent(f"{request.method} {request.path} was not sent ({cause})")
+    error.lasting = lasting
+    return error
 
 
 def cut(request: Request[Any], status: int, retry_after: str | None, cause: str) -> Answer:
@@ -137,11 +179,50 @@ def cut(request: Request[Any], status: int, retry_after: str | None, cause: str)
 
 def in_words(error: BaseException, reason: str | None = None) -> str:
     """Name a cause without its text, which may hold the query, or the URL of a proxy with its password."""
+    if isinstance(error, Broken):
+        return str(error)
     if isinstance(error, TimeoutError):
         reason = "timed out"
     elif reason is None and isinstance(error, OSError) and error.errno:
         reason = os.strerror(error.errno)
     return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+
+
+def untrusted(error: BaseException, host: str | None) -> str | None:
+    """Say why the certificate of *host* is not trusted; None where *error* is another one."""
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return None
+    return f"the certificate of {host} is not trusted: {error.verify_message.rstrip('.')}"
+
+
+def spoke(transport: asyncio.BaseTransport | None) -> bool:
+    """Tell, without waiting, whether a connection that rests has ended or has something to read.
+
+    Nobody asked for what it has, so it cannot take a request.
+    """
+    connection = None if transport is None else transport.get_extra_info("socket")
+    number = -1 if connection is None else connection.fileno()
+    if number < 0:
+        return True
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(number, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([number], (), (), 0)[0])  # Windows
+
+
+def wait_asked(retry_after: str | None, date: str | None) -> str | None:
+    """Return what *retry_after* asks, where it is a date as the seconds after the *date* of the same answer.
+
+    The clock of the server may be another one than ours.
+    """
+    if retry_after is None or date is None or not any(map(str.isalpha, retry_after)):
+        return retry_after
+    with contextlib.suppress(ValueError, OverflowError):
+        now = parsedate_to_datetime(date)
+        wait = parse_retry_after(retry_after, now if now.tzinfo else now.replace(tzinfo=UTC))
+        return None if wait is None else f"{wait:.3f}"
+    return retry_after
 
 
 def unusable(request: Request[Any], status: int, problem: str, start: bytes | bytearray) -> bytes:

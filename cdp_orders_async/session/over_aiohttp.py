@@ -6,18 +6,41 @@ aiohttp's own resend after a dropped connection is switched off, because it hide
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable, Sequence
-from typing import Any
+from contextvars import ContextVar
+from functools import partial
+from typing import Any, Protocol
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse, ClientSession, TraceConfig
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tracing import Trace
+from msgspec import Struct
 
 from cdp_orders_async.errors import Delivery
-from cdp_orders_async.session.attempt import HEADERS, Answer, Http, cut, in_words, late, lost, too_large, unusable
+from cdp_orders_async.session.attempt import (
+    HEAD_TOO_LARGE,
+    HEADERS,
+    LONGEST_HEAD,
+    NO_BODY,
+    Answer,
+    Http,
+    cut,
+    in_words,
+    late,
+    lost,
+    spoke,
+    too_large,
+    untrusted,
+    unusable,
+    wait_asked,
+)
 from cdp_orders_async.session.times import Times
-from cdp_orders_async.session.watch import Limit
+from cdp_orders_async.session.watch import Broken, Limit
 from cdp_orders_async.settings import Credentials, Settings, tls_of
 from cdp_orders_async.wire import Request
 
@@ -26,6 +49,7 @@ __all__ = ["OverAiohttp"]
 SENT_ONCE = frozenset({"POST", "PATCH"})
 """What aiohttp does not send again after a dropped connection, as HTTP forbids it."""
 PIECE = 65_536  # bytes
+LONGEST_LINE = 8 * LONGEST_HEAD  # more than is read before the head is measured, so that the reason can be said
 
 
 class _Dropped(Exception):
@@ -68,11 +92,81 @@ def _socket_of(address: aiohttp.AddrInfoType) -> socket.socket:  # pyright: igno
     return _Socket(*address[:3])
 
 
+class _Attempt(Struct):
+    """One attempt, as what connects sees it."""
+
+    creates: bool
+    connected: bool = False
+    kept: bool = False
+    """Whether its connection had an earlier request."""
+
+
+ATTEMPT: ContextVar[_Attempt] = ContextVar("ATTEMPT")
+
+
+class _Broken(Broken, aiohttp.ClientError):
+    """`Broken`, in a form that aiohttp lets through."""
+
+
+class _Handler(ResponseHandler):
+    """A connection that ends at once when it is closed, and whose server may send only so much that is no body.
+
+    aiohttp says goodbye over TLS first, and while the other side is silent such a connection stays open beside the
+    pool for half a minute, also after the pool was closed.
+    """
+
+    used_at: float | None = None
+    """When it was last given to a request."""
+    _length = 0  # bytes of the body so far
+    _idly = 0  # bytes since the last ones of a body
+
+    def begin(self, now: float) -> None:
+        """Let it take a request."""
+        self.used_at = now
+        self._payload = None
+        self._length = self._idly = 0
+
+    def close(self) -> None:
+        self.abort()
+
+    def data_received(self, data: bytes) -> None:
+        body = self._body()
+        if data and body is not None and body.is_eof():
+            self.abort()  # nobody asked for more
+            return
+        super().data_received(data)
+        body = self._body()
+        length = 0 if body is None else body.total_bytes
+        self._idly = self._idly + len(data) if length == self._length else 0
+        self._length = length
+        if self._idly > LONGEST_HEAD and self.transport is not None:
+            self.transport.pause_reading()  # whoever reads the answer closes it
+            self.set_exception(_Broken(HEAD_TOO_LARGE if body is None else NO_BODY))
+        error = self.exception()
+        if error is not None and body is not None:  # aiohttp would leave who reads the body waiting
+            body.set_exception(error if isinstance(error, Broken) else aiohttp.ClientPayloadError())
+
+    def _body(self) -> StreamReader | None:
+        return None if self._payload is EMPTY_PAYLOAD else self._payload
+
+
+class _MayUse(Protocol):
+    def __call__(self, used_at: float, *, creates: bool) -> bool: ...
+
+
 class _Connector(aiohttp.TCPConnector):
     """A pool that gives no connection on which the server spoke unasked, such as a 408 to a resting connection.
 
-    aiohttp would take that for the answer to the next request.
+    aiohttp would take that for the answer to the next request. *may_use* is asked about each kept connection.
     """
+
+    def __init__(self, may_use: _MayUse, limit: int, keepalive: float, tls: ssl.SSLContext | bool) -> None:  # noqa: FBT001 aiohttp's own
+        super().__init__(  # pyright: ignore[reportUnknownMemberType] aiohttp's
+            limit=limit, keepalive_timeout=keepalive, ssl=tls, socket_factory=_socket_of
+        )
+        self._may_use = may_use
+        kind: type[ResponseHandler] = _Handler
+        self._factory = partial(kind, self._loop)
 
     async def connect(
         self,
@@ -80,12 +174,23 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 aiohttp's own
     ) -> aiohttp.connector.Connection:
+        attempt = ATTEMPT.get()
         while True:
             connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            if protocol is None or not protocol.should_close:
+            handler = connection.protocol
+            if not isinstance(handler, _Handler):
+                raise TypeError("aiohttp made a connection of another kind")
+            kept = handler.used_at is not None
+            good = not handler.should_close
+            if handler.used_at is not None:
+                good = good and self._may_use(handler.used_at, creates=attempt.creates) and not spoke(handler.transport)
+            if good:
+                handler.begin(self._loop.time())
+                attempt.connected, attempt.kept = True, kept
                 return connection
             connection.close()
+            if not kept:  # one after the other would end so
+                raise _Broken("the server ended the new connection, or spoke on it unasked")
 
 
 class OverAiohttp(Http):
@@ -121,14 +226,10 @@ class OverAiohttp(Http):
 
     async def _open(self) -> None:
         if self._is_mine:
-            tls = await tls_of(self._settings) if self.base_url.scheme == "https" else True
+            settings = self._settings
+            tls = await tls_of(settings) if self.base_url.scheme == "https" else True
             self._session = ClientSession(
-                connector=_Connector(
-                    limit=self._settings.connections,
-                    keepalive_timeout=self._settings.keepalive,
-                    ssl=tls,
-                    socket_factory=_socket_of,
-                ),
+                connector=_Connector(self._may_use, settings.connections, settings.keepalive, tls),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=self._trace_configs,
                 headers=HEADERS,
@@ -144,49 +245,70 @@ class OverAiohttp(Http):
         if request.body is not None:
             body = _Body(request.body, content_type="application/json")
             body.clock = self._clock
-        url = self.base_url.with_path(self._prefix + request.path, encoded=True)
-        if request.query:
-            url = url.with_query(request.query)
-        watch = self._until(left)
+        attempt = _Attempt(request.creates)
+        token = ATTEMPT.set(attempt)
+        limit = Limit(self._watch, left)
         response = None
         start = self._clock()
         try:
-            with Limit(watch):
-                response = await self._session.request(
-                    request.method,
-                    url,
-                    data=body,
-                    headers={**self._headers, "X-Request-Id": request_id},
-                    timeout=self._timeout,
-                    proxy=self._proxy,
-                    allow_redirects=False,
-                    raise_for_status=False,
-                    middlewares=self._once if request.method in SENT_ONCE else self._again,
-                )
+            with limit:
+                response = await self._head(request, request_id, body)
                 head = self._clock()
                 sent = start if body is None or body.began is None else body.began
                 times.connect += sent - start
                 times.server += head - sent
                 content = await self._read(request, response)
                 times.body += self._clock() - head
-            return response.status, content, response.headers.get("Retry-After")
-        except (_Dropped, aiohttp.ClientError, OSError) as error:
+            return response.status, content, _wait_asked(response)
+        except (_Dropped, Broken, aiohttp.ClientError, OSError) as error:
             # From None: the text of the cause may hold the query, or the URL of the proxy with its password.
             cause = (isinstance(error, _Dropped) and error.__cause__) or error
             if response is not None:
                 response.close()
-                return cut(request, response.status, response.headers.get("Retry-After"), _in_words(cause))
+                return cut(request, response.status, _wait_asked(response), _in_words(cause))
             times.server += self._clock() - start
-            began = body.began is not None if body is not None else not _never_connected(cause)
+            if body is not None:
+                began = body.began is not None
+            else:
+                began = attempt.connected or not (self._is_mine or _never_connected(cause))
+            if began and attempt.kept:
+                self._suspect()
             # Of the timeouts only the total one is none of aiohttp's own errors.
             ended = isinstance(cause, TimeoutError) and not isinstance(cause, aiohttp.ClientError)
-            if ended and watch is not self._watch:
+            if ended and limit.shortened:
                 raise late(Delivery.UNKNOWN if began else Delivery.NOT_SENT) from None
-            raise lost(request, _in_words(cause), began=began) from None
+            lasting = isinstance(cause, aiohttp.ClientConnectorCertificateError)
+            raise lost(request, _in_words(cause), began=began, lasting=lasting) from None
         except BaseException:
             if response is not None:
                 response.close()
             raise
+        finally:
+            ATTEMPT.reset(token)
+
+    async def _head(self, request: Request[Any], request_id: str, body: _Body | None) -> ClientResponse:
+        """Send *request* and return the answer, of which only the head needs to be here."""
+        url = self.base_url.with_path(self._prefix + request.path, encoded=True)
+        if request.query:
+            url = url.with_query(request.query)
+        response = await self._session.request(
+            request.method,
+            url,
+            data=body,
+            headers={**self._headers, "X-Request-Id": request_id},
+            timeout=self._timeout,
+            proxy=self._proxy,
+            allow_redirects=False,
+            raise_for_status=False,
+            middlewares=self._once if request.method in SENT_ONCE else self._again,
+            max_line_size=LONGEST_LINE,
+            max_field_size=LONGEST_LINE,
+            max_headers=LONGEST_HEAD,
+        )
+        if sum(len(name) + len(value) for name, value in response.raw_headers) > LONGEST_HEAD:
+            response.close()
+            raise _Broken(HEAD_TOO_LARGE)
+        return response
 
     async def _authorize(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
         request.headers["Authorization"] = self._authorization
@@ -212,10 +334,25 @@ def _never_connected(error: BaseException) -> bool:
     return isinstance(error, refused)
 
 
+def _wait_asked(response: ClientResponse) -> str | None:
+    return wait_asked(response.headers.get("Retry-After"), response.headers.get("Date"))
+
+
 def _in_words(error: BaseException) -> str:
+    if _head_too_large(error):
+        return HEAD_TOO_LARGE
     reason: str | None = None
     if isinstance(error, aiohttp.ClientHttpProxyError):
         reason = f"status {error.status}"
+    elif isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return untrusted(error.certificate_error, error.host) or in_words(error)
     elif isinstance(error, aiohttp.ClientConnectorError):
         reason = getattr(error.__cause__, "strerror", None)
     return in_words(error, reason)
+
+
+def _head_too_large(error: BaseException | None) -> bool:
+    """Tell whether aiohttp found a line of a head too long."""
+    while error is not None and not isinstance(error, LineTooLong):
+        error = error.__cause__
+    return error is not None

@@ -18,18 +18,33 @@ import aiohappyeyeballs
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from cdp_orders_async.errors import Delivery, Invalid, Violation
-from cdp_orders_async.session.attempt import HEADERS, Answer, Http, cut, in_words, late, lost, too_large, unusable
+from cdp_orders_async.session.attempt import (
+    HEAD_TOO_LARGE,
+    HEADERS,
+    LONGEST_HEAD,
+    NO_BODY,
+    Answer,
+    Http,
+    cut,
+    in_words,
+    late,
+    lost,
+    spoke,
+    too_large,
+    untrusted,
+    unusable,
+    wait_asked,
+)
 from cdp_orders_async.session.times import Times
-from cdp_orders_async.session.watch import Limit
+from cdp_orders_async.session.watch import Broken, Limit
 from cdp_orders_async.settings import Credentials, Settings, tls_of
 from cdp_orders_async.wire import Request
 
 __all__ = ["OverHttptools"]
 
 PIECE = 16_384  # bytes that are read at once, as large as a record of TLS
-LONGEST_HEAD = 65_536  # bytes, with those of interim answers; and of what stands between and after chunks of a body
 NEXT_ADDRESS = 0.25  # seconds until the next address of a host is tried beside the one before, as RFC 8305 advises
-CLOSED = "the server closed the connection"
+ENDED = "the server closed the connection"
 PACKED = {b"gzip", b"deflate"}
 EITHER = 32 + zlib.MAX_WBITS  # either of them, in the words of zlib
 LENGTHS = {b"content-length", b"transfer-encoding"}
@@ -37,31 +52,32 @@ INTERIM = range(100, 200)
 SWITCHED = 101  # the one of them after which no other answer comes
 
 
-class _Lost(Exception):
-    """A connection that failed, in words that may be shown."""
-
-
 class _Connection(asyncio.BufferedProtocol):
     """One connection, and the answer to what was last asked on it.
 
-    Parameters: *most*, the largest body in bytes; *silence*, the longest in an answer in seconds; *clock*, which
-    tells when the head of an answer came.
+    Parameters: *all_of_them*, which it is in while it is open; *most*, the largest body in bytes; *silence*, the
+    longest in an answer in seconds; *clock*, which tells when the head of an answer came.
     """
 
-    def __init__(self, most: int, silence: float | None, clock: Callable[[], float]) -> None:
-        self._most, self._silence, self._clock = most, silence, clock
+    def __init__(
+        self, all_of_them: set[_Connection], most: int, silence: float | None, clock: Callable[[], float]
+    ) -> None:
+        self._all, self._most, self._silence, self._clock = all_of_them, most, silence, clock
         self._loop = asyncio.get_running_loop()
         self._buffer = memoryview(bytearray(PIECE))
-        self._parser = HttpResponseParser(self)
+        self._parser: HttpResponseParser
         self._patience: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
         self._answered: asyncio.Future[str | None] = self._loop.create_future()
         self._answered.cancel()  # nothing is asked yet
         self._whole = False  # whether the answer came to its end
         self._more = False  # whether anything followed it, or nothing can
+        self._head = 0  # bytes of the head so far
         self._idly = 0  # bytes since the last ones of a body
-        self.free = True
+        self.free = False
         """Whether a request may be written to it."""
+        self.kept = False
+        """Whether it had an earlier request."""
         self.rests_since = 0.0
         self.ended = self._loop.create_future()
         """Done when it is closed."""
@@ -75,7 +91,7 @@ class _Connection(asyncio.BufferedProtocol):
         """Write *request*; what is returned gives None when the answer is here, or else says what ended it."""
         self.free = False
         self._whole = self._more = False
-        self.status = self._idly = 0
+        self.status = self._head = self._idly = 0
         self.headers, self.head_at, self.body = {}, None, bytearray()
         self._answered = answered = self._loop.create_future()
         self._wait()
@@ -85,17 +101,26 @@ class _Connection(asyncio.BufferedProtocol):
     @property
     def retry_after(self) -> str | None:
         """What the answer says of when to come again."""
-        text = self.headers.get(b"retry-after")
-        return None if text is None else text.decode("latin-1")
+        texts = (self.headers.get(name) for name in (b"retry-after", b"date"))
+        return wait_asked(*(None if text is None else text.decode("latin-1") for text in texts))
+
+    @property
+    def spoke(self) -> bool:
+        """Whether it has ended or has something to read, though that may not have been read yet."""
+        return spoke(self._transport)
 
     def end(self, reason: str = "the connection was closed") -> None:
         """Close it; what is still waited for ends with *reason*."""
         self.free = False
         self._finish(reason)
-        self._transport.abort()
+        if self in self._all:  # else it was never open
+            self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._parser = HttpResponseParser(self)
+        self._all.add(self)
+        self.free = True
 
     def get_buffer(self, sizehint: int) -> memoryview:
         del sizehint
@@ -115,14 +140,17 @@ class _Connection(asyncio.BufferedProtocol):
             self.head_at = None  # what is no HTTP is no answer, however it began
             self.end(type(error).__name__)
             return
-        if self._whole:
+        if self._head > LONGEST_HEAD:
+            self.head_at = None
+            self.end(HEAD_TOO_LARGE)
+        elif self._whole:
             self.free = not (self._more or self._transport.get_write_buffer_size())
             self._finish()
         elif len(self.body) > self._most:
             self._finish()
             self.end()
         elif self._idly > LONGEST_HEAD:
-            self.end("its head is too long")
+            self.end(HEAD_TOO_LARGE if self.head_at is None else NO_BODY)
 
     def eof_received(self) -> None:
         self.free = False
@@ -130,7 +158,8 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is None and self.head_at is not None and not self.headers.keys() & LENGTHS:
             self._finish()  # such a body ends with its connection
-        self.end(CLOSED if exc is None else _in_words(exc))
+        self.end(ENDED if exc is None else _in_words(exc))
+        self._all.discard(self)
         self.ended.set_result(None)
         del self._parser  # which refers to this, so that both would wait for the garbage collector
 
@@ -140,13 +169,14 @@ class _Connection(asyncio.BufferedProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.head_at is None:  # else it is of a trailer, or of a second answer
             self.headers[name.lower()] = value
+            self._head += len(name) + len(value)
 
     def on_headers_complete(self) -> None:
         if self.head_at is not None:
             return
         self.status = self._parser.get_status_code()
         if self.status in INTERIM and self.status != SWITCHED:
-            self.headers = {}
+            self.headers, self._head = {}, 0
         else:
             self.head_at = self._clock()
 
@@ -191,28 +221,31 @@ class OverHttptools(Http):
     async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Times) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer; see `Http`."""
         data = self._written(request, request_id)
-        watch = self._until(left)
+        limit = Limit(self._watch, left)
         connection = None
         start = sent = self._clock()
         try:
-            with Limit(watch):
-                connection = self._rested() or await self._connect()
+            with limit:
+                connection = self._rested(creates=request.creates) or await self._connect()
                 sent = self._clock()
                 problem = await connection.ask(data)
             if problem is not None:
-                raise _Lost(problem)  # noqa: TRY301 as what could not connect does
+                raise Broken(problem)  # noqa: TRY301 as what could not connect does
             answer = connection.status, self._body(request, connection), connection.retry_after
             self._count(times, start, sent, connection.head_at or sent)
-        except (_Lost, TimeoutError) as error:
-            cause = str(error) or "TimeoutError: timed out"
+        except (Broken, TimeoutError) as error:
+            cause = in_words(error)
             if connection is not None and connection.head_at is not None:
                 self._count(times, start, sent, connection.head_at)
                 return cut(request, connection.status, connection.retry_after, cause)
             began = connection is not None
             self._count(times, start, sent if began else self._clock(), self._clock())
-            if isinstance(error, TimeoutError) and watch is not self._watch:
+            if connection is not None and connection.kept:
+                self._suspect()
+            if isinstance(error, TimeoutError) and limit.shortened:
                 raise late(Delivery.UNKNOWN if began else Delivery.NOT_SENT) from None
-            raise lost(request, cause, began=began) from None
+            lasting = isinstance(error, Broken) and error.lasting
+            raise lost(request, cause, began=began, lasting=lasting) from None
         finally:
             if connection is not None:
                 self._rest(connection)
@@ -224,10 +257,10 @@ class OverHttptools(Http):
     async def _close(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
-        for connection in self._all:
-            connection.end()
-        if self._all:
-            await asyncio.wait([connection.ended for connection in self._all])
+        if open_ones := [connection.ended for connection in self._all]:
+            for connection in self._all:
+                connection.end()
+            await asyncio.wait(open_ones)
 
     def _written(self, request: Request[Any], request_id: str) -> bytes:
         """Return the bytes of *request*; raises ValueError for a path that would be more than a path."""
@@ -257,12 +290,13 @@ class OverHttptools(Http):
         times.server += head - sent
         times.body += self._clock() - head
 
-    def _rested(self) -> _Connection | None:
-        """Return a connection that is kept, the last used one; None where there is none that can be used."""
+    def _rested(self, *, creates: bool) -> _Connection | None:
+        """Return a connection that is kept, the last used one; None where none can take what *creates*, or not."""
         oldest = self._watch.loop.time() - self._settings.keepalive
         while self._resting:
             connection = self._resting.pop()
-            if connection.free and connection.rests_since > oldest:
+            since = connection.rests_since
+            if connection.free and since > oldest and self._may_use(since, creates=creates) and not connection.spoke:
                 return connection
             connection.end()
         return None
@@ -272,7 +306,7 @@ class OverHttptools(Http):
         if not connection.free:
             connection.end()
             return
-        connection.rests_since = self._watch.loop.time()
+        connection.kept, connection.rests_since = True, self._watch.loop.time()
         self._resting.append(connection)
         if self._sweeper is None:
             self._sweep()
@@ -288,40 +322,39 @@ class OverHttptools(Http):
             self._resting.popleft().end()
 
     async def _connect(self) -> _Connection:
-        """Open a connection; raises `_Lost`."""
+        """Open a connection; raises `Broken`."""
         host, port, loop = self.base_url.raw_host, self.base_url.port, self._watch.loop
+        connection = _Connection(self._all, self._settings.max_answer, self._settings.read_timeout, self._clock)
         try:
             async with asyncio.timeout(self._settings.connect_timeout):
                 addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
                 plain = await aiohappyeyeballs.start_connection(  # pyright: ignore[reportUnknownMemberType] a bare tuple
                     addresses, happy_eyeballs_delay=NEXT_ADDRESS, interleave=1
                 )
-                _, connection = await loop.create_connection(
-                    lambda: _Connection(self._settings.max_answer, self._settings.read_timeout, self._clock),
-                    sock=plain,
-                    ssl=self._tls,
-                    server_hostname=host if self._tls else None,
+                await loop.create_connection(
+                    lambda: connection, sock=plain, ssl=self._tls, server_hostname=host if self._tls else None
                 )
         except (OSError, UnicodeError) as error:
-            raise _Lost(_in_words(error)) from None
-        self._all.add(connection)
-        connection.ended.add_done_callback(lambda _: self._all.discard(connection))
-        if self._closed:
             connection.end()
-            raise _Lost("the client is closed")
+            flaw = untrusted(error, host)
+            raise Broken(flaw or _in_words(error), lasting=flaw is not None) from None
+        except BaseException:
+            connection.end()
+            raise
         if not connection.free:
-            raise _Lost(CLOSED)
+            connection.end()
+            raise Broken(ENDED)
         return connection
 
 
 def _unpacked(body: bytearray, coding: bytes, most: int) -> bytearray:
-    """Return what *body* holds, at most one byte more than *most*; raises `_Lost`."""
+    """Return what *body* holds, at most one byte more than *most*; raises `Broken`."""
     # Some servers leave out the head of deflate, which its first byte tells.
     bare = coding == b"deflate" and body[0] & 15 != zlib.DEFLATED
     try:
         return bytearray(zlib.decompressobj(-zlib.MAX_WBITS if bare else EITHER).decompress(body, most + 1))
     except zlib.error:
-        raise _Lost("it cannot be unpacked") from None
+        raise Broken("it cannot be unpacked") from None
 
 
 def _in_words(error: Exception) -> str:

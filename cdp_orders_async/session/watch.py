@@ -5,7 +5,19 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
-__all__ = ["Limit", "Watch"]
+__all__ = ["CLOSED", "Broken", "Limit", "Watch"]
+
+CLOSED = "the client is closed"
+STALL = 0.1  # seconds that a timer may come late, and that work gets more where it came later
+
+
+class Broken(Exception):
+    """Work that came to nothing, in words that may be shown."""
+
+    def __init__(self, reason: str, *, lasting: bool = False) -> None:
+        super().__init__(reason)
+        self.lasting = lasting
+        """Whether its cause is not likely to pass."""
 
 
 class Watch:
@@ -14,62 +26,119 @@ class Watch:
     *loop* is the event loop in which all of it runs.
     """
 
-    __slots__ = ("_timer", "limits", "loop", "seconds")
+    __slots__ = ("_idle", "_timer", "closed", "limits", "loop", "seconds")
 
     def __init__(self, seconds: float, loop: asyncio.AbstractEventLoop) -> None:
         self.seconds = seconds
         self.loop = loop
         self.limits: dict[Limit, float] = {}
         """When each ends, the first to end first."""
+        self.closed = False
         self._timer: asyncio.TimerHandle | None = None
+        self._idle: asyncio.Future[None] | None = None
 
     def begin(self, limit: Limit) -> None:
-        """Let *limit* begin now."""
+        """Let *limit* begin now; raises `Broken` after `close`."""
+        if self.closed:
+            raise Broken(CLOSED)
         self.limits[limit] = end = self.loop.time() + self.seconds
         if self._timer is None:
-            self._timer = self.loop.call_at(end, self._look)
+            self._timer = self.loop.call_at(end, self._look, end)
+
+    def finish(self, limit: Limit) -> None:
+        """Let *limit* be over."""
+        del self.limits[limit]
+        if self._idle is not None and not self._idle.done():
+            self._idle.set_result(None)
 
     def close(self) -> None:
-        """Take the timer away."""
+        """Take the timer away and end all that goes on, but for the task that calls this: it raises `Broken`."""
+        self.closed = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if asyncio.get_running_loop() is self.loop:  # a task of another loop can only be ended there
+            for limit in self._others():
+                limit.end()
 
-    def _look(self) -> None:
+    async def wait_closed(self) -> None:
+        """Return when nothing goes on any more."""
+        while asyncio.get_running_loop() is self.loop and self._others():
+            self._idle = self.loop.create_future()
+            await self._idle
+
+    def _others(self) -> list[Limit]:
+        mine = asyncio.current_task()
+        return [limit for limit in self.limits if limit.task is not mine]
+
+    def _look(self, due: float) -> None:
         """End what is over, and come again when the next may be."""
         self._timer = None
-        for limit, end in list(self.limits.items()):
-            if end > self.loop.time():
-                self._timer = self.loop.call_at(end, self._look)
+        now = self.loop.time()
+        if now > due + STALL:  # the loop stood still, and answers that came meanwhile are still to be read
+            self._timer = self.loop.call_at(now + STALL, self._look, now + STALL)
+            return
+        for limit, end in self.limits.items():
+            if end > now:
+                self._timer = self.loop.call_at(end, self._look, end)
                 return
-            del self.limits[limit]
             limit.end()
 
 
 class Limit:
-    """The limit of one piece of work, to be used in a task, once."""
+    """The limit of one piece of work, to be used in a task, once: that of *watch*, or *seconds* if they are fewer.
 
-    __slots__ = ("_cancelling", "_ended", "_task", "_watch")
+    Raises `TimeoutError` when they are over, and `Broken` where the watch is closed or where what the work waits for
+    was cancelled, though nobody cancelled the task.
+    """
 
-    def __init__(self, watch: Watch) -> None:
+    __slots__ = ("_cancelling", "_ended", "_seconds", "_timer", "_watch", "task")
+
+    def __init__(self, watch: Watch, seconds: float | None = None) -> None:
         self._watch = watch
+        self._seconds = None if seconds is None or seconds >= watch.seconds else max(seconds, 0.001)
+        self._timer: asyncio.TimerHandle | None = None
         self._ended = False
+
+    @property
+    def shortened(self) -> bool:
+        """Whether it has fewer seconds than its watch gives."""
+        return self._seconds is not None
 
     def __enter__(self) -> None:
         task = asyncio.current_task(self._watch.loop)
         if task is None:
             raise RuntimeError("only what runs in a task can be ended")
-        self._task = task
+        self.task = task
         self._cancelling = task.cancelling()
         self._watch.begin(self)
+        if self._seconds is not None:
+            due = self._watch.loop.time() + self._seconds
+            self._timer = self._watch.loop.call_at(due, self._look, due)
 
     def __exit__(self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None) -> None:
-        self._watch.limits.pop(self, None)
-        # As asyncio's own timeout does: where somebody else cancelled too, it stays a cancellation.
-        if self._ended and self._task.uncancel() <= self._cancelling and isinstance(error, asyncio.CancelledError):
+        self._watch.finish(self)
+        if self._timer is not None:
+            self._timer.cancel()
+        cancelling = self.task.uncancel() if self._ended else self.task.cancelling()
+        if not isinstance(error, asyncio.CancelledError) or cancelling > self._cancelling:
+            return  # as asyncio's own timeout does: where somebody else cancelled too, it stays a cancellation
+        if self._watch.closed:
+            raise Broken(CLOSED) from error
+        if self._ended:
             raise TimeoutError from error
+        if not cancelling:  # else the task may have cancelled itself before it came here
+            raise Broken("what it waited for was cancelled") from error
 
     def end(self) -> None:
         """Cancel the work."""
-        self._ended = True
-        self._task.cancel()
+        if not self._ended:
+            self._ended = True
+            self.task.cancel()
+
+    def _look(self, due: float) -> None:
+        now = self._watch.loop.time()
+        if now > due + STALL:
+            self._timer = self._watch.loop.call_at(now + STALL, self._look, now + STALL)
+        else:
+            self.end()

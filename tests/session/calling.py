@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
@@ -135,6 +136,23 @@ def deaf_port() -> Generator[str, None, None]:
             waiting.settimeout(0)
             waiting.connect_ex(listener.getsockname())
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def sockets_to(url: str | None) -> int:
+    """Return how many open sockets of this process lead to the port of *url*; None counts all for the internet."""
+    found = 0
+    for one in gc.get_objects():
+        if issubclass(type(one), socket.socket) and one.fileno() >= 0 and one.family == socket.AF_INET:
+            found += url is None or _port_of(one) == int(url.rpartition(":")[2])
+    return found
+
+
+def _port_of(one: socket.socket) -> int | None:
+    try:
+        port: int = one.getpeername()[1]
+    except OSError:  # it listens, or still connects
+        return None
+    return port
 
 
 def closed_port() -> str:

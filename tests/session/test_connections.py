@@ -234,17 +234,6 @@ async def test_early_answer_to_a_large_request() -> None:
     assert connections == 2
 
 
-@pytest.mark.parametrize("trailer", [b"X: y\r\n" * 100_000, b"X: " + b"y" * 1_000_000])
-async def test_endless_trailer(trailer: bytes) -> None:
-    """What follows a body in chunks is bounded too, and counts as its end that is missed."""
-    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n" + trailer
-    async with serving(Reply(raw=raw)) as server, calling(server.url) as session:
-        error = await failure(session, ask("POST"))
-    assert isinstance(error, Unreadable)
-    assert error.cut
-    assert "its head is too long" in str(error)
-
-
 async def test_trailer_is_no_header() -> None:
     """What a trailer says counts as little as with aiohttp."""
     raw = b"HTTP/1.1 429 Slow\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nRetry-After: 9\r\n\r\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import os
 import ssl
 import traceback
 import warnings
@@ -258,28 +259,62 @@ async def test_private_authority(good: ssl.SSLContext, trusting: Settings) -> No
 
 
 async def test_unknown_authority(good: ssl.SSLContext) -> None:
-    """Without that file it is not, and nothing is sent to it."""
+    """Without that file it is not, and nothing is sent to it; the error says why, and that it will not pass."""
     async with serving(tls=good) as server, calling(server.url) as session:
         error = await failure(session, ask("POST"))
     assert isinstance(error, NotSent)
-    assert "certificate verify failed" in str(error)
+    assert error.lasting
+    assert str(error).startswith("POST /v2.1/orders was not sent (the certificate of 127.0.0.1 is not trusted: ")
+    assert "self-signed certificate" in str(error) or "local issuer" in str(error)
     assert server.requests == []
 
 
-@pytest.mark.parametrize("fault", ["host", "expired", "not yet"])
-async def test_wrong_certificates(fault: str, authority: trustme.CA, trusting: Settings) -> None:
-    """A certificate for another host, or for another time, is refused before anything is sent."""
+async def test_what_may_pass() -> None:
+    """A server that is not there may come back."""
+    async with calling(closed_port()) as session:
+        error = await failure(session, ask("POST"))
+    assert isinstance(error, NotSent)
+    assert not error.lasting
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("host", "IP address mismatch, certificate is not valid for '127.0.0.1'"),
+        ("name", "Hostname mismatch, certificate is not valid for 'localhost'"),
+        ("expired", "certificate has expired"),
+        ("not yet", "certificate is not yet valid"),
+    ],
+)
+async def test_wrong_certificates(fault: str, words: str, authority: trustme.CA, trusting: Settings) -> None:
+    """A certificate for another host, or for another time, is refused, and the error says so."""
     now = datetime.now(UTC)
     certificate = {
         "host": lambda: authority.issue_cert("api.test"),
+        "name": lambda: authority.issue_cert("api.test"),
         "expired": lambda: authority.issue_cert("127.0.0.1", not_after=now - timedelta(days=1)),
         "not yet": lambda: authority.issue_cert("127.0.0.1", not_before=now + timedelta(days=1)),
     }[fault]()
-    async with serving(tls=tls_server(certificate)) as server, calling(server.url, trusting) as session:
-        error = await failure(session, ask())
+    host = "localhost" if fault == "name" else "127.0.0.1"
+    async with serving(tls=tls_server(certificate)) as server:
+        async with calling(server.url.replace("127.0.0.1", host), trusting) as session:
+            error = await failure(session, ask())
+        assert isinstance(error, NotSent)
+        assert error.lasting
+        assert str(error) == f"GET /v2.1/orders was not sent (the certificate of {host} is not trusted: {words})"
+        assert server.requests == []
+
+
+@only_aiohttp
+async def test_certificate_of_a_proxy(good: ssl.SSLContext) -> None:
+    """Where it is a proxy whose certificate is not trusted, the proxy is named, and not its password."""
+    async with serving(tls=good, kind=Proxy) as proxy:
+        url = proxy.url.replace("//", "//user:canary-pass@")
+        async with calling("https://api.test", Settings(retries=0, proxy=url)) as session:
+            error = await failure(session, ask())
     assert isinstance(error, NotSent)
-    assert "certificate verify failed" in str(error)
-    assert server.requests == []
+    assert "(the certificate of 127.0.0.1 is not trusted: " in str(error)
+    assert "canary" not in shown(error)
 
 
 async def test_old_tls(authority: trustme.CA, trusting: Settings) -> None:
@@ -324,13 +359,38 @@ async def test_mutual_tls(authority: trustme.CA) -> None:
             assert await session.send(ask("POST")) == b"{}"
 
 
-@pytest.mark.parametrize("content", [None, "no certificate"])
-async def test_bad_ca_file(content: str | None, tmp_path: Path) -> None:
-    """A file of certificates that is missing or holds none is refused by its name."""
+BLOCK = "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n"
+
+
+@pytest.mark.parametrize(
+    "content", [None, "", "no certificate", BLOCK.format("no base64!"), BLOCK.format("bm8gY2VydGlmaWNhdGU="), "\xff"]
+)
+@pytest.mark.parametrize("url", ["https://api.test", "http://127.0.0.1:1"])
+def test_bad_ca_file(content: str | None, url: str, tmp_path: Path) -> None:
+    """A file of certificates that is missing or holds none is refused by its name, when the client is made."""
     path = tmp_path / "ca.pem"
     if content is not None:
-        path.write_text(content)
-    async with calling("https://api.test", Settings(ca_file=str(path))) as session:
-        error = await failure(session, ask())
-    assert isinstance(error, Invalid)
-    assert str(error) == "ca_file: must be a readable file of certificates in PEM form"
+        path.write_text(content, encoding="latin-1")
+    with pytest.raises(Invalid, match=r"^ca_file: must be a readable file of certificates in PEM form$"):
+        Session(url, Credentials("key", TOKEN), over(Settings(ca_file=str(path), trust_env=False)))
+
+
+@pytest.mark.parametrize("path", [".", os.devnull])
+def test_ca_file_that_is_no_file(path: str) -> None:
+    """What is no regular file is not read: it may have no end, or nobody who writes it."""
+    with pytest.raises(Invalid, match=r"^ca_file: "):
+        Session("https://api.test", Credentials("key", TOKEN), over(Settings(ca_file=path)))
+
+
+async def test_ca_file_with_more_than_certificates(authority: trustme.CA, good: ssl.SSLContext, tmp_path: Path) -> None:
+    """What stands around the certificates in the file is no hindrance, in whatever encoding."""
+    path = tmp_path / "ca.pem"
+    path.write_bytes("# Zertifizierungsstelle für Tests\n".encode("latin-1") + authority.cert_pem.bytes())
+    async with serving(tls=good) as server, calling(server.url, Settings(retries=0, ca_file=str(path))) as session:
+        assert await session.send(ask("POST")) == b"{}"
+
+
+def test_own_context_comes_before_the_ca_file() -> None:
+    """A file that is not used is not looked at."""
+    settings = Settings(ca_file="/nowhere", ssl_context=ssl.create_default_context())
+    Session("https://api.test", Credentials("key", TOKEN), over(settings))

@@ -139,6 +139,32 @@ async def test_retry_after_pauses_everybody(value: str, seconds: float) -> None:
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600])
+@pytest.mark.parametrize("status", [429, 503])
+async def test_retry_after_as_a_date_is_measured_on_the_clock_of_the_server(ahead: int, status: int) -> None:
+    """A date means the seconds after the date of the same answer, whatever our clock says."""
+    now = datetime.now(UTC) + timedelta(seconds=ahead)
+    headers = {
+        "Date": format_datetime(now, usegmt=True),
+        "Retry-After": format_datetime(now + timedelta(seconds=7), usegmt=True),
+    }
+    async with serving(Reply(status, headers=headers)) as server, calling(server.url, ONCE) as session:
+        error = await failure(session, ask())
+    assert isinstance(error, (RateLimited, ServerError))
+    assert error.retry_after == 7
+
+
+@pytest.mark.parametrize(("value", "seconds"), [("9", 9), ("-5", 0), ("soon", None), ("", None)])
+@pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:00 GMT", "no date", ""])
+async def test_retry_after_in_seconds_needs_no_date(value: str, seconds: float | None, date: str) -> None:
+    """Seconds are seconds, and what is neither says nothing, whatever the date of the answer is."""
+    reply = Reply(429, headers={"Date": date, "Retry-After": value})
+    async with serving(reply) as server, calling(server.url, ONCE) as session:
+        error = await failure(session, ask())
+    assert isinstance(error, RateLimited)
+    assert error.retry_after == seconds
+
+
 async def test_retry_after_can_be_a_date() -> None:
     """A date is measured against the time."""
     when = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)

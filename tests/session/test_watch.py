@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from cdp_orders_async.session.watch import Limit, Watch
+from cdp_orders_async.session.watch import Broken, Limit, Watch
 from tests.virtual import VirtualLoop, run
 
 
@@ -87,5 +87,108 @@ def test_many_end_together() -> None:
         assert {task.result() for task in second} == {14}
         watch.close()
         watch.close()
+
+    run(main)
+
+
+def test_fewer_seconds() -> None:
+    """A limit may have fewer seconds than its watch gives, and not more."""
+
+    async def work(watch: Watch, seconds: float | None) -> float:
+        try:
+            with Limit(watch, seconds):
+                await asyncio.sleep(60)
+        except TimeoutError:
+            return asyncio.get_running_loop().time()
+        raise AssertionError("it did not end")
+
+    async def main(loop: VirtualLoop) -> None:
+        watch = Watch(10, loop)
+        assert await asyncio.gather(*(work(watch, seconds) for seconds in (None, 4, 10, 20, -1))) == [
+            10, 4, 10, 10, 0.001
+        ]  # fmt: skip
+        assert [Limit(watch, seconds).shortened for seconds in (None, 4, 10, 20)] == [False, True, False, False]
+        assert watch.limits == {}
+
+    run(main)
+
+
+def test_close_ends_all() -> None:
+    """What goes on under a watch that is closed ends, and nothing begins any more."""
+
+    async def main(loop: VirtualLoop) -> None:
+        watch = Watch(10, loop)
+        tasks = [asyncio.create_task(rest(watch, 5)) for _ in range(3)]
+        await asyncio.sleep(1)
+        watch.close()
+        await watch.wait_closed()
+        assert watch.limits == {}
+        await asyncio.wait(tasks)
+        assert {str(task.exception()) for task in tasks} == {"the client is closed"}
+        assert {task.cancelling() for task in tasks} == {0}
+        with pytest.raises(Broken, match=r"^the client is closed$"):
+            await rest(watch, 1)
+
+    run(main)
+
+
+def test_close_under_a_cancellation() -> None:
+    """Work of a task that was cancelled before it began, and caught that, ends as any other."""
+
+    async def caught(watch: Watch) -> float:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            return await rest(watch, 5)
+        return 0.0
+
+    async def main(loop: VirtualLoop) -> None:
+        watch = Watch(10, loop)
+        task = asyncio.create_task(caught(watch))
+        await asyncio.sleep(1)
+        task.cancel()
+        await asyncio.sleep(1)
+        watch.close()
+        await asyncio.wait([task])
+        assert isinstance(task.exception(), Broken)
+
+    run(main)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_a_task_that_cancels_itself(before: int) -> None:
+    """A task that was cancelled just before, and has not noticed yet, is cancelled."""
+
+    async def main(loop: VirtualLoop) -> None:
+        async def work() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            if before:
+                task.cancel()
+            with Limit(Watch(10, loop)):
+                if not before:
+                    task.cancel()
+                await asyncio.sleep(1)
+
+        task = asyncio.create_task(work())
+        await asyncio.wait([task])
+        assert task.cancelled()
+
+    run(main)
+
+
+def test_what_stalls_the_loop_ends_nothing_at_once() -> None:
+    """Where the loop stood still beyond the time, what came meanwhile can still be read."""
+
+    async def main(loop: VirtualLoop) -> None:
+        for seconds in (None, 4.0):
+            watch, came = Watch(10, loop), asyncio.Event()
+            with Limit(watch, seconds):
+                loop.selector.now += 100
+                loop.call_later(0.05, came.set)
+                await came.wait()
+            with pytest.raises(TimeoutError), Limit(watch, seconds):  # noqa: PT012
+                loop.selector.now += 100
+                await asyncio.sleep(1)
 
     run(main)
