@@ -24,7 +24,7 @@ from cdp_orders_async.errors import (
     Unreadable,
     Violation,
 )
-from cdp_orders_async.graph import GraphConsumer, GraphFile, GraphItem, Line, OrderGraph, parse_graph
+from cdp_orders_async.graph import GraphConsumer, GraphItem, Line, OrderGraph, assign_references, parse_graph
 from cdp_orders_async.ingest import (
     Failure,
     Leftover,
@@ -77,6 +77,7 @@ from cdp_orders_async.models import (
 from cdp_orders_async.resources import Listing
 from cdp_orders_async.session import RateLimiter, Session, Stats, Times
 from cdp_orders_async.settings import Credentials, Settings
+from cdp_orders_async.sources import GraphFile
 from cdp_orders_async.wire import Page, Request, Transport
 
 __all__ = [
@@ -165,6 +166,7 @@ __all__ = [
     "Unreadable",
     "Verdict",
     "Violation",
+    "assign_references",
     "ingest",
     "ingest_one",
     "parse_graph",

@@ -45,7 +45,14 @@ __all__ = [
 
 def printable(text: str) -> str:
     """Return *text* on one line, without what a terminal would obey: others may have written it."""
+    if text.isprintable():
+        return text
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+def shown(text: str, most: int = 64) -> str:
+    """Return the first *most* characters of *text*, printable, with an ellipsis for the rest."""
+    return printable(text[:most]) + ("\N{HORIZONTAL ELLIPSIS}" if len(text) > most else "")
 
 
 class Delivery(enum.StrEnum):

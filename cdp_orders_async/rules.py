@@ -18,7 +18,7 @@ from uuid import UUID
 import attrs
 from msgspec import Meta
 
-from cdp_orders_async.errors import Invalid, Violation
+from cdp_orders_async.errors import Invalid, Violation, shown
 from cdp_orders_async.models import (
     Channel,
     ConsumerChanges,
@@ -50,6 +50,7 @@ Rule: TypeAlias = Callable[[object], str | None]
 EXTENSION_LIMIT = 100
 LONGEST_NAME = 128
 SIGNIFICANT_DIGITS = 15
+TOO_MANY_DIGITS = f"must have at most {SIGNIFICANT_DIGITS} significant digits: round it, as 3.3000000000000003 to 3.30"
 INT32 = 2**31
 RESERVED_TYPES = frozenset(
     {"FLIGHT", "HOTEL", "MORTGAGE", "MORTGAGE_APPLICATION", "LOAN_APPLICATION", "PERSONAL_LOAN", "RAIL"}
@@ -135,7 +136,7 @@ def money(value: object) -> str | None:
     if len(str(value)) <= SIGNIFICANT_DIGITS:  # nearly always, and much cheaper than to count them
         return None
     digits = "".join(map(str, value.as_tuple().digits)).rstrip("0")
-    return None if len(digits) <= SIGNIFICANT_DIGITS else f"must have at most {SIGNIFICANT_DIGITS} significant digits"
+    return None if len(digits) <= SIGNIFICANT_DIGITS else TOO_MANY_DIGITS
 
 
 def whole(value: object) -> str | None:
@@ -399,16 +400,20 @@ def _is_dict(value: object) -> TypeGuard[dict[str, object]]:
     return isinstance(value, dict)
 
 
-def check_extension(pairs: Mapping[str, object], at: str = "$") -> list[Violation]:
-    """Return every rule that the *pairs* of a data extension break."""
+def check_extension(pairs: Mapping[Any, object], at: str = "$") -> list[Violation]:
+    """Return every rule that the *pairs* of a data extension break; of very many pairs, only that they are too many."""
     found = [] if len(pairs) <= EXTENSION_LIMIT else [Violation(at, f"must have at most {EXTENSION_LIMIT} pairs")]
+    if len(pairs) > 10 * EXTENSION_LIMIT:
+        return found
     for key, value in pairs.items():
-        if not (key.isascii() and key.isalnum() and key[0].islower()):
-            found.append(Violation(at, "each key must be camelCase, letters and digits only"))
+        if not isinstance(key, str):
+            found.append(Violation(at, "each key must be text"))
+        elif not (key.isascii() and key.isalnum() and key[0].islower()):
+            found.append(Violation(f"{at}.{shown(key)}", "each key must be camelCase, letters and digits only"))
         elif key in RESERVED_KEYS:
             found.append(Violation(f"{at}.{key}", "is a key that the server sets itself"))
         elif not (isinstance(value, str) and value.isascii()) and (wrong := primitive(value)):
-            found.append(Violation(f"{at}.{key}", wrong))
+            found.append(Violation(f"{at}.{shown(key)}", wrong))
     return found
 
 
@@ -419,7 +424,7 @@ def primitive(value: object) -> str | None:
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
-        return None if -(2**63) <= value < 2**64 else "must be an integer of 64 bits"
+        return None if -(2**63) <= value < 2**64 else "must be an integer of 64 bits: send a longer one as text"
     if isinstance(value, float):
         return None if math.isfinite(value) else "must be a finite number"
     return "must be text, a boolean or a number"

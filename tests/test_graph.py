@@ -29,7 +29,8 @@ from cdp_orders_async import (
     OrderGraph,
     parse_graph,
 )
-from cdp_orders_async.graph import LONGEST_LINE, Pairs, lines
+from cdp_orders_async.graph import Pairs
+from cdp_orders_async.sources.jsonlines import LONGEST_LINE, lines
 from cdp_orders_async.wire import to_json
 from tests import values
 

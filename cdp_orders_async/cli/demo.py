@@ -17,8 +17,8 @@ from cdp_orders_async.cli.loading import Report, run
 from cdp_orders_async.cli.options import refuse
 from cdp_orders_async.client import CdpOrders
 from cdp_orders_async.errors import CdpError
-from cdp_orders_async.graph import GraphFile
 from cdp_orders_async.settings import Settings
+from cdp_orders_async.sources import GraphFile
 
 __all__ = ["demo"]
 

@@ -18,9 +18,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cdp_orders_async.errors import printable
-from cdp_orders_async.graph import GraphFile, Line
+from cdp_orders_async.graph import Line
 from cdp_orders_async.ingest import Load, Outcome, PartVerdict, Verdict
 from cdp_orders_async.session import Session, Times
+from cdp_orders_async.sources import GraphFile
 
 __all__ = ["FAILURES", "Progress", "Screen", "hush", "problem", "show_summary"]
 

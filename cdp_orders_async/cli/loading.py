@@ -27,10 +27,10 @@ from cdp_orders_async.cli.display import FAILURES, Progress, Screen, problem, sh
 from cdp_orders_async.cli.options import Connection, refuse
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2, ResourcesV2
 from cdp_orders_async.errors import CdpError, Forbidden, InputError, NotSent, Unauthorized
-from cdp_orders_async.graph import GraphFile
 from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.journal import SqliteJournal
 from cdp_orders_async.session import Times
+from cdp_orders_async.sources import GraphFile
 
 __all__ = ["Report", "in_words", "load", "run"]
 

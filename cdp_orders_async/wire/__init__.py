@@ -5,7 +5,17 @@ Nothing here does I/O, so all of it can be tested, printed and compared.
 
 from __future__ import annotations
 
-from cdp_orders_async.wire.codec import encode, hidden, is_list, is_object, ref_text, structure, to_json
+from cdp_orders_async.wire.codec import (
+    encode,
+    hidden,
+    in_utc,
+    is_list,
+    is_object,
+    read_moment,
+    ref_text,
+    structure,
+    to_json,
+)
 from cdp_orders_async.wire.direct import ByModel, write, writer
 from cdp_orders_async.wire.masks import masked
 from cdp_orders_async.wire.request import NO_QUERY, Page, Request, Transport, answer, reads, reads_nothing, reads_page
@@ -19,9 +29,11 @@ __all__ = [
     "answer",
     "encode",
     "hidden",
+    "in_utc",
     "is_list",
     "is_object",
     "masked",
+    "read_moment",
     "reads",
     "reads_nothing",
     "reads_page",

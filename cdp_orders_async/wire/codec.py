@@ -39,6 +39,7 @@ __all__ = [
     "is_object",
     "load",
     "pairs_in",
+    "read_moment",
     "ref_text",
     "structure",
     "to_json",
@@ -116,11 +117,15 @@ def _moment(value: object, _: object) -> datetime:
     """Read ISO 8601."""
     if not isinstance(value, str):
         raise TypeError("must be a date and time")
+    return in_utc(read_moment(value))
+
+
+def read_moment(value: str) -> datetime:
+    """Read ISO 8601, with or without a time zone; raise ValueError for anything else."""
     try:
-        moment = msgspec.convert(value, datetime)  # as the short way reads it, which rounds to a microsecond
+        return msgspec.convert(value, datetime)  # as the short way reads it, which rounds to a microsecond
     except msgspec.ValidationError:
-        moment = datetime.fromisoformat(value)
-    return in_utc(moment)
+        return datetime.fromisoformat(value)
 
 
 def in_utc(moment: datetime) -> datetime:

@@ -14,7 +14,7 @@ FLOORS = {  # a folder has one floor, the name of the folder; in it any import g
     **dict.fromkeys(("errors", "models", "version"), 0),
     **dict.fromkeys(("breaker", "journal", "kinds", "limiter", "retry", "rules", "settings", "wire"), 1),
     **dict.fromkeys(("graph", "resources", "session"), 2),
-    **dict.fromkeys(("client",), 3),
+    **dict.fromkeys(("client", "sources"), 3),
     **dict.fromkeys(("ingest",), 4),
     **dict.fromkeys(("emulator", "engines"), 5),
     **dict.fromkeys(("__init__", "cli"), 6),

@@ -1,0 +1,169 @@
+"""JSON of which nothing is lost in silence: no value of a key that is there twice, and no digit of a number.
+
+Readers of JSON keep the last of two equal keys and round a number to what a float holds. Writing again what was
+read, in a few microseconds, proves for nearly every line that nothing was lost; only the others are read once more,
+by a reader that tells each key and each number.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable
+from decimal import Decimal, DecimalException
+from typing import Any
+
+import orjson
+
+from cdp_orders_async.errors import shown
+from cdp_orders_async.graph.findings import COUNTED, Findings
+from cdp_orders_async.wire import is_list, is_object
+
+__all__ = ["is_doubled", "is_record", "read_json"]
+
+SPACE = b" \t\r\n"
+ESCAPED = b"\\u003"
+"""How the escape of a colon begins."""
+SHAPE = bytes.maketrans(b"123456789.E+", b"0000000000e-")
+"""Makes all numbers look alike that are equally long."""
+SURE = 16
+"""Characters of a number, its point counted, of which a float may lose a digit; of fewer it keeps each."""
+LONG = b"0" * SURE
+LARGE_EXPONENT = re.compile(rb"0e-?000+[ \t\r\n,}\]]")
+LARGE = 2**20
+"""Bytes of a text that may hold more values than the limit."""
+MOST_VALUES = 1_000_000
+SURE_INT = 18
+TO_ROUND = frozenset({"price", "originalPrice", "quantity"})
+"""The keys of what cannot be sent as text."""
+
+DOUBLED = "must be given only once"
+ROUND = "must be a number that arrives digit for digit: round it to at most 15 digits"
+AS_TEXT = "must be a number that arrives digit for digit: send this one as text, in quotes"
+DEEP = "must not be nested so deep"
+
+
+class _Doubled(dict[str, Any]):
+    """An object in which some keys were there more than once."""
+
+    __slots__ = ("doubled",)
+    doubled: list[str]
+
+
+class _Lost(float):
+    """Stands for a number that would be changed."""
+
+    __slots__ = ()
+
+
+def is_record(value: dict[str, Any]) -> bool:
+    """Tell whether an object is an import record of the Batch API, which has the order in it."""
+    return "value" in value
+
+
+def is_doubled(value: dict[str, Any], key: str) -> bool:
+    """Tell whether *key* was there more than once in an object that `read_json` read."""
+    return isinstance(value, _Doubled) and key in value.doubled
+
+
+def read_json(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can be anything
+    """Return the JSON data in *text*, and note what of it is lost; raise `orjson.JSONDecodeError` for what is no JSON.
+
+    The value of a number that is lost is 0. Paths start at the order, also within an import record.
+    """
+    if len(text) > LARGE and text.count(b",") >= MOST_VALUES:
+        found.add("$", f"must hold at most {MOST_VALUES:,} values")
+        return None
+    try:
+        value = orjson.loads(text)
+        if _is_whole(text, value):
+            return value
+    except orjson.JSONDecodeError as error:
+        if "infinity" not in error.msg:  # the number is too large for a float, which is no fault of the form
+            raise
+        try:
+            return _read_slowly(text, found)
+        except ValueError:
+            raise error from None
+    return _read_slowly(text, found)
+
+
+def _is_whole(text: bytes, value: object) -> bool:
+    """Tell whether nothing of *text* is lost in *value*; False also where that is not sure."""
+    try:
+        again = orjson.dumps(value)
+    except TypeError:  # it is nested deeper than what is written can be
+        return False
+    # What is written as the text is, spaces apart, has as many keys and the same numbers.
+    if again == text or again.translate(None, SPACE) == text.translate(None, SPACE):
+        return True
+    # A key that is lost takes its colon along. Else both have the same colons, if none in a text is escaped.
+    if again.count(b":") != text.count(b":") or ESCAPED in text:
+        return False
+    shape = text.translate(SHAPE)
+    return LONG not in shape and LARGE_EXPONENT.search(shape) is None
+
+
+def _read_slowly(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can be anything
+    lost = 0
+
+    def number(digits: str) -> float:
+        nonlocal lost
+        value = float(digits)
+        if lost >= COUNTED or (len(digits) < SURE and "e" not in digits and "E" not in digits):
+            return value
+        try:
+            kept = Decimal(repr(value)) == Decimal(digits)
+        except DecimalException:
+            kept = False
+        lost += not kept
+        return value if kept else _Lost()
+
+    def whole(digits: str) -> float:
+        if len(digits) <= SURE_INT or (len(digits) <= SURE_INT + 2 and -(2**63) <= int(digits) < 2**64):
+            return int(digits)
+        return number(digits)
+
+    def pairs(given: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal lost
+        made = dict(given)
+        if len(made) == len(given):
+            return made
+        lost += 1
+        doubled = _Doubled(made)
+        doubled.doubled = [key for key, count in Counter(key for key, _ in given).items() if count > 1]
+        return doubled
+
+    try:
+        value = json.loads(
+            text, object_pairs_hook=pairs, parse_float=number, parse_int=whole, parse_constant=_no_number
+        )
+        if lost and (is_object(value) or is_list(value)):
+            found.skipped = lost >= COUNTED
+            _note(value, "$", found)
+    except RecursionError:
+        found.add("$", DEEP)
+        return None
+    return value
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(name)
+
+
+def _note(value: Any, at: str, found: Findings) -> None:  # noqa: ANN401 JSON can be anything
+    """Note what was lost in an object or a list, and put 0 where a number was lost."""
+    for name in value.doubled if isinstance(value, _Doubled) else ():
+        found.add(f"{at}.{shown(name)}", DOUBLED)
+    inside: Iterable[tuple[Any, Any]] = value.items() if is_object(value) else enumerate(value)
+    for key, one in inside:
+        if isinstance(one, _Lost):
+            found.add(_place(at, key), ROUND if key in TO_ROUND and ".extensions[" not in at else AS_TEXT)
+            value[key] = 0
+        elif is_object(one) or is_list(one):
+            _note(one, "$" if at == "$" and key == "value" else _place(at, key), found)
+
+
+def _place(at: str, key: str | int) -> str:
+    return f"{at}[{key}]" if isinstance(key, int) else f"{at}.{shown(key)}"

@@ -1,0 +1,334 @@
+"""Reading a whole order from JSON data.
+
+It is an order with its parts nested as the vendor's documents nest them, or the Batch API's import record
+around the same value. Sources: the vendor's pages on the Order REST API and on the Batch API.
+"""
+
+from __future__ import annotations
+
+import functools
+import typing
+from collections.abc import Iterator, Mapping
+from datetime import tzinfo
+from typing import Any, NamedTuple, TypeVar
+
+import attrs
+from msgspec import Struct, field
+
+from cdp_orders_async.errors import Invalid, Violation, shown
+from cdp_orders_async.graph.exact import is_doubled, is_record
+from cdp_orders_async.graph.findings import Findings
+from cdp_orders_async.graph.values import MODES, GraphConsumer, GraphItem, OrderGraph, Pairs, assigned, need
+from cdp_orders_async.graph.zones import DATES, MOMENTS, Timezone, zone_of, zoned
+from cdp_orders_async.kinds import V2_1, Api
+from cdp_orders_async.models import FlightSegment, Identifier
+from cdp_orders_async.models.common import camel
+from cdp_orders_async.rules import check, check_extension
+from cdp_orders_async.wire import in_utc, is_list, is_object, read_moment, structure
+
+__all__ = ["Read", "parse_graph", "read_graph"]
+
+M = TypeVar("M", bound=attrs.AttrsInstance)
+
+MOST_ENTRIES = 1_000
+"""Of a list within a part, such as the emails of a person: each that is wrong takes long to tell."""
+LONGEST_REFERENCE = 220
+"""Characters of a reference id that stand in a key."""
+LONGEST_NAME_MEANT = 40
+SERVER_SET = frozenset({"ref", "href", "createdAt", "modifiedAt"})
+PARTS = {"identifiers": Identifier, "flightSegments": FlightSegment}
+"""The keys that hold a list of objects, and their models."""
+NESTED = {
+    "orders": ("contact", "orderItems", "consumers", "extensions"),
+    "items": ("extensions",),
+    "contacts": ("email",),
+    "consumers": ("email", "orderItems"),
+}
+"""The keys of each kind, apart from those of its model."""
+
+
+def parse_graph(value: object, api: Api = V2_1, *, timezone: Timezone = None) -> OrderGraph:
+    """Make an order graph of JSON data; raise `Invalid` with all that does not fit and every broken rule.
+
+    Paths start at the order, ``$.orderItems[3].name``, also within a record of the Batch API. Of more than 100
+    broken rules, the first 100 are told, and then how many more there are.
+
+    Parameters: *value*, what a reader of JSON makes of an order, as dicts and lists; *api*, the version that the
+    order is for: what only the other one takes is refused with what to send in its place; *timezone*, the zone of
+    times that do not say theirs, as a name such as ``Europe/Dublin`` or a tzinfo: without it they are refused, and
+    with it those are that were there twice or never, as clocks changed. A date of birth, and an expiry, may be a
+    day without a time: the vendor has it as midnight in UTC, whatever the zone.
+
+    A reader of JSON keeps the last of two equal keys, and rounds numbers. `GraphFile` refuses both.
+    """
+    need(api, Api, "api")
+    zone = zone_of(timezone)
+    graph, found, _ = read_graph(value, api, zone)
+    del value  # a traceback that shows locals would show it
+    if graph is None or found:
+        raise Invalid(tuple(found))
+    return graph
+
+
+class Read(NamedTuple):
+    """What was read of an order: the graph, or else what is wrong and the key as far as it is legible."""
+
+    graph: OrderGraph | None
+    violations: list[Violation]
+    key: str | None
+
+
+def read_graph(
+    value: object,
+    api: Api,
+    zone: tzinfo | None = None,
+    *,
+    assign_references: bool = False,
+    lost: Findings | None = None,
+) -> Read:
+    """Read an order from JSON data, of which something is *lost* already."""
+    reading = _Reading(api, api.models, zone, lost or Findings())
+    mode: Any = "insert"
+    if is_object(value) and is_record(value):
+        mode = value.get("mode")
+        if value.get("schema") != "order":
+            reading.refuse("$.schema", "must be 'order'")
+        if mode not in MODES:  # a set would need a mode that can be hashed
+            reading.refuse("$.mode", "must be 'insert' or 'upsert'")
+        value = value["value"]
+    if not is_object(value):
+        reading.refuse("$", "must be an object")
+        return Read(None, reading.found.told, None)
+    graph = reading.order(dict(value), mode, assign_references=assign_references)
+    key = _key(value, zone)
+    if graph is None:
+        return Read(None, reading.found.told, key)
+    violations = graph.violations(api)
+    return Read(None, violations, key) if violations else Read(graph, [], key)
+
+
+def _key(value: dict[str, Any], zone: tzinfo | None) -> str | None:
+    """Return the key of the order in *value*, as `OrderGraph.key` has it, as far as it can be read."""
+    reference, ordered_at = (None if is_doubled(value, key) else value.get(key) for key in ("referenceId", "orderedAt"))
+    if not isinstance(reference, str) or not reference:
+        return None
+    reference = shown(reference, LONGEST_REFERENCE)
+    if not isinstance(ordered_at, str):
+        return reference
+    text, wrong = zoned("orderedAt", ordered_at, zone)
+    try:
+        return reference if wrong else f"{reference}@{in_utc(read_moment(text)).isoformat()}"
+    except (ValueError, OverflowError):
+        return reference
+
+
+class _Reading(Struct):
+    """How an order is read, and what did not fit."""
+
+    api: Api
+    models: Mapping[str, type]
+    zone: tzinfo | None
+    found: Findings
+    parts: dict[str, attrs.AttrsInstance] = field(default_factory=dict[str, attrs.AttrsInstance])
+    """The models that were read, by path."""
+    extensions: list[tuple[str, Pairs]] = field(default_factory=list[tuple[str, Pairs]])
+    """The extensions that were read, and the path of whose they are."""
+
+    def order(self, order: dict[str, Any], mode: Any, *, assign_references: bool) -> OrderGraph | None:  # noqa: ANN401 it is judged already
+        """Read the order and its parts; return None where something does not fit."""
+        contact = self.pop_object(order, "contact")
+        items = self.pop_list(order, "orderItems")
+        consumers = self.pop_list(order, "consumers")
+        extension = self.pop_extension(order, "$")
+        ordered_at, reference = order.get("orderedAt"), order.get("referenceId")
+        new_order = self.model(order, "orders", "$")
+        new_contact = None if contact is None else self.person(contact, "contacts", "$.contact")
+        if assign_references and isinstance(reference, str):
+            items = list(_with_references(items, reference))
+        graph_items: list[GraphItem] = []
+        for at, fields in self.objects(items, "$.orderItems"):
+            if fields.get("orderedAt") == ordered_at:  # the server gives an item that of its order
+                fields.pop("orderedAt", None)
+            item_extension = self.pop_extension(fields, at)
+            if (new_item := self.model(fields, "items", at)) is not None:
+                graph_items.append(GraphItem(new_item, item_extension))
+        graph_consumers: list[GraphConsumer] = []
+        for at, fields in self.objects(consumers, "$.consumers"):
+            uses = self.pop_uses(fields, at)
+            if (new_consumer := self.person(fields, "consumers", at)) is not None:
+                graph_consumers.append(GraphConsumer(new_consumer, uses))
+        if self.found.count or new_order is None:
+            self.judge()
+            return None
+        return OrderGraph(
+            order=new_order,
+            contact=new_contact,
+            items=tuple(graph_items),
+            consumers=tuple(graph_consumers),
+            extension=extension,
+            mode=mode,
+        )
+
+    def judge(self) -> None:
+        """Note every rule that is broken by what was read, where not all could be read."""
+        for at, part in self.parts.items():
+            if self.found.enough:
+                return
+            self.found.extend(check(type(part), part), at)
+        for at, pairs in self.extensions:
+            if self.found.enough:
+                return
+            self.found.extend(check_extension(pairs), f"{at}.extensions[0]")
+
+    def refuse(self, at: str, rule: str) -> None:
+        self.found.add(at, rule)
+
+    def objects(self, values: list[Any], at: str) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Yield a copy of each object in a list, with its path, as long as not more than enough is wrong."""
+        for n, value in enumerate(values):
+            if not is_object(value):
+                self.refuse(f"{at}[{n}]", "must be an object")
+            elif not self.found.enough:
+                yield f"{at}[{n}]", dict(value)
+
+    def pop_object(self, fields: dict[str, Any], key: str) -> dict[str, Any] | None:
+        value = fields.pop(key, None)
+        if value is None or is_object(value):
+            return None if value is None else dict(value)
+        self.refuse(f"$.{key}", "must be an object")
+        return None
+
+    def pop_list(self, fields: dict[str, Any], key: str, at: str = "$") -> list[Any]:
+        value = fields.pop(key, None)
+        if value is None or is_list(value):
+            return value or []
+        self.refuse(f"{at}.{key}", "must be a list")
+        return []
+
+    def pop_extension(self, fields: dict[str, Any], at: str) -> Pairs | None:
+        """Take the extension off an order or an item; ``name`` and ``key`` are how Batch addresses it."""
+        extensions = self.pop_list(fields, "extensions", at)
+        if not extensions:
+            return None
+        if len(extensions) > 1:
+            self.refuse(f"{at}.extensions", "must have at most one extension")
+        if not is_object(extensions[0]):
+            self.refuse(f"{at}.extensions[0]", "must be an object")
+            return None
+        pairs = dict(extensions[0])
+        for key, only in (("name", "ext"), ("key", "default")):
+            if pairs.pop(key, only) != only:
+                self.refuse(f"{at}.extensions[0].{key}", f"must be '{only}'")
+        self.extensions.append((at, pairs))
+        return pairs
+
+    def pop_uses(self, fields: dict[str, Any], at: str) -> tuple[str, ...]:
+        named: list[str] = []
+        for n, item in enumerate(self.pop_list(fields, "orderItems", at)):
+            reference = item.get("referenceId") if is_object(item) else None
+            if isinstance(reference, str):
+                named.append(reference)
+            else:
+                self.refuse(f"{at}.orderItems[{n}].referenceId", "must name an item of this order")
+        return tuple(named)
+
+    def person(self, fields: dict[str, Any], kind: str, at: str) -> Any:  # noqa: ANN401 one of several models
+        """Read a person; the single ``email`` of the Batch API is one of the ``emails``."""
+        email = fields.pop("email", None)
+        if email is not None:
+            emails: object = fields.get("emails") or []
+            fields["emails"] = [email, *emails] if is_list(emails) and email not in emails else emails
+        return self.model(fields, kind, at)
+
+    def model(self, fields: dict[str, Any], kind: str, at: str) -> Any:  # noqa: ANN401 one of several models
+        """Read a model of which nothing may be lost."""
+        model: type[Any] = self.models[kind]
+        self.judge_keys(fields, model, at, NESTED[kind])
+        try:
+            read = structure(fields, model, at)
+        except ValueError as error:
+            for line in error.args:
+                rule, _, path = str(line).rpartition(" @ ")
+                self.refuse(path, rule)
+            return None
+        self.parts[at] = read
+        return read
+
+    def judge_keys(self, fields: dict[str, Any], model: type, at: str, nested: tuple[str, ...] = ()) -> None:
+        """Judge what `structure` does not: keys that the API does not have, zones of times, the lengths of lists."""
+        plain = _plain(model)
+        if plain.issuperset(fields):
+            return
+        for key, value in fields.items():
+            if key in plain:
+                continue
+            if key not in _keys(model):
+                self.refuse_unknown(key, fields, model, at, nested)
+            elif is_list(value):
+                fields[key] = self.entries(value, key, f"{at}.{key}")
+            elif isinstance(value, str) and (key in MOMENTS or key in DATES):
+                fields[key], wrong = zoned(key, value, self.zone)
+                if wrong:
+                    self.refuse(f"{at}.{key}", wrong)
+
+    def entries(self, values: list[Any], key: str, at: str) -> list[Any]:
+        """Judge the entries of a list within a part, and return them as they are to be read."""
+        if len(values) > MOST_ENTRIES:
+            self.refuse(at, f"must have at most {MOST_ENTRIES:,} entries")
+            return []
+        if key not in PARTS:
+            return values
+        copies = [dict(one) if is_object(one) else one for one in values]
+        for n, one in enumerate(copies):
+            if is_object(one):
+                self.judge_keys(one, PARTS[key], f"{at}[{n}]")
+        return copies
+
+    def refuse_unknown(self, key: str, fields: dict[str, Any], model: type, at: str, nested: tuple[str, ...]) -> None:
+        """Note a key that the API does not have, since what it holds would be lost, and what to do about it."""
+        if self.found.full:  # it is only counted
+            self.refuse(at, "")
+            return
+        known = [one for one in (*_keys(model), *nested) if one not in fields and one not in SERVER_SET]
+        if key == "guest":
+            way = "name identifiers"
+        elif (meant := _meant(key, known)) is not None:
+            way = f"did you mean {meant}?"
+        else:
+            of_item = at.startswith("$.orderItems") and "item_extensions" in self.models
+            way = f"put its values into the {'item' if of_item else 'order'}'s extension"
+        self.refuse(f"{at}.{shown(key)}", f"is no key of version {self.api.version}; {way}")
+
+
+def _with_references(items: list[Any], order: str) -> Iterator[Any]:
+    """Yield the items, those without a reference id with one."""
+    old = [item.get("referenceId") if is_object(item) else "" for item in items]
+    for item, reference in zip(items, assigned(order, old), strict=True):
+        yield {**item, "referenceId": reference} if is_object(item) else item
+
+
+def _meant(key: str, known: list[str]) -> str | None:
+    """Return the known key that *key* is another spelling of, or a part of."""
+    if len(key) > LONGEST_NAME_MEANT:
+        return None
+    import difflib  # noqa: PLC0415 few need it
+
+    names = {one.lower(): one for one in sorted(known)}
+    bare = "".join(filter(str.isalnum, key)).lower()
+    for close in difflib.get_close_matches(bare, names, cutoff=0.66):
+        if close in bare or bare in close or difflib.SequenceMatcher(None, bare, close).ratio() > 0.8:  # noqa: PLR2004 almost the same
+            return names[close]
+    return None
+
+
+@functools.cache
+def _keys(model: type) -> frozenset[str]:
+    return SERVER_SET | {camel(field.name) for field in attrs.fields(model)}
+
+
+@functools.cache
+def _plain(model: type) -> frozenset[str]:
+    """Return the keys of whose values there is nothing to judge here."""
+    hints = typing.get_type_hints(model)
+    lists = {camel(name) for name, hint in hints.items() if "tuple[" in str(hint)}
+    return _keys(model) - lists - MOMENTS - DATES

@@ -1,0 +1,214 @@
+"""One whole order as a value.
+
+An order has its parts nested as the vendor's documents nest them. Source: the vendor's pages on the Order REST
+API and on the Batch API.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC
+from types import NoneType
+from typing import Any, Literal, TypeAlias
+
+import attrs
+from msgspec import Struct
+
+from cdp_orders_async.errors import Violation
+from cdp_orders_async.graph.findings import Findings
+from cdp_orders_async.kinds import V2_1, Api
+from cdp_orders_async.models import (
+    ExtensionValue,
+    NewConsumer,
+    NewConsumerV2,
+    NewContact,
+    NewContactV2,
+    NewOrder,
+    NewOrderItem,
+    NewOrderItemV2,
+    NewOrderV2,
+)
+from cdp_orders_async.models.common import Value
+from cdp_orders_async.rules import check, check_extension
+
+__all__ = [
+    "MODES",
+    "GraphConsumer",
+    "GraphItem",
+    "Line",
+    "OrderGraph",
+    "Pairs",
+    "assign_references",
+    "assigned",
+    "need",
+]
+
+Pairs: TypeAlias = Mapping[str, ExtensionValue]
+
+MODES = ("insert", "upsert")
+LISTS = (tuple, list)
+ITEMS = (NewOrderItem, NewOrderItemV2)
+PLAIN = (NoneType, dict)
+
+
+def need(value: object, kinds: type | tuple[type, ...], name: str) -> None:
+    """Raise TypeError in words if *value*, the argument *name*, is of none of these types."""
+    if not isinstance(value, kinds):
+        kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+        wanted = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
+        raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
+
+
+def _need_each(values: Sequence[object], kind: type, name: str) -> None:
+    need(values, LISTS, name)
+    for n, value in enumerate(values):
+        if not isinstance(value, kind):  # before the name is made, since nearly all are right
+            need(value, kind, f"{name}[{n}]")
+
+
+@attrs.frozen(eq=False, repr=False)
+class GraphItem(Value):
+    """An item of a whole order, with its extension."""
+
+    item: NewOrderItem | NewOrderItemV2
+    extension: Pairs | None = attrs.field(default=None, repr=False)
+
+    def __attrs_post_init__(self) -> None:
+        if type(self.item) in ITEMS and type(self.extension) in PLAIN:  # nearly always, and much cheaper
+            return
+        need(self.item, ITEMS, "item")
+        need(self.extension, (Mapping, NoneType), "extension")
+
+
+@attrs.frozen(eq=False, repr=False)
+class GraphConsumer(Value):
+    """A consumer of a whole order."""
+
+    consumer: NewConsumer | NewConsumerV2
+    uses: tuple[str, ...] = ()
+    """The *reference_id* of each item that this person uses."""
+
+    def __attrs_post_init__(self) -> None:
+        need(self.consumer, (NewConsumer, NewConsumerV2), "consumer")
+        _need_each(self.uses, str, "uses")
+
+
+@attrs.frozen(kw_only=True, eq=False, repr=False)
+class OrderGraph(Value):
+    """One whole order: the order, its contact, consumers and items, and their extensions; all of one version.
+
+    Raises TypeError for a part of the wrong type. Whether the values keep the rules, `violations` tells.
+    """
+
+    order: NewOrder | NewOrderV2
+    contact: NewContact | NewContactV2 | None = None
+    items: tuple[GraphItem, ...] = ()
+    consumers: tuple[GraphConsumer, ...] = ()
+    extension: Pairs | None = attrs.field(default=None, repr=False)
+    mode: Literal["insert", "upsert"] = "insert"
+    """*upsert* brings an order that exists already up to this one; as in the Batch API."""
+
+    def __attrs_post_init__(self) -> None:
+        need(self.order, (NewOrder, NewOrderV2), "order")
+        need(self.contact, (NewContact, NewContactV2, NoneType), "contact")
+        _need_each(self.items, GraphItem, "items")
+        _need_each(self.consumers, GraphConsumer, "consumers")
+        need(self.extension, (Mapping, NoneType), "extension")
+
+    @property
+    def key(self) -> str:
+        """What tells this order from others: its *reference_id* and when it was ordered."""
+        return f"{self.order.reference_id}@{self.order.ordered_at.astimezone(UTC).isoformat()}"
+
+    def violations(self, api: Api = V2_1) -> list[Violation]:
+        """Return every documented rule of *api* that this order or one of its parts breaks.
+
+        Of more than 100 broken rules, the first 100 are told, and then how many more there are.
+        """
+        found = Findings()
+        found.extend(check(api.models["orders"], self.order))
+        if self.mode not in MODES:
+            found.add("$.mode", "must be 'insert' or 'upsert'")
+        if self.contact is not None:
+            found.extend(check(api.models["contacts"], self.contact), "$.contact")
+        self._judge_items(api, found)
+        self._judge_consumers(api, found)
+        if self.extension is not None:
+            found.extend(check_extension(self.extension), "$.extensions[0]")
+        return found.told
+
+    # The place of a part is named only where something is wrong: nearly all is right, and an order has many places.
+
+    def _judge_items(self, api: Api, found: Findings) -> None:
+        model, has_extensions = api.models["items"], "item_extensions" in api.models
+        for n, part in enumerate(self.items):
+            if found.enough:
+                break
+            if wrong := check(model, part.item):
+                found.extend(wrong, f"$.orderItems[{n}]")
+            if part.extension is not None and not has_extensions:
+                found.add(f"$.orderItems[{n}].extensions", f"of items are not in version {api.version}")
+            elif part.extension is not None and (wrong := check_extension(part.extension)):
+                found.extend(wrong, f"$.orderItems[{n}].extensions[0]")
+
+    def _judge_consumers(self, api: Api, found: Findings) -> None:
+        model = api.models["consumers"]
+        references = Counter([part.item.reference_id for part in self.items] if self.consumers else ())
+        for n, user in enumerate(self.consumers):
+            if found.enough:
+                break
+            if wrong := check(model, user.consumer):
+                found.extend(wrong, f"$.consumers[{n}]")
+            for i, reference in enumerate(user.uses):
+                if references[reference] != 1:
+                    at = f"$.consumers[{n}].orderItems[{i}].referenceId"
+                    found.add(at, "must name exactly one item of this order")
+
+
+class Line(Struct, frozen=True):
+    """One line of an input: where it is, and the order on it or what is wrong with it."""
+
+    file: str
+    number: int
+    """Counted from 1."""
+    graph: OrderGraph | None
+    violations: tuple[Violation, ...] = ()
+    key: str | None = None
+    """The key of the order, also of one that breaks rules, as far as it can be read: its reference id and when it
+    was ordered, or the reference id alone. It is at most 256 characters long and has no control characters."""
+
+
+def assigned(order: str, references: Sequence[Any]) -> list[Any]:
+    """Return the *references* of the items of an order; one that is missing is made from its place."""
+    taken = {one for one in references if isinstance(one, str)}
+    found: list[Any] = []
+    for n, reference in enumerate(references, 1):
+        made = reference
+        if reference is None or reference == "":
+            made = f"{order}#{n}"
+            while made in taken:
+                made += "#"
+        found.append(made)
+    return found
+
+
+def assign_references(graph: OrderGraph) -> OrderGraph:
+    """Return *graph* with a *reference_id* for each item that has none, so that the item is known again later.
+
+    The id is made of that of the order and the place of the item, counted from 1: ``B94TXY-1#2``. Where another
+    item of the order has just that id, ``#`` is put after it. What a change to one item does not change is the
+    id of another; but an item that is put in between, or taken out, shifts those after it. The items on the
+    server have these ids too, so use it from the first load of an order on. Nothing else is changed. Raises
+    TypeError if *graph* is no `OrderGraph`.
+    """
+    need(graph, OrderGraph, "graph")
+    old = [part.item.reference_id for part in graph.items]
+    new = assigned(graph.order.reference_id, old)
+    if new == old:
+        return graph
+    items = tuple(
+        attrs.evolve(part, item=attrs.evolve(part.item, reference_id=reference))
+        for part, reference in zip(graph.items, new, strict=True)
+    )
+    return attrs.evolve(graph, items=items)

@@ -1,0 +1,7 @@
+"""Where orders come from: a file as lines, each an order or what is wrong with it."""
+
+from __future__ import annotations
+
+from cdp_orders_async.sources.jsonlines import GraphFile
+
+__all__ = ["GraphFile"]

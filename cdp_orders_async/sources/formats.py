@@ -1,0 +1,73 @@
+"""What a file is that is no JSON lines, told from its first bytes: one sentence in place of an error for each line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+__all__ = ["BOM", "what_else"]
+
+BOM = b"\xef\xbb\xbf"
+BEGINNINGS = {
+    b"PK": "it is a zip archive",
+    b"\x1f\x8b": "it is gzip within gzip",
+    b"\x1f\x9d": "it is packed by compress",
+    b"\x28\xb5\x2f\xfd": "it is packed by zstd",
+    b"BZh": "it is packed by bzip2",
+    b"\xfd7zXZ\x00": "it is packed by xz",
+    b"\x5d\x00\x00": "it is packed by lzma",
+    b"\x04\x22\x4d\x18": "it is packed by lz4",
+    b"\xff\x06\x00\x00sNaPpY": "it is packed by snappy",
+    b"LZIP": "it is packed by lzip",
+    b"7z\xbc\xaf\x27\x1c": "it is a 7z archive",
+    b"Rar!": "it is a rar archive",
+    b"PAR1": "it is a Parquet file",
+    b"PARE": "it is a Parquet file",
+    b"ORC": "it is an ORC file",
+    b"ARROW1": "it is an Arrow file",
+    b"Obj\x01": "it is an Avro file",
+    b"SQLite format 3\x00": "it is an SQLite database",
+    b"\xd0\xcf\x11\xe0": "it is a file of Microsoft Office",
+    b"%PDF": "it is a PDF file",
+}
+ZSTD_SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+TAR, TAR_AT = b"ustar", 257
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+WIDE = 4
+"""The bytes of the widest form of a letter: ASCII in UTF-16 or UTF-32 has a zero in them."""
+CR_ALONE = re.compile(rb"\}[ \t\r]*\r[ \t\r]*\{")
+"""The end of an order, a line end that is no LF, and the next order."""
+
+ONE_ORDER_A_LINE = "give JSON lines, plain or gzip: one order on each line"
+
+
+def what_else(lines: Sequence[bytes]) -> str | None:
+    """Return in words what a file is that begins with these *lines*, the first not blank; None for JSON lines."""
+    first = lines[0]
+    text = first.removeprefix(BOM).strip()
+    what = _packed(first) or _text(first, text)
+    if what is None and not any(line.removeprefix(BOM).lstrip().startswith(b"{") for line in lines):
+        what = "its lines are no JSON objects"
+    return what and f"{what}; {ONE_ORDER_A_LINE}"
+
+
+def _packed(first: bytes) -> str | None:
+    if first[TAR_AT:].startswith(TAR):
+        return "it is a tar archive"
+    if ZSTD_SKIPPED.match(first):
+        return "it is packed by zstd"
+    return next((what for beginning, what in BEGINNINGS.items() if first.startswith(beginning)), None)
+
+
+def _text(first: bytes, text: bytes) -> str | None:
+    if first.startswith(UTF_16) or 0 in first[:WIDE]:
+        return "its text is UTF-16 or UTF-32, and must be UTF-8"
+    if text.startswith(b"["):
+        return "it is a JSON array"
+    if text.startswith(b"<"):
+        return "it is HTML or XML"
+    if text.startswith(b"{") and text.endswith((b"{", b"[")):
+        return "its JSON is spread over several lines"
+    if CR_ALONE.search(text):
+        return "its lines end in CR alone, and must end in LF"
+    return None
