@@ -18,7 +18,7 @@ from cdp_orders_async.ingest.outcomes import Outcome
 from cdp_orders_async.ingest.source import Orders
 from cdp_orders_async.journal import Journal
 from cdp_orders_async.session import Session
-from cdp_orders_async.graph import GraphFile
+from cdp_orders_async.sources import GraphFile
 
 __all__ = ["SETTLE", "Source", "ingest", "ingest_one"]
 
