@@ -31,7 +31,7 @@ OPTIONS = {
         *("--base-url", "--region", "--api", "--client-key", "--api-token", "--journal", "--outcomes", "--rate"),
         "--api-token-file",
         *("--connections", "--http", "--timeout", "--deadline", "--look-first", "--on-existing", "--settle", "--drain"),
-        *("--verbose", "--json"),
+        *("--timezone", "--assign-references", "--verbose", "--json"),
     },
     "emulator": {"--port", "--client-key", "--api-token", "--seed", "--faults", "--switch", "--storage"},
     "demo": {"--rate"},

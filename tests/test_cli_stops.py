@@ -33,7 +33,7 @@ SMALL_DISK = (sys.executable, "-c", CODE)
 """The command on a disk with no space for a file of more than 100 kB."""
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 async def test_first_signal_finishes_what_is_in_flight(tmp_path: Path, number: signal.Signals, status: int) -> None:
     """A signal takes no new order, finishes the others, and prints the command that resumes, without the token."""
     lines = orders(30)
@@ -49,8 +49,8 @@ async def test_first_signal_finishes_what_is_in_flight(tmp_path: Path, number: s
         assert {one["verdict"] for one in outcomes} == {"loaded"}
         assert 0 < len(outcomes) < 30
         assert re.search(rf"│ loaded │ +{len(outcomes)} │", ran.out)
-        told = ran.err.splitlines()
-        assert told[0].startswith("Stopping: what is in flight has 30 s to finish.")
+        told = ran.told.splitlines()
+        assert told[0].startswith("Stopping: what is in flight has 20 s to finish.")
         assert TOKEN not in ran.out + ran.err
         assert told[-1].startswith("To resume: cdp-orders load ")
         resume = ("sh", "-c", told[-1].removeprefix("To resume: ").replace("--rate 100", "--json"))
@@ -58,7 +58,7 @@ async def test_first_signal_finishes_what_is_in_flight(tmp_path: Path, number: s
         again = await cdp_orders(cwd=tmp_path, command=resume, env={"CDP_API_TOKEN": TOKEN, "PATH": path})
         assert (again.status, again.err) == (0, "")
         assert server.holds(lines)
-        assert server.received == 30 * PARTS
+        assert server.received == 30 * PARTS + 1
 
 
 async def test_second_signal_stops_at_once(tmp_path: Path) -> None:
@@ -117,10 +117,10 @@ async def test_full_disk_under_the_journal(tmp_path: Path) -> None:
         whole = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)
         assert (whole.status, whole.err) == (0, "")
         assert server.holds(lines)
-    told = full.err.splitlines()
+    told = full.told.splitlines()
     assert full.status == 2
     assert re.match(
-        r"cdp-orders: the journal o\.jsonl\.journal\.sqlite cannot be .*: (see to its disk|free some space)", told[0]
+        r"cdp-orders: the journal /\S+/o\.jsonl\.journal\.sqlite cannot be .*: (see to its disk|free some space)", told[0]
     )
     assert [line.partition(":")[0] for line in told[1:]] in ([], ["To resume"])
 

@@ -159,13 +159,13 @@ class Progress:
         now = load.clock()
         if load.paused is not None:
             self._paused += now - self._sends[-1][0]
-        speed = f"{_speed(self._sends, now, stats.requests, WINDOW):,.0f}"
-        pace = _speed(self._pace, now - self._paused, load.done, PACE)
+        sent = f"{speed(self._sends, now, stats.requests, WINDOW):,.0f}"
+        pace = speed(self._pace, now - self._paused, load.done, PACE)
         words = [
             f"{load.done:,} done",
             f"{sum(load.counts[verdict] for verdict in FAILURES):,} not loaded",
             f"{stats.retries:,} retries",
-            f"{speed} requests/s" if rate is None else f"{speed} of {rate:g} requests/s",
+            f"{sent} requests/s" if rate is None else f"{sent} of {rate:g} requests/s",
         ]
         if fraction and pace:
             words.append(f"{_hours(load.done * (1 - fraction) / fraction / pace)} left")
@@ -178,7 +178,7 @@ class Progress:
         return " · ".join(words)
 
 
-def _speed(counts: collections.deque[tuple[float, int]], now: float, count: int, window: float) -> float:
+def speed(counts: collections.deque[tuple[float, int]], now: float, count: int, window: float) -> float:
     """Return how fast a *count* grows a second, over the last seconds of the *window*; it is noted in *counts*."""
     counts.append((now, count))
     while len(counts) > 2 and now - counts[0][0] > window:  # noqa: PLR2004 two make a difference

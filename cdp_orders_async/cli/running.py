@@ -32,6 +32,8 @@ SAME_SIGNAL = 1.0  # seconds in which a second signal is the first one again: `t
 LOOK = 0.1  # seconds between two looks whether a load that ends waits for the server
 THERE = (Verdict.LOADED, Verdict.ALREADY, Verdict.UPDATED, Verdict.KEPT, Verdict.PARTIAL, Verdict.UNKNOWN)
 
+NOTHING = (Verdict.INVALID, Verdict.NOT_TRIED, Verdict.FAILED)
+
 
 @attrs.define
 class Report:
@@ -226,7 +228,7 @@ class _Teller:
 
     def __init__(self, console: Screen, outcomes: Path | None, journal: Path | None, *, all_of_them: bool) -> None:
         self.untouched = 0
-        """Outcomes of which nothing is on the server, nor may be."""
+        """Orders of which nothing is on the server, nor may be, nor is anything known."""
         self._console = console
         self._outcomes = outcomes
         self._journal = journal  # which is new, and not told yet
@@ -236,7 +238,7 @@ class _Teller:
 
     def tell(self, outcome: Outcome, error: Exception | None) -> None:
         """Tell what is wrong with one order; once an *error* ends the load, one sentence says it for all it took."""
-        if outcome.is_untouched:
+        if outcome.verdict in NOTHING and outcome.is_untouched:
             self.untouched += 1
         elif self._journal is not None:
             self._console.say(f"A new journal remembers what is loaded: {self._journal.absolute()}")
