@@ -103,6 +103,11 @@ def lines_of(path: Path) -> list[Json]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
+def names(folder: Path) -> list[str]:
+    """Return the names of the files in *folder*, sorted."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 @attrs.frozen
 class Ran:
     """What a command left behind."""

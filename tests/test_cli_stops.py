@@ -120,7 +120,8 @@ async def test_full_disk_under_the_journal(tmp_path: Path) -> None:
     told = full.told.splitlines()
     assert full.status == 2
     assert re.match(
-        r"cdp-orders: the journal /\S+/o\.jsonl\.journal\.sqlite cannot be .*: (see to its disk|free some space)", told[0]
+        r"cdp-orders: the journal /\S+/o\.jsonl\.journal\.sqlite cannot be .*: (see to its disk|free some space)",
+        told[0],
     )
     assert [line.partition(":")[0] for line in told[1:]] in ([], ["To resume"])
 

@@ -6,7 +6,7 @@ import asyncio
 import collections
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -142,51 +142,67 @@ async def run(
 ) -> Report:
     """Load *graphs*, write each outcome, and show progress and problems on *console*.
 
-    A journal that is new and in the end knows nothing is taken away again, so that the next run is not taken for a
-    second one. Raises what is wrong before the load begins.
+    Raises what is wrong before the load begins; what ends it later is in the report.
     """
     report = Report()
     began, computed = clock(), time.process_time()
     stopper = _Stopper(report, drain, console, clock)
-    async with client, on_stop(stopper):
-        async with await SqliteJournal.open(journal, identity=client.identity) as records:
-            progress = Progress(graphs, client.session, console)
-            teller = _Teller(console, outcomes, journal if records.new else None, all_of_them=verbose)
-            lines = _checked(graphs, client, records, journal, look_first=look_first)
-            # The outcomes come second: they are those of another run, as long as that run has the journal.
-            with written(outcomes) as write:
-                async with ingest(
-                    client,
-                    progress.counted(lines),
-                    journal=records,
-                    look_first=look_first,
-                    on_existing=on_existing,
-                    open_orders=2 * client.session.settings.connections,
-                    settle=settle,
-                    drain=drain,
-                ) as load:
-                    stopper.watch(load)
-                    try:
-                        async with progress.shown(load):
-                            async for outcome in load:
-                                teller.tell(outcome, load.error)
-                                write(outcome)
-                    except CdpError as error:
-                        report.error = error
-                        report.where = teller.where(error)
-            report.counts = load.counts
-            report.requests = client.session.stats.requests
-            report.times = load.times
-            report.seconds, report.cpu = clock() - began, time.process_time() - computed
-        if records.new and teller.untouched == load.done:
-            _remove(journal)
+    async with client, on_stop(stopper), _journal(journal, client.identity) as book:
+        progress = Progress(graphs, client.session, console)
+        teller = _Teller(console, outcomes, journal if book.new else None, all_of_them=verbose)
+        lines = _checked(graphs, client, book.records, journal, look=book.new and not look_first)
+        # The outcomes come second: they are those of another run, as long as that run has the journal.
+        with written(outcomes) as write:
+            async with ingest(
+                client,
+                progress.counted(lines),
+                journal=book.records,
+                look_first=look_first,
+                on_existing=on_existing,
+                open_orders=2 * client.session.settings.connections,
+                settle=settle,
+                drain=drain,
+            ) as load:
+                book.blank = False
+                stopper.watch(load)
+                try:
+                    async with progress.shown(load):
+                        async for outcome in load:
+                            teller.tell(outcome, load.error)
+                            write(outcome)
+                except CdpError as error:
+                    report.error = error
+                    report.where = teller.where(error)
+        book.blank = teller.untouched == load.done
+        report.counts = load.counts
+        report.requests = client.session.stats.requests
+        report.times = load.times
+        report.seconds, report.cpu = clock() - began, time.process_time() - computed
     teller.conclude(report.counts)
     return report
 
 
-def _remove(file: Path) -> None:
-    with contextlib.suppress(OSError):  # it does no harm where it is
-        file.unlink()
+@attrs.define
+class _Book:
+    """The journal of a load."""
+
+    records: SqliteJournal
+    new: bool
+    blank: bool = True
+    """Whether it knows no more than when it was opened."""
+
+
+@contextlib.asynccontextmanager
+async def _journal(path: Path, identity: Mapping[str, str]) -> AsyncGenerator[_Book, None]:
+    """Open a journal; take one that is new away again if it is left blank, or the next run would trust it."""
+    book: _Book | None = None
+    try:
+        async with await SqliteJournal.open(path, identity=identity) as records:
+            yield (book := _Book(records, records.new))
+    finally:
+        if book is not None and book.new and book.blank:
+            with contextlib.suppress(OSError):
+                await asyncio.to_thread(path.unlink)
 
 
 async def _checked(
@@ -195,11 +211,11 @@ async def _checked(
     records: SqliteJournal,
     journal: Path,
     *,
-    look_first: bool,
+    look: bool,
 ) -> AsyncGenerator[Line, None]:
-    """Yield the lines of *graphs*, unless the journal does not fit what is on the server."""
+    """Yield the lines of *graphs*, unless the journal does not fit what is on the server; *look* for the first ones."""
 
-    async def look(lines: Sequence[Line]) -> None:
+    async def compare(lines: Sequence[Line]) -> None:
         if len(lines) <= SMALL:
             return
         orders = [line.graph for line in lines if line.graph is not None and not line.violations]
@@ -216,8 +232,8 @@ async def _checked(
             " name another journal to load them again"
         )
     lines = aiter(graphs)
-    if records.new and not look_first:
-        lines = peeked(lines, SMALL + 1, look)
+    if look:
+        lines = peeked(lines, SMALL + 1, compare)
     async with contextlib.aclosing(lines):
         async for line in lines:
             yield line
