@@ -14,7 +14,7 @@ import pytest
 from cdp_orders_async import CdpOrders, GraphFile, InputError, JournalError, SqliteJournal, Verdict, ingest
 from cdp_orders_async.cli.probe import peeked
 from cdp_orders_async.graph import Line
-from tests.cli_support import PARTS, TOKEN, Json, Watched, cdp_orders, ended, orders, started, watched, write
+from tests.cli_support import PARTS, TOKEN, Json, Watched, cdp_orders, ended, names, orders, started, watched, write
 from tests.ingest.support import order
 
 QUICK = ("--rate", "none", "--settle", "0.1", "--json")
@@ -37,17 +37,16 @@ async def make(server: Watched, line: Json, days: float = 0) -> None:
 async def test_new_journal_and_a_loaded_order_stop_a_load(tmp_path: Path, days: float) -> None:
     """A large input whose first orders are there stops before anything is sent, each time, until it is told to look."""
     lines = orders(101)
-    arguments = ("load", write(tmp_path / "o.jsonl", lines), *QUICK)
+    source = write(tmp_path / "o.jsonl", lines)
+    arguments = ("load", source, *QUICK)
     async with watched() as server:
         await make(server, lines[2], days)
         before = server.received
         for _ in range(2):  # the first one leaves no journal behind that the second would take for its own
             ran = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)
-            assert ran.refused(
-                "the order B-2 is on the server already", NEW.format(tmp_path / "o.jsonl.journal.sqlite")
-            )
+            assert ran.refused("the order B-2 is on the server already", NEW.format(f"{source}.journal.sqlite"))
             assert orjson.loads(ran.out)["error"] == ran.err.removeprefix("cdp-orders: ").strip()
-            assert list(tmp_path.iterdir()) == [tmp_path / "o.jsonl"]
+            assert names(tmp_path) == ["o.jsonl"]
         assert server.received == before + 6
         assert server.requests["orders.list"] == 6
         ran = await cdp_orders(*arguments, "--look-first", cwd=tmp_path, env=server.environment)
@@ -80,7 +79,7 @@ async def test_new_journal_is_no_use_where_the_server_cannot_say(tmp_path: Path)
         ran = await cdp_orders("load", write(tmp_path / "o", orders(101)), cwd=tmp_path, env=server.environment)
         assert server.received == 1
     assert ran.refused("does not answer as the API does", "GET /v2.1/orders: 403")
-    assert list(tmp_path.iterdir()) == [tmp_path / "o"]
+    assert names(tmp_path) == ["o"]
 
 
 async def test_standard_input_is_looked_at_as_it_comes(tmp_path: Path) -> None:
@@ -147,9 +146,12 @@ async def test_journal_is_shared_with_python(tmp_path: Path) -> None:
         before = server.received
         path = tmp_path / "o.jsonl.journal.sqlite"
         cdp = client(server)
-        async with cdp, await SqliteJournal.open(path, identity=cdp.identity) as journal:
-            async with ingest(cdp, GraphFile(source), journal=journal) as load:
-                assert await load.run() == {Verdict.ALREADY: 2}
+        async with (
+            cdp,
+            await SqliteJournal.open(path, identity=cdp.identity) as journal,
+            ingest(cdp, GraphFile(source), journal=journal) as load,
+        ):
+            assert await load.run() == {Verdict.ALREADY: 2}
         assert server.received == before
         other = client(server, "another-tenant")
         with pytest.raises(JournalError, match="belongs to client key"):
@@ -199,11 +201,10 @@ async def test_what_was_looked_at_is_not_lost(most: int) -> None:
         seen.append(len(first))
 
     assert [line async for line in peeked(lines(broken=False), most, look)] == LINES
-    came: list[Line] = []
+    broken = peeked(lines(broken=True), most, look)
+    assert [await anext(broken) for _ in LINES] == LINES
     with pytest.raises(InputError, match="it broke off"):
-        async for line in peeked(lines(broken=True), most, look):
-            came.append(line)
-    assert came == LINES
+        await anext(broken)
     assert (seen, closed) == ([min(most, 5)] * 2, ["yes"] * 2)
 
 

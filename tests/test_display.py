@@ -89,9 +89,8 @@ async def test_progress_says_why_nothing_happens(tmp_path: Path, monkeypatch: py
             load.stop(60)
             await log.has("finishing what is in flight")
     down = {"operation": "orders.create", "action": "html", "status": 521}
-    async with loading(source, {"faults": [down]}, connections=60) as (progress, load, cdp, log):
-        async with progress.shown(load):
-            await log.has("PAUSED, trying again in 5 s: POST /v2.1/orders: 521 ")
+    async with loading(source, {"faults": [down]}, 60) as (progress, load, _, log), progress.shown(load):
+        await log.has("PAUSED, trying again in 5 s: POST /v2.1/orders: 521 ")
 
 
 async def test_progress_passes_a_cancellation_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -144,7 +144,8 @@ def _show(report: Report, error: str | None, *, json: bool) -> int:
         elif error is None or report.anything:
             show_summary(Screen(), report.counts, report.requests, report.seconds, report.times, cpu=report.cpu)
     except OSError as unheard:  # such as a full disk
-        return report.status or unwritten(unheard)
+        status = unwritten(unheard)
+        return report.status or status
     return report.status
 
 
