@@ -95,10 +95,6 @@ def _resource(kind: Callable[..., R], *given: object) -> R:
     """Declare a resource of *kind*; what is *given* are its row and, if it is not the current one, its API."""
     return cast("R", _Resource(kind, *given))
 
-    @property
-    def identity(self) -> dict[str, str]:
-        return {"base URL": self.base_url}
-
 
 class Resources(_Bound):
     """The resources of version 2.1 over any transport, for instance a stand-in of your own in a test.

@@ -48,23 +48,20 @@ def sign_of(error: CdpError, operation: str) -> Sign:
     """Tell what *error*, met by the *operation* (``orders.create``), says of the server and of the request."""
     match error:
         case RateLimited():
-            return Sign.BUSY
-        case PoolTimeout():
-            return Sign.LOCAL
-        case DeadlineExceeded():
-            return Sign.UNWELL if error.delivery is Delivery.UNKNOWN else Sign.LOCAL
-        case NotSent() | OutcomeUnknown() | ServerError():
-            return Sign.UNWELL
-        case Unreadable():
-            return Sign.UNWELL if error.cut or not error.from_api else Sign.REQUEST
+            sign = Sign.BUSY
         case Unauthorized() | Forbidden():
-            return Sign.DENIED
-        case Refused() if _is_elsewhere(error, operation):
-            return Sign.UNWELL
+            sign = Sign.DENIED
+        case PoolTimeout() | DeadlineExceeded(delivery=Delivery.NOT_SENT):
+            sign = Sign.LOCAL
+        case NotSent() | OutcomeUnknown() | ServerError() | DeadlineExceeded():
+            sign = Sign.UNWELL
+        case Unreadable():
+            sign = Sign.UNWELL if error.cut or not error.from_api else Sign.REQUEST
         case Refused():
-            return Sign.REQUEST
+            sign = Sign.UNWELL if _is_elsewhere(error, operation) else Sign.REQUEST
         case _:
-            return Sign.LOCAL
+            sign = Sign.LOCAL
+    return sign
 
 
 def _is_elsewhere(error: Refused, operation: str) -> bool:
@@ -142,7 +139,5 @@ class Health:
         gone = now - self._since
         if not self._patient:
             return
-        if not self.answered and (self._misdirected >= FEW or gone > UNPROVEN):
-            self._fail(error)
-        elif lasting and gone > LASTING:
+        if (not self.answered and (self._misdirected >= FEW or gone > UNPROVEN)) or (lasting and gone > LASTING):
             self._fail(error)

@@ -67,7 +67,9 @@ def may_resend(error: CdpError, *, creates: bool) -> bool:
     match error:
         case PoolTimeout():
             return False
-        case NotSent() | RateLimited():
+        case NotSent():
+            return not error.lasting
+        case RateLimited():
             return True
         case ServerError() | Refused(status=408) | OutcomeUnknown() | Unreadable(cut=True):
             return not creates

@@ -154,13 +154,14 @@ def _no_number(name: str) -> None:
 
 def _note(value: Any, at: str, found: Findings) -> None:  # noqa: ANN401 JSON can be anything
     """Note what was lost in an object or a list, and put 0 where a number was lost."""
-    for name in value.doubled if isinstance(value, _Doubled) else ():
-        found.add(f"{at}.{shown(name)}", DOUBLED)
+    if isinstance(value, _Doubled):
+        for name in value.doubled:
+            found.add(f"{at}.{shown(name)}", DOUBLED)
     inside: Iterable[tuple[Any, Any]] = value.items() if is_object(value) else enumerate(value)
     for key, one in inside:
         if isinstance(one, _Lost):
             found.add(_place(at, key), ROUND if key in TO_ROUND and ".extensions[" not in at else AS_TEXT)
-            value[key] = 0
+            value[key] = 0  # pyright: ignore[reportArgumentType] the key is one of its own
         elif is_object(one) or is_list(one):
             _note(one, "$" if at == "$" and key == "value" else _place(at, key), found)
 

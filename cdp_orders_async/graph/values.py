@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC
 from types import NoneType
 from typing import Any, Literal, TypeAlias
 
@@ -17,6 +16,7 @@ from msgspec import Struct
 
 from cdp_orders_async.errors import Violation
 from cdp_orders_async.graph.findings import Findings
+from cdp_orders_async.journal import OrderId
 from cdp_orders_async.kinds import V2_1, Api
 from cdp_orders_async.models import (
     ExtensionValue,
@@ -119,7 +119,7 @@ class OrderGraph(Value):
     @property
     def key(self) -> str:
         """What tells this order from others: its *reference_id* and when it was ordered."""
-        return f"{self.order.reference_id}@{self.order.ordered_at.astimezone(UTC).isoformat()}"
+        return OrderId.of(self.order.reference_id, self.order.ordered_at).key
 
     def violations(self, api: Api = V2_1) -> list[Violation]:
         """Return every documented rule of *api* that this order or one of its parts breaks.

@@ -51,9 +51,9 @@ class Attempts:
             self._rounds += not others
         elif sign is Sign.UNWELL:
             self._rounds += others or not context.patient
-        elif sign is Sign.REQUEST and self._creates and isinstance(error, Unreadable):
-            self._rounds += 1
-        elif isinstance(error, DeadlineExceeded):
+        elif (sign is Sign.REQUEST and self._creates and isinstance(error, Unreadable)) or isinstance(
+            error, DeadlineExceeded
+        ):
             self._rounds += 1
         elif not isinstance(error, PoolTimeout):
             return False

@@ -18,14 +18,15 @@ from msgspec import Struct
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.ingest.parts import Part, digest_of_parts
 from cdp_orders_async.journal import PartRecord
+from cdp_orders_async.wire import Transport
 
 __all__ = ["Claims", "Remembered"]
 
 T = TypeVar("T")
 
-PARTS = 20_000
-"""Parts of ended orders that are remembered: those of ten seconds at 2,000 requests a second."""
-JOURNALED_PARTS = 2_000
+PARTS = 5_000
+"""Parts of ended orders that are remembered: those of ten seconds at 500 requests a second."""
+JOURNALED_PARTS = 500
 """The same where a journal knows them too."""
 OWNERS = 10_000
 """Orders on the server that are remembered with the order of the input that each belongs to."""
@@ -74,11 +75,10 @@ class Claims:
 
     @classmethod
     def of(cls, client: Resources | ResourcesV2) -> Claims:
-        """Return the claims of *client*: resources over one transport are one client."""
-        owner = client.transport if type(client.transport).__hash__ else client
-        claims = _CLAIMS.get(owner)
+        """Return the claims of *client*: resources over one transport, which has a hash, are one client."""
+        claims = _CLAIMS.get(client.transport)
         if claims is None:
-            _CLAIMS[owner] = claims = cls()
+            _CLAIMS[client.transport] = claims = cls()
         return claims
 
     def acquire(self, reference_id: str, granted: Callable[[T], None], order: T) -> bool:
@@ -137,4 +137,4 @@ class Claims:
         return False
 
 
-_CLAIMS: weakref.WeakKeyDictionary[object, Claims] = weakref.WeakKeyDictionary()
+_CLAIMS: weakref.WeakKeyDictionary[Transport, Claims] = weakref.WeakKeyDictionary()

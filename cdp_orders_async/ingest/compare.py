@@ -14,6 +14,7 @@ from uuid import UUID
 import attrs
 
 from cdp_orders_async.graph import Pairs
+from cdp_orders_async.journal import SAME_ORDER
 from cdp_orders_async.models import (
     Extension,
     FlightSegment,
@@ -30,8 +31,6 @@ from cdp_orders_async.wire.codec import in_utc
 
 __all__ = ["diff", "extra_fields", "may_match", "merge", "same_order"]
 
-SAME_ORDER = timedelta(days=2)
-"""The API takes orders with one reference id for the same when they were made within this time."""
 SAME_TIME = timedelta(seconds=1)
 """The wire carries milliseconds, and the vendor's examples only seconds."""
 DAY = timedelta(days=1)

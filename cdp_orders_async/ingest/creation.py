@@ -23,7 +23,7 @@ from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.edits import SeveralError
 from cdp_orders_async.ingest.lookup import Lookup
 from cdp_orders_async.ingest.outcomes import Failure, PartVerdict
-from cdp_orders_async.ingest.parts import EXTENSIONS, CreatedExtension, CreatedRef, Part, is_old
+from cdp_orders_async.ingest.parts import AT_ONCE, EXTENSIONS, CreatedExtension, CreatedRef, Part, is_old
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.session import Times
 from cdp_orders_async.wire import Request, reads
@@ -72,6 +72,8 @@ class Creation:
         """Whether this run made or changed anything."""
         self.claimed_until: float | None = None
         """Until when the claim of this order lasts: after that another worker may have it, and nothing more is sent."""
+        self.was_old = False
+        """Whether the server had the order before its create, as its answer told."""
         self._context = context
         self._graph = graph
         self._parts = parts
@@ -111,7 +113,8 @@ class Creation:
         elif part.ref is not None:
             await self._reconcile(part, await self.lookup.fetch(part), PartVerdict.FOUND)
         elif part.in_doubt or (part is self._order and self.rivals):
-            if not await self._adopt(part, self.since, PartVerdict.FOUND) and part is self._order and not self._near:
+            found = await self._adopt(part, self.since, PartVerdict.FOUND)
+            if part is self._order and not found and not self._near:
                 self._nothing_is_in_doubt()  # without the order, none of its parts can be there
         return part.verdict is not None
 
@@ -153,18 +156,8 @@ class Creation:
                 created = await transport.send(self._request(part))
             except CdpError as error:
                 attempts = attempts or Attempts(context, transport, f"{part.kind}.create", self._times)
-                again = attempts.failed(error)
-                part.failure = Failure.of(error, self._graph)
-                if error.delivery in MAYBE_DONE:
-                    if await self._was_made(part, error):
-                        return
-                    if not again:
-                        raise _absent(error) from error
-                else:
-                    part.in_doubt = False
-                    if not again:
-                        raise
-                    await attempts.wait()
+                if await self._is_over(part, error, attempts):
+                    return
                 transport = attempts.transport
             except asyncio.CancelledError as error:
                 if vars(error).get("delivery") is Delivery.NOT_SENT:
@@ -180,26 +173,43 @@ class Creation:
                     part.verdict = PartVerdict.CREATED
                 return
 
+    async def _is_over(self, part: Part, error: CdpError, attempts: Attempts) -> bool:
+        """Tell whether *part*, whose attempt ended in *error*, was made all the same; raise where it is given up."""
+        again = attempts.failed(error)
+        part.failure = Failure.of(error, self._graph)
+        if error.delivery in MAYBE_DONE:
+            if await self._was_made(part, error):
+                self.made, part.failure = True, None
+                return True
+            if not again:
+                raise _absent(error) from error
+        else:
+            part.in_doubt = False
+            if not again:
+                raise error
+            await attempts.wait()
+        return False
+
     async def _was_made(self, part: Part, error: CdpError) -> bool:
         """Look up what became of *part*, whose answer was lost with *error*; adopt it if it is there."""
         try:
-            if await self._adopt(part, self._context.clock(), PartVerdict.CREATED):
-                self.made, part.failure = True, None
-                return True
+            return await self._adopt(part, self._context.clock(), PartVerdict.CREATED)
+        except JournalError:
+            raise
         except CdpError as failed:
-            if isinstance(failed, JournalError):
-                raise
             lost = OutcomeUnknown(f"{error}; whether it was made could not be found out: {failed}")
             lost.attempts, lost.request_id = error.attempts, error.request_id
             raise lost from failed
-        return False
 
     async def _keep_order(self, order: Part, created: CreatedRef, is_old: bool) -> None:  # noqa: FBT001 READ gives both
         """Note what the server made of the *order*, which may turn out to have been there before."""
         ref = created.ref
         if (owner := await self._owner(ref)) not in {None, self._graph.key}:
             self._know(order, ref, ("reference_id",))
-            raise ConflictError(f"the server answered with the order {ref}, which belongs to {owner}: it took the two for one")
+            raise ConflictError(
+                f"the server answered with the order {ref}, which belongs to {owner}: it took the two for one"
+            )
+        is_old = is_old and self._context.old_orders.tell
         if ref not in self._near:
             if is_old:  # it was there before anybody here knew of it, and so may its parts be
                 self._everything_is_in_doubt()
@@ -224,6 +234,8 @@ class Creation:
                 raise OutcomeUnknown(f"the load was stopped before it was certain whether {part.name} is there")
             got = await self._find(part, after, settled=after == settled)
             if got is not None and (after == settled or not diff(part.sent(), got)):
+                if part is self._order and verdict is PartVerdict.CREATED and _was_changed(got):
+                    self._everything_is_in_doubt()
                 await self._reconcile(part, got, verdict)
                 return True
         if context.journal is not None:
@@ -266,7 +278,7 @@ class Creation:
         if differs and self.refuses:
             part.verdict = PartVerdict.CONFLICT
             return
-        if changed and self._updates:
+        if changed and self._updates and not self.is_lost:
             change = partial(self.transport.send, self._change(part, changed, got))
             await self._patiently(change, f"{part.kind}.update")
             self.made = True
@@ -320,12 +332,12 @@ class Creation:
         return request
 
     def failed(self, part: Part, error: Exception) -> None:
-        """End a part that ended in *error*; raises a `JournalError` again."""
-        if isinstance(error, JournalError):
-            raise error
-        if isinstance(error, CdpError):
+        """End a part that ended in *error*; raises it again where it has to end the load."""
+        if isinstance(error, CdpError) and not isinstance(error, JournalError):
             self.give_up(part, error)
             return
+        if not isinstance(error, (SeveralError, ConflictError)):
+            raise error
         part.verdict, part.reason = PartVerdict.CONFLICT, str(error)
         if isinstance(error, SeveralError):
             self._note(part, None)  # one of the things there may be it: the next run must look again
@@ -356,10 +368,16 @@ class Creation:
             part.in_doubt = False
 
     def _everything_is_in_doubt(self) -> None:
-        self.doubtful = self.lookup.edited = True
+        self.doubtful = self.was_old = self.lookup.edited = True
         self.since = self._context.clock()
         for part in self._parts:
             part.in_doubt = part.ref is None
+
+
+def _was_changed(got: Any) -> bool:  # noqa: ANN401 an Order
+    """Tell whether an order on the server was changed after it was made."""
+    times = got.created_at, got.modified_at
+    return None not in times and times[1] - times[0] > AT_ONCE
 
 
 def _absent(error: CdpError) -> NotSent:

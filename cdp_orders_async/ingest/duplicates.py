@@ -51,7 +51,14 @@ def _pairs(
         return same(part, key) and same_extension(part, key)
 
     paired: list[tuple[Part, str]] = []
-    fits: tuple[Callable[[Part, str], bool], ...] = (whole, same, lambda part, key: part.key == key, lambda *_: True)
+
+    def same_key(part: Part, key: str) -> bool:
+        return part.key == key
+
+    def any_key(_: Part, __: str) -> bool:
+        return True
+
+    fits: tuple[Callable[[Part, str], bool], ...] = (whole, same, same_key, any_key)
     for fit in fits:
         for part in list(sought):
             key = next((key for key in keys if fit(part, key)), None)

@@ -7,7 +7,7 @@ import contextlib
 import math
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, Delivery, Invalid, Violation
@@ -106,8 +106,7 @@ async def ingest_one(
 
         outcome = await ingest_one(cdp, graph, look_first=redelivered)
     """
-    if not isinstance(graph, OrderGraph):
-        raise TypeError(f"ingest_one takes an OrderGraph, not {type(graph).__name__}: OrderGraph(order=NewOrder(...))")
+    _check_graph(graph)
     _check(on_existing=on_existing, settle=settle, drain=drain, deadline=deadline, priority=priority)
     if journal is not None:
         journal.check(client.identity)
@@ -146,6 +145,11 @@ async def ingest_one(
     return outcome
 
 
+def _check_graph(graph: object) -> None:
+    if not isinstance(graph, OrderGraph):
+        raise TypeError(f"ingest_one takes an OrderGraph, not {_kind(graph)}: OrderGraph(order=NewOrder(...))")
+
+
 def _with_outcome(error: Exception, outcome: Outcome | None) -> Exception:
     """Return *error* with what it left of the order; it never says that nothing was sent where something was."""
     if isinstance(error, CdpError):
@@ -155,13 +159,20 @@ def _with_outcome(error: Exception, outcome: Outcome | None) -> Exception:
     return error
 
 
-def _orders(client: Resources | ResourcesV2, source: Source) -> Orders:
+def _orders(client: Resources | ResourcesV2, source: object) -> Orders:
+    """Return what a *source* gives; raises `TypeError` for what is none."""
+    kind = _kind(source)
     if isinstance(source, (str, Path)):
         return GraphFile(source, client.api)
-    if isinstance(source, (AsyncIterable, Iterable)) and not isinstance(source, (bytes, bytearray, Mapping)):
-        return source
-    hint = ": put it into a list, or use ingest_one" if isinstance(source, OrderGraph) else ""
-    raise TypeError(f"ingest takes orders (an iterable of OrderGraph) or a path, not {type(source).__name__}{hint}")
+    if isinstance(source, OrderGraph):
+        raise TypeError("ingest takes orders, not one OrderGraph: put it into a list, or use ingest_one")
+    if not isinstance(source, (AsyncIterable, Iterable)) or isinstance(source, (bytes, bytearray, Mapping)):
+        raise TypeError(f"ingest takes orders (an iterable of OrderGraph) or a path, not {kind}")
+    return cast("Orders", source)
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
 
 
 def _check(

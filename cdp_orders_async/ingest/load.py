@@ -6,12 +6,10 @@ import asyncio
 import collections
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TypeAlias
-
-import anyio
+from typing import Any, TypeAlias
 
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import DeadlineExceeded, JournalError
+from cdp_orders_async.errors import DeadlineExceeded, JournalError, Violation
 from cdp_orders_async.graph import Line, OrderGraph
 from cdp_orders_async.ingest.context import LoadContext, OnExisting
 from cdp_orders_async.ingest.order import OrderRun
@@ -20,6 +18,8 @@ from cdp_orders_async.ingest.parts import Part
 from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.ingest.source import Orders, Source
 from cdp_orders_async.journal import Journal
+from cdp_orders_async.kinds import Api
+from cdp_orders_async.outlasting import outlast
 from cdp_orders_async.session import Session, Times
 
 __all__ = ["Load"]
@@ -93,14 +93,14 @@ class Load:
         """The orders under way, the oldest first; some wait for the claim of another one."""
         self._starting = 0  # orders whose first request is not answered yet
         self._outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue()
-        self._ended = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._end: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
         self._renewal: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
 
     def __repr__(self) -> str:
-        state = "ended" if self._ended.is_set() else "stopping" if self.stopping else "running"
+        state = "ended" if self._end.done() else "stopping" if self.stopping else "running"
         return f"<Load {state}: {self.done} orders done, {len(self._runs)} under way, {self._scheduler}>"
 
     @property
@@ -148,7 +148,7 @@ class Load:
         raise StopAsyncIteration
 
     async def run(self) -> collections.Counter[Verdict]:
-        """Run the load to its end, for a caller who needs no single outcome; return how many orders came to each verdict.
+        """Run the load to its end, for a caller who needs no single outcome; return the `counts`.
 
         Raises the `error` of the load.
         """
@@ -158,7 +158,7 @@ class Load:
 
     async def wait(self) -> None:
         """Wait for the end of the load, whoever takes its outcomes."""
-        await self._ended.wait()
+        await asyncio.wait({self._end})
 
     @property
     def outcome(self) -> Outcome | None:
@@ -185,7 +185,7 @@ class Load:
             self._timer = None
         if drain <= 0:
             self._abort()
-        elif self._timer is None and not self._ended.is_set():
+        elif self._timer is None and not self._end.done():
             self._timer = self._loop.call_later(drain, self._abort)
         self._withdraw()
         self._go_on()
@@ -201,24 +201,16 @@ class Load:
 
         A cancellation meanwhile, by asyncio or anyio, gives up what is in flight, and is raised once it is recorded.
         """
-        if self._ended.is_set() and not self._tasks():
+        if not self._pending():
             return
         self._context.halt()
         self.stop(self._drain)
-        cancelled: asyncio.CancelledError | None = None
-        with anyio.CancelScope(shield=True):
-            while not self._ended.is_set() or self._tasks():
-                try:
-                    await (asyncio.wait(self._tasks()) if self._tasks() else self._ended.wait())
-                except asyncio.CancelledError as error:
-                    cancelled = error
-                    self._abort()
-        if cancelled is not None:
-            raise cancelled
+        await outlast(self._pending, self._abort)
 
-    def _tasks(self) -> set[asyncio.Task[object]]:
-        own = {task for task in (self._source.task, self._renewing) if task is not None and not task.done()}
-        return {*self._scheduler.tasks, *own}
+    def _pending(self) -> set[asyncio.Future[Any]]:
+        """Return what the end of the load still waits for."""
+        own = (self._end, self._source.task, self._renewing)
+        return {*self._scheduler.tasks, *(one for one in own if one is not None and not one.done())}
 
     def _has_room(self) -> bool:
         """Tell whether an order may be taken from the input: only those that soon can be sent, the rest stay there."""
@@ -231,14 +223,7 @@ class Load:
 
     def _take(self, position: int, line: OrderGraph | Line) -> None:
         """Take an order from the input."""
-        file, number = (line.file, line.number) if isinstance(line, Line) else (None, position)
-        graph = line.graph if isinstance(line, Line) else line
-        violations = line.violations if isinstance(line, Line) else ()
-        # A line has kept the rules of the version that it was read for.
-        if graph is not None and not (isinstance(line, Line) and isinstance(graph.order, self._api.models["orders"])):
-            if not isinstance(graph, OrderGraph):
-                raise TypeError(f"an input gives OrderGraph or Line, not {type(graph).__name__}")
-            violations = tuple(graph.violations(self._api))
+        file, number, graph, violations = _read(position, line, self._api)
         if graph is None or violations:
             key = None if graph is None else graph.key
             self._tell(Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations))
@@ -291,7 +276,7 @@ class Load:
     def _renew_later(self) -> None:
         """Renew the claims in time, where they last only for a while."""
         journal = self._context.journal
-        if journal is not None and journal.lease is not None and not self._ended.is_set():
+        if journal is not None and journal.lease is not None and not self._end.done():
             self._renewal = self._loop.call_later(journal.lease / RENEWALS, self._renew, journal)
 
     def _renew(self, journal: Journal) -> None:
@@ -318,14 +303,26 @@ class Load:
     def _go_on(self) -> None:
         """Draw the next order if there is room for one; tell the end once everything came to it."""
         self._source.wake()
-        if self._ended.is_set() or not self._source.done or not self._scheduler.is_idle or self._runs:
+        if self._end.done() or not self._source.done or not self._scheduler.is_idle or self._runs:
             return
         self.error = self.error or self._source.error
         for timer in (self._timer, self._renewal):
             if timer is not None:
                 timer.cancel()
-        self._ended.set()
+        self._end.set_result(None)
         self._outcomes.put_nowait(None)
+
+
+def _read(position: int, line: object, api: Api) -> tuple[str | None, int, OrderGraph | None, tuple[Violation, ...]]:
+    """Return where an order is in the input, the order, and the rules of *api* that it breaks."""
+    if isinstance(line, Line):
+        graph = line.graph
+        if graph is None or isinstance(graph.order, api.models["orders"]):  # it has kept the rules that it was read for
+            return line.file, line.number, graph, line.violations
+        return line.file, line.number, graph, tuple(graph.violations(api))
+    if isinstance(line, OrderGraph):
+        return None, position, line, tuple(line.violations(api))
+    raise TypeError(f"an input gives OrderGraph or Line, not {type(line).__name__}")
 
 
 def _settle(job: Job, task: asyncio.Task[object]) -> Awaitable[Sequence[Part]]:

@@ -121,7 +121,9 @@ class Lookup:
                     if not error.from_api:
                         raise
                     self._fetched[ref] = None
-            return [got for ref in self.orphans if (got := self._fetched.get(ref)) is not None and self.orphans[ref] == kind]
+            return [
+                got for ref in self.orphans if (got := self._fetched.get(ref)) is not None and self.orphans[ref] == kind
+            ]
 
     def _as_it_was(self, part: Part, free: Sequence[Any]) -> Any:  # noqa: ANN401 any resource
         """Return the thing that *part* was before it was edited, None if it is new; raises `SeveralError`."""

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
-from cdp_orders_async.errors import CdpError, JournalError, OutcomeUnknown
+from cdp_orders_async.errors import JournalError, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.claims import Remembered
-from cdp_orders_async.ingest.compare import SAME_ORDER
 from cdp_orders_async.ingest.context import LoadContext
-from cdp_orders_async.ingest.creation import ConflictError, Creation
+from cdp_orders_async.ingest.creation import Creation
 from cdp_orders_async.ingest.duplicates import known_by_part
-from cdp_orders_async.ingest.edits import SeveralError
 from cdp_orders_async.ingest.outcomes import Leftover, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part, digest_of_parts, kind_of, parts_of
-from cdp_orders_async.journal import Busy, GraphRecord, OrderId, PartRecord, SameReference
+from cdp_orders_async.journal import SAME_ORDER, Busy, GraphRecord, OrderId, PartRecord, SameReference
 from cdp_orders_async.session import Times
 
 __all__ = ["OrderRun"]
+
+
+NOTHING: Mapping[str, PartRecord] = MappingProxyType({})
+THERE = ((PartVerdict.KEPT, Verdict.KEPT), (PartVerdict.UPDATED, Verdict.UPDATED))
+NOT_THERE = ((PartVerdict.CONFLICT, Verdict.CONFLICT), (PartVerdict.UNKNOWN, Verdict.UNKNOWN))
+"""What a part makes of the whole order; the first one counts."""
+
 
 class OrderRun:
     """One order of a load. *file* and *number* say where it is in the input."""
@@ -42,6 +48,8 @@ class OrderRun:
         self._claimed = False
         self._busy = False
         self._unrecorded = False  # its end could not be written into the journal
+        self._known_complete = False
+        """Whether the journal had it as complete before."""
         self._digest = b""
         self._leftovers: tuple[Leftover, ...] = ()
         self._tasks: set[asyncio.Task[object]] = set()
@@ -55,23 +63,18 @@ class OrderRun:
     def verdict(self) -> Verdict:
         """What came of it as a whole."""
         verdicts = {part.verdict for part in self.parts}
-        if self._busy or (self._creation.is_lost and not all(part.is_there for part in self.parts)):
+        everything = all(part.is_there for part in self.parts)
+        if self._busy or (self._creation.is_lost and not everything):
             return Verdict.BUSY
         if self._unrecorded and self.may_be_there:
             return Verdict.UNKNOWN
-        if all(part.is_there for part in self.parts):
-            if PartVerdict.KEPT in verdicts:
-                return Verdict.KEPT
-            if PartVerdict.UPDATED in verdicts:
-                return Verdict.UPDATED
-            return Verdict.LOADED if self._creation.made else Verdict.ALREADY
-        if PartVerdict.CONFLICT in verdicts:
-            return Verdict.CONFLICT
-        if PartVerdict.UNKNOWN in verdicts:
-            return Verdict.UNKNOWN
-        if any(part.is_there for part in self.parts):
-            return Verdict.PARTIAL
-        return Verdict.FAILED if PartVerdict.FAILED in verdicts else Verdict.NOT_TRIED
+        if everything:
+            verdict = Verdict.LOADED if self._creation.made else Verdict.ALREADY
+            return next((as_a_whole for one, as_a_whole in THERE if one in verdicts), verdict)
+        verdict = Verdict.PARTIAL if any(part.is_there for part in self.parts) else Verdict.FAILED
+        if verdict is Verdict.FAILED and PartVerdict.FAILED not in verdicts:
+            verdict = Verdict.NOT_TRIED
+        return next((as_a_whole for one, as_a_whole in NOT_THERE if one in verdicts), verdict)
 
     def outcome(self) -> Outcome:
         """Return what came of it and its parts."""
@@ -122,22 +125,8 @@ class OrderRun:
                 self.left = 0
             elif part.verdict is None:
                 await (creation.find_or_create(part) if creation.doubtful else creation.create(part))
-        except (SeveralError, ConflictError, CdpError) as error:
-            try:
-                creation.failed(part, error)
-            except JournalError as failed:
-                self._break(part, failed)
-        except asyncio.CancelledError:
-            if not task.cancelling():  # nobody cancelled this task: something that it waits for was
-                self.error = OutcomeUnknown(f"{part.name}: its call was cancelled, and nobody had cancelled it")
-                creation.give_up(part, self.error)
-            elif self._context.aborting:
-                task.uncancel()
-                creation.give_up(part, None)
-            else:
-                raise
-        except Exception as error:  # noqa: BLE001 told by the load, once the others are done
-            self._break(part, error)
+        except BaseException as error:  # noqa: BLE001 raised again where it is none of this order's
+            self._ended_by(error, part, task)
         finally:
             self._tasks.discard(task)
         freed: Sequence[Part] = ()
@@ -148,10 +137,23 @@ class OrderRun:
             await self._end()
         return freed
 
-    def _break(self, part: Part, error: Exception) -> None:
-        """End a part whose end cannot be recorded."""
-        self.error = self.error or error
-        part.verdict = PartVerdict.UNKNOWN if part.in_doubt else PartVerdict.BLOCKED
+    def _ended_by(self, error: BaseException, part: Part, task: asyncio.Task[object]) -> None:
+        """End *part*, on which *task* works, because of *error*."""
+        creation, cancelled = self._creation, isinstance(error, asyncio.CancelledError)
+        try:
+            if cancelled and not task.cancelling():  # nobody cancelled this task: something that it waits for was
+                self.error = OutcomeUnknown(f"{part.name}: its call was cancelled, and nobody had cancelled it")
+                creation.give_up(part, self.error)
+            elif cancelled and self._context.aborting:
+                task.uncancel()
+                creation.give_up(part, None)
+            elif isinstance(error, Exception):
+                creation.failed(part, error)
+            else:
+                raise error  # noqa: TRY301 the process ends
+        except Exception as failed:  # noqa: BLE001 told by the load, once the others are done
+            self.error = self.error or failed
+            part.verdict = PartVerdict.UNKNOWN if part.in_doubt else PartVerdict.BLOCKED
 
     def abort(self) -> None:
         """Give up what is in flight."""
@@ -171,9 +173,9 @@ class OrderRun:
         self._creation.claimed_until = float("-inf") if at is None or lease is None else at + lease
 
     async def _start(self) -> bool:
-        """Claim the order, and find out what is known of it and what is in doubt; tell whether anything is to be done."""
+        """Claim the order, and find out what is known of it; tell whether anything is to be done."""
         self._started = True
-        context, creation = self._context, self._creation
+        context = self._context
         if context.halted:
             return False
         memory = context.claims.recall(self.reference_id)
@@ -182,16 +184,17 @@ class OrderRun:
         if context.journal is not None:
             self._digest = digest_of_parts(self.parts)
             asked = context.clock()
+            self._claimed = True  # also where this is cancelled, since the journal does it all the same
             with context.waiting(self.times, "journal"):
-                order = OrderId(self.key, self.reference_id, self.graph.order.ordered_at)
+                order = OrderId.of(self.reference_id, self.graph.order.ordered_at)
                 claimed = await context.journal.claim(order, self._digest, run=context.run, number=self._place[1])
             if isinstance(claimed, Busy):
-                self._busy = True
+                self._busy, self._claimed = True, False
                 return False
-            self._claimed = True
             if context.lease is not None:
                 self.renewed(asked)
             record, same = claimed.record, list(claimed.same_reference)
+            self._known_complete = record is not None and record.complete and record.digest == self._digest
         if memory:
             record = self._recalled(memory, record, same)
         if record is None and not same and not context.look_first and self.graph.mode == "insert":
@@ -205,7 +208,7 @@ class OrderRun:
         edited = record is not None and record.digest != digest
         if edited and record is not None and record.run == context.run and record.number != self._place[1]:
             return self._conflict(f"{self._named(record.number, self.key)} is the same order, with other content")
-        records = {} if record is None else record.parts
+        records = NOTHING if record is None else record.parts
         known = self._renumbered(records) if edited else records
         own = known.get(self.order_part.key)
         if any(one.ref is not None and (own is None or own.ref is None or own.ref == one.ref) for one in same):
@@ -295,12 +298,23 @@ class OrderRun:
             records = one.records()
             order = records.get("order")
             if one.key == self.key:
-                known = {} if record is None else record.parts
-                for key, part in records.items() if journal is not None else ():
-                    if key not in known:
-                        journal.record(self.key, key, part.digest, part.ref)
-                record = GraphRecord(one.digest, one.complete, True, {**known, **records}, one.run, one.number)
-            elif order is not None and one.key not in keys and abs(one.ordered_at - self.graph.order.ordered_at) <= SAME_ORDER:
+                known = NOTHING if record is None else record.parts
+                if journal is not None:
+                    for part_key in records.keys() - known.keys():
+                        journal.record(self.key, part_key, records[part_key].digest, records[part_key].ref)
+                record = GraphRecord(
+                    digest=one.digest,
+                    complete=one.complete,
+                    ended=True,
+                    parts={**known, **records},
+                    run=one.run,
+                    number=one.number,
+                )
+            elif (
+                order is not None
+                and one.key not in keys
+                and abs(one.ordered_at - self.graph.order.ordered_at) <= SAME_ORDER
+            ):
                 same.append(SameReference(one.key, order.ref, one.run, one.number))
         return record
 
@@ -345,11 +359,18 @@ class OrderRun:
     async def _end(self) -> None:
         """Note the end of the order, durably."""
         creation = self._creation
+        if creation.was_old:
+            self._context.old_orders.add(
+                had_parts=any(part.is_there and part.verdict is not PartVerdict.CREATED for part in self.parts[1:])
+            )
         found = creation.lookup.leftovers if "lookup" in vars(creation) else ()
         known = [(kind, ref) for kind, ref in creation.orphans if ref is not None]
         self._leftovers = tuple([Leftover(kind, ref) for kind, ref in dict.fromkeys((*known, *found))])
         journal = self._context.journal
         if journal is None or not self._claimed or creation.is_lost:
+            return
+        if self._known_complete:  # the journal says so already
+            journal.release(self.key)
             return
         try:
             with self._context.waiting(self.times, "journal"):

@@ -26,7 +26,17 @@ from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
 from cdp_orders_async.models.common import AnyPerson, Value
 from cdp_orders_async.wire import encode, to_json
 
-__all__ = ["EXTENSIONS", "CreatedExtension", "CreatedRef", "Part", "digest_of_parts", "is_old", "kind_of", "parts_of"]
+__all__ = [
+    "AT_ONCE",
+    "EXTENSIONS",
+    "CreatedExtension",
+    "CreatedRef",
+    "Part",
+    "digest_of_parts",
+    "is_old",
+    "kind_of",
+    "parts_of",
+]
 
 EXTENSIONS = frozenset({"order_extensions", "item_extensions"})
 KINDS = {"order": "orders", "item": "items", "contact": "contacts", "consumer": "consumers"}
@@ -91,7 +101,7 @@ class Part(Struct, eq=False):
 
     @property
     def record(self) -> PartRecord:
-        """What a journal keeps of it: one that differs keeps a hash that fits no input, so that it is compared again."""
+        """What a journal keeps of it; a part that differs keeps a hash that fits no input, to be compared again."""
         return PartRecord(b"" if self.differs else self.digest, self.ref)
 
     @property

@@ -18,6 +18,7 @@ from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.claims import Claims
 from cdp_orders_async.journal.identity import check_identity
 from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, OrderId
+from cdp_orders_async.outlasting import outlast
 
 if TYPE_CHECKING:
     from cdp_orders_async.journal.tables import Tables
@@ -95,7 +96,7 @@ class SqliteJournal:
         try:
             failure = await opened
         except asyncio.CancelledError:
-            self._stop()
+            await self.aclose()
             raise
         if failure is not None:
             self._failure_told = True
@@ -189,10 +190,12 @@ class SqliteJournal:
     async def aclose(self) -> None:
         """Write what is queued, close the file and end the thread; closing again does nothing.
 
-        Raise `JournalError` if something could not be written and no other call has said so.
+        A cancellation is raised once the file is closed, so that it can be opened again at once. Raise `JournalError`
+        if something could not be written and no other call has said so.
         """
         self._stop()
-        await asyncio.wrap_future(self._ended)
+        ended = asyncio.wrap_future(self._ended)
+        await outlast(lambda: () if ended.done() else (ended,), self._stop)
         self._thread.join()  # it has nothing left to do
         if self._failure is not None and not self._failure_told:
             self._failure_told = True

@@ -244,9 +244,7 @@ class UnderAnOrder(Readable[New, Got, Changes]):
         stage: int = 0,
     ) -> Request[Got]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
-        return self._request(
-            "create", order, read or self._read, body=self._body(new), creates=True, stage=stage
-        )
+        return self._request("create", order, read or self._read, body=self._body(new), creates=True, stage=stage)
 
     async def create(self, order: UUID, new: New) -> Got:
         """Create one under the order with the reference *order*."""
@@ -261,13 +259,9 @@ class UnderAnOrder(Readable[New, Got, Changes]):
 class AtTheRoot(Readable[New, Got, Changes]):
     """What is created and listed by itself: orders."""
 
-    def to_create(
-        self, new: New, *, read: Callable[[bytes], Got] | None = None, stage: int = 0
-    ) -> Request[Got]:
+    def to_create(self, new: New, *, read: Callable[[bytes], Got] | None = None, stage: int = 0) -> Request[Got]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
-        return self._request(
-            "create", None, read or self._read, body=self._body(new), creates=True, stage=stage
-        )
+        return self._request("create", None, read or self._read, body=self._body(new), creates=True, stage=stage)
 
     async def create(self, new: New) -> Got:
         """Create an order.

@@ -75,6 +75,11 @@ class Http(ABC):
         self._opening = asyncio.Lock()
         self._closed = False
 
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, after which nothing can be sent again."""
+        return self._closed
+
     def ready(self) -> bool:
         """Return whether it can send, and `open` need not be asked."""
         here = asyncio.get_running_loop() is self._loop and os.getpid() == self._pid

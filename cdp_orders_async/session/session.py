@@ -285,6 +285,7 @@ class Session:
         failure.request_id = call.id
         wait, _ = self.hold(error, call.attempts)
         may = may_resend(error, creates=request.creates) and call.attempts <= self._retries.limit
+        may = may and not self._http.closed
         if not may or not (isinstance(error, RateLimited) or self._budget.spend()):
             raise failure from failure.__cause__
         if call.until is not None and self._clock() + wait >= call.until:
@@ -360,7 +361,7 @@ def _http(
     if settings.http == "aiohttp":
         return OverAiohttp(base_url, credentials, settings, session, trace_configs, clock)
     if session is not None or trace_configs:
-        raise Invalid((Violation("http", "must be aiohttp where a session or trace_configs are given"),))
+        raise Invalid((Violation("http", "must be aiohttp where an http_session or trace_configs are given"),))
     try:
         # An extra, and so loaded only where it is asked for.
         from cdp_orders_async.session.over_httptools import OverHttptools  # noqa: PLC0415

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["BOM", "what_else"]
+__all__ = ["bare", "what_else"]
 
 BOM = b"\xef\xbb\xbf"
 BEGINNINGS = {
@@ -41,12 +41,18 @@ CR_ALONE = re.compile(rb"\}[ \t\r]*\r[ \t\r]*\{")
 ONE_ORDER_A_LINE = "give JSON lines, plain or gzip: one order on each line"
 
 
-def what_else(lines: Sequence[bytes]) -> str | None:
-    """Return in words what a file is that begins with these *lines*, the first not blank; None for JSON lines."""
-    first = lines[0]
-    text = first.removeprefix(BOM).strip()
-    what = _packed(first) or _text(first, text)
-    if what is None and not any(line.removeprefix(BOM).lstrip().startswith(b"{") for line in lines):
+def bare(line: bytes) -> bytes:
+    """Return *line* without what may stand around its JSON."""
+    return line.removeprefix(BOM).strip()
+
+
+def what_else(raw: bytes, texts: Sequence[bytes]) -> str | None:
+    """Return in words what a file is that is no JSON lines; None where it may be.
+
+    Parameters: *raw*, its first line that is not blank; *texts*, that line and the next, as `bare` returns them.
+    """
+    what = _packed(raw) or _text(raw, texts[0])
+    if what is None and len(texts) > 1 and not any(text.startswith(b"{") for text in texts):
         what = "its lines are no JSON objects"
     return what and f"{what}; {ONE_ORDER_A_LINE}"
 

@@ -21,12 +21,14 @@ from msgspec import Struct
 from cdp_orders_async.errors import InputError, Violation
 from cdp_orders_async.graph import Findings, Line, Timezone, need, read_graph, read_json, zone_of
 from cdp_orders_async.kinds import V2_1, Api
-from cdp_orders_async.sources.formats import BOM, what_else
+from cdp_orders_async.sources.formats import bare, what_else
 
 __all__ = ["CHUNK", "LONGEST_LINE", "GraphFile", "lines"]
 
 GZIP = b"\x1f"  # its first byte, with which no JSON begins
+PAGE = 1 << 12  # what is read first; then it is chunks
 CHUNK = 1 << 16
+MOST_HELD = 1000
 LONGEST_LINE = 16 * 2**20  # bytes; an order of 100 items with full extensions has about 0.5 MB
 
 
@@ -92,7 +94,7 @@ class _Parser(Struct):
         """Parse one line; an empty one is None."""
         if len(raw) > LONGEST_LINE:  # before anything else, since what was cut off may not have been empty
             return self.refused(number, Violation("$", f"must be at most {LONGEST_LINE:,} bytes long"))
-        text = raw.removeprefix(BOM).strip() if number == 1 else raw.strip()
+        text = bare(raw) if number == 1 else raw.strip()
         if not text:
             return None
         lost = Findings()
@@ -172,16 +174,15 @@ class GraphFile:
         """Yield the lines in the batches in which they arrive."""
         import gzip  # noqa: PLC0415 only those who read files need it
 
-        number, known = 0, False
+        number = 0
         try:
             with contextlib.ExitStack() as stack:
                 # Not sys.stdin, whose lock a waiting thread would hold at the exit.
                 file = stack.enter_context(_Watched(0 if self._path == "-" else self._path))
-                raw = stack.enter_context(io.BufferedReader(file))
+                raw = stack.enter_context(io.BufferedReader(file, PAGE))
                 packed = raw.peek(1)[:1] == GZIP
                 stream = stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
-                for raws in lines(stream):
-                    known = known or self._known(raws)
+                for raws in self._recognised(lines(stream)):
                     numbered = zip(itertools.count(number + 1), raws, strict=False)
                     yield [line for n, text in numbered if (line := self._parser.line(n, text))]
                     number += len(raws)
@@ -191,9 +192,22 @@ class GraphFile:
             where = f" after line {number}" if number else ""
             raise InputError(f"{self.name} cannot be read{where}: {reason or 'it is no whole gzip file'}") from error
 
-    def _known(self, raws: list[bytes]) -> bool:
-        """Tell whether these are lines of JSON, False where all are blank; raise `InputError` for anything else."""
-        first = next((n for n, raw in enumerate(raws) if raw.removeprefix(BOM).strip()), None)
-        if first is not None and (what := what_else(raws[first:])):
+    def _recognised(self, batches: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
+        """Yield the batches of lines; raise `InputError` if the first lines that are not blank are no JSON lines.
+
+        A first line that does not begin as an order waits for the second, which tells a bad line from a bad file.
+        """
+        held: list[bytes] = []
+        texts: list[bytes] = []
+        for raws in batches:
+            held += raws
+            texts = list(itertools.islice(filter(None, map(bare, held)), 2))
+            if not texts:
+                yield held
+                held = []
+            elif len(texts) > 1 or texts[0].startswith(b"{") or len(held) > MOST_HELD:
+                break
+        if texts and (what := what_else(next(filter(bare, held)), texts)):
             raise InputError(f"{self.name} cannot be read: {what}")
-        return first is not None
+        yield held
+        yield from batches

@@ -90,13 +90,23 @@ async def graph_file() -> AsyncGenerator[Callable[[bytes], Awaitable[None]], Non
                     assert (line.graph is None) == bool(line.violations)
                     assert line.graph is None or line.graph.key
                 if not data.startswith(b"\x1f"):
-                    assert not ended
                     raws = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
-                    assert numbers == [number for number, raw in enumerate(raws, 1) if raw.strip()]
-                    assert (found, "") == await read(gzip.compress(data, 1), api)
+                    expected = [number for number, raw in enumerate(raws, 1) if raw.strip()]
+                    assert numbers == ([] if ended else expected)
+                    assert (found, ended) == await read(gzip.compress(data, 1), api)
                     assert max(map(len, raws)) <= LONGEST_LINE
+                    assert not ended or not is_order(raws[expected[0] - 1], api)
 
         yield check
+
+
+def is_order(line: bytes, api: Api) -> bool:
+    """Tell whether a line is an order of which nothing is wrong."""
+    try:
+        parse_graph(json.loads(line), api)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 # An order.

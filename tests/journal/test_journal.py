@@ -8,7 +8,7 @@ import pytest
 
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal import CreatedPart, GraphRecord, Journal, OrderId, PartRecord
-from tests.journal.stores import IDENTITY, START, claimed, key, looked, order
+from tests.journal.stores import IDENTITY, START, Store, claimed, key, looked, order
 
 OLD, NEW = b"old", b"new"
 ONE, TWO = UUID(int=1), UUID(int=2)
@@ -153,6 +153,21 @@ async def test_what_was_created_is_told_newest_first(journal: Journal) -> None:
         CreatedPart(key("Z"), "contact", UUID(int=2), b"z"),
         CreatedPart(key("Z"), "order", UUID(int=0), b"z"),
     ]
+
+
+async def test_what_was_created_later_is_newer(store: Store) -> None:
+    """What another run created for an order is newer than all that the first created for it."""
+    runs = (("order", "contact", "orderItems[1]"), ("orderItems[0]",))
+    told: list[str] = []
+    for parts in runs:
+        journal = await store.connect()
+        await claimed(journal, "G")
+        for number, part in enumerate(parts):
+            journal.record(G, part, b"o", UUID(int=number), created=True)
+        told = [one.part for one in await created(journal)]
+        await journal.aclose()
+    newest = ["orderItems[0]", "orderItems[1]", "contact", "order"]
+    assert told == (newest if store.can_crash else newest[:1])
 
 
 async def test_what_was_created_stays_created(journal: Journal) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import random
 import sqlite3
+import struct
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -96,6 +97,21 @@ async def test_damage_within_the_log_loses_no_commit_in_silence(path: Path, tmp_
     last = put(tmp_path / "last.sqlite", file, log[:-1] + bytes([log[-1] ^ 1]))
     async with await opened(last) as journal:
         assert None not in await known_graphs(journal, [f"G-{number}" for number in range(20)])
+
+
+@pytest.mark.parametrize("size", [0, 1, 511])
+async def test_a_log_with_impossible_pages_is_refused(path: Path, size: int) -> None:
+    """A log whose head is right in itself may still be none."""
+    await (await opened(path)).aclose()
+    head = struct.pack(">4I8s", 0x377F0683, 3007000, size, 0, bytes(8))
+    one = two = 0
+    for first, second in struct.iter_unpack(">2I", head):
+        one = (one + first + two) % 2**32
+        two = (two + second + one) % 2**32
+    file, _ = contents(path)
+    put(path, file, head + struct.pack(">2I", one, two) + bytes(100))
+    with pytest.raises(JournalError, match="is damaged: put it aside"):
+        await opened(path)
 
 
 # A log that is lost.
@@ -231,6 +247,18 @@ async def test_a_kill_at_any_moment_loses_nothing(path: Path, tmp_path: Path, mo
             refused[has_log] += await is_refused(copy, snapshots.acknowledged[:acknowledged])
     assert refused[True] == 0
     assert refused[False] > 50
+
+
+async def test_a_big_commit_needs_its_log_too(path: Path) -> None:
+    """Also after megabytes at once, the file does not pass for whole while the log holds what it lacks."""
+    async with await opened(path) as journal:
+        await claimed(journal, "G")
+        for number in range(600):
+            journal.record(key("G"), f"orderItems[{number}]", bytes(8000), None)
+        await journal.end(key("G"), complete=True)
+        await claimed(journal, "H")
+        file, _ = contents(path)
+    assert await is_refused(put(path.with_name("copy.sqlite"), file, None), [])
 
 
 @pytest.mark.parametrize(("name", "limit"), [("_COMMITS", 10), ("_CHANGES", 40)])

@@ -44,7 +44,7 @@ def made(url: str, **given: Any) -> Session:  # noqa: ANN401 whatever a session 
 @pytest.mark.parametrize("given", [{"trace_configs": [aiohttp.TraceConfig()]}, {"http": object()}])
 def test_what_only_aiohttp_knows(given: Mapping[str, object]) -> None:
     """Tracing and a session of aiohttp are refused, and not left out in silence."""
-    with pytest.raises(Invalid, match=r"^http: must be aiohttp where a session or trace_configs are given$"):
+    with pytest.raises(Invalid, match=r"^http: must be aiohttp where an http_session or trace_configs are given$"):
         made("https://api.test", **given)
 
 
