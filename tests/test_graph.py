@@ -1,27 +1,16 @@
-"""Whole orders from JSON lines: what is read, what is refused and where, and how a file may end."""
+"""Whole orders from JSON data: what is read, and what is refused and where."""
 
 from __future__ import annotations
 
-import gzip
-import io
-import subprocess
-import sys
-from collections.abc import Iterator
 from decimal import Decimal
-from pathlib import Path
 
 import orjson
 import pytest
 from hypothesis import given
-from hypothesis import strategies as st
 
 from cdp_orders_async import (
     GraphConsumer,
-    GraphFile,
     GraphItem,
-    InputError,
-    Invalid,
-    Line,
     NewConsumer,
     NewContact,
     NewOrder,
@@ -30,32 +19,13 @@ from cdp_orders_async import (
     parse_graph,
 )
 from cdp_orders_async.graph import Pairs
-from cdp_orders_async.sources.jsonlines import LONGEST_LINE, lines
 from cdp_orders_async.wire import to_json
 from tests import values
+from tests.graphs import ITEM, ORDER, Json, refused
 
-Json = dict[str, object]
-
-ITEM: Json = {
-    "type": "MOBILE",
-    "name": "AZ10",
-    "price": 105,
-    "currencyCode": "EUR",
-    "status": "CONFIRMED",
-    "referenceId": "I-1",
-}
-ORDER: Json = {"referenceId": "B94TXY-1", "orderedAt": "2024-01-01T16:17:16Z", "price": 50, "currencyCode": "EUR"}
-GOOD = orjson.dumps(ORDER)
 UNKNOWN = "is no key of version 2.1; put its values into the order's extension"
 UNKNOWN_OF_ITEM = "is no key of version 2.1; put its values into the item's extension"
 PRIMITIVE = "must be text, a boolean or a number"
-
-
-def refused(value: object) -> list[str]:
-    """Return what is wrong with an order, in words."""
-    with pytest.raises(Invalid) as caught:
-        parse_graph(value)
-    return [str(violation) for violation in caught.value.violations]
 
 
 def extended(value: Json, pairs: Pairs | None) -> Json:
@@ -248,164 +218,3 @@ def test_many_uses_are_counted_once() -> None:
         {**ORDER, "orderItems": [{**ITEM, **one} for one in named], "consumers": [{"orderItems": named}]}
     )
     assert len(graph.consumers[0].uses) == 20_000
-
-
-async def read(path: Path) -> list[Line]:
-    """Return all lines of a file."""
-    return [line async for line in GraphFile(path)]
-
-
-@pytest.mark.parametrize("packed", [False, True])
-@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
-@pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
-async def test_lines_are_numbered_as_they_stand(tmp_path: Path, bom: bytes, end: bytes, *, packed: bool) -> None:
-    """Empty lines count, bad ones do not end the file, and the last may lack its line break."""
-    text = bom + end.join([GOOD, b"", b"{", b" \t", b"[]", b'{"price":NaN}', b"\xff", GOOD])
-    path = tmp_path / "orders.jsonl"
-    path.write_bytes(gzip.compress(text) if packed else text)
-    got = await read(path)
-    assert {line.file for line in got} == {str(path)}
-    assert [(line.number, line.graph is not None) for line in got] == [
-        (1, True),
-        (3, False),
-        (5, False),
-        (6, False),
-        (7, False),
-        (8, True),
-    ]
-    told = [str(line.violations[0]) for line in got if line.graph is None]
-    assert [(words[:15], words.rpartition(" at ")[2]) for words in told if words != "$: must be an object"] == [
-        ("$: must be JSON", "column 2"),
-        ("$: must be JSON", "column 10"),
-        ("$: must be JSON", "column 1"),
-    ]
-    assert len(told) == 4
-
-
-class Chunks(io.BufferedIOBase):
-    """A stream that gives just these chunks."""
-
-    def __init__(self, chunks: Iterator[bytes]) -> None:
-        self._chunks = chunks
-
-    def read1(self, size: int = -1, /) -> bytes:
-        """Return the next chunk."""
-        assert size != 0
-        return next(self._chunks, b"")
-
-
-@given(st.lists(st.binary(max_size=9).map(lambda text: text.translate(b"\nxxx" * 64)), max_size=12), st.integers(1, 6))
-def test_chunks_do_not_matter(chunks: list[bytes], longest: int) -> None:
-    """However the bytes arrive, the lines are the same; one that is too long stays too long and counts once."""
-    expected = b"".join(filter(None, chunks)).split(b"\n")
-    if not expected[-1]:
-        del expected[-1]
-    got = [line for batch in lines(Chunks(filter(None, chunks)), longest) for line in batch]
-    assert [line for line in got if len(line) <= longest] == [line for line in expected if len(line) <= longest]
-    assert len(got) == len(expected)
-    assert all(whole.startswith(line) for line, whole in zip(got, expected, strict=True))
-
-
-async def test_too_long_line(tmp_path: Path) -> None:
-    """A line above the limit is refused without being parsed, and those around it are read."""
-    path = tmp_path / "orders.jsonl.gz"
-    path.write_bytes(gzip.compress(b"\n".join([GOOD, b'{"a":"' + b"x" * (17 * 2**20) + b'"}', GOOD]), 1))
-    good, bad, after = await read(path)
-    assert (good.number, bad.number, after.number, after.graph) == (1, 2, 3, good.graph)
-    assert [str(wrong) for wrong in bad.violations] == [f"$: must be at most {LONGEST_LINE:,} bytes long"]
-
-
-async def test_fraction_tells_how_far(tmp_path: Path) -> None:
-    """While a file is read, it is known how much of it was."""
-    path = tmp_path / "orders.jsonl"
-    path.write_bytes((GOOD + b"\n") * 2000)
-    file = GraphFile(path)
-    seen = [file.fraction or 0.0 async for _ in file]
-    assert seen == sorted(seen)
-    assert [seen[0], 0 < seen[-1] < 1, file.fraction] == [0, True, 1]
-
-
-async def test_empty_file(tmp_path: Path) -> None:
-    """A file of no bytes has no lines, and that is no error."""
-    path = tmp_path / "orders.jsonl"
-    path.touch()
-    assert await read(path) == []
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "good", "words"),
-    [
-        ("absent.jsonl", None, 0, "cannot be read: No such file or directory"),
-        ("", None, 0, "cannot be read: Is a directory"),
-        ("cut.gz", gzip.compress(GOOD + b"\n" + GOOD)[:-6], 1, "cannot be read after line 1: it is no whole gzip file"),
-        ("no.gz", b"\x1f\x8b" + GOOD, 0, "cannot be read: it is no whole gzip file"),
-        ("no.Z", b"\x1f\x9d" + GOOD, 0, "cannot be read: it is no whole gzip file"),
-        (
-            "bad.gz",
-            gzip.compress(GOOD + b"\n")[:-8] + b"\0" * 8,
-            1,
-            "cannot be read after line 1: it is no whole gzip file",
-        ),
-        ("wild.gz", gzip.compress(GOOD)[:10] + b"\xff" * 40, 0, "cannot be read: it is no whole gzip file"),
-    ],
-)
-async def test_file_that_cannot_be_read(
-    tmp_path: Path, name: str, content: bytes | None, good: int, words: str
-) -> None:
-    """A file that cannot be read to its end gives its good lines, and then one sentence."""
-    path = tmp_path / name
-    if content is not None:
-        path.write_bytes(content)
-    stream = aiter(GraphFile(path))
-    assert [(await anext(stream)).number for _ in range(good)] == list(range(1, good + 1))
-    with pytest.raises(InputError) as caught:
-        await anext(stream)
-    assert str(caught.value) == f"{path} {words}"
-
-
-CHILD = """
-import asyncio, sys
-from cdp_orders_async import GraphFile
-
-async def show(most, enough):
-    async for line in GraphFile("-"):
-        print(line.file, line.number, line.graph is not None, flush=True)
-        if line.number == most:
-            enough.set()
-
-async def main(most):
-    enough = asyncio.Event()
-    async with asyncio.TaskGroup() as group:
-        task = group.create_task(show(most, enough))
-        if most:
-            await enough.wait()
-            task.cancel()
-
-asyncio.run(main(int(sys.argv[1])))
-"""
-
-
-@pytest.mark.parametrize("packed", [False, True])
-def test_standard_input(*, packed: bool) -> None:
-    """``-`` is standard input, plain or gzip."""
-    text = GOOD + b"\n\n{\n" + GOOD
-    given = gzip.compress(text) if packed else text
-    done = subprocess.run([sys.executable, "-c", CHILD, "0"], input=given, capture_output=True, check=True)
-    assert done.stdout.decode().splitlines() == [
-        "standard input 1 True",
-        "standard input 3 False",
-        "standard input 4 True",
-    ]
-
-
-def test_standard_input_line_by_line() -> None:
-    """Lines are given as they arrive, and waiting for more does not hold up the end of the process."""
-    command = [sys.executable, "-c", CHILD, "2"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
-        assert child.stdin is not None
-        assert child.stdout is not None
-        for number in (1, 2):
-            child.stdin.write(GOOD + b"\n")
-            child.stdin.flush()
-            assert child.stdout.readline().decode().split() == ["standard", "input", str(number), "True"]
-        assert child.wait(60) == 0

@@ -96,7 +96,7 @@ CHANNELS = (
     "must be one of WEB, MOBILE_WEB, MOBILE_APP, CALL_CENTER, AIRPORT_KIOSK, BRANCH, KIOSK, OFFLINE, GDS, OTA, OTHER"
 )
 DIGITS, FINITE, INT = (
-    "must have at most 15 significant digits",
+    "must have at most 15 significant digits: round it, as 3.3000000000000003 to 3.30",
     "must be a finite number",
     "must be an integer of 32 bits",
 )
@@ -252,10 +252,29 @@ def test_extension_holds_a_hundred_pairs() -> None:
     assert check_extension({**hundred, "more": 1}) == [Violation("$", "must have at most 100 pairs")]
 
 
-@pytest.mark.parametrize("key", ["", "A", "Abc", "1a", "a_b", "a-b", "a b", "é", "aé", "a\n", "a|b"])
+CAMEL_CASE = "each key must be camelCase, letters and digits only"
+
+
+@pytest.mark.parametrize("key", ["", "A", "Abc", "1a", "a_b", "a-b", "a b", "é", "aé", "a|b"])
 def test_extension_keys_are_camel_case(key: str) -> None:
-    """A key is a small letter and then letters and digits; a bad one is not repeated."""
-    assert check_extension({key: 1}) == [Violation("$", "each key must be camelCase, letters and digits only")]
+    """A key is a small letter and then letters and digits; a bad one is named, among others."""
+    assert check_extension({"good": 1, key: 1, "fine": 2}) == [Violation(f"$.{key}", CAMEL_CASE)]
+
+
+def test_extension_keys_are_named_within_bounds() -> None:
+    """A key that is named is on one line, not longer than a line, and text."""
+    long = "a" * 100_000
+    found = check_extension({"a\n\x1b[31m": 1, long: None, "é" * 100: 1, 7: 1})
+    assert [one.field for one in found] == ["$.a\ufffd\ufffd[31m", f"$.{'a' * 64}…", f"$.{'é' * 64}…", "$"]
+    assert found[-1].rule == "each key must be text"
+
+
+def test_very_large_extension_is_judged_by_its_size() -> None:
+    """Of a million pairs, it is told once that they are too many."""
+    pairs = {f"key_{n}": n for n in range(1001)}
+    assert check_extension(pairs) == [Violation("$", "must have at most 100 pairs")]
+    del pairs["key_0"]
+    assert len(check_extension(pairs)) == 1001
 
 
 @pytest.mark.parametrize("key", sorted(RESERVED_KEYS))
@@ -268,8 +287,8 @@ def test_extension_keys_of_the_server(key: str) -> None:
     ("value", "rule"),
     [
         ("\udfff", "must be valid Unicode"),
-        (2**64, "must be an integer of 64 bits"),
-        (-(2**63) - 1, "must be an integer of 64 bits"),
+        (2**64, "must be an integer of 64 bits: send a longer one as text"),
+        (-(2**63) - 1, "must be an integer of 64 bits: send a longer one as text"),
         (float("nan"), "must be a finite number"),
         (float("-inf"), "must be a finite number"),
         (None, "must be text, a boolean or a number"),

@@ -31,8 +31,10 @@ SURE = 16
 """Characters of a number, its point counted, of which a float may lose a digit; of fewer it keeps each."""
 LONG = b"0" * SURE
 LARGE_EXPONENT = re.compile(rb"0e-?000+[ \t\r\n,}\]]")
-LARGE = 2**20
-"""Bytes of a text that may hold more values than the limit."""
+LARGE = 2**16
+"""Bytes of a text that may hold very many values."""
+MANY_VALUES = 20_000
+"""Of more, what is written again would take a hundred times the memory of the text."""
 MOST_VALUES = 1_000_000
 SURE_INT = 18
 TO_ROUND = frozenset({"price", "originalPrice", "quantity"})
@@ -72,12 +74,13 @@ def read_json(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can be 
 
     The value of a number that is lost is 0. Paths start at the order, also within an import record.
     """
-    if len(text) > LARGE and text.count(b",") >= MOST_VALUES:
+    values = text.count(b",") if len(text) > LARGE else 0
+    if values >= MOST_VALUES:
         found.add("$", f"must hold at most {MOST_VALUES:,} values")
         return None
     try:
         value = orjson.loads(text)
-        if _is_whole(text, value):
+        if values <= MANY_VALUES and _is_whole(text, value):
             return value
     except orjson.JSONDecodeError as error:
         if "infinity" not in error.msg:  # the number is too large for a float, which is no fault of the form

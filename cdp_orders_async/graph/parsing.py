@@ -172,12 +172,8 @@ class _Reading(Struct):
     def judge(self) -> None:
         """Note every rule that is broken by what was read, where not all could be read."""
         for at, part in self.parts.items():
-            if self.found.enough:
-                return
             self.found.extend(check(type(part), part), at)
         for at, pairs in self.extensions:
-            if self.found.enough:
-                return
             self.found.extend(check_extension(pairs), f"{at}.extensions[0]")
 
     def refuse(self, at: str, rule: str) -> None:
