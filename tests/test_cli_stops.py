@@ -9,6 +9,7 @@ import signal
 import sys
 from asyncio.subprocess import PIPE
 from pathlib import Path
+from types import FrameType
 
 import orjson
 import pytest
@@ -203,7 +204,11 @@ async def test_handlers_of_before_come_back(*, handles: bool, monkeypatch: pytes
         monkeypatch.setattr(type(loop), "add_signal_handler", asyncio.AbstractEventLoop.add_signal_handler)
     came: list[str] = []
     inside: asyncio.Queue[int] = asyncio.Queue()
-    before = signal.signal(signal.SIGTERM, lambda *_: came.append("before"))
+
+    def handler(_: int, __: FrameType | None) -> None:
+        came.append("before")
+
+    before = signal.signal(signal.SIGTERM, handler)
     try:
         async with on_stop(inside.put_nowait):
             os.kill(os.getpid(), signal.SIGTERM)

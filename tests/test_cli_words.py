@@ -153,8 +153,9 @@ async def test_times_and_references_of_an_export(tmp_path: Path) -> None:
         ran = await cdp_orders(
             *arguments, "--timezone", "Europe/Dublin", "--assign-references", cwd=tmp_path, env=server.environment
         )
-        (stored,) = server.state()["orders"]
+        state: Json = orjson.loads(orjson.dumps(server.state()))
     assert ran.status == 0
+    (stored,) = state["orders"]
     assert stored["orderedAt"].startswith("2024-07-01T15:17:16")
     assert [item["referenceId"] for item in stored["orderItems"]] == ["B-0#1"]
 
@@ -256,11 +257,12 @@ async def test_messages_that_would_block_fail_nothing(tmp_path: Path) -> None:
     assert (ran.status, orjson.loads(ran.out)["loaded"]) == (1, 3)
 
 
-@pytest.mark.parametrize(("more", "status"), [([], 2), ([{}], 1)], ids=["loaded", "not all"])
-async def test_full_disk_under_the_summary_is_told(tmp_path: Path, more: list[Json], status: int) -> None:
+@pytest.mark.parametrize(("bad", "status"), [(0, 2), (1, 1)], ids=["loaded", "not all"])
+async def test_full_disk_under_the_summary_is_told(tmp_path: Path, bad: int, status: int) -> None:
     """Counts that cannot be written are one sentence and no success, after everything is loaded."""
     lines = orders(3)
-    source = write(tmp_path / "o.jsonl", [*more, *lines])
+    nothing: Json = {}
+    source = write(tmp_path / "o.jsonl", [*[nothing] * bad, *lines])
     async with watched() as server:
         with full_disk() as full:
             async with started("load", source, cwd=tmp_path, env=server.environment, stdout=full, stderr=PIPE) as load:
