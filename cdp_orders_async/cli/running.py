@@ -178,7 +178,8 @@ async def run(
         report.requests = client.session.stats.requests
         report.times = load.times
         report.seconds, report.cpu = clock() - began, time.process_time() - computed
-    teller.conclude(report.counts)
+    if report.error is None or report.anything:  # else one sentence says it for all of them
+        teller.conclude(report.counts)
     return report
 
 
