@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Callable
 from typing import Literal
@@ -37,7 +38,8 @@ class Breaker(Struct, eq=False):
     _failures: int = 0
     creates_fail: bool = False
     """Whether a create is among the failures in a row."""
-    _until: float | None = None
+    until: float | None = None
+    """When a call is tried again; None while calls pass."""
     _wait: float = 0.0
     _probing: bool = False
     _waiters: dict[asyncio.Future[None], None] = field(default_factory=dict[asyncio.Future[None], None])
@@ -50,30 +52,35 @@ class Breaker(Struct, eq=False):
     @property
     def state(self) -> Literal["closed", "open", "half-open"]:
         """Whether calls pass ("closed"), wait ("open"), or are tried one at a time ("half-open")."""
-        if self._until is None:
+        if self.until is None:
             return "closed"
-        return "half-open" if self._probing or self.clock() >= self._until else "open"
+        return "half-open" if self._probing or self.clock() >= self.until else "open"
 
     @property
     def open_for(self) -> float:
         """Seconds until a call is tried again; 0 unless it is open."""
-        return 0.0 if self._until is None or self._probing else max(0.0, self._until - self.clock())
+        return 0.0 if self.until is None or self._probing else max(0.0, self.until - self.clock())
 
     def success(self, *, creates: bool = True) -> None:
         """Count a call that the server answered, one that *creates* or a read: everybody may go."""
-        if not self._failures and self._until is None:
+        if not self._failures and self.until is None:
             return
         if self.creates_fail and not creates:
             if self._probing:
                 self._probing = False
-                self._until = self.clock()
+                self.until = self.clock()
                 self._wake()
             return
         self._failures = 0
         self.creates_fail = False
-        self._until = None
+        self.until = None
         self._probing = False
         self._wake()
+
+    def retire(self) -> None:
+        """Let everybody go, for good: no failure opens it again."""
+        self.threshold = sys.maxsize
+        self.success()
 
     def failure(self, *, creates: bool = True) -> None:
         """Count a call, one that *creates* or a read, that failed because the server is not well.
@@ -82,13 +89,13 @@ class Breaker(Struct, eq=False):
         """
         self._failures += 1
         self.creates_fail = self.creates_fail or creates
-        if self._until is None and self._failures >= self.threshold:
+        if self.until is None and self._failures >= self.threshold:
             self._wait = min(self.pause, self.max_pause)
         elif self._probing:
             self._wait = min(2 * self._wait, self.max_pause)
         else:
             return
-        self._until = self.clock() + self._wait
+        self.until = self.clock() + self._wait
         self._probing = False
 
     def _wake(self) -> None:
@@ -98,15 +105,15 @@ class Breaker(Struct, eq=False):
 
     async def wait(self) -> None:
         """Return at once when it is closed; else when it closes, or when this caller is to be the probe."""
-        while self._until is not None:
+        while self.until is not None:
             now = self.clock()
-            if now >= self._until:
-                self._until = now + self._wait
+            if now >= self.until:
+                self.until = now + self._wait
                 self._probing = True
                 return
             waiter = asyncio.get_running_loop().create_future()
             self._waiters[waiter] = None
             try:
-                await asyncio.wait({waiter}, timeout=self._until - now)
+                await asyncio.wait({waiter}, timeout=self.until - now)
             finally:
                 del self._waiters[waiter]

@@ -91,6 +91,7 @@ class Health:
         self._fail = fail
         self._patient = patient
         self._clock = clock
+        self._is_well = False  # whether nothing failed since the last success
         self._reached = False  # whether anything was ever answered, or may have been done
         self._denied = 0  # in a row
         self._misdirected = 0  # in a row
@@ -100,16 +101,18 @@ class Health:
         """Count a call that succeeded."""
         self.answered += 1
         self.created += creates
-        if self.answered == 1 or self._since is not None or self._denied:
-            self._reached = True
-            self._denied = self._misdirected = 0
-            if creates or not self.breaker.creates_fail:
-                self._since = None
+        if self._is_well:
+            return
+        self._denied = self._misdirected = 0
         self.breaker.success(creates=creates)
+        if creates or not self.breaker.creates_fail:
+            self._since = None
+        self._reached, self._is_well = True, self._since is None
 
     def failed(self, error: CdpError, operation: str) -> Sign:
         """Count a call of *operation* that failed; return what its *error* says."""
         creates = operation.endswith(".create")
+        self._is_well = False
         sign = sign_of(error, operation)
         if sign is Sign.UNWELL:
             self._unwell(error, creates=creates)

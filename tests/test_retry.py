@@ -31,7 +31,7 @@ from cdp_orders_async.errors import (
     Unreadable,
     Violation,
 )
-from cdp_orders_async.retry import Retries, RetryBudget, backoff, down, may_resend, parse_retry_after
+from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 
 NOW = datetime(1994, 11, 6, 8, 48, 37, tzinfo=UTC)
 
@@ -96,11 +96,11 @@ def refused(kind: type[Refused], status: int) -> Refused:
     return kind("POST", "/v2.1/orders", status)
 
 
-ALWAYS: list[CdpError] = [NotSent(), refused(RateLimited, 429), refused(ServerError, 503)]
+ALWAYS: list[CdpError] = [NotSent(), refused(RateLimited, 429)]
 UNLESS_IT_CREATES: list[CdpError] = [
     OutcomeUnknown(),
     refused(Refused, 408),
-    *(refused(ServerError, status) for status in (500, 501, 502, 504, 505, 599)),
+    *(refused(ServerError, status) for status in (500, 501, 502, 503, 504, 505, 521, 599)),
     Unreadable("POST", "/v2.1/orders", 201, ("cut off",), cut=True),
 ]
 NEVER: list[CdpError] = [
@@ -128,13 +128,6 @@ def test_only_what_is_safe_is_sent_again(creates: bool) -> None:  # noqa: FBT001
         assert may_resend(error, creates=creates) is not creates, error
     for error in NEVER:
         assert not may_resend(error, creates=creates), error
-
-
-def test_down_is_what_a_dead_server_looks_like() -> None:
-    """No connection, a lost answer and a gateway's error are signs of a server that is down; an answer is not."""
-    signs = [NotSent(), OutcomeUnknown(), *(refused(ServerError, status) for status in (502, 503, 504))]
-    assert [error for error in signs if not down(error)] == []
-    assert [error for error in [*NEVER, refused(ServerError, 500), refused(RateLimited, 429)] if down(error)] == []
 
 
 @given(st.integers(1, 10**400), st.floats(0, 1e308), st.floats(0, 1e308), st.floats(0, 1))

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.ingest.parts import Part, digest_of_parts
-from cdp_orders_async.journal import PartRecord
+from cdp_orders_async.journal import Journal, PartRecord
 from cdp_orders_async.wire import Transport
 
 __all__ = ["Claims", "Remembered"]
@@ -49,6 +49,8 @@ class Remembered(Struct):
     """What is known of its parts."""
     hashed: bytes = b""
     """The hash of the whole order, where it was made already."""
+    journal: Journal | None = None
+    """The journal of that load."""
 
     @property
     def digest(self) -> bytes:

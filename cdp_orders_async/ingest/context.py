@@ -35,7 +35,7 @@ class LoadContext:
     def __init__(
         self,
         client: Resources | ResourcesV2,
-        scheduler: Scheduler[Any, Any],
+        scheduler: Scheduler[Any, Any, Any],
         fail: Callable[[Exception], None],
         *,
         journal: Journal | None,
@@ -76,7 +76,7 @@ class LoadContext:
         """Create nothing more, and wake everybody who waits for the server or for time to pass."""
         self.halted = True
         self._halted.set()
-        self.health.breaker.success()
+        self.health.breaker.retire()
 
     def transport(self, times: Times) -> Transport:
         """Return the transport of one order, which counts in *times* where the time goes."""

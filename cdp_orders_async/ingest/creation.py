@@ -22,7 +22,7 @@ from cdp_orders_async.ingest.compare import diff, merge, same_order
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.edits import SeveralError
 from cdp_orders_async.ingest.lookup import Lookup
-from cdp_orders_async.ingest.outcomes import Failure, PartVerdict
+from cdp_orders_async.ingest.outcomes import Failure, PartVerdict, personal_values
 from cdp_orders_async.ingest.parts import AT_ONCE, EXTENSIONS, CreatedExtension, CreatedRef, Part, is_old
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.session import Times
@@ -111,6 +111,8 @@ class Creation:
         elif self._context.aborting:
             self.give_up(part, None)
         elif part.ref is not None:
+            if part is self._order:
+                await self._check_owner(part, part.ref)
             await self._reconcile(part, await self.lookup.fetch(part), PartVerdict.FOUND)
         elif part.in_doubt or (part is self._order and self.rivals):
             found = await self._adopt(part, self.since, PartVerdict.FOUND)
@@ -121,7 +123,7 @@ class Creation:
     def give_up(self, part: Part, error: CdpError | None) -> None:
         """End a part that failed, or that is not tried: unknown where it may be there all the same."""
         if error is not None:
-            part.failure = Failure.of(error, self._graph)
+            part.failure = Failure.of(error, self._personal)
         part.differs = ()
         if part.in_doubt:
             self._note(part, None)
@@ -135,6 +137,10 @@ class Creation:
         return self.claimed_until is not None and self._context.clock() >= self.claimed_until
 
     @cached_property
+    def _personal(self) -> Collection[str]:
+        return personal_values(self._graph)
+
+    @cached_property
     def lookup(self) -> Lookup:
         """What finds the parts; made when it is needed first."""
         cdp = type(self._context.cdp)(self.transport, self._context.cdp.base_url)
@@ -145,7 +151,7 @@ class Creation:
         context, transport = self._context, self.transport
         attempts: Attempts | None = None
         while True:
-            if context.health.breaker.state != "closed":
+            if context.health.breaker.until is not None:
                 with context.waiting(self._times, "backoff"):
                     await context.server_is_up()
             if context.halted or (self.claimed_until is not None and self.is_lost):
@@ -176,7 +182,7 @@ class Creation:
     async def _is_over(self, part: Part, error: CdpError, attempts: Attempts) -> bool:
         """Tell whether *part*, whose attempt ended in *error*, was made all the same; raise where it is given up."""
         again = attempts.failed(error)
-        part.failure = Failure.of(error, self._graph)
+        part.failure = Failure.of(error, self._personal)
         if error.delivery in MAYBE_DONE:
             if await self._was_made(part, error):
                 self.made, part.failure = True, None
@@ -204,11 +210,7 @@ class Creation:
     async def _keep_order(self, order: Part, created: CreatedRef, is_old: bool) -> None:  # noqa: FBT001 READ gives both
         """Note what the server made of the *order*, which may turn out to have been there before."""
         ref = created.ref
-        if (owner := await self._owner(ref)) not in {None, self._graph.key}:
-            self._know(order, ref, ("reference_id",))
-            raise ConflictError(
-                f"the server answered with the order {ref}, which belongs to {owner}: it took the two for one"
-            )
+        await self._check_owner(order, ref)
         is_old = is_old and self._context.old_orders.tell
         if ref not in self._near:
             if is_old:  # it was there before anybody here knew of it, and so may its parts be
@@ -217,6 +219,14 @@ class Creation:
                 self._nothing_is_in_doubt()  # a new order has no parts yet
         order.verdict = PartVerdict.UPDATED if is_old else PartVerdict.CREATED
         self._know(order, ref, created=not is_old)
+
+    async def _check_owner(self, order: Part, ref: UUID) -> None:
+        """Raise `ConflictError` where the server has the *order* as *ref*, and that is another order of an input."""
+        if (owner := await self._owner(ref)) not in {None, self._graph.key}:
+            self._know(order, ref, ("reference_id",))
+            raise ConflictError(
+                f"the server answered with the order {ref}, which belongs to {owner}: it took the two for one"
+            )
 
     async def _adopt(self, part: Part, since: float, verdict: PartVerdict) -> bool:
         """Take over *part* if the server has it; *since* is when it may have been sent at the latest.
@@ -292,7 +302,7 @@ class Creation:
         context = self._context
         attempts: Attempts | None = None
         while True:
-            if context.health.breaker.state != "closed":
+            if context.health.breaker.until is not None:
                 with context.waiting(self._times, "backoff"):
                     await context.server_is_up()
             try:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import collections
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, TypeAlias
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Any
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import DeadlineExceeded, JournalError, Violation
@@ -23,8 +23,6 @@ from cdp_orders_async.outlasting import outlast
 from cdp_orders_async.session import Session, Times
 
 __all__ = ["Load"]
-
-Job: TypeAlias = tuple[OrderRun, Part]
 
 FEW_ORDERS = 8
 """Orders that may be about to begin, however few connections there are; else one for two connections."""
@@ -70,7 +68,7 @@ class Load:
         transport = client.transport
         connections = transport.settings.connections if isinstance(transport, Session) else None
         width = width or connections or UNKNOWN_WIDTH
-        self._scheduler: Scheduler[Job, Sequence[Part]] = Scheduler(width, _settle, self._settled)
+        self._scheduler: Scheduler[OrderRun, Part, Sequence[Part]] = Scheduler(width, OrderRun.settle, self._settled)
         self._scheduler.on_rest = self._go_on
         self._context = LoadContext(
             client,
@@ -223,9 +221,8 @@ class Load:
 
     def _take(self, position: int, line: OrderGraph | Line) -> None:
         """Take an order from the input."""
-        file, number, graph, violations = _read(position, line, self._api)
+        file, number, key, graph, violations = _read(position, line, self._api)
         if graph is None or violations:
-            key = None if graph is None else graph.key
             self._tell(Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations))
             return
         run = OrderRun(graph, self._context, file, number)
@@ -239,9 +236,8 @@ class Load:
         self._starting += 1
         self._scheduler.add((run, run.order_part))
 
-    def _settled(self, job: Job, freed: Sequence[Part]) -> None:
-        """Go on with an order, one part of which came to its end, so that others are *freed*."""
-        run, part = job
+    def _settled(self, run: OrderRun, part: Part, freed: Sequence[Part]) -> None:
+        """Go on with an order, one *part* of which came to its end, so that others are *freed*."""
         if part is run.order_part:
             self._starting -= 1
         if run.error is not None and self.error is None:
@@ -313,18 +309,25 @@ class Load:
         self._outcomes.put_nowait(None)
 
 
-def _read(position: int, line: object, api: Api) -> tuple[str | None, int, OrderGraph | None, tuple[Violation, ...]]:
-    """Return where an order is in the input, the order, and the rules of *api* that it breaks."""
+def _read(
+    position: int, line: object, api: Api
+) -> tuple[str | None, int, str | None, OrderGraph | None, tuple[Violation, ...]]:
+    """Return where an order is in the input, its key, the order, and the rules of *api* that it breaks."""
     if isinstance(line, Line):
-        graph = line.graph
-        if graph is None or isinstance(graph.order, api.models["orders"]):  # it has kept the rules that it was read for
-            return line.file, line.number, graph, line.violations
-        return line.file, line.number, graph, tuple(graph.violations(api))
+        graph, violations = line.graph, line.violations
+        # A line has kept the rules of the version that it was read for.
+        if graph is not None and not isinstance(graph.order, api.models["orders"]):
+            violations = tuple(graph.violations(api))
+        return line.file, line.number, line.key, graph, violations
     if isinstance(line, OrderGraph):
-        return None, position, line, tuple(line.violations(api))
+        violations = tuple(line.violations(api))
+        return None, position, _key(line), line, violations
     raise TypeError(f"an input gives OrderGraph or Line, not {type(line).__name__}")
 
 
-def _settle(job: Job, task: asyncio.Task[object]) -> Awaitable[Sequence[Part]]:
-    run, part = job
-    return run.settle(part, task)
+def _key(graph: OrderGraph) -> str | None:
+    """Return the key of an order that may break any rule, None where it has none."""
+    try:
+        return graph.key
+    except (AttributeError, TypeError, ValueError):  # what is wrong with it, its violations say
+        return None

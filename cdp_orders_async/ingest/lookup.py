@@ -101,7 +101,11 @@ class Lookup:
             others = {one.item.reference_id for one in self._graph.items} - {None}
             candidates = [got for got in candidates if got.reference_id not in others]
         found = await self._best(part, candidates, after) if candidates else None
-        return self._as_it_was(part, free) if found is None and self.edited and settled else found
+        if found is None and self.edited and settled:
+            found = self._as_it_was(part, free)
+        if found is not None and found.ref in self.claimed:  # another part took it meanwhile
+            found = await self.find(part, after, settled=settled)
+        return found
 
     async def fetch(self, part: Part) -> Any:  # noqa: ANN401 any resource
         """Fetch what the server has under the reference of *part*; raises `NotFound`."""
@@ -127,10 +131,15 @@ class Lookup:
 
     def _as_it_was(self, part: Part, free: Sequence[Any]) -> Any:  # noqa: ANN401 any resource
         """Return the thing that *part* was before it was edited, None if it is new; raises `SeveralError`."""
-        sought = [one for one in self._parts if one.kind == part.kind and one.in_doubt]
-        left = [got for got in free if not any(may_match(one.sent(), got) for one in sought)]
-        new = [one for one in sought if not any(may_match(one.sent(), got) for got in free)]
-        return pair_edited(part, new, left)
+        new = [one for one in self._parts if one.kind == part.kind and one.in_doubt]
+        left = list(free)
+        # Each part that was not edited takes one thing, the one that fits it best.
+        fits = [(one, got) for one in new for got in left if may_match(one.sent(), got)]
+        for one, got in sorted(fits, key=lambda fit: extra_fields(fit[0].sent(), fit[1])):
+            if one in new and got in left:
+                new.remove(one)
+                left.remove(got)
+        return pair_edited(part, new, left) if part in new else None
 
     async def _listed(self, part: Part, after: float) -> list[Any]:
         async with self._listing:
@@ -202,7 +211,8 @@ class Lookup:
             return None
         best = min(fits[part][i] for i in mine)
         mine = [i for i in mine if fits[part][i] == best]
-        if len(mine) > sum(count for one, count in counts.items() if any(fits[one][i] == best for i in mine)):
+        wanted = sum(count for one, count in counts.items() if any(fits[one][i] == best for i in mine))
+        if any(best) and len(mine) > wanted:  # where each is just what was sent, any of them is as good
             raise SeveralError
         return candidates[mine[0]]
 

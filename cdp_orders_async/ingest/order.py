@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from cdp_orders_async.errors import JournalError, OutcomeUnknown
+from cdp_orders_async.errors import CdpError, JournalError, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.claims import Remembered
 from cdp_orders_async.ingest.context import LoadContext
@@ -21,6 +21,9 @@ __all__ = ["OrderRun"]
 
 
 NOTHING: Mapping[str, PartRecord] = MappingProxyType({})
+CREATED = PartVerdict.CREATED
+IS_THERE = frozenset({PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
+AS_TOLD = IS_THERE - {PartVerdict.KEPT}
 THERE = ((PartVerdict.KEPT, Verdict.KEPT), (PartVerdict.UPDATED, Verdict.UPDATED))
 NOT_THERE = ((PartVerdict.CONFLICT, Verdict.CONFLICT), (PartVerdict.UNKNOWN, Verdict.UNKNOWN))
 """What a part makes of the whole order; the first one counts."""
@@ -62,18 +65,18 @@ class OrderRun:
     @property
     def verdict(self) -> Verdict:
         """What came of it as a whole."""
-        verdicts = {part.verdict for part in self.parts}
-        everything = all(part.is_there for part in self.parts)
-        if self._busy or (self._creation.is_lost and not everything):
+        verdicts = self._verdicts
+        if self._busy or (self._creation.is_lost and not verdicts <= IS_THERE):
             return Verdict.BUSY
         if self._unrecorded and self.may_be_there:
             return Verdict.UNKNOWN
-        if everything:
+        if verdicts <= IS_THERE:
             verdict = Verdict.LOADED if self._creation.made else Verdict.ALREADY
             return next((as_a_whole for one, as_a_whole in THERE if one in verdicts), verdict)
-        verdict = Verdict.PARTIAL if any(part.is_there for part in self.parts) else Verdict.FAILED
-        if verdict is Verdict.FAILED and PartVerdict.FAILED not in verdicts:
-            verdict = Verdict.NOT_TRIED
+        if any(part.is_there for part in self.parts):
+            verdict = Verdict.PARTIAL
+        else:
+            verdict = Verdict.FAILED if PartVerdict.FAILED in verdicts else Verdict.NOT_TRIED
         return next((as_a_whole for one, as_a_whole in NOT_THERE if one in verdicts), verdict)
 
     def outcome(self) -> Outcome:
@@ -95,8 +98,9 @@ class OrderRun:
     def remembered(self) -> Remembered:
         """Return what the client remembers of it."""
         parts: Sequence[Part] | Mapping[str, PartRecord] = self.parts
-        if self._context.journal is not None:
-            parts = {part.key: part.record for part in self.parts if part.ref is not None or part.in_doubt}
+        left = {key: PartRecord(b"", ref) for (_, ref), key in self._creation.orphans.items() if key}
+        if left or self._context.journal is not None:
+            parts = {part.key: part.record for part in self.parts if part.ref is not None or part.in_doubt} | left
         return Remembered(
             self.key,
             self.graph.order.ordered_at,
@@ -106,6 +110,7 @@ class OrderRun:
             self._is_complete,
             parts,
             self._digest,
+            self._context.journal,
         )
 
     @property
@@ -134,26 +139,44 @@ class OrderRun:
             self.left -= 1
             freed = self._unblock(part) if part.followers else ()
         if not self.left:
-            await self._end()
+            await self._end(task)
         return freed
 
     def _ended_by(self, error: BaseException, part: Part, task: asyncio.Task[object]) -> None:
         """End *part*, on which *task* works, because of *error*."""
-        creation, cancelled = self._creation, isinstance(error, asyncio.CancelledError)
+        if isinstance(error, asyncio.CancelledError):
+            self._give_up(part, self._cancelled(part.name, task))
+        elif isinstance(error, Exception):
+            try:
+                self._creation.failed(part, error)
+            except Exception as failed:  # noqa: BLE001 told by the load, once the others are done
+                self._break(part, failed)
+        else:
+            raise error  # the process ends
+
+    def _give_up(self, part: Part, error: CdpError | None) -> None:
         try:
-            if cancelled and not task.cancelling():  # nobody cancelled this task: something that it waits for was
-                self.error = OutcomeUnknown(f"{part.name}: its call was cancelled, and nobody had cancelled it")
-                creation.give_up(part, self.error)
-            elif cancelled and self._context.aborting:
-                task.uncancel()
-                creation.give_up(part, None)
-            elif isinstance(error, Exception):
-                creation.failed(part, error)
-            else:
-                raise error  # noqa: TRY301 the process ends
-        except Exception as failed:  # noqa: BLE001 told by the load, once the others are done
-            self.error = self.error or failed
-            part.verdict = PartVerdict.UNKNOWN if part.in_doubt else PartVerdict.BLOCKED
+            self._creation.give_up(part, error)
+        except JournalError as failed:
+            self._break(part, failed)
+
+    def _break(self, part: Part, error: Exception) -> None:
+        """End *part* because of an *error* that ends the load too."""
+        self.error = self.error or error
+        part.verdict = PartVerdict.UNKNOWN if part.in_doubt else PartVerdict.BLOCKED
+
+    def _cancelled(self, what: str, task: asyncio.Task[object]) -> OutcomeUnknown | None:
+        """Note that *what* was cancelled in *task*, which goes on; return the error that it is, unless the load did it.
+
+        Its loop may close, which cancels all tasks, or something was cancelled that *what* waits for.
+        """
+        by_load = task.cancelling() and self._context.aborting
+        if task.cancelling():
+            task.uncancel()
+        if by_load:
+            return None
+        self.error = error = OutcomeUnknown(f"{what}: its call was cancelled, and not by the load")
+        return error
 
     def abort(self) -> None:
         """Give up what is in flight."""
@@ -237,15 +260,23 @@ class OrderRun:
     async def _inspect(self) -> bool:
         """Find what is there before anything is sent; tell whether nothing of it has to be refused."""
         creation = self._creation
-        if not await creation.inspect():
+        try:
+            good = await creation.inspect()
+        except BaseException:
+            self._forget_verdicts()  # no part has come to its end: they end with that of the order
+            raise
+        if not good:
             for part in self.parts:
                 part.verdict = part.verdict or PartVerdict.BLOCKED
             return False
         found = {part.key: part.record for part in self.parts if part.verdict is not None}
         creation.known = {**creation.known, **found}
+        self._forget_verdicts()
+        return True
+
+    def _forget_verdicts(self) -> None:
         for part in self.parts:
             part.verdict = None
-        return True
 
     def _renumbered(self, records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:
         """Return what is known by the keys that the parts have now, and let the journal have it so too."""
@@ -292,30 +323,38 @@ class OrderRun:
         self, memory: Sequence[Remembered], record: GraphRecord | None, same: list[SameReference]
     ) -> GraphRecord | None:
         """Add what the client remembers of orders with this reference id to what the journal knows."""
-        journal = self._context.journal
         keys = {one.key for one in same}
         for one in memory:
-            records = one.records()
-            order = records.get("order")
+            order = one.records().get("order")
             if one.key == self.key:
-                known = NOTHING if record is None else record.parts
-                if journal is not None:
-                    for part_key in records.keys() - known.keys():
-                        journal.record(self.key, part_key, records[part_key].digest, records[part_key].ref)
-                record = GraphRecord(
-                    digest=one.digest,
-                    complete=one.complete,
-                    ended=True,
-                    parts={**known, **records},
-                    run=one.run,
-                    number=one.number,
-                )
+                record = self._recalled_of_this(one, record)
             elif (
                 order is not None
                 and one.key not in keys
                 and abs(one.ordered_at - self.graph.order.ordered_at) <= SAME_ORDER
             ):
                 same.append(SameReference(one.key, order.ref, one.run, one.number))
+        return record
+
+    def _recalled_of_this(self, one: Remembered, record: GraphRecord | None) -> GraphRecord | None:
+        """Add what the client remembers of this order to what the journal knows of it."""
+        journal, parts = self._context.journal, one.records()
+        if journal is not None and one.journal is journal:
+            return record  # the journal knows that too, and what other processes did since
+        if record is None:
+            record = GraphRecord(one.digest, complete=one.complete, ended=True, parts=parts, run=one.run, number=one.number)
+        elif not (record.complete and one.complete and record.digest == one.digest):
+            # Nobody knows which of the two is newer: what they do not agree on is looked at.
+            parts = {
+                **record.parts,
+                **{key: _agreed(part, record.parts.get(key)) for key, part in parts.items() if part.ref is not None},
+            }
+            record = GraphRecord(b"", complete=False, ended=False, parts=parts)
+        else:
+            return record
+        if journal is not None:
+            for key, part in parts.items():
+                journal.record(self.key, key, part.digest, part.ref)
         return record
 
     def _conflict(self, reason: str) -> bool:
@@ -347,17 +386,22 @@ class OrderRun:
                     if not other.waits:
                         freed.append(other)
                 else:
-                    self._creation.give_up(other, None)
+                    self._give_up(other, None)
                     self.left -= 1
                     ended.append(other)
         return freed
 
     @property
     def _is_complete(self) -> bool:
-        return all(part.is_there and not part.differs for part in self.parts)
+        return self._verdicts <= AS_TOLD
 
-    async def _end(self) -> None:
-        """Note the end of the order, durably."""
+    @property
+    def _verdicts(self) -> set[PartVerdict | None]:
+        """What came of the parts that this run did not create: of most orders nothing, which costs no hash."""
+        return {part.verdict for part in self.parts if part.verdict is not CREATED}
+
+    async def _end(self, task: asyncio.Task[object]) -> None:
+        """Note the end of the order, durably; *task* is the current one."""
         creation = self._creation
         if creation.was_old:
             self._context.old_orders.add(
@@ -378,3 +422,11 @@ class OrderRun:
         except JournalError as error:
             self.error = self.error or error
             self._unrecorded = True
+        except asyncio.CancelledError:
+            self._cancelled("the end of the order", task)
+            self._unrecorded = True
+
+
+def _agreed(part: PartRecord, other: PartRecord | None) -> PartRecord:
+    """Return *part*, to be compared again where the *other* record of it says something else."""
+    return part if other in {None, part} or other is not None and other.ref is None else PartRecord(b"", part.ref)

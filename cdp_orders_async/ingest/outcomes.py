@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -12,9 +13,9 @@ from msgspec.structs import asdict
 from cdp_orders_async.errors import CdpError, Refused, Violation
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.session import Times
-from cdp_orders_async.wire import masked, to_json
+from cdp_orders_async.wire import masked_values, texts_in, to_json
 
-__all__ = ["Failure", "Leftover", "Outcome", "PartOutcome", "PartVerdict", "Verdict"]
+__all__ = ["Failure", "Leftover", "Outcome", "PartOutcome", "PartVerdict", "Verdict", "personal_values"]
 
 
 class Verdict(enum.StrEnum):
@@ -82,12 +83,11 @@ class Failure(Struct, frozen=True):
     request_id: str | None = None
 
     @classmethod
-    def of(cls, error: CdpError, graph: OrderGraph) -> Failure:
-        """Describe *error*; a server may repeat what was sent, so every personal value of *graph* is masked."""
+    def of(cls, error: CdpError, personal: Collection[str]) -> Failure:
+        """Describe *error*; a server may repeat what was sent, so the *personal* values of the order are masked."""
         status = error.status if isinstance(error, Refused) else None
-        return cls(
-            type(error).__name__, _masked(str(error), graph), status, error.delivery, error.attempts, error.request_id
-        )
+        message = masked_values(str(error), personal)
+        return cls(type(error).__name__, message, status, error.delivery, error.attempts, error.request_id)
 
 
 class PartOutcome(Struct):
@@ -176,8 +176,8 @@ def _filled(**values: object) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value not in (None, (), [], {})}
 
 
-def _masked(text: str, graph: OrderGraph) -> str:
+def personal_values(graph: OrderGraph) -> frozenset[str]:
+    """Return every value of *graph* that is about a person, or may be."""
     people = [person for person in (graph.contact, *(user.consumer for user in graph.consumers)) if person is not None]
     extensions = (graph.extension, *(item.extension for item in graph.items))
-    personal = [*map(to_json, people), *(dict(pairs) for pairs in extensions if pairs)]
-    return masked(text, *personal)
+    return texts_in(*map(to_json, people), *(dict(pairs) for pairs in extensions if pairs))

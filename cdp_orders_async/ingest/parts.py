@@ -101,8 +101,13 @@ class Part(Struct, eq=False):
 
     @property
     def record(self) -> PartRecord:
-        """What a journal keeps of it; a part that differs keeps a hash that fits no input, to be compared again."""
-        return PartRecord(b"" if self.differs else self.digest, self.ref)
+        """What a journal keeps of it.
+
+        One that has a reference, and of which it is not certain that it is as the input says, keeps a hash that fits no
+        input, so that it is compared again.
+        """
+        uncertain = self.differs or (self.ref is not None and not self.is_there)
+        return PartRecord(b"" if uncertain else self.digest, self.ref)
 
     @property
     def outcome(self) -> PartOutcome:

@@ -10,7 +10,8 @@ from typing import Generic, TypeVar
 
 __all__ = ["Scheduler", "Step"]
 
-J = TypeVar("J")
+A = TypeVar("A")
+B = TypeVar("B")
 R = TypeVar("R")
 
 
@@ -21,8 +22,10 @@ class Step(enum.Enum):
     REST = "end: no job waits, or enough workers are active"
 
 
-class Scheduler(Generic[J, R]):
+class Scheduler(Generic[A, B, R]):
     """Workers that *do* one job after the other, at most *most* of them active at a time; *done* gets each result.
+
+    A job is two values, which *do* gets with the task that works.
 
     There are as many active workers as connections, so that the worker that has an answer sends the next request at
     once. A worker that waits for something else than an answer is blocked: another one may work meanwhile. *do* and
@@ -30,7 +33,7 @@ class Scheduler(Generic[J, R]):
     """
 
     def __init__(
-        self, most: int, do: Callable[[J, asyncio.Task[object]], Awaitable[R]], done: Callable[[J, R], None]
+        self, most: int, do: Callable[[A, B, asyncio.Task[object]], Awaitable[R]], done: Callable[[A, B, R], None]
     ) -> None:
         self.most = most
         self.active = 0
@@ -43,7 +46,7 @@ class Scheduler(Generic[J, R]):
         """Called when a worker has ended, and when one is blocked."""
         self._do = do
         self._done = done
-        self._ready: deque[J] = deque()
+        self._ready: deque[tuple[A, B]] = deque()
         self._loop = asyncio.get_running_loop()
 
     def __repr__(self) -> str:
@@ -63,12 +66,12 @@ class Scheduler(Generic[J, R]):
         """Whether nobody works and nothing waits for a worker."""
         return not self.tasks and not self._ready
 
-    def add(self, job: J) -> None:
+    def add(self, job: tuple[A, B]) -> None:
         """Put *job* behind all others."""
         self._ready.append(job)
         self.call_worker()
 
-    def add_all(self, jobs: Sequence[J], *, first: bool) -> None:
+    def add_all(self, jobs: Sequence[tuple[A, B]], *, first: bool) -> None:
         """Put *jobs* behind all others, or before them where they are *first*, in their order.
 
         The worker that calls this takes one of them itself, so another one is called only for what is left.
@@ -111,8 +114,8 @@ class Scheduler(Generic[J, R]):
             self._loop.call_soon(self.call_worker)
         try:
             while self.next_step() is Step.WORK:
-                job = self._ready.popleft()
-                self._done(job, await self._do(job, task))
+                one, other = self._ready.popleft()
+                self._done(one, other, await self._do(one, other, task))
         finally:
             self.active -= 1
             self.tasks.discard(task)

@@ -17,7 +17,7 @@ from cdp_orders_async.wire.codec import (
     to_json,
 )
 from cdp_orders_async.wire.direct import ByModel, write, writer
-from cdp_orders_async.wire.masks import masked
+from cdp_orders_async.wire.masks import masked, masked_values, texts_in
 from cdp_orders_async.wire.request import NO_QUERY, Page, Request, Transport, answer, reads, reads_nothing, reads_page
 
 __all__ = [
@@ -33,12 +33,14 @@ __all__ = [
     "is_list",
     "is_object",
     "masked",
+    "masked_values",
     "read_moment",
     "reads",
     "reads_nothing",
     "reads_page",
     "ref_text",
     "structure",
+    "texts_in",
     "to_json",
     "write",
     "writer",

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cdp_orders_async.wire.codec import is_list, is_object
 
-__all__ = ["masked"]
+__all__ = ["masked", "masked_values", "texts_in"]
 
 LONG = 5  # characters; a shorter number may as well be a status
 
 
 def masked(text: str, *sent: object) -> str:
     """Return *text* with ``***`` in place of each text in the JSON data *sent*, and of each number that is long."""
-    values = {value for one in sent for value in _texts(one) if value in text}
-    for value in sorted(values, key=len, reverse=True):
+    return masked_values(text, texts_in(*sent))
+
+
+def texts_in(*sent: object) -> frozenset[str]:
+    """Return each text in the JSON data *sent*, and each number that is long."""
+    return frozenset(value for one in sent for value in _texts(one))
+
+
+def masked_values(text: str, values: Iterable[str]) -> str:
+    """Return *text* with ``***`` in place of each of the *values*."""
+    for value in sorted((value for value in values if value in text), key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(value)}(?!\w)", "***", text)
     return text
 

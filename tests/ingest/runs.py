@@ -9,6 +9,7 @@ import attrs
 from cdp_orders_async import MemoryJournal, OrderGraph, Outcome, PartVerdict, ingest_one
 from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.ingest import OnExisting
+from cdp_orders_async.journal import Claimed, Journal, OrderId
 from tests.ingest.support import BASE, NEW, Network, Version, stored, wanted
 
 
@@ -44,6 +45,14 @@ class Case:
     def holds(self, graph: OrderGraph) -> bool:
         """Whether the server has *graph* and nothing else."""
         return stored(self.network.emulator) == wanted([self.version.of(graph)])
+
+
+async def crash(journal: Journal, graph: OrderGraph) -> None:
+    """Leave *journal* as a process does that is killed right after it claimed an order."""
+    order = OrderId.of(graph.order.reference_id, graph.order.ordered_at)
+    claimed = await journal.claim(order, b"whatever it was")
+    assert isinstance(claimed, Claimed)
+    journal.release(order.key)
 
 
 def parts(outcome: Outcome, verdict: PartVerdict) -> set[str]:

@@ -313,7 +313,7 @@ class Network:
         status = 200
         if "not done" not in fate:
             endpoint, segments = self.emulator.find(request.method, request.path)
-            reply = self.emulator.answer(endpoint, segments, asked(request))
+            reply = await self.emulator.answer_slowly(endpoint, segments, asked(request))
             status, body = reply.status, orjson.dumps(reply.body)
         if fate.startswith("hung"):
             await asyncio.get_running_loop().create_future()

@@ -234,14 +234,17 @@ async def test_ingest_one_raises_what_ends_a_load() -> None:
 
 
 async def test_a_journal_that_fails_ends_the_load(tmp_path: Path) -> None:
-    """Without the journal nothing is sent: its error is raised as it is."""
+    """Without the journal nothing is sent: its error is raised as it is, before anything is drawn."""
     network = Network(Emulator())
     journal = await SqliteJournal.open(tmp_path / "J.sqlite", identity={})
     await journal.aclose()
-    async with ingest(Resources(network, BASE), some(10), journal=journal) as load:
-        with pytest.raises(JournalError, match="closed"):
-            await collected(load)
+    drawn = iter(some(10))
+    with pytest.raises(JournalError, match="closed"):
+        await ingest(Resources(network, BASE), drawn, journal=journal).__aenter__()
+    with pytest.raises(JournalError, match="closed"):
+        await ingest_one(Resources(network, BASE), whole(), journal=journal)
     assert network.requests == []
+    assert len(list(drawn)) == 10
 
 
 async def test_a_journal_that_fails_midway_ends_the_load() -> None:
@@ -315,7 +318,7 @@ async def test_waiting_for_a_turn_is_no_failure() -> None:
     """At a low rate with many connections calls wait far longer than their deadline, and none fails."""
     graphs = [whole("A"), whole("B"), whole("C")]
     emulator = Emulator()
-    slow = serving(emulator, rate=100, connections=100, deadline=0.1, timeout=5)
+    slow = serving(emulator, rate=25, connections=100, deadline=1.0, timeout=5)
     async with slow as cdp, ingest(cdp, graphs) as load:
         assert {outcome.verdict async for outcome in load} == {Verdict.LOADED}
     assert emulator.requests.total() == count(graphs)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
 import attrs
@@ -16,7 +15,6 @@ from cdp_orders_async import (
     GraphItem,
     OrderGraph,
     Outcome,
-    PartVerdict,
     Request,
     Resources,
     Verdict,
@@ -150,11 +148,11 @@ def differs(outcome: Outcome) -> dict[str, tuple[str, ...]]:
 @pytest.mark.parametrize(
     ("mode", "on_existing", "verdict", "left", "result"),
     [
-        ("insert", "keep", Verdict.ALREADY, {"order", "seat"}, whole()),
-        ("insert", "update", Verdict.LOADED, set[str](), changed()),
-        ("insert", "fail", Verdict.CONFLICT, {"order"}, whole()),
-        ("upsert", "keep", Verdict.LOADED, set[str](), changed()),
-        ("upsert", "fail", Verdict.LOADED, set[str](), changed()),
+        ("insert", "keep", Verdict.KEPT, {"order", "seat"}, whole()),
+        ("insert", "update", Verdict.UPDATED, set[str](), changed()),
+        ("insert", "fail", Verdict.CONFLICT, {"order", "seat"}, whole()),
+        ("upsert", "keep", Verdict.UPDATED, set[str](), changed()),
+        ("upsert", "fail", Verdict.UPDATED, set[str](), changed()),
     ],
 )
 @in_both_versions
@@ -176,61 +174,6 @@ async def test_what_differs(
     told = {"order": ("order", ("channel",)), "seat": seat}
     assert (outcome.verdict, differs(outcome)) == (verdict, dict(told[name] for name in left))
     assert stored(emulator) == wanted([version.of(result)])
-
-
-@in_both_versions
-async def test_the_time_of_an_order_cannot_be_updated(version: Version) -> None:
-    """An order that was made a little earlier than the input says is the same; its time stays, and is told."""
-    emulator, graph = Emulator(), version.of(whole())
-    async with version.serving(emulator) as cdp:
-        await ingest_one(cdp, graph)
-        moved = later(graph, timedelta(days=2))
-        outcome = await ingest_one(cdp, moved, look_first=True, on_existing="update", settle=0.0)
-        priced = attrs.evolve(moved, order=attrs.evolve(moved.order, price=Decimal(51)))
-        updated = await ingest_one(cdp, priced, look_first=True, on_existing="update", settle=0.0)
-        other = await ingest_one(cdp, later(graph, timedelta(days=2, seconds=1)), look_first=True, settle=0.0)
-    assert (outcome.verdict, differs(outcome)) == (Verdict.ALREADY, {"order": ("ordered_at",)})
-    assert (updated.verdict, differs(updated)) == (Verdict.LOADED, {"order": ("ordered_at",)})
-    assert stored(emulator)[0]["price"] == 51
-    assert other.verdict == Verdict.LOADED
-    assert other.ref != outcome.ref
-
-
-async def test_several_orders_that_could_be_it_are_a_conflict() -> None:
-    """Two orders of which neither is exactly the one are for a person to choose from; the exact one is taken."""
-    emulator = Emulator(switches=Switches(upsert=False))
-    graph = OrderGraph(order=order(), items=(item("i1"),))
-    for hours in (1, 2):
-        add(emulator, "orders", to_json(later(graph, timedelta(hours=hours)).order))
-    cdp = Resources(Network(emulator), BASE)
-    first = await ingest_one(cdp, graph, look_first=True, settle=0.0)
-    assert [part.verdict for part in first.parts] == [PartVerdict.CONFLICT, PartVerdict.UNKNOWN]
-    add(emulator, "orders", to_json(graph.order))
-    assert (await ingest_one(cdp, graph, look_first=True, settle=0.0)).verdict == Verdict.LOADED
-
-
-async def test_orders_with_one_reference_id_find_their_own() -> None:
-    """Orders that share a reference id within two days are found one by one, each its own."""
-    graphs = [later(whole(), timedelta(hours=n)) for n in (3, 1, 2)]
-    emulator = Emulator(switches=Switches(upsert=False))
-    async with serving(emulator) as cdp:
-        async with ingest(cdp, graphs) as load:
-            first = {outcome.number: outcome.ref for outcome in await collected(load)}
-        async with ingest(cdp, graphs, look_first=True, settle=0.0) as load:
-            second = {outcome.number: outcome.ref for outcome in await collected(load)}
-    assert first == second
-    assert stored(emulator) == wanted(graphs)
-
-
-async def test_upserted_orders_with_one_reference_id_are_not_doubled() -> None:
-    """Where the server takes two lines for one order, the parts of the second are looked for there too."""
-    one = OrderGraph(order=order(), items=(item("i1"),))
-    two = OrderGraph(order=later(one, timedelta(hours=1)).order, items=(item("i2"), item("i3")))
-    emulator = Emulator()
-    for _ in range(2):
-        async with serving(emulator) as cdp, ingest(cdp, [one, two], look_first=True, settle=0.0) as load:
-            await collected(load)
-        assert stored(emulator) == wanted([attrs.evolve(one, items=(*one.items, *two.items))])
 
 
 def without_links(page: Any) -> None:  # noqa: ANN401 whatever a request gave
@@ -313,8 +256,8 @@ async def test_an_item_without_a_reference_id_is_not_one_that_has_one() -> None:
     assert stored(network.emulator) == wanted([graph])
 
 
-@pytest.mark.parametrize("name", ["Seat", "Bag"])
-def test_consumers_are_told_apart_by_their_items(name: str) -> None:
+@pytest.mark.parametrize(("name", "verdict"), [("Seat", Verdict.LOADED), ("Bag", Verdict.KEPT)])
+def test_consumers_are_told_apart_by_their_items(name: str, verdict: Verdict) -> None:
     """A person who is twice in an order, once with an item, is found with it and made without it."""
 
     async def main(loop: VirtualLoop) -> None:
@@ -324,7 +267,7 @@ def test_consumers_are_told_apart_by_their_items(name: str) -> None:
         await ingest_one(Resources(network, BASE), made)
         network.requests.clear()
         load = loading(loop, network, [graph], look_first=True)
-        assert [outcome.verdict async for outcome in load] == [Verdict.LOADED]
+        assert [outcome.verdict async for outcome in load] == [verdict]
         await load.aclose()
         assert creates(network) == ["consumers.create"]
         assert stored(network.emulator) == wanted([attrs.evolve(graph, items=made.items)])

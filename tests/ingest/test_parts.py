@@ -44,14 +44,6 @@ def test_parts_need_what_they_hang_on() -> None:
     assert [part.waits for part in parts.values()] == [followers[n] for n in range(len(parts))]
 
 
-def test_stages_tell_the_longest_way() -> None:
-    """A part's stage is the number of parts that must be made before it, one after the other."""
-    stages = {name: part.stage for name, part in planned(whole()).items()}
-    assert stages["order"] == 0
-    assert stages["contact"] == stages["ext"] == stages["items/0"] == stages["consumers/1"] == 1
-    assert stages["items/0/ext"] == stages["consumers/0"] == 2
-
-
 async def test_packaged_orders_have_as_many_parts_as_values() -> None:
     """Every value of the packaged sample is one part, with a key of its own."""
     for graph in await sample():
@@ -142,8 +134,11 @@ def test_keys_hold_no_personal_value() -> None:
 def test_both_forms_of_a_line_are_one_order() -> None:
     """An order and the Batch API's record around it have the same parts."""
     value = {**to_json(order()), "contact": {"firstName": "Ann"}}
-    plain, record = parse_graph(value), parse_graph({"ref": "1", "schema": "order", "mode": "insert", "value": value})
-    assert [(part.key, part.digest) for part in parts_of(plain)] == [(part.key, part.digest) for part in parts_of(record)]
+    framed = {"ref": "1", "schema": "order", "mode": "insert", "value": value}
+    plain, record = parse_graph(value), parse_graph(framed)
+    assert [(part.key, part.digest) for part in parts_of(plain)] == [
+        (part.key, part.digest) for part in parts_of(record)
+    ]
 
 
 def test_journals_of_earlier_versions_are_understood() -> None:

@@ -10,7 +10,8 @@ import pytest
 from cdp_orders_async import MemoryJournal, OrderGraph, PartVerdict, Verdict, ingest
 from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.ingest import Load
-from cdp_orders_async.journal import GraphRecord
+from cdp_orders_async.journal import Busy, Claimed, OrderId
+from tests.ingest.runs import crash
 from tests.ingest.support import (
     BASE,
     NEW,
@@ -271,7 +272,8 @@ def test_stopping_while_the_server_is_down() -> None:
         network = Network(Emulator(), lambda _: "not sent" if len(network.requests) > 50 else "ok")
         graphs = [OrderGraph(order=order(f"A-{n}"), items=(item("i1"), item("i2"))) for n in range(100)]
         load = loading(loop, network, graphs, open_orders=50, drain=60.0)
-        await until(lambda: load.breaker.state == "open")
+        await until(lambda: load.paused is not None)
+        assert load.paused_for > 0
         sent, now = len(network.requests), loop.time()
         await load.aclose()
         assert loop.time() == now
@@ -282,32 +284,32 @@ def test_stopping_while_the_server_is_down() -> None:
 
 
 class SlowJournal(MemoryJournal):
-    """A journal that takes its time to begin."""
+    """A journal that takes its time to claim an order."""
 
     def __init__(self) -> None:
         super().__init__()
         self.asked, self.ready = asyncio.Event(), asyncio.Event()
 
-    async def begin(self, graph: str, digest: bytes) -> GraphRecord | None:
+    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
         """Say so and wait."""
         self.asked.set()
         await self.ready.wait()
-        return await super().begin(graph, digest)
+        return await super().claim(order, digest, run=run, number=number)
 
 
 async def test_stopping_before_anything_was_asked() -> None:
-    """An order that was taken but not begun when everything is given up asks the server for nothing."""
+    """An order that was taken but not claimed when everything is given up asks the server for nothing."""
     case = Case()
     case.journal = journal = SlowJournal()
     journal.ready.set()
-    await journal.begin(GRAPHS[0].key, b"killed right then")
+    await crash(journal, GRAPHS[0])
     for event in (journal.asked, journal.ready):
         event.clear()
     async with ingest(case.cdp, GRAPHS, journal=journal, open_orders=1) as load:
         await journal.asked.wait()
         load.stop()
         journal.ready.set()
-        assert [outcome.verdict for outcome in await collected(load)] == [Verdict.UNKNOWN]
+        assert [outcome.verdict for outcome in await collected(load)] == [Verdict.NOT_TRIED]
     assert case.network.requests == []
     await case.finish()
 

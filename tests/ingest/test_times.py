@@ -8,7 +8,7 @@ from msgspec.structs import asdict, replace
 
 from cdp_orders_async import MemoryJournal, OrderGraph, Times, Verdict, ingest
 from cdp_orders_async.emulator import Emulator
-from cdp_orders_async.journal import GraphRecord
+from cdp_orders_async.journal import Busy, Claimed, OrderId
 from tests.ingest.support import Network, collected, item, loading, order, serving, whole
 from tests.virtual import VirtualLoop, run
 
@@ -20,10 +20,10 @@ class SlowJournal(MemoryJournal):
         super().__init__()
         self.loop = loop
 
-    async def begin(self, graph: str, digest: bytes) -> GraphRecord | None:
+    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
         """Take half a second."""
         self.loop.selector.now += 0.5
-        return await super().begin(graph, digest)
+        return await super().claim(order, digest, run=run, number=number)
 
     async def end(self, graph: str, *, complete: bool) -> None:
         """Take a quarter of a second."""

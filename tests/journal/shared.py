@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,14 +25,24 @@ class Lease:
 
 
 class SharedDatabase:
-    """What all workers see. A claim holds for *lease* seconds of *clock*, and then whoever comes next may take it."""
+    """What all workers see. A claim holds for *lease* seconds of *clock*, and then whoever comes next may take it.
 
-    def __init__(self, clock: Callable[[], float], lease: float, *, identity: Mapping[str, str] | None = None) -> None:
+    Without a lease it holds as long as its worker lives, as a lock on a file does.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], lease: float | None, *, identity: Mapping[str, str] | None = None
+    ) -> None:
         self.clock = clock
         self.lease = lease
         self.facts = MemoryJournal(sys.maxsize, identity=identity)
         self.leases: dict[str, Lease] = {}
         """By reference id."""
+
+    @property
+    def next_end(self) -> float:
+        """When a claim ends that is made or renewed now."""
+        return math.inf if self.lease is None else self.clock() + self.lease
 
     def connect(self) -> SharedJournal:
         """Return the journal of one more worker."""
@@ -64,10 +75,10 @@ class SharedJournal:
         database = self._database
         if found := database.leases.get(order.reference_id):
             if (left := found.until - database.clock()) > 0:
-                return Busy(found.order.key, left)
+                return Busy(found.order.key, left if math.isfinite(left) else None)
             database.facts.release(found.order.key)
         claimed = await database.facts.claim(order, digest, run=run, number=number)
-        lease = Lease(order, database.clock() + database.lease)
+        lease = Lease(order, database.next_end)
         database.leases[order.reference_id] = self._held[order.key] = lease
         return claimed
 
@@ -78,7 +89,7 @@ class SharedJournal:
         for key in keys:
             if lease := self._held.get(key):
                 if self._has(lease):
-                    lease.until = self._database.clock() + self._database.lease
+                    lease.until = self._database.next_end
                 else:
                     lost.add(key)
         return lost
@@ -125,9 +136,13 @@ class SharedJournal:
             await self._write()
         self._closed = True
 
-    def kill(self) -> None:
-        """End as a killed process does: what is queued is lost, and the leases stay."""
+    def kill(self, kept: int = 0) -> None:
+        """End as a killed process does: what is queued is lost but for the oldest *kept* notes, and the leases stay."""
+        for do in self._queue[:kept]:
+            do()
         self._queue.clear()
+        for key in [*self._held] if self._database.lease is None else ():
+            self._release(key)
         self._closed = True
 
     def _check_open(self) -> None:

@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from cdp_orders_async.errors import CdpError
-from cdp_orders_async.session import Patient, RateLimiter, Session, TraceConfig
+from cdp_orders_async.session import BulkTransport, RateLimiter, Session, Times, TraceConfig
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.wire import Request
 from tests.ways import over
@@ -31,7 +31,6 @@ def ask(
     *,
     query: Mapping[str, str] | None = None,
     stage: int = 0,
-    looked_up: bool = False,
     body: bytes | None = None,
 ) -> Request[bytes]:
     """Return a request; a POST creates, and its body, as that of PUT and PATCH, is small."""
@@ -45,7 +44,6 @@ def ask(
         query or {},
         body,
         creates=method == "POST",
-        looked_up=looked_up,
         stage=stage,
     )
 
@@ -84,10 +82,15 @@ async def calling(
         await session.aclose()
 
 
-async def failure(session: Session, request: Request[bytes], *, patient: bool = False) -> CdpError:
+def bulk_of(session: Session) -> BulkTransport:
+    """Return what sends the calls of a load over *session*."""
+    return BulkTransport(session, Times())
+
+
+async def failure(session: Session | BulkTransport, request: Request[bytes]) -> CdpError:
     """Return the error that a call ends with."""
     try:
-        await (Patient(session) if patient else session).send(request)
+        await session.send(request)
     except CdpError as error:
         return error
     raise AssertionError("the call succeeded")

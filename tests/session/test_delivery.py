@@ -20,10 +20,9 @@ from cdp_orders_async.errors import (
     ServerError,
     Unreadable,
 )
-from cdp_orders_async.session import Patient
 from cdp_orders_async.settings import Settings
 from tests.servers import EFFECTIVE, PHASES, Cut, Phase, Reply, serving
-from tests.session.calling import METHODS, ONCE, Gate, ask, calling, closed_port, deaf_port, failure, resolving
+from tests.session.calling import METHODS, ONCE, Gate, ask, bulk_of, calling, closed_port, deaf_port, failure, resolving
 from tests.ways import Way
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -163,7 +162,7 @@ async def test_deadline_in_the_pool_is_not_sent() -> None:
     settings = Settings(trust_env=False, connections=1, pool_timeout=60, deadline=0.05)
     gate = Gate()
     async with calling(closed_port(), settings, limiter=gate) as session:
-        busy = asyncio.create_task(Patient(session).send(ask()))
+        busy = asyncio.create_task(bulk_of(session).send(ask()))
         await gate.reached.wait()
         error = await failure(session, ask("POST"))
         busy.cancel()

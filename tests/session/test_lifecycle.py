@@ -15,10 +15,22 @@ import aiohttp
 import pytest
 
 from cdp_orders_async.errors import CdpError
-from cdp_orders_async.session import Patient, Session
+from cdp_orders_async.session import Session
 from cdp_orders_async.settings import Credentials, Settings
 from tests.servers import PHASES, Cut, Reply, serving
-from tests.session.calling import METHODS, ONCE, TOKEN, Gate, ask, calling, closed_port, deaf_port, failure, until
+from tests.session.calling import (
+    METHODS,
+    ONCE,
+    TOKEN,
+    Gate,
+    ask,
+    bulk_of,
+    calling,
+    closed_port,
+    deaf_port,
+    failure,
+    until,
+)
 from tests.ways import over
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -270,10 +282,10 @@ def assert_idle(session: Session) -> None:
     assert session.limiter.waiting == 0
 
 
-async def test_patient_transport() -> None:
-    """What a patient transport sends goes through its session."""
+async def test_transport_of_a_load() -> None:
+    """What the transport of a load sends goes through its session."""
     async with serving() as server, calling(server.url) as session:
-        assert await Patient(session).send(ask()) == b"{}"
+        assert await bulk_of(session).send(ask()) == b"{}"
         assert session.stats.requests == 1
 
 
@@ -339,7 +351,7 @@ async def test_trace_configs_are_used() -> None:
     trace.on_request_start.append(begins)
     trace.on_response_chunk_received.append(reads)
     async with (
-        serving(Reply(503, b"later"), Reply(body=b"done")) as server,
+        serving(Reply(429, b"later"), Reply(body=b"done")) as server,
         calling(server.url, Settings(trust_env=False), trace_configs=[trace]) as session,
     ):
         assert await session.send(ask("POST")) == b"done"

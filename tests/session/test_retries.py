@@ -21,14 +21,26 @@ from cdp_orders_async.errors import (
     Refused,
     ServerError,
 )
-from cdp_orders_async.session import Patient
+from cdp_orders_async.session import BulkTransport, Times
 from cdp_orders_async.settings import Settings
 from tests.servers import Cut, Reply, serving
-from tests.session.calling import METHODS, ONCE, Gate, ask, calling, closed_port, deaf_port, failure, resolving, until
+from tests.session.calling import (
+    METHODS,
+    ONCE,
+    Gate,
+    ask,
+    bulk_of,
+    calling,
+    closed_port,
+    deaf_port,
+    failure,
+    resolving,
+    until,
+)
 
 AGAIN = Settings(trust_env=False)
 NOT_CREATES = tuple(method for method in METHODS if method != "POST")
-LOST = (Cut("done"), Cut("done", "reset"), Cut("in the head"), Reply(500), Reply(502), Reply(504))
+LOST = (Cut("done"), Cut("done", "reset"), Cut("in the head"), *map(Reply, (500, 501, 502, 503, 504, 521, 599)))
 DONE = Reply(body=b'"done"')
 
 
@@ -48,10 +60,11 @@ async def test_create_whose_answer_is_cut_is_not_sent_again() -> None:
     assert (error.delivery, len(server.requests)) == (Delivery.DONE_UNREADABLE, 1)
 
 
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "status"), [*((method, 429) for method in METHODS), *((method, 503) for method in NOT_CREATES)]
+)
 async def test_postponed_calls_are_sent_again(method: str, status: int) -> None:
-    """429 and 503 ask to come again, so a create does too."""
+    """429 asks to come again, so a create does too; after 503 only what can be repeated does."""
     async with serving(Reply(status), Reply(status), DONE) as server, calling(server.url, AGAIN) as session:
         assert await session.send(ask(method)) == b'"done"'
         assert (session.stats.requests, session.stats.retries, session.stats.in_flight) == (3, 2, 0)
@@ -68,7 +81,7 @@ async def test_what_was_not_sent_is_sent_again(method: str) -> None:
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize("step", [*LOST, Cut("in the body"), Reply(408), Reply(599)], ids=str)
+@pytest.mark.parametrize("step", [*LOST, Cut("in the body"), Reply(408)], ids=str)
 @pytest.mark.parametrize("method", NOT_CREATES)
 async def test_what_can_be_repeated_is_sent_again(method: str, step: Reply | Cut) -> None:
     """What only reads, sets values or deletes is sent again when its answer is lost."""
@@ -89,7 +102,7 @@ async def test_refusals_are_final(method: str, status: int) -> None:
 
 async def test_error_counts_the_attempts() -> None:
     """After the last retry the error says how many attempts there were, all under one request id."""
-    async with serving(Reply(503)) as server, calling(server.url, AGAIN) as session:
+    async with serving(Reply(429)) as server, calling(server.url, AGAIN) as session:
         error = await failure(session, ask("POST"))
         other = await failure(session, ask("POST"))
     assert (error.attempts, len(server.requests)) == (4, 8)
@@ -188,13 +201,13 @@ async def test_pause_ends() -> None:
     assert len(server.requests) == 3
 
 
-async def test_looked_up_create_obeys_retry_after() -> None:
-    """A 503 to a create that its caller looks up is unknown to it, and holds up everybody all the same."""
+async def test_unknown_create_obeys_retry_after() -> None:
+    """After a 503 nobody knows whether a create was done, and it holds up everybody all the same."""
     async with (
         serving(Reply(503, headers={"Retry-After": "9"})) as server,
         calling(server.url, AGAIN, clock=lambda: 0.0) as session,
     ):
-        error = await failure(session, ask("POST", looked_up=True))
+        error = await failure(session, ask("POST"))
         assert isinstance(error, OutcomeUnknown)
         assert session.limiter.paused_for == 9
     assert len(server.requests) == 1
@@ -299,8 +312,18 @@ async def test_deadline_of_a_retry_keeps_the_doubt() -> None:
     assert (error.delivery, error.attempts) == (Delivery.UNKNOWN, 2)
 
 
-async def test_patient_calls_wait_for_their_turn() -> None:
-    """The deadline of a patient call does not run while it waits for its turn, before a retry neither."""
+@pytest.mark.parametrize("step", [*LOST, Cut("in the body"), Reply(408), Reply(429)], ids=str)
+@pytest.mark.parametrize("method", METHODS)
+async def test_a_load_decides_itself_what_is_sent_again(method: str, step: Reply | Cut) -> None:
+    """A call of a load is one attempt, whatever comes of it."""
+    async with serving(step, DONE) as server, calling(server.url, AGAIN) as session:
+        error = await failure(bulk_of(session), ask(method))
+        assert (error.attempts, session.stats.requests, session.stats.retries) == (1, 1, 0)
+    assert [asked.headers["x-request-id"] for asked in server.requests] == [error.request_id]
+
+
+async def test_calls_of_a_load_wait_for_their_turn() -> None:
+    """The deadline of a call of a load does not run while it waits for its turn."""
     now = [0.0]
 
     class Slow:
@@ -308,30 +331,73 @@ async def test_patient_calls_wait_for_their_turn() -> None:
             now[0] += 1000
 
     async with (
-        serving(Reply(503), DONE) as server,
+        serving(DONE) as server,
         calling(server.url, AGAIN, limiter=Slow(), clock=lambda: now[0]) as session,
     ):
-        assert await Patient(session).send(ask("POST")) == b'"done"'
-        assert now == [2000]
+        assert await bulk_of(session).send(ask("POST")) == b'"done"'
+        assert now == [1000]
 
 
-async def test_patient_calls_wait_out_a_pause() -> None:
-    """A pause longer than its deadline does not fail a patient call."""
+async def test_calls_of_a_load_wait_out_a_pause() -> None:
+    """A pause longer than its deadline does not fail a call of a load; to the one that met it, it is its wait too."""
     reply = Reply(429, headers={"Retry-After": "0.6"})
     async with (
         serving(reply, DONE) as server,
         calling(server.url, Settings(trust_env=False, deadline=0.5)) as session,
     ):
-        assert await Patient(session).send(ask("POST")) == b'"done"'
+        bulk = bulk_of(session)
+        assert bulk.hold(await failure(bulk, ask("POST")), 1) == 0
+        assert session.limiter.paused_for > 0.5
+        assert await bulk.send(ask("POST")) == b'"done"'
 
 
-async def test_patient_calls_have_a_deadline_once_sent() -> None:
-    """A patient call that is sent does not wait for its answer beyond the deadline."""
+async def test_a_call_that_is_refused_alone_holds_up_nobody() -> None:
+    """Where a 429 concerns one call only, that call waits as long as it asks, and no other."""
+    async with (
+        serving(Reply(429, headers={"Retry-After": "9"})) as server,
+        calling(server.url, AGAIN, clock=lambda: 0.0) as session,
+    ):
+        alone = bulk_of(session).on_its_own()
+        assert alone.hold(await failure(alone, ask("POST")), 1) == 9
+        assert session.limiter.paused_for == 0
+
+
+async def test_calls_of_a_load_have_a_deadline_once_sent() -> None:
+    """A call of a load that is sent does not wait for its answer beyond the deadline."""
     settings = Settings(trust_env=False, deadline=0.2)
     async with serving(Cut("done", "stall")) as server, calling(server.url, settings) as session:
-        error = await failure(session, ask("POST"), patient=True)
+        error = await failure(bulk_of(session), ask("POST"))
     assert isinstance(error, DeadlineExceeded)
     assert error.delivery is Delivery.UNKNOWN
+
+
+async def test_a_cancelled_call_of_a_load_tells_whether_it_left() -> None:
+    """A call that is cancelled before its turn has not left; of one that waits for its answer nothing is said."""
+    gate = Gate()
+    settings = Settings(trust_env=False, connections=1)
+    async with serving(Cut("done", "stall")) as server, calling(server.url, settings, limiter=gate) as session:
+        calls = [asyncio.create_task(bulk_of(session).send(ask("POST"))) for _ in range(2)]
+        await gate.reached.wait()
+        gate.opened.set()
+        await until(lambda: server.ledger)
+        told: list[object] = []
+        for call in reversed(calls):
+            call.cancel()
+            try:
+                await call
+            except asyncio.CancelledError as error:
+                told.append(vars(error).get("delivery"))
+    assert told == [Delivery.NOT_SENT, None]
+
+
+async def test_a_halted_load_creates_nothing() -> None:
+    """Once a load is halted, it sends no create; what only reads is sent."""
+    async with serving(DONE) as server, calling(server.url, AGAIN) as session:
+        halted = BulkTransport(session, Times(), lambda: True)
+        error = await failure(halted, ask("POST"))
+        assert (type(error), error.delivery) == (NotSent, Delivery.NOT_SENT)
+        assert await halted.send(ask()) == b'"done"'
+    assert [asked.method for asked in server.requests] == ["GET"]
 
 
 async def test_no_deadline() -> None:
@@ -340,8 +406,8 @@ async def test_no_deadline() -> None:
         serving(Reply(503)) as server,
         calling(server.url, Settings(trust_env=False, deadline=None, retries=1)) as session,
     ):
-        for patient in (False, True):
-            assert isinstance(await failure(session, ask(), patient=patient), ServerError)
+        for transport in (session, bulk_of(session)):
+            assert isinstance(await failure(transport, ask()), ServerError)
 
 
 async def test_full_pool_is_not_waited_for_again() -> None:
