@@ -342,7 +342,9 @@ class OrderRun:
         if journal is not None and one.journal is journal:
             return record  # the journal knows that too, and what other processes did since
         if record is None:
-            record = GraphRecord(one.digest, complete=one.complete, ended=True, parts=parts, run=one.run, number=one.number)
+            record = GraphRecord(
+                one.digest, complete=one.complete, ended=True, parts=parts, run=one.run, number=one.number
+            )
         elif not (record.complete and one.complete and record.digest == one.digest):
             # Nobody knows which of the two is newer: what they do not agree on is looked at.
             parts = {
@@ -413,7 +415,7 @@ class OrderRun:
         journal = self._context.journal
         if journal is None or not self._claimed or creation.is_lost:
             return
-        if self._known_complete:  # the journal says so already
+        if self._known_complete and self._is_complete:  # the journal says so already
             journal.release(self.key)
             return
         try:
@@ -429,4 +431,4 @@ class OrderRun:
 
 def _agreed(part: PartRecord, other: PartRecord | None) -> PartRecord:
     """Return *part*, to be compared again where the *other* record of it says something else."""
-    return part if other in {None, part} or other is not None and other.ref is None else PartRecord(b"", part.ref)
+    return part if other in {None, part} or (other is not None and other.ref is None) else PartRecord(b"", part.ref)
