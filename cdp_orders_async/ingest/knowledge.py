@@ -61,10 +61,12 @@ def known_of(
         known.claims.append((one.run, one.number, one.digest))
         if journal is not None and one.journal is journal:
             continue  # the journal knows that too, and what other processes did since
-        if now - one.ended <= settle:
-            known.record, known.notes = _merged(known.record, one, parts)
-        elif known.record is None:
-            known.sent = one.ended
+        if now - one.ended > settle:  # the server tells what became of it since
+            parts = {key: PartRecord(b"", part.ref) for key, part in parts.items()}
+            if known.record is None:
+                known.sent = one.ended
+                continue
+        known.record, known.notes = _merged(known.record, one, parts)
     return known
 
 
@@ -84,4 +86,4 @@ def _merged(
 
 def _agreed(part: PartRecord, other: PartRecord | None) -> PartRecord:
     """Return *part*, to be compared again where the *other* record of it says something else."""
-    return part if other in {None, part} or (other is not None and other.ref is None) else PartRecord(b"", part.ref)
+    return part if other is None or other == part or other.ref is None else PartRecord(b"", part.ref)

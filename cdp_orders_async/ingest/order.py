@@ -74,7 +74,7 @@ class OrderRun:
         if verdicts <= IS_THERE:
             verdict = Verdict.LOADED if self._creation.made else Verdict.ALREADY
             return next((as_a_whole for one, as_a_whole in THERE if one in verdicts), verdict)
-        if any(part.is_there for part in self.parts):
+        if any(part.ref is not None for part in self.parts):
             verdict = Verdict.PARTIAL
         else:
             verdict = Verdict.FAILED if PartVerdict.FAILED in verdicts else Verdict.NOT_TRIED
