@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 
 __all__ = ["collect_seldom", "main"]
@@ -17,6 +18,7 @@ def main() -> int:
 
 
 def _run() -> int:
+    _fill_standard_streams()
     try:
         from cdp_orders_async.cli import main as run  # noqa: PLC0415 an extra, which may be missing
     except ModuleNotFoundError as missing:
@@ -26,6 +28,15 @@ def _run() -> int:
         return 2
     collect_seldom()
     return run()
+
+
+def _fill_standard_streams() -> None:
+    """Open nothing in place of a standard stream that is closed, or else the next file would be taken for it."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
 
 
 def collect_seldom() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncGenerator, Generator, Iterable, Mapping
@@ -102,6 +103,11 @@ def lines_of(path: Path) -> list[Json]:
     return [orjson.loads(line) for line in path.read_bytes().splitlines()]
 
 
+def names(folder: Path) -> list[str]:
+    """Return the names of the files in *folder*, sorted."""
+    return sorted(path.name for path in folder.iterdir())
+
+
 @attrs.frozen
 class Ran:
     """What a command left behind."""
@@ -109,6 +115,11 @@ class Ran:
     status: int
     out: str
     err: str
+
+    @property
+    def told(self) -> str:
+        """What it said, but for where its new journal is."""
+        return re.sub(r"^A new journal remembers what is loaded: /.*\n", "", self.err, count=1, flags=re.MULTILINE)
 
     def refused(self, *words: str) -> bool:
         """Whether it said in one sentence what is wrong, with all *words* in it."""

@@ -31,7 +31,7 @@ OPTIONS = {
         *("--base-url", "--region", "--api", "--client-key", "--api-token", "--journal", "--outcomes", "--rate"),
         "--api-token-file",
         *("--connections", "--http", "--timeout", "--deadline", "--look-first", "--on-existing", "--settle", "--drain"),
-        *("--verbose", "--json"),
+        *("--timezone", "--assign-references", "--verbose", "--json"),
     },
     "emulator": {"--port", "--client-key", "--api-token", "--seed", "--faults", "--switch", "--storage"},
     "demo": {"--rate"},
@@ -213,7 +213,7 @@ async def emulator(*arguments: object, cwd: Path) -> AsyncGenerator[tuple[Proces
             yield process, cdp
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 async def test_emulator_serves_until_it_is_stopped(tmp_path: Path, number: signal.Signals) -> None:
     """The emulator says where it listens, does the faults of a file, and a signal stops it with status 0."""
     plan = {"faults": [{"operation": "orders.create", "script": [{"action": "status", "status": 429}]}]}

@@ -33,15 +33,20 @@ KEYS = [
     "graphs",
     "loaded",
     "already",
+    "updated",
+    "kept",
     "partial",
     "failed",
     "unknown",
     "conflict",
     "invalid",
+    "busy",
+    "not_tried",
     "requests",
     "seconds",
     "cpu",
     "times",
+    "error",
 ]
 
 
@@ -56,20 +61,23 @@ async def test_load_loads_each_order_once(tmp_path: Path) -> None:
         outcomes = lines_of(tmp_path / "out.jsonl")
         again = await cdp_orders("load", source, *files, "--json", cwd=tmp_path, env=server.environment)
         assert server.holds(lines)
-        assert server.received == 5 * PARTS
+        assert server.received == 5 * PARTS + 1
+        assert server.requests["orders.get"] == 1
     told: Json = orjson.loads(first.out)
-    assert (first.status, first.err, first.out.count("\n")) == (0, "", 1)
+    assert (first.status, first.out.count("\n")) == (0, 1)
+    assert first.err == f"A new journal remembers what is loaded: {tmp_path / 'j.sqlite'}\n"
     assert list(told) == KEYS
     assert isinstance(told.pop("seconds"), float)
     assert told.pop("cpu") > 0
     assert told.pop("times")["server"] > 0
-    assert told == {**dict.fromkeys(KEYS[:-3], 0), "graphs": 5, "loaded": 5, "requests": 5 * PARTS}
+    assert told == {**dict.fromkeys(KEYS[:-4], 0), "graphs": 5, "loaded": 5, "requests": 5 * PARTS, "error": None}
     assert sorted((one["number"], one["verdict"]) for one in outcomes) == [(n, "loaded") for n in range(1, 6)]
     assert {one["file"] for one in outcomes} == {str(source)}
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in files[1::2]] == [0o600, 0o600]
     told = orjson.loads(again.out)
-    assert (again.status, again.err, told["already"], told["requests"]) == (0, "", 5, 0)
+    assert (again.status, again.err, told["already"], told["requests"]) == (0, "", 5, 1)
     assert [one["verdict"] for one in lines_of(tmp_path / "out.jsonl")] == ["already"] * 5
+    assert lines_of(tmp_path / "out.jsonl.1") == outcomes
 
 
 async def test_load_shows_a_table(tmp_path: Path) -> None:
@@ -78,7 +86,7 @@ async def test_load_shows_a_table(tmp_path: Path) -> None:
         ran = await cdp_orders(
             "load", write(tmp_path / "o.jsonl", orders(3)), cwd=tmp_path, env={**server.environment, "CDP_RATE": "500"}
         )
-    assert (ran.status, ran.err) == (0, "")
+    assert (ran.status, ran.told) == (0, "")
     assert "│ loaded │ 3 │" in ran.out
     assert f"{3 * PARTS} requests in " in ran.out
     assert "Where the time went: " in ran.out
@@ -94,7 +102,7 @@ async def test_load_knows_its_own_cpu(tmp_path: Path) -> None:
     async with watched() as server:
         ran = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment, command=command)
         told = await cdp_orders(*arguments, "--json", cwd=tmp_path, env=server.environment, command=command)
-    assert (ran.status, ran.err) == (0, "")
+    assert (ran.status, ran.told) == (0, "")
     assert ran.out.splitlines()[-1].startswith("This process's CPU was busy 100% of the time")
     assert orjson.loads(told.out)["cpu"] == 60.25
 
@@ -107,7 +115,7 @@ async def test_load_reads_standard_input(tmp_path: Path) -> None:
         ran = await cdp_orders("load", "-", "--journal", "j", cwd=tmp_path, env=server.environment, given=given)
         assert server.holds(lines)
     assert ran.status == 1
-    assert ran.err.startswith("standard input:4: invalid: $: must be JSON")
+    assert ran.told.startswith("standard input:4: invalid: $: must be JSON")
 
 
 async def test_load_tells_bad_lines(tmp_path: Path) -> None:
@@ -121,7 +129,7 @@ async def test_load_tells_bad_lines(tmp_path: Path) -> None:
             "load", source, "--outcomes", "out.jsonl", "--json", cwd=tmp_path, env=server.environment
         )
         assert server.holds(good)
-    told = ran.err.splitlines()
+    told = ran.told.splitlines()
     assert (ran.status, orjson.loads(ran.out)["loaded"], orjson.loads(ran.out)["invalid"]) == (1, 3, 2)
     assert [line.partition(": ")[0] for line in told] == [f"{source}:2", f"{source}:4"]
     assert "$.orderItems[3].name: must be at most 128 characters" in told[0]
@@ -187,7 +195,7 @@ async def test_load_takes_the_token_from_a_file(tmp_path: Path) -> None:
             assert refused.refused("--api-token-file must be a readable file")
         file.write_text(f"{TOKEN}\n")
         ran = await cdp_orders(*arguments, cwd=tmp_path, env=given)
-    assert (ran.status, ran.err) == (0, "")
+    assert (ran.status, ran.told) == (0, "")
 
 
 async def test_load_says_that_nobody_answers(tmp_path: Path) -> None:
@@ -257,17 +265,18 @@ async def test_load_ends_where_outcomes_cannot_be_written(tmp_path: Path) -> Non
         whole = await cdp_orders(*arguments, "--settle", "0.1", cwd=tmp_path, env=server.environment)
         assert server.holds(lines)
     assert full.status == 2
-    assert full.err.startswith("cdp-orders: the outcomes cannot be written to /dev/full: No space left on device\n")
+    assert full.told.startswith("cdp-orders: the outcomes cannot be written to /dev/full: No space left on device\n")
     assert "Traceback" not in full.err
     assert whole.status == 0
 
 
-@pytest.mark.parametrize(("policy", "verdict", "status"), [("keep", "already", 0), ("fail", "conflict", 1)])
+@pytest.mark.parametrize(("policy", "verdict", "status"), [("keep", "kept", 1), ("fail", "conflict", 1)])
 async def test_load_says_what_differs(tmp_path: Path, policy: str, verdict: str, status: int) -> None:
     """Something that is there but differs is left as it is and told, or refused, as --on-existing says."""
     (line,) = orders(1)
     async with watched() as server:
-        assert (await cdp_orders("load", write(tmp_path / "a", [line]), cwd=tmp_path, env=server.environment)).err == ""
+        first = await cdp_orders("load", write(tmp_path / "a", [line]), cwd=tmp_path, env=server.environment)
+        assert first.told == ""
         ran = await cdp_orders(
             *("load", write(tmp_path / "b", [{**line, "price": 51}]), "--look-first", "--on-existing", policy),
             *("--settle", "0.1", "--json"),
@@ -323,6 +332,6 @@ async def test_load_keeps_secrets(tmp_path: Path) -> None:
     written = (tmp_path / "j.sqlite").read_bytes() + (tmp_path / "out.jsonl").read_bytes()
     assert ran.status == 1
     assert "POST /v2.1/orders, attempt 1: done" in ran.err
-    assert '--api-token="$CDP_API_TOKEN"' in ran.err
+    assert ran.err.splitlines()[-2] == "Set CDP_API_TOKEN to the API token first."
     everything = ran.out.encode() + ran.err.encode() + written
     assert [secret for secret in (b"canary", base64.b64encode(f"key:{TOKEN}".encode())) if secret in everything] == []

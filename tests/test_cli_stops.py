@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import sys
+from asyncio.subprocess import PIPE
 from pathlib import Path
+from types import FrameType
 
+import orjson
 import pytest
 
+from cdp_orders_async.cli.signals import on_stop
 from tests.cli_support import (
+    COMMAND,
     PARTS,
+    PATIENCE,
     TOKEN,
+    Ran,
+    broken_pipe,
     cdp_orders,
     ended,
     lines_of,
@@ -31,9 +40,24 @@ sys.exit(main())
 """
 SMALL_DISK = (sys.executable, "-c", CODE)
 """The command on a disk with no space for a file of more than 100 kB."""
+MAIN = "import sys; from cdp_orders_async.__main__ import main; {} sys.exit(main())"
+EACH_COUNTS = (
+    sys.executable,
+    "-c",
+    MAIN.format("from cdp_orders_async.cli import running; running.SAME_SIGNAL = 0.0;"),
+)
+"""The command, for which two signals are two, however close they come."""
+BARE_LOOP = (
+    sys.executable,
+    "-c",
+    MAIN.format(
+        "import asyncio;asyncio.SelectorEventLoop.add_signal_handler = asyncio.AbstractEventLoop.add_signal_handler;"
+    ),
+)
+"""The command with an event loop that has no handlers of signals, as that of Windows."""
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 async def test_first_signal_finishes_what_is_in_flight(tmp_path: Path, number: signal.Signals, status: int) -> None:
     """A signal takes no new order, finishes the others, and prints the command that resumes, without the token."""
     lines = orders(30)
@@ -49,8 +73,8 @@ async def test_first_signal_finishes_what_is_in_flight(tmp_path: Path, number: s
         assert {one["verdict"] for one in outcomes} == {"loaded"}
         assert 0 < len(outcomes) < 30
         assert re.search(rf"│ loaded │ +{len(outcomes)} │", ran.out)
-        told = ran.err.splitlines()
-        assert told[0].startswith("Stopping: what is in flight has 30 s to finish.")
+        told = ran.told.splitlines()
+        assert told[0].startswith("Stopping: what is in flight has 20 s to finish.")
         assert TOKEN not in ran.out + ran.err
         assert told[-1].startswith("To resume: cdp-orders load ")
         resume = ("sh", "-c", told[-1].removeprefix("To resume: ").replace("--rate 100", "--json"))
@@ -58,7 +82,7 @@ async def test_first_signal_finishes_what_is_in_flight(tmp_path: Path, number: s
         again = await cdp_orders(cwd=tmp_path, command=resume, env={"CDP_API_TOKEN": TOKEN, "PATH": path})
         assert (again.status, again.err) == (0, "")
         assert server.holds(lines)
-        assert server.received == 30 * PARTS
+        assert server.received == 30 * PARTS + 1
 
 
 async def test_second_signal_stops_at_once(tmp_path: Path) -> None:
@@ -70,7 +94,7 @@ async def test_second_signal_stops_at_once(tmp_path: Path) -> None:
     }
     arguments = ("load", write(tmp_path / "o.jsonl", lines), "--outcomes", "out.jsonl", "--settle", "0.2")
     async with watched({"faults": [stall]}) as server:
-        async with started(*arguments, cwd=tmp_path, env=server.environment) as process:
+        async with started(*arguments, cwd=tmp_path, env=server.environment, command=EACH_COUNTS) as process:
             await server.has_received(6 * PARTS - 2)  # all but what waits for the item that stalls
             process.send_signal(signal.SIGINT)
             assert "Once more stops at once" in await said(process, "Stopping")
@@ -81,6 +105,136 @@ async def test_second_signal_stops_at_once(tmp_path: Path) -> None:
         again = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)
         assert (again.status, again.err) == (0, "")
         assert server.holds(lines)
+
+
+async def test_two_signals_at_once_are_one(tmp_path: Path) -> None:
+    """A second signal within a second, as `timeout` sends it, stops nothing: what is in flight finishes."""
+    lines = orders(4)
+    slow = {"operation": "orders.create", "action": "drip", "phase": "body", "seconds": 0.5}
+    arguments = ("load", write(tmp_path / "o.jsonl", lines), "--json")
+    async with watched({"faults": [slow]}) as server:
+        async with started(*arguments, cwd=tmp_path, env=server.environment) as process:
+            await server.has_received(4)
+            process.send_signal(signal.SIGINT)
+            await said(process, "Stopping")
+            process.send_signal(signal.SIGINT)
+            ran = await ended(process)
+        assert server.holds(lines)
+    assert (ran.status, orjson.loads(ran.out)["loaded"]) == (130, 4)
+
+
+async def test_loop_without_handlers_stops_too(tmp_path: Path) -> None:
+    """Where the event loop handles no signals, a signal stops a load and the emulator all the same."""
+    lines = orders(30)
+    arguments = ("load", write(tmp_path / "o.jsonl", lines), "--rate", "100")
+    async with (
+        watched() as server,
+        started(*arguments, cwd=tmp_path, env=server.environment, command=BARE_LOOP) as process,
+    ):
+        await server.has_received(3 * PARTS)
+        process.send_signal(signal.SIGINT)
+        ran = await ended(process)
+    assert ran.status == 130
+    assert "unknown" not in ran.out
+    assert ran.err.splitlines()[-1].startswith("To resume: ")
+    async with started("emulator", "--port", "0", cwd=tmp_path, command=BARE_LOOP) as process:
+        assert process.stdout is not None
+        await process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        assert await ended(process) == Ran(0, "", "")
+
+
+async def test_stop_does_not_wait_for_a_server_that_is_down(tmp_path: Path) -> None:
+    """While a load is paused, a signal ends it at once, whatever the drain: it would wait for nothing."""
+    down = {"operation": "orders.create", "script": ["ok"] * 5 + [{"action": "html", "status": 521}] * 999}
+    arguments = ("load", write(tmp_path / "o.jsonl", orders(50)), "--drain", "900", "--json")
+    code = "from cdp_orders_async.cli import display; display.AS_LINES = 0.05;"
+    command = (sys.executable, "-c", MAIN.format(code))
+    async with (
+        watched({"faults": [down]}) as server,
+        started(*arguments, cwd=tmp_path, env=server.environment, command=command) as process,
+    ):
+        assert "POST /v2.1/orders: 521" in await said(process, "PAUSED")
+        process.send_signal(signal.SIGTERM)
+        ran = await ended(process)
+    assert (ran.status, orjson.loads(ran.out)["loaded"]) == (143, 5)
+
+
+@pytest.mark.parametrize("stream", ["full", "closed", "broken", "none"])
+async def test_signal_stops_a_load_that_nobody_hears(tmp_path: Path, stream: str) -> None:
+    """The load stops first and speaks second: where nothing can be said it stops all the same, and tells its counts."""
+    shut = "2>&-" if stream == "closed" else "2>/dev/full"
+    shell = ("sh", "-c", f'exec "$0" -m cdp_orders_async "$@" {shut}', sys.executable)
+    command = shell if stream in {"full", "closed"} else COMMAND
+    arguments = ("load", write(tmp_path / "o.jsonl", [{}, *orders(30)]), "--connections", "2", "--rate", "100")
+    with broken_pipe() as nobody:
+        err = nobody if stream == "broken" else PIPE
+        async with (
+            watched() as server,
+            started(*arguments, "--json", cwd=tmp_path, env=server.environment, command=command, stderr=err) as process,
+        ):
+            await server.has_received(3 * PARTS)
+            process.send_signal(signal.SIGTERM)
+            ran = await ended(process)
+    told = orjson.loads(ran.out)
+    assert (ran.status, told["invalid"], told["unknown"]) == (143, 1, 0)
+    assert 0 < told["loaded"] < 30
+    assert ("To resume" in ran.err) is (stream == "none")
+
+
+async def test_hangup_is_ignored_under_nohup(tmp_path: Path) -> None:
+    """A SIGHUP that whoever started the command had ignored stays ignored."""
+    lines = orders(10)
+    shell = ("sh", "-c", 'trap "" HUP; exec "$0" -m cdp_orders_async "$@"', sys.executable)
+    arguments = ("load", write(tmp_path / "o.jsonl", lines), "--rate", "100")
+    async with watched() as server:
+        async with started(*arguments, cwd=tmp_path, env=server.environment, command=shell) as process:
+            await server.has_received(2 * PARTS)
+            process.send_signal(signal.SIGHUP)
+            ran = await ended(process)
+        assert server.holds(lines)
+    assert (ran.status, ran.told) == (0, "")
+
+
+@pytest.mark.parametrize("handles", [True, False])
+async def test_handlers_of_before_come_back(*, handles: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the block, each signal does what it did before, whether the event loop handles signals or not."""
+    loop = asyncio.get_running_loop()
+    if not handles:
+        monkeypatch.setattr(type(loop), "add_signal_handler", asyncio.AbstractEventLoop.add_signal_handler)
+    came: list[str] = []
+    inside: asyncio.Queue[int] = asyncio.Queue()
+
+    def handler(_: int, __: FrameType | None) -> None:
+        came.append("before")
+
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        async with on_stop(inside.put_nowait):
+            os.kill(os.getpid(), signal.SIGTERM)
+            assert await asyncio.wait_for(inside.get(), PATIENCE) == signal.SIGTERM
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert came == ["before"]
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+async def test_signal_while_outcomes_cannot_be_written(tmp_path: Path) -> None:
+    """Handlers stay until a load that an error ends is closed: a signal while it finishes kills nothing."""
+    stall = {"operation": "items.create", "script": ["ok", {"phase": "written", "action": "stall", "seconds": 999}]}
+    arguments = ("load", write(tmp_path / "o.jsonl", orders(2)), "--outcomes", "/dev/full", "--drain", "900")
+    async with (
+        watched({"faults": [stall]}) as server,
+        started(*arguments, cwd=tmp_path, env=server.environment, command=EACH_COUNTS) as process,
+    ):
+        await said(process, "A new journal")  # with its first outcome, which cannot be written
+        process.send_signal(signal.SIGTERM)
+        await said(process, "Stopping")
+        process.send_signal(signal.SIGTERM)
+        ran = await ended(process)
+    assert ran.status == 2
+    assert ran.err.startswith("cdp-orders: the outcomes cannot be written to /dev/full")
+    assert "To resume: " in ran.err
 
 
 async def test_drain_is_bounded(tmp_path: Path) -> None:
@@ -117,10 +271,11 @@ async def test_full_disk_under_the_journal(tmp_path: Path) -> None:
         whole = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)
         assert (whole.status, whole.err) == (0, "")
         assert server.holds(lines)
-    told = full.err.splitlines()
+    told = full.told.splitlines()
     assert full.status == 2
     assert re.match(
-        r"cdp-orders: the journal o\.jsonl\.journal\.sqlite cannot be .*: (see to its disk|free some space)", told[0]
+        r"cdp-orders: the journal /\S+/o\.jsonl\.journal\.sqlite cannot be .*: (see to its disk|free some space)",
+        told[0],
     )
     assert [line.partition(":")[0] for line in told[1:]] in ([], ["To resume"])
 

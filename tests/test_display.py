@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import io
 import os
 import pty
@@ -11,15 +12,16 @@ import termios
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 
 from cdp_orders_async import CdpOrders, GraphFile, Load, Settings, Verdict, ingest
 from cdp_orders_async.cli import display
-from cdp_orders_async.cli.display import ADVICE, Progress, Screen, conclusion, problem, split
-from cdp_orders_async.ingest import Failure, Outcome, PartOutcome, PartVerdict
+from cdp_orders_async.cli.display import ADVICE, Progress, Screen, conclusion, problem, speed, split
+from cdp_orders_async.ingest import Failure, Leftover, Outcome, PartOutcome, PartVerdict
 from cdp_orders_async.session import Times
-from tests.cli_support import PARTS, PATIENCE, TOKEN, orders, started, watched, write
+from tests.cli_support import PARTS, PATIENCE, TOKEN, Json, orders, started, watched, write
 
 LINE = re.compile(r"(\d+) done · 0 not loaded · \d+ retries · \d+ of 200 requests/s( · .*)?")
 
@@ -45,14 +47,17 @@ class Log(io.StringIO):
 
 
 @asynccontextmanager
-async def loading(source: Path) -> AsyncGenerator[tuple[Progress, Load, CdpOrders, Log], None]:
+async def loading(
+    source: Path, faults: Json | None = None, connections: int = 2
+) -> AsyncGenerator[tuple[Progress, Load, CdpOrders, Log], None]:
     """Load *source* with its progress going to a log."""
     log = Log()
-    settings = Settings(rate=200, connections=2)
-    async with watched() as server:
+    settings = Settings(rate=200, connections=connections)
+    async with watched(faults) as server:
         cdp = CdpOrders(base_url=server.base_url, client_key="key", api_token=TOKEN, settings=settings)
-        progress = Progress(GraphFile(source), cdp.session, Screen(file=log, width=80))
-        async with cdp, ingest(cdp, progress.lines(), open_orders=4, drain=0) as load:
+        graphs = GraphFile(source)
+        progress = Progress(graphs, cdp.session, Screen(file=log, width=80))
+        async with cdp, ingest(cdp, progress.counted(aiter(graphs)), open_orders=2 * connections, drain=0) as load:
             yield progress, load, cdp, log
 
 
@@ -74,18 +79,50 @@ async def test_progress_is_lines_where_there_is_no_terminal(tmp_path: Path, monk
 
 
 async def test_progress_says_why_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the server is down or asks to wait, and while a stopped load ends, the progress says so."""
+    """While the server is not well or asks to wait, and while a stopped load ends, the progress says why."""
     monkeypatch.setattr(display, "AS_LINES", 0.02)
-    async with loading(write(tmp_path / "o.jsonl", orders(12))) as (progress, load, cdp, log):
+    source = write(tmp_path / "o.jsonl", orders(30))
+    async with loading(source) as (progress, load, cdp, log):
         cdp.session.limiter.pause_until(load.clock() + 60)
         async with progress.shown(load):
             await log.has("the server asked to wait 60 s")
-            for _ in range(load.breaker.threshold):
-                load.breaker.failure()
-            await log.has("PAUSED: the server does not answer, trying again in 5 s")
-            load.breaker.success()
             load.stop(60)
             await log.has("finishing what is in flight")
+    down = {"operation": "orders.create", "action": "html", "status": 521}
+    async with loading(source, {"faults": [down]}, 60) as (progress, load, _, log), progress.shown(load):
+        await log.has("PAUSED, trying again in 5 s: POST /v2.1/orders: 521 ")
+
+
+async def test_progress_passes_a_cancellation_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cancellation that comes while the progress ends is not swallowed by it."""
+    async with loading(write(tmp_path / "o.jsonl", orders(1))) as (progress, load, _, _):
+
+        async def stubborn(*_: object) -> None:
+            try:
+                await asyncio.sleep(PATIENCE)
+            except asyncio.CancelledError:
+                await asyncio.sleep(0)  # so that the block ends while this one still does
+
+        monkeypatch.setattr(progress, "_show", stubborn)
+
+        async def block() -> None:
+            async with progress.shown(load):
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(block())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+
+
+def test_time_left_is_that_of_the_last_orders() -> None:
+    """What a journal skipped at once does not count for how fast the orders end that are sent."""
+    pace: collections.deque[tuple[float, int]] = collections.deque([(0.0, 0)])
+    assert speed(pace, 1.0, 9000, 15.0) == 9000
+    assert [speed(pace, 1.0 + n, 9000 + 5 * n, 15.0) for n in range(1, 30)][-1] == 5.0
 
 
 async def test_picture_on_a_terminal(tmp_path: Path) -> None:
@@ -138,28 +175,48 @@ CONFLICT, UNKNOWN, BLOCKED = PartVerdict.CONFLICT, PartVerdict.UNKNOWN, PartVerd
             [("order", UNKNOWN, (), None), ("contact", BLOCKED, (), None), ("ext", BLOCKED, (), None)],
             "order may be there or not, which the next run looks up; contact, ext not tried",
         ),
+        ([("order", CONFLICT, (), "it is another order")], "order: it is another order"),
         ([(f"items/{n}", BLOCKED, (), None) for n in range(5)], "5 of 5 parts not tried"),
         (
             [(f"items/{n}", PartVerdict.FAILED, (), REFUSED) for n in range(100)],
             "; ".join([*(f"items/{n}: {REFUSED.message}" for n in range(4)), "and 96 more"]),
         ),
     ],
-    ids=["failed", "differs", "conflict", "stopped", "blocked", "many"],
+    ids=["failed", "differs", "conflict", "stopped", "reason", "blocked", "many"],
 )
-def test_problem_in_one_line(parts: list[tuple[str, PartVerdict, tuple[str, ...], Failure | None]], words: str) -> None:
+def test_problem_in_one_line(
+    parts: list[tuple[str, PartVerdict, tuple[str, ...], Failure | str | None]], words: str
+) -> None:
     """A problem says where the order came from, what became of it and why, however many parts it has."""
-    told = tuple(PartOutcome(name, verdict, None, differs, failure) for name, verdict, differs, failure in parts)
+    told = tuple(
+        PartOutcome(name, verdict, None, differs, None, why)
+        if isinstance(why, str)
+        else PartOutcome(name, verdict, None, differs, why)
+        for name, verdict, differs, why in parts
+    )
     outcome = Outcome(file="o.jsonl", number=3, key="A", verdict=Verdict.PARTIAL, parts=told)
     assert problem(outcome) == f"o.jsonl:3: partial: {words}"
+
+
+def test_what_the_input_no_longer_has_is_told() -> None:
+    """Parts that stay on the server though the input dropped them are counted by kind, and so is an order in use."""
+    left = tuple(Leftover(kind, UUID(int=n)) for n, kind in enumerate(("items", "consumers", "items")))
+    outcome = Outcome(file="o.jsonl", number=3, key="A", verdict=Verdict.ALREADY, leftovers=left)
+    assert problem(outcome) == (
+        "o.jsonl:3: already: 2 items on the server that the input no longer has; "
+        "1 consumer on the server that the input no longer has"
+    )
+    busy = Outcome(file=None, number=3, key="A", verdict=Verdict.BUSY)
+    assert problem(busy) == "A: busy: another process is loading it"
 
 
 def test_screen_disarms_what_a_terminal_would_obey() -> None:
     """Text from files and servers cannot move the cursor, nor is it read as markup."""
     screen = Screen(file=io.StringIO(), force_terminal=True, width=20)
-    screen.say("a\x1b[2J\nb [bold]c[/bold] http://localhost/a-long-path-that-is-not-broken 17")
+    screen.say("a\x1b[2J\nb [bold]c[/bold] :warning: http://localhost/a-long-path-that-is-not-broken 17")
     assert isinstance(screen.file, io.StringIO)
     assert screen.file.getvalue() == (
-        "a\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}b [bold]c[/bold] "
+        "a\N{REPLACEMENT CHARACTER}[2J\N{REPLACEMENT CHARACTER}b [bold]c[/bold] :warning: "
         "http://localhost/a-long-path-that-is-not-broken 17\n"
     )
 

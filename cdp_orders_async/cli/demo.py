@@ -13,8 +13,8 @@ from cyclopts import Parameter
 
 from cdp_orders_async import emulator
 from cdp_orders_async.cli.display import Screen, show_summary
-from cdp_orders_async.cli.loading import Report, run
-from cdp_orders_async.cli.options import refuse
+from cdp_orders_async.cli.options import fitting, refuse
+from cdp_orders_async.cli.running import Report, run
 from cdp_orders_async.client import CdpOrders
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.settings import Settings
@@ -38,9 +38,9 @@ def demo(*, rate: Annotated[float, Parameter(allow_leading_hyphen=True)] = 400.0
         Requests per second.
 
     """
-    console, out = Screen(stderr=True), Screen()
+    console, out = Screen.of_messages(), Screen()
     try:
-        settings = Settings(rate=rate)
+        settings = fitting(Settings(rate=rate), console, files=2)  # the emulator has the other end of each connection
         folder = Path(tempfile.mkdtemp(prefix="cdp-orders-demo-"))
         report = asyncio.run(_demo(folder, settings, console))
     except CdpError as error:
@@ -69,7 +69,6 @@ async def _demo(folder: Path, settings: Settings, console: Screen) -> Report:
                 console,
                 journal=folder / "journal.sqlite",
                 outcomes=folder / "outcomes.jsonl",
-                client_key="key",
             )
         state = orjson.dumps(server.state(), option=orjson.OPT_INDENT_2)
         (folder / "state.json").write_bytes(state)

@@ -7,8 +7,9 @@ import collections
 import contextlib
 import math
 import os
+import sys
 from collections.abc import AsyncGenerator
-from typing import IO
+from typing import IO, Any, Self, cast
 
 import msgspec
 from rich.console import Console
@@ -23,12 +24,14 @@ from cdp_orders_async.ingest import Load, Outcome, PartVerdict, Verdict
 from cdp_orders_async.session import Session, Times
 from cdp_orders_async.sources import GraphFile
 
-__all__ = ["FAILURES", "Progress", "Screen", "hush", "problem", "show_summary"]
+__all__ = ["FAILURES", "Progress", "Screen", "hush", "place", "problem", "show_summary"]
 
 ON_TERMINAL = 0.25  # seconds between two pictures
 AS_LINES = 5.0
 WINDOW = 5.0  # seconds over which the speed is measured
-FAILURES = (Verdict.PARTIAL, Verdict.FAILED, Verdict.UNKNOWN, Verdict.CONFLICT, Verdict.INVALID)
+PACE = 15.0  # seconds over which is measured how fast orders end, pauses left out: what a journal skips ends at once
+FAILURES = tuple(one for one in Verdict if one not in {Verdict.LOADED, Verdict.ALREADY, Verdict.UPDATED})
+"""What an order comes to that is not on the server as the input says."""
 SOME = 4  # of many things of the same kind, told by name
 BUSY = 0.8
 """The share of one core from which a process is as fast as it gets: its threads take turns at Python's one lock."""
@@ -37,15 +40,50 @@ UNEXPLAINED = {
     PartVerdict.UNKNOWN: "may be there or not, which the next run looks up",
     PartVerdict.BLOCKED: "not tried",
 }
-"""What to say of parts whose verdict comes with no error."""
+"""What to say of parts whose verdict comes with no reason."""
+LEFTOVERS = {
+    "items": ("item", "items"),
+    "contacts": ("contact", "contacts"),
+    "consumers": ("consumer", "consumers"),
+    "order_extensions": ("extension of the order", "extensions of the order"),
+    "item_extensions": ("extension of an item", "extensions of items"),
+}
+"""What to call one part, and several, that the input no longer has."""
+
+
+class Unfailing:
+    """A stream of text that takes everything: what nobody can hear is no reason to stop."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 whatever the stream has
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write *text*, if it can be written."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on what was written, if it can be."""
+        with contextlib.suppress(OSError):
+            self._stream.flush()
 
 
 class Screen(Console):
     """A console for sentences. Nobody reads it any more, as under ``| head``: then it goes on in silence."""
 
+    @classmethod
+    def of_messages(cls, *, plain: bool = False) -> Self:
+        """Return the one on standard error, on which writing never fails; *plain* even on a terminal."""
+        stream = None if sys.stderr is None else cast("IO[str]", Unfailing(sys.stderr))
+        return cls(stderr=True, file=stream, force_terminal=False if plain else None)
+
     def say(self, text: str) -> None:
         """Print *text* on a line of its own as it stands, but for what a terminal would obey."""
-        self.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        self.print(printable(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
         """Let the load that is told of go on, and its exit status be the last word."""
@@ -53,9 +91,11 @@ class Screen(Console):
         hush(self.file)
 
 
-def hush(stream: IO[str]) -> None:
+def hush(stream: IO[str] | None) -> None:
     """Send what *stream* still holds nowhere, since writing it at the exit would fail again."""
-    with contextlib.suppress(OSError):
+    if stream is None:  # it was closed from the start
+        return
+    with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -68,10 +108,12 @@ class Progress:
         self._console = console
         self._taken = 0
         self._sends: collections.deque[tuple[float, int]] = collections.deque()
+        self._pace: collections.deque[tuple[float, int]] = collections.deque()
+        self._paused = 0.0  # seconds in which the server was waited for
 
-    async def lines(self) -> AsyncGenerator[Line, None]:
-        """Yield what the load takes from the input, and count it: more is read than is taken, and taken than done."""
-        async with contextlib.aclosing(aiter(self._graphs)) as lines:
+    async def counted(self, lines: AsyncGenerator[Line, None]) -> AsyncGenerator[Line, None]:
+        """Yield the *lines* that the load takes, and count them: more is read than is taken, and taken than done."""
+        async with contextlib.aclosing(lines):
             async for line in lines:
                 self._taken += 1
                 yield line
@@ -81,21 +123,24 @@ class Progress:
         """Show *load* on standard error while the block runs: redrawn on a terminal, else a line now and then."""
         began = load.clock()
         self._sends.append((began, self._session.stats.requests))
+        self._pace.append((began, load.done))
         live = Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal else None
         with live or contextlib.nullcontext():
-            task = asyncio.get_running_loop().create_task(self._show(load, began, live))
+            task = asyncio.get_running_loop().create_task(self._show(load, live))
             try:
                 yield
             finally:
                 task.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await task
+                await asyncio.wait({task})  # which raises nothing but a cancellation of this task
+            if not task.cancelled():
+                task.result()
 
-    async def _show(self, load: Load, began: float, live: Live | None) -> None:
+    async def _show(self, load: Load, live: Live | None) -> None:
+        seconds = AS_LINES if live is None else ON_TERMINAL
         while True:
-            await asyncio.sleep(AS_LINES if live is None else ON_TERMINAL)
+            await asyncio.sleep(seconds)
             fraction = self._fraction(load)
-            line = self._line(load, began, fraction)
+            line = self._line(load, fraction)
             if live is None:
                 self._console.say(line)
             else:
@@ -108,30 +153,38 @@ class Progress:
         read = self._graphs.fraction
         return None if read is None or not self._taken else read * load.done / self._taken
 
-    def _line(self, load: Load, began: float, fraction: float | None) -> str:
+    def _line(self, load: Load, fraction: float | None) -> str:
         """Return the state of the load in one line."""
         stats, rate = self._session.stats, self._session.limiter.rate
         now = load.clock()
-        self._sends.append((now, stats.requests))
-        while len(self._sends) > 2 and now - self._sends[0][0] > WINDOW:  # noqa: PLR2004 two make a difference
-            self._sends.popleft()
-        since, before = self._sends[0]
-        speed = f"{(stats.requests - before) / max(now - since, 0.001):,.0f}"
+        if load.paused is not None:
+            self._paused += now - self._sends[-1][0]
+        sent = f"{speed(self._sends, now, stats.requests, WINDOW):,.0f}"
+        pace = speed(self._pace, now - self._paused, load.done, PACE)
         words = [
             f"{load.done:,} done",
             f"{sum(load.counts[verdict] for verdict in FAILURES):,} not loaded",
             f"{stats.retries:,} retries",
-            f"{speed} requests/s" if rate is None else f"{speed} of {rate:g} requests/s",
+            f"{sent} requests/s" if rate is None else f"{sent} of {rate:g} requests/s",
         ]
-        if fraction:
-            words.append(f"{_hours((now - began) * (1 - fraction) / fraction)} left")
-        if load.breaker.state != "closed":
-            words.append(f"PAUSED: the server does not answer, trying again in {math.ceil(load.breaker.open_for)} s")
+        if fraction and pace:
+            words.append(f"{_hours(load.done * (1 - fraction) / fraction / pace)} left")
+        if load.paused is not None:
+            words.append(f"PAUSED, trying again in {math.ceil(load.paused_for)} s: {load.paused}")
         elif (paused := self._session.limiter.paused_for) > 0:
             words.append(f"the server asked to wait {math.ceil(paused)} s")
-        if load.stopping and load.runs:
+        if load.stopping and load.under_way:
             words.append("finishing what is in flight")
         return " · ".join(words)
+
+
+def speed(counts: collections.deque[tuple[float, int]], now: float, count: int, window: float) -> float:
+    """Return how fast a *count* grows a second, over the last seconds of the *window*; it is noted in *counts*."""
+    counts.append((now, count))
+    while len(counts) > 2 and now - counts[0][0] > window:  # noqa: PLR2004 two make a difference
+        counts.popleft()
+    since, before = counts[0]
+    return (count - before) / max(now - since, 0.001)
 
 
 def _hours(seconds: float) -> str:
@@ -139,22 +192,34 @@ def _hours(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
+def place(outcome: Outcome) -> str:
+    """Say from where an order came."""
+    return outcome.key or "an order" if outcome.file is None else f"{outcome.file}:{outcome.number}"
+
+
 def problem(outcome: Outcome) -> str:
     """Say in one line why an order is not loaded, or in what it differs."""
-    where = outcome.key or "an order" if outcome.file is None else f"{outcome.file}:{outcome.number}"
+    where = place(outcome)
     if outcome.violations:
         return f"{where}: {outcome.verdict}: {'; '.join(map(str, outcome.violations))}"
-    reasons = [f"{part.name}: {part.failure.message}" for part in outcome.parts if part.failure is not None]
+    whys = {part.name: part.reason or (part.failure and part.failure.message) for part in outcome.parts}
+    reasons = [f"{name}: {why}" for name, why in whys.items() if why]
     reasons += [f"{part.name} differs in {', '.join(part.differs)}" for part in outcome.parts if part.differs]
     for verdict, words in UNEXPLAINED.items():
         alike = [
-            part.name for part in outcome.parts if part.verdict is verdict and not part.failure and not part.differs
+            part.name for part in outcome.parts if part.verdict is verdict and not whys[part.name] and not part.differs
         ]
         if alike:
             which = ", ".join(alike) if len(alike) <= SOME else f"{len(alike)} of {len(outcome.parts)} parts"
             reasons.append(f"{which} {words}")
     if len(reasons) > SOME:
         reasons[SOME:] = [f"and {len(reasons) - SOME} more"]
+    reasons += [
+        f"{count} {LEFTOVERS[kind][count > 1]} on the server that the input no longer has"
+        for kind, count in collections.Counter(leftover.kind for leftover in outcome.leftovers).items()
+    ]
+    if outcome.verdict is Verdict.BUSY:
+        reasons = ["another process is loading it"]
     return f"{where}: {outcome.verdict}: {'; '.join(reasons)}"
 
 

@@ -3,90 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import collections
-import contextlib
-import errno
-import hashlib
 import logging
 import os
-import re
 import shlex
-import signal
-import stat
 import sys
-import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
-import attrs
 import orjson
 from cyclopts import Parameter
 
-from cdp_orders_async.cli.display import FAILURES, Progress, Screen, problem, show_summary
-from cdp_orders_async.cli.options import Connection, refuse
-from cdp_orders_async.client import CdpOrders, CdpOrdersV2, ResourcesV2
-from cdp_orders_async.errors import CdpError, Forbidden, InputError, NotSent, Unauthorized
-from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
-from cdp_orders_async.journal import SqliteJournal
-from cdp_orders_async.session import Times
+from cdp_orders_async.cli.display import Screen, show_summary
+from cdp_orders_async.cli.options import Connection, refuse, unwritten
+from cdp_orders_async.cli.running import Report, run
+from cdp_orders_async.errors import (
+    CdpError,
+    Forbidden,
+    InputError,
+    Invalid,
+    JournalError,
+    NotSent,
+    Unauthorized,
+)
+from cdp_orders_async.ingest import SETTLE, OnExisting
 from cdp_orders_async.sources import GraphFile
 
 __all__ = ["Report", "in_words", "load", "run"]
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
-
-CONTROLS = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
-"""What a terminal may obey although JSON lets it stand: DEL, C1, line separators, marks of direction; in UTF-8."""
-FEW = 20  # problems that are told one by one; the file of outcomes has them all
-
-
-@attrs.define
-class Report:
-    """What became of a load, for the exit status and the last words."""
-
-    counts: collections.Counter[Verdict] = attrs.field(factory=collections.Counter[Verdict])
-    requests: int = 0
-    seconds: float = 0.0
-    cpu: float = 0.0
-    """Seconds that this process computed, in all its threads."""
-    times: Times = attrs.field(factory=Times)
-    error: CdpError | None = None
-    stopped_by: int | None = None
-
-    def to_json(self) -> dict[str, object]:
-        """Return what ``--json`` prints."""
-        return {
-            "graphs": self.counts.total(),
-            **{str(verdict): self.counts[verdict] for verdict in Verdict},
-            "requests": self.requests,
-            "seconds": round(self.seconds, 3),
-            "cpu": round(self.cpu, 3),
-            "times": self.times.to_json(),
-        }
-
-    @property
-    def anything(self) -> bool:
-        """Whether anything is on the server."""
-        return any(self.counts[verdict] for verdict in (Verdict.LOADED, Verdict.ALREADY, Verdict.PARTIAL))
-
-    @property
-    def status(self) -> int:
-        """The exit status."""
-        if self.error is not None:
-            return 2
-        if self.stopped_by is not None:
-            return 128 + self.stopped_by
-        return int(any(self.counts[verdict] for verdict in FAILURES))
-
-    @property
-    def resumable(self) -> bool:
-        """Whether the same command again has something to do; a line that breaks a rule will break it again."""
-        if self.error is not None:
-            return self.anything
-        return self.stopped_by is not None or any(
-            self.counts[verdict] for verdict in FAILURES if verdict is not Verdict.INVALID
-        )
 
 
 def _file_or_dash(_: object, value: str) -> None:
@@ -103,8 +48,10 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     outcomes: Path | None = None,
     look_first: Flag = False,
     on_existing: OnExisting = "keep",
+    timezone: str | None = None,
+    assign_references: Flag = False,
     settle: Annotated[float, Parameter(allow_leading_hyphen=True)] = SETTLE,
-    drain: Annotated[float, Parameter(allow_leading_hyphen=True)] = 30.0,
+    drain: Annotated[float, Parameter(allow_leading_hyphen=True)] = 20.0,
     verbose: Flag = False,
     json: Flag = False,
 ) -> int:
@@ -113,7 +60,8 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     FILE holds JSON lines, plain or gzip, or is - for standard input: orders with their parts nested, or the
     import records of the Batch API. The same command again resumes: what is loaded is skipped, what is
     unknown is looked up, what failed is tried again. The first Ctrl-C finishes what is in flight, the second
-    stops at once. Exit status: 0 all loaded, 1 some order not, 2 bad usage or input, 130 or 143 stopped.
+    stops at once. Exit status: 0 all loaded, 1 some order not, 2 bad usage, input or server, 129, 130 or 143
+    stopped.
 
     Example: cdp-orders load orders.jsonl.gz --region eu --rate 50 --journal orders.sqlite --outcomes outcomes.jsonl
 
@@ -122,15 +70,20 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     file
         The file of orders, or - for standard input.
     journal
-        The SQLite file that remembers what is done; made where it is missing. By default FILE.journal.sqlite in
-        the current folder.
+        The SQLite file that remembers what is done; made where it is missing. By default FILE.journal.sqlite,
+        beside FILE.
     outcomes
-        Where to write what came of each order, as JSON lines; written anew by each run.
+        Where to write what came of each order of this run, as JSON lines. Those of an earlier run are put aside
+        first, as OUTCOMES.1, OUTCOMES.2 and so on.
     look_first
         Ask the server about each order before it is sent, for input of which a part may be loaded already
         without this journal.
     on_existing
         What to do with something that is there but differs from the input.
+    timezone
+        The zone of times that do not say theirs, for instance Europe/Dublin; without it their orders are refused.
+    assign_references
+        Give each item without a referenceId one made from its place: ORDER#1, ORDER#2 and so on.
     settle
         Seconds that lists of the server may lag behind writes: how long to look before something whose answer
         was lost counts as absent.
@@ -142,23 +95,24 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
         Print one JSON object at the end in place of the table.
 
     """
-    if verbose:
-        logging.basicConfig(stream=sys.stderr, format="%(message)s")
-        logging.getLogger("cdp_orders_async").setLevel(logging.DEBUG)
     # What is logged would break a picture that is redrawn.
-    console = Screen(stderr=True, force_terminal=False if verbose else None)
+    console = Screen.of_messages(plain=verbose)
+    if verbose:
+        logging.basicConfig(stream=console.file, format="%(message)s")
+        logging.getLogger("cdp_orders_async").setLevel(logging.DEBUG)
     connection = connection or Connection()
+    path: Path | None = None
     try:
-        path = _journal_path(file, journal, outcomes)
-        client = connection.client()
+        path = _journal_path(file, journal, outcomes, console)
+        client = connection.client(console)
+        graphs = GraphFile(file, client.api, timezone=timezone, assign_references=assign_references)
         report = asyncio.run(
             run(
                 client,
-                GraphFile(file, client.api),
+                graphs,
                 console,
                 journal=path,
                 outcomes=outcomes,
-                client_key=connection.client_key,
                 look_first=look_first,
                 on_existing=on_existing,
                 settle=settle,
@@ -166,187 +120,97 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
                 verbose=verbose,
             )
         )
-    except CdpError as error:
-        return refuse(error)
-    if json:
-        Screen().say(orjson.dumps(report.to_json()).decode())
-    elif report.error is None or report.anything:
-        show_summary(Screen(), report.counts, report.requests, report.seconds, report.times, cpu=report.cpu)
-    if report.error is not None:
-        refuse(in_words(report.error, client.base_url))
+    except CdpError as refused:
+        status = refuse(refused)
+        if path is not None and _is_damaged(refused):
+            _tell_resume(console, path, connection, look_first=True)
+        return status
+    error = None if report.error is None else in_words(report.error, client.base_url, report.where)
+    status = _show(report, error, json=json)
+    if error is not None:
+        refuse(error)
+    elif not report.counts and report.stopped_by is None:
+        console.say(f"{graphs.name} holds no orders: nothing was loaded.")
     if report.resumable:
-        console.say(f"To resume: {_resume(sys.argv[1:], path, connection.api_token)}")
+        _tell_resume(console, path, connection, look_first=_is_damaged(report.error))
+    return status
+
+
+def _show(report: Report, error: str | None, *, json: bool) -> int:
+    """Show on standard output what became of a load that *error* ended; return the exit status."""
+    try:
+        if json:
+            Screen().say(orjson.dumps(report.to_json(error)).decode())
+        elif error is None or report.anything:
+            show_summary(Screen(), report.counts, report.requests, report.seconds, report.times, cpu=report.cpu)
+    except OSError as unheard:  # such as a full disk
+        status = unwritten(unheard)
+        return report.status or status
     return report.status
 
 
-def _journal_path(file: str, journal: Path | None, outcomes: Path | None) -> Path:
+def _journal_path(file: str, journal: Path | None, outcomes: Path | None, console: Screen) -> Path:
     """Return where the journal is; raises `InputError` before anything is made for an input that is not there."""
+    source = Path(file)
     try:
-        if file != "-" and not Path(file).is_fifo():  # whose writer would see the reader go
-            Path(file).open("rb").close()
+        if file == "-":
+            if sys.stdin is None:
+                raise InputError("standard input cannot be read: it is closed")
+        elif not source.is_fifo():  # whose writer would see the reader go
+            source.open("rb").close()
     except OSError as error:
         raise InputError(f"{file} cannot be read: {error.strerror}") from error
-    if journal is None and not Path(file).is_file():
+    if journal is None and (file == "-" or not source.is_file()):
         raise InputError("--journal must be given where the input is no file that can be read again")
-    journal = journal or Path(f"{Path(file).name}.journal.sqlite")
-    places = [path.resolve() for path in (Path(file), journal, outcomes) if path is not None]
+    chosen = journal or source.with_name(f"{source.name}.journal.sqlite")
+    places = [path.resolve() for path in (source, chosen, outcomes) if path is not None]
     if len(set(places)) < len(places):
         raise InputError("the input, the journal and the outcomes must be different files")
-    return journal
+    if journal is None and not chosen.exists() and (old := Path(chosen.name)).exists():
+        console.say(f"The journal of an earlier version goes on: {old.absolute()}")
+        return old
+    return chosen
 
 
-async def run(
-    client: CdpOrders | CdpOrdersV2,
-    graphs: GraphFile,
-    console: Screen,
-    *,
-    journal: Path,
-    outcomes: Path | None,
-    client_key: str | None,
-    look_first: bool = False,
-    on_existing: OnExisting = "keep",
-    settle: float = SETTLE,
-    drain: float = 5.0,
-    verbose: bool = False,
-) -> Report:
-    """Load *graphs*, write each outcome, and show progress and problems on *console*."""
-    report = Report()
-    began, computed = time.monotonic(), time.process_time()
-    identity = {"base URL": client.base_url, "client key": _fingerprint(client_key)}
-    if isinstance(client, ResourcesV2):  # the journals of version 2.1 do not say so
-        identity["API version"] = client.api.version
-    async with client, await SqliteJournal.open(journal, identity=identity) as records:
-        progress = Progress(graphs, client.session, console)
-        tell = _teller(console, outcomes, all_of_them=verbose)
-        # The outcomes come second: they are those of another run, as long as that run has the journal.
-        with _written(outcomes) as write:
-            async with ingest(
-                client,
-                progress.lines(),
-                journal=records,
-                look_first=look_first,
-                on_existing=on_existing,
-                open_orders=2 * client.session.settings.connections,
-                settle=settle,
-                drain=drain,
-            ) as load:
-                try:
-                    with _stoppable(load, drain, report, console):
-                        async with progress.shown(load):
-                            async for outcome in load:
-                                write(outcome)
-                                if load.error is None:  # else one sentence at the end says it for all it took along
-                                    tell(outcome)
-                except CdpError as error:
-                    report.error = error
-        report.counts = load.counts
-        report.requests = client.session.stats.requests
-        report.times = load.times
-        report.seconds, report.cpu = time.monotonic() - began, time.process_time() - computed
-    return report
+def in_words(error: CdpError, base_url: str, where: str | None = None) -> str:
+    """Say in one sentence what ended a load; *where* says from where the order came whose request met it."""
+    asked = "" if where is None else f" to {where}"
+    match error:
+        case Unauthorized() | Forbidden() if error.from_api:
+            what = f"{base_url} refused the credentials ({error.status}): check the client key and the API token"
+            return f"{what}; this was its answer{asked}, {error.method} {error.path}"
+        case NotSent():
+            return f"{base_url} cannot be reached: {error}"
+        case InputError() | JournalError() | Invalid():
+            return str(error)
+        case _:
+            return f"{base_url} does not answer as the API does, the last time{asked}: {error}"
 
 
-@contextlib.contextmanager
-def _stoppable(load: Load, drain: float, report: Report, console: Screen) -> Generator[None, None, None]:
-    """Let the first SIGINT or SIGTERM finish what is in flight, and the second stop at once."""
-    loop = asyncio.get_running_loop()
-
-    def stop(number: int) -> None:
-        if report.stopped_by is None:
-            report.stopped_by = number
-            console.say(f"Stopping: what is in flight has {drain:.0f} s to finish. Once more stops at once.")
-            load.stop(drain)
-        else:
-            load.stop()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop, number)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)
+def _is_damaged(error: CdpError | None) -> bool:
+    return isinstance(error, JournalError) and " is damaged" in str(error)
 
 
-@contextlib.contextmanager
-def _written(path: Path | None) -> Generator[Callable[[Outcome], None], None, None]:
-    """Give a function that writes outcomes to *path*, readable by its owner only; raises `InputError`."""
-    if path is None:
-        yield lambda _: None
-        return
-    if path.exists() and not (path.is_file() or path.is_char_device()):  # a pipe would wait for its reader
-        raise InputError(f"the outcomes cannot be written to {path}: it is no regular file")
-    try:
-        number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        if stat.S_ISREG(os.fstat(number).st_mode):
-            os.fchmod(number, 0o600)  # whatever the umask, and whoever could read an older one
-            os.ftruncate(number, 0)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-
-    def write(outcome: Outcome) -> None:
-        line = CONTROLS.sub(_escaped, orjson.dumps(outcome.to_json())) + b"\n"
-        try:
-            while line:  # a disk that is nearly full takes a part
-                line = line[os.write(number, line) :]
-        except OSError as error:
-            raise _unwritable(path, error) from error
-
-    try:
-        yield write
-    finally:
-        os.close(number)
+def _tell_resume(console: Screen, journal: Path, connection: Connection, *, look_first: bool) -> None:
+    """Say which command resumes; it never has the API token in it."""
+    token = connection.api_token
+    if token is not None and connection.api_token_file is None and os.environ.get("CDP_API_TOKEN") != token:
+        console.say("Set CDP_API_TOKEN to the API token first.")
+    console.say(f"To resume: {_resume(sys.argv[1:], journal, look_first=look_first)}")
 
 
-def _escaped(found: re.Match[bytes]) -> bytes:
-    return b"\\u%04x" % ord(found[0].decode())
-
-
-def _unwritable(path: Path, error: OSError) -> InputError:
-    link = error.errno == errno.ELOOP
-    reason = "it is a symbolic link, name the file itself" if link else error.strerror
-    return InputError(f"the outcomes cannot be written to {path}: {reason}")
-
-
-def _teller(console: Screen, outcomes: Path | None, *, all_of_them: bool) -> Callable[[Outcome], None]:
-    """Give a function that tells the first problems one by one."""
-    told = 0
-
-    def tell(outcome: Outcome) -> None:
-        nonlocal told
-        if outcome.verdict not in FAILURES and not any(part.differs for part in outcome.parts):
-            return
-        told += 1
-        if all_of_them or told <= FEW:
-            console.say(problem(outcome))
-        elif told == FEW + 1:
-            where = f"{outcomes} has them all" if outcomes else "--outcomes FILE keeps them all"
-            console.say(f"There are more problems: {where}.")
-
-    return tell
-
-
-def in_words(error: CdpError, base_url: str) -> str:
-    """Say in one sentence what ended a load."""
-    if isinstance(error, (Unauthorized, Forbidden)):
-        return f"{base_url} refused the credentials ({error.status}): check the client key and the API token"
-    if isinstance(error, NotSent):
-        return f"{base_url} cannot be reached: {error}"
-    return str(error)
-
-
-def _fingerprint(client_key: str | None) -> str:
-    """Tell tenants apart in the journal without writing the client key into it."""
-    return hashlib.blake2b((client_key or "").encode(), digest_size=6).hexdigest()
-
-
-def _resume(arguments: Sequence[str], journal: Path, api_token: str | None) -> str:
-    """Return the command that resumes, with the name of a variable in place of the API token."""
-    words = [shlex.quote(word) for word in arguments]
-    for n, word in enumerate(arguments):
-        name = word.removesuffix(api_token) if api_token else word
-        if name != word and (not name or name.endswith("=")):
-            words[n] = f'{name}"$CDP_API_TOKEN"'
-    if not any(word.partition("=")[0] == "--journal" for word in arguments):
+def _resume(arguments: Sequence[str], journal: Path, *, look_first: bool) -> str:
+    """Return the command that resumes, without the API token, which it takes from its variable."""
+    words: list[str] = []
+    given = iter(arguments)
+    for word in given:
+        if word == "--api-token":
+            next(given, None)
+        elif not word.startswith("--api-token="):
+            words.append(shlex.quote(word))
+    options = {word.partition("=")[0] for word in arguments}
+    if "--journal" not in options:
         words += ["--journal", shlex.quote(str(journal))]
+    if look_first and "--look-first" not in options:
+        words.append("--look-first")
     return " ".join(["cdp-orders", *words])

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import attrs
 from cyclopts import Parameter
 
-from cdp_orders_async.cli.display import Screen
+from cdp_orders_async.cli.display import Screen, hush
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.settings import Settings
 
-__all__ = ["Connection", "refuse"]
+__all__ = ["Connection", "fitting", "refuse", "unwritten"]
+
+RESERVED = 30
+"""Files that a process has open beside its connections: the journal, the outcomes, what asyncio needs, a module."""
 
 
 @Parameter(name="*")
@@ -49,8 +54,8 @@ class Connection:
     deadline: Annotated[float | None, Parameter(env_var="CDP_DEADLINE", allow_leading_hyphen=True)] = 120.0
     """Seconds that one call may take with its retries."""
 
-    def client(self) -> CdpOrders | CdpOrdersV2:
-        """Make the client; raises `Invalid`."""
+    def client(self, console: Screen | None = None) -> CdpOrders | CdpOrdersV2:
+        """Make the client, and say on *console* what it cannot do as told; raises `Invalid`."""
         settings = attrs.evolve(
             Settings.from_env(),
             rate=None if self.rate == "none" else self.rate,
@@ -65,8 +70,26 @@ class Connection:
             base_url=self.base_url,
             client_key=self.client_key,
             api_token=self.api_token if self.api_token_file is None else _token_in(self.api_token_file),
-            settings=settings,
+            settings=fitting(settings, console),
         )
+
+
+def fitting(settings: Settings, console: Screen | None, files: int = 1) -> Settings:
+    """Return *settings* with no more connections than this process may open, each with so many *files*."""
+    try:
+        import resource  # noqa: PLC0415 Windows has none
+    except ImportError:
+        return settings
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    connections = max(1, (most - RESERVED) // files)
+    if most == resource.RLIM_INFINITY or settings.connections <= connections:
+        return settings
+    if console is not None:
+        console.say(
+            f"This shell allows {most} open files (ulimit -n), so there are {connections} connections in place of"
+            f" {settings.connections}."
+        )
+    return attrs.evolve(settings, connections=connections)
 
 
 def _token_in(file: Path) -> str:
@@ -84,9 +107,16 @@ def refuse(error: Exception | str) -> int:
     """Say in one sentence on standard error what is wrong; return the exit status of bad usage or input."""
     if isinstance(error, Invalid):
         error = "; ".join(f"{_named(field)} {rule}" for field, rule in error.violations)
-    with contextlib.suppress(OSError):  # standard error may be on a full disk
-        Screen(stderr=True).say(f"cdp-orders: {error}")
+    Screen.of_messages().say(f"cdp-orders: {error}")
     return 2
+
+
+def unwritten(error: OSError) -> int:
+    """Say that standard output, or what *error* names, cannot be written; return the exit status."""
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
+        return refuse("too many files are open: allow more of them (ulimit -n)")
+    hush(sys.stdout)
+    return refuse(f"{error.filename or 'the output'} cannot be written: {error.strerror or error}")
 
 
 def _named(field: str) -> str:

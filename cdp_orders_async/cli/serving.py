@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import sqlite3
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +12,7 @@ from cyclopts import Parameter
 
 from cdp_orders_async.cli.display import Screen
 from cdp_orders_async.cli.options import refuse
+from cdp_orders_async.cli.signals import on_stop
 from cdp_orders_async.emulator import Emulator, Faults, Switches, serve
 
 __all__ = ["emulator"]
@@ -92,10 +92,8 @@ def _reason(error: Exception) -> str:
 
 async def _serve(server: Emulator, port: int) -> None:
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
-    await serve(server, port, _say, stop)
+    async with on_stop(lambda _: stop.set()):
+        await serve(server, port, _say, stop)
 
 
 def _say(base_url: str) -> None:

@@ -24,10 +24,12 @@ __all__ = ["Claims", "Remembered"]
 
 T = TypeVar("T")
 
-PARTS = 5_000
-"""Parts of ended orders that are remembered: those of ten seconds at 500 requests a second."""
+FEW_PARTS = 2_000
+"""Parts of ended orders that are remembered in any case."""
+MOST_PARTS = 50_000
+"""Parts that are remembered at most, while the lists of the server may lag behind: ten seconds at 5,000 a second."""
 JOURNALED_PARTS = 500
-"""The same where a journal knows them too."""
+"""Parts that are remembered where a journal knows them too."""
 OWNERS = 10_000
 """Orders on the server that are remembered with the order of the input that each belongs to."""
 
@@ -109,14 +111,17 @@ class Claims:
         else:
             del self._held[reference_id]
 
-    def remember(self, reference_id: str, order: Remembered, *, journaled: bool) -> None:
-        """Keep what was made of an *order*; forget the oldest ones."""
+    def remember(self, reference_id: str, order: Remembered, settle: float) -> None:
+        """Keep what was made of an *order* for *settle* seconds at least; forget the oldest ones."""
         kept = [one for one in self._memory.pop(reference_id, ()) if one.key != order.key or self._drop(one)]
         self._memory[reference_id] = [*kept, order]
         self._parts += len(order.parts)
-        most = JOURNALED_PARTS if journaled else PARTS
-        while self._parts > most and len(self._memory) > 1:
-            for one in self._memory.popitem(last=False)[1]:
+        few, most = (FEW_PARTS, MOST_PARTS) if order.journal is None else (JOURNALED_PARTS, JOURNALED_PARTS)
+        while self._parts > few and len(self._memory) > 1:
+            oldest = next(iter(self._memory))
+            if self._parts <= most and order.ended - self._memory[oldest][-1].ended <= settle:
+                break
+            for one in self._memory.pop(oldest):
                 self._drop(one)
 
     def recall(self, reference_id: str) -> Sequence[Remembered]:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import DeadlineExceeded, JournalError, Violation
+from cdp_orders_async.errors import DeadlineExceeded, Violation
 from cdp_orders_async.graph import Line, OrderGraph
 from cdp_orders_async.ingest.context import LoadContext, OnExisting
 from cdp_orders_async.ingest.order import OrderRun
@@ -28,6 +28,8 @@ FEW_ORDERS = 8
 """Orders that may be about to begin, however few connections there are; else one for two connections."""
 FINISH = 5.0
 """Seconds that calls in flight get where a load that is not patient ends because of an error."""
+LAST = 5.0
+"""Seconds that a journal gets to write the end of what was given up."""
 RENEWALS = 3
 """Times that a claim is renewed within the time that it lasts."""
 UNKNOWN_WIDTH = 100
@@ -96,6 +98,7 @@ class Load:
         self._timer: asyncio.TimerHandle | None = None
         self._renewal: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
+        self._cut: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         state = "ended" if self._end.done() else "stopping" if self.stopping else "running"
@@ -253,7 +256,7 @@ class Load:
         context = self._context
         del self._runs[run]
         if run.may_be_there:
-            context.claims.remember(run.reference_id, run.remembered(), journaled=context.journal is not None)
+            context.claims.remember(run.reference_id, run.remembered(), context.settle)
         context.claims.release(run.reference_id)
         self.times.add(run.times)
         self._tell(run.outcome())
@@ -283,7 +286,7 @@ class Load:
         asked = self.clock()
         try:
             lost = await journal.renew(list(runs))
-        except JournalError as error:
+        except Exception as error:  # noqa: BLE001 the load ends with it
             self.fail(error)
             return
         for key, run in runs.items():
@@ -295,6 +298,14 @@ class Load:
         self._context.halt()
         for run in self._runs:
             run.abort()
+        if self._cut is None:
+            self._cut = self._loop.call_later(LAST, self._cut_off)
+
+    def _cut_off(self) -> None:
+        """Give up also what writes its end into a journal that does not answer."""
+        for task in (*self._scheduler.tasks, self._renewing):
+            if task is not None:
+                task.cancel()
 
     def _go_on(self) -> None:
         """Draw the next order if there is room for one; tell the end once everything came to it."""
@@ -302,7 +313,7 @@ class Load:
         if self._end.done() or not self._source.done or not self._scheduler.is_idle or self._runs:
             return
         self.error = self.error or self._source.error
-        for timer in (self._timer, self._renewal):
+        for timer in (self._timer, self._renewal, self._cut):
             if timer is not None:
                 timer.cancel()
         self._end.set_result(None)

@@ -13,13 +13,14 @@ from uuid import UUID
 import attrs
 
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import NotFound
+from cdp_orders_async.errors import CdpError, NotFound
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
 from cdp_orders_async.ingest.edits import SeveralError, pair_edited
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part
 from cdp_orders_async.models import Extension
 from cdp_orders_async.resources import Listing
+from cdp_orders_async.wire import Page
 
 __all__ = ["Lookup", "Patiently"]
 
@@ -153,7 +154,7 @@ class Lookup:
                     listing = resource.list(part.under)
                 read = f"{part.kind}.list"
                 # Where something is deleted meanwhile, or a page is served twice, an entry can come twice.
-                entries = {entry.ref: entry for entry in await self._patiently(partial(_all_of, listing), read)}
+                entries = {entry.ref: entry for entry in await self._all_of(listing, read)}
                 listed, claimed = list[Any](), self.claimed
                 for ref, entry in entries.items():
                     if ref not in claimed:
@@ -162,11 +163,28 @@ class Lookup:
                 self._lists[part.kind] = (taken, listed)
             return listed
 
+    async def _all_of(self, listing: Listing[T], operation: str) -> list[T]:
+        """Return the entries of a list as they arrive; a page that fails is read again, and not those before it."""
+        entries: list[T] = []
+        pages = listing.pages()
+
+        async def next_page() -> Page[T] | None:
+            nonlocal pages
+            try:
+                return await anext(pages, None)
+            except CdpError:
+                pages = listing.pages(len(entries))
+                raise
+
+        while (page := await self._patiently(next_page, operation)) is not None:
+            entries.extend(page.items)
+        return entries
+
     async def _with_links(self, consumer: Any) -> Any:  # noqa: ANN401 a Consumer
         """Return *consumer* with the links to its items, which version 2.1 may show only in a list of their own."""
         cdp = self._cdp
         if isinstance(cdp, Resources) and consumer.order_items is None and any(part.uses for part in self._parts):
-            items = await self._patiently(partial(_all_of, cdp.consumers.items(consumer.ref)), "consumers.items")
+            items = await self._all_of(cdp.consumers.items(consumer.ref), "consumers.items")
             consumer.order_items = tuple(item.ref for item in items)
         return consumer
 
@@ -246,8 +264,3 @@ def _fit(part: Part, extension: Part | None, got: Any, held: Extension | None) -
         beside = int(extra_fields(extension.value, held) > 0)
     wrong = bool(diff(sent, got))
     return (not may_match(sent, got), wrong, 0 if wrong else extra_fields(sent, got), beside)
-
-
-async def _all_of(listing: Listing[T]) -> list[T]:
-    """Return the entries of a list as they arrive."""
-    return [entry async for page in listing.pages() for entry in page.items]

@@ -12,9 +12,10 @@ from cdp_orders_async.ingest.claims import Remembered
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.creation import Creation
 from cdp_orders_async.ingest.duplicates import known_by_part
+from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, known_of
 from cdp_orders_async.ingest.outcomes import Leftover, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part, digest_of_parts, kind_of, parts_of
-from cdp_orders_async.journal import SAME_ORDER, Busy, GraphRecord, OrderId, PartRecord, SameReference
+from cdp_orders_async.journal import Busy, Claimed, OrderId, PartRecord
 from cdp_orders_async.session import Times
 
 __all__ = ["OrderRun"]
@@ -73,7 +74,7 @@ class OrderRun:
         if verdicts <= IS_THERE:
             verdict = Verdict.LOADED if self._creation.made else Verdict.ALREADY
             return next((as_a_whole for one, as_a_whole in THERE if one in verdicts), verdict)
-        if any(part.is_there for part in self.parts):
+        if any(part.ref is not None for part in self.parts):
             verdict = Verdict.PARTIAL
         else:
             verdict = Verdict.FAILED if PartVerdict.FAILED in verdicts else Verdict.NOT_TRIED
@@ -201,36 +202,51 @@ class OrderRun:
         context = self._context
         if context.halted:
             return False
-        memory = context.claims.recall(self.reference_id)
-        record: GraphRecord | None = None
-        same: list[SameReference] = []
+        order = OrderId.of(self.reference_id, self.graph.order.ordered_at)
+        claimed = Claimed(None)
         if context.journal is not None:
             self._digest = digest_of_parts(self.parts)
             asked = context.clock()
             self._claimed = True  # also where this is cancelled, since the journal does it all the same
             with context.waiting(self.times, "journal"):
-                order = OrderId.of(self.reference_id, self.graph.order.ordered_at)
-                claimed = await context.journal.claim(order, self._digest, run=context.run, number=self._place[1])
-            if isinstance(claimed, Busy):
+                claim = await context.journal.claim(order, self._digest, run=context.run, number=self._place[1])
+            if isinstance(claim, Busy):
                 self._busy, self._claimed = True, False
                 return False
             if context.lease is not None:
                 self.renewed(asked)
-            record, same = claimed.record, list(claimed.same_reference)
+            claimed, record = claim, claim.record
             self._known_complete = record is not None and record.complete and record.digest == self._digest
-        if memory:
-            record = self._recalled(memory, record, same)
-        if record is None and not same and not context.look_first and self.graph.mode == "insert":
+        memory = context.claims.recall(self.reference_id)
+        asks = context.look_first or self.graph.mode == "upsert"
+        if claimed.record is None and not claimed.same_reference and not memory and not asks:
             return True
-        return await self._judge(record, same)
+        known = known_of(
+            order,
+            claimed.record,
+            claimed.same_reference,
+            memory,
+            journal=context.journal,
+            now=context.clock(),
+            settle=context.settle,
+        )
+        if context.journal is not None:
+            for key, part in known.notes.items():
+                context.journal.record(self.key, key, part.digest, part.ref)
+        return await self._judge(known, asks=asks)
 
-    async def _judge(self, record: GraphRecord | None, same: Sequence[SameReference]) -> bool:
-        """Decide what is in doubt, given what is known; tell whether anything is to be done."""
+    async def _judge(self, knowledge: Knowledge, *, asks: bool) -> bool:
+        """Decide what is in doubt, given what is known, and whether the server is asked first.
+
+        Tells whether anything is to be done.
+        """
         context, creation = self._context, self._creation
+        record, same = knowledge.record, knowledge.same
         digest = self._digest = self._digest or digest_of_parts(self.parts)
+        for run, number, other in knowledge.claims:
+            if run == context.run and number != self._place[1] and other != digest:
+                return self._conflict(f"{self._named(number, self.key)} is the same order, with other content")
         edited = record is not None and record.digest != digest
-        if edited and record is not None and record.run == context.run and record.number != self._place[1]:
-            return self._conflict(f"{self._named(record.number, self.key)} is the same order, with other content")
         records = NOTHING if record is None else record.parts
         known = self._renumbered(records) if edited else records
         own = known.get(self.order_part.key)
@@ -241,10 +257,12 @@ class OrderRun:
                 f" and is on the server as the order {first.ref}: within two days the two are one order to the server,"
                 " and orderedAt cannot be changed"
             )
-        unsure = context.look_first or self.graph.mode == "upsert" or (record is not None and not record.ended)
+        unsure = asks or knowledge.sent > NEVER or (record is not None and not record.ended)
         creation.known, creation.doubtful = known, True
         creation.rivals = [one.key for one in same]
-        creation.since = context.began if record is None and not same else context.clock()
+        creation.since = max(context.began if asks else NEVER, knowledge.sent)
+        if record is not None or same:
+            creation.since = context.clock()
         complete = record is not None and record.complete and not edited
         for part in self.parts:
             found = known.get(part.key)
@@ -319,46 +337,6 @@ class OrderRun:
             elif part.ref is None and part.owner in renamed:
                 part.in_doubt = True
 
-    def _recalled(
-        self, memory: Sequence[Remembered], record: GraphRecord | None, same: list[SameReference]
-    ) -> GraphRecord | None:
-        """Add what the client remembers of orders with this reference id to what the journal knows."""
-        keys = {one.key for one in same}
-        for one in memory:
-            order = one.records().get("order")
-            if one.key == self.key:
-                record = self._recalled_of_this(one, record)
-            elif (
-                order is not None
-                and one.key not in keys
-                and abs(one.ordered_at - self.graph.order.ordered_at) <= SAME_ORDER
-            ):
-                same.append(SameReference(one.key, order.ref, one.run, one.number))
-        return record
-
-    def _recalled_of_this(self, one: Remembered, record: GraphRecord | None) -> GraphRecord | None:
-        """Add what the client remembers of this order to what the journal knows of it."""
-        journal, parts = self._context.journal, one.records()
-        if journal is not None and one.journal is journal:
-            return record  # the journal knows that too, and what other processes did since
-        if record is None:
-            record = GraphRecord(
-                one.digest, complete=one.complete, ended=True, parts=parts, run=one.run, number=one.number
-            )
-        elif not (record.complete and one.complete and record.digest == one.digest):
-            # Nobody knows which of the two is newer: what they do not agree on is looked at.
-            parts = {
-                **record.parts,
-                **{key: _agreed(part, record.parts.get(key)) for key, part in parts.items() if part.ref is not None},
-            }
-            record = GraphRecord(b"", complete=False, ended=False, parts=parts)
-        else:
-            return record
-        if journal is not None:
-            for key, part in parts.items():
-                journal.record(self.key, key, part.digest, part.ref)
-        return record
-
     def _conflict(self, reason: str) -> bool:
         self.order_part.verdict, self.order_part.reason = PartVerdict.CONFLICT, reason
         for part in self.parts[1:]:
@@ -427,8 +405,3 @@ class OrderRun:
         except asyncio.CancelledError:
             self._cancelled("the end of the order", task)
             self._unrecorded = True
-
-
-def _agreed(part: PartRecord, other: PartRecord | None) -> PartRecord:
-    """Return *part*, to be compared again where the *other* record of it says something else."""
-    return part if other in {None, part} or (other is not None and other.ref is None) else PartRecord(b"", part.ref)

@@ -44,6 +44,7 @@ class Scheduler(Generic[A, B, R]):
         """Every worker."""
         self.on_rest: Callable[[], None] = _nothing
         """Called when a worker has ended, and when one is blocked."""
+        self._coming = 0  # workers that are about to start
         self._do = do
         self._done = done
         self._ready: deque[tuple[A, B]] = deque()
@@ -64,7 +65,7 @@ class Scheduler(Generic[A, B, R]):
     @property
     def is_idle(self) -> bool:
         """Whether nobody works and nothing waits for a worker."""
-        return not self.tasks and not self._ready
+        return not self.tasks and not self._ready and not self._coming
 
     def add(self, job: tuple[A, B]) -> None:
         """Put *job* behind all others."""
@@ -86,13 +87,23 @@ class Scheduler(Generic[A, B, R]):
     def call_worker(self) -> None:
         """Start one more worker if there is work for it.
 
-        They start one by one, so that requests stay spread out instead of coming in bursts.
+        They start one by one, so that requests stay spread out instead of coming in bursts; and never at once, since
+        where the loop starts tasks eagerly they would call each other without end.
         """
-        if self._ready and self.active < self.most:
+        if len(self._ready) > self._coming and self.active < self.most:
             self.active += 1
-            task: asyncio.Task[object] = self._loop.create_task(self._work())
-            if not task.done():  # where the loop starts tasks eagerly
-                self.tasks.add(task)
+            self._coming += 1
+            self._loop.call_soon(self._start)
+
+    def _start(self) -> None:
+        self._coming -= 1
+        if self.next_step() is Step.REST:  # another worker took the job
+            self.active -= 1
+            self.on_rest()
+            return
+        task: asyncio.Task[object] = self._loop.create_task(self._work())
+        if not task.done():  # where the loop starts tasks eagerly
+            self.tasks.add(task)
 
     def step_aside(self) -> None:
         """Let another worker work, because the one that calls this waits for something else."""
@@ -109,9 +120,8 @@ class Scheduler(Generic[A, B, R]):
     async def _work(self) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 for the types: this is a coroutine
-        # Not at once: where the loop starts tasks eagerly, workers would call each other without end.
         if len(self._ready) > 1:
-            self._loop.call_soon(self.call_worker)
+            self.call_worker()
         try:
             while self.next_step() is Step.WORK:
                 one, other = self._ready.popleft()

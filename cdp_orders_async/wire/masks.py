@@ -9,7 +9,7 @@ from cdp_orders_async.wire.codec import is_list, is_object
 
 __all__ = ["masked", "masked_values", "texts_in"]
 
-LONG = 5  # characters; a shorter number may as well be a status
+LONG = 5  # characters; a shorter number may as well be a status or a version
 
 
 def masked(text: str, *sent: object) -> str:
@@ -37,7 +37,7 @@ def _texts(value: object) -> Iterator[str]:
     elif is_list(value):
         for one in value:
             yield from _texts(one)
-    elif isinstance(value, str) and value:
+    elif isinstance(value, str) and len(value) > 1 and (len(value) >= LONG or not value.isdecimal()):
         yield value
     elif isinstance(value, (int, float)) and len(str(value)) >= LONG:
         yield str(value)

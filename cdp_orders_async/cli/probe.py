@@ -1,0 +1,85 @@
+"""Whether a journal and a server know the same orders: a few requests before a load sends anything."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+
+from cdp_orders_async.client import Resources, ResourcesV2
+from cdp_orders_async.errors import CdpError, Forbidden, NotFound, Unauthorized
+from cdp_orders_async.graph import Line, OrderGraph
+from cdp_orders_async.journal import SAME_ORDER, Journal
+
+__all__ = ["found_on_server", "lost_on_server", "peeked"]
+
+KNOWN = 3  # orders of a journal that are looked for
+IDLE = 0.5  # seconds in which an input that is not at its end gives nothing
+
+
+async def found_on_server(client: Resources | ResourcesV2, graphs: Iterable[OrderGraph]) -> OrderGraph | None:
+    """Return the first of *graphs* that is on the server; it takes one request for each that is not.
+
+    An order is there if one has its reference id and was ordered within two days of it: the server takes both for one.
+    """
+    for graph in graphs:
+        wanted = graph.order
+        async for got in client.orders.list(reference_id=wanted.reference_id):
+            if got.ordered_at is None or abs(got.ordered_at - wanted.ordered_at) <= SAME_ORDER:
+                return graph
+    return None
+
+
+async def lost_on_server(client: Resources | ResourcesV2, journal: Journal) -> bool:
+    """Tell whether the server has none of a few orders that *journal* knows as loaded.
+
+    It takes one request if the first is there, and none for a journal that knows nothing. Only the word of the API
+    itself counts: a server that is not well has lost nothing. Raises `Unauthorized` or `Forbidden` where the API
+    refuses the credentials, and `JournalError`.
+    """
+    known = await journal.known(KNOWN)
+    for _, ref in known:
+        try:
+            await client.orders.get(ref)
+        except NotFound as error:
+            if not error.from_api:
+                return False
+        except (Unauthorized, Forbidden) as error:
+            if error.from_api:
+                raise
+            return False
+        except CdpError:
+            return False
+        else:
+            return False
+    return bool(known)
+
+
+async def peeked(
+    lines: AsyncGenerator[Line, None], most: int, look: Callable[[Sequence[Line]], Awaitable[None]]
+) -> AsyncGenerator[Line, None]:
+    """Yield *lines* after *look* saw the first of them: *most*, or as many as come before a pause or an error.
+
+    What *look* raises ends it before the first line.
+    """
+    first: list[Line] = []
+    coming: asyncio.Future[Line | None] | None = None
+    try:
+        while len(first) < most:
+            coming = asyncio.ensure_future(anext(lines, None))
+            await asyncio.wait({coming}, timeout=IDLE if first else None)
+            if not coming.done() or coming.exception() is not None or (line := coming.result()) is None:
+                break
+            first.append(line)
+            coming = None
+        await look(first)
+        for line in first:
+            yield line
+        if coming is not None and (line := await coming) is not None:
+            yield line
+        async for line in lines:
+            yield line
+    finally:
+        if coming is not None and not coming.done():
+            coming.cancel()
+            await asyncio.wait({coming})
+        await lines.aclose()

@@ -1,0 +1,89 @@
+"""What is known of an order before anything of it is sent: from its journal, and from the memory of the client.
+
+Pure decisions. A journal knows what its loads did; the memory knows what this client did with any journal or none, and
+vouches for it as long as the lists of the server may lag behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from cdp_orders_async.ingest.claims import Remembered
+from cdp_orders_async.journal import SAME_ORDER, GraphRecord, Journal, OrderId, PartRecord, SameReference
+
+__all__ = ["NEVER", "Knowledge", "known_of"]
+
+NEVER = float("-inf")
+"""A time before all others."""
+
+
+class Knowledge(Struct):
+    """What is known of one order."""
+
+    record: GraphRecord | None
+    """What was done for it, by its key."""
+    same: list[SameReference]
+    """The other orders that are the same as this one to the server, and that are or may be there."""
+    claims: list[tuple[bytes, int, bytes]]
+    """Who claimed it before: a load, the position in its input, and the hash of the order there."""
+    notes: Mapping[str, PartRecord] = {}
+    """What its journal does not know yet."""
+    sent: float = NEVER
+    """When the client last sent something for it that nobody vouches for any more: then the server has to be asked."""
+
+
+def known_of(
+    order: OrderId,
+    record: GraphRecord | None,
+    same: Sequence[SameReference],
+    memory: Sequence[Remembered],
+    *,
+    journal: Journal | None,
+    now: float,
+    settle: float,
+) -> Knowledge:
+    """Add the *memory* of orders with the reference id of *order* to what its *journal* knows.
+
+    The memory of an order vouches for it until *settle* seconds after its end; *now* is the time in seconds.
+    """
+    known = Knowledge(record, list(same), [] if record is None else [(record.run, record.number, record.digest)])
+    keys = {one.key for one in same}
+    for one in memory:
+        parts = one.records()
+        if one.key != order.key:
+            first = parts.get("order")
+            is_same = abs(one.ordered_at - order.ordered_at) <= SAME_ORDER
+            if first is not None and is_same and one.key not in keys:
+                known.same.append(SameReference(one.key, first.ref, one.run, one.number))
+            continue
+        known.claims.append((one.run, one.number, one.digest))
+        if journal is not None and one.journal is journal:
+            continue  # the journal knows that too, and what other processes did since
+        if now - one.ended > settle:  # the server tells what became of it since
+            parts = {key: PartRecord(b"", part.ref) for key, part in parts.items()}
+            if known.record is None:
+                known.sent = one.ended
+                continue
+        known.record, known.notes = _merged(known.record, one, parts)
+    return known
+
+
+def _merged(
+    record: GraphRecord | None, one: Remembered, parts: Mapping[str, PartRecord]
+) -> tuple[GraphRecord, Mapping[str, PartRecord]]:
+    """Return what a journal and the memory know together, and what of it the journal does not know."""
+    if record is None:
+        whole = GraphRecord(one.digest, complete=one.complete, ended=True, parts=parts, run=one.run, number=one.number)
+        return whole, parts
+    if record.complete and one.complete and record.digest == one.digest:
+        return record, {}
+    # Nobody knows which of the two is newer: what they do not agree on is looked at.
+    agreed = {key: _agreed(part, record.parts.get(key)) for key, part in parts.items() if part.ref is not None}
+    return GraphRecord(b"", complete=False, ended=False, parts={**record.parts, **agreed}), agreed
+
+
+def _agreed(part: PartRecord, other: PartRecord | None) -> PartRecord:
+    """Return *part*, to be compared again where the *other* record of it says something else."""
+    return part if other is None or other == part or other.ref is None else PartRecord(b"", part.ref)

@@ -1,0 +1,232 @@
+"""Before a load sends anything: whether its journal and the server know the same orders."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncGenerator, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import orjson
+import pytest
+
+from cdp_orders_async import CdpOrders, GraphFile, InputError, JournalError, SqliteJournal, Verdict, ingest
+from cdp_orders_async.cli.probe import peeked
+from cdp_orders_async.graph import Line
+from tests.cli_support import PARTS, TOKEN, Json, Watched, cdp_orders, ended, names, orders, started, watched, write
+from tests.ingest.support import order
+
+QUICK = ("--rate", "none", "--settle", "0.1", "--json")
+NEW = "but the journal {} is new: name the journal of the load that made it, or add --look-first"
+
+
+def client(server: Watched, key: str = "key") -> CdpOrders:
+    """Make a client of *server*."""
+    return CdpOrders(base_url=server.base_url, client_key=key, api_token=TOKEN)
+
+
+async def make(server: Watched, line: Json, days: float = 0) -> None:
+    """Let the order of *line* be on the server, ordered some *days* later."""
+    async with client(server) as cdp:
+        made = order(line["referenceId"])
+        await cdp.orders.create(order(line["referenceId"], ordered_at=made.ordered_at + timedelta(days=days)))
+
+
+@pytest.mark.parametrize("days", [0, 2])
+async def test_new_journal_and_a_loaded_order_stop_a_load(tmp_path: Path, days: float) -> None:
+    """A large input whose first orders are there stops before anything is sent, each time, until it is told to look."""
+    lines = orders(101)
+    source = write(tmp_path / "o.jsonl", lines)
+    arguments = ("load", source, *QUICK)
+    async with watched() as server:
+        await make(server, lines[2], days)
+        before = server.received
+        for _ in range(2):  # the first one leaves no journal behind that the second would take for its own
+            ran = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)
+            assert ran.refused("the order B-2 is on the server already", NEW.format(f"{source}.journal.sqlite"))
+            assert orjson.loads(ran.out)["error"] == ran.err.removeprefix("cdp-orders: ").strip()
+            assert names(tmp_path) == ["o.jsonl"]
+        assert server.received == before + 6
+        assert server.requests["orders.list"] == 6
+        ran = await cdp_orders(*arguments, "--look-first", cwd=tmp_path, env=server.environment)
+    assert (ran.status, orjson.loads(ran.out)["graphs"]) == (1 if days else 0, 101)
+
+
+async def test_new_journal_of_new_orders_loads(tmp_path: Path) -> None:
+    """An order more than two days apart is another one; a large input takes one request for each of three orders."""
+    lines = orders(101)
+    async with watched() as server:
+        await make(server, lines[0], 2.1)
+        before = server.received
+        ran = await cdp_orders("load", write(tmp_path / "o", lines), *QUICK, cwd=tmp_path, env=server.environment)
+        assert server.received == before + 101 * PARTS + 3
+    assert (ran.status, orjson.loads(ran.out)["loaded"]) == (0, 101)
+
+
+async def test_small_input_asks_nothing_first(tmp_path: Path) -> None:
+    """An input of a hundred lines sends its parts and nothing else, also with a new journal."""
+    async with watched() as server:
+        ran = await cdp_orders("load", write(tmp_path / "o", orders(100)), *QUICK, cwd=tmp_path, env=server.environment)
+        assert server.received == 100 * PARTS
+    assert ran.status == 0
+
+
+async def test_new_journal_is_no_use_where_the_server_cannot_say(tmp_path: Path) -> None:
+    """Where the first orders cannot be looked for, a load with a new journal ends, and leaves no journal behind."""
+    denied = {"operation": "orders.list", "action": "html", "status": 403}
+    async with watched({"faults": [denied]}) as server:
+        ran = await cdp_orders("load", write(tmp_path / "o", orders(101)), cwd=tmp_path, env=server.environment)
+        assert server.received == 1
+    assert ran.refused("does not answer as the API does", "GET /v2.1/orders: 403")
+    assert names(tmp_path) == ["o"]
+
+
+async def test_standard_input_is_looked_at_as_it_comes(tmp_path: Path) -> None:
+    """Also an input of unknown size is probed; what comes slowly is not held up by it."""
+    lines = orders(101)
+    given = b"".join(orjson.dumps(line) + b"\n" for line in lines)
+    arguments = ("load", "-", "--journal", "j.sqlite", *QUICK)
+    async with watched() as server:
+        await make(server, lines[0])
+        ran = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment, given=given)
+        assert ran.refused("the order B-0 is on the server already")
+        reader, writer = os.pipe()
+        async with started(*arguments, cwd=tmp_path, env=server.environment, stdin=reader) as process:
+            os.close(reader)
+            os.write(writer, given.splitlines(keepends=True)[1])
+            before = server.received
+            await server.has_received(before + PARTS)
+            os.close(writer)
+            assert (await ended(process)).status == 0
+
+
+async def test_emptied_tenant_is_told(tmp_path: Path) -> None:
+    """A tenant that has none of the orders that a journal knows is told in one sentence, and gets nothing."""
+    lines = orders(3)
+    arguments = ("load", write(tmp_path / "o.jsonl", lines), *QUICK)
+    async with watched() as server:
+        assert (await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)).status == 0
+        server.reset()
+        ran = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)
+        assert ran.refused("the server no longer has the orders", str(tmp_path / "o.jsonl.journal.sqlite"))
+        assert server.requests == {"orders.get": 3}
+        again = await cdp_orders(*arguments, "--journal", "new.sqlite", cwd=tmp_path, env=server.environment)
+        assert again.status == 0
+        assert server.holds(lines)
+
+
+async def test_one_lost_order_empties_no_tenant(tmp_path: Path) -> None:
+    """Where one of several orders is gone, or a gateway says that it is, the load goes on."""
+    arguments = ("load", write(tmp_path / "o.jsonl", orders(3)), *QUICK)
+    gone = {"operation": "orders.get", "script": [{"action": "status", "status": 404}]}
+    page = {"operation": "orders.get", "action": "html", "status": 404}
+    async with watched({"faults": [gone, page]}) as server:
+        for _ in range(3):
+            ran = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)
+            assert (ran.status, ran.told) == (0, "")
+        assert server.requests["orders.create"] == 3
+
+
+async def test_revoked_credentials_are_told_where_nothing_is_left_to_load(tmp_path: Path) -> None:
+    """Credentials that the API refuses are told also if the journal knows everything as loaded."""
+    arguments = ("load", write(tmp_path / "o.jsonl", orders(1)))
+    async with watched() as server:
+        assert (await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)).status == 0
+        env = {**server.environment, "CDP_API_TOKEN": "revoked"}
+        assert (await cdp_orders(*arguments, cwd=tmp_path, env=env)).refused("refused the credentials (401)")
+
+
+async def test_journal_is_shared_with_python(tmp_path: Path) -> None:
+    """The journal of the command serves a Python program with the same tenant, and no other one."""
+    lines = orders(2)
+    source = write(tmp_path / "o.jsonl", lines)
+    async with watched() as server:
+        assert (await cdp_orders("load", source, cwd=tmp_path, env=server.environment)).status == 0
+        before = server.received
+        path = tmp_path / "o.jsonl.journal.sqlite"
+        cdp = client(server)
+        async with (
+            cdp,
+            await SqliteJournal.open(path, identity=cdp.identity) as journal,
+            ingest(cdp, GraphFile(source), journal=journal) as load,
+        ):
+            assert await load.run() == {Verdict.ALREADY: 2}
+        assert server.received == before
+        other = client(server, "another-tenant")
+        with pytest.raises(JournalError, match="belongs to client key"):
+            await SqliteJournal.open(path, identity=other.identity)
+        ran = await cdp_orders("load", source, "--client-key", "another", cwd=tmp_path, env=server.environment)
+    assert ran.refused(str(path), "belongs to client key")
+
+
+async def test_default_journal_lies_beside_the_input(tmp_path: Path) -> None:
+    """Wherever the command runs, it finds the journal of its input; one in the current folder goes on, and is told."""
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    source = write(there / "o.jsonl", orders(2))
+    async with watched() as server:
+        first = await cdp_orders("load", source, cwd=here, env=server.environment)
+        again = await cdp_orders("load", "o.jsonl", "--json", cwd=there, env=server.environment)
+        (there / "o.jsonl.journal.sqlite").rename(here / "o.jsonl.journal.sqlite")
+        old = await cdp_orders("load", source, "--json", cwd=here, env=server.environment)
+        assert server.requests["orders.create"] == 2
+    assert first.err == f"A new journal remembers what is loaded: {there}/o.jsonl.journal.sqlite\n"
+    assert (again.status, again.err, orjson.loads(again.out)["already"]) == (0, "", 2)
+    assert (old.status, orjson.loads(old.out)["already"]) == (0, 2)
+    assert old.err == f"The journal of an earlier version goes on: {here}/o.jsonl.journal.sqlite\n"
+    assert not (there / "o.jsonl.journal.sqlite").exists()
+
+
+LINES = [Line("o", n, None) for n in range(1, 6)]
+
+
+@pytest.mark.parametrize("most", [2, 5, 6])
+async def test_what_was_looked_at_is_not_lost(most: int) -> None:
+    """Looking at the first lines takes none away: neither at the end, nor where the input breaks off."""
+    seen: list[int] = []
+    closed: list[str] = []
+
+    async def lines(*, broken: bool) -> AsyncGenerator[Line, None]:
+        try:
+            for line in LINES:
+                yield line
+            if broken:
+                raise InputError("it broke off")
+        finally:
+            closed.append("yes")
+
+    async def look(first: Sequence[Line]) -> None:
+        seen.append(len(first))
+
+    assert [line async for line in peeked(lines(broken=False), most, look)] == LINES
+    broken = peeked(lines(broken=True), most, look)
+    assert [await anext(broken) for _ in LINES] == LINES
+    with pytest.raises(InputError, match="it broke off"):
+        await anext(broken)
+    assert (seen, closed) == ([min(most, 5)] * 2, ["yes"] * 2)
+
+
+async def test_look_at_silent_input_can_be_cancelled() -> None:
+    """An input that gives nothing yet is closed when nobody waits for it any more."""
+    closed: list[str] = []
+    waits = asyncio.Event()
+
+    async def lines() -> AsyncGenerator[Line, None]:
+        try:
+            yield LINES[0]
+            waits.set()
+            await asyncio.Event().wait()
+        finally:
+            closed.append("yes")
+
+    async def look(_: Sequence[Line]) -> None:
+        raise AssertionError
+
+    task = asyncio.ensure_future(anext(peeked(lines(), 5, look)))
+    await waits.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert closed == ["yes"]
