@@ -138,9 +138,11 @@ class Lookup:
         fits = [(one, got) for one in new for got in left if may_match(one.sent(), got)]
         for one, got in sorted(fits, key=lambda fit: extra_fields(fit[0].sent(), fit[1])):
             if one in new and got in left:
+                if one is part:  # only its id is another one
+                    return got
                 new.remove(one)
                 left.remove(got)
-        return pair_edited(part, new, left) if part in new else None
+        return pair_edited(part, new, left)
 
     async def _listed(self, part: Part, after: float) -> list[Any]:
         async with self._listing:

@@ -322,6 +322,10 @@ def unnamed(told: Told, refs: Mapping[str, str]) -> Iterator[str]:
     if "order" not in refs:
         return
     left = {str(one.ref) for one in told.outcome.leftovers}
+    if both := left & {*refs.values()}:
+        yield f"{both} is a part and a leftover"
+    if gone := left - {one for ref, record in told.held.items() for one in (ref, record.owner)}:
+        yield f"the leftover {gone} is not there"
     for ref, record in told.held.items():
         if ref in told.known and not {ref, record.owner} & left and ref not in refs.values():
             yield f"{record.kind} {ref} is there, which no part and no leftover names"
