@@ -136,13 +136,12 @@ class Health:
             self._fail(error)
             return
         self._reached = True
-        self._misdirected += isinstance(error, Refused) and error.from_api
+        # A server error of the API passes, so it is none of these.
+        self._misdirected += isinstance(error, Refused) and not isinstance(error, ServerError) and error.from_api
         self.breaker.failure(creates=creates)
         lasting = isinstance(error, Refused) or (isinstance(error, NotSent) and error.lasting)
         gone = now - self._since
         if not self._patient:
             return
-        if not self.answered and (self._misdirected >= FEW or gone > UNPROVEN):
-            self._fail(error)
-        elif lasting and gone > LASTING:
+        if (not self.answered and (self._misdirected >= FEW or gone > UNPROVEN)) or (lasting and gone > LASTING):
             self._fail(error)

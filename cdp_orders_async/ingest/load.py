@@ -177,7 +177,7 @@ class Load:
         What is given up counts as unknown and is looked up by the next run on the same journal. A second call can only
         make the time shorter. Raises `RuntimeError` outside of the event loop of the load.
         """
-        if asyncio.get_running_loop() is not self._loop:
+        if _running_loop() is not self._loop:
             raise RuntimeError("a load is stopped in its own event loop: use loop.call_soon_threadsafe(load.stop)")
         self._source.stop()
         if self._timer is not None and self._timer.when() > self._loop.time() + drain:
@@ -231,13 +231,13 @@ class Load:
 
     def _take(self, position: int, line: OrderGraph | Line) -> None:
         """Take an order from the input."""
+        if not isinstance(line, (OrderGraph, Line)):
+            raise TypeError(f"an input gives OrderGraph or Line, not {type(line).__name__}")
         file, number = (line.file, line.number) if isinstance(line, Line) else (None, position)
         graph = line.graph if isinstance(line, Line) else line
         violations = line.violations if isinstance(line, Line) else ()
         # A line has kept the rules of the version that it was read for.
         if graph is not None and not (isinstance(line, Line) and isinstance(graph.order, self._api.models["orders"])):
-            if not isinstance(graph, OrderGraph):
-                raise TypeError(f"an input gives OrderGraph or Line, not {type(graph).__name__}")
             violations = tuple(graph.violations(self._api))
         if graph is None or violations:
             key = None if graph is None else graph.key
@@ -326,6 +326,13 @@ class Load:
                 timer.cancel()
         self._ended.set()
         self._outcomes.put_nowait(None)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # a thread without a loop
+        return None
 
 
 def _settle(job: Job, task: asyncio.Task[object]) -> Awaitable[Sequence[Part]]:

@@ -106,6 +106,7 @@ class Scheduler(Generic[J, R]):
     async def _work(self) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 for the types: this is a coroutine
+        self.tasks.add(task)  # where the loop starts tasks eagerly, whoever made it has not got it yet
         # Not at once: where the loop starts tasks eagerly, workers would call each other without end.
         if len(self._ready) > 1:
             self._loop.call_soon(self.call_worker)

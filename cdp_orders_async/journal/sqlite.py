@@ -12,6 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar, TypeVarTuple
 from uuid import UUID
 
+import anyio
 from msgspec import Struct
 
 from cdp_orders_async.errors import JournalError
@@ -95,7 +96,8 @@ class SqliteJournal:
         try:
             failure = await opened
         except asyncio.CancelledError:
-            self._stop()
+            with contextlib.suppress(JournalError, asyncio.CancelledError):  # the first cancellation is raised
+                await self.aclose()
             raise
         if failure is not None:
             self._failure_told = True
@@ -189,11 +191,20 @@ class SqliteJournal:
     async def aclose(self) -> None:
         """Write what is queued, close the file and end the thread; closing again does nothing.
 
+        A cancellation meanwhile is raised when the file is closed: then it can be opened again at once.
         Raise `JournalError` if something could not be written and no other call has said so.
         """
         self._stop()
-        await asyncio.wrap_future(self._ended)
+        cancelled: asyncio.CancelledError | None = None
+        with anyio.CancelScope(shield=True):
+            while not self._ended.done():
+                try:
+                    await asyncio.wrap_future(self._ended)
+                except asyncio.CancelledError as error:
+                    cancelled = error
         self._thread.join()  # it has nothing left to do
+        if cancelled is not None:
+            raise cancelled
         if self._failure is not None and not self._failure_told:
             self._failure_told = True
             raise JournalError(self._failure.sentence)
