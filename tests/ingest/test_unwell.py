@@ -21,13 +21,18 @@ from cdp_orders_async import (
     Request,
     Resources,
     ServerError,
+    Settings,
     Unauthorized,
     Verdict,
     ingest,
 )
-from cdp_orders_async.emulator import Emulator, Faults, Switches
+from cdp_orders_async.emulator import Emulator, Faults, Switches, running
+from cdp_orders_async.session import Session
+from cdp_orders_async.settings import Credentials
 from tests.ingest.support import (
     BASE,
+    KEY,
+    TOKEN,
     Json,
     Network,
     collected,
@@ -35,7 +40,6 @@ from tests.ingest.support import (
     item,
     loading,
     order,
-    serving,
     stored,
     wanted,
     whole,
@@ -278,12 +282,12 @@ async def test_one_create_that_is_always_refused_for_now() -> None:
     busy: Json = {"action": "status", "phase": "before", "status": 429}
     emulator = Emulator(faults=faults(("contacts.create", [busy] * 100)))
     graphs = [whole("unlucky"), *some(20)]
-    async with (
-        serving(emulator, timeout=30) as cdp,
-        ingest(cdp, graphs, journal=MemoryJournal(), open_orders=30) as load,
-    ):
-        cdp.session._uniform = lambda low, _: low  # type: ignore[method-assign]  # noqa: SLF001 waits are drawn
-        told = {outcome.number: outcome for outcome in await collected(load)}
+    async with running(emulator) as url:
+        session = Session(url, Credentials(KEY, TOKEN), Settings(timeout=30, trust_env=False), uniform=min)
+        resources = Resources(session, url)
+        async with ingest(resources, graphs, journal=MemoryJournal(), open_orders=30) as load:
+            told = {outcome.number: outcome for outcome in await collected(load)}
+        await session.aclose()
     assert load.counts == {Verdict.LOADED: 20, Verdict.PARTIAL: 1}
     [failure] = [part.failure for part in told[1].parts if part.failure is not None]
     assert failure.attempts == emulator.faults.done.total()
