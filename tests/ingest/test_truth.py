@@ -85,12 +85,11 @@ def test_a_server_that_is_gone_after_a_lost_answer(kind: str, first: str | int, 
 
         network = Network(Emulator(), fate)
         network.delay = 0.1
+        said: Delivery | None = None
         try:
             outcome = await ingest_one(Resources(network, BASE), whole(), settle=0.5, deadline=60)
         except CdpError as error:
             outcome, said = told(error), error.delivery
-        else:
-            said = None
         assert said is not Delivery.NOT_SENT
         assert outcome.verdict == Verdict.UNKNOWN
         name = {"orders": "order", "order_extensions": "ext", "items": "items/0", "consumers": "consumers/1"}.get(kind)
@@ -330,7 +329,7 @@ async def test_a_single_order_goes_before_a_load() -> None:
         await anext(load)
         for priority in ("interactive", "bulk"):
             before = emulator.requests.total()
-            await ingest_one(cdp, whole(priority), priority=priority)  # type: ignore[arg-type]
+            await ingest_one(cdp, whole(priority), priority=priority)
             between[priority] = emulator.requests.total() - before - count([whole()])
         load.stop()
     assert between["interactive"] < between["bulk"]
