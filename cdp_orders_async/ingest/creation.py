@@ -362,10 +362,9 @@ class Creation:
         if part is self._order and part.ref is not None and context.journal is None:
             context.claims.own(part.ref, self._graph.key)
         self._note(part, part.ref, created=created)
-        if self.orphans and context.journal is not None:
-            old = self.orphans.pop((part.kind, part.ref), None)  # as it was called before the input was edited
-            if old:
-                context.journal.forget(self._graph.key, old)
+        old = self.orphans.pop((part.kind, part.ref), None) if self.orphans else None
+        if old is not None and context.journal is not None:  # as it was called before the input was edited
+            context.journal.forget(self._graph.key, old)
 
     def _note(self, part: Part, ref: UUID | None, *, created: bool = False) -> None:
         journal = self._context.journal

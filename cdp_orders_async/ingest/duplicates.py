@@ -1,40 +1,60 @@
 """Which of several identical parts each record of a journal belongs to, after the input was edited: pure decisions.
 
 Identical items or people of one order have numbered keys. Where one of them is added or removed, the numbers move:
-then a record belongs to the part that has the same content, and the same extension.
+then a record belongs to the part that has the same content, and the same extension. What no part of the input is any
+more keeps its record, under a number that is free.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 
 from cdp_orders_async.ingest.parts import Part
 from cdp_orders_async.journal import PartRecord
 
-__all__ = ["known_by_part"]
+__all__ = ["renumbered"]
+
+NUMBERED = frozenset({"items", "consumers"})
+"""The kinds of which one order may have several that are identical."""
 
 
-def known_by_part(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict[str, PartRecord]:
-    """Return what is known of each of *parts*, by its key; *records* is what a journal has, by the keys of its time."""
+def renumbered(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict[str, PartRecord]:
+    """Return *records*, which a journal has by the keys of its time, by the keys that the *parts* have now."""
     groups: defaultdict[str, tuple[list[Part], list[str]]] = defaultdict(lambda: ([], []))
-    known: dict[str, PartRecord] = {}
     extensions = {part.owner: part for part in parts if part.kind == "item_extensions"}
     for part in parts:
-        if part.kind in {"items", "consumers"}:
+        if part.kind in NUMBERED:
             groups[_without_number(part.key)][0].append(part)
-        elif part.kind != "item_extensions" and part.key in records:
-            known[part.key] = records[part.key]
     for key in records:
-        if key.startswith(("item", "consumer")) and not key.endswith("/ext"):
+        if _is_numbered(key):
             groups[_without_number(key)][1].append(key)
-    for sought, keys in groups.values():
-        for part, key in _pairs(sought, keys, extensions, records):
-            known[part.key] = records[key]
-            extension = extensions.get(part)
-            if extension is not None and f"{key}/ext" in records:
-                known[extension.key] = records[f"{key}/ext"]
-    return known
+    keys: dict[str, str] = {}
+    for sought, known in groups.values():
+        keys.update((key, part.key) for part, key in _pairs(sought, known, extensions, records))
+    taken = {part.key for part in parts}
+    for key in sorted(filter(_is_numbered, records), key=taken.__contains__):  # what keeps its key comes first
+        if key not in keys:
+            keys[key] = _free_key(key, taken)
+            taken.add(keys[key])
+    return {_moved(key, keys): record for key, record in records.items()}
+
+
+def _is_numbered(key: str) -> bool:
+    return key.startswith(("item", "consumer")) and not key.endswith("/ext")
+
+
+def _free_key(key: str, taken: Container[str]) -> str:
+    start = _without_number(key)
+    numbers = (f"{start}~{number}" for number in itertools.count(2))
+    return next(one for one in itertools.chain((key,), numbers) if one not in taken)
+
+
+def _moved(key: str, keys: Mapping[str, str]) -> str:
+    """Return the new key of a record; an extension goes with its item."""
+    owner = key.removesuffix("/ext")
+    return keys.get(owner, owner) + key[len(owner) :]
 
 
 def _pairs(

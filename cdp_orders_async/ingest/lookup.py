@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
@@ -138,9 +138,11 @@ class Lookup:
         fits = [(one, got) for one in new for got in left if may_match(one.sent(), got)]
         for one, got in sorted(fits, key=lambda fit: extra_fields(fit[0].sent(), fit[1])):
             if one in new and got in left:
+                if one is part:  # only its id is another one
+                    return got
                 new.remove(one)
                 left.remove(got)
-        return pair_edited(part, new, left) if part in new else None
+        return pair_edited(part, new, left)
 
     async def _listed(self, part: Part, after: float) -> list[Any]:
         async with self._listing:
@@ -205,7 +207,7 @@ class Lookup:
     async def _best(self, part: Part, candidates: list[Any], after: float) -> Any:  # noqa: ANN401 any resource
         """Return the one of *candidates* that fits *part* best, None if each fits another part better.
 
-        Identical parts may take any candidate, if there are enough for all of them.
+        Identical parts may take any candidate, if none of those is left over.
         """
         sought = [one for one in self._parts if one.in_doubt and one.group == part.group]
         if len(candidates) == 1 and len(sought) <= 1:
@@ -224,15 +226,31 @@ class Lookup:
             one: [_fit(one, extensions.get(one), *pair) for pair in zip(candidates, held, strict=True)]
             for one in counts
         }
-        mine = [i for i, fit in enumerate(fits[part]) if all(fit <= other[i] for other in fits.values())]
-        if not mine:
-            return None
-        best = min(fits[part][i] for i in mine)
-        mine = [i for i in mine if fits[part][i] == best]
-        wanted = sum(count for one, count in counts.items() if any(fits[one][i] == best for i in mine))
-        if any(best) and len(mine) > wanted:  # where each is just what was sent, any of them is as good
+        mine, left = _pair(fits, counts, part)
+        # Where each is just what was sent, any of them is as good.
+        if mine is not None and any(fits[part][mine]) and any(fits[part][i] == fits[part][mine] for i in left):
             raise SeveralError
-        return candidates[mine[0]]
+        return None if mine is None else candidates[mine]
+
+
+def _pair(
+    fits: Mapping[Part, Sequence[tuple[int, ...]]], counts: Mapping[Part, int], part: Part
+) -> tuple[int | None, set[int]]:
+    """Give candidates to parts, the best fit first; return the number of that of *part*, and of those that are left.
+
+    *fits* says how well each candidate fits each sort of parts, *counts* how many parts there are of it.
+    """
+    mine: int | None = None
+    wanted = dict(counts)
+    left = {i for i, fit in enumerate(fits[part]) if not fit[0]}
+    for _, one, i in sorted(
+        ((fit, one, i) for one, its in fits.items() for i, fit in enumerate(its) if not fit[0]), key=lambda pair: pair[0]
+    ):
+        if i in left and wanted[one]:
+            left.discard(i)
+            wanted[one] -= 1
+            mine = i if mine is None and one is part else mine
+    return mine, left
 
 
 def _fit(part: Part, extension: Part | None, got: Any, held: Extension | None) -> tuple[int, ...]:  # noqa: ANN401 any resource

@@ -11,7 +11,7 @@ from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.claims import Remembered
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.creation import Creation
-from cdp_orders_async.ingest.duplicates import known_by_part
+from cdp_orders_async.ingest.duplicates import renumbered
 from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, known_of
 from cdp_orders_async.ingest.outcomes import Leftover, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part, digest_of_parts, kind_of, parts_of
@@ -84,7 +84,7 @@ class OrderRun:
         """Return what came of it and its parts."""
         file, number = self._place
         verdict = self.verdict
-        untouched = verdict in {Verdict.BUSY, Verdict.NOT_TRIED} and not any(part.ref for part in self.parts)
+        untouched = verdict in {Verdict.BUSY, Verdict.NOT_TRIED} and not self.may_be_there
         return Outcome(
             file=file,
             number=number,
@@ -99,7 +99,7 @@ class OrderRun:
     def remembered(self) -> Remembered:
         """Return what the client remembers of it."""
         parts: Sequence[Part] | Mapping[str, PartRecord] = self.parts
-        left = {key: PartRecord(b"", ref) for (_, ref), key in self._creation.orphans.items() if key}
+        left = {key: PartRecord(b"", ref) for (_, ref), key in self._creation.orphans.items()}
         if left or self._context.journal is not None:
             parts = {part.key: part.record for part in self.parts if part.ref is not None or part.in_doubt} | left
         return Remembered(
@@ -247,8 +247,8 @@ class OrderRun:
             if run == context.run and number != self._place[1] and other != digest:
                 return self._conflict(f"{self._named(number, self.key)} is the same order, with other content")
         edited = record is not None and record.digest != digest
-        records = NOTHING if record is None else record.parts
-        known = self._renumbered(records) if edited else records
+        known = NOTHING if record is None else record.parts
+        known = self._renumbered(known) if edited else known
         own = known.get(self.order_part.key)
         if any(one.ref is not None and (own is None or own.ref is None or own.ref == one.ref) for one in same):
             first = next(one for one in same if one.ref is not None)
@@ -269,7 +269,7 @@ class OrderRun:
             part.ref = None if found is None else found.ref
             part.in_doubt = part.ref is None and (unsure or found is not None)
             part.verdict = PartVerdict.FOUND if complete else None
-        self._find_orphans(records, known, unsure=unsure, edited=edited or record is None or context.look_first)
+        self._find_orphans(known, unsure=unsure, edited=edited or record is None or context.look_first)
         self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)
         if complete:
             return False
@@ -298,35 +298,29 @@ class OrderRun:
 
     def _renumbered(self, records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:
         """Return what is known by the keys that the parts have now, and let the journal have it so too."""
-        known, journal = known_by_part(self.parts, records), self._context.journal
+        known, journal = renumbered(self.parts, records), self._context.journal
         if journal is not None:
-            for key in {part.key for part in self.parts} & records.keys() - known.keys():
+            for key in records.keys() - known.keys():
                 journal.forget(self.key, key)
             for key, record in known.items():
                 if records.get(key) != record:
                     journal.record(self.key, key, record.digest, record.ref)
         return known
 
-    def _find_orphans(
-        self, records: Mapping[str, PartRecord], known: Mapping[str, PartRecord], *, unsure: bool, edited: bool
-    ) -> None:
+    def _find_orphans(self, known: Mapping[str, PartRecord], *, unsure: bool, edited: bool) -> None:
         """Note which known parts the input no longer has: a part that is new may be one of them, edited."""
         keys = {part.key for part in self.parts}
         claimed = {(kind_of(key), one.ref) for key, one in known.items() if key in keys}
         orphans = {
-            key: one
-            for key, one in records.items()
-            if (key not in keys or (key in keys and known.get(key) != one)) and (kind_of(key), one.ref) not in claimed
+            key: one for key, one in known.items() if key not in keys and (kind_of(key), one.ref) not in claimed
         }
         creation = self._creation
-        creation.orphans = {
-            (kind_of(key), one.ref): "" if key in keys else key for key, one in orphans.items() if one.ref is not None
-        }
+        creation.orphans = {(kind_of(key), one.ref): key for key, one in orphans.items() if one.ref is not None}
         if not orphans and not (edited and unsure):
             return
         lookup = creation.lookup
         lookup.edited = True
-        lookup.listless = not unsure and all(one.ref is not None for one in records.values())
+        lookup.listless = not unsure and all(one.ref is not None for one in known.values())
         lookup.orphans = {ref: kind for kind, ref in creation.orphans if ref is not None and kind not in EXTENSIONS}
         kinds = {kind_of(key) for key in orphans}
         renamed: set[Part] = set()

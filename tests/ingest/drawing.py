@@ -260,7 +260,7 @@ class Drawing:
 
     def _switches(self, *, legacy: bool) -> Switches:
         slow: Mapping[str, float] = {}
-        if self.chance(30):  # in version 2 the create of an extension is its update too
+        if self.chance(30):
             kinds = [kind for kind in CREATES if not (legacy and kind.endswith("extensions"))]
             slow = {f"{kind}.create": self.some(0.3, LATE) for kind in kinds if self.chance(50)}
         return Switches(
@@ -269,7 +269,8 @@ class Drawing:
             ignore_expand=self.chance(30),
             limit_max=self.some(100, 100, 2),
             repeat_next=self.chance(20),
-            extension_post_existing=self.some("replace", "merge", "refuse"),
+            # In version 2 the create of an extension is its update too.
+            extension_post_existing=self.some("replace", "merge", "replace" if legacy else "refuse"),
             slow_writes=slow,
         )
 
@@ -434,7 +435,8 @@ class Drawing:
         lines = [*range(len(orders))]
         self.draw.shuffle(lines)
         lines = [*lines, self.some(*lines)][:count]
-        with_journal = journal and (shared or self.chance(85))
+        # What is updated without the journal, the journal does not know.
+        with_journal = journal and (shared or self.chance(85) or any(orders[n].upsert for n in lines))
         client = self._clients[process]
         # What another client sent, a call can only know from the journal or from the server.
         safe = all(
@@ -450,7 +452,7 @@ class Drawing:
             one=one,
             journal=with_journal,
             look_first=not safe or self.chance(25),
-            on_existing=self.some(*POLICIES),
+            on_existing=self.some(*POLICIES) if with_journal or not journal else self.some("keep", "fail"),
             begins=self.some(0.0, 0.0, 0.1, 1.0),
             open_orders=self.some(1, 2, 5),
             end=self._end(one=one) if self.chance(35) else None,

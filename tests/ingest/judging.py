@@ -131,7 +131,8 @@ def not_as_told(told: Told, call: Call) -> Iterator[str]:
     verdicts = {part.verdict for part in told.outcome.parts}
     if PartVerdict.UPDATED in verdicts and not updates(told.order, call):
         yield "it was updated"
-    if PartVerdict.KEPT in verdicts and (updates(told.order, call) or fails(told.order, call)):
+    busy = told.outcome.verdict is Verdict.BUSY  # it lost its claim, and then it changes nothing
+    if PartVerdict.KEPT in verdicts and not busy and (updates(told.order, call) or fails(told.order, call)):
         yield "it was kept"
 
 
@@ -242,7 +243,7 @@ def verdict_of(parts: Iterable[PartOutcome]) -> set[Verdict]:
     there = {verdict for verdict in verdicts if verdict.there}
     if verdicts == there:
         if PartVerdict.KEPT in verdicts:
-            return {Verdict.KEPT}
+            return {Verdict.KEPT, Verdict.BUSY}
         if PartVerdict.UPDATED in verdicts:
             return {Verdict.UPDATED}
         return {Verdict.LOADED} if PartVerdict.CREATED in verdicts else {Verdict.ALREADY}
@@ -321,6 +322,10 @@ def unnamed(told: Told, refs: Mapping[str, str]) -> Iterator[str]:
     if "order" not in refs:
         return
     left = {str(one.ref) for one in told.outcome.leftovers}
+    if both := left & {*refs.values()}:
+        yield f"{both} is a part and a leftover"
+    if gone := left - {one for ref, record in told.held.items() for one in (ref, record.owner)}:
+        yield f"the leftover {gone} is not there"
     for ref, record in told.held.items():
         if ref in told.known and not {ref, record.owner} & left and ref not in refs.values():
             yield f"{record.kind} {ref} is there, which no part and no leftover names"

@@ -9,7 +9,7 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Collection, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import timedelta
@@ -122,8 +122,8 @@ class Process:
     """A process: its way to the server, its journal, and the tasks that run in it."""
 
     def __init__(self, emulator: Emulator, database: SharedDatabase | None) -> None:
-        self.known: set[str] = set()
-        """Whatever it was told to be there, by reference."""
+        self.known: dict[str, float] = {}
+        """Whatever it was told to be there, by reference, and the time of the loop when it was."""
         self.wire = Wire(emulator)
         self.journal = None if database is None else DrowsyJournal(database, self.wire.awake)
         self.tasks: set[asyncio.Future[Any]] = set()
@@ -156,8 +156,8 @@ class Making:
     call: Call
     orders: tuple[Order, ...]
     process: Process
-    known: Collection[str]
-    """What it must know, by reference."""
+    journaled: frozenset[str]
+    """What the journal must know, by reference."""
     told: list[Told] = attrs.Factory(list[Told])
     """What its load told, with what the server held at that moment."""
     taken: list[Outcome] = attrs.Factory(list[Outcome])
@@ -169,7 +169,14 @@ class Making:
         """Note an outcome, unless the process is dead."""
         if self.process.alive:
             order = self.orders[self.call.lines[outcome.number - 1]]
-            self.told.append(Told(order, outcome, self.tenant.held(order.key), self.known))
+            self.told.append(Told(order, outcome, self.tenant.held(order.key), self.must_know()))
+
+    def must_know(self) -> frozenset[str]:
+        """Return what the call must know: without a journal, what its client made or found just now."""
+        if self.call.journal:
+            return self.journaled
+        now = asyncio.get_running_loop().time()
+        return frozenset(ref for ref, then in self.process.known.items() if then > now - SETTLE)
 
 
 MAKING: ContextVar[Making] = ContextVar("MAKING")
@@ -312,15 +319,14 @@ class Tenant:
         """Live through a phase, and return what was seen of it."""
         for order in phase.orders:
             self.versions.setdefault(order.key, []).append(order)
-        before, effects = self.all_held(), len(self.emulator.store.effects)
+        before, effects, began = self.all_held(), len(self.emulator.store.effects), self.loop.time()
         fates = itertools.chain.from_iterable(itertools.repeat(fate, times) for fate, times in phase.fates)
         delays = itertools.cycle(phase.delays)
         makings: list[Making] = []
         for call in phase.calls:
             process = self.process(call.process)
             process.wire.fates, process.wire.delays = fates, delays
-            known = self.journaled if call.journal else process.known
-            makings.append(Making(self, call, phase.orders, process, frozenset(known)))
+            makings.append(Making(self, call, phase.orders, process, frozenset(self.journaled)))
         hurts = [asyncio.create_task(hurt) for hurt in self.hurts(phase)]
         came = await asyncio.gather(*(asyncio.create_task(make(one)) for one in makings), return_exceptions=True)
         dying = any(not one.process.alive for one in makings)
@@ -332,7 +338,7 @@ class Tenant:
                 self.wrong += wrong_call(one, end)
         for one in makings:
             told_refs = {ref for told in one.told for ref in judging.refs_there(told)}
-            one.process.known |= told_refs
+            one.process.known |= dict.fromkeys(told_refs, began)
             self.journaled |= told_refs if one.call.journal else set()
         created = {one["ref"] for one in self.emulator.store.effects[effects:] if one["effect"] == "created"}
         crashed = {phase.orders[n].key for one in makings if not one.process.alive for n in one.call.lines}
