@@ -136,7 +136,8 @@ class Health:
             self._fail(error)
             return
         self._reached = True
-        self._misdirected += isinstance(error, Refused) and error.from_api
+        # A server error of the API passes, so it is none of these.
+        self._misdirected += isinstance(error, Refused) and not isinstance(error, ServerError) and error.from_api
         self.breaker.failure(creates=creates)
         lasting = isinstance(error, Refused) or (isinstance(error, NotSent) and error.lasting)
         gone = now - self._since

@@ -131,7 +131,8 @@ async def ingest_one(
     try:
         await load.wait()
     except asyncio.CancelledError as error:
-        await load.aclose()
+        with contextlib.suppress(asyncio.CancelledError):  # another one: the first is raised, once all is recorded
+            await load.aclose()
         vars(error)["outcome"] = load.outcome
         raise
     finally:

@@ -178,7 +178,7 @@ class Load:
         What is given up counts as unknown and is looked up by the next run on the same journal. A second call can only
         make the time shorter. Raises `RuntimeError` outside of the event loop of the load.
         """
-        if asyncio.get_running_loop() is not self._loop:
+        if _running_loop() is not self._loop:
             raise RuntimeError("a load is stopped in its own event loop: use loop.call_soon_threadsafe(load.stop)")
         self._source.stop()
         if self._timer is not None and self._timer.when() > self._loop.time() + drain:
@@ -341,4 +341,11 @@ def _key(graph: OrderGraph) -> str | None:
     try:
         return graph.key
     except (AttributeError, TypeError, ValueError):  # what is wrong with it, its violations say
+        return None
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:  # a thread without a loop
         return None

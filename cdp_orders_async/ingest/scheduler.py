@@ -120,6 +120,7 @@ class Scheduler(Generic[A, B, R]):
     async def _work(self) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 for the types: this is a coroutine
+        self.tasks.add(task)  # where the loop starts tasks eagerly, whoever made it has not got it yet
         if len(self._ready) > 1:
             self.call_worker()
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
-from typing import TypeAlias
+from typing import Any, Final, TypeAlias
 
 from cdp_orders_async.errors import InputError
 from cdp_orders_async.graph import Line, OrderGraph
@@ -12,6 +12,9 @@ from cdp_orders_async.graph import Line, OrderGraph
 __all__ = ["Orders", "Source"]
 
 Orders: TypeAlias = Iterable[OrderGraph | Line] | AsyncIterable[OrderGraph | Line]
+
+END: Final[Any] = object()
+"""What comes after the last order; None is no order, and no end either."""
 
 
 class Source:
@@ -71,6 +74,7 @@ class Source:
     async def _draw_all(self) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 for the types: this is a coroutine
+        self._task = task  # at once: where the loop starts tasks eagerly, whoever made it has not got it yet
         try:
             await self._draw(task)
         except Exception as error:  # noqa: BLE001 what was drawn before is loaded all the same
@@ -106,12 +110,12 @@ class Source:
                 return
             self._drawing = True
             try:
-                line = await anext(self._lines, None)
+                line = await anext(self._lines, END)
                 if task.cancelling():  # stopped by the source itself: the cancellation comes with the next wait
                     await asyncio.sleep(0)
             finally:
                 self._drawing = False
-            if line is None:
+            if line is END:
                 return
             position += 1
             self._take(position, line)

@@ -96,7 +96,8 @@ class SqliteJournal:
         try:
             failure = await opened
         except asyncio.CancelledError:
-            await self.aclose()
+            with contextlib.suppress(JournalError, asyncio.CancelledError):  # the first cancellation is raised
+                await self.aclose()
             raise
         if failure is not None:
             self._failure_told = True

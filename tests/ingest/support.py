@@ -287,8 +287,8 @@ class Network:
     """A transport without sockets: the emulator itself, and what *fate* says that becomes of each request.
 
     Fates: ``ok``; ``lost``, sent and its answer lost, done or ``lost, not done``; ``not sent``; ``unreadable``,
-    done; ``hung``, never answered; a number, the status of an answer to what was not done; an object, the body
-    of a 400.
+    done; ``hung``, never answered; a number, the status of an answer to what was not done; an object, the body of a
+    400; ``page 404``, what a gateway shows with that status.
     """
 
     def __init__(self, emulator: Emulator, fate: Fate = lambda _: "ok") -> None:
@@ -309,6 +309,8 @@ class Network:
             return answer(request, status, orjson.dumps(refusal))
         if fate == "not sent":
             raise NotSent("the wire is cut")
+        if fate.startswith("page "):
+            return answer(request, int(fate.removeprefix("page ")), b"<html>Come back later</html>")
         body = b"{}"
         status = 200
         if "not done" not in fate:

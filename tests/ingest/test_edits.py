@@ -149,7 +149,7 @@ async def edit(
     assert runs.holds(after if updates and added else before)
 
 
-def with_item(**fields: object) -> OrderGraph:
+def with_item(**fields: Any) -> OrderGraph:  # noqa: ANN401 fields of an item
     """Return an order with an item that has no id, and another one that has."""
     return OrderGraph(order=order(), items=(item(None, **fields), item("i1", name="Known")))
 

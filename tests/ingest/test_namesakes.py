@@ -173,7 +173,7 @@ async def test_a_time_that_was_corrected_is_a_conflict_of_one_order() -> None:
     case = Case.new()
     first = await case.load(whole())
     for on_existing in ("keep", "update", "fail"):
-        corrected = await case.load(later(whole(), timedelta(hours=-1)), on_existing)  # type: ignore[arg-type]
+        corrected = await case.load(later(whole(), timedelta(hours=-1)), on_existing)
         assert whole().key in reason(corrected)
         assert "orderedAt cannot be changed" in reason(corrected)
         assert str(first.ref) in reason(corrected)

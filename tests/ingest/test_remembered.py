@@ -49,7 +49,7 @@ async def test_a_journal_does_not_keep_an_order_complete_that_is_not(*, refused:
     assert case.holds(BEFORE)
 
 
-@pytest.mark.parametrize("after", range(1, 12))
+@pytest.mark.parametrize("after", range(1, 11))
 async def test_giving_up_while_looking_before_a_refusal(after: int) -> None:
     """An order that is looked through before anything of it is sent comes to its end when it is cancelled meanwhile."""
     emulator, reached = Emulator(), asyncio.Event()

@@ -11,8 +11,8 @@ from pathlib import Path
 
 PACKAGE = "cdp_orders_async"
 FLOORS = {  # a folder has one floor, the name of the folder; in it any import goes that makes no circle
-    **dict.fromkeys(("errors", "models", "version"), 0),
-    **dict.fromkeys(("breaker", "journal", "kinds", "limiter", "retry", "rules", "settings", "wire"), 1),
+    **dict.fromkeys(("breaker", "errors", "models", "version"), 0),
+    **dict.fromkeys(("health", "journal", "kinds", "limiter", "retry", "rules", "settings", "wire"), 1),
     **dict.fromkeys(("graph", "resources", "session"), 2),
     **dict.fromkeys(("client", "sources"), 3),
     **dict.fromkeys(("ingest",), 4),
@@ -23,6 +23,7 @@ FLOORS = {  # a folder has one floor, the name of the folder; in it any import g
 USERS = {  # what comes from outside, and who may import it
     "aiohappyeyeballs": {"session"},
     "aiohttp": {"emulator", "session"},
+    "anyio": {"cli", "ingest", "journal"},
     "cyclopts": {"__main__", "cli"},
     "faststream": {"engines"},
     "httptools": {"session"},
@@ -31,7 +32,7 @@ USERS = {  # what comes from outside, and who may import it
     "rich": {"__main__", "cli"},
     "uvloop": {"__main__", "cli"},
 }
-NOT_AT_IMPORT = {"aiohttp.web", "sqlite3", *USERS} - {"aiohappyeyeballs", "aiohttp"}
+NOT_AT_IMPORT = {"aiohttp.web", "sqlite3", *USERS} - {"aiohappyeyeballs", "aiohttp", "anyio"}
 
 ROOT = Path(__file__).parents[2]
 MODULES = {
