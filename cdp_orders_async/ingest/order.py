@@ -67,7 +67,7 @@ class OrderRun:
     def verdict(self) -> Verdict:
         """What came of it as a whole."""
         verdicts = self._verdicts
-        if self._busy or (self._creation.is_lost and not verdicts <= IS_THERE):
+        if self._busy or (self._creation.is_lost and not verdicts <= AS_TOLD):
             return Verdict.BUSY
         if self._unrecorded and self.may_be_there:
             return Verdict.UNKNOWN
