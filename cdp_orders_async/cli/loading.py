@@ -60,8 +60,8 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     FILE holds JSON lines, plain or gzip, or is - for standard input: orders with their parts nested, or the
     import records of the Batch API. The same command again resumes: what is loaded is skipped, what is
     unknown is looked up, what failed is tried again. The first Ctrl-C finishes what is in flight, the second
-    stops at once. Exit status: 0 all loaded, 1 some order not, 2 bad usage, input or server, 129, 130 or 143
-    stopped.
+    stops at once. Exit status: 0 all is there as the input says, 1 some order is not, 2 bad usage, input or
+    server, 129, 130 or 143 stopped.
 
     Example: cdp-orders load orders.jsonl.gz --region eu --rate 50 --journal orders.sqlite --outcomes outcomes.jsonl
 

@@ -2,24 +2,51 @@
 
 from __future__ import annotations
 
+import importlib.util
+import inspect
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from pathlib import Path
+from types import ModuleType
+from uuid import UUID
 
 import attrs
+import msgspec
 import orjson
 import pytest
 
-from cdp_orders_async import CdpError, CdpOrders, Settings, errors, parse_graph
-from cdp_orders_async.cli import main
-from cdp_orders_async.cli.loading import Report
-from cdp_orders_async.emulator import Faults
+from cdp_orders_async import (
+    CdpError,
+    CdpOrders,
+    DeadlineExceeded,
+    Failure,
+    Leftover,
+    Outcome,
+    PartOutcome,
+    PartVerdict,
+    Settings,
+    Times,
+    Verdict,
+    Violation,
+    errors,
+    health,
+    ingest,
+    ingest_one,
+    parse_graph,
+)
+from cdp_orders_async.cli import main, running
+from cdp_orders_async.cli.loading import Report, load
+from cdp_orders_async.cli.signals import STOPS
+from cdp_orders_async.emulator import Faults, Switches
 from cdp_orders_async.emulator.faults import ACTIONS, PHASES
-from cdp_orders_async.ingest import SETTLE
+from cdp_orders_async.ingest import SETTLE, claims
 from tests.cli_support import Ran, Watched, cdp_orders, ended, started, watched, write
+from tests.laws.test_layers import FLOORS, MODULES, room
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -28,6 +55,7 @@ DEMO, TESTS, *COMMANDS = [code for language, code in BLOCKS if language == "sh"]
 LOADS, OTHERS = ([line for line in COMMANDS if ("cdp-orders load" in line) is loads] for loads in (True, False))
 PROGRAMS = [code for language, code in BLOCKS if language == "python"]
 ORDER, FAULTS = (orjson.loads(code) for language, code in BLOCKS if language == "json")
+(WORKER,) = (program for program in PROGRAMS if "async def work(" in program)
 PLAIN = {"no limit": None, "none": None, "the system's": None, "yes": True, "no": False, "aiohttp": "aiohttp"}
 
 
@@ -94,7 +122,7 @@ async def test_loads_run(tmp_path: Path, line: str) -> None:
     write(tmp_path / "orders.jsonl.gz", [ORDER])  # what a file is, is told by its first bytes
     async with watched() as server:
         ran = await shell(line, tmp_path, server)
-        assert (ran.status, ran.err) == (0, "")
+        assert (ran.status, ran.told) == (0, "")
         assert server.holds([ORDER])
 
 
@@ -185,6 +213,132 @@ def test_keys_of_the_report() -> None:
     assert code(sentence) == list(Report().to_json())
 
 
+def test_keys_of_outcomes() -> None:
+    """The keys of a line of outcomes, and of a part in it, are named, in their order."""
+    failure, ref = Failure("NotSent", "no"), UUID(int=1)
+    part = PartOutcome("ext", PartVerdict.KEPT, ref, ("name",), failure, "why")
+    times = Times(server=1.0)
+    outcome = Outcome(
+        file="f",
+        number=1,
+        key="k",
+        verdict=Verdict.KEPT,
+        parts=(part,),
+        violations=(Violation("$", "no"),),
+        leftovers=(Leftover("items", ref),),
+        times=times,
+    )
+    (named,) = re.findall(r"A line of the file of outcomes has (.*?), and no personal", README, re.DOTALL)
+    (of_part,) = re.findall(r"\((.*?)\)", named, re.DOTALL)
+    assert code(named.replace(of_part, "")) == list(outcome.to_json())
+    assert code(of_part) == list(part.to_json())
+
+
+def test_names_of_times() -> None:
+    """Everything that time goes to is named."""
+    (sentence,) = re.findall(r"`times` has seconds(.*?)\.", README, re.DOTALL)
+    assert code(sentence) == list(msgspec.structs.asdict(Times()))
+
+
+def test_exit_statuses() -> None:
+    """The signals that stop a load give the statuses that are named, and the verdicts that give 0 are."""
+    text = " ".join(README.split())
+    ((good, stopped),) = re.findall(r"0 only if every order is (.*?); .*? ([\d, or]+) if stopped", text)
+    report = {verdict: Report(counts=Counter([verdict])).status for verdict in Verdict}
+    assert re.findall(r"\w+", good.replace(" or ", " ")) == [str(one) for one, status in report.items() if not status]
+    signals = (getattr(signal, name) for name in STOPS)
+    assert sorted(map(int, re.findall(r"\d+", stopped))) == sorted(Report(stopped_by=one).status for one in signals)
+
+
+def worker(folder: Path) -> ModuleType:
+    """Return the program of the worker as a module that does nothing yet."""
+    path = folder / "worker.py"
+    path.write_text(WORKER.replace("\nasyncio.run(main())\n", ""))
+    spec = importlib.util.spec_from_file_location("worker", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+async def test_table_of_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every verdict is there, and the program of the worker does with each what the table says."""
+    rows = {name: do for names, _, do in table("verdict", "meaning", "what to do") for name in code(names)}
+    assert list(rows) == list(map(str, Verdict))
+    words = {"ack": "ack", "retry": "retry", "a person": "dead letter", "mend": "dead letter"}
+    told = {name: {answer for word, answer in words.items() if do.startswith(word)} for name, do in rows.items()}
+    module = worker(tmp_path)
+
+    async def work(verdict: Verdict, *, raised: bool) -> str:
+        async def ingested(*_: object, **__: object) -> Outcome:
+            outcome = Outcome(file=None, number=1, key="k", verdict=verdict)
+            if not raised:
+                return outcome
+            error = DeadlineExceeded("too late")
+            error.outcome = outcome
+            raise error
+
+        monkeypatch.setattr(module, "ingest_one", ingested)
+        done: str = await module.work(None, orjson.dumps(ORDER), redelivered=True)
+        return done
+
+    for raised in (False, True):
+        assert {str(verdict): {await work(verdict, raised=raised)} for verdict in Verdict} == told
+    assert await module.work(None, b"{", redelivered=False) == "dead letter"
+    assert await module.work(None, b"{}", redelivered=False) == "dead letter"
+
+
+def test_table_of_floors() -> None:
+    """Every room of the package is there, on the floor that the law of floors gives it."""
+    found: dict[str, int] = {}
+    for floors, rooms, _ in table("floor", "rooms"):
+        for floor, some in zip(floors.split(", "), rooms.split("; "), strict=True):
+            found |= dict.fromkeys(code(some), int(floor))
+    assert found == {room(module): FLOORS[room(module)] for module in MODULES}
+
+
+def test_switches() -> None:
+    """What is said to the emulator's switches, they take, in Python and on the command line."""
+    spans = code(re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL))
+    in_python = [span for span in spans if span.startswith("Switches(")]
+    assert in_python
+    for span in in_python:
+        (name, value) = re.findall(r"^Switches\((\w+)=(.*)\)$", span)[0]
+        assert getattr(Switches(**{name: orjson.loads(value)}), name) != getattr(Switches(), name)
+    given = [quoted or plain for span in spans for quoted, plain in re.findall(r"--switch (?:'(.*?)'|(\S+))", span)]
+    assert len(given) == 4
+    assert Switches.read(given) != Switches()
+    (sentence,) = re.findall(r"'slow_writes=.*?`\.\s+(.*?)\.\n", README, re.DOTALL)
+    assert {span.partition("=")[0] for span in code(sentence)} < attrs.fields_dict(Switches).keys()
+
+
+def test_numbers() -> None:
+    """The numbers that are named are those of the code."""
+    text = " ".join(README.split())
+    drain, of_load = (inspect.signature(one).parameters["drain"].default for one in (ingest_one, ingest))
+    for sentence in (
+        f"`--settle` seconds later ({SETTLE:g} by default",
+        f"`--drain` seconds ({inspect.signature(load).parameters['drain'].default:g} by default)",
+        f"gets `drain` seconds ({drain:g} here, {of_load:g} in `ingest`)",
+        f"but {SETTLE:g} s for each absent order in `ingest_one`",
+        f"at the start or {health.FEW} times in a row",
+        f"never did anything for {health.UNPROVEN:g} s",
+        f"lasts {health.LASTING / 60:g} minutes",
+        f"more than {running.SMALL} lines, none of the first {running.PROBED} orders",
+        f"up to {claims.MOST_PARTS:,} parts",
+    ):
+        assert sentence in text
+    assert running.SAME_SIGNAL == 1
+    assert "more than a second later, stops at once" in text
+
+
+def test_arguments() -> None:
+    """The arguments of the client that are named in sentences are its own."""
+    assert {"http_session", "shared_limiter", "trace_configs"} <= inspect.signature(CdpOrders).parameters.keys()
+    assert {"`CdpOrders(http_session=...)`", "`shared_limiter=`"} <= set(re.findall(r"`[^`\n]+`", README))
+
+
 def test_options_exist(capsys: pytest.CaptureFixture[str]) -> None:
     """Every option that is mentioned is in the help of its command, and the default named is the one."""
     helps = {command: options(command, capsys) for command in ("load", "emulator", "demo")}
@@ -193,4 +347,3 @@ def test_options_exist(capsys: pytest.CaptureFixture[str]) -> None:
     text = re.sub(r"^```.*?^```$", "", README, flags=re.MULTILINE | re.DOTALL)
     mentioned = {option for span in code(text) for option in re.findall(r"^--[a-z][a-z-]+", span)}
     assert mentioned - set().union(*helps.values()) == set()
-    assert f"`--settle` seconds later ({SETTLE:g} by default" in README
