@@ -314,9 +314,7 @@ class OrderRun:
         """
         keys = {part.key for part in self.parts}
         claimed = {(kind_of(key), one.ref) for key, one in known.items() if key in keys}
-        orphans = {
-            key: one for key, one in known.items() if key not in keys and (kind_of(key), one.ref) not in claimed
-        }
+        orphans = {key: one for key, one in known.items() if key not in keys and (kind_of(key), one.ref) not in claimed}
         creation = self._creation
         creation.orphans = {(kind_of(key), one.ref): key for key, one in orphans.items() if one.ref is not None}
         if not orphans and not any(part.in_doubt for part in self.parts):

@@ -28,8 +28,22 @@ MADE = {Verdict.LOADED, Verdict.UPDATED}
 WHOLE = {Verdict.LOADED, Verdict.ALREADY}
 END = {*WHOLE, Verdict.UPDATED, Verdict.KEPT, Verdict.CONFLICT}
 """What a run without failures may say."""
-KINDS = {"order": "orders", "items": "items", "contact": "contacts", "consumers": "consumers", "ext": "order_extensions"}
+KINDS = {
+    "order": "orders",
+    "items": "items",
+    "contact": "contacts",
+    "consumers": "consumers",
+    "ext": "order_extensions",
+}
 PARTS = ("items", "contacts", "consumers", "order_extensions", "item_extensions")
+OF_WHOLE = {
+    PartVerdict.KEPT: Verdict.KEPT,
+    PartVerdict.UPDATED: Verdict.UPDATED,
+    PartVerdict.CREATED: Verdict.LOADED,
+    PartVerdict.FOUND: Verdict.ALREADY,
+}
+"""What an order is called all parts of which are there: the first of these that one part has."""
+OF_BROKEN = {PartVerdict.CONFLICT: Verdict.CONFLICT, PartVerdict.UNKNOWN: Verdict.UNKNOWN}
 SERVED = {"orderItems", "guest"}
 """The fields that hold references: of items, and of the guest, which an update in version 2 repeats."""
 SETTLED = {PartVerdict.CREATED, PartVerdict.FOUND, PartVerdict.UPDATED}
@@ -237,24 +251,16 @@ def links_of(record: Record) -> Sequence[Any]:
     return links or ()
 
 
-def verdict_of(parts: Iterable[PartOutcome]) -> set[Verdict]:
-    """Return the verdicts that an order may have whose parts came to this."""
-    parts = [*parts]
+def verdict_of(parts: Sequence[PartOutcome]) -> Verdict:
+    """Return the verdict of an order whose parts came to this, unless another process has it."""
     verdicts = {part.verdict for part in parts}
-    there = {verdict for verdict in verdicts if verdict.there}
-    if verdicts == there:
-        if PartVerdict.KEPT in verdicts:
-            return {Verdict.KEPT, Verdict.BUSY}
-        if PartVerdict.UPDATED in verdicts:
-            return {Verdict.UPDATED}
-        return {Verdict.LOADED} if PartVerdict.CREATED in verdicts else {Verdict.ALREADY}
-    if PartVerdict.CONFLICT in verdicts:
-        return {Verdict.CONFLICT, Verdict.BUSY}
-    if PartVerdict.UNKNOWN in verdicts:
-        return {Verdict.UNKNOWN, Verdict.BUSY}
+    if all(verdict.there for verdict in verdicts):
+        return OF_WHOLE[next(verdict for verdict in OF_WHOLE if verdict in verdicts)]
+    if broken := [OF_BROKEN[verdict] for verdict in OF_BROKEN if verdict in verdicts]:
+        return broken[0]
     if any(part.ref for part in parts):
-        return {Verdict.PARTIAL, Verdict.BUSY}
-    return {Verdict.FAILED, Verdict.BUSY} if PartVerdict.FAILED in verdicts else {Verdict.NOT_TRIED, Verdict.BUSY}
+        return Verdict.PARTIAL
+    return Verdict.FAILED if PartVerdict.FAILED in verdicts else Verdict.NOT_TRIED
 
 
 def untrue(told: Told, version: Version, *, edited: bool) -> Iterator[str]:
@@ -271,7 +277,7 @@ def untrue(told: Told, version: Version, *, edited: bool) -> Iterator[str]:
     if sorted(part.name for part in outcome.parts) != sorted(said):
         yield f"the parts are {[part.name for part in outcome.parts]}, not {list(said)}"
         return
-    if outcome.verdict not in verdict_of(outcome.parts):
+    if outcome.verdict not in {verdict_of(outcome.parts), Verdict.BUSY}:
         yield f"{outcome.verdict} of parts that are {[str(part.verdict) for part in outcome.parts]}"
     refs = refs_of(outcome, held)
     for part in outcome.parts:
@@ -406,12 +412,17 @@ def refusable(told: Told, orders: Iterable[Key], version: Version, *, edited: bo
     *orders* are the keys of all orders that ever were in the input; *fails*, whether the call refuses what differs.
     """
     reference, hour = told.order.key
-    near = any(ref == reference and other != hour and abs(other - hour) <= SAME_ORDER / timedelta(hours=1) for ref, other in orders)
+    near = any(
+        ref == reference and other != hour and abs(other - hour) <= SAME_ORDER / timedelta(hours=1)
+        for ref, other in orders
+    )
     if near or not edited:
         return near
     refs, said = refs_of(told.outcome, told.held), said_of(told.order, version)
     refused = [part for part in told.outcome.parts if part.verdict is PartVerdict.CONFLICT]
-    if fails and any(part.name in refs and differing(said[part.name], told.held[refs[part.name]], refs) for part in refused):
+    if fails and any(
+        part.name in refs and differing(said[part.name], told.held[refs[part.name]], refs) for part in refused
+    ):
         return True
     return any(is_guess(kind_of(part.name), told, refs) for part in refused)
 

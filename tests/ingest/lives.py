@@ -9,7 +9,7 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Generator, Iterator
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import timedelta
@@ -199,7 +199,11 @@ class WatchedLoad(Load):
         super()._tell(outcome)
 
 
-def make_task(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, T], **options: Any) -> asyncio.Task[T]:  # noqa: ANN401 those of a task
+def make_task(
+    loop: asyncio.AbstractEventLoop,
+    main: Coroutine[Any, Any, T] | Generator[Any, None, T],
+    **options: Any,  # noqa: ANN401 those of a task
+) -> asyncio.Future[T]:
     """Make a task that belongs to the process in which it is made."""
     task = asyncio.Task(main, loop=loop, **options)
     making = MAKING.get(None)
@@ -246,7 +250,7 @@ async def load_one(making: Making) -> None:
             drain=0.0 if end is None else end.drain,
         )
     except CdpError as error:
-        making.error, outcome = error, error.outcome
+        making.error, outcome = error, Outcome.of(error)
     except asyncio.CancelledError as error:
         making.taken.extend(filter(None, [Outcome.of(error)]))
         raise
