@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_orders_async.emulator import Switches
-from tests.ingest.drawing import Call, Crash, Drawing, End, Item, Life, Order, Person, Phase, Sleep
+from tests.ingest.drawing import Drawing
+from tests.ingest.life import Call, Crash, End, Item, Life, Order, Person, Phase, Sleep
 from tests.ingest.lives import wrong_in
 
 order = partial(Order, "A", 0)
