@@ -198,6 +198,7 @@ class Creation:
 
     async def _was_made(self, part: Part, error: CdpError) -> bool:
         """Look up what became of *part*, whose answer was lost with *error*; adopt it if it is there."""
+        self.lookup.listless = False  # from now on not everything of the order is known
         try:
             return await self._adopt(part, self._context.clock(), PartVerdict.CREATED)
         except JournalError:

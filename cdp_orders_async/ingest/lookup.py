@@ -136,7 +136,7 @@ class Lookup:
         left = list(free)
         # Each part that was not edited takes one thing, the one that fits it best.
         fits = [(one, got) for one in new for got in left if may_match(one.sent(), got)]
-        for one, got in sorted(fits, key=lambda fit: extra_fields(fit[0].sent(), fit[1])):
+        for one, got in sorted(fits, key=lambda fit: _far(fit[0].sent(), fit[1])):
             if one in new and got in left:
                 if one is part:  # only its id is another one
                     return got
@@ -251,6 +251,10 @@ def _pair(
             wanted[one] -= 1
             mine = i if mine is None and one is part else mine
     return mine, left
+
+
+def _far(sent: Any, got: Any) -> tuple[int, int]:  # noqa: ANN401 any resource
+    return len(diff(sent, got)), extra_fields(sent, got)
 
 
 def _fit(part: Part, extension: Part | None, got: Any, held: Extension | None) -> tuple[int, ...]:  # noqa: ANN401 any resource

@@ -67,7 +67,7 @@ class OrderRun:
     def verdict(self) -> Verdict:
         """What came of it as a whole."""
         verdicts = self._verdicts
-        if self._busy or (self._creation.is_lost and not verdicts <= IS_THERE):
+        if self._busy or (self._creation.is_lost and not verdicts <= AS_TOLD):
             return Verdict.BUSY
         if self._unrecorded and self.may_be_there:
             return Verdict.UNKNOWN
@@ -269,7 +269,7 @@ class OrderRun:
             part.ref = None if found is None else found.ref
             part.in_doubt = part.ref is None and (unsure or found is not None)
             part.verdict = PartVerdict.FOUND if complete else None
-        self._find_orphans(known, unsure=unsure, edited=edited or record is None or context.look_first)
+        self._find_orphans(known, unsure=unsure)
         self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)
         if complete:
             return False
@@ -307,8 +307,11 @@ class OrderRun:
                     journal.record(self.key, key, record.digest, record.ref)
         return known
 
-    def _find_orphans(self, known: Mapping[str, PartRecord], *, unsure: bool, edited: bool) -> None:
-        """Note which known parts the input no longer has: a part that is new may be one of them, edited."""
+    def _find_orphans(self, known: Mapping[str, PartRecord], *, unsure: bool) -> None:
+        """Note which known parts the input no longer has.
+
+        A part that is new may be one of them, edited; and so may one that is in doubt, by a run that was given up.
+        """
         keys = {part.key for part in self.parts}
         claimed = {(kind_of(key), one.ref) for key, one in known.items() if key in keys}
         orphans = {
@@ -316,7 +319,7 @@ class OrderRun:
         }
         creation = self._creation
         creation.orphans = {(kind_of(key), one.ref): key for key, one in orphans.items() if one.ref is not None}
-        if not orphans and not (edited and unsure):
+        if not orphans and not any(part.in_doubt for part in self.parts):
             return
         lookup = creation.lookup
         lookup.edited = True

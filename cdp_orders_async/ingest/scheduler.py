@@ -104,6 +104,15 @@ class Scheduler(Generic[A, B, R]):
         task: asyncio.Task[object] = self._loop.create_task(self._work())
         if not task.done():  # where the loop starts tasks eagerly
             self.tasks.add(task)
+            task.add_done_callback(self._drop)
+
+    def _drop(self, task: asyncio.Task[object]) -> None:
+        """Replace a worker that was cancelled before it began, as a loop does that closes."""
+        if task in self.tasks:
+            self.tasks.discard(task)
+            self.active -= 1
+            self.call_worker()
+            self.on_rest()
 
     def step_aside(self) -> None:
         """Let another worker work, because the one that calls this waits for something else."""

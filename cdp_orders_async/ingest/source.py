@@ -56,6 +56,7 @@ class Source:
         if self._task is None:
             if not self.done:
                 self._task = self._loop.create_task(self._draw_all())
+                self._task.add_done_callback(self._drop)
         elif self._waiting is not None and not self._waiting.done() and (self.stopped or self._room()):
             self._waiting.set_result(None)
 
@@ -70,6 +71,12 @@ class Source:
             self._task.cancel()
         else:
             self.wake()
+
+    def _drop(self, _: object) -> None:
+        """Note the end of a task that was cancelled before it began, as a loop does that closes."""
+        if not self.done:
+            self.stopped = self.done = True
+            self._ended()
 
     async def _draw_all(self) -> None:
         task = asyncio.current_task()

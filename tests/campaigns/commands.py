@@ -51,14 +51,14 @@ class Striking(Emulator):
     left = 0
     pid = 0
     signal: Signals | None = None
-    delay = 0.0
-    """Seconds."""
+    after = 0.0
+    """Seconds from that request to the signal."""
 
     def find(self, method: str, path: str) -> tuple[Endpoint, list[str]]:
         """Count a request."""
         self.left -= 1
         if self.left == 0:
-            asyncio.get_running_loop().call_later(self.delay, self.strike)
+            asyncio.get_running_loop().call_later(self.after, self.strike)
         return super().find(method, path)
 
     def strike(self) -> None:
@@ -89,7 +89,7 @@ async def hurt(
                 *(run if hurting else COMMAND), *options.split(), cwd=ROOT, env=environ, stdout=PIPE, stderr=PIPE
             )
             emulator.left = draw.randrange(1, most) if hurting else 0
-            emulator.pid, emulator.signal, emulator.delay = process.pid, signal, draw.uniform(0, 0.01)
+            emulator.pid, emulator.signal, emulator.after = process.pid, signal, draw.uniform(0, 0.01)
             _, said = await process.communicate()
             ends.append((process.returncode, said.decode()))
     return judged(seed, graphs, emulator, len(ends), began, ended=ends[-1][0] == 0), ends

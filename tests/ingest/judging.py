@@ -239,6 +239,7 @@ def links_of(record: Record) -> Sequence[Any]:
 
 def verdict_of(parts: Iterable[PartOutcome]) -> set[Verdict]:
     """Return the verdicts that an order may have whose parts came to this."""
+    parts = [*parts]
     verdicts = {part.verdict for part in parts}
     there = {verdict for verdict in verdicts if verdict.there}
     if verdicts == there:
@@ -251,7 +252,7 @@ def verdict_of(parts: Iterable[PartOutcome]) -> set[Verdict]:
         return {Verdict.CONFLICT, Verdict.BUSY}
     if PartVerdict.UNKNOWN in verdicts:
         return {Verdict.UNKNOWN, Verdict.BUSY}
-    if there:
+    if any(part.ref for part in parts):
         return {Verdict.PARTIAL, Verdict.BUSY}
     return {Verdict.FAILED, Verdict.BUSY} if PartVerdict.FAILED in verdicts else {Verdict.NOT_TRIED, Verdict.BUSY}
 

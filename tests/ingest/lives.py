@@ -76,7 +76,9 @@ class Wire:
         try:
             await asyncio.sleep(next(self.delays))
         finally:
-            del self._on_the_way[mark]
+            arrived = self._on_the_way.pop(mark, None) is None
+        if arrived:  # without its process, at this very moment
+            await asyncio.get_running_loop().create_future()
         if fate == "not sent":
             raise NotSent("the wire is cut")
         if fate == "lost, not done":
@@ -100,7 +102,8 @@ class Wire:
 
     async def deliver(self) -> None:
         """Let what is on the way arrive, though nobody waits for an answer any more."""
-        for request in [*self._on_the_way.values()]:
+        while self._on_the_way:
+            _, request = self._on_the_way.popitem()
             with suppress(TimeoutError):  # a slow write takes effect later
                 async with asyncio.timeout(0):
                     await self._ask(request)

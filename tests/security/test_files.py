@@ -8,12 +8,14 @@ import re
 import stat
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from cdp_orders_async import JournalError, SqliteJournal
 from cdp_orders_async.emulator import Emulator
+from cdp_orders_async.journal import OrderId
 from tests.cli_support import Ran, cdp_orders, lines_of, orders, watched, write
 
 ENDS = ("", "-wal", "-shm", "-journal")
@@ -53,7 +55,7 @@ async def test_journal_is_private(mask: int, tmp_path: Path) -> None:
     path = tmp_path / "j.sqlite"
     with umask(mask):
         journal = await SqliteJournal.open(path, identity={})
-        await journal.begin("graph", b"digest")
+        await journal.claim(OrderId.of("graph", datetime(2024, 1, 1, tzinfo=UTC)), b"digest")
         assert (len(list_of(tmp_path)), modes(tmp_path, "j.sqlite")) == (2, {0o600})
         await journal.aclose()
     for file in list_of(tmp_path):
