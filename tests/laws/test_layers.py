@@ -11,7 +11,7 @@ from pathlib import Path
 
 PACKAGE = "cdp_orders_async"
 FLOORS = {  # a folder has one floor, the name of the folder; in it any import goes that makes no circle
-    **dict.fromkeys(("breaker", "errors", "models", "version"), 0),
+    **dict.fromkeys(("breaker", "errors", "models", "outlasting", "version"), 0),
     **dict.fromkeys(("health", "journal", "kinds", "limiter", "retry", "rules", "settings", "wire"), 1),
     **dict.fromkeys(("graph", "resources", "session"), 2),
     **dict.fromkeys(("client", "sources"), 3),
@@ -23,7 +23,7 @@ FLOORS = {  # a folder has one floor, the name of the folder; in it any import g
 USERS = {  # what comes from outside, and who may import it
     "aiohappyeyeballs": {"session"},
     "aiohttp": {"emulator", "session"},
-    "anyio": {"cli", "ingest", "journal"},
+    "anyio": {"cli", "outlasting"},
     "cyclopts": {"__main__", "cli"},
     "faststream": {"engines"},
     "httptools": {"session"},
