@@ -14,16 +14,8 @@ from typing import Any, Literal, TypeVar
 
 import attrs
 
-from cdp_orders_async import (
-    GraphConsumer,
-    GraphItem,
-    Identifier,
-    NewConsumer,
-    NewContact,
-    NewOrder,
-    NewOrderItem,
-    OrderGraph,
-)
+from cdp_orders_async import GraphConsumer, GraphItem, Identifier, NewConsumer, NewContact, NewOrder, NewOrderItem
+from cdp_orders_async import OrderGraph
 from cdp_orders_async.emulator import Switches
 from cdp_orders_async.ingest import OnExisting
 
@@ -263,8 +255,7 @@ class Drawing:
             lease=self.some(4.0, 15.0) if shared else None,
             phases=tuple(phases),
             last=self.some(*POLICIES),
-            look_first=not journal
-            or not all(with_journal for made in self._touched.values() for _, with_journal in made),
+            look_first=not journal or not all(with_journal for made in self._touched.values() for _, with_journal in made),
         )
 
     def _switches(self, *, legacy: bool) -> Switches:
@@ -435,9 +426,7 @@ class Drawing:
     def _fates(self) -> Iterator[tuple[str, int]]:
         bad = self.some(0, 10, 30, 60)
         for _ in range(self.draw.randrange(40) if bad else 0):
-            yield (
-                (self.some(*FATES), self.some(1, 1, 1, 1, 2, 9, 30)) if self.chance(bad) else ("ok", self.some(1, 2, 4))
-            )
+            yield (self.some(*FATES), self.some(1, 1, 1, 1, 2, 9, 30)) if self.chance(bad) else ("ok", self.some(1, 2, 4))
 
     def _call(self, orders: tuple[Order, ...], *, journal: bool, shared: bool) -> Call:
         process = self.draw.randrange(1 + shared)

@@ -28,13 +28,7 @@ MADE = {Verdict.LOADED, Verdict.UPDATED}
 WHOLE = {Verdict.LOADED, Verdict.ALREADY}
 END = {*WHOLE, Verdict.UPDATED, Verdict.KEPT, Verdict.CONFLICT}
 """What a run without failures may say."""
-KINDS = {
-    "order": "orders",
-    "items": "items",
-    "contact": "contacts",
-    "consumers": "consumers",
-    "ext": "order_extensions",
-}
+KINDS = {"order": "orders", "items": "items", "contact": "contacts", "consumers": "consumers", "ext": "order_extensions"}
 PARTS = ("items", "contacts", "consumers", "order_extensions", "item_extensions")
 SERVED = {"orderItems", "guest"}
 """The fields that hold references: of items, and of the guest, which an update in version 2 repeats."""
@@ -245,6 +239,7 @@ def links_of(record: Record) -> Sequence[Any]:
 
 def verdict_of(parts: Iterable[PartOutcome]) -> set[Verdict]:
     """Return the verdicts that an order may have whose parts came to this."""
+    parts = [*parts]
     verdicts = {part.verdict for part in parts}
     there = {verdict for verdict in verdicts if verdict.there}
     if verdicts == there:
@@ -257,7 +252,7 @@ def verdict_of(parts: Iterable[PartOutcome]) -> set[Verdict]:
         return {Verdict.CONFLICT, Verdict.BUSY}
     if PartVerdict.UNKNOWN in verdicts:
         return {Verdict.UNKNOWN, Verdict.BUSY}
-    if there:
+    if any(part.ref for part in parts):
         return {Verdict.PARTIAL, Verdict.BUSY}
     return {Verdict.FAILED, Verdict.BUSY} if PartVerdict.FAILED in verdicts else {Verdict.NOT_TRIED, Verdict.BUSY}
 
@@ -411,17 +406,12 @@ def refusable(told: Told, orders: Iterable[Key], version: Version, *, edited: bo
     *orders* are the keys of all orders that ever were in the input; *fails*, whether the call refuses what differs.
     """
     reference, hour = told.order.key
-    near = any(
-        ref == reference and other != hour and abs(other - hour) <= SAME_ORDER / timedelta(hours=1)
-        for ref, other in orders
-    )
+    near = any(ref == reference and other != hour and abs(other - hour) <= SAME_ORDER / timedelta(hours=1) for ref, other in orders)
     if near or not edited:
         return near
     refs, said = refs_of(told.outcome, told.held), said_of(told.order, version)
     refused = [part for part in told.outcome.parts if part.verdict is PartVerdict.CONFLICT]
-    if fails and any(
-        part.name in refs and differing(said[part.name], told.held[refs[part.name]], refs) for part in refused
-    ):
+    if fails and any(part.name in refs and differing(said[part.name], told.held[refs[part.name]], refs) for part in refused):
         return True
     return any(is_guess(kind_of(part.name), told, refs) for part in refused)
 
@@ -430,4 +420,4 @@ def is_guess(kind: str, told: Told, refs: Mapping[str, str]) -> bool:
     """Tell whether more than one pair could be made of the things and the parts of a *kind* that have none."""
     free = sum(record.kind == kind and ref not in refs.values() for ref, record in told.held.items())
     unplaced = sum(kind_of(part.name) == kind and part.name not in refs for part in told.outcome.parts)
-    return free > 0 and free + unplaced > 2
+    return free > 0 and free + unplaced > 2  # noqa: PLR2004 one pair is no guess
