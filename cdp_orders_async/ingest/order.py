@@ -243,9 +243,9 @@ class OrderRun:
         context, creation = self._context, self._creation
         record, same = knowledge.record, knowledge.same
         digest = self._digest = self._digest or digest_of_parts(self.parts)
-        for run, number, other in knowledge.claims:
-            if run == context.run and number != self._place[1] and other != digest:
-                return self._conflict(f"{self._named(number, self.key)} is the same order, with other content")
+        lines = {number: other for run, number, other in knowledge.claims if run == context.run}
+        if clashing := [number for number, other in lines.items() if number != self._place[1] and other != digest]:
+            return self._conflict(f"{self._named(min(clashing), self.key)} is the same order, with other content")
         edited = record is not None and record.digest != digest
         known = NOTHING if record is None else record.parts
         known = self._renumbered(known) if edited else known
