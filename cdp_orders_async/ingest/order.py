@@ -388,7 +388,7 @@ class OrderRun:
         known = [(kind, ref) for kind, ref in creation.orphans if ref is not None]
         self._leftovers = tuple([Leftover(kind, ref) for kind, ref in dict.fromkeys((*known, *found))])
         journal = self._context.journal
-        if journal is None or not self._claimed or creation.is_lost:
+        if journal is None or not self._claimed:
             return
         if self._known_complete and self._is_complete:  # the journal says so already
             journal.release(self.key)

@@ -164,12 +164,13 @@ class Journal(Protocol):
 
         It is queued, in order, and durable at the latest when the next `claim` or `end` returns. It never fails
         because of the disk: the next call that is awaited says so. A graph that was never claimed has no records. A
-        graph whose claim was lost has: what is recorded is a fact, whoever holds the order.
+        graph whose claim was lost has: a *ref* is a fact, whoever holds the order. That it may have been done is none,
+        and is dropped where somebody else has claimed the order before it is durable.
         """
         ...
 
     def forget(self, graph: str, part: str) -> None:
-        """Drop the record of a part that is certainly not there; queued like a record."""
+        """Drop the record of a part that is certainly not there; queued, and dropped, like a record without a *ref*."""
         ...
 
     async def end(self, graph: str, *, complete: bool) -> None:

@@ -417,7 +417,12 @@ def refusable(told: Told, orders: Iterable[Key], version: Version, *, edited: bo
 
 
 def is_guess(kind: str, told: Told, refs: Mapping[str, str]) -> bool:
-    """Tell whether more than one pair could be made of the things and the parts of a *kind* that have none."""
+    """Tell whether more than one pair could be made of the things of a *kind* and the parts that do not fit any.
+
+    What was paired with another part of its kind in the same run was free before.
+    """
     free = sum(record.kind == kind and ref not in refs.values() for ref, record in told.held.items())
-    unplaced = sum(kind_of(part.name) == kind and part.name not in refs for part in told.outcome.parts)
-    return free > 0 and free + unplaced > 2  # noqa: PLR2004 one pair is no guess
+    parts = [part for part in told.outcome.parts if kind_of(part.name) == kind]
+    unplaced = sum(part.name not in refs for part in parts)
+    changed = sum(part.verdict in {PartVerdict.UPDATED, PartVerdict.KEPT} for part in parts)
+    return free + changed > 0 and free + unplaced + 2 * changed > 2

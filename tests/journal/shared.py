@@ -95,12 +95,13 @@ class SharedJournal:
         return lost
 
     def record(self, graph: str, part: str, digest: bytes, ref: UUID | None, *, created: bool = False) -> None:
-        """Note what is known of a part."""
-        self._put(partial(self._database.facts.record, graph, part, digest, ref, created=created))
+        """Note what is known of a part; a doubt only if no other worker has claimed the graph when it is written."""
+        note = partial(self._database.facts.record, graph, part, digest, ref, created=created)
+        self._put(note if ref is not None else partial(self._unless_taken, graph, note))
 
     def forget(self, graph: str, part: str) -> None:
-        """Drop what is known of a part."""
-        self._put(partial(self._database.facts.forget, graph, part))
+        """Drop what is known of a part, if no other worker has claimed the graph when it is written."""
+        self._put(partial(self._unless_taken, graph, partial(self._database.facts.forget, graph, part)))
 
     async def end(self, graph: str, *, complete: bool) -> None:
         """Note how the graph ended, if this worker still holds it."""
@@ -163,6 +164,13 @@ class SharedJournal:
 
     def _has(self, lease: Lease) -> bool:
         return self._database.leases.get(lease.order.reference_id) is lease
+
+    def _unless_taken(self, graph: str, note: Callable[[], None]) -> None:
+        """Write a *note* of a graph, unless another worker has claimed it since this one did."""
+        held, order = self._held.get(graph), OrderId.parse(graph)
+        lease = self._database.leases.get(order.reference_id) if order is not None else None
+        if held is lease or (held is None and (lease is None or lease.order.key != graph)):
+            note()
 
     def _give_up(self, graph: str) -> bool:
         """Give the lease up, and return whether this worker had it."""
