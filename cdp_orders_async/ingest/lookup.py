@@ -244,7 +244,8 @@ def _pair(
     wanted = dict(counts)
     left = {i for i, fit in enumerate(fits[part]) if not fit[0]}
     for _, one, i in sorted(
-        ((fit, one, i) for one, its in fits.items() for i, fit in enumerate(its) if not fit[0]), key=lambda pair: pair[0]
+        ((fit, one, i) for one, its in fits.items() for i, fit in enumerate(its) if not fit[0]),
+        key=lambda pair: pair[0],
     ):
         if i in left and wanted[one]:
             left.discard(i)

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from cdp_orders_async.errors import CdpError, JournalError, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
-from cdp_orders_async.ingest.claims import Remembered
+from cdp_orders_async.ingest.claims import Remembered, packed
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.creation import Creation
 from cdp_orders_async.ingest.duplicates import renumbered
@@ -98,20 +98,23 @@ class OrderRun:
 
     def remembered(self) -> Remembered:
         """Return what the client remembers of it."""
-        parts: Sequence[Part] | Mapping[str, PartRecord] = self.parts
+        parts: Sequence[Part] | bytes = self.parts
+        count = len(parts)
         left = {key: PartRecord(b"", ref) for (_, ref), key in self._creation.orphans.items()}
         if left or self._context.journal is not None:
-            parts = {part.key: part.record for part in self.parts if part.ref is not None or part.in_doubt} | left
+            known = {part.key: part.record for part in self.parts if part.ref is not None or part.in_doubt} | left
+            parts, count = packed(known), len(known)
         return Remembered(
-            self.key,
-            self.graph.order.ordered_at,
-            self._context.run,
-            self._place[1],
-            self._context.clock(),
-            self._is_complete,
-            parts,
-            self._digest,
-            self._context.journal,
+            key=self.key,
+            ordered_at=self.graph.order.ordered_at,
+            run=self._context.run,
+            number=self._place[1],
+            ended=self._context.clock(),
+            complete=self._is_complete,
+            parts=parts,
+            count=count,
+            hashed=self._digest,
+            journal=self._context.journal,
         )
 
     @property
@@ -314,9 +317,7 @@ class OrderRun:
         """
         keys = {part.key for part in self.parts}
         claimed = {(kind_of(key), one.ref) for key, one in known.items() if key in keys}
-        orphans = {
-            key: one for key, one in known.items() if key not in keys and (kind_of(key), one.ref) not in claimed
-        }
+        orphans = {key: one for key, one in known.items() if key not in keys and (kind_of(key), one.ref) not in claimed}
         creation = self._creation
         creation.orphans = {(kind_of(key), one.ref): key for key, one in orphans.items() if one.ref is not None}
         if not orphans and not any(part.in_doubt for part in self.parts):
