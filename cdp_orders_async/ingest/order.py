@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from cdp_orders_async.errors import CdpError, JournalError, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
-from cdp_orders_async.ingest.claims import Remembered
+from cdp_orders_async.ingest.claims import Remembered, packed
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.creation import Creation
 from cdp_orders_async.ingest.duplicates import renumbered
@@ -98,20 +98,23 @@ class OrderRun:
 
     def remembered(self) -> Remembered:
         """Return what the client remembers of it."""
-        parts: Sequence[Part] | Mapping[str, PartRecord] = self.parts
+        parts: Sequence[Part] | bytes = self.parts
+        count = len(parts)
         left = {key: PartRecord(b"", ref) for (_, ref), key in self._creation.orphans.items()}
         if left or self._context.journal is not None:
-            parts = {part.key: part.record for part in self.parts if part.ref is not None or part.in_doubt} | left
+            known = {part.key: part.record for part in self.parts if part.ref is not None or part.in_doubt} | left
+            parts, count = packed(known), len(known)
         return Remembered(
-            self.key,
-            self.graph.order.ordered_at,
-            self._context.run,
-            self._place[1],
-            self._context.clock(),
-            self._is_complete,
-            parts,
-            self._digest,
-            self._context.journal,
+            key=self.key,
+            ordered_at=self.graph.order.ordered_at,
+            run=self._context.run,
+            number=self._place[1],
+            ended=self._context.clock(),
+            complete=self._is_complete,
+            parts=parts,
+            count=count,
+            hashed=self._digest,
+            journal=self._context.journal,
         )
 
     @property
@@ -243,9 +246,9 @@ class OrderRun:
         context, creation = self._context, self._creation
         record, same = knowledge.record, knowledge.same
         digest = self._digest = self._digest or digest_of_parts(self.parts)
-        for run, number, other in knowledge.claims:
-            if run == context.run and number != self._place[1] and other != digest:
-                return self._conflict(f"{self._named(number, self.key)} is the same order, with other content")
+        lines = {number: other for run, number, other in knowledge.claims if run == context.run}
+        if clashing := [number for number, other in lines.items() if number != self._place[1] and other != digest]:
+            return self._conflict(f"{self._named(min(clashing), self.key)} is the same order, with other content")
         edited = record is not None and record.digest != digest
         known = NOTHING if record is None else record.parts
         known = self._renumbered(known) if edited else known

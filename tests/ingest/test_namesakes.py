@@ -57,8 +57,8 @@ def bought(name: str, price: int, apart: timedelta = timedelta(0)) -> OrderGraph
 async def loaded(
     cdp: CdpOrders, graphs: Sequence[OrderGraph], journal: MemoryJournal | None = None
 ) -> Sequence[Outcome]:
-    """Load *graphs*; return the outcomes in their order."""
-    async with ingest(cdp, graphs, journal=journal, settle=0.0) as load:
+    """Load *graphs*, soon enough for the client to remember the load before; return the outcomes in their order."""
+    async with ingest(cdp, graphs, journal=journal, settle=60.0) as load:
         return sorted([outcome async for outcome in load], key=lambda outcome: outcome.number)
 
 

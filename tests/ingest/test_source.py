@@ -83,12 +83,12 @@ async def test_a_limiter_that_raises_cancelled_error(calls: int) -> None:
     emulator = Emulator()
     async with (
         running(emulator) as url,
-        CdpOrders(base_url=url, client_key=KEY, api_token=TOKEN, limiter=Cancelling(calls)) as cdp,
+        CdpOrders(base_url=url, client_key=KEY, api_token=TOKEN, shared_limiter=Cancelling(calls)) as cdp,
     ):
         async with ingest(cdp, some(30), open_orders=5) as load:
-            with pytest.raises(OutcomeUnknown, match="nobody had cancelled it"):
+            with pytest.raises(OutcomeUnknown, match="its call was cancelled, and not by the load"):
                 await load.run()
-        with pytest.raises(OutcomeUnknown, match="nobody had cancelled it") as caught:
+        with pytest.raises(OutcomeUnknown, match="its call was cancelled, and not by the load") as caught:
             await ingest_one(cdp, whole("single"))
         assert Outcome.of(caught.value) is not None
     assert load.done > 0
