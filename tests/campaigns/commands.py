@@ -12,13 +12,14 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 from signal import SIGKILL, SIGUSR1, Signals
 
+import attrs
 import orjson
 
 from cdp_orders_async.emulator import Emulator, running
 from cdp_orders_async.emulator.service import Endpoint
 from tests import ways
 from tests.campaigns.loads import MOST_RUNS, READINGS, TIMEOUT, Figures, judged, served
-from tests.campaigns.orders import orders, parts_of
+from tests.campaigns.orders import edit, orders, parts_of
 
 ROOT = Path(__file__).parents[2]
 IN_FLIGHT = 8
@@ -71,9 +72,12 @@ class Striking(Emulator):
 async def hurt(
     how: str, times: int, reading: str, count: int, chance: float, seed: int, folder: Path
 ) -> tuple[Figures, list[tuple[int | None, str]]]:
-    """Load orders under faults and hurt the command several times; return also how each run ended and what it said."""
+    """Load orders under faults and hurt the command several times; return also how each run ended and what it said.
+
+    After each of these times some orders are edited, and what is there is to be updated.
+    """
     graphs, emulator, began = orders(count, seed), served(reading, chance, seed, Striking), time.monotonic()
-    (folder / "orders.jsonl").write_bytes(b"\n".join(map(orjson.dumps, graphs)))
+    edits = 0
     most = 2 * parts_of(graphs).total() // (times + 1)
     draw = random.Random(seed)  # noqa: S311 (it chooses moments)
     run, signal = HURTS[how]
@@ -82,9 +86,10 @@ async def hurt(
     async with running(emulator) as base_url:
         options = f"load {folder}/orders.jsonl --journal {folder}/journal.sqlite --settle {READINGS[reading][1]}"
         options += f" --base-url {base_url} --client-key key --api-token token"
-        options += f" --connections {IN_FLIGHT} --timeout {TIMEOUT}"
-        while not ends or (ends[-1][0] != 0 and len(ends) < times + MOST_RUNS):
+        options += f" --connections {IN_FLIGHT} --timeout {TIMEOUT} --on-existing update"
+        while len(ends) <= times or (ends[-1][0] != 0 and len(ends) < times + MOST_RUNS):
             hurting = len(ends) < times
+            (folder / "orders.jsonl").write_bytes(b"\n".join(map(orjson.dumps, graphs)))
             process = await asyncio.create_subprocess_exec(
                 *(run if hurting else COMMAND), *options.split(), cwd=ROOT, env=environ, stdout=PIPE, stderr=PIPE
             )
@@ -92,4 +97,8 @@ async def hurt(
             emulator.pid, emulator.signal, emulator.after = process.pid, signal, draw.uniform(0, 0.01)
             _, said = await process.communicate()
             ends.append((process.returncode, said.decode()))
-    return judged(seed, graphs, emulator, len(ends), began, ended=ends[-1][0] == 0), ends
+            for graph in draw.sample(graphs, len(graphs) // 5) if hurting else ():
+                edit(graph, draw)
+                edits += 1
+    figures = judged(seed, graphs, emulator, len(ends), began, ended=ends[-1][0] == 0)
+    return attrs.evolve(figures, edits=edits), ends

@@ -51,6 +51,8 @@ class Figures:
     """Creates that the server received beyond one for each part."""
     ended: bool
     """Whether the last run said that everything is loaded."""
+    edits: int = 0
+    """Edits of the orders between the runs."""
 
     @property
     def exact(self) -> bool:
@@ -60,7 +62,7 @@ class Figures:
     @property
     def row(self) -> tuple[float, ...]:
         """The figures for a table, from the seed to what was doubled."""
-        return attrs.astuple(self)[:-2]
+        return attrs.astuple(self)[:-3]
 
 
 def every_fault(chance: float) -> list[Json]:

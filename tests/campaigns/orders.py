@@ -69,6 +69,25 @@ def share(order: Json) -> None:
     )
 
 
+def edit(order: Json, draw: random.Random) -> None:
+    """Correct something of an order, such that nobody could take the part for another one; or add an item."""
+    references = Counter(item.get("referenceId") for item in order["orderItems"])
+    known = [item for item in order["orderItems"] if item.get("referenceId") and references[item["referenceId"]] == 1]
+    price = draw.randrange(1, 1000)
+    edits: list[tuple[Json, Json]] = [(order, {"price": price})]
+    edits += [(item, {"price": price, "name": f"Corrected {price}"}) for item in known]
+    edits += [(item["extensions"][0], {"corrected": price}) for item in known if "extensions" in item]
+    if "contact" in order:
+        edits.append((order["contact"], {"city": f"Corrected {price}"}))
+    if "extensions" in order:
+        edits.append((order["extensions"][0], {"corrected": price}))
+    part, values = draw.choice(edits)
+    part.update(values)
+    if known and not draw.randrange(3):
+        added = {name: value for name, value in known[0].items() if name != "extensions"}
+        order["orderItems"].append({**added, "referenceId": f"added-{len(order['orderItems'])}"})
+
+
 def parts_of(graphs: Iterable[Json]) -> Parts:
     """Count the parts of orders, as they are loaded or as `stored` has them."""
     counted: Parts = Counter()

@@ -52,7 +52,7 @@ async def main(graphs: int, kills: int, seed: int, http: Way) -> int:
         total.update(lost=ours.lost, doubled=ours.doubled, theirs_lost=theirs.lost, theirs_doubled=theirs.doubled)
     say("  in all", *[""] * 7, *(total[key] for key in ("lost", "doubled")), "", *list(total.values())[2:])
 
-    say(f"\nThe command hurt, {IN_FLIGHT} requests in flight", *names, "hurt", "repeated")
+    say(f"\nThe command hurt, {IN_FLIGHT} requests in flight", *names, "hurt", "edited", "repeated")
     left = {"killed": kills, "disk full": 1, "read-only": 1}
     cases = zip(itertools.count(seed), itertools.cycle(READINGS), itertools.cycle((0, 0.1)), strict=False)
     while how := next((how for how in HURTS if left[how] > 0), None):
@@ -61,7 +61,9 @@ async def main(graphs: int, kills: int, seed: int, http: Way) -> int:
             figures, ends = await hurt(how, min(KILLS, left[how]), reading, 30, chance, number, Path(folder))
         times = sum(status in {-SIGKILL, 2} for status, _ in ends)
         left[how] -= times
-        say(f"  {how}: {reading}, {chance:.0%}", *figures.row, times, "-" if chance else figures.repeated)
+        say(
+            f"  {how}: {reading}, {chance:.0%}", *figures.row, times, figures.edits, "-" if chance else figures.repeated
+        )
         bad += not figures.exact
     return int(bad > 0)
 

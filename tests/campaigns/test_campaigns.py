@@ -41,11 +41,15 @@ async def test_naive_client_doubles(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("reading", "chance", "seed"), [("lists lag, no upsert", 0, SEED), ("3 to a page", 0.1, SEED)])
 async def test_killed_and_resumed(reading: str, chance: float, seed: int, tmp_path: Path) -> None:
-    """After ``kill -9`` at random moments the same command resumes; what was in flight is adopted, not made again."""
+    """After ``kill -9`` at random moments and edits of the orders the same command resumes.
+
+    What was in flight is adopted, not made again, and what was edited is updated, not added.
+    """
     figures, ends = await hurt("killed", 5, reading, 12, chance, seed, tmp_path)
     assert figures.exact, (figures, ends)
     kills = Counter(status for status, _ in ends)[-SIGKILL]
     assert kills > 0
+    assert figures.edits >= kills
     assert chance or figures.repeated <= kills * IN_FLIGHT
 
 
@@ -55,7 +59,7 @@ async def test_journal_that_cannot_be_written(how: str, tmp_path: Path) -> None:
     figures, ends = await hurt(how, 1, "no upsert", 40, 0, SEED + 1, tmp_path)
     assert figures.exact, (figures, ends)
     assert [status for status, _ in ends] == [2, 0]
-    sentences = [line for line in ends[0][1].splitlines() if line and not line.startswith("To resume: ")]
+    sentences = [line for line in ends[0][1].splitlines() if line.startswith("cdp-orders: ")]
     journal = tmp_path / "journal.sqlite"
     assert sentences == [
         f"cdp-orders: the journal {journal} cannot be read or written (SQLITE_IOERR_WRITE): see to its disk and resume"
