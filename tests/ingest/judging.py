@@ -8,19 +8,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
-from typing import Any
 
 import attrs
 
-from cdp_orders_async import Outcome, PartOutcome, PartVerdict, Verdict
-from cdp_orders_async.emulator import Emulator
+from cdp_orders_async import PartOutcome, PartVerdict, Verdict
 from cdp_orders_async.emulator.records import Record, moment
 from cdp_orders_async.models.common import camel
-from cdp_orders_async.wire import to_json
-from tests.ingest.drawing import START, Call, Item, Key, Order, Person
+from tests.ingest.holding import Said, Told, differing, key_of, kind_of, refs_of, said_of
+from tests.ingest.life import Call, Item, Key, Order, Person
 from tests.ingest.support import NEW, Version
-
-Json = dict[str, Any]
 
 SAME_ORDER = timedelta(days=2)
 NOTHING_MADE = {Verdict.BUSY, Verdict.NOT_TRIED}
@@ -28,33 +24,17 @@ MADE = {Verdict.LOADED, Verdict.UPDATED}
 WHOLE = {Verdict.LOADED, Verdict.ALREADY}
 END = {*WHOLE, Verdict.UPDATED, Verdict.KEPT, Verdict.CONFLICT}
 """What a run without failures may say."""
-KINDS = {"order": "orders", "items": "items", "contact": "contacts", "consumers": "consumers", "ext": "order_extensions"}
-PARTS = ("items", "contacts", "consumers", "order_extensions", "item_extensions")
+OF_WHOLE = {
+    PartVerdict.KEPT: Verdict.KEPT,
+    PartVerdict.UPDATED: Verdict.UPDATED,
+    PartVerdict.CREATED: Verdict.LOADED,
+    PartVerdict.FOUND: Verdict.ALREADY,
+}
+"""What an order is called all parts of which are there: the first of these that one part has."""
+OF_BROKEN = {PartVerdict.CONFLICT: Verdict.CONFLICT, PartVerdict.UNKNOWN: Verdict.UNKNOWN}
 SERVED = {"orderItems", "guest"}
 """The fields that hold references: of items, and of the guest, which an update in version 2 repeats."""
 SETTLED = {PartVerdict.CREATED, PartVerdict.FOUND, PartVerdict.UPDATED}
-
-
-@attrs.frozen
-class Said:
-    """What an input says of one part."""
-
-    kind: str
-    data: Json
-    uses: tuple[str, ...] = ()
-    """The names of the items that a consumer uses."""
-
-
-@attrs.frozen
-class Told:
-    """An outcome as it was told, with what the server held at that moment."""
-
-    order: Order
-    outcome: Outcome
-    held: Mapping[str, Record]
-    """Everything of orders with this key, by reference."""
-    known: Collection[str]
-    """What the call must have known before it began, by reference."""
 
 
 @attrs.frozen(kw_only=True)
@@ -178,83 +158,16 @@ def unaccounted(seen: Seen) -> Iterator[str]:
             yield f"{key}: {held[ref].kind} {ref} was made, and no outcome names it"
 
 
-def kind_of(name: str) -> str:
-    """Return the kind of the part with this name."""
-    return "item_extensions" if name.startswith("items/") and name.endswith("/ext") else KINDS[name.partition("/")[0]]
-
-
-def said_of(order: Order, version: Version) -> dict[str, Said]:
-    """Return what the input says of each part, by name."""
-    graph = version.of(order.graph)
-    said: dict[str, Said] = {"order": Said("orders", to_json(graph.order))}
-    if graph.contact is not None:
-        said["contact"] = Said("contacts", to_json(graph.contact))
-    if graph.extension is not None:
-        said["ext"] = Said("order_extensions", dict(graph.extension))
-    names: dict[str | None, str] = {}
-    for n, item in enumerate(graph.items):
-        names[item.item.reference_id] = f"items/{n}"
-        said[f"items/{n}"] = Said("items", to_json(item.item))
-        if item.extension is not None:
-            said[f"items/{n}/ext"] = Said("item_extensions", dict(item.extension))
-    for n, user in enumerate(graph.consumers):
-        uses = tuple(names[use] for use in user.uses)
-        said[f"consumers/{n}"] = Said("consumers", to_json(user.consumer), uses)
-    return said
-
-
-def key_of(record: Record) -> Key:
-    """Return the key of an order on the server."""
-    hours = (moment(str(record.data["orderedAt"])) - START) / timedelta(hours=1)
-    return str(record.data["referenceId"]), round(hours)
-
-
-def held_of(emulator: Emulator, key: Key) -> dict[str, Record]:
-    """Return everything that the server has of orders with this key, by reference."""
-    store = emulator.store
-    held: dict[str, Record] = {}
-    for order in store.orders_called(key[0]):
-        if key_of(order) == key:
-            held[order.ref] = order
-            for kind in PARTS[:-1]:
-                held.update((part.ref, part) for part in store.parts(kind, order.ref))
-            for item in store.parts("items", order.ref):
-                held.update((part.ref, part) for part in store.parts("item_extensions", item.ref))
-    return held
-
-
-def differing(said: Said, record: Record, refs: Mapping[str, str]) -> set[str]:
-    """Return the keys of what was said that have another value on the server; *refs* are those of parts, by name."""
-    wrong = {key for key, value in said.data.items() if record.data.get(key) != value}
-    if said.uses and set(links_of(record)) != {refs.get(use) for use in said.uses}:
-        wrong.add("orderItems")
-    return wrong
-
-
-def links_of(record: Record) -> Sequence[Any]:
-    """Return the references of the items that a consumer on the server uses."""
-    links: Any = record.data.get("orderItems")
-    return links or ()
-
-
-def verdict_of(parts: Iterable[PartOutcome]) -> set[Verdict]:
-    """Return the verdicts that an order may have whose parts came to this."""
-    parts = [*parts]
+def verdict_of(parts: Sequence[PartOutcome]) -> Verdict:
+    """Return the verdict of an order whose parts came to this, unless another process has it."""
     verdicts = {part.verdict for part in parts}
-    there = {verdict for verdict in verdicts if verdict.there}
-    if verdicts == there:
-        if PartVerdict.KEPT in verdicts:
-            return {Verdict.KEPT, Verdict.BUSY}
-        if PartVerdict.UPDATED in verdicts:
-            return {Verdict.UPDATED}
-        return {Verdict.LOADED} if PartVerdict.CREATED in verdicts else {Verdict.ALREADY}
-    if PartVerdict.CONFLICT in verdicts:
-        return {Verdict.CONFLICT, Verdict.BUSY}
-    if PartVerdict.UNKNOWN in verdicts:
-        return {Verdict.UNKNOWN, Verdict.BUSY}
+    if all(verdict.there for verdict in verdicts):
+        return OF_WHOLE[next(verdict for verdict in OF_WHOLE if verdict in verdicts)]
+    if broken := [OF_BROKEN[verdict] for verdict in OF_BROKEN if verdict in verdicts]:
+        return broken[0]
     if any(part.ref for part in parts):
-        return {Verdict.PARTIAL, Verdict.BUSY}
-    return {Verdict.FAILED, Verdict.BUSY} if PartVerdict.FAILED in verdicts else {Verdict.NOT_TRIED, Verdict.BUSY}
+        return Verdict.PARTIAL
+    return Verdict.FAILED if PartVerdict.FAILED in verdicts else Verdict.NOT_TRIED
 
 
 def untrue(told: Told, version: Version, *, edited: bool) -> Iterator[str]:
@@ -271,7 +184,7 @@ def untrue(told: Told, version: Version, *, edited: bool) -> Iterator[str]:
     if sorted(part.name for part in outcome.parts) != sorted(said):
         yield f"the parts are {[part.name for part in outcome.parts]}, not {list(said)}"
         return
-    if outcome.verdict not in verdict_of(outcome.parts):
+    if outcome.verdict not in {verdict_of(outcome.parts), Verdict.BUSY}:
         yield f"{outcome.verdict} of parts that are {[str(part.verdict) for part in outcome.parts]}"
     refs = refs_of(outcome, held)
     for part in outcome.parts:
@@ -279,19 +192,6 @@ def untrue(told: Told, version: Version, *, edited: bool) -> Iterator[str]:
     if len(set(refs.values())) != len(refs):
         yield f"one thing is two parts: {refs}"
     yield from unnamed(told, refs)
-
-
-def refs_of(outcome: Outcome, held: Mapping[str, Record]) -> dict[str, str]:
-    """Return the reference on the server of each part that has one, by name.
-
-    A load may know an extension by the reference of its owner.
-    """
-    given = {part.name: str(part.ref) for part in outcome.parts if part.ref is not None}
-    for name, ref in given.items():
-        if kind_of(name).endswith("extensions"):
-            own = [one.ref for one in held.values() if one.kind == kind_of(name) and ref in {one.owner, one.ref}]
-            given[name] = own[0] if own else ref
-    return given
 
 
 def untrue_part(
@@ -406,12 +306,17 @@ def refusable(told: Told, orders: Iterable[Key], version: Version, *, edited: bo
     *orders* are the keys of all orders that ever were in the input; *fails*, whether the call refuses what differs.
     """
     reference, hour = told.order.key
-    near = any(ref == reference and other != hour and abs(other - hour) <= SAME_ORDER / timedelta(hours=1) for ref, other in orders)
+    near = any(
+        ref == reference and other != hour and abs(other - hour) <= SAME_ORDER / timedelta(hours=1)
+        for ref, other in orders
+    )
     if near or not edited:
         return near
     refs, said = refs_of(told.outcome, told.held), said_of(told.order, version)
     refused = [part for part in told.outcome.parts if part.verdict is PartVerdict.CONFLICT]
-    if fails and any(part.name in refs and differing(said[part.name], told.held[refs[part.name]], refs) for part in refused):
+    if fails and any(
+        part.name in refs and differing(said[part.name], told.held[refs[part.name]], refs) for part in refused
+    ):
         return True
     return any(is_guess(kind_of(part.name), told, refs) for part in refused)
 
