@@ -81,6 +81,7 @@ async def test_large_refusal_is_a_refusal(status: int, kind: type[Refused]) -> N
         error = await failure(session, ask("POST"))
     refusal = error.__cause__ if isinstance(error, OutcomeUnknown) else error
     assert isinstance(error, OutcomeUnknown) == (kind is ServerError)
+    assert isinstance(refusal, Refused)
     assert type(refusal) is kind
     assert refusal.status == status
 
