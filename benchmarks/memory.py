@@ -46,7 +46,7 @@ async def load(source: GraphFile, count: int, folder: Path, file: BinaryIO) -> l
     collect_seldom()
     samples = [(0, rss())]
     async with (
-        await SqliteJournal.open(folder / "journal.sqlite", identity={"base URL": "none"}) as journal,
+        await SqliteJournal.open(folder / "journal.sqlite", identity={"base URL": "https://host"}) as journal,
         ingest(Resources(Network(), "https://host"), source, journal=journal, open_orders=OPEN) as outcomes,
     ):
         number = 0

@@ -15,7 +15,7 @@ OLD_PARTS = PARTS - 1
 
 
 async def test_load_over_version_2(tmp_path: Path) -> None:
-    """Over version 2 each order is there once, for one request a part; the same command again only asks for one order."""
+    """Over version 2 each order is there once, for one request a part; again, one order is looked for."""
     lines = orders_v2(5)
     arguments = ("load", write(tmp_path / "o.jsonl", lines), "--api", "v2", "--outcomes", "out.jsonl", "--json")
     async with watched() as server:

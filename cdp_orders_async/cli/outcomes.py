@@ -91,6 +91,7 @@ def _opened(path: Path) -> int:
     """Open *path* for the outcomes of this run alone."""
     if _check(path):
         names = (path.with_name(f"{path.name}.{n}") for n in itertools.count(1))
+        path.chmod(0o600)  # whoever could read it
         path.rename(next(name for name in names if not os.path.lexists(name)))
     number = os.open(path, FLAGS, 0o600)
     if stat.S_ISREG(os.fstat(number).st_mode) and hasattr(os, "fchmod"):  # which Windows lacks

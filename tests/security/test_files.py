@@ -89,14 +89,14 @@ def test_storage_is_private(mask: int, tmp_path: Path) -> None:
 async def test_outcomes_are_private(mask: int, tmp_path: Path) -> None:
     """The outcomes are for their owner alone, whatever the umask, and whatever an older file was."""
     source = write(tmp_path / "o.jsonl", orders(1))
-    wide(tmp_path / "old.jsonl", "old\n" * 1000)
+    wide(tmp_path / "old.jsonl", '{"number":1,"verdict":"loaded"}\n' * 1000)
     async with watched() as server:
         with umask(mask):
             for name in ("new.jsonl", "old.jsonl"):
                 ran = await load(tmp_path, source, server.environment, "--outcomes", name)
                 assert ran.status == 0
     assert modes(tmp_path, "new.jsonl", "old.jsonl", "j.sqlite") == {0o600}
-    assert [len(lines_of(tmp_path / name)) for name in ("new.jsonl", "old.jsonl")] == [1, 1]
+    assert [len(lines_of(tmp_path / name)) for name in ("new.jsonl", "old.jsonl", "old.jsonl.1")] == [1, 1, 1000]
 
 
 async def load(folder: Path, source: Path, environment: Mapping[str, str], *options: object) -> Ran:

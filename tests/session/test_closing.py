@@ -100,7 +100,7 @@ async def speaking(protocol: type[Speaker], tls: ssl.SSLContext) -> AsyncGenerat
 @pytest.mark.parametrize("end", ["time", "deadline", "cancel"])
 async def test_silent_server_over_tls(end: str, authority: trustme.CA, trusting: Settings) -> None:
     """Calls that end while the server is silent leave no socket, so that there are never more than connections."""
-    given = {"time": {"timeout": 0.1}, "deadline": {"deadline": 0.1}, "cancel": {}}[end]
+    given = {"time": {"timeout": 0.5}, "deadline": {"deadline": 0.5}, "cancel": {}}[end]
     settings: dict[str, Any] = {"retries": 0, "connections": 2, "ca_file": trusting.ca_file, **given}
     tls = tls_server(authority.issue_cert("127.0.0.1"))
     async with speaking(Silent, tls) as url, calling(url, Settings(trust_env=False, **settings)) as session:

@@ -201,7 +201,7 @@ async def callers(cdp: CdpOrders, ends: Counter[str], seed: int) -> None:
 async def loading(cdp: CdpOrders, ends: Counter[str], seed: int, folder: Path) -> None:
     """Load orders without end."""
     async with (
-        await SqliteJournal.open(folder / f"journal-{seed}.sqlite", identity={"seed": str(seed)}) as journal,
+        await SqliteJournal.open(folder / f"journal-{seed}.sqlite", identity=cdp.identity) as journal,
         ingest(cdp, endless(seed), journal=journal, settle=0.5, open_orders=64, drain=1) as outcomes,
     ):
         async for outcome in outcomes:
