@@ -10,8 +10,9 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Callable, Container, Mapping, Sequence
+from uuid import UUID
 
-from cdp_orders_async.ingest.parts import Part
+from cdp_orders_async.ingest.parts import Part, kind_of
 from cdp_orders_async.journal import PartRecord
 
 __all__ = ["renumbered"]
@@ -21,7 +22,10 @@ NUMBERED = frozenset({"items", "consumers"})
 
 
 def renumbered(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict[str, PartRecord]:
-    """Return *records*, which a journal has by the keys of its time, by the keys that the *parts* have now."""
+    """Return *records*, which a journal has by the keys of its time, by the keys that the *parts* have now.
+
+    Of several records of one thing, one is left.
+    """
     groups: defaultdict[str, tuple[list[Part], list[str]]] = defaultdict(lambda: ([], []))
     extensions = {part.owner: part for part in parts if part.kind == "item_extensions"}
     for part in parts:
@@ -38,7 +42,22 @@ def renumbered(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict
         if key not in keys:
             keys[key] = _free_key(key, taken)
             taken.add(keys[key])
-    return {_moved(key, keys): record for key, record in records.items()}
+    moved = {_moved(key, keys): record for key, record in records.items()}
+    return _each_once(moved, {part.key: part for part in parts})
+
+
+def _each_once(records: Mapping[str, PartRecord], parts: Mapping[str, Part]) -> dict[str, PartRecord]:
+    """Return *records* without those of what another record says too: that of a part, best of one that is as it was."""
+
+    def order(key: str) -> tuple[bool, bool]:
+        part = parts.get(key)
+        return part is None, part is None or part.digest != records[key].digest
+
+    seen: dict[tuple[str, UUID], str] = {}
+    for key in sorted(records, key=order):
+        if (ref := records[key].ref) is not None:
+            seen.setdefault((kind_of(key), ref), key)
+    return {key: one for key, one in records.items() if one.ref is None or seen[kind_of(key), one.ref] == key}
 
 
 def _is_numbered(key: str) -> bool:

@@ -191,6 +191,11 @@ class Tenant:
         """The same, by the calls with a journal."""
         self.wrong: list[str] = []
 
+    @property
+    def lag(self) -> float:
+        """Seconds after which a known part can be read: in version 2 an extension is read from a list."""
+        return self.life.switches.list_lag if self.life.legacy else 0.0
+
     def graph(self, order: Order) -> Any:  # noqa: ANN401 an OrderGraph
         """Return an order as it is loaded."""
         return self.version.of(order.graph)
@@ -292,6 +297,7 @@ class Tenant:
             if turn and Verdict.CONFLICT not in verdicts.values():  # what one run cannot tell, the next one may
                 self.wrong.append(f"a run without failures says {verdicts}, then {said}: {wire.changing} changes")
             verdicts = said
+            await asyncio.sleep(self.lag)
         self.wrong.append(f"there is no end: {verdicts}")
 
 
@@ -331,7 +337,7 @@ async def lived(life: Life, loop: VirtualLoop) -> list[str]:
             tenant.judge(await tenant.live(phase))
             if phase.restarts:
                 await tenant.restart()
-            await asyncio.sleep(phase.rest)
+            await asyncio.sleep(max(phase.rest, tenant.lag))
         await tenant.end(life.phases[-1].orders)
         await tenant.restart()
     return tenant.wrong

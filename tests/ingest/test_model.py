@@ -59,6 +59,11 @@ LIVES = {
         ),
         phase(order(price=70)),
     ),
+    "an edit that only the memory of the client knows, and that is reverted": life(
+        phase(order(items=(bag,))),
+        phase(order(items=(Item(2),)), bare, Call(on_existing="update")),
+        phase(order(items=(bag,))),
+    ),
     "an order that was given up while it was looked for": life(
         phase(order(items=(seat,)), bare, rest=20.0),
         phase(order(items=(Item(1, price=7),)), attrs.evolve(bare, look_first=True, end=stopped), bare),
