@@ -134,12 +134,10 @@ class Lookup:
         """Return the thing that *part* was before it was edited, None if it is new; raises `SeveralError`."""
         new = [one for one in self._parts if one.kind == part.kind and one.in_doubt]
         left = list(free)
-        # Each part that was not edited takes one thing, the one that fits it best.
-        fits = [(one, got) for one in new for got in left if may_match(one.sent(), got)]
+        # Each other part that was not edited takes one thing, the one that fits it best; nothing fitted this one.
+        fits = [(one, got) for one in new for got in left if one is not part and may_match(one.sent(), got)]
         for one, got in sorted(fits, key=lambda fit: _far(fit[0].sent(), fit[1])):
             if one in new and got in left:
-                if one is part:  # only its id is another one
-                    return got
                 new.remove(one)
                 left.remove(got)
         return pair_edited(part, new, left)
