@@ -127,7 +127,9 @@ def whole(graphs: Sequence[OrderGraph], folder: Path | None = None) -> Batch:
         async with AsyncExitStack() as stack:
             if folder is not None:
                 path = folder / f"{next(numbers)}.sqlite"
-                journal = await stack.enter_async_context(await SqliteJournal.open(path, identity={"base URL": "https://host"}))
+                journal = await stack.enter_async_context(
+                    await SqliteJournal.open(path, identity={"base URL": "https://host"})
+                )
             cdp = Resources(network, "https://host")
             await loaded(await stack.enter_async_context(ingest(cdp, graphs, journal=journal, open_orders=OPEN)))
         return network.requests

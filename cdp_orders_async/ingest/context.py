@@ -20,8 +20,6 @@ from cdp_orders_async.wire import Transport
 
 __all__ = ["LoadContext", "OnExisting"]
 
-ENOUGH = 3
-"""Orders that should have been there before and had no part: then the times say something else."""
 OnExisting: TypeAlias = Literal["keep", "update", "fail"]
 
 
@@ -65,7 +63,6 @@ class LoadContext:
         self.run = os.urandom(8)
         """Tells this load from others."""
         self.health = Health(fail, patient=patient, clock=clock)
-        self.old_orders = OldOrders()
         self.halted = False
         """Whether nothing more may be created."""
         self.aborting = False
@@ -104,24 +101,6 @@ class LoadContext:
     def record_result(self, error: CdpError, operation: str) -> Sign:
         """Note that a call of *operation* failed, and return what its *error* says."""
         return self.health.failed(error, operation)
-
-
-class OldOrders:
-    """Whether the times of a server tell that an order was there before its create: only the vendor knows."""
-
-    def __init__(self) -> None:
-        self._had_parts = False
-        self._empty = 0
-
-    @property
-    def tell(self) -> bool:
-        """Whether an order whose times say that it was there before is looked through for its parts."""
-        return self._had_parts or self._empty < ENOUGH
-
-    def add(self, *, had_parts: bool) -> None:
-        """Count such an order, and whether it had parts."""
-        self._had_parts = self._had_parts or had_parts
-        self._empty += not had_parts
 
 
 class Waiting:

@@ -23,7 +23,7 @@ from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.edits import SeveralError
 from cdp_orders_async.ingest.lookup import Lookup
 from cdp_orders_async.ingest.outcomes import Failure, PartVerdict, personal_values
-from cdp_orders_async.ingest.parts import AT_ONCE, EXTENSIONS, CreatedExtension, CreatedRef, Part, is_old
+from cdp_orders_async.ingest.parts import EXTENSIONS, CreatedExtension, CreatedRef, Part
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.session import Times
 from cdp_orders_async.wire import Request, reads
@@ -35,15 +35,8 @@ T = TypeVar("T")
 IMMUTABLE = frozenset({"reference_id", "ordered_at"})
 
 
-def _read_order(body: bytes) -> tuple[CreatedRef, bool]:
-    """Return the reference of an order, and whether it was there before its create."""
-    return READ_REF(body), is_old(body)
-
-
-READ_REF = reads(CreatedRef)
 READ: Mapping[str, Callable[[bytes], Any]] = {
-    "orders": _read_order,
-    **dict.fromkeys(("items", "contacts", "consumers"), READ_REF),
+    **dict.fromkeys(("orders", "items", "contacts", "consumers"), reads(CreatedRef)),
     **dict.fromkeys(EXTENSIONS, reads(CreatedExtension)),
 }
 """What is read of the answer to a create, by kind."""
@@ -72,8 +65,6 @@ class Creation:
         """Whether this run made or changed anything."""
         self.claimed_until: float | None = None
         """Until when the claim of this order lasts: after that another worker may have it, and nothing more is sent."""
-        self.was_old = False
-        """Whether the server had the order before its create, as its answer told."""
         self._context = context
         self._graph = graph
         self._parts = parts
@@ -173,7 +164,7 @@ class Creation:
                 context.health.succeeded(creates=True)
                 self.made, part.failure = True, None
                 if part is self._order:
-                    await self._keep_order(part, *created)
+                    await self._keep_order(part, created.ref)
                 else:
                     self._know(part, created.ref, created=True)
                     part.verdict = PartVerdict.CREATED
@@ -208,18 +199,13 @@ class Creation:
             lost.attempts, lost.request_id = error.attempts, error.request_id
             raise lost from failed
 
-    async def _keep_order(self, order: Part, created: CreatedRef, is_old: bool) -> None:  # noqa: FBT001 READ gives both
-        """Note what the server made of the *order*, which may turn out to have been there before."""
-        ref = created.ref
+    async def _keep_order(self, order: Part, ref: UUID) -> None:
+        """Note that the server made the *order*, unless it answered with that of another one."""
         await self._check_owner(order, ref)
-        is_old = is_old and self._context.old_orders.tell
         if ref not in self._near:
-            if is_old:  # it was there before anybody here knew of it, and so may its parts be
-                self._everything_is_in_doubt()
-            else:
-                self._nothing_is_in_doubt()  # a new order has no parts yet
-        order.verdict = PartVerdict.UPDATED if is_old else PartVerdict.CREATED
-        self._know(order, ref, created=not is_old)
+            self._nothing_is_in_doubt()  # a new order has no parts yet
+        order.verdict = PartVerdict.CREATED
+        self._know(order, ref, created=True)
 
     async def _check_owner(self, order: Part, ref: UUID) -> None:
         """Raise `ConflictError` where the server has the *order* as *ref*, and that is another order of an input."""
@@ -245,8 +231,6 @@ class Creation:
                 raise OutcomeUnknown(f"the load was stopped before it was certain whether {part.name} is there")
             got = await self._find(part, after, settled=after == settled)
             if got is not None and (after == settled or not diff(part.sent(), got)):
-                if part is self._order and verdict is PartVerdict.CREATED and _was_changed(got):
-                    self._everything_is_in_doubt()
                 await self._reconcile(part, got, verdict)
                 return True
         if context.journal is not None:
@@ -376,18 +360,6 @@ class Creation:
     def _nothing_is_in_doubt(self) -> None:
         for part in self._parts:
             part.in_doubt = False
-
-    def _everything_is_in_doubt(self) -> None:
-        self.doubtful = self.was_old = self.lookup.edited = True
-        self.since = self._context.clock()
-        for part in self._parts:
-            part.in_doubt = part.ref is None
-
-
-def _was_changed(got: Any) -> bool:  # noqa: ANN401 an Order
-    """Tell whether an order on the server was changed after it was made."""
-    times = got.created_at, got.modified_at
-    return None not in times and times[1] - times[0] > AT_ONCE
 
 
 def _absent(error: CdpError) -> NotSent:

@@ -381,10 +381,6 @@ class OrderRun:
     async def _end(self, task: asyncio.Task[object]) -> None:
         """Note the end of the order, durably; *task* is the current one."""
         creation = self._creation
-        if creation.was_old:
-            self._context.old_orders.add(
-                had_parts=any(part.is_there and part.verdict is not PartVerdict.CREATED for part in self.parts[1:])
-            )
         found = creation.lookup.leftovers if "lookup" in vars(creation) else ()
         known = [(kind, ref) for kind, ref in creation.orphans if ref is not None]
         self._leftovers = tuple([Leftover(kind, ref) for kind, ref in dict.fromkeys((*known, *found))])

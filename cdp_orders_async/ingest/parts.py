@@ -11,13 +11,11 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 import attrs
 from msgspec import Struct, field
-from msgspec.json import Decoder
 
 from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
 from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict
@@ -27,13 +25,11 @@ from cdp_orders_async.models.common import AnyPerson, Value
 from cdp_orders_async.wire import encode, to_json
 
 __all__ = [
-    "AT_ONCE",
     "EXTENSIONS",
     "CreatedExtension",
     "CreatedRef",
     "Part",
     "digest_of_parts",
-    "is_old",
     "kind_of",
     "parts_of",
 ]
@@ -44,8 +40,6 @@ KINDS = {"order": "orders", "item": "items", "contact": "contacts", "consumer": 
 CREATED = PartVerdict.CREATED
 LIKE_ANOTHER = re.compile(r"(/ext|~[0-9]+)/*$")
 """The end of a reference id that would make its key that of an extension, or of a duplicate."""
-AT_ONCE = timedelta(seconds=2)
-"""The longest time between the two times of an order that was made by one request."""
 
 
 class Part(Struct, eq=False):
@@ -151,26 +145,6 @@ class CreatedExtension(Value):
     """The same for an extension, which is found by its owner."""
 
     ref: UUID | None = None
-
-
-class _Times(Struct):
-    createdAt: object = None  # noqa: N815 as the API writes it
-    modifiedAt: object = None  # noqa: N815
-
-
-_READ_TIMES = Decoder(_Times)
-
-
-def is_old(body: bytes) -> bool:
-    """Tell whether the answer to the create of an order tells of one that was there before: it was changed by it."""
-    times = _READ_TIMES.decode(body)
-    created, modified = times.createdAt, times.modifiedAt
-    if created == modified or not isinstance(created, str) or not isinstance(modified, str):
-        return False
-    try:
-        return datetime.fromisoformat(modified) - datetime.fromisoformat(created) > AT_ONCE
-    except (TypeError, ValueError):  # times in a form of its own tell nothing
-        return False
 
 
 class _Parts:
