@@ -12,9 +12,12 @@ __all__ = ["check_identity", "differences"]
 def check_identity(name: str, stored: Mapping[str, str], identity: Mapping[str, str], advice: str) -> None:
     """Raise `JournalError` unless the journal that is called *name* and belongs to *stored* belongs to *identity*.
 
-    They may say different things, but not two different values of one thing. Who says which client key must find it.
+    They may say different things, but not two different values of one thing. Who says which client key must find it,
+    and where one of them says a version of the API, so must the other.
     """
-    if stored and (found := differences(stored, identity, ({*stored} | {"client key"}) & {*identity})):
+    keys = ({*stored} | {"client key"}) & {*identity}
+    versions = {"API version"} & ({*stored} | {*identity})
+    if stored and (found := differences(stored, identity, keys | versions)):
         raise JournalError(f"{name} belongs to {found}: {advice}")
 
 

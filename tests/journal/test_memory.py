@@ -98,12 +98,12 @@ async def test_what_is_forgotten_leaves_no_trace() -> None:
     assert [name for name, held in vars(journal).items() if isinstance(held, dict) and held] == []
 
 
-async def test_it_belongs_to_the_first_that_asks() -> None:
-    """A journal that belongs to nothing belongs to the first client that uses it."""
+async def test_it_belongs_to_the_first_tenant_that_asks() -> None:
+    """A journal that belongs to nothing belongs to the first tenant that uses it, wherever the API is meanwhile."""
     journal = MemoryJournal()
     journal.check({})
-    journal.check({"base URL": "a"})
-    journal.check({"base URL": "a"})
-    for other in ({"base URL": "b"}, {"base URL": "a", "client key": "k"}):
+    journal.check({"base URL": "a", "client key": "k"})
+    journal.check({"base URL": "b", "client key": "k"})
+    for other in ({"base URL": "a", "client key": "another"}, {"base URL": "a", "client key": "k", "API version": "2"}):
         with pytest.raises(JournalError, match=r"the journal in memory belongs to .*: use another journal"):
             journal.check(other)
