@@ -85,14 +85,21 @@ async def test_order_that_is_known(*, upsert: bool) -> None:
 
 @pytest.mark.parametrize(("hours", "orders"), [(48, 1), (24, 2)])
 async def test_orders_a_day_and_a_half_apart(hours: float, orders: int) -> None:
-    """2: The server takes them for one or for two, and the references in the outcomes say which."""
+    """2: The server takes them for one or for two; a load goes by the documents, and makes one."""
     emulator = Emulator(switches=Switches(match_hours=hours))
+    first = OrderGraph(order=ORDER)
+    second = later(first, timedelta(hours=36))
     async with serving(emulator) as cdp:
-        first = OrderGraph(order=ORDER)
-        second = later(first, timedelta(hours=36))
+        made = [
+            await cdp.orders.create(order)
+            for order in (ORDER, attrs.evolve(ORDER, ordered_at=ORDER.ordered_at + timedelta(hours=36)))
+        ]
+        assert len({order.ref for order in made}) == len(stored(emulator)) == orders
+    emulator.reset()
+    async with serving(emulator) as cdp:
         outcomes = [await ingest_one(cdp, graph) for graph in (first, second)]
-        assert [outcome.verdict for outcome in outcomes] == [Verdict.LOADED] * 2
-        assert len({outcome.ref for outcome in outcomes}) == len(stored(emulator)) == orders
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.LOADED, Verdict.CONFLICT]
+    assert len(stored(emulator)) == 1
 
 
 @pytest.mark.parametrize("refuse", [True, False])

@@ -124,7 +124,16 @@ class Model:
 
     def record(self, worker: int, key: str, part: str, digest: bytes, ref: UUID | None, *, created: bool) -> None:
         """Record a part, in turn."""
-        self.put(worker, partial(self._record, key, part, digest, ref, created=created))
+        note = partial(self._record, key, part, digest, ref, created=created)
+        self.put(worker, note if ref is not None else partial(self._unless_taken, worker, key, note))
+
+    def _unless_taken(self, worker: int, key: str, note: Callable[[], None]) -> None:
+        """Write what is only a doubt, or takes one back, unless another worker has claimed the order since."""
+        held = self.held[worker].get(key)
+        name = key.rpartition("@")[0]
+        holder = self.claims.get(name)
+        if self.lease is None or held is holder or (held is None and (holder is None or holder.key != key)):
+            note()
 
     def _record(self, key: str, part: str, digest: bytes, ref: UUID | None, *, created: bool) -> None:
         if graph := self.graphs.get(key):
@@ -135,7 +144,7 @@ class Model:
 
     def forget(self, worker: int, key: str, part: str) -> None:
         """Forget a part, in turn."""
-        self.put(worker, partial(self._forget, key, part))
+        self.put(worker, partial(self._unless_taken, worker, key, partial(self._forget, key, part)))
 
     def _forget(self, key: str, part: str) -> None:
         if graph := self.graphs.get(key):
