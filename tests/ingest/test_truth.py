@@ -141,9 +141,10 @@ async def test_a_deadline_in_the_middle_of_an_order() -> None:
     busy: Json = {"action": "status", "phase": "before", "status": 429}
     plan: Json = {"faults": [{"operation": "contacts.create", "script": [busy] * 500}]}
     emulator = Emulator(faults=Faults.of(plan))
-    async with serving(emulator, timeout=30, deadline=0.5) as cdp:
+    graph = attrs.evolve(whole(), items=(), consumers=(), extension=None)
+    async with serving(emulator, timeout=30, deadline=2) as cdp:
         with pytest.raises(DeadlineExceeded) as caught:
-            await ingest_one(cdp, whole())
+            await ingest_one(cdp, graph)
         outcome = told(caught.value)
         assert outcome.verdict == Verdict.PARTIAL
         [made] = emulator.store.all("orders")
