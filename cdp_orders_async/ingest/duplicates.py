@@ -15,7 +15,7 @@ from uuid import UUID
 from cdp_orders_async.ingest.parts import Part, kind_of
 from cdp_orders_async.journal import PartRecord
 
-__all__ = ["renumbered"]
+__all__ = ["put_aside", "renumbered"]
 
 NUMBERED = frozenset({"items", "consumers"})
 """The kinds of which one order may have several that are identical."""
@@ -44,6 +44,17 @@ def renumbered(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict
             taken.add(keys[key])
     moved = {_moved(key, keys): record for key, record in records.items()}
     return _each_once(moved, {part.key: part for part in parts})
+
+
+def put_aside(records: Mapping[str, PartRecord], others: Mapping[str, PartRecord]) -> dict[str, PartRecord]:
+    """Return *records*; those that *others* have as another thing under the same key get a number that is free."""
+    taken = {*records, *others}
+    keys: dict[str, str] = {}
+    for key in filter(_is_numbered, records.keys() & others.keys()):
+        if records[key].ref is not None and records[key].ref != others[key].ref:
+            keys[key] = _free_key(key, taken)
+            taken.add(keys[key])
+    return {_moved(key, keys): record for key, record in records.items()}
 
 
 def _each_once(records: Mapping[str, PartRecord], parts: Mapping[str, Part]) -> dict[str, PartRecord]:

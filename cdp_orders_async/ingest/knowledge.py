@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from cdp_orders_async.ingest.claims import Remembered
+from cdp_orders_async.ingest.duplicates import put_aside
 from cdp_orders_async.journal import SAME_ORDER, GraphRecord, Journal, OrderId, PartRecord, SameReference
 
 __all__ = ["NEVER", "Knowledge", "known_of"]
@@ -81,7 +82,9 @@ def _merged(
         return record, {}
     # Nobody knows which of the two is newer: what they do not agree on is looked at.
     agreed = {key: _agreed(part, record.parts.get(key)) for key, part in parts.items() if part.ref is not None}
-    return GraphRecord(b"", complete=False, ended=False, parts={**record.parts, **agreed}), agreed
+    known = {**put_aside(record.parts, agreed), **agreed}
+    notes = {key: part for key, part in known.items() if record.parts.get(key) != part}
+    return GraphRecord(b"", complete=False, ended=False, parts=known), notes
 
 
 def _agreed(part: PartRecord, other: PartRecord | None) -> PartRecord:

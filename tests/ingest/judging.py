@@ -83,7 +83,7 @@ def wrong(seen: Seen) -> Iterator[str]:
     for call, told in seen.told:
         key = told.order.key
         for one in (
-            *untrue(told, seen.version, edited=seen.edited(key)),
+            *untrue(told, seen.version, edited=seen.edited(key), stopped=call.end is not None),
             *not_as_told(told, call),
             *wrong_conflict(seen, told, call),
         ):
@@ -170,8 +170,11 @@ def verdict_of(parts: Sequence[PartOutcome]) -> Verdict:
     return Verdict.FAILED if PartVerdict.FAILED in verdicts else Verdict.NOT_TRIED
 
 
-def untrue(told: Told, version: Version, *, edited: bool) -> Iterator[str]:
-    """Yield what is not true in an outcome; *edited* says whether the order had other versions."""
+def untrue(told: Told, version: Version, *, edited: bool, stopped: bool) -> Iterator[str]:
+    """Yield what is not true in an outcome.
+
+    *edited* says whether the order had other versions; *stopped*, whether its call was, so that its end may be unknown.
+    """
     outcome, held = told.outcome, told.held
     if outcome.verdict is Verdict.INVALID:
         yield "a valid order is invalid"
@@ -184,7 +187,8 @@ def untrue(told: Told, version: Version, *, edited: bool) -> Iterator[str]:
     if sorted(part.name for part in outcome.parts) != sorted(said):
         yield f"the parts are {[part.name for part in outcome.parts]}, not {list(said)}"
         return
-    if outcome.verdict not in {verdict_of(outcome.parts), Verdict.BUSY}:
+    allowed = {verdict_of(outcome.parts), Verdict.BUSY, *([Verdict.UNKNOWN] if stopped else [])}
+    if outcome.verdict not in allowed:
         yield f"{outcome.verdict} of parts that are {[str(part.verdict) for part in outcome.parts]}"
     refs = refs_of(outcome, held)
     for part in outcome.parts:
