@@ -104,8 +104,10 @@ async def test_silent_server_over_tls(end: str, authority: trustme.CA, trusting:
     settings: dict[str, Any] = {"retries": 0, "connections": 2, "ca_file": trusting.ca_file, **given}
     tls = tls_server(authority.issue_cert("127.0.0.1"))
     async with speaking(Silent, tls) as url, calling(url, Settings(trust_env=False, **settings)) as session:
+        # A call that waits until its deadline for a connection could end in the very step in which its handshake does.
+        several = 2 if end == "deadline" else 4
         for n in range(1, 4):
-            calls = asyncio.gather(*(session.send(ask("POST")) for _ in range(4)), return_exceptions=True)
+            calls = asyncio.gather(*(session.send(ask("POST")) for _ in range(several)), return_exceptions=True)
             if end == "cancel":
                 await until(lambda: len(Silent.made) == 2 * n)  # noqa: B023 it is awaited here
                 await turns()
