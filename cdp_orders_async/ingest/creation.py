@@ -86,7 +86,8 @@ class Creation:
         good = True
         for part in self._parts:
             owner = part.owner
-            if part.verdict is None and (owner is None or owner.ref is not None):
+            clear = all(use.verdict is None or use.is_there for use in part.uses)  # else its links tell nothing
+            if part.verdict is None and clear and (owner is None or owner.ref is not None):
                 try:
                     await self.locate(part)
                 except (SeveralError, ConflictError, CdpError) as error:

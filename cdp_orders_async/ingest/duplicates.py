@@ -50,25 +50,30 @@ def put_aside(records: Mapping[str, PartRecord], others: Mapping[str, PartRecord
     """Return *records*; those that *others* have as another thing under the same key get a number that is free."""
     taken = {*records, *others}
     keys: dict[str, str] = {}
-    for key in filter(_is_numbered, records.keys() & others.keys()):
-        if records[key].ref is not None and records[key].ref != others[key].ref:
+    for key in filter(_is_numbered, records):
+        if key in others and records[key].ref is not None and records[key].ref != others[key].ref:
             keys[key] = _free_key(key, taken)
             taken.add(keys[key])
     return {_moved(key, keys): record for key, record in records.items()}
 
 
 def _each_once(records: Mapping[str, PartRecord], parts: Mapping[str, Part]) -> dict[str, PartRecord]:
-    """Return *records* without those of what another record says too: that of a part, best of one that is as it was."""
+    """Return *records* without those of what another record says too: that of a part, best of one that is as it was.
+
+    What is known of its extension goes with it.
+    """
 
     def order(key: str) -> tuple[bool, bool]:
         part = parts.get(key)
         return part is None, part is None or part.digest != records[key].digest
 
-    seen: dict[tuple[str, UUID], str] = {}
-    for key in sorted(records, key=order):
+    first: dict[tuple[str, UUID], str] = {}
+    keys: dict[str, str] = {}
+    for key in sorted((key for key in records if not key.endswith("/ext")), key=order):
         if (ref := records[key].ref) is not None:
-            seen.setdefault((kind_of(key), ref), key)
-    return {key: one for key, one in records.items() if one.ref is None or seen[kind_of(key), one.ref] == key}
+            keys[key] = first.setdefault((kind_of(key), ref), key)
+    moved = {key: _moved(key, keys) for key in records}
+    return {new: records[key] for key, new in moved.items() if new == key or new not in records}
 
 
 def _is_numbered(key: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
@@ -158,8 +157,11 @@ class Lookup:
                 listed, claimed = list[Any](), self.claimed
                 for ref, entry in entries.items():
                     if ref not in claimed:
-                        with contextlib.suppress(NotFound):
+                        try:
                             listed.append(await self._patiently(partial(listing.whole, entry), f"{part.kind}.get"))
+                        except NotFound as error:
+                            if not error.from_api:  # the page of a gateway does not say that it was deleted
+                                raise
                 self._lists[part.kind] = (taken, listed)
             return listed
 

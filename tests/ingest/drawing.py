@@ -266,8 +266,9 @@ class Drawing:
         # What is updated without the journal, the journal does not know.
         with_journal = journal and (shared or self.chance(85) or any(orders[n].upsert for n in lines))
         client = self._clients[process]
-        # What another client sent, a call can only know from the journal or from the server.
-        safe = all(
+        # What another client sent, a call can only know from the journal or from the server; and what an edit removed
+        # some time ago, too.
+        safe = (with_journal or not any(self._is_edited(orders[n].key) for n in lines)) and all(
             who == client or (with_journal and journaled)
             for n in lines
             for who, journaled in self._touched.get(orders[n].reference, ())
@@ -285,6 +286,9 @@ class Drawing:
             open_orders=self.some(1, 2, 5),
             end=self._end(one=one) if self.chance(35) else None,
         )
+
+    def _is_edited(self, key: Key) -> bool:
+        return any(version != self._versions[key][0] for version in self._versions[key])
 
     def _end(self, *, one: bool) -> End:
         ways: tuple[Way, ...] = ("task", "scope", "deadline") if one else ("task", "scope", "stop", "leave")

@@ -64,6 +64,22 @@ LIVES = {
         phase(order(items=(Item(2),)), bare, Call(on_existing="update")),
         phase(order(items=(bag,))),
     ),
+    "the page of a gateway in place of an entry of a list": life(
+        phase(
+            order(items=(seat,)),
+            Call(one=True),
+            fates=(("ok", 1), ("lost", 1), *(("ok", 1), ("html 404", 8)) * 3),
+        ),
+        ignore_expand=True,
+    ),
+    "a consumer whose item could not be looked up": life(
+        phase(order(items=(Item(1, "i1"),), consumers=(Person(2, uses=("i1",)),)), rest=20.0),
+        phase(
+            order(items=(Item(1, "i1"),), consumers=(Person(2, uses=("i1",)),)),
+            attrs.evolve(bare, on_existing="fail"),
+            fates=(("ok", 1), ("400", 1)),
+        ),
+    ),
     "an order that was given up while it was looked for": life(
         phase(order(items=(seat,)), bare, rest=20.0),
         phase(order(items=(Item(1, price=7),)), attrs.evolve(bare, look_first=True, end=stopped), bare),
