@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cdp_orders_async.ingest.compare import diff
+from cdp_orders_async.ingest.compare import diff, may_match
 from cdp_orders_async.ingest.parts import Part
 
 __all__ = ["SeveralError", "pair_edited"]
@@ -68,7 +68,7 @@ def _may_be(part: Part, got: Any) -> bool:  # noqa: ANN401 any resource
     if part.kind == "items":
         return value.reference_id is None or got.reference_id is None or value.reference_id == got.reference_id
     if part.kind == "consumers" and value.identifiers and got.identifiers:
-        return _same_name(part, got)
+        return may_match(part.sent(), got) or _same_name(part, got)
     return True
 
 

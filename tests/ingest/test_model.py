@@ -64,6 +64,11 @@ LIVES = {
         phase(order(items=(Item(2),)), bare, Call(on_existing="update")),
         phase(order(items=(bag,))),
     ),
+    "a consumer is renamed beside one who has no identifiers": life(
+        phase(order(consumers=(Person(1, ids=("2",)), Person(2))), bare),
+        phase(order(consumers=(Person(1, "Bob", ids=("2",)), Person(2))), attrs.evolve(bare, look_first=True)),
+        journal=False,
+    ),
     "the page of a gateway in place of an entry of a list": life(
         phase(
             order(items=(seat,)),
