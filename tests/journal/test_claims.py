@@ -228,9 +228,10 @@ async def test_other_reference_ids_are_others(journal: Journal) -> None:
 async def test_a_journal_belongs_to_somebody(journal: Journal) -> None:
     """It is refused to another server and to another client, and not to one that says more."""
     journal.check(IDENTITY)
-    journal.check(IDENTITY | {"API version": "2"})
+    journal.check(IDENTITY | {"region": "eu"})
     journal.check({})
     for other, sentence in (
+        (IDENTITY | {"API version": "2"}, "API version (none), not 2: "),
         ({"base URL": "http://b", "client key": "k"}, "base URL https://api.example.com, not http://b: "),
         ({"client key": "l"}, "client key k, not l: "),
         ({"base URL": "b", "client key": "l"}, "base URL https://api.example.com, not b and to client key k, not l: "),
