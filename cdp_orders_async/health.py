@@ -84,8 +84,8 @@ class Health:
         self.breaker = Breaker(clock=clock)
         self.created = 0
         """How many creates succeeded."""
-        self.answered = 0
-        """How many calls succeeded."""
+        self.read = 0
+        """How many other calls succeeded."""
         self.cause: CdpError | None = None
         """The last failure that says that the server is not well."""
         self._fail = fail
@@ -99,8 +99,10 @@ class Health:
 
     def succeeded(self, *, creates: bool) -> None:
         """Count a call that succeeded."""
-        self.answered += 1
-        self.created += creates
+        if creates:
+            self.created += 1
+        else:
+            self.read += 1
         if self._is_well:
             return
         self._denied = self._misdirected = 0
@@ -108,6 +110,11 @@ class Health:
         if creates or not self.breaker.creates_fail:
             self._since = None
         self._reached, self._is_well = True, self._since is None
+
+    @property
+    def answered(self) -> int:
+        """How many calls succeeded."""
+        return self.created + self.read
 
     def failed(self, error: CdpError, operation: str) -> Sign:
         """Count a call of *operation* that failed; return what its *error* says."""

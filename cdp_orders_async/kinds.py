@@ -177,6 +177,7 @@ class Api(Struct, frozen=True, eq=False):
         return self.prefix.removeprefix("/v")
 
     @property
+    @functools.cache  # noqa: B019 there are two versions, and they live as long as the program
     def models(self) -> Mapping[str, type[Any]]:
         """The model of what is sent, by the name of its kind."""
         return {kind.name: kind.new for kind in self.kinds}

@@ -406,15 +406,19 @@ def check_extension(pairs: Mapping[Any, object], at: str = "$") -> list[Violatio
     if len(pairs) > 10 * EXTENSION_LIMIT:
         return found
     for key, value in pairs.items():
-        if not isinstance(key, str):
-            found.append(Violation(at, "each key must be text"))
-        elif not (key.isascii() and key.isalnum() and key[0].islower()):
-            found.append(Violation(f"{at}.{shown(key)}", "each key must be camelCase, letters and digits only"))
+        if not (isinstance(key, str) and key.isascii() and key.isalnum() and key[0].islower()):
+            found.append(_key_violation(key, at))
         elif key in RESERVED_KEYS:
             found.append(Violation(f"{at}.{key}", "is a key that the server sets itself"))
         elif not (isinstance(value, str) and value.isascii()) and (wrong := primitive(value)):
             found.append(Violation(f"{at}.{shown(key)}", wrong))
     return found
+
+
+def _key_violation(key: object, at: str) -> Violation:
+    if isinstance(key, str):
+        return Violation(f"{at}.{shown(key)}", "each key must be camelCase, letters and digits only")
+    return Violation(at, "each key must be text")
 
 
 def primitive(value: object) -> str | None:

@@ -44,8 +44,7 @@ class LoadContext:
         patient: bool,
         clock: Callable[[], float],
     ) -> None:
-        of_version = ResourcesV2 if isinstance(client, ResourcesV2) else Resources
-        self.cdp: Resources | ResourcesV2 = of_version(client.transport, client.base_url)
+        self.cdp = client
         self.scheduler = scheduler
         self.journal = journal
         self.lease = None if journal is None else journal.lease
@@ -81,6 +80,11 @@ class LoadContext:
         if not isinstance(transport, Session):
             return transport
         return BulkTransport(transport, times, lambda: self.halted, self.bulk)
+
+    def over(self, transport: Transport) -> Resources | ResourcesV2:
+        """Return the resources of the client's version over *transport*."""
+        of_version = ResourcesV2 if isinstance(self.cdp, ResourcesV2) else Resources
+        return of_version(transport, self.cdp.base_url)
 
     def waiting(self, times: Times, name: str) -> Waiting:
         """Return a context in which another worker works; its seconds are added to *times* as *name*."""

@@ -32,6 +32,7 @@ __all__ = ["ConflictError", "Creation"]
 
 T = TypeVar("T")
 
+CREATED = PartVerdict.CREATED
 IMMUTABLE = frozenset({"reference_id", "ordered_at"})
 
 
@@ -47,9 +48,9 @@ class ConflictError(Exception):
 
 
 class Creation:
-    """Creates the *parts* of one order, or finds them; *times* counts where the time goes."""
+    """Creates the *parts* of the order *graph*, which is called *key*, or finds them; *times* counts where the time goes."""
 
-    def __init__(self, context: LoadContext, graph: OrderGraph, parts: Sequence[Part], times: Times) -> None:
+    def __init__(self, context: LoadContext, graph: OrderGraph, key: str, parts: Sequence[Part], times: Times) -> None:
         self.transport = context.transport(times)
         self.doubtful = False
         """Whether anything of the order could be on the server."""
@@ -67,6 +68,7 @@ class Creation:
         """Until when the claim of this order lasts: after that another worker may have it, and nothing more is sent."""
         self._context = context
         self._graph = graph
+        self._key = key
         self._parts = parts
         self._order = parts[0]
         self._times = times
@@ -135,15 +137,16 @@ class Creation:
     @cached_property
     def lookup(self) -> Lookup:
         """What finds the parts; made when it is needed first."""
-        cdp = type(self._context.cdp)(self.transport, self._context.cdp.base_url)
-        return Lookup(self._graph, self._parts, cdp, self._patiently, self._context.clock)
+        context = self._context
+        return Lookup(self._graph, self._parts, context.over(self.transport), self._patiently, context.clock)
 
     async def create(self, part: Part) -> None:
         """Send *part*; after a lost answer look it up, and send it again only when it is absent."""
         context, transport = self._context, self.transport
+        health = context.health
         attempts: Attempts | None = None
         while True:
-            if context.health.breaker.until is not None:
+            if health.breaker.until is not None:
                 with context.waiting(self._times, "backoff"):
                     await context.server_is_up()
             if context.halted or (self.claimed_until is not None and self.is_lost):
@@ -162,13 +165,15 @@ class Creation:
                     part.in_doubt = False
                 raise
             else:
-                context.health.succeeded(creates=True)
-                self.made, part.failure = True, None
+                health.succeeded(creates=True)
+                self.made = True
+                if attempts is not None:
+                    part.failure = None
                 if part is self._order:
                     await self._keep_order(part, created.ref)
                 else:
                     self._know(part, created.ref, created=True)
-                    part.verdict = PartVerdict.CREATED
+                    part.verdict = CREATED
                 return
 
     async def _is_over(self, part: Part, error: CdpError, attempts: Attempts) -> bool:
@@ -210,7 +215,7 @@ class Creation:
 
     async def _check_owner(self, order: Part, ref: UUID) -> None:
         """Raise `ConflictError` where the server has the *order* as *ref*, and that is another order of an input."""
-        if (owner := await self._owner(ref)) not in {None, self._graph.key}:
+        if (owner := await self._owner(ref)) not in {None, self._key}:
             self._know(order, ref, ("reference_id",))
             raise ConflictError(
                 f"the server answered with the order {ref}, which belongs to {owner}: it took the two for one"
@@ -235,7 +240,7 @@ class Creation:
                 await self._reconcile(part, got, verdict)
                 return True
         if context.journal is not None:
-            context.journal.forget(self._graph.key, part.key)
+            context.journal.forget(self._key, part.key)
         part.in_doubt = False
         return False
 
@@ -246,7 +251,7 @@ class Creation:
         others: list[Any] = []
         for got in await self.lookup.orders(part, after):
             owner = await self._owner(got.ref)
-            is_mine = same_order(part.value, got) and owner in {None, self._graph.key}
+            is_mine = same_order(part.value, got) and owner in {None, self._key}
             (mine if is_mine else others).append(got)
         self._near.update(got.ref for got in (*mine, *others))
         if len(mine) > 1:
@@ -346,17 +351,20 @@ class Creation:
         part.ref = ref or part.under  # an extension is found by its owner, whatever it is called
         part.in_doubt, part.differs = False, differs
         if part is self._order and part.ref is not None and context.journal is None:
-            context.claims.own(part.ref, self._graph.key)
-        self._note(part, part.ref, created=created)
-        old = self.orphans.pop((part.kind, part.ref), None) if self.orphans else None
+            context.claims.own(part.ref, self._key)
+        if context.journal is not None:
+            self._note(part, part.ref, created=created)
+        if not self.orphans:
+            return
+        old = self.orphans.pop((part.kind, part.ref), None)
         if old is not None and context.journal is not None:  # as it was called before the input was edited
-            context.journal.forget(self._graph.key, old)
+            context.journal.forget(self._key, old)
 
     def _note(self, part: Part, ref: UUID | None, *, created: bool = False) -> None:
         journal = self._context.journal
         if journal is not None:
             # A part that differs keeps a hash that fits no input, so that the next run compares again.
-            journal.record(self._graph.key, part.key, b"" if part.differs else part.digest, ref, created=created)
+            journal.record(self._key, part.key, b"" if part.differs else part.digest, ref, created=created)
 
     def _nothing_is_in_doubt(self) -> None:
         for part in self._parts:

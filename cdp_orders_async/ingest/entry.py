@@ -115,7 +115,7 @@ async def ingest_one(
         deadline = transport.settings.deadline
     load = Load(
         client,
-        [graph],
+        (),
         journal=journal,
         look_first=look_first,
         on_existing=on_existing,
@@ -127,8 +127,8 @@ async def ingest_one(
         patient=False,
     )
     timer = None if deadline is None else asyncio.get_running_loop().call_later(deadline, load.expire)
-    load.start()
     try:
+        load.start_with(graph)
         await load.wait()
     except asyncio.CancelledError as error:
         with contextlib.suppress(asyncio.CancelledError):  # another one: the first is raised, once all is recorded

@@ -135,6 +135,13 @@ class Load:
         self._source.wake()
         self._renew_later()
 
+    def start_with(self, graph: OrderGraph) -> None:
+        """Begin to load *graph*, and draw nothing; `ingest_one` does it."""
+        self._source.end()
+        self._take(1, graph)
+        self._go_on()
+        self._renew_later()
+
     def __aiter__(self) -> AsyncIterator[Outcome]:
         return self
 
@@ -332,7 +339,7 @@ def _read(
         return line.file, line.number, line.key, graph, violations
     if isinstance(line, OrderGraph):
         violations = tuple(line.violations(api))
-        return None, position, _key(line), line, violations
+        return None, position, _key(line) if violations else None, line, violations
     raise TypeError(f"an input gives OrderGraph or Line, not {type(line).__name__}")
 
 

@@ -42,12 +42,13 @@ class OrderRun:
         """How many parts have not come to their end."""
         self.times = Times()
         """Where its time went."""
-        self.key = graph.key
+        self.order = OrderId.of(self.reference_id, graph.order.ordered_at)
+        self.key = self.order.key
         self.error: Exception | None = None
         """What ended it that has to end the load too."""
         self._place = file, number
         self._context = context
-        self._creation = Creation(context, graph, self.parts, self.times)
+        self._creation = Creation(context, graph, self.key, self.parts, self.times)
         self._started = False
         self._claimed = False
         self._busy = False
@@ -205,14 +206,13 @@ class OrderRun:
         context = self._context
         if context.halted:
             return False
-        order = OrderId.of(self.reference_id, self.graph.order.ordered_at)
         claimed = Claimed(None)
         if context.journal is not None:
             self._digest = digest_of_parts(self.parts)
             asked = context.clock()
             self._claimed = True  # also where this is cancelled, since the journal does it all the same
             with context.waiting(self.times, "journal"):
-                claim = await context.journal.claim(order, self._digest, run=context.run, number=self._place[1])
+                claim = await context.journal.claim(self.order, self._digest, run=context.run, number=self._place[1])
             if isinstance(claim, Busy):
                 self._busy, self._claimed = True, False
                 return False
@@ -225,7 +225,7 @@ class OrderRun:
         if claimed.record is None and not claimed.same_reference and not memory and not asks:
             return True
         known = known_of(
-            order,
+            self.order,
             claimed.record,
             claimed.same_reference,
             memory,

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-__all__ = ["Scheduler", "Step"]
+__all__ = ["Scheduler"]
 
 A = TypeVar("A")
 B = TypeVar("B")
 R = TypeVar("R")
-
-
-class Step(enum.Enum):
-    """What a worker does next."""
-
-    WORK = "take the first job"
-    REST = "end: no job waits, or enough workers are active"
 
 
 class Scheduler(Generic[A, B, R]):
@@ -44,18 +36,19 @@ class Scheduler(Generic[A, B, R]):
         """Every worker."""
         self.on_rest: Callable[[], None] = _nothing
         """Called when a worker has ended, and when one is blocked."""
-        self._coming = 0  # workers that are about to start
+        self._coming = 0  # workers that are about to begin
         self._do = do
         self._done = done
         self._ready: deque[tuple[A, B]] = deque()
         self._loop = asyncio.get_running_loop()
+        self._may_be_eager = self._loop.get_task_factory() is not None
 
     def __repr__(self) -> str:
         return f"<Scheduler: {len(self._ready)} ready, {self.active} of {self.most} active, {self.blocked} blocked>"
 
-    def next_step(self) -> Step:
-        """Decide what a worker does next; it changes nothing."""
-        return Step.WORK if self._ready and self.active <= self.most else Step.REST
+    def works_on(self) -> bool:
+        """Decide whether a worker takes the first job or ends: no job waits, or enough others are active."""
+        return bool(self._ready) and self.active <= self.most
 
     @property
     def wanted(self) -> int:
@@ -87,32 +80,30 @@ class Scheduler(Generic[A, B, R]):
     def call_worker(self) -> None:
         """Start one more worker if there is work for it.
 
-        They start one by one, so that requests stay spread out instead of coming in bursts; and never at once, since
-        where the loop starts tasks eagerly they would call each other without end.
+        They start one by one, so that requests stay spread out instead of coming in bursts; and none begins at once,
+        since where the loop starts tasks eagerly they would call each other without end.
         """
         if len(self._ready) > self._coming and self.active < self.most:
             self.active += 1
             self._coming += 1
-            self._loop.call_soon(self._start)
+            if self._may_be_eager:
+                self._loop.call_soon(self._start)
+            else:
+                self._start()
 
     def _start(self) -> None:
-        self._coming -= 1
-        if self.next_step() is Step.REST:  # another worker took the job
-            self.active -= 1
-            self.on_rest()
-            return
         task: asyncio.Task[object] = self._loop.create_task(self._work())
-        if not task.done():  # where the loop starts tasks eagerly
+        if not task.done() and task not in self.tasks:  # a loop that starts tasks eagerly has begun it
             self.tasks.add(task)
             task.add_done_callback(self._drop)
 
     def _drop(self, task: asyncio.Task[object]) -> None:
         """Replace a worker that was cancelled before it began, as a loop does that closes."""
-        if task in self.tasks:
-            self.tasks.discard(task)
-            self.active -= 1
-            self.call_worker()
-            self.on_rest()
+        self.tasks.discard(task)
+        self._coming -= 1
+        self.active -= 1
+        self.call_worker()
+        self.on_rest()
 
     def step_aside(self) -> None:
         """Let another worker work, because the one that calls this waits for something else."""
@@ -130,10 +121,12 @@ class Scheduler(Generic[A, B, R]):
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 for the types: this is a coroutine
         self.tasks.add(task)  # where the loop starts tasks eagerly, whoever made it has not got it yet
+        task.remove_done_callback(self._drop)  # it has begun
+        self._coming -= 1
         if len(self._ready) > 1:
             self.call_worker()
         try:
-            while self.next_step() is Step.WORK:
+            while self.works_on():
                 one, other = self._ready.popleft()
                 self._done(one, other, await self._do(one, other, task))
         finally:

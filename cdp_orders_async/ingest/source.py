@@ -60,6 +60,10 @@ class Source:
         elif self._waiting is not None and not self._waiting.done() and (self.stopped or self._room()):
             self._waiting.set_result(None)
 
+    def end(self) -> None:
+        """Give nothing at all, and need no task for it."""
+        self.done = True
+
     def stop(self) -> None:
         """Draw no more, and end what waits for an input that has nothing to give yet."""
         if self.stopped:

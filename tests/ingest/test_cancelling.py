@@ -141,7 +141,7 @@ async def test_a_load_is_cancelled(
             ):
                 await load.run()
 
-        await cancelling(body, 0.3)
+        await cancelling(body, 0.6)
         assert ours() == []
         begun = emulator.requests.total()
         async with (
