@@ -22,7 +22,7 @@ from cdp_orders_async.ingest.compare import diff, merge, same_order
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.edits import SeveralError
 from cdp_orders_async.ingest.lookup import Lookup
-from cdp_orders_async.ingest.outcomes import Failure, PartVerdict, personal_values
+from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict, personal_values
 from cdp_orders_async.ingest.parts import EXTENSIONS, CreatedExtension, CreatedRef, Part
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.session import Times
@@ -48,7 +48,7 @@ class ConflictError(Exception):
 
 
 class Creation:
-    """Creates the *parts* of the order *graph*, which is called *key*, or finds them; *times* counts where the time goes."""
+    """Creates the *parts* of the order *graph* with that *key*, or finds them; *times* counts where the time goes."""
 
     def __init__(self, context: LoadContext, graph: OrderGraph, key: str, parts: Sequence[Part], times: Times) -> None:
         self.transport = context.transport(times)
@@ -120,7 +120,6 @@ class Creation:
             part.failure = Failure.of(error, self._personal)
         part.differs = ()
         if part.in_doubt:
-            self._note(part, None)
             part.verdict = PartVerdict.UNKNOWN
         else:
             part.verdict = PartVerdict.BLOCKED if part.failure is None else PartVerdict.FAILED
@@ -129,6 +128,13 @@ class Creation:
     def is_lost(self) -> bool:
         """Whether another worker may have the claim of this order."""
         return self.claimed_until is not None and self._context.clock() >= self.claimed_until
+
+    @property
+    def leftovers(self) -> tuple[Leftover, ...]:
+        """What the server has of the order and the input no longer does, as far as it is known."""
+        found = self.lookup.leftovers if "lookup" in vars(self) else ()
+        known = [(kind, ref) for kind, ref in self.orphans if ref is not None]
+        return tuple([Leftover(kind, ref) for kind, ref in dict.fromkeys((*known, *found))])
 
     @cached_property
     def _personal(self) -> Collection[str]:
@@ -166,9 +172,7 @@ class Creation:
                 raise
             else:
                 health.succeeded(creates=True)
-                self.made = True
-                if attempts is not None:
-                    part.failure = None
+                self.made, part.failure = True, None
                 if part is self._order:
                     await self._keep_order(part, created.ref)
                 else:
@@ -341,7 +345,7 @@ class Creation:
             raise error
         part.verdict, part.reason = PartVerdict.CONFLICT, str(error)
         if isinstance(error, SeveralError):
-            self._note(part, None)  # one of the things there may be it: the next run must look again
+            part.in_doubt = True  # one of the things there may be it
         elif part is self._order:
             self._nothing_is_in_doubt()  # what is there is another order, and so nothing of this one is
 
@@ -352,19 +356,13 @@ class Creation:
         part.in_doubt, part.differs = False, differs
         if part is self._order and part.ref is not None and context.journal is None:
             context.claims.own(part.ref, self._key)
+        old = self.orphans.pop((part.kind, part.ref), None) if self.orphans else None
         if context.journal is not None:
-            self._note(part, part.ref, created=created)
-        if not self.orphans:
-            return
-        old = self.orphans.pop((part.kind, part.ref), None)
-        if old is not None and context.journal is not None:  # as it was called before the input was edited
-            context.journal.forget(self._key, old)
-
-    def _note(self, part: Part, ref: UUID | None, *, created: bool = False) -> None:
-        journal = self._context.journal
-        if journal is not None:
             # A part that differs keeps a hash that fits no input, so that the next run compares again.
-            journal.record(self._key, part.key, b"" if part.differs else part.digest, ref, created=created)
+            digest = b"" if differs else part.digest
+            context.journal.record(self._key, part.key, digest, part.ref, created=created)
+            if old is not None:  # as it was called before the input was edited
+                context.journal.forget(self._key, old)
 
     def _nothing_is_in_doubt(self) -> None:
         for part in self._parts:

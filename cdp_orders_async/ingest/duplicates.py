@@ -15,16 +15,16 @@ from uuid import UUID
 from cdp_orders_async.ingest.parts import Part, kind_of
 from cdp_orders_async.journal import PartRecord
 
-__all__ = ["put_aside", "renumbered"]
+__all__ = ["put_aside", "renamed", "renumbered"]
 
 NUMBERED = frozenset({"items", "consumers"})
 """The kinds of which one order may have several that are identical."""
 
 
-def renumbered(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict[str, PartRecord]:
-    """Return *records*, which a journal has by the keys of its time, by the keys that the *parts* have now.
+def renumbered(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict[str, str | None]:
+    """Return the new key of each of *records* that does not have it yet; None where another record says the same.
 
-    Of several records of one thing, one is left.
+    A journal has them by the keys of its time, the *parts* have those of now.
     """
     groups: defaultdict[str, tuple[list[Part], list[str]]] = defaultdict(lambda: ([], []))
     extensions = {part.owner: part for part in parts if part.kind == "item_extensions"}
@@ -43,24 +43,31 @@ def renumbered(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict
             keys[key] = _free_key(key, taken)
             taken.add(keys[key])
     moved = {_moved(key, keys): record for key, record in records.items()}
-    return _each_once(moved, {part.key: part for part in parts})
+    left = _each_once(moved, {part.key: part for part in parts})
+    return {key: new for key in records if (new := left.get(_moved(key, keys))) != key}
 
 
-def put_aside(records: Mapping[str, PartRecord], others: Mapping[str, PartRecord]) -> dict[str, PartRecord]:
-    """Return *records*; those that *others* have as another thing under the same key get a number that is free."""
+def put_aside(records: Mapping[str, PartRecord], others: Mapping[str, PartRecord]) -> dict[str, str | None]:
+    """Return a new key, whose number is free, for those of *records* that *others* have as another thing."""
     taken = {*records, *others}
     keys: dict[str, str] = {}
     for key in filter(_is_numbered, records):
         if key in others and records[key].ref is not None and records[key].ref != others[key].ref:
             keys[key] = _free_key(key, taken)
             taken.add(keys[key])
-    return {_moved(key, keys): record for key, record in records.items()}
+    return {key: new for key in records if (new := _moved(key, keys)) != key}
 
 
-def _each_once(records: Mapping[str, PartRecord], parts: Mapping[str, Part]) -> dict[str, PartRecord]:
-    """Return *records* without those of what another record says too: that of a part, best of one that is as it was.
+def renamed(records: Mapping[str, PartRecord], keys: Mapping[str, str | None]) -> dict[str, PartRecord]:
+    """Return *records* by their new keys, where *keys* has one; None: without that one."""
+    by_key = {keys.get(key, key): record for key, record in records.items()}
+    return {key: record for key, record in by_key.items() if key is not None}
 
-    What is known of its extension goes with it.
+
+def _each_once(records: Mapping[str, PartRecord], parts: Mapping[str, Part]) -> dict[str, str]:
+    """Return the new key of each of *records*, without those of what another record says too.
+
+    That of a part is left, best of one that is as it was. What is known of its extension goes with it.
     """
 
     def order(key: str) -> tuple[bool, bool]:
@@ -73,7 +80,7 @@ def _each_once(records: Mapping[str, PartRecord], parts: Mapping[str, Part]) -> 
         if (ref := records[key].ref) is not None:
             keys[key] = first.setdefault((kind_of(key), ref), key)
     moved = {key: _moved(key, keys) for key in records}
-    return {new: records[key] for key, new in moved.items() if new == key or new not in records}
+    return {key: new for key, new in moved.items() if new == key or new not in records}
 
 
 def _is_numbered(key: str) -> bool:

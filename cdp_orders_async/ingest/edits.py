@@ -35,16 +35,23 @@ def pair_edited(part: Part, new: Sequence[Part], left: Sequence[Any]) -> Any:  #
     *new* are the parts of its kind that nothing on the server fits, *part* among them. Returns None where the part is
     new; raises `SeveralError` where it would be a guess.
     """
-    new, left = list(new), [got for got in left if any(_may_be(one, got) for one in new)]
+    new, left = _possible(new, left)
     while (clear := _clear_pair(new, left)) is not None:
         one, got = clear
         if one is part:
             return got
         new.remove(one)
         left.remove(got)
+        new, left = _possible(new, left)
     if any(_may_be(part, got) for got in left):
         raise SeveralError
     return None
+
+
+def _possible(new: Sequence[Part], left: Sequence[Any]) -> tuple[list[Part], list[Any]]:
+    """Return those parts that may be any of the things, and those things that may be any of the parts."""
+    parts = [one for one in new if any(_may_be(one, got) for got in left)]
+    return parts, [got for got in left if any(_may_be(one, got) for one in new)]
 
 
 def _clear_pair(new: Sequence[Part], left: Sequence[Any]) -> tuple[Part, Any] | None:

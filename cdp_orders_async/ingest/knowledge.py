@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from cdp_orders_async.ingest.claims import Remembered
-from cdp_orders_async.ingest.duplicates import put_aside
+from cdp_orders_async.ingest.duplicates import put_aside, renamed
 from cdp_orders_async.journal import SAME_ORDER, GraphRecord, Journal, OrderId, PartRecord, SameReference
 
 __all__ = ["NEVER", "Knowledge", "known_of"]
@@ -29,6 +29,8 @@ class Knowledge(Struct):
     """The other orders that are the same as this one to the server, and that are or may be there."""
     claims: list[tuple[bytes, int, bytes]]
     """Who claimed it before: a load, the position in its input, and the hash of the order there."""
+    moved: Mapping[str, str | None] = {}
+    """The new keys of records that its journal has under others."""
     notes: Mapping[str, PartRecord] = {}
     """What its journal does not know yet."""
     sent: float = NEVER
@@ -67,24 +69,27 @@ def known_of(
             if known.record is None:
                 known.sent = one.ended
                 continue
-        known.record, known.notes = _merged(known.record, one, parts)
+        _merge(known, one, parts)
     return known
 
 
-def _merged(
-    record: GraphRecord | None, one: Remembered, parts: Mapping[str, PartRecord]
-) -> tuple[GraphRecord, Mapping[str, PartRecord]]:
-    """Return what a journal and the memory know together, and what of it the journal does not know."""
+def _merge(known: Knowledge, one: Remembered, parts: Mapping[str, PartRecord]) -> None:
+    """Add what the memory knows to what is *known*."""
+    record = known.record
     if record is None:
-        whole = GraphRecord(one.digest, complete=one.complete, ended=True, parts=parts, run=one.run, number=one.number)
-        return whole, parts
+        known.notes = parts
+        known.record = GraphRecord(
+            one.digest, complete=one.complete, ended=True, parts=parts, run=one.run, number=one.number
+        )
+        return
     if record.complete and one.complete and record.digest == one.digest:
-        return record, {}
+        return
     # Nobody knows which of the two is newer: what they do not agree on is looked at.
     agreed = {key: _agreed(part, record.parts.get(key)) for key, part in parts.items() if part.ref is not None}
-    known = {**put_aside(record.parts, agreed), **agreed}
-    notes = {key: part for key, part in known.items() if record.parts.get(key) != part}
-    return GraphRecord(b"", complete=False, ended=False, parts=known), notes
+    known.moved = put_aside(record.parts, agreed)
+    before = renamed(record.parts, known.moved)
+    known.notes = {key: part for key, part in agreed.items() if before.get(key) != part}
+    known.record = GraphRecord(b"", complete=False, ended=False, parts={**before, **agreed})
 
 
 def _agreed(part: PartRecord, other: PartRecord | None) -> PartRecord:

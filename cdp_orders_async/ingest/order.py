@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from cdp_orders_async.errors import CdpError, JournalError, OutcomeUnknown
+from cdp_orders_async.errors import JournalError, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.claims import Remembered, packed
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.creation import Creation
-from cdp_orders_async.ingest.duplicates import renumbered
+from cdp_orders_async.ingest.duplicates import renamed, renumbered
 from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, known_of
-from cdp_orders_async.ingest.outcomes import Leftover, Outcome, PartVerdict, Verdict
+from cdp_orders_async.ingest.outcomes import Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part, digest_of_parts, kind_of, parts_of
 from cdp_orders_async.journal import Busy, Claimed, OrderId, PartRecord
 from cdp_orders_async.session import Times
@@ -53,10 +53,11 @@ class OrderRun:
         self._claimed = False
         self._busy = False
         self._unrecorded = False  # its end could not be written into the journal
+        self._open = False
+        """Whether an earlier run may have left it open, and this one does not know what yet."""
         self._known_complete = False
         """Whether the journal had it as complete before."""
         self._digest = b""
-        self._leftovers: tuple[Leftover, ...] = ()
         self._tasks: set[asyncio.Task[object]] = set()
         """The tasks that work on a part of this order now: `abort` cancels only these."""
         self._drawn = context.clock()
@@ -92,7 +93,7 @@ class OrderRun:
             key=self.key,
             verdict=verdict,
             parts=() if untouched else tuple([part.outcome for part in self.parts]),
-            leftovers=self._leftovers,
+            leftovers=self._creation.leftovers,
             seconds=self._context.clock() - self._drawn,
             times=self.times,
         )
@@ -150,25 +151,15 @@ class OrderRun:
     def _ended_by(self, error: BaseException, part: Part, task: asyncio.Task[object]) -> None:
         """End *part*, on which *task* works, because of *error*."""
         if isinstance(error, asyncio.CancelledError):
-            self._give_up(part, self._cancelled(part.name, task))
+            self._creation.give_up(part, self._cancelled(part.name, task))
         elif isinstance(error, Exception):
             try:
                 self._creation.failed(part, error)
             except Exception as failed:  # noqa: BLE001 told by the load, once the others are done
-                self._break(part, failed)
+                self.error = self.error or failed
+                self._creation.give_up(part, None)
         else:
             raise error  # the process ends
-
-    def _give_up(self, part: Part, error: CdpError | None) -> None:
-        try:
-            self._creation.give_up(part, error)
-        except JournalError as failed:
-            self._break(part, failed)
-
-    def _break(self, part: Part, error: Exception) -> None:
-        """End *part* because of an *error* that ends the load too."""
-        self.error = self.error or error
-        part.verdict = PartVerdict.UNKNOWN if part.in_doubt else PartVerdict.BLOCKED
 
     def _cancelled(self, what: str, task: asyncio.Task[object]) -> OutcomeUnknown | None:
         """Note that *what* was cancelled in *task*, which goes on; return the error that it is, unless the load did it.
@@ -210,7 +201,7 @@ class OrderRun:
         if context.journal is not None:
             self._digest = digest_of_parts(self.parts)
             asked = context.clock()
-            self._claimed = True  # also where this is cancelled, since the journal does it all the same
+            self._claimed = self._open = True  # also where this is cancelled, since the journal does it all the same
             with context.waiting(self.times, "journal"):
                 claim = await context.journal.claim(self.order, self._digest, run=context.run, number=self._place[1])
             if isinstance(claim, Busy):
@@ -219,6 +210,7 @@ class OrderRun:
             if context.lease is not None:
                 self.renewed(asked)
             claimed, record = claim, claim.record
+            self._open = record is not None and not record.ended
             self._known_complete = record is not None and record.complete and record.digest == self._digest
         memory = context.claims.recall(self.reference_id)
         asks = context.look_first or self.graph.mode == "upsert"
@@ -234,6 +226,8 @@ class OrderRun:
             settle=context.settle,
         )
         if context.journal is not None:
+            if known.moved:
+                context.journal.rename(self.key, known.moved)
             for key, part in known.notes.items():
                 context.journal.record(self.key, key, part.digest, part.ref)
         return await self._judge(known, asks=asks)
@@ -249,7 +243,8 @@ class OrderRun:
         lines = {number: other for run, number, other in knowledge.claims if run == context.run}
         if clashing := [number for number, other in lines.items() if number != self._place[1] and other != digest]:
             return self._conflict(f"{self._named(min(clashing), self.key)} is the same order, with other content")
-        edited = record is not None and record.digest != digest
+        # A run that was given up may have left the keys of what it was to load before.
+        edited = record is not None and (record.digest != digest or not record.ended)
         known = NOTHING if record is None else record.parts
         known = self._renumbered(known) if edited else known
         own = known.get(self.order_part.key)
@@ -272,6 +267,7 @@ class OrderRun:
             part.ref = None if found is None else found.ref
             part.in_doubt = part.ref is None and (unsure or found is not None)
             part.verdict = PartVerdict.FOUND if complete else None
+        self._open = False
         self._find_orphans(known, unsure=unsure)
         self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)
         if complete:
@@ -288,7 +284,8 @@ class OrderRun:
             raise
         if not good:
             for part in self.parts:
-                part.verdict = part.verdict or PartVerdict.BLOCKED
+                if part.verdict is None:
+                    creation.give_up(part, None)
             return False
         found = {part.key: part.record for part in self.parts if part.verdict is not None}
         creation.known = {**creation.known, **found}
@@ -301,19 +298,16 @@ class OrderRun:
 
     def _renumbered(self, records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:
         """Return what is known by the keys that the parts have now, and let the journal have it so too."""
-        known, journal = renumbered(self.parts, records), self._context.journal
-        if journal is not None:
-            for key in records.keys() - known.keys():
-                journal.forget(self.key, key)
-            for key, record in known.items():
-                if records.get(key) != record:
-                    journal.record(self.key, key, record.digest, record.ref)
-        return known
+        keys = renumbered(self.parts, records)
+        if keys and self._context.journal is not None:
+            self._context.journal.rename(self.key, keys)
+        return renamed(records, keys)
 
     def _find_orphans(self, known: Mapping[str, PartRecord], *, unsure: bool) -> None:
         """Note which known parts the input no longer has.
 
-        A part that is new may be one of them, edited; and so may one that is in doubt, by a run that was given up.
+        A part that is new may be one of them, edited; and so may one that is in doubt, by a run that was given up. What
+        can be taken for a part that is in doubt is so too.
         """
         keys = {part.key for part in self.parts}
         claimed = {(kind_of(key), one.ref) for key, one in known.items() if key in keys}
@@ -327,12 +321,15 @@ class OrderRun:
         lookup.listless = not unsure and all(one.ref is not None for one in known.values())
         lookup.orphans = {ref: kind for kind, ref in creation.orphans if ref is not None and kind not in EXTENSIONS}
         kinds = {kind_of(key) for key in orphans}
+        groups = {part.group for part in self.parts if part.in_doubt and part.group}
         renamed: set[Part] = set()
         for part in self.parts:
-            if part.ref is None and part.kind in kinds and part.kind not in EXTENSIONS:
+            if part.ref is not None:
+                continue
+            if part.group in groups or (part.kind in kinds and part.kind not in EXTENSIONS):
                 part.in_doubt = True
                 renamed.add(part)
-            elif part.ref is None and part.owner in renamed:
+            elif part.owner in renamed:
                 part.in_doubt = True
 
     def _conflict(self, reason: str) -> bool:
@@ -359,12 +356,12 @@ class OrderRun:
                 other = self.parts[n]
                 if other.verdict is not None:
                     continue
-                if there or (other.after is part and not part.in_doubt):
+                if there or (other.after is part and not other.is_behind_doubt):
                     other.waits -= 1
                     if not other.waits:
                         freed.append(other)
                 else:
-                    self._give_up(other, None)
+                    self._creation.give_up(other, None)
                     self.left -= 1
                     ended.append(other)
         return freed
@@ -380,19 +377,19 @@ class OrderRun:
 
     async def _end(self, task: asyncio.Task[object]) -> None:
         """Note the end of the order, durably; *task* is the current one."""
-        creation = self._creation
-        found = creation.lookup.leftovers if "lookup" in vars(creation) else ()
-        known = [(kind, ref) for kind, ref in creation.orphans if ref is not None]
-        self._leftovers = tuple([Leftover(kind, ref) for kind, ref in dict.fromkeys((*known, *found))])
         journal = self._context.journal
         if journal is None or not self._claimed:
             return
-        if self._known_complete and self._is_complete:  # the journal says so already
-            journal.release(self.key)
-            return
+        complete = self._is_complete
         try:
+            if self._open or (self._known_complete and complete):  # the journal says so already
+                journal.release(self.key)
+                return
+            for part in self.parts if not complete else ():
+                if part.in_doubt:  # the next run must look again
+                    journal.record(self.key, part.key, part.digest, None)
             with self._context.waiting(self.times, "journal"):
-                await journal.end(self.key, complete=self._is_complete)
+                await journal.end(self.key, complete=complete)
         except JournalError as error:
             self.error = self.error or error
             self._unrecorded = True

@@ -88,6 +88,14 @@ class Part(Struct, eq=False):
         return None if self.owner is None else self.owner.ref
 
     @property
+    def is_behind_doubt(self) -> bool:
+        """Whether one of those before it in its group is in doubt: then the two could be taken for each other."""
+        part = self.after
+        while part is not None and not part.in_doubt:
+            part = part.after
+        return part is not None
+
+    @property
     def is_there(self) -> bool:
         """Whether it is on the server."""
         verdict = self.verdict

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
+from typing import TypeVar
 from uuid import UUID
 
 from msgspec import Struct, field
@@ -23,6 +24,8 @@ from cdp_orders_async.journal.records import (
 )
 
 __all__ = ["MemoryJournal"]
+
+T = TypeVar("T")
 
 
 class _Graph(Struct):
@@ -124,6 +127,16 @@ class MemoryJournal:
             known.created.pop(part, None)
             self._sort(known)
 
+    def rename(self, graph: str, parts: Mapping[str, str | None]) -> None:
+        """Give records other names, all at once; None: drop the record."""
+        self._check_open()
+        if known := self._graphs.get(graph):
+            replaced = {new for old, new in parts.items() if old in known.parts} - parts.keys()
+            renamed = _renamed(known.parts, parts, replaced)
+            self._set_order(known, "order", order.ref if (order := renamed.get("order")) else None)
+            known.parts, known.created = renamed, _renamed(known.created, parts, replaced)
+            self._sort(known)
+
     async def end(self, graph: str, *, complete: bool) -> None:
         """Note that *graph* is no longer under way, and give its claim up."""
         self._check_open()
@@ -202,6 +215,12 @@ class MemoryJournal:
             keys.discard(key)
             if not keys:
                 del self._keys[known.order.reference_id]
+
+
+def _renamed(known: Mapping[str, T], names: Mapping[str, str | None], replaced: Container[str | None]) -> dict[str, T]:
+    """Return what is *known* under its new names, where it has one, without what is *replaced*."""
+    renamed = {names.get(old, old): one for old, one in known.items() if old not in replaced}
+    return {new: one for new, one in renamed.items() if new is not None}
 
 
 def _is_same(known: _Graph, order: OrderId) -> bool:

@@ -173,6 +173,14 @@ class Journal(Protocol):
         """Drop the record of a part that is certainly not there; queued, and dropped, like a record without a *ref*."""
         ...
 
+    def rename(self, graph: str, parts: Mapping[str, str | None]) -> None:
+        """Give records of *graph* other names: *parts* has the new name of each, None where its record is dropped.
+
+        It is done all at once, so that names can be exchanged, and a crash leaves all of it done or nothing. Another
+        record under a new name is replaced. Queued, and dropped, like a record without a *ref*.
+        """
+        ...
+
     async def end(self, graph: str, *, complete: bool) -> None:
         """Make durable that *graph* is no longer under way, with everything noted before, and give its claim up.
 

@@ -157,6 +157,10 @@ class SqliteJournal:
         """Drop the record of a part that is certainly not there; never fails because of the disk."""
         self._put(self._tables.Tables.forget, (graph, part))
 
+    def rename(self, graph: str, parts: Mapping[str, str | None]) -> None:
+        """Give records other names, all at once; None: drop the record. Never fails because of the disk."""
+        self._put(self._tables.Tables.rename, (graph, dict(parts)))
+
     async def end(self, graph: str, *, complete: bool) -> None:
         """Make durable that *graph* is no longer under way, with everything noted before, and give its claim up."""
         self._check_open()

@@ -120,6 +120,8 @@ _RECORD: Final = """INSERT INTO parts (graph, part, digest, ref, created) VALUES
             WHEN excluded.ref = parts.ref THEN abs(parts.created)
             ELSE 0 END"""
 
+_FORGET: Final = "DELETE FROM parts WHERE graph = ? AND part = ?"
+
 _SAME_REFERENCE: Final = """SELECT graphs.graph, parts.ref, parts.created, graphs.run, graphs.number
     FROM graphs LEFT JOIN parts ON parts.graph = graphs.id AND parts.part = 'order'
     WHERE graphs.graph >= ? AND graphs.graph <= ? AND graphs.graph <> ?
@@ -228,7 +230,16 @@ class Tables:
 
     def forget(self, graph: str, part: str) -> None:
         """Drop what is known of a part."""
-        self._db.execute("DELETE FROM parts WHERE graph = ? AND part = ?", (self._number(graph), part))
+        self._db.execute(_FORGET, (self._number(graph), part))
+
+    def rename(self, graph: str, parts: Mapping[str, str | None]) -> None:
+        """Give records other names; None: drop the record."""
+        number, db = self._number(graph), self._db
+        known = "SELECT graph, digest, ref, created FROM parts WHERE graph = ? AND part = ?"
+        found = [(new, *row) for old, new in parts.items() for row in db.execute(known, (number, old))]
+        db.executemany(_FORGET, [(number, old) for old in parts])
+        put = "INSERT OR REPLACE INTO parts (part, graph, digest, ref, created) VALUES (?, ?, ?, ?, ?)"
+        db.executemany(put, [row for row in found if row[0] is not None])
 
     def end(self, graph: str, state: int) -> None:
         """Note how a claimed graph ended."""

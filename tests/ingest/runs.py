@@ -47,10 +47,10 @@ class Case:
         return stored(self.network.emulator) == wanted([self.version.of(graph)])
 
 
-async def crash(journal: Journal, graph: OrderGraph) -> None:
+async def crash(journal: Journal, graph: OrderGraph, digest: bytes = b"whatever it was") -> None:
     """Leave *journal* as a process does that is killed right after it claimed an order."""
     order = OrderId.of(graph.order.reference_id, graph.order.ordered_at)
-    claimed = await journal.claim(order, b"whatever it was")
+    claimed = await journal.claim(order, digest)
     assert isinstance(claimed, Claimed)
     journal.release(order.key)
 

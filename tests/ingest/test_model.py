@@ -36,6 +36,7 @@ def phase(first: Order, *calls: Call, **rest: Any) -> Phase:  # noqa: ANN401
 
 seat, bag = Item(1), Item(2, name="Bag")
 extended = partial(Item, extension=(("a", 1),))
+window = partial(Item, description="window")
 LIVES = {
     "a new part whose answer is lost, where all was known": life(
         phase(order(consumers=(Person(1),))), phase(order(contact=Person(2)), fates=(("lost", 1),))
@@ -117,6 +118,34 @@ LIVES = {
             sleep=Sleep(process=0, at=0.12, seconds=20.0),
         ),
         lease=4.0,
+    ),
+    "an item behind two others like it, the first of which is in doubt": life(
+        phase(
+            order(items=(Item(1), window(2), window(3))),
+            fates=(("ok", 1), ("503", 1), ("html 403", 1), ("ok", 1), ("html 403", 30)),
+        ),
+        phase(order(items=(Item(1), window(2), window(3))), rest=1.0),
+        slow_writes={"items.create": 1.5},
+    ),
+    "an order that may be there is refused before its parts are found": life(
+        phase(order(consumers=(Person(1),)), bare, restarts=True),
+        phase(order(consumers=(Person(1),)), Call(look_first=True, on_existing="fail"), fates=(("400", 1),)),
+        phase(order(consumers=(Person(1),))),
+    ),
+    "a process dies while two items exchange their keys": life(
+        phase(order(items=(Item(1, "i1", "Bag"), Item(2, "i1")))),
+        phase(order(items=(Item(1, "i2", "Bag"), Item(2, "i1"))), crash=Crash(process=0, at=0.03, done=False, kept=1)),
+    ),
+    "a process dies while an item with an extension gets another key": life(
+        phase(order(items=(extended(2, "i1"),))),
+        phase(
+            order(items=(extended(1, "i1", "Bag"), extended(2, "i1"))),
+            crash=Crash(process=0, at=0.03, done=False, kept=1),
+        ),
+    ),
+    "a new item that no thing that is left can be": life(
+        phase(order(items=(Item(1, "i2"),))),
+        phase(order(items=(Item(2, name="Bag"), Item(3, "i1", "Bag"))), Call(look_first=True)),
     ),
     "a doubt that comes after another process is done": life(
         phase(order(), Call(look_first=True), fates=(("html 403", 1),)),

@@ -8,9 +8,21 @@ from pathlib import Path
 from uuid import UUID
 
 import attrs
+import pytest
 
-from cdp_orders_async import NewContact, OrderGraph, PartVerdict, Request, Resources, Verdict, ingest_one
+from cdp_orders_async import (
+    MemoryJournal,
+    NewContact,
+    OrderGraph,
+    PartVerdict,
+    Request,
+    Resources,
+    Verdict,
+    ingest_one,
+)
 from cdp_orders_async.emulator import Emulator, Switches, running
+from cdp_orders_async.ingest.parts import digest_of_parts, parts_of
+from cdp_orders_async.journal import Busy, Claimed, OrderId
 from cdp_orders_async.wire import to_json
 from tests.ingest.runs import Case, crash, parts
 from tests.ingest.support import (
@@ -49,6 +61,20 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+class LateJournal(MemoryJournal):
+    """A journal whose claims are never answered while *late* is set: that says that one was made."""
+
+    late: asyncio.Event | None = None
+
+    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
+        """Claim *order*."""
+        claim = await super().claim(order, digest, run=run, number=number)
+        if self.late is not None:
+            self.late.set()
+            await asyncio.get_running_loop().create_future()
+        return claim
 
 
 @in_both_versions
@@ -129,6 +155,37 @@ async def test_an_interrupted_order_is_looked_up_whole(version: Version) -> None
     assert outcome.verdict == Verdict.ALREADY
     assert [name for name in case.asked if name.endswith(".create")] == []
     assert len({part.ref for part in outcome.parts}) == count([version.of(whole())])
+
+
+async def test_a_claim_that_is_cancelled_settles_nothing() -> None:
+    """An order that was left open stays open where the next run is cancelled before it knows so."""
+    journal = LateJournal()
+    case = attrs.evolve(Case.new(), journal=journal)
+    await ingest_one(Resources(Network(case.network.emulator), BASE), whole())
+    await crash(journal, whole())
+    journal.late = asyncio.Event()
+    task = asyncio.create_task(case.load(whole()))
+    await journal.late.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    journal.late = None
+    assert (await case.load(whole())).verdict == Verdict.ALREADY
+    assert case.holds(whole())
+
+
+async def test_a_twin_keeps_its_thing_where_an_edit_was_interrupted() -> None:
+    """A run that died before it could note which of the things each of the items is leaves that to the next run."""
+    case = Case.new()
+    seat, other = item("i1", name="Seat"), item("i2", name="Bag")
+    first = await case.load(OrderGraph(order=order(), items=(item("i1", name="Bag"), seat)))
+    edited = OrderGraph(order=order(), items=(other, seat))
+    await crash(case.journal, edited, digest_of_parts(parts_of(edited)))
+    again = await case.load(edited, on_existing="update")
+    refs = {part.name: part.ref for part in first.parts}
+    assert {part.name: part.ref for part in again.parts}["items/1"] == refs["items/1"]
+    assert parts(again, PartVerdict.FOUND) == {"order", "items/1"}
+    assert [left.ref for left in again.leftovers] == [refs["items/0"]]
 
 
 async def test_an_interrupted_order_that_is_refused_is_not_in_doubt() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial
@@ -150,6 +150,20 @@ class Model:
         if graph := self.graphs.get(key):
             graph.parts.pop(part, None)
             graph.created = [other for other in graph.created if other[0] != part]
+
+    def rename(self, worker: int, key: str, parts: Mapping[str, str | None]) -> None:
+        """Rename parts, in turn."""
+        self.put(worker, partial(self._unless_taken, worker, key, partial(self._rename, key, parts)))
+
+    def _rename(self, key: str, parts: Mapping[str, str | None]) -> None:
+        if graph := self.graphs.get(key):
+            before, created = dict(graph.parts), dict(graph.created)
+            for part in (*parts, *(new for old, new in parts.items() if old in before and new is not None)):
+                self._forget(key, part)
+            moved = {old: new for old, new in parts.items() if new is not None}
+            graph.parts |= {new: before[old] for old, new in moved.items() if old in before}
+            names = {part: part for part, _ in graph.created} | moved
+            graph.created = [(names[part], ref) for part, ref in created.items() if part in names]
 
     def owner(self, ref: UUID) -> str | None:
         """Return the first order with this ref."""

@@ -103,6 +103,10 @@ class SharedJournal:
         """Drop what is known of a part, if no other worker has claimed the graph when it is written."""
         self._put(partial(self._unless_taken, graph, partial(self._database.facts.forget, graph, part)))
 
+    def rename(self, graph: str, parts: Mapping[str, str | None]) -> None:
+        """Give records other names, if no other worker has claimed the graph when it is written."""
+        self._put(partial(self._unless_taken, graph, partial(self._database.facts.rename, graph, dict(parts))))
+
     async def end(self, graph: str, *, complete: bool) -> None:
         """Note how the graph ended, if this worker still holds it."""
         await self._write()

@@ -92,6 +92,26 @@ async def test_the_last_record_of_a_part_counts(journal: Journal) -> None:
     assert h.parts == {"order": PartRecord(b"o", None), "contact": PartRecord(b"c", TWO)}
 
 
+async def test_records_change_their_names(journal: Journal) -> None:
+    """Names are exchanged, passed on and dropped at once; what was created stays so, and no other graph is touched."""
+    for graph in ("G", "H"):
+        await claimed(journal, graph)
+        for number, name in enumerate("abcd"):
+            journal.record(key(graph), name, name.encode(), UUID(int=number), created=name != "b")
+    journal.rename(G, {"a": "b", "b": "a", "c": "d", "d": None, "never recorded": "e"})
+    told = await created(journal)
+    assert [(part.part, part.ref.int) for part in told if part.key == G] == [("d", 2), ("b", 0)]
+    journal.release(G)
+    g = await claimed(journal, "G")
+    assert g is not None
+    assert g.parts == {
+        "b": PartRecord(b"a", UUID(int=0)),
+        "a": PartRecord(b"b", UUID(int=1)),
+        "d": PartRecord(b"c", UUID(int=2)),
+    }
+    assert len([part for part in told if part.key == H]) == 3
+
+
 async def test_what_a_claim_returned_stays_as_it_was(journal: Journal) -> None:
     """A record that was returned does not change when more is noted."""
     await looked(journal, "G", OLD)
@@ -221,6 +241,7 @@ async def test_a_graph_that_was_never_claimed_has_no_records(journal: Journal) -
     """Notes about an unknown graph leave no trace."""
     journal.record(G, "order", b"o", ONE, created=True)
     journal.forget(G, "order")
+    journal.rename(G, {"order": "contact"})
     journal.release(G)
     await journal.end(G, complete=True)
     assert await journal.owner(ONE) is None
@@ -245,6 +266,8 @@ async def test_a_closed_journal_refuses_everything(journal: Journal) -> None:
         journal.record(G, "order", b"o", ONE)
     with pytest.raises(JournalError, match="closed"):
         journal.forget(G, "order")
+    with pytest.raises(JournalError, match="closed"):
+        journal.rename(G, {"order": None})
     with pytest.raises(JournalError, match="closed"):
         journal.release(G)
     for call in (

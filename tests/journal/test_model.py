@@ -20,6 +20,13 @@ from tests.journal.stores import LEASE, STORES, Store, order
 
 ONE, TWO, BIG = UUID(int=1), UUID(int=2), UUID(int=2**128 - 1)
 ORDERS = [order("G"), order("G", 48), order("G", 96.5), *map(order, ("", "g", "G\0", "G\0H", "'; --", "Ж", "G@"))]
+RENAMED: dict[bytes, dict[str, str | None]] = {
+    b"": {"order": "contact", "contact": "order"},
+    b"\0": {"order": "contact"},
+    b"old": {"contact": "order\0", "order\0": "order", "never recorded": "contact"},
+    b"new": {"order": None, "contact": "order"},
+}
+"""Names that are exchanged, replaced, taken in turn and dropped."""
 LIMIT = 4
 MEMORY = next(filter(os.path.isdir, ["/dev/shm"]), None)  # noqa: S108 where syncing costs nothing
 
@@ -40,6 +47,7 @@ STEPS = st.builds(
     Step,
     st.sampled_from(
         ("claim",) * 4
+        + ("rename",) * 2
         + ("record",) * 4
         + ("complete",) * 2
         + ("forget", "incomplete", "release", "renew", "owner", "known", "created", "wait", "reopen", "crash")
@@ -110,6 +118,10 @@ class Play:
             case "forget":
                 journal.forget(wanted.key, part)
                 model.forget(worker, wanted.key, part)
+            case "rename":
+                parts = RENAMED[digest]
+                journal.rename(wanted.key, parts)
+                model.rename(worker, wanted.key, parts)
             case _:
                 journal.release(wanted.key)
                 model.release(worker, wanted.key)
