@@ -13,7 +13,9 @@ import pytest
 
 from cdp_orders_async import (
     CdpOrders,
+    Delivery,
     InputError,
+    NotSent,
     OrderGraph,
     Outcome,
     OutcomeUnknown,
@@ -97,7 +99,8 @@ async def test_a_limiter_that_raises_cancelled_error(calls: int) -> None:
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 async def test_a_client_that_is_closed(when: str) -> None:
-    """A client that is closed, before a load or in the middle of it, ends it with an error."""
+    """A client that is closed, before a load or in the middle of it, ends it with an error, and each order in truth."""
+    ends = {"before": (RuntimeError, None), "meanwhile": (NotSent, Delivery.UNKNOWN)}
     emulator = Emulator(switches=Switches(latency=0.02))
     async with running(emulator) as url:
         cdp = CdpOrders(base_url=url, client_key=KEY, api_token=TOKEN, settings=Settings(retries=0))
@@ -108,8 +111,9 @@ async def test_a_client_that_is_closed(when: str) -> None:
             if when == "meanwhile":
                 await until(lambda: emulator.requests.total() > 10)
                 await cdp.aclose()
-            with pytest.raises(RuntimeError, match="the client is closed"):
+            with pytest.raises((NotSent, RuntimeError), match=r"^the client is closed$") as caught:
                 await loading
+        assert (type(caught.value), getattr(caught.value, "delivery", None)) == ends[when]
         with pytest.raises(RuntimeError, match="the client is closed"):
             await ingest_one(cdp, whole())
 
