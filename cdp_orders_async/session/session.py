@@ -303,7 +303,7 @@ class Session:
             raise failure from failure.__cause__
         if call.until is not None and self._clock() + wait >= call.until:
             raise late(failure.delivery, call.attempts, call.id) from failure
-        if failure.delivery in MAYBE_DONE:
+        if failure.delivery is not Delivery.NOT_SENT:
             call.doubt = failure.delivery
         return wait
 
@@ -431,7 +431,7 @@ def _bare(error: E) -> E:
 
 def _judged(call: _Call, error: CdpError) -> CdpError:
     """Judge *call*, which ends with *error*, by all its attempts: what one may have done, a later one does not undo."""
-    if call.doubt is not None and isinstance(error, NotSent):
+    if call.doubt in MAYBE_DONE and isinstance(error, NotSent):
         cause, error = error, OutcomeUnknown(f"an earlier attempt may have been done; the last: {error}")
         error.__cause__ = cause
     if call.doubt is not None and error.delivery not in MAYBE_DONE:
