@@ -1,4 +1,4 @@
-"""Calls that end in every way, over real sockets in virtual time, and what is left of them."""
+"""Servers of every fate, over real sockets in virtual time, and what is left of a client of theirs."""
 
 from __future__ import annotations
 
@@ -11,17 +11,15 @@ from asyncio.sslproto import SSLProtocol
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager, contextmanager
-from functools import partial
 from typing import Any, Literal, TypeAlias, get_args
 
 import attrs
 import trustme
 
-from cdp_orders_async.errors import CdpError, Delivery, NotSent
-from cdp_orders_async.session import BulkTransport, RateLimiter, Session, Times
+from cdp_orders_async.session import RateLimiter, Session
 from cdp_orders_async.settings import Credentials, Settings
 from tests.conformance.answering import http
-from tests.session.calling import METHODS, TOKEN, ask
+from tests.session.calling import TOKEN
 from tests.session.test_network import tls_server, trust
 from tests.virtual import JumpingSelector, VirtualLoop
 from tests.ways import over
@@ -51,8 +49,8 @@ SEVERAL = 3
 """Connections of a client."""
 PATIENCE = 5
 """Turns of the loop that a call gets to end in after its session was closed."""
-TIMERS = 3
-"""Timers of a session without calls: for what took too long, and for connections that rest too long."""
+NOTHING = {"sockets": 0, "timers": 0, "tasks": 0}
+"""What a closed client leaves."""
 
 
 class Selector(JumpingSelector):
@@ -60,7 +58,7 @@ class Selector(JumpingSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[Any, int]]:
         """Return what is ready; if nothing is, it is *timeout* seconds later now."""
-        if timeout != 0 and (ready := super(JumpingSelector, self).select(0.001)):
+        if timeout != 0 and (ready := super(JumpingSelector, self).select(0.0002)):
             return ready
         return super().select(timeout)
 
@@ -137,6 +135,7 @@ class Peer(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
         self._server.peers.append(transport)
@@ -145,13 +144,14 @@ class Peer(asyncio.Protocol):
                 transport.pause_reading()
             case "speaks first":
                 transport.write(http(b"no server", 503))
-                transport.close()
+                asyncio.get_running_loop().call_soon(transport.close)  # it may have broken off just now
             case "reset at once":
                 transport.abort()
             case _:
                 pass
 
     def data_received(self, data: bytes) -> None:
+        """Answer each request that is here."""
         self._buffer += data
         head, found, rest = self._buffer.partition(b"\r\n\r\n")
         length = next((int(line[15:]) for line in head.split(b"\r\n") if line.startswith(b"Content-Length:")), 0)
@@ -167,10 +167,9 @@ class Peer(asyncio.Protocol):
         else:
             self._transport.write(raw)
         if fate in {"last answer", "end"}:
-            self._transport.close()
+            asyncio.get_running_loop().call_soon(self._transport.close)
         elif fate == "reset":
             self._transport.abort()
-
 
     def _write(self, piece: bytes, *others: bytes) -> None:
         self._transport.write(piece)
@@ -185,6 +184,7 @@ class Deaf(asyncio.Protocol):
         self._server = server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin."""
         assert isinstance(transport, asyncio.Transport)
         self._server.peers.append(transport)
 
@@ -281,132 +281,3 @@ def left(loop: Loop, counted: Connected, *known: asyncio.Task[Any] | None) -> di
     """Return how many sockets, timers and tasks there are, but for the *known* tasks and this one."""
     tasks = asyncio.all_tasks() - {asyncio.current_task(), *known}
     return {"sockets": counted.now, "timers": len(loop.timers()), "tasks": len(tasks)}
-
-
-NOTHING = {"sockets": 0, "timers": 0, "tasks": 0}
-
-
-class Slow:
-    """A limiter of one's own that takes its time."""
-
-    def __init__(self, dice: random.Random) -> None:
-        self._dice = dice
-
-    async def acquire(self) -> None:
-        """Wait for a turn."""
-        await asyncio.sleep(self._dice.choice((0, 0, 0.1, 5)))
-
-
-@attrs.define
-class Batch:
-    """Some calls over one session, each of which ends in a way that *seed* chose."""
-
-    seed: int
-    trust: Trust
-    calls: int = 20
-    ends: Counter[str] = attrs.field(factory=Counter[str])
-    """How many ended in each way."""
-    fates: Counter[Fate] = attrs.field(factory=Counter[Fate])
-    """What the server did."""
-    most: int = 0
-    """Sockets at the same time."""
-    left: dict[str, int] = attrs.field(factory=dict[str, int])
-    """What was there when the session was closed."""
-    wrong: list[str] = attrs.field(factory=list[str])
-    """What was not as it must be."""
-    _begun: set[asyncio.Task[Any] | None] = attrs.field(factory=set[asyncio.Task[Any] | None], init=False)
-
-    async def run(self, loop: Loop) -> None:
-        """Make the calls, and close the session after them or under them."""
-        dice = random.Random(self.seed)  # noqa: S311 no secret
-        fates = [*FATES, *["answer"] * dice.choice((0, 10, 50))]
-        loop.slowness = dice.choice((0.0, 0.3))
-        given = {
-            "rate": dice.choice((None, None, 2.0)),
-            "deadline": dice.choice((None, 20.0, 120.0)),
-            "pool_timeout": dice.choice((None, 5.0)),
-            "read_timeout": dice.choice((None, 7.0)),
-            "keepalive": dice.choice((0.05, 15.0)),
-        }
-        limiter = dice.choice((None, None, Slow(dice)))
-        with connected() as counted:
-            async with meeting(partial(dice.choice, fates), self.trust.server) as server:
-                session = opened(loop, server, self.trust, limiter, **given)
-                tasks = {asyncio.create_task(self._call(session, server, dice)): False for _ in range(self.calls)}
-                await self._until_end(loop, session, dice, tasks, counted)
-                self.left = left(loop, counted) | self.left
-                self.most, self.fates = counted.most, server.fates
-        if self.left != NOTHING:
-            self.wrong.append(f"after it was closed there were {self.left}")
-        if self.most > SEVERAL:
-            self.wrong.append(f"{self.most} sockets for {SEVERAL} connections")
-
-    async def _until_end(
-        self,
-        loop: Loop,
-        session: Session,
-        dice: random.Random,
-        tasks: dict[asyncio.Task[None], bool],
-        counted: Connected,
-    ) -> None:
-        closes = dice.random() < 0.5  # noqa: PLR2004 a half
-        while running := [task for task in tasks if not task.done()]:
-            match dice.choice("cccstttttttx" if closes else "cccsttttttt"):
-                case "c":
-                    task = dice.choice(running)
-                    tasks[task] = True
-                    task.cancel()
-                case "s":
-                    loop.selector.now += 100
-                case "x":
-                    break
-                case _:
-                    await (turns(dice.randrange(15)) if dice.random() < 0.7 else asyncio.sleep(dice.choice((0.05, 2, 40))))  # noqa: PLR2004
-        else:
-            if len(loop.timers()) > TIMERS:
-                self.wrong.append(f"{len(loop.timers())} timers without a call")
-        began = loop.time()
-        await session.aclose()
-        if loop.time() > began:
-            self.wrong.append(f"closing took {loop.time() - began} s")
-        self.left = {"sockets": counted.now}
-        await turns(PATIENCE)
-        if begun := [task for task in tasks if task in self._begun and not task.done()]:
-            self.wrong.append(f"{len(begun)} calls go on: {begun[0].get_stack()[-1]}")
-        await asyncio.wait(tasks)
-        for task, cancelled in tasks.items():
-            if task.cancelled():
-                self.ends["cancelled"] += 1
-                if not cancelled:
-                    self.wrong.append("a call was cancelled by nobody")
-            elif error := task.exception():
-                self.wrong.append(f"a call ended with {error!r}")
-
-    async def _call(self, session: Session, server: Server, dice: random.Random) -> None:
-        request = ask(dice.choice(METHODS), stage=dice.randrange(3))
-        await turns(dice.randrange(30))
-        self._begun.add(asyncio.current_task())
-        sender = session if dice.random() < 0.7 else BulkTransport(session, Times())  # noqa: PLR2004
-        try:
-            await sender.send(request)
-        except CdpError as error:
-            closed = " (closed)" if "the client is closed" in str(error) else ""
-            self.ends[f"{type(error).__name__}, {error.delivery}{closed}"] += 1
-            if error.delivery is Delivery.NOT_SENT and error.request_id in server.requests:
-                self.wrong.append(f"a request arrived, and {error!r}")
-        except RuntimeError as error:
-            if str(error) != "the client is closed":
-                raise
-            self.ends["begun after the close"] += 1
-        else:
-            self.ends["answered"] += 1
-
-
-def batch(seed: int, trust: Trust, calls: int = 20) -> Batch:
-    """Run one batch in a loop of its own."""
-    made = Batch(seed, trust, calls)
-    with asyncio.Runner(loop_factory=Loop) as runner:
-        loop = runner.get_loop()
-        assert isinstance(loop, Loop)
-        runner.run(made.run(loop))
-    return made
