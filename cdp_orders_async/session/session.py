@@ -20,7 +20,6 @@ from msgspec.structs import replace
 from cdp_orders_async.errors import (
     CdpError,
     Delivery,
-    Invalid,
     NotSent,
     OutcomeUnknown,
     PoolTimeout,
@@ -28,13 +27,12 @@ from cdp_orders_async.errors import (
     Refused,
     ServerError,
     Unreadable,
-    Violation,
 )
 from cdp_orders_async.limiter import Limiter, Slots
 from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
-from cdp_orders_async.session.attempt import Http, late, lost
+from cdp_orders_async.session.attempt import late, lost
+from cdp_orders_async.session.backends import backend
 from cdp_orders_async.session.governor import Governor
-from cdp_orders_async.session.over_aiohttp import OverAiohttp
 from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import CLOSED, Broken, Limit
 from cdp_orders_async.settings import Credentials, Settings
@@ -150,7 +148,7 @@ class Session:
         rate = None if settings.rate == "auto" else settings.rate
         self.limiter = Limiter(rate, burst=settings.burst, clock=clock, bulk_share=settings.bulk_share)
         self._shared_limiter = limiter
-        self._http = _http(base_url, credentials, settings, http, trace_configs, clock)
+        self._http = backend(base_url, credentials, settings, http, trace_configs, clock)
         self._slots = Slots(settings.connections, bulk_share=settings.bulk_share)
         self.governor: Governor | None = None
         """What finds the rate, where the settings leave it to the client."""
@@ -373,28 +371,6 @@ class Session:
         await self.limiter.acquire(bulk=bulk)
         if self._shared_limiter is not None:
             await self._shared_limiter.acquire()
-
-
-def _http(
-    base_url: str,
-    credentials: Credentials,
-    settings: Settings,
-    session: ClientSession | None,
-    trace_configs: Sequence[TraceConfig],
-    clock: Callable[[], float],
-) -> Http:
-    """Return what sends as *settings* ask for; raises `Invalid` where that cannot be."""
-    if settings.http == "aiohttp":
-        return OverAiohttp(base_url, credentials, settings, session, trace_configs, clock)
-    if session is not None or trace_configs:
-        raise Invalid((Violation("http", "must be aiohttp where an http_session or trace_configs are given"),))
-    try:
-        # An extra, and so loaded only where it is asked for.
-        from cdp_orders_async.session.over_httptools import OverHttptools  # noqa: PLC0415
-    except ImportError:
-        rule = "needs an extra: pip install 'cdp-orders-async[httptools]'"
-        raise Invalid((Violation("http", rule),)) from None
-    return OverHttptools(base_url, credentials, settings, clock)
 
 
 def _log(request: Request[T], call: _Call, error: CdpError | None) -> None:

@@ -39,7 +39,7 @@ from cdp_orders_async.session.attempt import (
     unusable,
     wait_asked,
 )
-from cdp_orders_async.session.sockets import Sockets
+from cdp_orders_async.session.backends.sockets import Sockets
 from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import Broken, Limit
 from cdp_orders_async.settings import Credentials, Settings, tls_of

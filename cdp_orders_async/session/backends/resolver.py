@@ -7,7 +7,7 @@ import math
 import socket
 from collections.abc import Sequence
 
-from cdp_orders_async.session.sockets import Address
+from cdp_orders_async.session.backends.sockets import Address
 
 __all__ = ["Resolver"]
 
