@@ -42,9 +42,14 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 L = TypeVar("L", bound=VirtualLoop)
 
 
-def run(main: Callable[[L], Coroutine[object, object, T]], kind: type[L] = VirtualLoop) -> T:
-    """Run *main* in virtual time, with its loop, which is of that *kind*, as the argument."""
+def run_in(kind: type[L], main: Callable[[L], Coroutine[object, object, T]]) -> T:
+    """Run *main* in a virtual loop of that *kind*, with the loop as the argument."""
     with asyncio.Runner(loop_factory=kind) as runner:
         loop = runner.get_loop()
         assert isinstance(loop, kind)
         return runner.run(main(loop))
+
+
+def run(main: Callable[[VirtualLoop], Coroutine[object, object, T]]) -> T:
+    """Run *main* in virtual time, with its loop as the argument."""
+    return run_in(VirtualLoop, main)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from functools import partial
 from typing import Any
 
 import attrs
@@ -81,7 +80,8 @@ class Batch:
         self._loop, self._dice = loop, random.Random(self.seed)  # noqa: S311 no secret
         choose = self._dice.choice
         loop.slowness = choose((0.0, 0.3))
-        fates = [*FATES, *["answer"] * choose((0, 10, 50))]
+        good: tuple[Fate, ...] = ("answer",) * choose((0, 10, 50))
+        fates = (*FATES, *good)
         settings = {
             "rate": choose((None, None, 2.0)),
             "deadline": choose((None, 20.0, 120.0)),
@@ -91,7 +91,7 @@ class Batch:
         }
         limiter = choose((None, None, Slow(self._dice)))
         with connected() as counted:
-            async with meeting(partial(choose, fates), self.trust.server) as self._server:
+            async with meeting(lambda: choose(fates), self.trust.server) as self._server:
                 self._session = opened(loop, self._server, self.trust, limiter, **settings)
                 for _ in range(self.waves):
                     await self._until_end(self._begin())

@@ -9,7 +9,7 @@ import ssl
 import weakref
 from asyncio.sslproto import SSLProtocol
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -119,7 +119,7 @@ def connected() -> Generator[Connected, None, None]:
         counted.add(one)
         real(one, address)
 
-    socket.socket.connect = connect  # type: ignore[method-assign]
+    socket.socket.connect = connect  # type: ignore[method-assign, assignment]
     try:
         yield counted
     finally:
@@ -163,7 +163,7 @@ class Peer(asyncio.Protocol):
     def _answer(self, fate: Fate) -> None:
         raw = RAW.get(fate, b"")
         if fate == "in pieces":
-            self._write(raw[:30], raw[30:-1], raw[-1:])
+            self._write([raw[:30], raw[30:-1], raw[-1:]])
         else:
             self._transport.write(raw)
         if fate in {"last answer", "end"}:
@@ -171,10 +171,10 @@ class Peer(asyncio.Protocol):
         elif fate == "reset":
             self._transport.abort()
 
-    def _write(self, piece: bytes, *others: bytes) -> None:
-        self._transport.write(piece)
-        if others:
-            asyncio.get_running_loop().call_soon(self._write, *others)
+    def _write(self, pieces: Sequence[bytes]) -> None:
+        self._transport.write(pieces[0])
+        if pieces[1:]:
+            asyncio.get_running_loop().call_soon(self._write, pieces[1:])
 
 
 class Deaf(asyncio.Protocol):
@@ -211,7 +211,7 @@ class Server:
         if self._tls is None:
             return Peer(self)
         loop = asyncio.get_running_loop()
-        return SSLProtocol(loop, Peer(self), self._tls, None, server_side=True)
+        return SSLProtocol(loop, Peer(self), self._tls, None, server_side=True)  # type: ignore[arg-type]  # nobody waits
 
     def begin(self) -> Fate:
         """Return the fate of a connection that has begun."""

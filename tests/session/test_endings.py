@@ -31,7 +31,7 @@ from tests.session.endings import (
     opened,
     turns,
 )
-from tests.virtual import run
+from tests.virtual import run_in
 
 pytestmark = pytest.mark.usefixtures("way")
 
@@ -60,7 +60,7 @@ def test_calls_that_end_in_every_way(trust: Trust) -> None:
     ends, fates = Counter[str](), Counter[Fate]()
     for seed in range(12):
         batch = Batch(seed, trust)
-        run(batch.run, Loop)
+        run_in(Loop, batch.run)
         assert (seed, batch.wrong) == (seed, [])
         ends += batch.ends
         fates += batch.fates
@@ -96,7 +96,7 @@ def one_call(
                 await turns(PATIENCE)
                 assert left(loop, counted) == NOTHING
 
-    run(main, Loop)
+    run_in(Loop, main)
 
 
 @pytest.mark.parametrize("fate", ["answer", "deaf", "half a body", "no handshake"])

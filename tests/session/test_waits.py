@@ -13,7 +13,7 @@ from cdp_orders_async.errors import CdpError, Delivery, NotSent, OutcomeUnknown
 from cdp_orders_async.session import Session
 from tests.session.calling import Gate, ask, bulk_of, closed_port, failure, until
 from tests.session.endings import NOTHING, PATIENCE, SEVERAL, Fate, Loop, Trust, connected, left, meeting, opened, turns
-from tests.virtual import run
+from tests.virtual import run_in
 
 pytestmark = pytest.mark.usefixtures("way")
 
@@ -64,7 +64,7 @@ def test_close_while_a_call_waits(before: Callable[[Session], Awaitable[None]], 
                 await asyncio.sleep(1e4)
                 assert counted.most == sockets
 
-    run(main, Loop)
+    run_in(Loop, main)
 
 
 def test_close_while_a_limiter_of_your_own_is_asked() -> None:
@@ -81,7 +81,7 @@ def test_close_while_a_limiter_of_your_own_is_asked() -> None:
             assert (type(call.result()), str(call.result())) == (NotSent, CLOSED)
             assert server.peers == []
 
-    run(main, Loop)
+    run_in(Loop, main)
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_close_between_two_attempts(fate: Fate | None, method: str, kind: type[C
                 assert loop.time() == began
                 assert left(loop, counted) == NOTHING
 
-    run(main, Loop)
+    run_in(Loop, main)
 
 
 async def gathered(session: Session, number: int) -> list[bytes | BaseException]:
@@ -136,7 +136,7 @@ def test_one_look_up_for_many_calls() -> None:
             assert loop.looks == 1
             await session.aclose()
 
-    run(main, Loop)
+    run_in(Loop, main)
 
 
 @pytest.mark.parametrize("way", ["httptools"], indirect=True)
@@ -153,7 +153,7 @@ def test_addresses_grow_old() -> None:
                 assert loop.looks == looks
             await session.aclose()
 
-    run(main, Loop)
+    run_in(Loop, main)
 
 
 def test_failed_look_up_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ def test_failed_look_up_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
             assert loop.looks == 2
             await session.aclose()
 
-    run(main, Loop)
+    run_in(Loop, main)
 
 
 @pytest.mark.parametrize("who", ["first", "all"])
@@ -196,7 +196,7 @@ def test_cancelled_while_a_name_is_looked_up(who: str) -> None:
             assert loop.looks == 1
             await session.aclose()
 
-    run(main, Loop)
+    run_in(Loop, main)
 
 
 @pytest.mark.parametrize("way", ["httptools"], indirect=True)
@@ -212,4 +212,4 @@ def test_addresses_that_do_not_answer_are_forgotten() -> None:
                 assert loop.looks == looks
             await session.aclose()
 
-    run(main, Loop)
+    run_in(Loop, main)
