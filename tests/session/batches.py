@@ -80,8 +80,7 @@ class Batch:
         self._loop, self._dice = loop, random.Random(self.seed)  # noqa: S311 no secret
         choose = self._dice.choice
         loop.slowness = choose((0.0, 0.3))
-        good: tuple[Fate, ...] = ("answer",) * choose((0, 10, 50))
-        fates = (*FATES, *good)
+        fates = (*FATES, *FATES[:1] * choose((0, 10, 50)))  # the first is the answer
         settings = {
             "rate": choose((None, None, 2.0)),
             "deadline": choose((None, 20.0, 120.0)),

@@ -211,7 +211,8 @@ class Server:
         if self._tls is None:
             return Peer(self)
         loop = asyncio.get_running_loop()
-        return SSLProtocol(loop, Peer(self), self._tls, None, server_side=True)  # type: ignore[arg-type]  # nobody waits
+        nobody: Any = None  # waits for the handshake
+        return SSLProtocol(loop, Peer(self), self._tls, nobody, server_side=True)
 
     def begin(self) -> Fate:
         """Return the fate of a connection that has begun."""
