@@ -40,7 +40,7 @@ from peers import NEW, ORDERS, PEERS, client
 
 from cdp_orders_async import Credentials, NewOrderItem, Request
 from cdp_orders_async.session import Times
-from cdp_orders_async.session.over_aiohttp import OverAiohttp
+from cdp_orders_async.session.backends.aiohttp import OverAiohttp
 
 OURS = {"typed": "cdp-orders-async", "typed over httptools": "cdp-orders-async, httptools"}
 RAW, HTTPX, IN_FLIGHT = "raw aiohttp", "raw httpx", 16

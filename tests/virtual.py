@@ -30,8 +30,8 @@ class JumpingSelector(selectors.SelectSelector):
 class VirtualLoop(asyncio.SelectorEventLoop):
     """A loop that spends no real time; its `time` starts at 0."""
 
-    def __init__(self) -> None:
-        self.selector = JumpingSelector()
+    def __init__(self, selector: JumpingSelector | None = None) -> None:
+        self.selector = selector or JumpingSelector()
         super().__init__(self.selector)
 
     def time(self) -> float:
@@ -39,9 +39,17 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self.selector.now
 
 
+L = TypeVar("L", bound=VirtualLoop)
+
+
+def run_in(kind: type[L], main: Callable[[L], Coroutine[object, object, T]]) -> T:
+    """Run *main* in a virtual loop of that *kind*, with the loop as the argument."""
+    with asyncio.Runner(loop_factory=kind) as runner:
+        loop = runner.get_loop()
+        assert isinstance(loop, kind)
+        return runner.run(main(loop))
+
+
 def run(main: Callable[[VirtualLoop], Coroutine[object, object, T]]) -> T:
     """Run *main* in virtual time, with its loop as the argument."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        loop = runner.get_loop()
-        assert isinstance(loop, VirtualLoop)
-        return runner.run(main(loop))
+    return run_in(VirtualLoop, main)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import CdpError, Delivery, Invalid, Violation
+from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.context import OnExisting
 from cdp_orders_async.ingest.load import Load
@@ -152,11 +152,9 @@ def _check_graph(graph: object) -> None:
 
 
 def _with_outcome(error: Exception, outcome: Outcome | None) -> Exception:
-    """Return *error* with what it left of the order; it never says that nothing was sent where something was."""
+    """Return *error* with what it left of the order."""
     if isinstance(error, CdpError):
         error.outcome = outcome
-        if outcome is not None and error.delivery is Delivery.NOT_SENT and not outcome.is_untouched:
-            error.delivery = Delivery.UNKNOWN
     return error
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import DeadlineExceeded, Violation
+from cdp_orders_async.errors import CdpError, DeadlineExceeded, Delivery, Violation
 from cdp_orders_async.graph import Line, OrderGraph
 from cdp_orders_async.ingest.context import LoadContext, OnExisting
 from cdp_orders_async.ingest.order import OrderRun
@@ -28,6 +28,8 @@ FEW_ORDERS = 8
 """Orders that may be about to begin, however few connections there are; else one for two connections."""
 FINISH = 5.0
 """Seconds that calls in flight get where a load that is not patient ends because of an error."""
+NOTHING = frozenset({Verdict.FAILED, Verdict.INVALID, Verdict.NOT_TRIED})
+"""The verdicts of orders of which nothing was made."""
 LAST = 5.0
 """Seconds that a journal gets to write the end of what was given up."""
 RENEWALS = 3
@@ -67,9 +69,8 @@ class Load:
         self.error: Exception | None = None
         """What ended the load before the input did."""
         self.clock = clock
-        transport = client.transport
-        connections = transport.settings.connections if isinstance(transport, Session) else None
-        width = width or connections or UNKNOWN_WIDTH
+        self._session = client.transport if isinstance(client.transport, Session) else None
+        width = width or (UNKNOWN_WIDTH if self._session is None else self._session.settings.connections)
         self._scheduler: Scheduler[OrderRun, Part, Sequence[Part]] = Scheduler(width, OrderRun.settle, self._settled)
         self._scheduler.on_rest = self._go_on
         self._context = LoadContext(
@@ -132,6 +133,8 @@ class Load:
 
     def start(self) -> None:
         """Begin to draw from the input; `ingest` does it."""
+        if self._session is not None:
+            self._session.on_close[self._client_closed] = None
         self._source.wake()
         self._renew_later()
 
@@ -203,6 +206,10 @@ class Load:
         self.error = self.error or error
         self._context.halt()
         self.stop(self._drain if self._context.patient else FINISH)
+
+    def _client_closed(self, error: CdpError) -> None:
+        if _running_loop() is self._loop:
+            self.fail(error)
 
     async def aclose(self) -> None:
         """End the load: what is in flight has *drain* seconds to finish and be recorded; then nothing of it lives on.
@@ -320,6 +327,11 @@ class Load:
         if self._end.done() or not self._source.done or not self._scheduler.is_idle or self._runs:
             return
         self.error = self.error or self._source.error
+        error = self.error
+        if isinstance(error, CdpError) and error.delivery is Delivery.NOT_SENT and self.counts.keys() - NOTHING:
+            error.delivery = Delivery.UNKNOWN
+        if self._session is not None:
+            self._session.on_close.pop(self._client_closed, None)
         for timer in (self._timer, self._renewal, self._cut):
             if timer is not None:
                 timer.cancel()

@@ -20,7 +20,7 @@ from yarl import URL
 from cdp_orders_async.errors import DeadlineExceeded, Delivery, NotSent, OutcomeUnknown, Unreadable
 from cdp_orders_async.retry import parse_retry_after
 from cdp_orders_async.session.times import Times
-from cdp_orders_async.session.watch import Broken, Watch
+from cdp_orders_async.session.watch import CLOSED, Broken, Watch
 from cdp_orders_async.settings import Credentials, Settings, check_tls, proxy_of
 from cdp_orders_async.version import VERSION
 from cdp_orders_async.wire import Request
@@ -69,6 +69,8 @@ class Http(ABC):
         self._proxy = proxy_of(settings, base_url)
         check_tls(settings)
         self._watch: Watch
+        self.waits: Watch
+        """What goes on before a call is sent, without a limit in time of its own, and ends when this is closed."""
         self._lost_at = -math.inf  # when a kept connection last lost an answer
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0  # a fork copies the loop too, and both copies would speak on one connection
@@ -86,13 +88,17 @@ class Http(ABC):
         return here and not self._closed
 
     async def open(self) -> None:
-        """Make it ready; `RuntimeError` after `aclose`, in a second event loop and after a fork."""
+        """Make it ready; `RuntimeError` after `aclose`, in a second event loop and after a fork.
+
+        Raises `Broken` where it is closed meanwhile.
+        """
+        if self._closed:
+            raise RuntimeError(CLOSED)
         if self._loop is None:
             async with self._opening:
                 await self._open_first()
-        if self._closed:
-            msg = "the client is closed"
-            raise RuntimeError(msg)
+            if self._closed:
+                raise Broken(CLOSED)
         if os.getpid() != self._pid:
             msg = "the client belongs to another process; make one client for each process"
             raise RuntimeError(msg)
@@ -105,9 +111,12 @@ class Http(ABC):
         self._closed = True
         async with self._opening:
             if self._loop is not None and self._pid == os.getpid():
-                self._watch.close()
+                both = self._watch, self.waits
+                for watch in both:
+                    watch.close()
                 try:
-                    await self._watch.wait_closed()
+                    for watch in both:
+                        await watch.wait_closed()
                 finally:
                     await self._close()
 
@@ -131,7 +140,7 @@ class Http(ABC):
         if self._loop is None and not self._closed:
             await self._open()
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
-            self._watch = Watch(self._settings.timeout, self._loop)
+            self._watch, self.waits = (Watch(seconds, self._loop) for seconds in (self._settings.timeout, math.inf))
 
     def _may_use(self, used_at: float, *, creates: bool) -> bool:
         """Tell whether a kept connection that was last used at *used_at* can take a request, one that *creates* or not.

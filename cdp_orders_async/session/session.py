@@ -9,7 +9,7 @@ import os
 import random
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
 
@@ -20,7 +20,6 @@ from msgspec.structs import replace
 from cdp_orders_async.errors import (
     CdpError,
     Delivery,
-    Invalid,
     NotSent,
     OutcomeUnknown,
     PoolTimeout,
@@ -28,14 +27,14 @@ from cdp_orders_async.errors import (
     Refused,
     ServerError,
     Unreadable,
-    Violation,
 )
 from cdp_orders_async.limiter import Limiter, Slots
 from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
-from cdp_orders_async.session.attempt import Http, late
+from cdp_orders_async.session.attempt import late, lost
+from cdp_orders_async.session.backends import backend
 from cdp_orders_async.session.governor import Governor
-from cdp_orders_async.session.over_aiohttp import OverAiohttp
 from cdp_orders_async.session.times import Times
+from cdp_orders_async.session.watch import CLOSED, Broken, Limit
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.wire import Request, answer
 
@@ -149,12 +148,14 @@ class Session:
         rate = None if settings.rate == "auto" else settings.rate
         self.limiter = Limiter(rate, burst=settings.burst, clock=clock, bulk_share=settings.bulk_share)
         self._shared_limiter = limiter
-        self._http = _http(base_url, credentials, settings, http, trace_configs, clock)
+        self._http = backend(base_url, credentials, settings, http, trace_configs, clock)
         self._slots = Slots(settings.connections, bulk_share=settings.bulk_share)
         self.governor: Governor | None = None
         """What finds the rate, where the settings leave it to the client."""
         if settings.rate == "auto":
             self.governor = Governor(self.limiter, self._slots, most=settings.connections, clock=clock)
+        self.on_close: dict[Callable[[CdpError], None], None] = {}
+        """What is told first when the session is closed: whoever makes calls, and waits between them."""
         self._retries = Retries(limit=settings.retries)
         self._budget = RetryBudget()
         self._clock = clock
@@ -171,7 +172,12 @@ class Session:
         raise TypeError(msg)
 
     async def aclose(self) -> None:
-        """Close the connections; a session that was passed in stays open. Closing twice is no error."""
+        """Close the connections; a session that was passed in stays open. Closing twice is no error.
+
+        What goes on then ends: a call that waits, or connects, with `NotSent`. Nothing of it lives on afterwards.
+        """
+        for tell in list(self.on_close):
+            tell(NotSent(CLOSED))
         await self._http.aclose()
 
     async def send(self, request: Request[T], /) -> T:
@@ -185,7 +191,11 @@ class Session:
                 result = await self._attempt(request, call)
             except CdpError as error:
                 wait = self._failed(request, call, _bare(error))
-                await asyncio.sleep(wait)
+                try:
+                    await self._wait(request, lambda: asyncio.sleep(wait))  # noqa: B023 it is awaited here
+                except NotSent as closed:
+                    failure = _judged(call, _bare(closed))
+                    raise failure from failure.__cause__
                 call.times.backoff += wait
                 self.stats.retries += 1
             else:
@@ -237,15 +247,18 @@ class Session:
         bulk = sender is not None and sender.bulk
         call.turn = None
         if not self._http.ready():
-            await self._http.open()
+            try:
+                await self._http.open()
+            except Broken as error:
+                raise lost(request, str(error), began=False) from None
         asked = turn = clock()
         if not self._slots.take():
-            await self._wait_for_slot(request.stage, call.until, bulk=bulk)
+            await self._wait_for_slot(request, call.until, bulk=bulk)
             turn = clock()
             times.connection += turn - asked
         try:
             if self._shared_limiter is not None or not self.limiter.take():
-                await self._wait_for_turn(call.until, times, bulk=bulk)
+                await self._wait_for_turn(request, call.until, times, bulk=bulk)
                 turn = clock()
             if sender is not None and request.creates and sender.halted():
                 raise NotSent("it was given up before its turn came")
@@ -280,9 +293,7 @@ class Session:
     def _failed(self, request: Request[T], call: _Call, error: CdpError) -> float:
         """Return the seconds until *request* is sent again after *error*; raise it, for the whole call, where never."""
         self._note(request, call, error)
-        failure = error if call.doubt is None else _doubtful(error, call.doubt)
-        failure.attempts = call.attempts
-        failure.request_id = call.id
+        failure = _judged(call, error)
         wait, _ = self.hold(error, call.attempts)
         may = may_resend(error, creates=request.creates) and call.attempts <= self._retries.limit
         may = may and not self._http.closed
@@ -290,7 +301,7 @@ class Session:
             raise failure from failure.__cause__
         if call.until is not None and self._clock() + wait >= call.until:
             raise late(failure.delivery, call.attempts, call.id) from failure
-        if failure.delivery in MAYBE_DONE:
+        if failure.delivery is not Delivery.NOT_SENT:
             call.doubt = failure.delivery
         return wait
 
@@ -314,33 +325,41 @@ class Session:
         elif error is None or isinstance(answered, (Refused, Unreadable)):
             self.governor.answered(seconds)
 
-    async def _wait_for_slot(self, stage: int, until: float | None, *, bulk: bool) -> None:
+    async def _wait(
+        self, request: Request[T], waited_for: Callable[[], Awaitable[object]], seconds: float | None = None
+    ) -> None:
+        """Wait before *request* is sent, at most so many *seconds*.
+
+        Raises `TimeoutError` after them, and `NotSent` where the session is closed meanwhile.
+        """
+        try:
+            with Limit(self._http.waits, seconds):
+                await waited_for()
+        except Broken as error:
+            if not self._http.closed:  # a limiter of one's own was cancelled, and not its caller
+                raise error.__cause__ or error from None
+            raise lost(request, CLOSED, began=False) from None
+
+    async def _wait_for_slot(self, request: Request[T], until: float | None, *, bulk: bool) -> None:
         left = None if until is None else until - self._clock()
         pool = self.settings.pool_timeout
         bounds = [bound for bound in (left, pool) if bound is not None]
-        if not bounds:
-            await self._slots.acquire(stage, bulk=bulk)
-            return
         try:
-            async with asyncio.timeout(min(bounds)):
-                await self._slots.acquire(stage, bulk=bulk)
+            await self._wait(request, lambda: self._slots.acquire(request.stage, bulk=bulk), min(bounds, default=None))
         except TimeoutError:
             if pool is not None and (left is None or pool < left):
                 msg = f"no connection became free within {pool} s"
                 raise PoolTimeout(msg) from None
             raise late(Delivery.NOT_SENT) from None
 
-    async def _wait_for_turn(self, until: float | None, times: Times, *, bulk: bool) -> None:
+    async def _wait_for_turn(self, request: Request[T], until: float | None, times: Times, *, bulk: bool) -> None:
         began = self._clock()
         delay = self.limiter.delay(bulk=bulk)
         lane = self.limiter.overtaking() if bulk else 0.0
         if until is not None and began + delay >= until:
             raise late(Delivery.NOT_SENT)
         try:
-            async with asyncio.timeout(None if until is None else until - began):
-                await self.limiter.acquire(bulk=bulk)
-                if self._shared_limiter is not None:
-                    await self._shared_limiter.acquire()
+            await self._wait(request, lambda: self._turn(bulk=bulk), None if until is None else until - began)
         except TimeoutError:
             raise late(Delivery.NOT_SENT) from None
         finally:
@@ -348,27 +367,10 @@ class Session:
             times.lane += min(lane, waited)
             times.rate += max(0.0, waited - lane)
 
-
-def _http(
-    base_url: str,
-    credentials: Credentials,
-    settings: Settings,
-    session: ClientSession | None,
-    trace_configs: Sequence[TraceConfig],
-    clock: Callable[[], float],
-) -> Http:
-    """Return what sends as *settings* ask for; raises `Invalid` where that cannot be."""
-    if settings.http == "aiohttp":
-        return OverAiohttp(base_url, credentials, settings, session, trace_configs, clock)
-    if session is not None or trace_configs:
-        raise Invalid((Violation("http", "must be aiohttp where an http_session or trace_configs are given"),))
-    try:
-        # An extra, and so loaded only where it is asked for.
-        from cdp_orders_async.session.over_httptools import OverHttptools  # noqa: PLC0415
-    except ImportError:
-        rule = "needs an extra: pip install 'cdp-orders-async[httptools]'"
-        raise Invalid((Violation("http", rule),)) from None
-    return OverHttptools(base_url, credentials, settings, clock)
+    async def _turn(self, *, bulk: bool) -> None:
+        await self.limiter.acquire(bulk=bulk)
+        if self._shared_limiter is not None:
+            await self._shared_limiter.acquire()
 
 
 def _log(request: Request[T], call: _Call, error: CdpError | None) -> None:
@@ -403,11 +405,12 @@ def _bare(error: E) -> E:
     return error
 
 
-def _doubtful(error: CdpError, doubt: Delivery) -> CdpError:
-    """Judge a call by all its attempts: what an earlier one may have done, a later failure does not undo."""
-    if isinstance(error, NotSent):
+def _judged(call: _Call, error: CdpError) -> CdpError:
+    """Judge *call*, which ends with *error*, by all its attempts: what one may have done, a later one does not undo."""
+    if call.doubt in MAYBE_DONE and isinstance(error, NotSent):
         cause, error = error, OutcomeUnknown(f"an earlier attempt may have been done; the last: {error}")
         error.__cause__ = cause
-    if error.delivery not in MAYBE_DONE:
-        error.delivery = doubt
+    if call.doubt is not None and error.delivery not in MAYBE_DONE:
+        error.delivery = call.doubt
+    error.attempts, error.request_id = call.attempts, call.id
     return error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from types import TracebackType
 
 __all__ = ["CLOSED", "Broken", "Limit", "Watch"]
@@ -23,7 +24,8 @@ class Broken(Exception):
 class Watch:
     """Gives everything the same number of *seconds*: ``with Limit(watch): ...`` raises `TimeoutError` after them.
 
-    *loop* is the event loop in which all of it runs.
+    Where they are infinite, only a limit of its own or `close` ends something. *loop* is the event loop in which all of
+    it runs.
     """
 
     __slots__ = ("_idle", "_timer", "closed", "limits", "loop", "seconds")
@@ -42,7 +44,7 @@ class Watch:
         if self.closed:
             raise Broken(CLOSED)
         self.limits[limit] = end = self.loop.time() + self.seconds
-        if self._timer is None:
+        if self._timer is None and end < math.inf:
             self._timer = self.loop.call_at(end, self._look, end)
 
     def finish(self, limit: Limit) -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from cdp_orders_async import (
     CdpOrders,
+    Delivery,
     InputError,
+    NotSent,
     OrderGraph,
     Outcome,
     OutcomeUnknown,
@@ -27,6 +29,7 @@ from cdp_orders_async import (
 from cdp_orders_async.emulator import Emulator, Switches, running
 from tests.ingest.support import BASE, KEY, TOKEN, Network, collected, item, order, stored, wanted, whole
 from tests.ingest.test_cancelling import ours
+from tests.servers import Reply, serving
 from tests.session.calling import until
 
 
@@ -97,7 +100,8 @@ async def test_a_limiter_that_raises_cancelled_error(calls: int) -> None:
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 async def test_a_client_that_is_closed(when: str) -> None:
-    """A client that is closed, before a load or in the middle of it, ends it with an error."""
+    """A client that is closed, before a load or in the middle of it, ends it with an error, and each order in truth."""
+    ends = {"before": (RuntimeError, None), "meanwhile": (NotSent, Delivery.UNKNOWN)}
     emulator = Emulator(switches=Switches(latency=0.02))
     async with running(emulator) as url:
         cdp = CdpOrders(base_url=url, client_key=KEY, api_token=TOKEN, settings=Settings(retries=0))
@@ -108,10 +112,35 @@ async def test_a_client_that_is_closed(when: str) -> None:
             if when == "meanwhile":
                 await until(lambda: emulator.requests.total() > 10)
                 await cdp.aclose()
-            with pytest.raises(RuntimeError, match="the client is closed"):
+            with pytest.raises((NotSent, RuntimeError), match=r"^the client is closed$") as caught:
                 await loading
+        assert (type(caught.value), getattr(caught.value, "delivery", None)) == ends[when]
         with pytest.raises(RuntimeError, match="the client is closed"):
             await ingest_one(cdp, whole())
+
+
+async def test_a_client_that_is_closed_while_a_load_waits() -> None:
+    """A load that waits for a server that is not well, and an order beside it, end at once, each with the truth."""
+    async with serving(Reply(503)) as server:
+        cdp = CdpOrders(base_url=server.url, client_key=KEY, api_token=TOKEN, settings=Settings(retries=0))
+        async with ingest(cdp, some(60)) as load:
+            one = asyncio.create_task(ingest_one(cdp, whole()))
+            await until(lambda: load.paused)
+            await until(lambda: not cdp.session.stats.in_flight)
+            requests = len(server.requests)
+            await cdp.aclose()
+            for _ in range(50):
+                await asyncio.sleep(0)
+            assert (one.done(), repr(load)[:11]) == (True, "<Load ended")
+            with pytest.raises(NotSent, match=r"^the client is closed$") as caught:
+                await load.run()
+            assert caught.value.delivery is Delivery.UNKNOWN
+            with pytest.raises(NotSent, match=r"^the client is closed$") as caught:
+                await one
+            outcome = Outcome.of(caught.value)
+            assert outcome is not None
+            assert (outcome.verdict, caught.value.delivery) == (Verdict.UNKNOWN, Delivery.UNKNOWN)
+        assert len(server.requests) == requests
 
 
 VARIABLE = contextvars.ContextVar("VARIABLE", default=0)

@@ -70,7 +70,7 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ModuleNotFoundError(name=name)
         return real(name, *args)
 
-    monkeypatch.delitem(sys.modules, "cdp_orders_async.session.over_httptools", raising=False)
+    monkeypatch.delitem(sys.modules, "cdp_orders_async.session.backends.httptools", raising=False)
     monkeypatch.setattr(builtins, "__import__", as_without)
     with pytest.raises(Invalid, match=r"^http: needs an extra: pip install 'cdp-orders-async\[httptools\]'$"):
         made("https://api.test")

@@ -14,7 +14,7 @@ import traceback
 import aiohttp
 import pytest
 
-from cdp_orders_async.errors import CdpError
+from cdp_orders_async.errors import CdpError, NotSent
 from cdp_orders_async.session import Session
 from cdp_orders_async.settings import Credentials, Settings
 from tests.servers import PHASES, Cut, Reply, serving
@@ -66,12 +66,12 @@ async def test_use_after_close() -> None:
 
 
 async def test_close_while_opening() -> None:
-    """Closing while the certificates are read leaves nothing open."""
+    """Closing while the certificates are read leaves nothing open, and its call was not sent."""
     session = Session("https://api.test", Credentials("key", TOKEN), over(Settings(trust_env=False)))
     call = asyncio.create_task(session.send(ask()))
     await asyncio.sleep(0)
     await session.aclose()
-    with pytest.raises(RuntimeError, match=r"^the client is closed$"):
+    with pytest.raises(NotSent, match=r"^GET /v2.1/orders was not sent \(the client is closed\)$"):
         await call
 
 

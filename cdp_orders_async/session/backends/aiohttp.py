@@ -5,7 +5,7 @@ aiohttp's own resend after a dropped connection is switched off, because it hide
 
 from __future__ import annotations
 
-import socket
+import asyncio
 import ssl
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
@@ -39,6 +39,7 @@ from cdp_orders_async.session.attempt import (
     unusable,
     wait_asked,
 )
+from cdp_orders_async.session.backends.sockets import Sockets
 from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import Broken, Limit
 from cdp_orders_async.settings import Credentials, Settings, tls_of
@@ -48,7 +49,6 @@ __all__ = ["OverAiohttp"]
 
 SENT_ONCE = frozenset({"POST", "PATCH"})
 """What aiohttp does not send again after a dropped connection, as HTTP forbids it."""
-PIECE = 65_536  # bytes
 LONGEST_LINE = 8 * LONGEST_HEAD  # more than is read before the head is measured, so that the reason can be said
 
 
@@ -78,20 +78,6 @@ class _Body(aiohttp.BytesPayload):
         await super().write_with_length(writer, content_length)
 
 
-class _Socket(socket.socket):
-    """A socket that is read in pieces of the size of an answer.
-
-    asyncio asks for 256 KiB at a time, and making and giving back such a buffer is the dearest part of a request.
-    """
-
-    def recv(self, bufsize: int, flags: int = 0) -> bytes:
-        return super().recv(min(bufsize, PIECE), flags)
-
-
-def _socket_of(address: aiohttp.AddrInfoType) -> socket.socket:  # pyright: ignore[reportUnknownParameterType] aiohttp's
-    return _Socket(*address[:3])
-
-
 class _Attempt(Struct):
     """One attempt, as what connects sees it."""
 
@@ -99,6 +85,8 @@ class _Attempt(Struct):
     connected: bool = False
     kept: bool = False
     """Whether its connection had an earlier request."""
+    made: tuple[_Handler, ...] = ()
+    """The connections that were opened for it."""
 
 
 ATTEMPT: ContextVar[_Attempt] = ContextVar("ATTEMPT")
@@ -157,16 +145,28 @@ class _MayUse(Protocol):
 class _Connector(aiohttp.TCPConnector):
     """A pool that gives no connection on which the server spoke unasked, such as a 408 to a resting connection.
 
-    aiohttp would take that for the answer to the next request. *may_use* is asked about each kept connection.
+    aiohttp would take that for the answer to the next request. *may_use* is asked about each kept connection, and
+    *opening* gives the limit in time of a new one.
     """
 
-    def __init__(self, may_use: _MayUse, limit: int, keepalive: float, tls: ssl.SSLContext | bool) -> None:  # noqa: FBT001 aiohttp's own
+    def __init__(
+        self,
+        may_use: _MayUse,
+        opening: Callable[[], Limit],
+        limit: int,
+        keepalive: float,
+        tls: ssl.SSLContext | bool,  # noqa: FBT001 aiohttp's own
+    ) -> None:
+        self._may_use, self._opening = may_use, opening
+        self._sockets = Sockets(limit)
         super().__init__(  # pyright: ignore[reportUnknownMemberType] aiohttp's
-            limit=limit, keepalive_timeout=keepalive, ssl=tls, socket_factory=_socket_of
+            limit=limit, keepalive_timeout=keepalive, ssl=tls, socket_factory=self._sockets.make
         )
-        self._may_use = may_use
-        kind: type[ResponseHandler] = _Handler
-        self._factory = partial(kind, self._loop)
+        self._factory = partial(self._handler)
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        await super().close(abort_ssl=abort_ssl)
+        await self._sockets.gone()
 
     async def connect(
         self,
@@ -191,6 +191,26 @@ class _Connector(aiohttp.TCPConnector):
             connection.close()
             if not kept:  # one after the other would end so
                 raise _Broken("the server ended the new connection, or spoke on it unasked")
+
+    async def _create_connection(self, *args: Any, **given: Any) -> ResponseHandler:  # noqa: ANN401 aiohttp's
+        try:
+            with self._opening():
+                return await super()._create_connection(*args, **given)
+        except BaseException:
+            # asyncio says goodbye on a connection whose opening is given up just when TLS stands.
+            for handler in ATTEMPT.get().made:
+                handler.abort()
+            raise
+
+    async def _wrap_create_connection(self, *args: Any, **given: Any) -> tuple[asyncio.Transport, ResponseHandler]:  # noqa: ANN401 aiohttp's
+        await self._sockets.room()
+        return await super()._wrap_create_connection(*args, **given)  # pyright: ignore[reportUnknownMemberType] the same
+
+    def _handler(self) -> ResponseHandler:
+        attempt = ATTEMPT.get()
+        handler = _Handler(self._loop)
+        attempt.made = (*attempt.made, handler)
+        return handler
 
 
 class OverAiohttp(Http):
@@ -221,7 +241,9 @@ class OverAiohttp(Http):
             self._once = (self._authorize,)
         self._again = (*self._once, _no_hidden_resend)
         self._timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=settings.connect_timeout, sock_read=settings.read_timeout
+            total=None,
+            sock_connect=None if self._is_mine else settings.connect_timeout,
+            sock_read=settings.read_timeout,
         )
 
     async def _open(self) -> None:
@@ -229,7 +251,13 @@ class OverAiohttp(Http):
             settings = self._settings
             tls = await tls_of(settings) if self.base_url.scheme == "https" else True
             self._session = ClientSession(
-                connector=_Connector(self._may_use, settings.connections, settings.keepalive, tls),
+                connector=_Connector(
+                    self._may_use,
+                    lambda: Limit(self.waits, settings.connect_timeout),
+                    settings.connections,
+                    settings.keepalive,
+                    tls,
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 trace_configs=self._trace_configs,
                 headers=HEADERS,

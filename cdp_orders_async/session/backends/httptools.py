@@ -35,6 +35,8 @@ from cdp_orders_async.session.attempt import (
     unusable,
     wait_asked,
 )
+from cdp_orders_async.session.backends.resolver import Resolver
+from cdp_orders_async.session.backends.sockets import Sockets
 from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import Broken, Limit
 from cdp_orders_async.settings import Credentials, Settings, tls_of
@@ -79,8 +81,6 @@ class _Connection(asyncio.BufferedProtocol):
         self.kept = False
         """Whether it had an earlier request."""
         self.rests_since = 0.0
-        self.ended = self._loop.create_future()
-        """Done when it is closed."""
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.head_at: float | None = None
@@ -160,7 +160,6 @@ class _Connection(asyncio.BufferedProtocol):
             self._finish()  # such a body ends with its connection
         self.end(ENDED if exc is None else _in_words(exc))
         self._all.discard(self)
-        self.ended.set_result(None)
         del self._parser  # which refers to this, so that both would wait for the garbage collector
 
     def on_message_begin(self) -> None:
@@ -217,6 +216,8 @@ class OverHttptools(Http):
         self._resting: deque[_Connection] = deque()
         """Those without a request, the last used at the end."""
         self._sweeper: asyncio.TimerHandle | None = None
+        self._sockets = Sockets(settings.connections)
+        self._resolver: Resolver
 
     async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Times) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer; see `Http`."""
@@ -253,14 +254,15 @@ class OverHttptools(Http):
 
     async def _open(self) -> None:
         self._tls = await tls_of(self._settings) if self.base_url.scheme == "https" else None
+        self._resolver = Resolver(self.base_url.raw_host, self.base_url.port, asyncio.get_running_loop())
 
     async def _close(self) -> None:
         if self._sweeper is not None:
             self._sweeper.cancel()
-        if open_ones := [connection.ended for connection in self._all]:
-            for connection in self._all:
-                connection.end()
-            await asyncio.wait(open_ones)
+        for connection in self._all:
+            connection.end()
+        await self._resolver.aclose()
+        await self._sockets.gone()
 
     def _written(self, request: Request[Any], request_id: str) -> bytes:
         """Return the bytes of *request*; raises ValueError for a path that would be more than a path."""
@@ -323,19 +325,21 @@ class OverHttptools(Http):
 
     async def _connect(self) -> _Connection:
         """Open a connection; raises `Broken`."""
-        host, port, loop = self.base_url.raw_host, self.base_url.port, self._watch.loop
+        host, loop = self.base_url.raw_host, self._watch.loop
         connection = _Connection(self._all, self._settings.max_answer, self._settings.read_timeout, self._clock)
         try:
-            async with asyncio.timeout(self._settings.connect_timeout):
-                addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            with Limit(self.waits, self._settings.connect_timeout):
+                addresses = await self._resolver.addresses()
+                await self._sockets.room()
                 plain = await aiohappyeyeballs.start_connection(  # pyright: ignore[reportUnknownMemberType] a bare tuple
-                    addresses, happy_eyeballs_delay=NEXT_ADDRESS, interleave=1
+                    addresses, happy_eyeballs_delay=NEXT_ADDRESS, interleave=1, socket_factory=self._sockets.make
                 )
                 await loop.create_connection(
                     lambda: connection, sock=plain, ssl=self._tls, server_hostname=host if self._tls else None
                 )
         except (OSError, UnicodeError) as error:
             connection.end()
+            self._resolver.forget()
             flaw = untrusted(error, host)
             raise Broken(flaw or _in_words(error), lasting=flaw is not None) from None
         except BaseException:

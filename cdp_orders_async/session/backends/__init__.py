@@ -1,0 +1,36 @@
+"""The ways to send: over aiohttp, and over connections of our own, whose answers httptools parses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from aiohttp import ClientSession, TraceConfig
+
+from cdp_orders_async.errors import Invalid, Violation
+from cdp_orders_async.session.attempt import Http
+from cdp_orders_async.session.backends.aiohttp import OverAiohttp
+from cdp_orders_async.settings import Credentials, Settings
+
+__all__ = ["backend"]
+
+
+def backend(
+    base_url: str,
+    credentials: Credentials,
+    settings: Settings,
+    session: ClientSession | None,
+    trace_configs: Sequence[TraceConfig],
+    clock: Callable[[], float],
+) -> Http:
+    """Return what sends as *settings* ask for; raises `Invalid` where that cannot be."""
+    if settings.http == "aiohttp":
+        return OverAiohttp(base_url, credentials, settings, session, trace_configs, clock)
+    if session is not None or trace_configs:
+        raise Invalid((Violation("http", "must be aiohttp where an http_session or trace_configs are given"),))
+    try:
+        # An extra, and so loaded only where it is asked for.
+        from cdp_orders_async.session.backends.httptools import OverHttptools  # noqa: PLC0415
+    except ImportError:
+        rule = "needs an extra: pip install 'cdp-orders-async[httptools]'"
+        raise Invalid((Violation("http", rule),)) from None
+    return OverHttptools(base_url, credentials, settings, clock)
