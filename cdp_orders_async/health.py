@@ -90,11 +90,12 @@ def overload(error: CdpError, *, late: bool) -> Overload | None:
     answer came in all the time that there was.
     """
     answered = error.__cause__ if isinstance(error, OutcomeUnknown) else error
+    sign: Overload | None = None
     match answered:
         case RateLimited() | ServerError(status=502 | 503 | 504):
             sign = Overload(str(answered.status), answered.retry_after or 0.0)
         case Refused() | Unreadable(cut=False):
-            sign = None
+            pass
         case PoolTimeout() | NotSent(lasting=True):
             sign = Overload("")
         case NotSent():
@@ -171,7 +172,9 @@ class Health:
     @property
     def why(self) -> str:
         """Why the load pauses, in words."""
-        silent = "" if self._busy is None else f"; nothing has succeeded for {(self._clock() - self._busy) / 60:.0f} min"
+        silent = (
+            "" if self._busy is None else f"; nothing has succeeded for {(self._clock() - self._busy) / 60:.0f} min"
+        )
         return f"{self.cause}{silent}"
 
     def _refuses_all(self) -> bool:

@@ -75,7 +75,9 @@ class World:
 
     def seen(self, since: float, until: float, *, reads: bool = False) -> tuple[float, float]:
         """Return how many calls a second were done in that time, and the share of the calls that were refused."""
-        good, bad = (sum(which == reads and since <= when < until for when, which in some) for some in (self.good, self.bad))
+        good, bad = (
+            sum(which == reads and since <= when < until for when, which in some) for some in (self.good, self.bad)
+        )
         return good / (until - since), bad / max(1, good + bad)
 
     def _at(self, when: float, do: Callable[[], None]) -> None:
@@ -88,18 +90,18 @@ class World:
             self._held[reads] += 1
             self._asking.append(reads)
         for reads in self._asking[:]:
-            if self._limiter(reads).take():
+            if self._limiter(reads=reads).take():
                 self._asking.remove(reads)
                 self._send(reads=reads)
             elif not self.autorate.apart:
                 break
         for reads in set(self._asking):
-            due = self.now + max(self._limiter(reads).delay(), 1e-6)
+            due = self.now + max(self._limiter(reads=reads).delay(), 1e-6)
             if due != self._due[reads]:
                 self._due[reads] = due
                 self._at(due, self._go)
 
-    def _limiter(self, reads: bool) -> Limiter:
+    def _limiter(self, *, reads: bool) -> Limiter:
         return self.autorate.limiter(reads=reads) if self.governed else self.limiter
 
     def _send(self, *, reads: bool) -> None:
@@ -128,7 +130,7 @@ class World:
             self.slots.release()
             self._held[reads] -= 1
             if fate.retry_after is not None:
-                self._limiter(reads).pause_until(self.now + min(fate.retry_after, LONGEST_PAUSE))
+                self._limiter(reads=reads).pause_until(self.now + min(fate.retry_after, LONGEST_PAUSE))
             if self.governed:
                 if refusal is None:
                     self.autorate.answered(self.now - sent, reads=reads)

@@ -328,7 +328,7 @@ def read_limits(given: object) -> tuple[Limit, ...]:
 
 def _read(given: object) -> Limit:
     if not isinstance(given, Mapping):
-        raise ValueError(f"limits must be objects such as {{\"kind\": \"bucket\", \"rate\": 50}}, not {given!r}")
+        raise ValueError(f'limits must be objects such as {{"kind": "bucket", "rate": 50}}, not {given!r}')
     rest: dict[str, Any] = {**given}
     kind = rest.pop("kind", None)
     if not isinstance(kind, str) or kind not in KINDS:

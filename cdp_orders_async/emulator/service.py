@@ -15,7 +15,7 @@ import attrs
 import orjson
 
 from cdp_orders_async.emulator.faults import Faults
-from cdp_orders_async.emulator.limits import PASS, Bucket, Fate, Gate, Leave, Limit
+from cdp_orders_async.emulator.limits import PASS, Bucket, Fate, Gate, Leave
 from cdp_orders_async.emulator.operations import V2, V2_1, Call, Operation, Reply, Version
 from cdp_orders_async.emulator.records import Cause, Invalid, Json, Missing, NoExtension, utc_now
 from cdp_orders_async.emulator.representation import nested, whole_number
@@ -144,7 +144,9 @@ class Emulator:
         Other switches begin other limits. What is not of the API, the empty *operation*, has none.
         """
         switches, now = self.store.switches, self.store.clock().timestamp()
-        limits = switches.limits if switches.rate is None else (*switches.limits, _bucket(switches))
+        limits = switches.limits
+        if switches.rate is not None:
+            limits += (Bucket(rate=switches.rate, burst=switches.burst, retry_after=switches.retry_after),)
         if not operation or not limits:
             return PASS, _nothing
         if self._gate is None or self._gate[0] != limits:
@@ -259,11 +261,6 @@ class Emulator:
     def _reset(self, _asked: Asked, _: list[str]) -> Reply:
         self.reset()
         return Reply(204)
-
-
-def _bucket(switches: Switches) -> Limit:
-    """Return the limit that the switches *rate*, *burst* and *retry_after* are."""
-    return Bucket(rate=switches.rate, burst=switches.burst, retry_after=switches.retry_after)
 
 
 def _nothing() -> None:

@@ -39,15 +39,16 @@ class Autorate:
         limiter.set_rate(governor.allowed.rate)
 
     def __repr__(self) -> str:
-        return f"Autorate({self.state()})"
+        return f"Autorate({', '.join(map(str, self.states()))})"
 
     def limiter(self, *, reads: bool) -> Limiter:
         """Return the limiter for calls that read, or for those that write."""
         return (self._reads if reads else self._writes)[0]
 
-    def state(self, *, reads: bool = False) -> RateState:
-        """Return what is known of the limit of calls that read, or of those that write."""
-        return (self._reads if reads else self._writes)[1].state(self._clock())
+    def states(self) -> tuple[RateState, ...]:
+        """Return what is known of the limit, or of that of writes and that of reads where they have one each."""
+        lanes = (("writes", self._writes), ("reads", self._reads)) if self.apart else (("", self._writes),)
+        return tuple(governor.state(self._clock(), of) for of, (_, governor) in lanes)
 
     @property
     def apart(self) -> bool:

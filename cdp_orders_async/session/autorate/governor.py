@@ -111,13 +111,16 @@ class RateState(Struct, frozen=True):
     found_for: float | None = None
     """Seconds since that was found."""
     cut_for: str | None = None
-    """What the last cut was made for: ``429``, ``503``, ``an answer that was lost``; None: there was none."""
+    """What the last cut was made for: ``429``, ``504``, ``a lost answer``; None: there was none."""
+    of: str = ""
+    """Which calls it holds for, *reads* or *writes*; empty: all."""
 
     def __str__(self) -> str:
         if self.limit is None or self.found_for is None:
             known = "no limit known"
         else:
             known = f"limit about {self.limit:.3g}/s, found {self.found_for:.0f} s ago"
+        known = f"{self.of}: {known}" if self.of else known
         return known if self.cut_for is None else f"{known}, last cut for {self.cut_for}"
 
 
@@ -161,12 +164,11 @@ class Governor:
         self._taken = 0  # the good answers of this spell
         self._spell = (0, 0.0)  # the good answers and the seconds of the one before
 
-    def state(self, now: float) -> RateState:
-        """Return what is known *now*."""
-        limit = self.allowed.climb and self.allowed.climb.known
-        return RateState(
-            self.allowed.rate, self.allowed.slots, limit, None if limit is None else now - self._cut_at, self._cut_for
-        )
+    def state(self, now: float, of: str = "") -> RateState:
+        """Return what is known *now* of the limit *of* some calls."""
+        limit = None if self.allowed.climb is None else self.allowed.climb.known
+        found = None if limit is None else now - self._cut_at
+        return RateState(self.allowed.rate, self.allowed.slots, limit, found, self._cut_for, of)
 
     def sent(self, now: float, *, full: bool) -> None:
         """Count a call that leaves now; *full* says whether all slots are in use."""
@@ -305,7 +307,9 @@ class Governor:
             if allowed.climb is not None and used > allowed.climb.known:  # the limit is between the two
                 used = (used + allowed.climb.known) / 2
             first = allowed.climb is None  # then it is a guess, and soon to be tried
-            allowed.climb = climb_to(used * (1 - share) / (1 - floor), FLIGHT * max(seconds, asked), 0 if first else CALLS)
+            allowed.climb = climb_to(
+                used * (1 - share) / (1 - floor), FLIGHT * max(seconds, asked), 0 if first else CALLS
+            )
             allowed.rate = allowed.climb.start
         rate = allowed.rate or self.pace
         self._trial = None if asked else Trial(now + PAUSE, rate, share, self._sample(), floor, slowest=seconds)
