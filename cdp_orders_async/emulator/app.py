@@ -120,6 +120,10 @@ class Front:
             reply = await emulator.answer_slowly(endpoint, open_segments, asked, fate.wait)
         finally:
             leave()
+        return await self._reply(request, fault, reply)
+
+    async def _reply(self, request: web.BaseRequest, fault: Fault | None, reply: Reply) -> web.StreamResponse:
+        """Answer with *reply*, unless a *fault* comes between."""
         if fault is None:
             return respond(reply)
         if fault.phase == "written":

@@ -1,7 +1,7 @@
 """What a server bears, and what it does with the rest: limiters such as real APIs have, as values.
 
-Each is an object with a ``kind``, for the switch *limits*: ``{"kind": "bucket", "rate": 50, "burst": 50}``. Nothing here
-reads a clock: whoever asks says when it is.
+Each is an object with a ``kind``, for the switch *limits*: ``{"kind": "bucket", "rate": 50, "burst": 50}``. Nothing
+here reads a clock: whoever asks says when it is.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import attrs
 
@@ -297,12 +297,10 @@ class Gate:
         for number, (limit, counter) in enumerate(self._limits):
             if limit.methods and method not in limit.methods:
                 continue
-            if now < self._banned.get(number, now):
-                fate = REFUSED
-            else:
-                fate = counter.admit(seconds, limit.factor(seconds))
+            is_banned = now < self._banned.get(number, now)
+            fate = REFUSED if is_banned else counter.admit(seconds, limit.factor(seconds))
             if fate.refusal is not None and not fate.is_done:
-                if limit.ban and now >= self._banned.get(number, now):
+                if limit.ban and not is_banned:
                     self._banned[number] = now + limit.ban
                 left = counter.left(seconds) if isinstance(limit, Window) and limit.tells else limit.retry_after
                 fate = Fate(refusal=limit.refusal, retry_after=None if left is None else math.ceil(left))
@@ -328,7 +326,7 @@ def read_limits(given: object) -> tuple[Limit, ...]:
 
 def _read(given: object) -> Limit:
     if not isinstance(given, Mapping):
-        raise ValueError(f'limits must be objects such as {{"kind": "bucket", "rate": 50}}, not {given!r}')
+        raise ValueError(f'limits must be objects such as {{"kind": "bucket", "rate": 50}}, not {given!r}')  # noqa: TRY004 as for any wrong switch
     rest: dict[str, Any] = {**given}
     kind = rest.pop("kind", None)
     if not isinstance(kind, str) or kind not in KINDS:

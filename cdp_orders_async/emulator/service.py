@@ -158,8 +158,8 @@ class Emulator:
     ) -> Reply:
         """Answer as `answer` does, after *queued* seconds and those that *latency* and *slow_writes* say together.
 
-        Nothing is done before. Where slow_writes or a queue holds a request back, it takes effect even if this is cancelled,
-        which is what a client does that goes away; otherwise it is forgotten then.
+        Nothing is done before. Where slow_writes or a queue holds a request back, it takes effect even if this is
+        cancelled, which is what a client does that goes away; otherwise it is forgotten then.
         """
         slow = seconds(self.store.switches.slow_writes, endpoint.operation) if asked.method != "GET" else 0
         wait = queued + seconds(self.store.switches.latency, endpoint.operation) + slow

@@ -67,7 +67,7 @@ class Autorate:
         self._answers[reads] += 1
         governor.answered(self._clock(), seconds)
         if self._refusals[not reads]:
-            self._compare(not reads)
+            self._compare(one=not reads)
         self._apply(limiter, governor.allowed)
 
     def refused(self, seconds: float, why: str, asked: float, *, reads: bool) -> None:
@@ -76,11 +76,11 @@ class Autorate:
         self._answers[reads] += 1
         self._refusals[reads] += 1
         governor.refused(self._clock(), seconds, why, asked)
-        self._compare(reads)
+        self._compare(one=reads)
         limiter, governor = self._reads if reads else self._writes
         self._apply(limiter, governor.allowed)
 
-    def _compare(self, one: bool) -> None:
+    def _compare(self, *, one: bool) -> None:
         """Part reads from writes if *one* of them, reads or else writes, is refused far more often than the other."""
         if self.apart or self._together:
             return

@@ -35,7 +35,7 @@ LEAST_SLOTS = 4
 KEPT = 0.9
 """A cut leaves nine tenths: a trial can see the difference, and of the limit as much is used even then."""
 KEPT_SLOTS = 0.7
-"""A cut leaves seven tenths of the calls in flight: that is how much of a queue a gateway's patience holds with ease."""
+"""A cut leaves seven tenths of the calls in flight: so much of a queue a gateway's patience holds with ease."""
 ROOM = 0.5
 """The calls in flight grow again while answers take less than half of the time after which one was refused."""
 CYCLE = 10.0
