@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from cdp_orders_async import CdpOrders, NotSent, OutcomeUnknown, Settings
@@ -125,7 +123,7 @@ async def test_an_emulator_refuses(limit: Limit, error: type[CdpError], status: 
     ):
         await cdp.orders.create(order("A"))
         with pytest.raises(error) as failure:
-            await cdp.orders.get((await _first(server)).ref)
+            await cdp.orders.get(next(iter(server.store.all("orders"))).ref)
         assert getattr(failure.value, "status", None) == status
         assert getattr(failure.value, "retry_after", None) == limit.retry_after
     assert server.store.counts == {"orders.create": 1}
@@ -145,7 +143,3 @@ async def test_a_gateway_gives_up_and_the_work_is_done() -> None:
         assert len(server.waiting) == 1
         server.waiting.finish()
     assert server.store.counts == {"orders.create": 1}
-
-
-async def _first(server: Emulator) -> Any:
-    return next(iter(server.store.all("orders")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import pytest
@@ -59,7 +59,7 @@ class Wire(Http):
         """Need nothing."""
 
 
-def session_to(emulator: Emulator, loop: VirtualLoop, seed: int, rate: Any = "auto") -> Session:
+def session_to(emulator: Emulator, loop: VirtualLoop, seed: int, rate: float | Literal["auto"] = "auto") -> Session:
     """Return a session over a `Wire`."""
     settings = Settings(rate=rate, connections=64, trust_env=False)
     drawn = random.Random(seed)  # noqa: S311 not for secrets
@@ -68,7 +68,7 @@ def session_to(emulator: Emulator, loop: VirtualLoop, seed: int, rate: Any = "au
     return session
 
 
-def begun(emulator: Emulator, session: Session, loop: VirtualLoop, *, look_first: bool = False) -> Load:
+def begun(session: Session, loop: VirtualLoop, *, look_first: bool = False) -> Load:
     """Begin a load."""
     load = Load(
         Resources(session, BASE),
@@ -111,7 +111,7 @@ def test_all_is_loaded(limit: Limit, rate: float, seconds: float, seed: int) -> 
     async def main(loop: VirtualLoop) -> float:
         emulator = limited(loop, limit)
         session = session_to(emulator, loop, seed)
-        load = begun(emulator, session, loop)
+        load = begun(session, loop)
         await load.run()
         took = loop.time()
         await load.aclose()
@@ -132,7 +132,7 @@ def test_a_rate_given_by_hand_is_not_worse(rate: float, seed: int) -> None:
     async def main(loop: VirtualLoop) -> float:
         emulator = limited(loop, Bucket(rate=50, burst=1))
         session = session_to(emulator, loop, seed, rate)
-        load = begun(emulator, session, loop)
+        load = begun(session, loop)
         await load.run()
         took = loop.time()
         await load.aclose()
@@ -149,7 +149,7 @@ def test_a_quota_pauses_the_load_and_fails_nothing() -> None:
     async def main(loop: VirtualLoop) -> None:
         emulator = limited(loop, Window(calls=200, seconds=4 * 3600))
         session = session_to(emulator, loop, 1)
-        load = begun(emulator, session, loop)
+        load = begun(session, loop)
         task = asyncio.create_task(load.run())
         await asyncio.sleep(600)
         assert load.paused is not None

@@ -29,7 +29,7 @@ from tests.ingest.support import order
     ids=str,
 )
 async def test_what_is_taken_for_overload(fault: dict[str, Json], cut_for: str | None, rate: float) -> None:
-    """429, what gateways and firewalls do, and silence lower the rate, and are said; what has another reason does not."""
+    """429, what gateways and firewalls do, and silence lower the rate, and are said; nothing else does."""
     plan = Faults.of({"faults": [{"operation": "*", **fault}]})
     timeout = 0.2 if fault["action"] == "stall" else 30.0  # else a busy machine is late too
     settings = Settings(rate=rate, retries=0, timeout=timeout)
@@ -52,6 +52,9 @@ async def test_what_is_taken_for_overload(fault: dict[str, Json], cut_for: str |
 async def test_no_rate_has_nothing_to_find() -> None:
     """Without a rate nothing is measured, and one 429 holds up nobody else."""
     async with CdpOrders(
-        base_url="http://127.0.0.1:1", client_key="key", api_token="token", settings=Settings()
-    ) as cdp:  # noqa: S106
+        base_url="http://127.0.0.1:1",
+        client_key="key",
+        api_token="token",
+        settings=Settings(),  # noqa: S106
+    ) as cdp:
         assert cdp.session.autorate is None

@@ -12,12 +12,9 @@ from cdp_orders_async.session.autorate.trial import SETTLED, spread
 
 __all__ = ["Autorate"]
 
-RECENT = 400
-"""Of more answers than these the older half is forgotten, so that a difference which begins is seen in seconds."""
-APART = 5.0
-"""Reads and writes have limits of their own where the one is refused five times as often as the other..."""
-CERTAIN = 3.0
-"""...and by three standard deviations, which is no chance."""
+RECENT = 400  # Of more answers than these the older half is forgotten, so that a new difference shows in seconds.
+APART = 5.0  # Reads and writes have limits of their own where the one is refused five times as often as the other...
+CERTAIN = 3.0  # ...and by three standard deviations, which is no chance.
 
 
 class Autorate:

@@ -20,65 +20,38 @@ from cdp_orders_async.session.autorate.trial import NOISIEST, RARE, SETTLED, Tri
 
 __all__ = ["LEAST_RATE", "START", "Allowed", "Climb", "Governor", "RateState", "climb_to"]
 
-START = 10.0
-"""Calls per second at first: the slowest limits of known APIs are about that, and 640 are reached in six seconds."""
-MEMORY = 0.5
-"""The pace is counted over half a second, in which the rate of the start grows by less than half."""
-REST = 10.0
-"""After ten seconds without a call its pace is that of a rest, and tells nothing of what is used."""
-USED = 0.7
-"""Where calls use less than this share of the rate, nothing is learnt of a higher one, and it stays."""
-LEAST_RATE = 0.5
-"""Calls per second that no cut goes below: a server that is back is noticed within two seconds."""
-LEAST_SLOTS = 4
-"""Calls in flight that no cut goes below: with fewer, one slow call would hold up most of the rest."""
-KEPT = 0.9
-"""A cut leaves nine tenths: a trial can see the difference, and of the limit as much is used even then."""
-KEPT_SLOTS = 0.7
-"""A cut leaves seven tenths of the calls in flight: so much of a queue a gateway's patience holds with ease."""
-ROOM = 0.5
-"""The calls in flight grow again while answers take less than half of the time after which one was refused."""
-CYCLE = 10.0
-"""A climb takes ten seconds at least, so that the few refusals at its end are one in a hundred calls or so..."""
-CALLS = 250
-"""...and it takes this many calls, for the same reason where the rate is low."""
-WORTH = 10.0
-"""A climb takes ten times as long as a pause that it may end in, so that pauses are a tenth of the time..."""
-FLIGHT = 20.0
-"""...and twenty times as long as a refusal takes to come, or as it asked to wait."""
-FEW = 10
-"""In fewer answers two refusals by chance would look like a limit."""
-ROW = 5
-"""So many refusals in a row right after a cut, with no success between, are no chance: the server takes nothing."""
-SAMPLE = 75
-"""The share of refusals is that of so many answers, in which one refusal stays below two in a hundred."""
-MISHAPS = 1.5
-"""One refusal in a sample is an accident, two are not."""
-SURE = 2.5
-"""Standard deviations above the noise that come by chance less than once in a hundred times."""
-PAUSE = 0.5
-"""Seconds after a cut until answers count: those of a window that was full say nothing of the new rate."""
-SLOW = 4.0
-"""A refusal that took four times as long as the quickest answer had to wait for something."""
-LONG = 2.0
-"""A silence of two seconds after a refusal is a pause that the server made: calls at the least rate come as often."""
-ALIKE = (0.02, 0.05)
-"""Two spells with the same number of calls, and nearly as long, are two windows of one length."""
-TRUST = 60.0
-"""Seconds after which noise is doubted, since a limit may have taken its place: a trial costs a tenth of three."""
+START = 10.0  # Calls per second at first: known APIs allow no fewer, and 640 are reached in six seconds.
+MEMORY = 0.5  # The pace is counted over half a second, in which the rate of the start grows by less than half.
+REST = 10.0  # After ten seconds without a call its pace is that of a rest, and tells nothing of what is used.
+USED = 0.7  # Where calls use less than this share of the rate, nothing is learnt of a higher one, and it stays.
+LEAST_RATE = 0.5  # Calls per second that no cut goes below: a server that is back is noticed within two seconds.
+LEAST_SLOTS = 4  # Calls in flight that no cut goes below: with fewer, one slow call would hold up most of the rest.
+KEPT = 0.9  # A cut leaves nine tenths: a trial can see the difference, and of the limit as much is used even then.
+KEPT_SLOTS = 0.7  # A cut leaves seven tenths of the calls in flight: a gateway waits for so long a queue.
+ROOM = 0.5  # The calls in flight grow again while answers take less than half of the time after which one was refused.
+CYCLE = 10.0  # A climb takes ten seconds or more, so that the few refusals at its end are one in a hundred calls...
+CALLS = 250  # ...and it takes this many calls, for the same reason where the rate is low.
+WORTH = 10.0  # A climb takes ten times as long as a pause that it may end in, so that pauses are a tenth of the time...
+FLIGHT = 20.0  # ...and twenty times as long as a refusal takes to come, or as it asked to wait.
+FEW = 10  # In fewer answers two refusals by chance would look like a limit.
+ROW = 5  # So many refusals in a row right after a cut are no chance: the server takes nothing.
+SAMPLE = 75  # The share of refusals is that of so many answers, in which one refusal stays below two in a hundred.
+MISHAPS = 1.5  # One refusal in a sample is an accident, two are not.
+SURE = 2.5  # Standard deviations above the noise that come by chance less than once in a hundred times.
+PAUSE = 0.5  # Seconds after a cut until answers count: those of a window that was full say nothing of the new rate.
+SLOW = 4.0  # A refusal that took four times as long as the quickest answer had to wait for something.
+LONG = 2.0  # A silence of two seconds after a refusal is a pause of the server: even the least rate calls as often.
+ALIKE = (0.02, 0.05)  # Two spells with the same number of calls, and nearly as long, are two windows of one length.
+TRUST = 60.0  # Seconds after which noise is doubted, since a limit may have taken its place.
 
 
 class Climb(Struct):
     """A way back up from a cut: hardly at first, then faster and faster past the old maximum."""
 
-    start: float
-    """The value after the cut."""
-    known: float
-    """The value that was too high."""
-    seconds: float
-    """How long it takes until there."""
-    age: float = 0.0
-    """How long it has lasted."""
+    start: float  # the value after the cut
+    known: float  # the value that was too high
+    seconds: float  # how long it takes until there
+    age: float = 0.0  # how long it has lasted
 
     def higher(self, seconds: float) -> float:
         """Go on for *seconds*; return the value then."""
@@ -89,14 +62,10 @@ class Climb(Struct):
 class Allowed(Struct):
     """What calls may do."""
 
-    rate: float | None
-    """Calls per second; None: as many as the calls in flight give."""
-    slots: int
-    """Calls in flight."""
-    climb: Climb | None = None
-    """How the rate grows; None: no limit is known, and it doubles each second."""
-    queue: Climb | None = None
-    """How the calls in flight grow; None: there are as many as there may be."""
+    rate: float | None  # calls per second; None: as many as the calls in flight give
+    slots: int  # calls in flight
+    climb: Climb | None = None  # how the rate grows; None: no limit is known, and it doubles each second
+    queue: Climb | None = None  # how the calls in flight grow; None: there are as many as there may be
 
 
 class RateState(Struct, frozen=True):

@@ -9,20 +9,16 @@ from msgspec import Struct
 
 __all__ = ["NOISIEST", "RARE", "SETTLED", "Trial", "spread"]
 
-RARE = 0.01
-"""A server that refuses one call in a hundred may be left alone: that costs less than a lower rate."""
-SETTLED = 25
-"""From so many answers on, a share of refusals is known to about a fifth, which tells a half from a whole."""
-NOISIEST = 0.5
-"""A server that refuses half of all calls is spared, whatever the reason is."""
-LOUDEST = 0.4
-"""What is left of the refusals after a cut is no noise above this share: the rate is still far too high."""
-SECONDS = (2.0, 10.0)
-"""A trial takes two seconds, since limits are often counted by the second, and ten at most, since it costs speed."""
-EXPECTED = 6
-"""In between, it takes as long as noise needs for six refusals: fewer of them could come to none by chance."""
-FOUND = 3
-"""Fewer than three refusals in a trial may be an accident of a limit that was found well."""
+RARE = 0.01  # A server that refuses one call in a hundred may be left alone: that costs less than a lower rate.
+SETTLED = 25  # From so many answers on, a share of refusals is known to about a fifth, which tells a half from a whole.
+NOISIEST = 0.5  # A server that refuses half of all calls is spared, whatever the reason is.
+LOUDEST = 0.4  # What is left of the refusals after a cut is no noise above this share: the rate is still far too high.
+SECONDS = (
+    2.0,
+    10.0,
+)  # A trial takes two seconds, since many limits count by the second, and ten at most, for its cost.
+EXPECTED = 6  # In between, it takes as long as noise needs for six refusals: fewer could be none by chance.
+FOUND = 3  # Fewer than three refusals in a trial may be an accident of a limit that was found well.
 
 
 def spread(share: float, answers: float) -> float:
@@ -33,20 +29,14 @@ def spread(share: float, answers: float) -> float:
 class Trial(Struct):
     """The calls that are sent after a cut, and what noise and a limit would make of them."""
 
-    began: float
-    """When the first of them is sent."""
-    rate: float
-    """Calls per second, meanwhile."""
-    share: float
-    """The share of refusals before the cut; noise leaves it as it is."""
-    sample: float
-    """The answers by which that is known."""
-    floor: float
-    """The share of refusals that is left if there is a limit."""
+    began: float  # when the first of them is sent
+    rate: float  # calls per second, meanwhile
+    share: float  # the share of refusals before the cut; noise leaves it as it is
+    sample: float  # the answers by which that is known
+    floor: float  # the share of refusals that is left if there is a limit
     answers: int = 0
     refusals: int = 0
-    slowest: float = 0.0
-    """Seconds that the slowest refusal took: so long the last of its calls may be out."""
+    slowest: float = 0.0  # seconds that the slowest refusal took: so long the last of its calls may be out
 
     @property
     def until(self) -> float:
