@@ -51,10 +51,5 @@ async def test_what_is_taken_for_overload(fault: dict[str, Json], cut_for: str |
 
 async def test_no_rate_has_nothing_to_find() -> None:
     """Without a rate nothing is measured, and one 429 holds up nobody else."""
-    async with CdpOrders(
-        base_url="http://127.0.0.1:1",
-        client_key="key",
-        api_token="token",
-        settings=Settings(),  # noqa: S106
-    ) as cdp:
+    async with CdpOrders(base_url="http://127.0.0.1:1", bearer_token="t", settings=Settings()) as cdp:  # noqa: S106
         assert cdp.session.autorate is None

@@ -55,8 +55,10 @@ class Autorate:
     def sent(self, *, reads: bool) -> None:
         """Count a call that leaves now."""
         limiter, governor = self._reads if reads else self._writes
-        governor.sent(self._clock(), full=self._slots.free == 0)
-        self._apply(limiter, governor.allowed)
+        now = self._clock()
+        if governor.sent(now):
+            governor.grow(now, full=self._slots.free == 0)
+            self._apply(limiter, governor.allowed)
 
     def answered(self, seconds: float, *, reads: bool) -> None:
         """Count a call whose answer, which shows no overload, took *seconds* to come."""

@@ -20,7 +20,7 @@ from cdp_orders_async.session.autorate.trial import NOISIEST, RARE, SETTLED, Tri
 
 __all__ = ["LEAST_RATE", "START", "Allowed", "Climb", "Governor", "RateState", "climb_to"]
 
-START = 10.0  # Calls per second at first: known APIs allow no fewer, and 640 are reached in six seconds.
+START = 10.0  # Calls per second at first: common limits bear it, and 640 are reached in six seconds.
 MEMORY = 0.5  # The pace is counted over half a second, in which the rate of the start grows by less than half.
 REST = 10.0  # After ten seconds without a call its pace is that of a rest, and tells nothing of what is used.
 USED = 0.7  # Where calls use less than this share of the rate, nothing is learnt of a higher one, and it stays.
@@ -139,12 +139,14 @@ class Governor:
         found = None if limit is None else now - self._cut_at
         return RateState(self.allowed.rate, self.allowed.slots, limit, found, self._cut_for, of)
 
-    def sent(self, now: float, *, full: bool) -> None:
-        """Count a call that leaves now; *full* says whether all slots are in use."""
+    def sent(self, now: float) -> bool:
+        """Count a call that leaves now; return whether it is time to `grow`."""
         self._sends += 1
+        return now - self._counted >= MEMORY
+
+    def grow(self, now: float, *, full: bool) -> None:
+        """Allow more, if that is due; *full* says whether all slots are in use."""
         gone = now - self._counted
-        if gone < MEMORY:
-            return
         if gone < REST:
             self.pace = self._sends / gone
         self._opened = now if self._opened is None else self._opened
