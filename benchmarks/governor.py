@@ -48,6 +48,8 @@ class Conditions:
     burst: int = 5
     noise: float = 0.0
     kind: Kind = "status"
+    limits: tuple[emulator.Limit, ...] = ()
+    latency: float = 0.0
 
 
 def serve(pipe: Connection) -> None:
@@ -58,7 +60,9 @@ def serve(pipe: Connection) -> None:
         async with emulator.running(server) as base_url:
             pipe.send(base_url)
             while new := await asyncio.to_thread(pipe.recv):
-                server.store.switches = attrs.evolve(server.store.switches, rate=new.rate, burst=new.burst)
+                server.store.switches = attrs.evolve(
+                    server.store.switches, rate=new.rate, burst=new.burst, limits=new.limits, latency=new.latency
+                )
                 fault = {"operation": "*", "chance": new.noise, "action": new.kind, "seconds": 10}
                 server.faults = emulator.Faults.of({"faults": [fault]})
 

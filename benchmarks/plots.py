@@ -109,7 +109,31 @@ def rate(axes: Axes, points: Sequence[Point]) -> None:
     axes.legend(loc="lower right", ncols=3)
 
 
-PICTURES: Mapping[str, Picture] = {"cost": cost, "layers": layers, "little": little, "memory": memory, "rate": rate}
+def limits(axes: Axes, points: Sequence[Point]) -> None:
+    """Draw what is used of each limit, and below the line what is refused."""
+    names = list(dict.fromkeys(point.series.split("|")[0] for point in points))
+    for n, (way, colour) in enumerate((("auto", BLUE), ("aimd", ORANGE), ("by hand", GREY))):
+        for what, sign in (("used", 1), ("refused", -1)):
+            some = [point for point in points if point.series.endswith(f"|{way}|{what}")]
+            label = {"label": way} if sign > 0 else {"alpha": 0.6}
+            axes.bar(
+                [p.x + (n - 1) * 0.27 for p in some], [100 * sign * p.y for p in some], 0.27, color=colour, **label
+            )
+    axes.axhline(0, color="#333333", linewidth=1)
+    axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
+    axes.set(title="Limits that nobody documents", ylabel="% of the limit used, below: % refused")
+    axes.grid(visible=False, axis="x")
+    axes.legend(loc="lower right", ncols=3)
+
+
+PICTURES: Mapping[str, Picture] = {
+    "cost": cost,
+    "layers": layers,
+    "little": little,
+    "limits": limits,
+    "memory": memory,
+    "rate": rate,
+}
 
 
 def draw(points: Sequence[Point], out: Path, note: str) -> list[str]:

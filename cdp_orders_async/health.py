@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 from cdp_orders_async.breaker import Breaker
 from cdp_orders_async.errors import (
@@ -22,7 +23,7 @@ from cdp_orders_async.errors import (
     Unreadable,
 )
 
-__all__ = ["Health", "Sign", "sign_of"]
+__all__ = ["Health", "Overload", "Sign", "overload", "sign_of"]
 
 MISDIRECTED = frozenset({404, 405, 408, 421})
 """What the API itself never says to the creation of an order: the request went to somebody else."""
@@ -30,6 +31,8 @@ FEW = 5
 """Answers in a row, with no success between, that are enough to end a load: none of them passes by waiting."""
 UNPROVEN = 30.0
 """Seconds of failures after which a server that never did anything is given up."""
+SILENT = 180.0
+"""Seconds in which the server refused everything for its load, after which a load pauses: then it is a quota."""
 LASTING = 180.0
 """Seconds of failures whose cause is not likely to pass, such as a certificate, after which a load ends."""
 
@@ -71,6 +74,39 @@ def _is_elsewhere(error: Refused, operation: str) -> bool:
     return error.status in MISDIRECTED and (operation == "orders.create" or not error.from_api)
 
 
+class Overload(NamedTuple):
+    """What a failure says of the load that the server bears."""
+
+    why: str
+    """What the failure was, in words; empty where it says nothing of the load."""
+    asked: float = 0.0
+    """Seconds that the server asked to wait."""
+
+
+def overload(error: CdpError, *, late: bool) -> Overload | None:
+    """Tell whether *error* may come from too much load; None: the server answered, and its reason is another one.
+
+    A limit says 429 or 503, a gateway before a queue 502 or 504, a firewall drops the connection. *late* says that no
+    answer came in all the time that there was.
+    """
+    answered = error.__cause__ if isinstance(error, OutcomeUnknown) else error
+    sign: Overload | None = None
+    match answered:
+        case RateLimited() | ServerError(status=502 | 503 | 504):
+            sign = Overload(str(answered.status), answered.retry_after or 0.0)
+        case Refused() | Unreadable(cut=False):
+            pass
+        case PoolTimeout() | NotSent(lasting=True):
+            sign = Overload("")
+        case NotSent():
+            sign = Overload("a connection that was not made")
+        case DeadlineExceeded() if not late:  # the caller had no more time
+            sign = Overload("")
+        case _:
+            sign = Overload("no answer in time" if late else "a lost answer")
+    return sign
+
+
 class Health:
     """What the calls of a load tell of the server: when to pause, and when to give up.
 
@@ -95,6 +131,7 @@ class Health:
         self._reached = False  # whether anything was ever answered, or may have been done
         self._denied = 0  # in a row
         self._misdirected = 0  # in a row
+        self._busy: float | None = None  # when the row of refusals for the load began that has no success in it
         self._since: float | None = None  # when the row of failures began that has no success in it
 
     def succeeded(self, *, creates: bool) -> None:
@@ -106,6 +143,7 @@ class Health:
         if self._is_well:
             return
         self._denied = self._misdirected = 0
+        self._busy = None
         self.breaker.success(creates=creates)
         if creates or not self.breaker.creates_fail:
             self._since = None
@@ -129,11 +167,28 @@ class Health:
             known = isinstance(error, Refused) and error.from_api
             if self._denied >= FEW or (known and not (self.answered and self._patient)):
                 self._fail(error)
+        elif sign is Sign.BUSY and self._refuses_all():
+            self.cause = error
+            self.breaker.failure(creates=creates)
         elif sign is not Sign.LOCAL:
             self._reached = True
             self._denied = 0
             self.breaker.success(creates=creates)
         return sign
+
+    @property
+    def why(self) -> str:
+        """Why the load pauses, in words."""
+        silent = (
+            "" if self._busy is None else f"; nothing has succeeded for {(self._clock() - self._busy) / 60:.0f} min"
+        )
+        return f"{self.cause}{silent}"
+
+    def _refuses_all(self) -> bool:
+        """Tell whether the server has taken nothing for minutes, because it is asked for too much."""
+        now = self._clock()
+        self._busy = now if self._busy is None else self._busy
+        return self._patient and now > self._busy + SILENT
 
     def _unwell(self, error: CdpError, *, creates: bool) -> None:
         now = self._clock()

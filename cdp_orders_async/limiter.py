@@ -61,6 +61,11 @@ class _Waiters(Generic[T]):
             return everybody
         return min(everybody, self.interactive / (1 - self._share))
 
+    @property
+    def share(self) -> float:
+        """The share of grants that the bulk lane keeps."""
+        return self._share
+
     def join(self, *, bulk: bool, stage: int = 0) -> asyncio.Future[T]:
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._lanes[bulk].setdefault(stage, deque()).append(waiter)
@@ -205,6 +210,12 @@ class Limiter:
                 if not self._waiters:  # else the timer stays, or many who give up would put it off
                     self._arm()
             raise
+
+    def another(self, rate: float | None) -> Limiter:
+        """Return a limiter of its own *rate* that is else like this one, a pause included."""
+        other = Limiter(rate, burst=self._burst, bulk_share=self._waiters.share, clock=self._clock)
+        other.pause_until(self._paused_until)
+        return other
 
     def set_rate(self, rate: float | None, burst: int | None = None) -> None:
         """Change the rate, and the burst if it is given, for everybody, those who wait included.

@@ -93,6 +93,16 @@ async def test_progress_says_why_nothing_happens(tmp_path: Path, monkeypatch: py
         await log.has("PAUSED, trying again in 5 s: POST /v2.1/orders: 521 ")
 
 
+async def test_progress_says_what_is_known_of_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The limit that was found, when, and what the rate was last lowered for, are in the line."""
+    monkeypatch.setattr(display, "AS_LINES", 0.02)
+    busy = {"operation": "orders.create", "action": "status", "status": 429}
+    source = write(tmp_path / "o.jsonl", orders(30))
+    async with loading(source, {"faults": [busy]}, 60) as (progress, load, _, log), progress.shown(load):
+        await log.has("requests/s · no limit known")
+        await log.has("no limit known, last cut for 429")
+
+
 async def test_progress_passes_a_cancellation_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cancellation that comes while the progress ends is not swallowed by it."""
     async with loading(write(tmp_path / "o.jsonl", orders(1))) as (progress, load, _, _):

@@ -167,6 +167,9 @@ class Progress:
             f"{stats.retries:,} retries",
             f"{sent} requests/s" if rate is None else f"{sent} of {rate:g} requests/s",
         ]
+        autorate = self._session.autorate
+        if autorate is not None:
+            words += [str(state) for state in autorate.states()]
         if fraction and pace:
             words.append(f"{_hours(load.done * (1 - fraction) / fraction / pace)} left")
         if load.paused is not None:

@@ -51,7 +51,8 @@ def emulator(
         A JSON file of faults to place; the README describes it.
     switch
         A reading of what the documents leave open, as emulator.Switches names them: list_lag=2 lets lists lag,
-        rate=50 hides a bucket of 429s, latency=0.1 holds each answer back, slow_writes=3 lets what is written take
+        rate=50 hides a bucket of 429s, limits={"kind": "window", "calls": 600, "seconds": 60} is one of several
+        limiters that the README lists, latency=0.1 holds each answer back, slow_writes=3 lets what is written take
         effect late, even if the client is gone by then. Give it again for another one.
     storage
         An SQLite file to keep the state in, for you alone; without it the state is gone at the end.

@@ -8,9 +8,24 @@ It is an honest witness: it shares only the table of routes with the client, nev
 
 from cdp_orders_async.emulator.app import running, serve
 from cdp_orders_async.emulator.faults import Fault, Faults
+from cdp_orders_async.emulator.limits import Bucket, Concurrency, Limit, Queue, Window
 from cdp_orders_async.emulator.service import Emulator
 from cdp_orders_async.emulator.storage import Storage
 from cdp_orders_async.emulator.store import Store
 from cdp_orders_async.emulator.switches import Switches
 
-__all__ = ["Emulator", "Fault", "Faults", "Storage", "Store", "Switches", "running", "serve"]
+__all__ = [
+    "Bucket",
+    "Concurrency",
+    "Emulator",
+    "Fault",
+    "Faults",
+    "Limit",
+    "Queue",
+    "Storage",
+    "Store",
+    "Switches",
+    "Window",
+    "running",
+    "serve",
+]

@@ -16,8 +16,9 @@ from aiohttp import HttpVersion11, web
 from aiohttp.http import HttpProcessingError
 
 from cdp_orders_async.emulator.faults import Fault
+from cdp_orders_async.emulator.limits import Fate
 from cdp_orders_async.emulator.operations import Reply
-from cdp_orders_async.emulator.service import Asked, Emulator, refusal
+from cdp_orders_async.emulator.service import Asked, Emulator, Endpoint, refusal
 
 __all__ = ["running", "serve"]
 
@@ -29,6 +30,9 @@ HEADERS_MAX = 64
 LINE_MAX = 8190
 """Bytes of the first line, and of each header."""
 DRIP_STEPS = 20
+LOST_SECONDS = 3600.0
+"""How long a request waits for an answer that never comes, unless its client goes first."""
+TOO_MANY = 429
 STOP_SECONDS = 0.1
 """How long a request in flight may take to end when the server stops; an answer is one step, so none needs it."""
 logger = logging.getLogger("cdp_orders_async.emulator")
@@ -107,12 +111,42 @@ class Front:
         if fault is not None and fault.phase == "accepted":
             await emulator.delay(operation)
             return await self._fail(request, fault)
-        reply = await emulator.answer_slowly(endpoint, open_segments, asked)
+        if not emulator.knows(asked):
+            return respond(emulator.answer(endpoint, open_segments, asked))
+        fate, leave = emulator.enter(operation, asked.method)
+        try:
+            if fate.refusal is not None:
+                return await self._refuse(request, fate, endpoint, open_segments, asked)
+            reply = await emulator.answer_slowly(endpoint, open_segments, asked, fate.wait)
+        finally:
+            leave()
+        return await self._reply(request, fault, reply)
+
+    async def _reply(self, request: web.BaseRequest, fault: Fault | None, reply: Reply) -> web.StreamResponse:
+        """Answer with *reply*, unless a *fault* comes between."""
         if fault is None:
             return respond(reply)
         if fault.phase == "written":
             return await self._fail(request, fault)
         return await self._cut(request, fault, reply)
+
+    async def _refuse(
+        self, request: web.BaseRequest, fate: Fate, endpoint: Endpoint, open_segments: list[str], asked: Asked
+    ) -> web.StreamResponse:
+        """Refuse what is more than a limit bears."""
+        emulator = self._emulator
+        if fate.is_done:
+            emulator.answer_later(endpoint, open_segments, asked, fate.work)
+        if fate.refusal == "lost":
+            await self._wait(LOST_SECONDS)
+        elif fate.wait:
+            await self._wait(fate.wait)
+        else:
+            await emulator.delay(endpoint.operation)
+        if isinstance(fate.refusal, str):
+            return hang_up(request, reset=fate.refusal == "reset")
+        message = "Too many requests." if fate.refusal == TOO_MANY else phrase(fate.refusal or 0)
+        return respond(emulator.envelope(refusal(fate.refusal or 0, message, retry_after=fate.retry_after), asked))
 
     async def _fail(self, request: web.BaseRequest, fault: Fault) -> web.StreamResponse:
         """Answer something else, or drop the connection."""

@@ -15,6 +15,7 @@ import attrs
 import orjson
 
 from cdp_orders_async.emulator.faults import Faults
+from cdp_orders_async.emulator.limits import PASS, Bucket, Fate, Gate, Leave
 from cdp_orders_async.emulator.operations import V2, V2_1, Call, Operation, Reply, Version
 from cdp_orders_async.emulator.records import Cause, Invalid, Json, Missing, NoExtension, utc_now
 from cdp_orders_async.emulator.representation import nested, whole_number
@@ -99,10 +100,10 @@ class Emulator:
         self.waiting = Waiting()
         """What latency and slow writes hold back: ``len()`` counts it, ``finish()`` does it at once."""
         self._gets = 0
+        self._gate: tuple[object, Gate] | None = None
         self._credentials = {"basic": base64.b64encode(f"{client_key}:{api_token}".encode())}
         if bearer is not None:
             self._credentials["bearer"] = bearer.encode()
-        self._fill()
         self._root = Node[Endpoint]()
         self._mount(V2_1)
         self._mount(V2)
@@ -123,21 +124,51 @@ class Emulator:
 
     def answer(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
         """Do what is asked, in one indivisible step, and return the answer."""
-        reply = self._answer(endpoint, open_segments, asked)
+        return self.envelope(self._answer(endpoint, open_segments, asked), asked)
+
+    def knows(self, asked: Asked) -> bool:
+        """Tell whether whoever *asked* has shown the credentials."""
+        return self._known(asked.authorization)
+
+    @staticmethod
+    def envelope(reply: Reply, asked: Asked) -> Reply:
+        """Return *reply* in the form of the version that was *asked*."""
         if reply.body is not None and reply.status >= BAD_REQUEST and asked.path.startswith("/v2/"):
             body = {("moreInfo" if key == "moreInfoUrl" else key): value for key, value in reply.body.items()}
             return attrs.evolve(reply, body=body)
         return reply
 
-    async def answer_slowly(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
-        """Answer as `answer` does, after the seconds that the switches *latency* and *slow_writes* say together.
+    def enter(self, operation: str, method: str) -> tuple[Fate, Leave]:
+        """Return what the limits make of a request that comes now, and what to call when its answer leaves.
 
-        Nothing is done before. Where slow_writes holds a request back, it takes effect even if this is cancelled,
-        which is what a client does that goes away; otherwise it is forgotten then.
+        Other switches begin other limits. What is not of the API, the empty *operation*, has none.
+        """
+        switches, now = self.store.switches, self.store.clock().timestamp()
+        limits = switches.limits
+        if switches.rate is not None:
+            limits += (Bucket(rate=switches.rate, burst=switches.burst, retry_after=switches.retry_after),)
+        if not operation or not limits:
+            return PASS, _nothing
+        if self._gate is None or self._gate[0] != limits:
+            self._gate = (limits, Gate(limits, now))
+        return self._gate[1].enter(method, now)
+
+    async def answer_slowly(
+        self, endpoint: Endpoint, open_segments: list[str], asked: Asked, queued: float = 0.0
+    ) -> Reply:
+        """Answer as `answer` does, after *queued* seconds and those that *latency* and *slow_writes* say together.
+
+        Nothing is done before. Where slow_writes or a queue holds a request back, it takes effect even if this is
+        cancelled, which is what a client does that goes away; otherwise it is forgotten then.
         """
         slow = seconds(self.store.switches.slow_writes, endpoint.operation) if asked.method != "GET" else 0
-        wait = seconds(self.store.switches.latency, endpoint.operation) + slow
-        return await self.waiting.after(wait, partial(self.answer, endpoint, open_segments, asked), surely=slow > 0)
+        wait = queued + seconds(self.store.switches.latency, endpoint.operation) + slow
+        surely = queued + slow > 0
+        return await self.waiting.after(wait, partial(self.answer, endpoint, open_segments, asked), surely=surely)
+
+    def answer_later(self, endpoint: Endpoint, open_segments: list[str], asked: Asked, queued: float) -> None:
+        """Do what is asked in *queued* seconds, though its answer goes nowhere."""
+        self.waiting.later(queued, partial(self.answer, endpoint, open_segments, asked))
 
     async def delay(self, operation: str) -> None:
         """Wait as long as the latency of *operation* is, where nothing is to be done."""
@@ -146,8 +177,6 @@ class Emulator:
     def _answer(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
         if not self._known(asked.authorization):
             return UNAUTHORIZED
-        if endpoint.operation and not self._admitted():
-            return refusal(429, "Too many requests.", retry_after=self.store.switches.retry_after)
         if endpoint.operation and asked.method in WITH_BODY and asked.content_type != "application/json":
             return refusal(415, "Content-Type: must be application/json.")
         try:
@@ -181,7 +210,7 @@ class Emulator:
         self.faults.reset()
         self.requests.clear()
         self.dropped.clear()
-        self._fill()
+        self._gate = None
 
     def _mount(self, version: Version) -> None:
         for route, run in version.operations.items():
@@ -218,22 +247,6 @@ class Emulator:
         wanted = self._credentials.get(scheme.lower())
         return wanted is not None and hmac.compare_digest(given.encode(errors="surrogateescape"), wanted)
 
-    def _fill(self) -> None:
-        self._tokens = float(self.store.switches.burst)
-        self._filled = self.store.clock()
-
-    def _admitted(self) -> bool:
-        switches = self.store.switches
-        if switches.rate is None:
-            return True
-        now = self.store.clock()
-        self._tokens = min(switches.burst, self._tokens + (now - self._filled).total_seconds() * switches.rate)
-        self._filled = now
-        if self._tokens < 1:
-            return False
-        self._tokens -= 1
-        return True
-
     def _comes_empty(self) -> bool:
         self._gets += 1
         every = self.store.switches.empty_gets
@@ -248,6 +261,10 @@ class Emulator:
     def _reset(self, _asked: Asked, _: list[str]) -> Reply:
         self.reset()
         return Reply(204)
+
+
+def _nothing() -> None:
+    """Do nothing."""
 
 
 def refusal(status: int, message: str, *, retry_after: int | None = None) -> Reply:

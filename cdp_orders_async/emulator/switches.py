@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 import attrs
 import orjson
 
+from cdp_orders_async.emulator.limits import Limit, read_limits
 from cdp_orders_async.emulator.naming import EXAMPLES, OPERATIONS, WRITES, named
 
 __all__ = ["Seconds", "Switches", "seconds"]
@@ -93,6 +94,9 @@ class Switches:
     """11: how many requests may come at once under *rate*."""
     retry_after: int | None = None
     """11: the seconds of ``Retry-After`` on a 429; None: no such header."""
+    limits: tuple[Limit, ...] = attrs.field(default=(), converter=read_limits)
+    """11: limiters such as real APIs have, one or several: objects of `limits`, or mappings such as
+    ``{"kind": "bucket", "rate": 50, "burst": 50, "refusal": "reset", "ban": 60}``."""
     list_lag: float = 0
     """12: seconds for which what was created is missing in every list."""
     delete_last_contact: Literal["keep", "refuse"] = "keep"
@@ -144,7 +148,9 @@ class Switches:
 
 
 def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 a type hint can be anything
-    """Tell whether *value* is of the type *hint*, a literal, a plain type, by operation, or a union of such."""
+    """Tell whether *value* is of the type *hint*, a literal, a plain type, by operation, limits, or a union of such."""
+    if hint == tuple[Limit, ...]:
+        return isinstance(value, dict | list)  # what is in it, the switch checks
     if hint is ByOperation:
         return isinstance(value, dict)  # what is in it, the switch checks
     if get_origin(hint) is Literal:

@@ -51,6 +51,15 @@ class Waiting:
                 self._due.pop(do).cancel()
             raise
 
+    def later(self, seconds: float, step: Callable[[], object]) -> None:
+        """Do *step* after *seconds*, though nobody waits for it."""
+
+        def do() -> None:
+            del self._due[do]
+            step()
+
+        self._due[do] = asyncio.get_running_loop().call_later(seconds, do)
+
     def finish(self) -> None:
         """Do now all that is due later, in the order of its times."""
         for do, timer in sorted(self._due.items(), key=lambda due: due[1].when()):

@@ -48,7 +48,7 @@ class Attempts:
         sign = context.record_result(error, self._operation)
         if sign is Sign.BUSY:
             self._refused += others
-            self._rounds += not others
+            self._rounds += not others and (self._is_alone or not context.patient)
         elif sign is Sign.UNWELL:
             self._rounds += others or not context.patient
         elif (sign is Sign.REQUEST and self._creates and isinstance(error, Unreadable)) or isinstance(
@@ -60,10 +60,15 @@ class Attempts:
         if self._rounds >= ROUNDS or context.halted:
             return False
         if isinstance(self.transport, BulkTransport):
-            if self._refused == ALONE and not self.transport.alone:
+            if self._is_alone and not self.transport.alone:
                 self.transport = self.transport.on_its_own()
             self._wait = self.transport.hold(error, self._count)
         return True
+
+    @property
+    def _is_alone(self) -> bool:
+        """Whether this request was refused again and again while others got through."""
+        return self._refused >= ALONE
 
     async def wait(self) -> None:
         """Wait until the next attempt may be made."""

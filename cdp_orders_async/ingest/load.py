@@ -124,7 +124,7 @@ class Load:
     def paused(self) -> str | None:
         """Why the load waits for the server, in a sentence; None while it does not wait."""
         health = self._context.health
-        return str(health.cause) if health.breaker.state != "closed" else None
+        return health.why if health.breaker.state != "closed" else None
 
     @property
     def paused_for(self) -> float:

@@ -24,15 +24,14 @@ from cdp_orders_async.errors import (
     OutcomeUnknown,
     PoolTimeout,
     RateLimited,
-    Refused,
     ServerError,
-    Unreadable,
 )
+from cdp_orders_async.health import overload
 from cdp_orders_async.limiter import Limiter, Slots
 from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.session.attempt import late, lost
+from cdp_orders_async.session.autorate import Autorate
 from cdp_orders_async.session.backends import backend
-from cdp_orders_async.session.governor import Governor
 from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import CLOSED, Broken, Limit
 from cdp_orders_async.settings import Credentials, Settings
@@ -46,7 +45,7 @@ E = TypeVar("E", bound=BaseException)
 logger = logging.getLogger("cdp_orders_async")
 
 LONGEST_PAUSE = 300.0  # seconds that a Retry-After can hold up every call; a longer one is not obeyed in full
-UNAVAILABLE = 503
+READS = "GET"
 MAYBE_DONE = frozenset((Delivery.UNKNOWN, Delivery.DONE_UNREADABLE))
 
 
@@ -150,10 +149,10 @@ class Session:
         self._shared_limiter = limiter
         self._http = backend(base_url, credentials, settings, http, trace_configs, clock)
         self._slots = Slots(settings.connections, bulk_share=settings.bulk_share)
-        self.governor: Governor | None = None
-        """What finds the rate, where the settings leave it to the client."""
-        if settings.rate == "auto":
-            self.governor = Governor(self.limiter, self._slots, most=settings.connections, clock=clock)
+        self.autorate: Autorate | None = None
+        """What finds the rate that the server bears, where there is one: at most the one that is given."""
+        if settings.rate is not None:
+            self.autorate = Autorate(self.limiter, self._slots, rate, clock)
         self.on_close: dict[Callable[[CdpError], None], None] = {}
         """What is told first when the session is closed: whoever makes calls, and waits between them."""
         self._retries = Retries(limit=settings.retries)
@@ -232,12 +231,14 @@ class Session:
         answered = error.__cause__ if isinstance(error, OutcomeUnknown) else error
         asked = answered.retry_after if isinstance(answered, (RateLimited, ServerError)) else None
         wait = max(backoff(attempt, self._retries, self._uniform), min(asked or 0.0, LONGEST_PAUSE))
-        # A governor lowers the rate by itself, and a pause would only lower it further.
-        held = not alone and (asked is not None or (isinstance(error, RateLimited) and self.governor is None))
-        if held:
-            # One answer holds up everybody: each task waiting by itself would ask again and again.
-            self.limiter.pause_until(self._clock() + wait)
-        return wait, held
+        if asked is None or alone or not isinstance(answered, (RateLimited, ServerError)):
+            return wait, False
+        # One answer holds up everybody: each task waiting by itself would ask again and again.
+        self._limiter(reads=answered.method == READS).pause_until(self._clock() + wait)
+        return wait, True
+
+    def _limiter(self, *, reads: bool) -> Limiter:
+        return self.limiter if self.autorate is None else self.autorate.limiter(reads=reads)
 
     def _new_id(self) -> str:
         return f"{self._run}-{next(self._numbers)}"
@@ -245,26 +246,26 @@ class Session:
     async def _attempt(self, request: Request[T], call: _Call) -> T:
         clock, times, sender, stats = self._clock, call.times, call.bulk, self.stats
         bulk = sender is not None and sender.bulk
+        autorate, reads, limiter = self.autorate, request.method == READS, self.limiter
+        if autorate is not None:
+            limiter = autorate.limiter(reads=reads)
         call.turn = None
         if not self._http.ready():
-            try:
-                await self._http.open()
-            except Broken as error:
-                raise lost(request, str(error), began=False) from None
+            await self._open(request)
         asked = turn = clock()
         if not self._slots.take():
             await self._wait_for_slot(request, call.until, bulk=bulk)
             turn = clock()
             times.connection += turn - asked
         try:
-            if self._shared_limiter is not None or not self.limiter.take():
-                await self._wait_for_turn(request, call.until, times, bulk=bulk)
+            if self._shared_limiter is not None or not limiter.take():
+                await self._wait_for_turn(limiter, request, call.until, times, bulk=bulk)
                 turn = clock()
             if sender is not None and request.creates and sender.halted():
                 raise NotSent("it was given up before its turn came")
             call.turn = turn
-            if self.governor is not None:
-                self.governor.sent()
+            if autorate is not None:
+                autorate.sent(reads=reads)
             # A call of the loader has no deadline before it is sent.
             left = self.settings.deadline if call.until is None else call.until - turn
             stats.requests += 1
@@ -286,8 +287,8 @@ class Session:
         finally:
             done = clock()
             times.decode += done - came
-        if self.governor is not None:
-            self._govern(None, done - turn)
+        if autorate is not None:
+            autorate.answered(done - turn, reads=reads)
         return result
 
     def _failed(self, request: Request[T], call: _Call, error: CdpError) -> float:
@@ -306,24 +307,22 @@ class Session:
         return wait
 
     def _note(self, request: Request[T], call: _Call, error: CdpError) -> None:
-        """Log a failed attempt, and tell the governor of it."""
+        """Log a failed attempt, and tell what finds the rate of it."""
         _log(request, call, error)
-        if call.bulk is None or not call.bulk.alone:
-            self._govern(error, None if call.turn is None else self._clock() - call.turn)
-
-    def _govern(self, error: CdpError | None, seconds: float | None) -> None:
-        """Tell the governor what came of an attempt that took *seconds*; None if it was not made."""
-        if self.governor is None or seconds is None:
+        if self.autorate is None or call.turn is None or (call.bulk is not None and call.bulk.alone):
             return
-        answered = error.__cause__ if isinstance(error, OutcomeUnknown) else error
-        refused = isinstance(answered, RateLimited) or (
-            isinstance(answered, ServerError) and answered.status == UNAVAILABLE
-        )
-        late = error is not None and seconds >= self.settings.timeout
-        if refused or late:
-            self.governor.refused(seconds)
-        elif error is None or isinstance(answered, (Refused, Unreadable)):
-            self.governor.answered(seconds)
+        seconds = self._clock() - call.turn
+        sign = overload(error, late=seconds >= self.settings.timeout)
+        if sign is None:
+            self.autorate.answered(seconds, reads=request.method == READS)
+        elif sign.why:
+            self.autorate.refused(seconds, sign.why, sign.asked, reads=request.method == READS)
+
+    async def _open(self, request: Request[T]) -> None:
+        try:
+            await self._http.open()
+        except Broken as error:
+            raise lost(request, str(error), began=False) from None
 
     async def _wait(
         self, request: Request[T], waited_for: Callable[[], Awaitable[object]], seconds: float | None = None
@@ -352,14 +351,17 @@ class Session:
                 raise PoolTimeout(msg) from None
             raise late(Delivery.NOT_SENT) from None
 
-    async def _wait_for_turn(self, request: Request[T], until: float | None, times: Times, *, bulk: bool) -> None:
+    async def _wait_for_turn(
+        self, limiter: Limiter, request: Request[T], until: float | None, times: Times, *, bulk: bool
+    ) -> None:
         began = self._clock()
-        delay = self.limiter.delay(bulk=bulk)
-        lane = self.limiter.overtaking() if bulk else 0.0
+        delay = limiter.delay(bulk=bulk)
+        lane = limiter.overtaking() if bulk else 0.0
         if until is not None and began + delay >= until:
             raise late(Delivery.NOT_SENT)
         try:
-            await self._wait(request, lambda: self._turn(bulk=bulk), None if until is None else until - began)
+            left = None if until is None else until - began
+            await self._wait(request, lambda: self._turn(limiter, bulk=bulk), left)
         except TimeoutError:
             raise late(Delivery.NOT_SENT) from None
         finally:
@@ -367,8 +369,8 @@ class Session:
             times.lane += min(lane, waited)
             times.rate += max(0.0, waited - lane)
 
-    async def _turn(self, *, bulk: bool) -> None:
-        await self.limiter.acquire(bulk=bulk)
+    async def _turn(self, limiter: Limiter, *, bulk: bool) -> None:
+        await limiter.acquire(bulk=bulk)
         if self._shared_limiter is not None:
             await self._shared_limiter.acquire()
 

@@ -136,10 +136,10 @@ async def test_retries_have_a_budget() -> None:
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [("7", 7), ("0", 0.5), ("-5", 0.5), ("1000000000", 300), ("9" * 400, 0.5), ("soon", 0.5), ("", 0.5)],
+    [("7", 7), ("0", 0.5), ("-5", 0.5), ("1000000000", 300), ("9" * 400, 0), ("soon", 0), ("", 0)],
 )
 async def test_retry_after_pauses_everybody(value: str, seconds: float) -> None:
-    """One 429 holds up all calls as long as it asks, within reason; with no usable time, as long as a retry waits."""
+    """One 429 holds up all calls as long as it asks, within reason; with no usable time, only the call that met it."""
     reply = Reply(429, headers={"Retry-After": value})
     async with (
         serving(reply) as server,

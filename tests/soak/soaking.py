@@ -233,7 +233,7 @@ async def generation(soak: Soak, seconds: float, chance: float, folder: Path) ->
         await asyncio.wait(work)
         soak.wrong += [f"generation {seed}: {task.exception()!r}" for task in work if not task.cancelled()]
         idle = holding(cdp)
-        slots = cdp.session.governor.limit if cdp.session.governor else CONNECTIONS
+        slots = cdp.session.autorate.states()[0].slots if cdp.session.autorate else CONNECTIONS
         soak.check("idle", idle, attrs.evolve(idle, tasks=base.tasks, waiting=0, in_flight=0, free=slots))
         soak.requests += idle.requests
     await asyncio.to_thread(gc.collect)

@@ -1,0 +1,337 @@
+"""What a server bears, and what it does with the rest: limiters such as real APIs have, as values.
+
+Each is an object with a ``kind``, for the switch *limits*: ``{"kind": "bucket", "rate": 50, "burst": 50}``. Nothing
+here reads a clock: whoever asks says when it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import attrs
+
+__all__ = ["PASS", "Bucket", "Concurrency", "Fate", "Gate", "Limit", "Queue", "Window", "read_limits"]
+
+REFUSALS = ("reset", "lost")
+"""How a server refuses without an answer: it resets the connection, or it never answers."""
+STATUSES = range(400, 600)
+ROUNDING = 1e-9
+
+
+@attrs.frozen
+class Fate:
+    """What becomes of a request."""
+
+    wait: float = 0.0
+    """Seconds until its answer."""
+    refusal: int | str | None = None
+    """The status of the answer that refuses it, or *reset* or *lost*; None: it is done, and answered."""
+    retry_after: int | None = None
+    """The seconds of ``Retry-After``."""
+    work: float = 0.0
+    """Seconds until what it asks takes effect."""
+    is_done: bool = False
+    """Whether that happens although it is refused: a gateway gave up first."""
+
+
+PASS = Fate()
+
+
+def _positive(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
+        raise ValueError(f"{_name(limit)}: {field.name} must be a finite number above 0, not {value!r}")
+
+
+def _not_negative(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
+    if value != 0:
+        _positive(limit, field, value)
+
+
+def _flag(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
+    if type(value) is not bool:
+        raise ValueError(f"{_name(limit)}: {field.name} must be true or false, not {value!r}")
+
+
+def _a_refusal(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
+    if value not in REFUSALS and (type(value) is not int or value not in STATUSES):
+        raise ValueError(f"{_name(limit)}: {field.name} must be a status from 400 to 599, reset or lost, not {value!r}")
+
+
+def _methods(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, tuple) or not all(isinstance(one, str) for one in value):
+        raise ValueError(f"{_name(limit)}: {field.name} must be names of HTTP methods, not {value!r}")
+
+
+def _steps(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
+    pairs = value if isinstance(value, tuple) else (None,)
+    for pair in pairs:
+        if not isinstance(pair, tuple) or len(pair) != 2:  # noqa: PLR2004 a pair
+            raise ValueError(f"{_name(limit)}: {field.name} must be pairs of seconds and a factor, not {value!r}")
+        _not_negative(limit, field, pair[0])
+        _positive(limit, field, pair[1])
+
+
+def _tuples(value: object) -> object:
+    """Return the lists of JSON as tuples, which have a hash."""
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+
+
+def _name(limit: Limit) -> str:
+    return type(limit).__name__.lower()
+
+
+@attrs.frozen(kw_only=True)
+class Limit:
+    """What all limiters have."""
+
+    methods: tuple[str, ...] = attrs.field(default=(), converter=_tuples, validator=_methods)
+    """The HTTP methods that it counts; none: all."""
+    refusal: int | str = attrs.field(default=429, validator=_a_refusal)
+    """How it refuses: by a status, by *reset* of the connection, or *lost*, with no answer at all."""
+    retry_after: float | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
+    """The seconds of ``Retry-After`` on a refusal; None: no such header."""
+    ban: float = attrs.field(default=0.0, validator=_not_negative)
+    """Seconds for which it refuses everything after one excess."""
+    steps: tuple[tuple[float, float], ...] = attrs.field(default=(), converter=_tuples, validator=_steps)
+    """When it changes: pairs of seconds from the start, and the factor by which it bears more or less from then on."""
+    repeat: float = attrs.field(default=0.0, validator=_not_negative)
+    """Seconds after which the steps begin again, as where another tenant comes and goes; 0: never."""
+
+    def factor(self, seconds: float) -> float:
+        """Return by which factor it bears more than usual, so many *seconds* after its start."""
+        if self.repeat:
+            seconds %= self.repeat
+        return next((factor for at, factor in reversed(self.steps) if seconds >= at), 1.0)
+
+    def counter(self) -> Counter:
+        """Return what counts the requests of one server."""
+        raise NotImplementedError
+
+
+class Counter:
+    """The requests that a limiter has seen."""
+
+    def admit(self, now: float, factor: float) -> Fate:
+        """Count a request that comes *now*."""
+        raise NotImplementedError
+
+    def left(self, now: float) -> float:
+        """Return the seconds until it may admit one again, where that is known; else 0."""
+        del now
+        return 0.0
+
+    def leave(self) -> None:
+        """Count the end of a request that was admitted."""
+
+
+REFUSED = Fate(refusal=429)
+
+
+@attrs.frozen(kw_only=True)
+class Bucket(Limit):
+    """So many requests a second, and a burst after a rest."""
+
+    rate: float = attrs.field(validator=_positive)
+    """Requests a second."""
+    burst: float = attrs.field(default=1.0, validator=_positive)
+    """How many may come at once after a rest."""
+
+    def counter(self) -> Counter:
+        """Return a bucket that is full."""
+        return _Tokens(self)
+
+
+class _Tokens(Counter):
+    def __init__(self, limit: Bucket) -> None:
+        self._limit = limit
+        self._tokens = limit.burst
+        self._filled: float | None = None
+
+    def admit(self, now: float, factor: float) -> Fate:
+        gone = 0.0 if self._filled is None else now - self._filled
+        self._tokens = min(self._limit.burst, self._tokens + gone * self._limit.rate * factor)
+        self._filled = now
+        if self._tokens < 1 - ROUNDING:
+            return REFUSED
+        self._tokens -= 1
+        return PASS
+
+
+@attrs.frozen(kw_only=True)
+class Window(Limit):
+    """So many requests in each span of some seconds. A quota is one with a long span."""
+
+    calls: float = attrs.field(validator=_positive)
+    """How many requests."""
+    seconds: float = attrs.field(validator=_positive)
+    """How long the span is."""
+    sliding: bool = attrs.field(default=False, validator=_flag)
+    """Whether the span ends now, at any time; otherwise the spans follow each other."""
+    counts_refused: bool = attrs.field(default=False, validator=_flag)
+    """Whether a request that is refused counts too."""
+    tells: bool = attrs.field(default=False, validator=_flag)
+    """Whether ``Retry-After`` tells what is left of the span."""
+
+    def counter(self) -> Counter:
+        """Return a window that is empty."""
+        return _Log(self) if self.sliding else _Span(self)
+
+
+class _Span(Counter):
+    def __init__(self, limit: Window) -> None:
+        self._limit = limit
+        self._number = -1
+        self._calls = 0
+
+    def admit(self, now: float, factor: float) -> Fate:
+        number = int(now // self._limit.seconds)
+        if number != self._number:
+            self._number, self._calls = number, 0
+        good = self._calls < self._limit.calls * factor
+        self._calls += good or self._limit.counts_refused
+        return PASS if good else REFUSED
+
+    def left(self, now: float) -> float:
+        return self._limit.seconds - now % self._limit.seconds
+
+
+class _Log(Counter):
+    def __init__(self, limit: Window) -> None:
+        self._limit = limit
+        self._times: deque[float] = deque()
+
+    def admit(self, now: float, factor: float) -> Fate:
+        times = self._times
+        while times and times[0] <= now - self._limit.seconds:
+            times.popleft()
+        good = len(times) < self._limit.calls * factor
+        if good or self._limit.counts_refused:
+            times.append(now)
+        return PASS if good else REFUSED
+
+    def left(self, now: float) -> float:
+        return self._times[0] + self._limit.seconds - now if self._times else 0.0
+
+
+@attrs.frozen(kw_only=True)
+class Concurrency(Limit):
+    """So many requests at the same time."""
+
+    calls: float = attrs.field(validator=_positive)
+    """How many requests."""
+
+    def counter(self) -> Counter:
+        """Return a server with nothing to do."""
+        return _Busy(self)
+
+
+class _Busy(Counter):
+    def __init__(self, limit: Concurrency) -> None:
+        self._limit = limit
+        self._calls = 0
+
+    def admit(self, now: float, factor: float) -> Fate:
+        del now
+        if self._calls >= self._limit.calls * factor:
+            return REFUSED
+        self._calls += 1
+        return PASS
+
+    def leave(self) -> None:
+        self._calls -= 1
+
+
+@attrs.frozen(kw_only=True)
+class Queue(Limit):
+    """A server that works on one request after the other, and lets the others wait."""
+
+    rate: float = attrs.field(validator=_positive)
+    """Requests a second."""
+    gateway: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
+    """Seconds after which a gateway in front of it answers in its place, with *refusal*; the work is done all the same.
+    None: there is no gateway."""
+    refusal: int | str = attrs.field(default=504, validator=_a_refusal)
+
+    def counter(self) -> Counter:
+        """Return a queue that is empty."""
+        return _Line(self)
+
+
+class _Line(Counter):
+    def __init__(self, limit: Queue) -> None:
+        self._limit = limit
+        self._free = 0.0
+
+    def admit(self, now: float, factor: float) -> Fate:
+        self._free = max(self._free, now) + 1 / (self._limit.rate * factor)
+        wait, most = self._free - now, self._limit.gateway
+        if most is not None and wait > most:
+            return Fate(most, self._limit.refusal, work=wait, is_done=True)
+        return Fate(wait, work=wait)
+
+
+KINDS: Mapping[str, Callable[..., Limit]] = {
+    "bucket": Bucket,
+    "concurrency": Concurrency,
+    "queue": Queue,
+    "window": Window,
+}
+Leave: TypeAlias = Callable[[], None]
+
+
+class Gate:
+    """Asks all *limits* of a server about each request; it starts *now*."""
+
+    def __init__(self, limits: Sequence[Limit], now: float) -> None:
+        self._limits = [(limit, limit.counter()) for limit in limits]
+        self._began = now
+        self._banned: dict[int, float] = {}
+
+    def enter(self, method: str, now: float) -> tuple[Fate, Leave]:
+        """Return what becomes of a request that comes *now*, and what to call when its answer leaves."""
+        seconds = now - self._began
+        fate, admitted = PASS, list[Counter]()
+        for number, (limit, counter) in enumerate(self._limits):
+            if limit.methods and method not in limit.methods:
+                continue
+            is_banned = now < self._banned.get(number, now)
+            fate = REFUSED if is_banned else counter.admit(seconds, limit.factor(seconds))
+            if fate.refusal is not None and not fate.is_done:
+                if limit.ban and not is_banned:
+                    self._banned[number] = now + limit.ban
+                left = counter.left(seconds) if isinstance(limit, Window) and limit.tells else limit.retry_after
+                fate = Fate(refusal=limit.refusal, retry_after=None if left is None else math.ceil(left))
+                break
+            admitted.append(counter)
+        if fate.refusal is not None and not fate.is_done:
+            for counter in admitted:
+                counter.leave()
+            admitted.clear()
+
+        def leave() -> None:
+            while admitted:
+                admitted.pop().leave()
+
+        return fate, leave
+
+
+def read_limits(given: object) -> tuple[Limit, ...]:
+    """Return the limits that *given* is: objects with a kind, one or a list, or limits; raises `ValueError`."""
+    many = given if isinstance(given, list | tuple) else (given,)
+    return tuple(one if isinstance(one, Limit) else _read(one) for one in many)
+
+
+def _read(given: object) -> Limit:
+    if not isinstance(given, Mapping):
+        raise ValueError(f'limits must be objects such as {{"kind": "bucket", "rate": 50}}, not {given!r}')  # noqa: TRY004 as for any wrong switch
+    rest: dict[str, Any] = {**given}
+    kind = rest.pop("kind", None)
+    if not isinstance(kind, str) or kind not in KINDS:
+        raise ValueError(f"the kind of a limit must be one of {', '.join(KINDS)}, not {kind!r}")
+    try:
+        return KINDS[kind](**rest)
+    except TypeError as wrong:  # a key that there is not, or one that is missing
+        raise ValueError(f"{kind}: {str(wrong).partition('() ')[2]}") from None

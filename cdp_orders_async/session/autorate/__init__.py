@@ -1,0 +1,6 @@
+"""Finds how fast a server may be called, since the API documents neither a limit nor how it refuses."""
+
+from cdp_orders_async.session.autorate.autorate import Autorate
+from cdp_orders_async.session.autorate.governor import Governor, RateState
+
+__all__ = ["Autorate", "Governor", "RateState"]

@@ -1,0 +1,171 @@
+"""Whole loads against servers with limits, in virtual time: all orders are loaded, once, in a time that fits."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from datetime import timedelta
+from typing import Any, Literal
+
+import orjson
+import pytest
+
+from cdp_orders_async import Load, MemoryJournal, NotSent, OutcomeUnknown, Request, Resources, Settings, Verdict
+from cdp_orders_async.emulator import Bucket, Emulator, Limit, Queue, Switches, Window
+from cdp_orders_async.session import Session, Times
+from cdp_orders_async.session.attempt import Answer, Http
+from cdp_orders_async.settings import Credentials
+from tests.ingest.support import BASE, KEY, TOKEN, WHEN, asked, count, stored, wanted, whole
+from tests.virtual import VirtualLoop, run
+
+ORDERS = 60
+REQUESTS = ORDERS * count([whole()])
+WAY = 0.025
+
+
+class Wire(Http):
+    """A way to an emulator that takes virtual time and no sockets."""
+
+    def __init__(self, emulator: Emulator, settings: Settings, loop: VirtualLoop, seed: int) -> None:
+        super().__init__(BASE, Credentials(KEY, TOKEN), settings, loop.time)
+        self._emulator = emulator
+        self._random = random.Random(seed)  # noqa: S311 not for secrets
+
+    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Times) -> Answer:
+        """Send once."""
+        del request_id, left, times
+        emulator = self._emulator
+        await asyncio.sleep(WAY * self._random.uniform(0.8, 1.2))
+        endpoint, segments = emulator.find(request.method, request.path)
+        fate, leave = emulator.enter(endpoint.operation, request.method)
+        try:
+            if fate.is_done:
+                emulator.answer_later(endpoint, segments, asked(request), fate.work)
+            if fate.refusal is not None:
+                await asyncio.sleep(fate.wait + WAY)
+                if isinstance(fate.refusal, str):
+                    raise (OutcomeUnknown if self._random.random() < 0.5 else NotSent)("the connection was reset")
+                return fate.refusal, b"{}", None if fate.retry_after is None else str(fate.retry_after)
+            reply = await emulator.answer_slowly(endpoint, segments, asked(request), fate.wait)
+        finally:
+            leave()
+        await asyncio.sleep(WAY)
+        return reply.status, orjson.dumps(reply.body), None
+
+    async def _open(self) -> None:
+        """Need nothing."""
+
+    async def _close(self) -> None:
+        """Need nothing."""
+
+
+def session_to(emulator: Emulator, loop: VirtualLoop, seed: int, rate: float | Literal["auto"] = "auto") -> Session:
+    """Return a session over a `Wire`."""
+    settings = Settings(rate=rate, connections=64, trust_env=False)
+    drawn = random.Random(seed)  # noqa: S311 not for secrets
+    session = Session(BASE, Credentials(KEY, TOKEN), settings, clock=loop.time, uniform=drawn.uniform)
+    session._http = Wire(emulator, settings, loop, seed)  # noqa: SLF001 there is no other way in
+    return session
+
+
+def begun(session: Session, loop: VirtualLoop, *, look_first: bool = False) -> Load:
+    """Begin a load."""
+    load = Load(
+        Resources(session, BASE),
+        [whole(f"A-{n}") for n in range(ORDERS)],
+        journal=MemoryJournal(),
+        look_first=look_first,
+        on_existing="keep",
+        open_orders=256,
+        settle=2,
+        drain=1,
+        clock=loop.time,
+    )
+    load.start()
+    return load
+
+
+def limited(loop: VirtualLoop, *limits: Limit) -> Emulator:
+    """Return an emulator in virtual time."""
+    return Emulator(switches=Switches(limits=limits, upsert=False), clock=lambda: WHEN + timedelta(seconds=loop.time()))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(
+    ("limit", "rate", "seconds"),
+    [
+        (Bucket(rate=50, burst=50, refusal="reset"), 50, 0),
+        (Bucket(rate=50, burst=50, refusal="reset", ban=10), 50, 60),
+        (Bucket(rate=50, burst=50, refusal="reset", ban=60), 50, 600),
+        (Bucket(rate=50, burst=50), 50, 0),
+        (Bucket(rate=50, burst=50, refusal=503, retry_after=30), 50, 200),
+        (Queue(rate=40, gateway=1), 40, 0),
+        (Queue(rate=4, gateway=10), 4, 0),
+        (Window(calls=600, seconds=60), 10, 0),
+    ],
+    ids=str,
+)
+def test_all_is_loaded(limit: Limit, rate: float, seconds: float, seed: int) -> None:
+    """Each order is loaded once, in less than three times the time that the limit asks for, and what it makes wait."""
+
+    async def main(loop: VirtualLoop) -> float:
+        emulator = limited(loop, limit)
+        session = session_to(emulator, loop, seed)
+        load = begun(session, loop)
+        await load.run()
+        took = loop.time()
+        await load.aclose()
+        await session.aclose()
+        emulator.waiting.finish()
+        assert load.counts == {Verdict.LOADED: ORDERS}
+        assert stored(emulator) == wanted([whole(f"A-{n}") for n in range(ORDERS)])
+        return took
+
+    assert run(main) <= 3 * REQUESTS / rate + seconds
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("rate", [45, 200])
+def test_a_rate_given_by_hand_is_not_worse(rate: float, seed: int) -> None:
+    """A 429 without Retry-After holds up its own call, and a rate that is too high is lowered."""
+
+    async def main(loop: VirtualLoop) -> float:
+        emulator = limited(loop, Bucket(rate=50, burst=1))
+        session = session_to(emulator, loop, seed, rate)
+        load = begun(session, loop)
+        await load.run()
+        took = loop.time()
+        await load.aclose()
+        await session.aclose()
+        assert load.counts == {Verdict.LOADED: ORDERS}
+        return took
+
+    assert run(main) <= 2 * REQUESTS / 50
+
+
+def test_a_quota_pauses_the_load_and_fails_nothing() -> None:
+    """After minutes of 429 the load pauses and says since when; when the quota is back, all is loaded."""
+
+    async def main(loop: VirtualLoop) -> None:
+        emulator = limited(loop, Window(calls=200, seconds=4 * 3600))
+        session = session_to(emulator, loop, 1)
+        load = begun(session, loop)
+        task = asyncio.create_task(load.run())
+        await asyncio.sleep(600)
+        assert load.paused is not None
+        assert "429" in load.paused
+        assert "nothing has succeeded for " in load.paused
+        assert not set(load.counts) - {Verdict.LOADED}
+        before = session.stats.requests
+        await asyncio.sleep(3 * 3600)
+        assert session.stats.requests - before < 3 * 3600 / 30
+        assert not set(load.counts) - {Verdict.LOADED}
+        emulator.store.switches = Switches(upsert=False)
+        await task
+        assert load.paused is None
+        assert load.counts == {Verdict.LOADED: ORDERS}
+        assert stored(emulator) == wanted([whole(f"A-{n}") for n in range(ORDERS)])
+        await load.aclose()
+        await session.aclose()
+
+    run(main)

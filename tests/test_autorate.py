@@ -1,0 +1,190 @@
+"""The rate that is found of limiters that nobody documents, in virtual time: what is used of each, and what refused."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import attrs
+import pytest
+
+from cdp_orders_async.emulator.limits import Bucket, Concurrency, Limit, Queue, Window
+from tests.limited import World
+
+MINUTE = 60.0
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """A server, and what must come of calls to it after the first minute."""
+
+    limits: tuple[Limit, ...]
+    most: float
+    """Calls per second that it allows."""
+    used: float = 0.85
+    """The least share of them that is used."""
+    refused: float = 0.02
+    """The largest share of the calls that is refused."""
+    until: float = 300.0
+    """When it ends, in seconds."""
+    world: dict[str, Any] = attrs.field(factory=dict[str, Any])
+
+
+def bucket(**rest: Any) -> Bucket:  # noqa: ANN401 any of its fields
+    """Return a bucket of 50 a second with a burst of 50."""
+    return Bucket(**{"rate": 50, "burst": 50, **rest})
+
+
+SECOND = {"calls": 50, "seconds": 1}
+A_MINUTE = {"calls": 600, "seconds": 60}
+PAUSES = {"most": 50, "used": 0.6, "until": 1200}  # what a pause costs cannot be got back
+CASES = {
+    "a fixed second": Case(limits=(Window(**SECOND),), most=50),
+    "a fixed second that asks to wait one": Case(limits=(Window(**SECOND, retry_after=1),), most=50),
+    "a fixed second, near": Case(limits=(Window(**SECOND),), most=50, world={"latency": 0.02}),
+    "a fixed second, far": Case(limits=(Window(**SECOND),), most=50, world={"latency": 1}),
+    "a fixed minute": Case(limits=(Window(**A_MINUTE),), most=10, refused=0.05, until=600),
+    "a fixed minute that tells its rest": Case(limits=(Window(**A_MINUTE, tells=True),), most=10, until=600),
+    "a fixed minute that asks for one": Case(limits=(Window(**A_MINUTE, retry_after=60),), most=10, until=600),
+    "a large minute": Case(limits=(Window(calls=3000, seconds=60),), most=50, refused=0.05, until=600),
+    "a quota of 90 s": Case(limits=(Window(calls=1000, seconds=90),), most=1000 / 90, refused=0.05, until=900),
+    "a sliding second": Case(limits=(Window(**SECOND, sliding=True),), most=50),
+    "a sliding second that counts all": Case(limits=(Window(**SECOND, sliding=True, counts_refused=True),), most=50),
+    "a sliding minute that counts all": Case(
+        limits=(Window(**A_MINUTE, sliding=True, counts_refused=True),), most=10, refused=0.05, until=600
+    ),
+    # The way there makes two calls come closer than they were sent, for which this one has no room.
+    "no burst": Case(limits=(bucket(burst=1),), most=50, used=0.6),
+    "a burst of 5": Case(limits=(bucket(burst=5),), most=50),
+    "a burst": Case(limits=(bucket(),), most=50),
+    "a burst of ten seconds": Case(limits=(bucket(burst=500),), most=50, refused=0.03),
+    "a burst, 0.2 s away": Case(limits=(bucket(),), most=50, world={"latency": 0.2}),
+    "a burst, 1 s away": Case(limits=(bucket(),), most=50, world={"latency": 1}),
+    "1/s": Case(limits=(bucket(rate=1, burst=2),), most=1, until=1800),
+    "5/s": Case(limits=(bucket(rate=5, burst=5),), most=5, until=600),
+    "200/s": Case(limits=(bucket(rate=200, burst=200),), most=200, until=180),
+    "500/s": Case(limits=(bucket(rate=500, burst=500),), most=500, until=120),
+    "503 for 429": Case(limits=(bucket(refusal=503),), most=50),
+    "resets": Case(limits=(bucket(refusal="reset"),), most=50),
+    "ten at once": Case(limits=(Concurrency(calls=10),), most=200, used=0.6),
+    "a queue": Case(limits=(Queue(rate=40),), most=40),
+    "a slow queue": Case(limits=(Queue(rate=1.5),), most=1.5, until=900),
+    "a slow queue behind a gateway": Case(limits=(Queue(rate=4, gateway=10),), most=4, until=600),
+    "a queue behind a gateway": Case(limits=(Queue(rate=40, gateway=1),), most=40),
+    "it asks for 1 s": Case(limits=(bucket(retry_after=1),), most=50),
+    "it asks for 30 s": Case(limits=(bucket(retry_after=30),), **PAUSES),
+    "it asks for 60 s": Case(limits=(bucket(retry_after=60),), **PAUSES),
+    "a ban of 10 s": Case(limits=(bucket(ban=10),), **PAUSES),
+    "a ban of 10 s that is told": Case(limits=(bucket(ban=10, retry_after=10),), **PAUSES),
+    "a ban of 60 s": Case(limits=(bucket(ban=60),), **PAUSES),
+    "a ban of 60 s that is told": Case(limits=(bucket(ban=60, retry_after=60),), **PAUSES),
+    "a ban of 60 s, hardly a burst": Case(limits=(bucket(burst=5, ban=60),), **PAUSES),
+    "resets for 10 s": Case(limits=(bucket(refusal="reset", ban=10),), **PAUSES),
+    "resets for 60 s": Case(limits=(bucket(refusal="reset", ban=60),), **PAUSES),
+    "another tenant takes 70 of 100": Case(
+        limits=(bucket(rate=100, burst=100, steps=((20, 0.3),), repeat=40),), most=65, used=0.6, until=600
+    ),
+    "it becomes five times as fast": Case(limits=(bucket(rate=20, burst=20, steps=((30, 5),)),), most=100),
+    "it becomes five times as slow": Case(
+        limits=(bucket(rate=100, burst=20, steps=((30, 0.2),)),), most=20, refused=0.025
+    ),
+    "50/s and 1 % fail": Case(limits=(bucket(),), most=49.5, refused=0.04, world={"refusing": 0.01}),
+    "50/s and 5 % fail": Case(limits=(bucket(),), most=47.5, refused=0.09, world={"refusing": 0.05}),
+}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", CASES)
+def test_a_limit_is_found(name: str, seed: int) -> None:
+    """After the first minute what a server allows is used, and little is refused."""
+    case = CASES[name]
+    good, refused = World(case.limits, seed=seed, **case.world).run(case.until).seen(MINUTE, case.until)
+    assert good >= case.used * case.most
+    assert refused <= case.refused
+
+
+NOISE: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "1 % refused": {"refusing": 0.01},
+    "5 % refused": {"refusing": 0.05},
+    "15 % refused": {"refusing": 0.15},
+    "30 % refused": {"refusing": 0.3},
+    "1 % lost": {"losing": 0.01, "timeout": 2},
+    "5 % lost": {"losing": 0.05, "timeout": 2},
+    "15 % lost": {"losing": 0.15, "timeout": 2},
+}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("name", NOISE)
+def test_noise_is_no_limit(name: str, seed: int) -> None:
+    """What fails at any rate leaves nine tenths of the calls of a careless client; if much fails, four fifths."""
+    made = [
+        World(latency=0.1, connections=20, governed=governed, seed=seed, **NOISE[name]).run(120).seen(MINUTE, 120)[0]
+        for governed in (True, False)
+    ]
+    much = max(NOISE[name].get(kind, 0) for kind in ("refusing", "losing")) > 0.1
+    assert made[0] >= (0.8 if much else 0.9) * made[1]
+
+
+def test_it_starts_slowly() -> None:
+    """In the first second ten calls leave, in the next twice as many; 640 a second are reached after six seconds."""
+    world = World(latency=0.05).run(10)
+    seconds = [world.seen(at, at + 1)[0] for at in range(8)]
+    assert seconds[0] <= 15
+    assert all(second <= 2.2 * before for before, second in itertools.pairwise(seconds))
+    assert sum(seconds[:7]) > 640
+    assert world.limiter.rate is None  # the connections limit it, and the limiter costs nothing
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("rate", "most"), [(45, 45), (100, 50)])
+def test_a_rate_given_by_hand(rate: float, most: float, seed: int) -> None:
+    """It is never exceeded, is used from the first second on, and above the limit it is lowered."""
+    world = World((bucket(burst=5),), most=rate, seed=seed).run(300)
+    good, refused = world.seen(MINUTE, 300)
+    assert good >= 0.85 * most
+    assert refused <= 0.02
+    assert max(world.seen(at, at + 1)[0] for at in range(300)) <= rate + 2
+    assert world.seen(0, 1)[0] >= 0.8 * most
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_reads_and_writes_are_told_apart(seed: int) -> None:
+    """Of 50 writes and 5 reads a second both are used, and the rates are said one by one."""
+    limits = (bucket(methods=("POST",)), bucket(rate=5, burst=5, methods=("GET",)))
+    world = World(limits, reads=32, seed=seed).run(300)
+    assert world.autorate.apart
+    for reads, most in ((False, 50), (True, 5)):
+        good, refused = world.seen(120, 300, reads=reads)
+        assert good >= 0.85 * most
+        assert refused <= 0.02
+    assert [state.of for state in world.autorate.states()] == ["writes", "reads"]
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_reads_and_writes_that_share_a_limit_stay_together(seed: int) -> None:
+    """One bucket for all methods is one rate."""
+    world = World((bucket(burst=5),), reads=32, seed=seed).run(300)
+    assert not world.autorate.apart
+    assert sum(world.seen(MINUTE, 300, reads=reads)[0] for reads in (True, False)) >= 0.85 * 50
+
+
+def test_an_outage_is_survived() -> None:
+    """While nothing succeeds few calls are made; half a minute later three quarters of the limit are used."""
+    world = World((bucket(steps=((100, 1e-9), (160, 1.0))),), seed=1).run(220)
+    assert sum(100 < when <= 160 for when, _ in world.bad) < 150
+    good, refused = world.seen(190, 220)
+    assert good >= 0.75 * 50
+    assert refused <= 0.02
+
+
+def test_the_state_is_said() -> None:
+    """No limit is known; then there is one, found when and for what."""
+    world = World((bucket(refusal=503),), seed=1).run(1)
+    assert str(world.autorate.states()[0]) == "no limit known"
+    world.run(200)
+    state = world.autorate.states()[0]
+    assert state.limit is not None
+    assert state.limit == pytest.approx(50, rel=0.15)
+    assert str(state) == f"limit about {state.limit:.3g}/s, found {state.found_for:.0f} s ago, last cut for 503"
