@@ -18,9 +18,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cdp_orders_async.errors import printable
 from cdp_orders_async.graph import Line
 from cdp_orders_async.ingest import Load, Outcome, PartVerdict, Verdict
+from cdp_orders_async.redact import printable
 from cdp_orders_async.session import Session, Times
 from cdp_orders_async.sources import GraphFile
 
