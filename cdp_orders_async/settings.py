@@ -49,6 +49,8 @@ WAYS = ("aiohttp", "httptools")
 PORTS = {"http": 80, "https": 443}
 VERSIONED = re.compile(r"/v2(\.1)?(/order[^/]*(/.*)?)?$", re.IGNORECASE)
 """The end of a URL that goes on into the API, whose version the client adds."""
+HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(:\d*)?")
+"""A host and its port: what others take for a host after or before brackets is none."""
 CERTIFICATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----.*?-----END [A-Z0-9 ]*CERTIFICATE-----", re.DOTALL)
 LARGEST_CA_FILE = 2**24  # bytes in which the first certificate must be
 
@@ -315,7 +317,7 @@ def _no_certificates() -> Invalid:
 def _http_url(text: str) -> SplitResult | None:
     try:
         url = urlsplit(text)
-        good = url.scheme in {"http", "https"} and url.hostname and url.port != 0
+        good = url.scheme in {"http", "https"} and HOST.fullmatch(url.netloc.rpartition("@")[2]) and url.port != 0
     except ValueError:
         return None
     return url if good and text.isprintable() and not set(text) & set("?#\\ ") else None

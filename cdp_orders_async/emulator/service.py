@@ -144,7 +144,7 @@ class Emulator:
         await self.waiting.after(seconds(self.store.switches.latency, operation), lambda: None)
 
     def _answer(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
-        if not self._known(asked.authorization):
+        if not self.knows(asked.authorization):
             return UNAUTHORIZED
         if endpoint.operation and not self._admitted():
             return refusal(429, "Too many requests.", retry_after=self.store.switches.retry_after)
@@ -213,7 +213,8 @@ class Emulator:
         )
         return run(call)
 
-    def _known(self, authorization: str) -> bool:
+    def knows(self, authorization: str) -> bool:
+        """Tell whether these are credentials that may call."""
         scheme, _, given = authorization.partition(" ")
         wanted = self._credentials.get(scheme.lower())
         return wanted is not None and hmac.compare_digest(given.encode(errors="surrogateescape"), wanted)

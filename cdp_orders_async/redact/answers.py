@@ -6,6 +6,7 @@ import base64
 import re
 from collections.abc import Collection, Iterable, Iterator
 from html import unescape
+from unicodedata import normalize
 from urllib.parse import unquote
 
 from cdp_orders_async.redact.holding import Opaque
@@ -66,7 +67,7 @@ class Secrets:
     def start(self, body: bytes | bytearray, most: int) -> bytes:
         """Return the first *most* bytes of an answer, masked before they are cut."""
         window = body[: 2 * most + 12 * RUN]  # what begins before the cut is whole in it
-        return self.masked(window.decode("latin-1")).encode("latin-1")[:most]
+        return self.masked(window.decode(errors="surrogateescape")).encode(errors="surrogateescape")[:most]
 
 
 def _runs_of(secrets: Iterable[str]) -> dict[int, frozenset[str]]:
@@ -76,8 +77,13 @@ def _runs_of(secrets: Iterable[str]) -> dict[int, frozenset[str]]:
         raw = secret.encode()
         # In base64 three bytes are four characters, and what stands before a secret moves it.
         coded = [base64.b64encode(b"\0" * skip + raw).decode()[-(-skip * 8 // 6) :].rstrip("=") for skip in range(3)]
-        latin = raw.decode("latin-1")  # as the bytes of an answer are read
-        for form in (secret, latin, raw.hex(), *(one[:-1] for one in coded if len(one) > RUN)):
+        bare = "".join(filter(str.isalnum, secret))
+        for form in (
+            secret,
+            bare if len(bare) >= RUN else "",
+            raw.hex(),
+            *(one[:-1] for one in coded if len(one) > RUN),
+        ):
             for one in {form, form.translate({43: "-", 47: "_"})} - {""}:
                 plain = _folded(one)
                 length = min(RUN, len(plain))
@@ -87,22 +93,28 @@ def _runs_of(secrets: Iterable[str]) -> dict[int, frozenset[str]]:
 
 
 def _folded(text: str) -> str:
-    """Return *text* in small letters, one for each character."""
-    return "".join(low if len(low := char.lower()) == 1 else char for char in text)
+    """Return *text* in small letters of usual width, one for each character."""
+    if text.isascii():
+        return text.lower()
+    return "".join(low if len(low := normalize("NFKC", char).lower()) == 1 else char for char in text)
 
 
 def _units(text: str) -> Iterator[tuple[str, int, int]]:
     """Yield each character of *text*, escaped or not, in small letters, with its start and its end."""
     at = 0
     for found in ESCAPED.finditer(text):
-        yield from ((_folded(text[n]), n, n + 1) for n in range(at, found.start()))
+        yield from _plain(text, at, found.start())
         char = _unescaped(found)
         if char is None:
-            yield from ((_folded(text[n]), n, n + 1) for n in range(found.start(), found.end()))
+            yield from _plain(text, *found.span())
         else:
-            yield _folded(char), found.start(), found.end()
+            yield _folded(char), *found.span()
         at = found.end()
-    yield from ((_folded(text[n]), n, n + 1) for n in range(at, len(text)))
+    yield from _plain(text, at, len(text))
+
+
+def _plain(text: str, start: int, end: int) -> Iterable[tuple[str, int, int]]:
+    return zip(_folded(text[start:end]), range(start, end), range(start + 1, end + 1), strict=True)
 
 
 def _unescaped(found: re.Match[str]) -> str | None:

@@ -125,11 +125,12 @@ def _called(function: Callable[..., Any]) -> Callable[..., Any]:
 def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def sealed(*given: Any, **named: Any) -> Any:  # noqa: ANN401 those of any function
+        awaited = function(*given, **named)
+        del given, named  # who looks at the stack meanwhile, such as a limiter of one's own, sees no argument
         try:
-            return await function(*given, **named)
+            return await awaited
         except BaseException as error:  # noqa: BLE001 it is raised again
             raised = error
-        del given, named
         raise bare(raised)
 
     return sealed

@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse, ClientSession, TraceConfig
@@ -81,6 +81,10 @@ class _Body(aiohttp.BytesPayload):
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         self.began = self.clock()
         await super().write_with_length(writer, content_length)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled, as `Request` does."""
+        raise TypeError("a body cannot be pickled, because of what it says about people")
 
 
 class _Socket(socket.socket):
