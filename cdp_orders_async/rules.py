@@ -390,7 +390,7 @@ def _check_changes(table: Mapping[str, Rule], value: object, at: str) -> list[Vi
     if not _is_dict(value):
         return [Violation(at, "must be a dict of the fields that change")]
     return [
-        Violation(f"{at}.{camel(key)}" if key in table else f"{at}.{shown_key(str(key))}", wrong)
+        Violation(f"{at}.{shown_key(camel(str(key)))}", wrong)
         for key, one in value.items()
         if (wrong := table[key](one) if key in table else "is not a field that can change")
     ]

@@ -78,7 +78,9 @@ class Faults:
     def load(cls, path: Path | str) -> Faults:
         """Read a plan from a file; raise PlanError with one sentence on what is wrong with it."""
         path = Path(path)
-        if path.exists() and not path.is_file():  # a pipe would wait for its writer, and some devices never end
+        if path.exists() and not (
+            path.is_file() or path.is_dir()
+        ):  # a pipe would wait for its writer, and some devices never end
             raise PlanError(f"{path} is no regular file.")
         try:
             with path.open("rb") as file:

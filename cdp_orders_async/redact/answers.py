@@ -14,6 +14,7 @@ from cdp_orders_async.redact.words import LIMITS, MASK, WORDS
 
 __all__ = ["NO_SECRETS", "Secrets", "printable", "told", "words_in"]
 
+SHORTEST = 4  # characters; what is shorter guards nothing, and is in many words
 RUN = 8  # characters of a secret that are masked wherever they stand: half of a secret is one too
 ESCAPED = re.compile(
     r"\\+u00([0-9a-f]{2})|\\+x([0-9a-f]{2})|%(?:25)*([0-9a-f]{2})|&(?:amp;)*(#?[0-9a-z]{1,8};)|\\+(.)", re.IGNORECASE
@@ -73,15 +74,17 @@ class Secrets:
 def _runs_of(secrets: Iterable[str]) -> dict[int, frozenset[str]]:
     """Return the runs of characters by which secrets and their codings are known, by length."""
     runs: dict[int, set[str]] = {}
-    for secret in secrets:
+    for secret in (one for one in secrets if len(one) >= SHORTEST):
         raw = secret.encode()
         # In base64 three bytes are four characters, and what stands before a secret moves it.
         coded = [base64.b64encode(b"\0" * skip + raw).decode()[-(-skip * 8 // 6) :].rstrip("=") for skip in range(3)]
+        latin = raw.decode("latin-1")  # as its bytes are escaped
         bare = "".join(filter(str.isalnum, secret))
         for form in (
             secret,
             bare if len(bare) >= RUN else "",
             raw.hex(),
+            latin,
             *(one[:-1] for one in coded if len(one) > RUN),
         ):
             for one in {form, form.translate({43: "-", 47: "_"})} - {""}:
@@ -149,7 +152,7 @@ def told(text: str, most: int, *, known: Collection[str] = (), sent: Collection[
     shown: list[str] = []
     left = most
     for chunk in text[: 2 * most].split():
-        word = printable(chunk) if _is_known(chunk, known, sent) else MASK
+        word = chunk if _is_known(chunk, known, sent) else MASK
         if word == MASK and shown and shown[-1] == MASK:
             continue
         left -= len(word) + 1
@@ -160,7 +163,7 @@ def told(text: str, most: int, *, known: Collection[str] = (), sent: Collection[
 
 
 def _is_known(chunk: str, known: Collection[str], sent: Collection[str]) -> bool:
-    if not chunk.isascii():
+    if not (chunk.isascii() and chunk.isprintable()):
         return False
     for piece in PIECE.findall(INDEX.sub(" ", chunk)):
         lower = piece.lower()

@@ -12,7 +12,7 @@ from cdp_orders_async.redact.words import MASK
 
 __all__ = ["Opaque", "bare", "seal_methods", "sealed"]
 
-T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
 E = TypeVar("E", bound=BaseException)
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -20,15 +20,15 @@ PACKAGE = __name__.partition(".")[0]
 RAISED_IN = "It was raised in:\n"
 
 
-class Opaque(Generic[T]):
+class Opaque(Generic[T_co]):
     """Holds a *value* that no repr, serializer or pickle shows: whoever needs it opens it."""
 
     __slots__ = ("_value",)
 
-    def __init__(self, value: T) -> None:
+    def __init__(self, value: T_co) -> None:
         self._value = value
 
-    def open(self) -> T:
+    def open(self) -> T_co:
         """Return the value."""
         return self._value
 
@@ -41,10 +41,10 @@ class Opaque(Generic[T]):
     def __repr__(self) -> str:
         return MASK
 
-    def __copy__(self) -> Opaque[T]:
+    def __copy__(self) -> Opaque[T_co]:
         return self
 
-    def __deepcopy__(self, _: object) -> Opaque[T]:
+    def __deepcopy__(self, _: object) -> Opaque[T_co]:
         return self
 
     def __reduce__(self) -> NoReturn:
@@ -84,7 +84,7 @@ def sealed(thing: F) -> F:
     """
     if inspect.isclass(thing):
         seal_methods(thing)
-        return thing
+        return cast("F", thing)
     return cast("F", _sealed(thing))
 
 
@@ -94,8 +94,8 @@ def seal_methods(cls: type) -> None:
         if name.startswith("_") and name not in {"__init__", "__aiter__", "__anext__"}:
             continue
         if isinstance(value, (classmethod, staticmethod)):
-            kind, function = type(value), cast("Callable[..., Any]", value.__func__)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType] any
-            setattr(cls, name, kind(_sealed(function)))  # pyright: ignore[reportUnknownArgumentType] any
+            made: Any = cast("Any", value)
+            setattr(cls, name, type(made)(_sealed(made.__func__)))
         elif inspect.isfunction(value):
             setattr(cls, name, _sealed(value))
 

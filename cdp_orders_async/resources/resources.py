@@ -139,9 +139,9 @@ class Extensible(Verbs[dict[str, ExtensionValue], Extension, dict[str, Extension
 
     async def create(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Create the extension of the order or item with the reference *owner*."""
-        ref_in(owner)
+        request = self._request("create", owner, self._read, creates=True)
         refuse(check_extension(pairs))
-        request = self.to_create(owner, pairs)
+        request.body = self._body(pairs)
         del pairs
         return await self._transport.send(request)
 
@@ -163,17 +163,17 @@ class Extensions(Extensible):
 
     async def replace(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Put *pairs* in place of all that the extension holds."""
-        ref_in(owner)
+        request = self._request("replace", owner, self._read)
         refuse(check_extension(pairs))
-        request = self.to_replace(owner, pairs)
+        request.body = self._body(pairs)
         del pairs
         return await self._transport.send(request)
 
     async def update(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Set the given *pairs* and leave the others alone."""
-        ref_in(owner)
+        request = self._request("update", owner, self._read)
         refuse(check_extension(pairs))
-        request = self.to_update(owner, pairs)
+        request.body = self._body(pairs)
         del pairs
         return await self._transport.send(request)
 

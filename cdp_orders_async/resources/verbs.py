@@ -221,9 +221,9 @@ class Updatable(Readable[New, Got, Changes]):
 
     async def update(self, ref: UUID, changes: Changes) -> Got:
         """Change the fields that *changes* names; version 2.1 leaves the rest alone."""
-        ref_in(ref)
+        request = self._request("update", ref, self._read)
         refuse(check(self._kind.changes, changes))
-        request = self.to_update(ref, changes)
+        request.body = self._body(changes)
         del changes
         return await self._transport.send(request)
 
@@ -237,8 +237,8 @@ class Editable(Deletable[New, Got, Changes], Updatable[New, Got, Changes]):
 
     async def replace(self, ref: UUID, new: New) -> Got:
         """Put *new* in place of the one with the reference *ref*; what *new* leaves out is dropped."""
-        ref_in(ref)
-        request = self._request("replace", ref, self._read, body=self._checked(new))
+        request = self._request("replace", ref, self._read)
+        request.body = self._checked(new)
         del new
         return await self._transport.send(request)
 
@@ -259,8 +259,8 @@ class UnderAnOrder(Readable[New, Got, Changes]):
 
     async def create(self, order: UUID, new: New) -> Got:
         """Create one under the order with the reference *order*."""
-        ref_in(order)
-        request = self._request("create", order, self._read, body=self._checked(new), creates=True)
+        request = self._request("create", order, self._read, creates=True)
+        request.body = self._checked(new)
         del new
         return await self._transport.send(request)
 

@@ -6,11 +6,15 @@ import enum
 import gc
 import importlib
 import inspect
+import os
 import pkgutil
+import subprocess
+import sys
 import typing
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import attrs
@@ -28,6 +32,7 @@ from cdp_orders_async import (
     MemoryJournal,
     Opaque,
     Page,
+    Request,
     Settings,
     Violation,
 )
@@ -35,25 +40,28 @@ from cdp_orders_async.cli.display import Screen
 from cdp_orders_async.cli.options import Connection
 from cdp_orders_async.cli.running import run
 from cdp_orders_async.emulator import Emulator, Faults, running
-from cdp_orders_async.graph.exact import _Doubled, _Lost, read_json
+from cdp_orders_async.graph.exact import _Doubled, _Lost, read_json  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.graph.findings import Findings
-from cdp_orders_async.graph.parsing import _Reading, read_graph
+from cdp_orders_async.graph.parsing import _Reading, read_graph  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.ingest.knowledge import Knowledge
 from cdp_orders_async.ingest.outcomes import Leftover
-from cdp_orders_async.ingest.parts import CreatedExtension, _Parts, parts_of
-from cdp_orders_async.journal.memory import _Graph
+from cdp_orders_async.ingest.parts import CreatedExtension, _Parts, parts_of  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, GraphRecord, OrderId, SameReference
-from cdp_orders_async.journal.sqlite import _Failed
+from cdp_orders_async.journal.sqlite import _Failed  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.redact import Secrets
 from cdp_orders_async.session.cubic import Cubic
-from cdp_orders_async.session.over_aiohttp import _Attempt
+from cdp_orders_async.session.over_aiohttp import _Attempt  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.session.trial import Trial
-from cdp_orders_async.sources.jsonlines import _Watched
-from cdp_orders_async.wire.direct import Listed, _Way
-from tests.cli_support import Json, write
+from cdp_orders_async.sources.jsonlines import _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.wire import reads_nothing
+from cdp_orders_async.wire.direct import Listed, _Way  # pyright: ignore[reportPrivateUsage] every class is looked at
+from tests.cli_support import write
+from tests.emulator.talking import Json
 from tests.security.canaries import TOKEN, WHOLE, WHOLE_V2, leaks
 from tests.security.sinks import COPIES, TEXTS, by_sentry_now
 from tests.values import NOW
+from tests.ways import Way
 
 ENOUGH = 2
 """Instances of each class that are looked at."""
@@ -125,13 +133,13 @@ def within(value: object, depth: int = 3) -> Iterator[object]:
     """Yield what *value* holds, itself or in its lists and dicts: not everything is known to the garbage collector."""
     for one in gc.get_referents(value):
         if isinstance(one, (dict, list, tuple, set, deque)) and depth:
-            yield from within(one, depth - 1)
+            yield from within(cast("object", one), depth - 1)
         else:
             yield one
 
 
 def made(folder: Path) -> list[object]:
-    """Return instances of what lives too shortly to be seen."""
+    """Return instances of what lives too shortly to be seen, and of what holds a person only now and then."""
     lost = Findings()
     read = read_graph(read_json(orjson.dumps(WHOLE), lost), V2_1)
     reading = _Reading(V2_1, V2_1.models, None, lost)
@@ -144,6 +152,8 @@ def made(folder: Path) -> list[object]:
     (folder / "file").write_text("canary", encoding="utf-8")
     with _Watched(str(folder / "file")) as watched:
         return [
+            *parts.parts,
+            Request("contacts.create", "POST", "/x", reads_nothing, {"name": "canary"}, b"canary"),
             *(read, reading, lost, graph, parts, Line("file", 1, graph), watched),
             *(Listed((contact,)), Page((contact,), 0, 1, has_next=False), CreatedExtension()),
             *(Credentials("key", TOKEN), Credentials(bearer_token=TOKEN), Connection(api_token=TOKEN)),
@@ -163,7 +173,13 @@ FAULTS: list[Json] = [
 ]
 
 
-async def loaded(looking: Looking, url: str, version: type[CdpOrders | CdpOrdersV2], http: str, folder: Path) -> None:
+def faults() -> Faults:
+    """Return the faults that the loads meet."""
+    plan: Json = {"faults": FAULTS}
+    return Faults.of(plan)
+
+
+async def loaded(looking: Looking, url: str, version: type[CdpOrders | CdpOrdersV2], http: Way, folder: Path) -> None:
     """Load some orders with *looking* in between, once more with changes, and look at what comes of it."""
     settings = attrs.evolve(Settings(rate="auto", trust_env=False, retries=1), http=http)
     for n, journal in enumerate(("j.sqlite", "j.sqlite", "other.sqlite")):
@@ -190,11 +206,32 @@ async def loaded(looking: Looking, url: str, version: type[CdpOrders | CdpOrders
 async def test_no_instance_of_any_class_shows_a_value(tmp_path: Path) -> None:
     """Every class has an instance that was looked at, in the middle of loads too."""
     looking = Looking()
-    async with running(Emulator(api_token=TOKEN, faults=Faults.of({"faults": FAULTS}))) as url:
-        for version, way in ((CdpOrders, "aiohttp"), (CdpOrdersV2, "httptools")):
+    async with running(Emulator(api_token=TOKEN, faults=faults())) as url:
+        pairs: list[tuple[type[CdpOrders | CdpOrdersV2], Way]] = [(CdpOrders, "aiohttp"), (CdpOrdersV2, "httptools")]
+        for version, way in pairs:
             (tmp_path / way).mkdir()
             await loaded(looking, url, version, way, tmp_path / way)
-    looking.look(made(tmp_path))
+    for one in made(tmp_path):
+        looking.look_at(one)
+        looking.look(within(one))
     assert looking.found == []
     missing = {cls for cls in CLASSES - RAW if not any(issubclass(one, cls) for one in looking.seen)}
     assert missing == set()
+
+
+def test_no_documentation_shows_the_environment() -> None:
+    """No signature, default or text of a public name, and no help, holds what the environment had at the import."""
+    code = (
+        "import pydoc, sys, cdp_orders_async as cdp\n"
+        "for name in ('cdp_orders_async', *(f'cdp_orders_async.{one}' for one in cdp.__all__)):\n"
+        "    print(pydoc.render_doc(name, renderer=pydoc.plaintext))\n"
+        "from cdp_orders_async.cli import main\n"
+        "for command in ((), ('load',), ('emulator',), ('demo',)):\n"
+        "    main([*command, '--help'])\n"
+    )
+    names = ("CDP_API_TOKEN", "CDP_BEARER_TOKEN", "CDP_PROXY", "CDP_API_TOKEN_FILE", "CDP_CA_FILE", "ANYTHING")
+    env = {**os.environ, **dict.fromkeys(names, "canary-of-the-environment"), "COLUMNS": "200"}
+    ran = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True)
+    assert "class CdpOrders in cdp_orders_async" in ran.stdout
+    assert "--api-token" in ran.stdout
+    assert leaks(ran.stdout, ran.stderr) == []

@@ -6,9 +6,9 @@ import io
 import pickle
 import pprint
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import msgspec
@@ -17,19 +17,22 @@ from rich.console import Console
 from rich.pretty import pretty_repr
 from rich.traceback import Traceback
 
+from cdp_orders_async.wire import is_list, is_object
+
+NOTHING: Mapping[Any, Exception] = {}
 LONG = 10**6
 """Characters and entries, so that no sink leaves anything out."""
 
 
 def _without_code(value: Any) -> Any:  # noqa: ANN401 theirs
     """Leave out the lines of code, in which the tests themselves have what must be nowhere."""
-    if isinstance(value, dict):
-        return {key: _without_code(one) for key, one in value.items() if not str(key).endswith(("context", "_line"))}
-    return [_without_code(one) for one in value] if isinstance(value, list) else value
+    if is_object(value):
+        return {key: _without_code(one) for key, one in value.items() if not key.endswith(("context", "_line"))}
+    return [_without_code(one) for one in value] if is_list(value) else value
 
 
 @contextmanager
-def _watching() -> Iterator[list[Any]]:
+def _watching() -> Generator[list[Any], None, None]:
     """Give the events that sentry would send meanwhile."""
     events: list[Any] = []
 
@@ -55,7 +58,7 @@ def _watching() -> Iterator[list[Any]]:
 def _in_frame(held: object) -> Exception:
     """Return an error that was raised in a frame in which the value is *held*."""
     try:
-        return {}[held]
+        return NOTHING[held]
     except (LookupError, TypeError) as error:
         return error
 
@@ -109,11 +112,12 @@ def by_pickle(value: object) -> str:
 def by_fields(value: Any) -> str:  # noqa: ANN401 anything
     """Return what the fields of a value are, as those who serialise it see them."""
     found: list[object] = []
-    if attrs.has(type(value)):
+    kind = cast("type[Any]", value.__class__)
+    if attrs.has(kind):
         found.append(attrs.asdict(value))
-    if isinstance(value, msgspec.Struct):
+    if issubclass(kind, msgspec.Struct):
         found.append(msgspec.structs.asdict(value))
-    if hasattr(value, "_asdict"):
+    if issubclass(kind, tuple):
         found.append(value._asdict())
     return repr(found)
 

@@ -69,7 +69,12 @@ def _people(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the calls be about somebody."""
     monkeypatch.setattr(calls, "CONTACT", PERSON)
     monkeypatch.setattr(calls, "PAIRS", PAIRS)
-    monkeypatch.setattr(calls, "consumer", lambda _: CONSUMER)
+    monkeypatch.setattr(calls, "consumer", consumer)
+
+
+def consumer(_: Refs) -> NewConsumer:
+    """Return a consumer in place of the usual one."""
+    return CONSUMER
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -107,6 +112,7 @@ async def test_no_text_repeats_a_secret_in_any_form(form: str) -> None:
             assert isinstance(error, CdpError), operation
             assert repeated(texts(error)) == [], operation
             refused = answered(error)
+            assert isinstance(refused, Refused)
             assert refused.message is not None
             assert refused.message.startswith("Cannot take")
             assert refused.message.isascii()

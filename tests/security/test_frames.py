@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from uuid import UUID
 
 import pytest
@@ -20,9 +20,9 @@ from cdp_orders_async import (
     GraphFile,
     GraphItem,
     InputError,
+    Invalid,
     JournalError,
     MemoryJournal,
-    NewConsumer,
     NewContact,
     Opaque,
     OrderGraph,
@@ -48,82 +48,69 @@ LONG_TOKEN = "canary-token-" * 12
 """Longer than what shows texts leaves of them."""
 
 
+Call = Callable[[Any], Awaitable[object]]
+"""Something that is done with a client."""
+
+
 async def called(held: Opaque[Callable[[], object]]) -> None:
     """Call what is held, from a frame that shows nothing of it."""
-    held.open()()
+    made = held.open()()
+    if isinstance(made, Awaitable):
+        await made
 
 
-WRONG: Mapping[str, Callable[[Any], Awaitable[object]]] = {
-    **{
-        f"{resource}.{verb} of no reference": lambda cdp, resource=resource, verb=verb, value=value: getattr(
-            getattr(cdp, resource), verb
-        )("canary-ref", value)
-        for resource, value in (
-            ("contacts", PERSON),
-            ("consumers", NewConsumer(first_name="canary")),
-            ("items", PERSON),
-        )
-        for verb in ("create", "replace")
-    },
-    **{
-        f"{resource}.{verb}": lambda cdp, resource=resource, verb=verb: getattr(getattr(cdp, resource), verb)(
-            "canary-ref", PAIRS
-        )
-        for resource in ("order_extensions", "item_extensions")
-        for verb in ("create", "replace", "update")
-    },
-    **{
-        f"{resource}.update {value}": lambda cdp, resource=resource, value=value: getattr(cdp, resource).update(
-            REF, value
-        )
-        for resource in ("orders", "items", "contacts", "consumers", "order_extensions", "item_extensions")
-        for value in (
-            {5: "canary"},
-            {"first_name": BROKEN},
-            "canary",
-            {"canary@x.y": 1},
-            ["canary"],
-            {b"canary": "canary"},
-        )
-    },
-    **{
-        f"{resource}.create {value}": lambda cdp, resource=resource, value=value: getattr(cdp, resource).create(
-            REF, value
-        )
-        for resource in ("items", "contacts", "consumers", "order_extensions", "item_extensions")
-        for value in (
-            {"first_name": "canary", "1": {}},
-            {1: "canary"},
-            "canary",
-            NewContact(first_name=BROKEN),
-            {"a": [BROKEN]},
-        )
-    },
-    **{
-        f"{resource}.{verb} {value}": lambda cdp, resource=resource, verb=verb, value=value: called(
-            Opaque(partial(getattr(getattr(cdp, resource), verb), REF, value))
-        )
-        for resource in ("contacts", "consumers", "order_extensions")
-        for verb in ("to_create", "to_update", "to_replace")
-        for value in ({"first_name": BROKEN}, {"a": object, "b": "canary"})
-        if verb != "to_create" or resource != "order_extensions"
-    },
-    "delete_fields": lambda cdp: cdp.order_extensions.delete_fields("canary-ref", ["canary", "other"]),
-    "delete_fields of names": lambda cdp: cdp.order_extensions.delete_fields(REF, ["canary|", "other"]),
-    "orders.create": lambda cdp: cdp.orders.create({"referenceId": "canary"}),
-    "orders.list": lambda cdp: called(Opaque(partial(cdp.orders.list, reference_id=BROKEN))),
-    "ingest_one of a dict": lambda cdp: ingest_one(cdp, dict(WHOLE)),  # type: ignore[arg-type]
-}
+def asked(resource: str, verb: str, *given: object, **named: object) -> Call:
+    """Return a call of a verb."""
+    held = Opaque((given, named))
+    return lambda cdp: called(Opaque(partial(getattr(getattr(cdp, resource), verb), *held.open()[0], **held.open()[1])))
 
 
-def made(make: Callable[..., object], *given: object, **named: object) -> Callable[[Any], Awaitable[object]]:
+def made(make: Callable[..., object], *given: object, **named: object) -> Call:
     """Return a call that makes something."""
     held = Opaque(partial(make, *given, **named))
     return lambda _: called(held)
 
 
+KINDS = ("orders", "items", "contacts", "consumers", "order_extensions", "item_extensions")
+EXTENSIONS = KINDS[4:]
+CHANGES: tuple[object, ...] = (
+    *({5: "canary"}, {"first_name": BROKEN}, "canary", {"canary@x.y": 1}, ["canary"], {b"canary": "canary"}),
+)
+NEW: tuple[object, ...] = (
+    *({"first_name": "canary", "1": {}}, {1: "canary"}, "canary", NewContact(first_name=BROKEN), {"a": [BROKEN]}),
+)
+UNWRITABLE: tuple[object, ...] = ({"first_name": BROKEN}, {"a": object, "b": "canary"})
+WRONG: dict[str, Call] = {
+    **{
+        f"{kind}.{verb} of no ref": asked(kind, verb, "canary-ref", PERSON)
+        for kind in KINDS[1:4]
+        for verb in ("create", "replace")
+    },
+    **{
+        f"{kind}.{verb} of no ref": asked(kind, verb, "canary-ref", PAIRS)
+        for kind in EXTENSIONS
+        for verb in ("create", "replace", "update")
+    },
+    **{f"{kind}.update {value}": asked(kind, "update", REF, value) for kind in KINDS for value in CHANGES},
+    **{f"{kind}.create {value}": asked(kind, "create", REF, value) for kind in KINDS[1:] for value in NEW},
+    **{
+        f"{kind}.{verb} {value}": asked(kind, verb, REF, value)
+        for kind in ("contacts", "consumers", "order_extensions")
+        for verb in ("to_update", "to_replace")
+        for value in UNWRITABLE
+    },
+    "contacts.to_create": asked("contacts", "to_create", REF, NewContact(first_name=BROKEN)),
+    "delete_fields": asked("order_extensions", "delete_fields", "canary-ref", ["canary", "other"]),
+    "delete_fields of names": asked("order_extensions", "delete_fields", REF, ["canary|", "other"]),
+    "orders.create": asked("orders", "create", {"referenceId": "canary"}),
+    "orders.list": asked("orders", "list", reference_id=BROKEN),
+    "ingest_one of a dict": lambda cdp: called(Opaque(partial(ingest_one, cdp, cast("OrderGraph", WHOLE)))),
+    "ingest of a dict": lambda cdp: called(Opaque(partial(ingest, cdp, cast("list[OrderGraph]", WHOLE)))),
+}
+
+
 RAW: dict[str, Any] = {"firstName": "canary", "emails": ["canary@example.com"]}
-MADE: Mapping[str, Callable[[Any], Awaitable[object]]] = {
+MADE: dict[str, Call] = {
     "OrderGraph": made(OrderGraph, order=ORDER, contact=RAW),
     "OrderGraph of consumers": made(OrderGraph, order=ORDER, consumers=[RAW]),
     "OrderGraph of pairs": made(OrderGraph, order=ORDER, extension=["canary"]),
@@ -152,11 +139,11 @@ MADE: Mapping[str, Callable[[Any], Awaitable[object]]] = {
 }
 
 
-@pytest.mark.parametrize("name", {**WRONG, **MADE})
+@pytest.mark.parametrize("name", WRONG | MADE)
 async def test_no_refused_value_is_shown(name: str) -> None:
     """Whatever is given where it does not fit, what is raised shows nothing of it, in no tracker of errors either."""
     async with client("http://127.0.0.1:1") as cdp:
-        error = await failure({**WRONG, **MADE}[name](cdp))
+        error = await failure((WRONG | MADE)[name](cdp))
     assert error is not None
     assert {sink: found for sink, show in OF_ERRORS.items() if (found := leaks(show(error)))} == {}
 
@@ -189,14 +176,18 @@ async def test_nothing_is_shown_to_a_limiter_or_of_it(operation: str) -> None:
 async def test_a_context_of_the_caller_stays() -> None:
     """What the caller was handling is still the context of what is raised, with its own frames."""
     async with client("http://127.0.0.1:1") as cdp:
-        theirs, error = None, None
-        try:
-            {}["theirs"]
-        except KeyError as caught:
-            theirs, error = caught, await failure(cdp.contacts.create(REF, {"first_name": "canary"}))  # type: ignore[arg-type]
-    assert error is not None
-    assert error.__context__ is theirs is not None
-    assert theirs.__traceback__ is not None
+        with pytest.raises(Invalid) as caught:
+            await handling(cdp)
+    assert isinstance(caught.value.__context__, KeyError)
+    assert caught.value.__context__.__traceback__ is not None
+
+
+async def handling(cdp: CdpOrders) -> None:
+    """Make a call that is refused while something else is handled."""
+    try:
+        os.environ["NOT_THERE"]
+    except KeyError:
+        await cdp.contacts.create(REF, cast("NewContact", {"first_name": "canary"}))
 
 
 class Full(MemoryJournal):
