@@ -74,6 +74,7 @@ from cdp_orders_async.models import (
     PersonV2,
     Resource,
 )
+from cdp_orders_async.redact import Opaque
 from cdp_orders_async.resources import Listing
 from cdp_orders_async.session import RateLimiter, Session, Stats, Times
 from cdp_orders_async.settings import Credentials, Settings
@@ -128,6 +129,7 @@ __all__ = [
     "NewOrderV2",
     "NotFound",
     "NotSent",
+    "Opaque",
     "Order",
     "OrderChanges",
     "OrderGraph",

@@ -24,6 +24,7 @@ from cdp_orders_async.models import (
     OrderItemChanges,
     OrderItemV2,
 )
+from cdp_orders_async.redact import sealed
 from cdp_orders_async.resources import (
     Consumers,
     DeletablePartsV2,
@@ -35,7 +36,7 @@ from cdp_orders_async.resources import (
     PartsV2,
 )
 from cdp_orders_async.session import ClientSession, RateLimiter, Session, TraceConfig
-from cdp_orders_async.settings import Credentials, Settings, base_url_of, fingerprint, normalised, secret
+from cdp_orders_async.settings import Credentials, Settings, base_url_of, fingerprint, normalised
 from cdp_orders_async.wire import Transport
 
 __all__ = ["CdpOrders", "CdpOrdersV2", "Resources", "ResourcesV2"]
@@ -135,6 +136,7 @@ class ResourcesV2(_Bound):
     """Key-value pairs of your own on an order; not documented by the vendor."""
 
 
+@sealed
 class _Client(_Bound):
     """What makes resources a client: a session of its own."""
 
@@ -162,7 +164,6 @@ class _Client(_Bound):
         if bearer_token is None:
             client_key = client_key or os.environ.get("CDP_CLIENT_KEY")
             api_token = api_token or os.environ.get("CDP_API_TOKEN")
-        api_token, bearer_token = secret(api_token), secret(bearer_token)
         url = base_url_of(region, base_url)
         credentials = Credentials(client_key, api_token, bearer_token)
         self._fingerprint = fingerprint(credentials.client_key)
@@ -202,7 +203,7 @@ def _renamed(old: str, of_old: T | None, new: str, of_new: T | None) -> T | None
         return of_new
     if of_new is not None:
         raise Invalid((Violation(new, f"must be given once: {old} is its old name"),))
-    warnings.warn(f"the argument {old} is now {new}; the old name goes in the next release", DeprecationWarning, 3)
+    warnings.warn(f"the argument {old} is now {new}; the old name goes in the next release", DeprecationWarning, 4)
     return of_old
 
 

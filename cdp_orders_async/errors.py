@@ -20,6 +20,8 @@ from __future__ import annotations
 import enum
 from typing import NamedTuple
 
+from cdp_orders_async.redact import Opaque, printable
+
 __all__ = [
     "BadRequest",
     "CdpError",
@@ -43,14 +45,18 @@ __all__ = [
 ]
 
 
-def printable(text: str) -> str:
-    """Return *text* on one line, without what a terminal would obey: others may have written it."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+LONGEST_KEY = 64
+MOST_DIGITS = 4  # of a key; more may be a date, or somebody's number
 
 
-def shown(text: str, most: int = 64) -> str:
+def shown_key(key: str) -> str:
+    """Return the *key* of an object, ``***`` for what is no name of a field: it may be a value, such as an email."""
+    start = key[:LONGEST_KEY]
+    is_name = start.isascii() and (not start or start.replace("_", "a").replace("-", "a").isalnum())
+    return shown(key, LONGEST_KEY) if is_name and sum(map(str.isdigit, start)) <= MOST_DIGITS else "***"
+
+
+def shown(text: str, most: int) -> str:
     """Return the first *most* characters of *text*, printable, with an ellipsis for the rest."""
     return printable(text[:most]) + ("\N{HORIZONTAL ELLIPSIS}" if len(text) > most else "")
 
@@ -126,11 +132,35 @@ class OutcomeUnknown(CdpError):
     delivery = Delivery.UNKNOWN
 
 
-class Refused(CdpError):
+class _Answered(CdpError):
+    """An error that is an answer."""
+
+    _start: Opaque[bytes] | None = None
+
+    @property
+    def start(self) -> bytes:
+        """The beginning of the answer, as it came, for a person who looks for it.
+
+        It may repeat what was sent about somebody, so no text, repr or pickle of the error has it. The credentials in
+        it are masked.
+        """
+        return b"" if self._start is None else self._start.open()
+
+    @start.setter
+    def start(self, start: bytes) -> None:
+        self._start = Opaque(start)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Leave the beginning of the answer behind."""
+        return type(self), self.args, {key: value for key, value in vars(self).items() if key != "_start"}
+
+
+class Refused(_Answered):
     """The server answered with an error.
 
     The number in *status* comes from the HTTP status line: in the body, the vendor's ``status`` is an
-    integer in a 400 and the text ``UNAUTHORIZED`` in a 401.
+    integer in a 400 and the text ``UNAUTHORIZED`` in a 401. Of *message*, *developer_message* and *more_info_url* the
+    words are kept that can be nobody's, with ``***`` in place of the others; see *start* for what was said.
     """
 
     delivery = Delivery.REFUSED
@@ -193,11 +223,10 @@ class ServerError(Refused):
     delivery = Delivery.UNKNOWN
 
 
-class Unreadable(CdpError):
+class Unreadable(_Answered):
     """The server did what was asked, but its answer does not fit.
 
-    *problems* lists what does not fit and where; *start* is the beginning of the body, kept off the
-    message and the repr because it may hold personal data.
+    *problems* lists what does not fit and where; *start* is the beginning of the body.
     """
 
     delivery = Delivery.DONE_UNREADABLE
@@ -225,10 +254,6 @@ class Unreadable(CdpError):
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}: {self.status}, but the answer does not fit: {'; '.join(self.problems)}"
-
-    def __reduce__(self) -> tuple[object, ...]:
-        """Leave the beginning of the body behind, which may hold personal data."""
-        return type(self), self.args, {**self.__dict__, "start": b""}
 
 
 class DeadlineExceeded(CdpError, TimeoutError):

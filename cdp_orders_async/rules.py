@@ -18,7 +18,7 @@ from uuid import UUID
 import attrs
 from msgspec import Meta
 
-from cdp_orders_async.errors import Invalid, Violation, shown
+from cdp_orders_async.errors import Invalid, Violation, shown_key
 from cdp_orders_async.models import (
     Channel,
     ConsumerChanges,
@@ -390,7 +390,7 @@ def _check_changes(table: Mapping[str, Rule], value: object, at: str) -> list[Vi
     if not _is_dict(value):
         return [Violation(at, "must be a dict of the fields that change")]
     return [
-        Violation(f"{at}.{camel(key)}", wrong)
+        Violation(f"{at}.{shown_key(camel(str(key)))}", wrong)
         for key, one in value.items()
         if (wrong := table[key](one) if key in table else "is not a field that can change")
     ]
@@ -400,8 +400,14 @@ def _is_dict(value: object) -> TypeGuard[dict[str, object]]:
     return isinstance(value, dict)
 
 
-def check_extension(pairs: Mapping[Any, object], at: str = "$") -> list[Violation]:
+def _is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
+    return isinstance(value, Mapping)
+
+
+def check_extension(pairs: object, at: str = "$") -> list[Violation]:
     """Return every rule that the *pairs* of a data extension break; of very many pairs, only that they are too many."""
+    if not _is_mapping(pairs):
+        return [Violation(at, "must be a dict of keys and values")]
     found = [] if len(pairs) <= EXTENSION_LIMIT else [Violation(at, f"must have at most {EXTENSION_LIMIT} pairs")]
     if len(pairs) > 10 * EXTENSION_LIMIT:
         return found
@@ -411,13 +417,13 @@ def check_extension(pairs: Mapping[Any, object], at: str = "$") -> list[Violatio
         elif key in RESERVED_KEYS:
             found.append(Violation(f"{at}.{key}", "is a key that the server sets itself"))
         elif not (isinstance(value, str) and value.isascii()) and (wrong := primitive(value)):
-            found.append(Violation(f"{at}.{shown(key)}", wrong))
+            found.append(Violation(f"{at}.{shown_key(key)}", wrong))
     return found
 
 
 def _key_violation(key: object, at: str) -> Violation:
     if isinstance(key, str):
-        return Violation(f"{at}.{shown(key)}", "each key must be camelCase, letters and digits only")
+        return Violation(f"{at}.{shown_key(key)}", "each key must be camelCase, letters and digits only")
     return Violation(at, "each key must be text")
 
 

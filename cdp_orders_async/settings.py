@@ -6,6 +6,7 @@ Each has an environment variable ``CDP_...``; what is given in Python comes befo
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import math
 import os
@@ -22,6 +23,7 @@ import attrs
 
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.models.common import Value
+from cdp_orders_async.redact import Opaque, Secrets, sealed
 
 __all__ = [
     "REGIONS",
@@ -30,9 +32,9 @@ __all__ = [
     "base_url_of",
     "check_tls",
     "fingerprint",
+    "is_loopback",
     "normalised",
     "proxy_of",
-    "secret",
     "tls_of",
 ]
 
@@ -47,6 +49,8 @@ WAYS = ("aiohttp", "httptools")
 PORTS = {"http": 80, "https": 443}
 VERSIONED = re.compile(r"/v2(\.1)?(/order[^/]*(/.*)?)?$", re.IGNORECASE)
 """The end of a URL that goes on into the API, whose version the client adds."""
+HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(:\d*)?")
+"""A host and its port: what others take for a host after or before brackets is none."""
 CERTIFICATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----.*?-----END [A-Z0-9 ]*CERTIFICATE-----", re.DOTALL)
 LARGEST_CA_FILE = 2**24  # bytes in which the first certificate must be
 
@@ -81,12 +85,17 @@ def _a_way(instance: Settings, field: attrs.Attribute[Any], value: str) -> None:
         raise Invalid((Violation(field.name, f"must be one of {', '.join(WAYS)}"),))
 
 
-def _a_proxy(instance: Settings, field: attrs.Attribute[Any], value: str | None) -> None:
+def _a_proxy(instance: Settings, field: attrs.Attribute[Any], value: Opaque[str] | None) -> None:
     del instance
     if value is not None:
-        _proxy_url(field.name, value)
+        _proxy_url(field.name, value.open())
 
 
+def _opaque(value: str | Opaque[str] | None) -> Opaque[str] | None:
+    return value if value is None or isinstance(value, Opaque) else Opaque(value)
+
+
+@sealed
 @attrs.frozen(kw_only=True, repr=False)
 class Settings(Value):
     """How the client calls: rate, connections, times, retries, proxy and TLS. Times are in seconds."""
@@ -119,8 +128,9 @@ class Settings(Value):
     http: Literal["aiohttp", "httptools"] = attrs.field(default="aiohttp", validator=_a_way)
     """What the requests go over. *httptools* takes a third of the CPU; it needs the extra of that name, and knows no
     proxy, no aiohttp session of your own and none of aiohttp's tracing. ``CDP_HTTP``."""
-    proxy: str | None = attrs.field(default=None, validator=_a_proxy, repr=False)
-    """The URL of a proxy; it may hold a user and a password. ``CDP_PROXY``."""
+    proxy: Opaque[str] | None = attrs.field(default=None, converter=_opaque, validator=_a_proxy, repr=False)
+    """The URL of a proxy, as text. It may hold a user and a password, so it is kept where nothing shows it:
+    ``settings.proxy.open()`` gives it, and such settings cannot be pickled. ``CDP_PROXY``."""
     trust_env: bool = True
     """Whether ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` hold where *proxy* is None; netrc never does.
     ``CDP_TRUST_ENV``."""
@@ -164,18 +174,7 @@ PARSERS: Mapping[str, Callable[[str], object]] = {
 }
 
 
-class _Secret(str):
-    __slots__ = ()
-
-    def __repr__(self) -> str:
-        return "'***'"
-
-
-def secret(text: str | None) -> str | None:
-    """Return *text* such that no traceback that shows locals shows it."""
-    return text and _Secret(text)
-
-
+@sealed
 class Credentials:
     """Who calls: a client key with its API token, or a bearer token. Its repr shows none of them.
 
@@ -187,7 +186,6 @@ class Credentials:
     def __init__(
         self, client_key: str | None = None, api_token: str | None = None, bearer_token: str | None = None
     ) -> None:
-        api_token, bearer_token = secret(api_token), secret(bearer_token)
         basic = bool(client_key) and bool(api_token)
         if basic == bool(bearer_token):
             rule = "must be given together (CDP_CLIENT_KEY, CDP_API_TOKEN), or else a bearer_token (CDP_BEARER_TOKEN)"
@@ -197,11 +195,25 @@ class Credentials:
         if ":" in (client_key or ""):
             raise Invalid((Violation("client_key", "must have no colon: the API token would begin there"),))
         self.client_key = client_key
-        self.api_token = api_token
-        self.bearer_token = bearer_token
+        self.api_token = Opaque(api_token)
+        self.bearer_token = Opaque(bearer_token)
 
     def __repr__(self) -> str:
         return "Credentials(...)"
+
+    def header(self) -> Opaque[str]:
+        """Return the value of the ``Authorization`` header."""
+        if (bearer := self.bearer_token.open()) is not None:
+            return Opaque(f"Bearer {bearer}")
+        return Opaque(f"Basic {base64.b64encode(self._pair().encode()).decode()}")
+
+    def secrets(self) -> Secrets:
+        """Return what nobody may see of them: the token, the pair with its client key, and the whole header."""
+        token = self.bearer_token.open() or self.api_token.open() or ""
+        return Secrets(token, *([] if self.bearer_token.open() else [self._pair()]), self.header().open())
+
+    def _pair(self) -> str:
+        return f"{self.client_key}:{self.api_token.open()}"
 
     def __reduce__(self) -> str:
         """Refuse to be pickled: a token must not lie in a file or a queue."""
@@ -224,7 +236,7 @@ def base_url_of(region: str | None, base_url: str | None) -> str:
     url = _http_url(plain)
     if url is None or "@" in plain:
         raise Invalid((Violation("base_url", "must be like https://host, without user, query or fragment"),))
-    if url.scheme == "http" and not _loopback(url.hostname):
+    if url.scheme == "http" and not is_loopback(url.hostname):
         rule = "must be https, except to this machine: the API token would travel in the clear"
         raise Invalid((Violation("base_url", rule),))
     if VERSIONED.search(unquote(url.path)):
@@ -259,8 +271,8 @@ def proxy_of(settings: Settings, base_url: str) -> str | None:
     """
     url = urlsplit(base_url)
     if settings.proxy is not None:
-        given = _proxy_url("proxy", settings.proxy)
-        if url.scheme == "http" and not _loopback(urlsplit(given).hostname):
+        given = _proxy_url("proxy", settings.proxy.open())
+        if url.scheme == "http" and not is_loopback(urlsplit(given).hostname):
             rule = "must be on this machine for an http base_url: the API token would travel in the clear"
             raise Invalid((Violation("proxy", rule),))
         return given
@@ -268,7 +280,7 @@ def proxy_of(settings: Settings, base_url: str) -> str | None:
         return None
     found = urllib.request.getproxies().get(url.scheme)
     proxy = _proxy_url(f"{url.scheme.upper()}_PROXY", found) if found else None
-    return None if proxy and url.scheme == "http" and not _loopback(urlsplit(proxy).hostname) else proxy
+    return None if proxy and url.scheme == "http" and not is_loopback(urlsplit(proxy).hostname) else proxy
 
 
 def check_tls(settings: Settings) -> None:
@@ -305,7 +317,7 @@ def _no_certificates() -> Invalid:
 def _http_url(text: str) -> SplitResult | None:
     try:
         url = urlsplit(text)
-        good = url.scheme in {"http", "https"} and url.hostname and url.port != 0
+        good = url.scheme in {"http", "https"} and HOST.fullmatch(url.netloc.rpartition("@")[2]) and url.port != 0
     except ValueError:
         return None
     return url if good and text.isprintable() and not set(text) & set("?#\\ ") else None
@@ -318,7 +330,8 @@ def _proxy_url(name: str, text: str) -> str:
     return url
 
 
-def _loopback(host: str | None) -> bool:
+def is_loopback(host: str | None) -> bool:
+    """Tell whether *host* is certainly this machine."""
     try:
         return ip_address(host or "").is_loopback
     except ValueError:

@@ -35,9 +35,9 @@ def bucket(**rest: Any) -> Bucket:  # noqa: ANN401 any of its fields
     return Bucket(**{"rate": 50, "burst": 50, **rest})
 
 
-SECOND = {"calls": 50, "seconds": 1}
-A_MINUTE = {"calls": 600, "seconds": 60}
-PAUSES = {"most": 50, "used": 0.6, "until": 1200}  # what a pause costs cannot be got back
+SECOND: dict[str, Any] = {"calls": 50, "seconds": 1}
+A_MINUTE: dict[str, Any] = {"calls": 600, "seconds": 60}
+PAUSES: dict[str, Any] = {"most": 50, "used": 0.6, "until": 1200}  # what a pause costs cannot be got back
 CASES = {
     "a fixed second": Case(limits=(Window(**SECOND),), most=50),
     "a fixed second that asks to wait one": Case(limits=(Window(**SECOND, retry_after=1),), most=50),

@@ -135,11 +135,11 @@ def test_key_of_an_extension_is_named() -> None:
     """Of fifty keys, the wrong one is named; what would rule a terminal is not repeated."""
     pairs = {**{f"key{n}": n for n in range(48)}, "store_id": 1, "a\x1b[2J": 1}
     rule = "each key must be camelCase, letters and digits only"
-    expected = [f"$.extensions[0].{key}: {rule}" for key in ("store_id", "a\ufffd[2J")]
+    expected = [f"$.extensions[0].{key}: {rule}" for key in ("store_id", "***")]
     assert refused({**ORDER, "extensions": [pairs]}) == expected
     assert refused({**ORDER, "price": "1", "extensions": [pairs]}) == ["$.price: must be a number", *expected]
     item = {**ITEM, "extensions": [{"a\nb": 1}]}
-    assert refused({**ORDER, "orderItems": [item]}) == [f"$.orderItems[0].extensions[0].a\ufffdb: {rule}"]
+    assert refused({**ORDER, "orderItems": [item]}) == [f"$.orderItems[0].extensions[0].***: {rule}"]
 
 
 @pytest.mark.parametrize(

@@ -257,15 +257,16 @@ CAMEL_CASE = "each key must be camelCase, letters and digits only"
 
 @pytest.mark.parametrize("key", ["", "A", "Abc", "1a", "a_b", "a-b", "a b", "é", "aé", "a|b"])
 def test_extension_keys_are_camel_case(key: str) -> None:
-    """A key is a small letter and then letters and digits; a bad one is named, among others."""
-    assert check_extension({"good": 1, key: 1, "fine": 2}) == [Violation(f"$.{key}", CAMEL_CASE)]
+    """A key is a small letter and then letters and digits; a bad one is named, unless it may be a value."""
+    named = "***" if set(key) & set(" é|") else key
+    assert check_extension({"good": 1, key: 1, "fine": 2}) == [Violation(f"$.{named}", CAMEL_CASE)]
 
 
 def test_extension_keys_are_named_within_bounds() -> None:
     """A key that is named is on one line, not longer than a line, and text."""
     long = "a" * 100_000
     found = check_extension({"a\n\x1b[31m": 1, long: None, "é" * 100: 1, 7: 1})
-    assert [one.field for one in found] == ["$.a\ufffd\ufffd[31m", f"$.{'a' * 64}…", f"$.{'é' * 64}…", "$"]
+    assert [one.field for one in found] == ["$.***", f"$.{'a' * 64}…", "$.***", "$"]
     assert found[-1].rule == "each key must be text"
 
 

@@ -179,9 +179,13 @@ def test_proxy_of_the_environment(base_url: str, proxy: str, used: bool, monkeyp
 
 def test_settings_travel() -> None:
     """Settings can be pickled and copied, and are values."""
-    settings = Settings(rate=5, proxy="http://user:pass@host", ca_file="ca.pem")
-    assert pickle.loads(pickle.dumps(settings)) == copy.deepcopy(settings) == settings  # noqa: S301 made here
-    assert len({settings, copy.copy(settings)}) == 1
+    settings = Settings(rate=5, ca_file="ca.pem")
+    assert pickle.loads(pickle.dumps(settings)) == settings  # noqa: S301 made here
+    with_proxy = attrs.evolve(settings, proxy="http://user:pass@host")
+    assert copy.deepcopy(with_proxy) == attrs.evolve(with_proxy) != settings
+    assert len({with_proxy, copy.copy(with_proxy), settings}) == 2
+    with pytest.raises(TypeError, match="cannot be pickled; hand it over another way, such as in the environment"):
+        pickle.dumps(with_proxy)
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         settings.rate = 6  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue] the point of the test
 

@@ -18,9 +18,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cdp_orders_async.errors import printable
 from cdp_orders_async.graph import Line
 from cdp_orders_async.ingest import Load, Outcome, PartVerdict, Verdict
+from cdp_orders_async.redact import printable
 from cdp_orders_async.session import Session, Times
 from cdp_orders_async.sources import GraphFile
 
@@ -165,7 +165,7 @@ class Progress:
             f"{load.done:,} done",
             f"{sum(load.counts[verdict] for verdict in FAILURES):,} not loaded",
             f"{stats.retries:,} retries",
-            f"{sent} requests/s" if rate is None else f"{sent} of {rate:g} requests/s",
+            f"{sent} requests/s" if rate is None else f"{sent} of {rate:.4g} requests/s",
         ]
         autorate = self._session.autorate
         if autorate is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
@@ -18,6 +19,7 @@ from cdp_orders_async.settings import Settings
 
 __all__ = ["Connection", "fitting", "refuse", "unwritten"]
 
+LONGEST_TOKEN = 65_536  # characters
 RESERVED = 30
 """Files that a process has open beside its connections: the journal, the outcomes, what asyncio needs, a module."""
 
@@ -37,10 +39,11 @@ class Connection:
     """The version of the API, for which the orders must be made too; v2 is the legacy one."""
     client_key: Annotated[str | None, Parameter(env_var="CDP_CLIENT_KEY")] = None
     """The client key, from Settings > API access in Sitecore CDP."""
-    api_token: Annotated[str | None, Parameter(env_var="CDP_API_TOKEN")] = attrs.field(default=None, repr=False)
+    # Nor has the token: an option comes before both variables.
+    api_token: str | None = attrs.field(default=None, repr=False)
     """The API token. As an option it shows in the list of processes; better set CDP_API_TOKEN."""
-    api_token_file: Annotated[Path | None, Parameter(env_var="CDP_API_TOKEN_FILE")] = None
-    """A file that holds the API token on its one line, in place of the token."""
+    api_token_file: Path | None = None
+    """A file that holds the API token on its one line, in place of the token. Or CDP_API_TOKEN_FILE."""
     rate: Annotated[
         float | Literal["auto", "none"], Parameter(env_var="CDP_RATE", allow_leading_hyphen=True, metavar="N")
     ] = "auto"
@@ -53,6 +56,19 @@ class Connection:
     """Seconds that one attempt may take."""
     deadline: Annotated[float | None, Parameter(env_var="CDP_DEADLINE", allow_leading_hyphen=True)] = 120.0
     """Seconds that one call may take with its retries."""
+
+    def _token(self) -> str | None:
+        """Return the token as told: an option comes before the variables, and two ways at once are refused."""
+        if self.api_token is not None and self.api_token_file is not None:
+            raise Invalid((Violation("api_token, api_token_file", "only one of them can be given"),))
+        if self.api_token is not None:
+            return self.api_token
+        if self.api_token_file is not None:
+            return _token_in(self.api_token_file, "api_token_file")
+        token, file = (os.environ.get(name) or None for name in ("CDP_API_TOKEN", "CDP_API_TOKEN_FILE"))
+        if token is not None and file is not None:
+            raise Invalid((Violation("CDP_API_TOKEN, CDP_API_TOKEN_FILE", "only one of them can be set"),))
+        return token if file is None else _token_in(Path(file), "CDP_API_TOKEN_FILE")
 
     def client(self, console: Screen | None = None) -> CdpOrders | CdpOrdersV2:
         """Make the client, and say on *console* what it cannot do as told; raises `Invalid`."""
@@ -69,7 +85,7 @@ class Connection:
             region=self.region,
             base_url=self.base_url,
             client_key=self.client_key,
-            api_token=self.api_token if self.api_token_file is None else _token_in(self.api_token_file),
+            api_token=self._token(),
             settings=fitting(settings, console),
         )
 
@@ -92,12 +108,14 @@ def fitting(settings: Settings, console: Screen | None, files: int = 1) -> Setti
     return attrs.evolve(settings, connections=connections)
 
 
-def _token_in(file: Path) -> str:
+def _token_in(file: Path, name: str) -> str:
     with contextlib.suppress(OSError, ValueError):  # whatever it is, what is wrong with it is said below
-        token = file.read_text(encoding="utf-8").strip()
-        if token and token.isprintable():
-            return token
-    raise Invalid((Violation("api_token_file", "must be a readable file that holds nothing but the API token"),))
+        if file.is_file():  # a pipe would wait for its writer, and some devices never end
+            with file.open(encoding="utf-8") as opened:
+                token = opened.read(LONGEST_TOKEN + 1).strip()
+            if token and token.isprintable() and len(token) <= LONGEST_TOKEN:
+                return token
+    raise Invalid((Violation(name, "must be a readable file that holds nothing but the API token"),))
 
 
 WITHOUT_OPTION = attrs.fields_dict(Settings).keys() - attrs.fields_dict(Connection).keys()

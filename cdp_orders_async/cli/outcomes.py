@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import json
 import os
-import re
 import stat
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -18,8 +18,6 @@ from cdp_orders_async.ingest import Outcome, Verdict
 
 __all__ = ["written"]
 
-CONTROLS = re.compile(rb"\x7f|\xc2[\x80-\x9f]|\xe2\x80[\xa8-\xae]|\xe2\x81[\xa6-\xa9]")
-"""What a terminal may obey although JSON lets it stand: DEL, C1, line separators, marks of direction; in UTF-8."""
 LONGEST_LINE = 2**24  # bytes of an outcome, of which the first must be whole
 FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # Windows has the latter
 VERDICTS = frozenset(map(str, Verdict))
@@ -40,7 +38,7 @@ def written(path: Path | None) -> Generator[Callable[[Outcome], None], None, Non
         nonlocal number
         if path is None:
             return
-        line = CONTROLS.sub(_escaped, orjson.dumps(outcome.to_json())) + b"\n"
+        line = _escaped(orjson.dumps(outcome.to_json()).decode()) + b"\n"
         try:
             number = _opened(path) if number is None else number
             while line:  # a disk that is nearly full takes a part
@@ -59,12 +57,15 @@ def _check(path: Path) -> bool:
     """Refuse what is there unless it is a file of outcomes or of nothing; tell whether it holds any."""
     try:
         path.parent.stat()  # raises where there is no such folder
-        kind = path.lstat().st_mode if os.path.lexists(path) else stat.S_IFREG
+        found = path.lstat() if os.path.lexists(path) else None
+        kind = stat.S_IFREG if found is None else found.st_mode
         if stat.S_ISCHR(kind):
             return False
         if stat.S_ISLNK(kind) or not stat.S_ISREG(kind):  # a pipe would wait for its reader
             what = "a symbolic link, name the file itself" if stat.S_ISLNK(kind) else "no regular file"
             raise _unwritable(path, f"it is {what}")
+        if found is not None:
+            _check_owner(path, found)
         if not os.access(path.parent, os.W_OK | os.X_OK):
             raise _unwritable(path, os.strerror(errno.EACCES))
         first = b""
@@ -75,6 +76,13 @@ def _check(path: Path) -> bool:
     if first and not _is_outcome(first):
         raise _unwritable(path, "it holds something else than outcomes, name another file")
     return bool(first)
+
+
+def _check_owner(path: Path, found: os.stat_result) -> None:
+    if found.st_nlink > 1:
+        raise _unwritable(path, "it has several names (hard links), name a file that has one")
+    if os.name == "posix" and found.st_uid != os.geteuid():
+        raise _unwritable(path, "it belongs to another user, name a file of your own")
 
 
 def _is_outcome(line: bytes) -> bool:
@@ -94,13 +102,23 @@ def _opened(path: Path) -> int:
         path.chmod(0o600)  # whoever could read it
         path.rename(next(name for name in names if not os.path.lexists(name)))
     number = os.open(path, FLAGS, 0o600)
-    if stat.S_ISREG(os.fstat(number).st_mode) and hasattr(os, "fchmod"):  # which Windows lacks
-        os.fchmod(number, 0o600)  # whatever the umask, and whoever could read an empty one
+    found = os.fstat(number)
+    if stat.S_ISREG(found.st_mode):
+        try:
+            _check_owner(path, found)  # of what is open, whatever stood there before
+        except InputError:
+            os.close(number)
+            raise
+        if hasattr(os, "fchmod"):  # which Windows lacks
+            os.fchmod(number, 0o600)  # whatever the umask, and whoever could read an empty one
     return number
 
 
-def _escaped(found: re.Match[bytes]) -> bytes:
-    return b"\\u%04x" % ord(found[0].decode())
+def _escaped(text: str) -> bytes:
+    """Return JSON without what a terminal may obey although JSON lets it stand, such as marks of direction."""
+    if not text.isprintable():
+        text = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
+    return text.encode()
 
 
 def _unwritable(path: Path, reason: str | None) -> InputError:

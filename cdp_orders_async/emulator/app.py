@@ -7,10 +7,12 @@ import functools
 import logging
 import socket
 import struct
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
+from typing import Any, TypeAlias
 
+import attrs
 import orjson
 from aiohttp import HttpVersion11, web
 from aiohttp.http import HttpProcessingError
@@ -29,12 +31,21 @@ BACKLOG = 1024
 HEADERS_MAX = 64
 LINE_MAX = 8190
 """Bytes of the first line, and of each header."""
+HTTP = 80  # the port that an origin leaves out
+OWN_SITES = frozenset({"none", "same-origin"})
+MOST_CONNECTIONS = 2_000
+HEAD_SECONDS = 75
+"""How long a connection may stay without the head of a request."""
+BODY_SECONDS = 30
+LINGERING_SECONDS = 2.0
+"""How long the rest of a body is read that nobody wants, so that its sender reads the answer."""
 DRIP_STEPS = 20
 LOST_SECONDS = 3600.0
 """How long a request waits for an answer that never comes, unless its client goes first."""
 TOO_MANY = 429
 STOP_SECONDS = 0.1
 """How long a request in flight may take to end when the server stops; an answer is one step, so none needs it."""
+Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 logger = logging.getLogger("cdp_orders_async.emulator")
 PROXY_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr></body></html>"
 
@@ -49,8 +60,11 @@ async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGe
     own = Emulator() if emulator is None else emulator
     closing = asyncio.Event()
     logger.addFilter(sound)
-    server = web.Server(
-        Front(own, closing).handle,
+    patience = Patience()
+    server = BoundedServer(
+        Front(own, closing, patience).handle,
+        patience=patience,
+        lingering_time=LINGERING_SECONDS,
         # Ends a stall or a latency when the client goes. An effect and its answer are one step, so none is cut in two.
         handler_cancellation=True,
         access_log=None,
@@ -82,22 +96,80 @@ async def serve(emulator: Emulator, port: int, ready: Callable[[str], None], sto
         await stop.wait()
 
 
-class Front:
-    """Reads requests, writes answers, and does what a fault says in between; *closing* ends what waits."""
+class Patience:
+    """Ends each connection on which the head of a request does not come in time."""
 
-    def __init__(self, emulator: Emulator, closing: asyncio.Event) -> None:
+    def __init__(self) -> None:
+        self._timers: dict[object, asyncio.TimerHandle] = {}
+
+    def begin(self, connection: object, transport: asyncio.BaseTransport | None) -> None:
+        """Wait for the next request on *connection*."""
+        self.stop(connection)
+        if isinstance(transport, asyncio.Transport) and not transport.is_closing():
+            loop = asyncio.get_running_loop()
+            self._timers[connection] = loop.call_later(HEAD_SECONDS, transport.abort)
+
+    def stop(self, connection: object) -> None:
+        """Wait no longer."""
+        if (timer := self._timers.pop(connection, None)) is not None:
+            timer.cancel()
+
+
+class BoundedServer(web.Server):
+    """A server that has only so many connections, and waits only so long for a request on each."""
+
+    def __init__(self, handler: Handler, *, patience: Patience, **options: Any) -> None:  # noqa: ANN401 those of aiohttp
+        super().__init__(handler, **options)
+        self._patience = patience
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Take a connection, or end it."""
+        super().connection_made(handler, transport)
+        if len(self.connections) > MOST_CONNECTIONS:
+            transport.abort()
+        else:
+            self._patience.begin(handler, transport)
+
+    def connection_lost(self, handler: web.RequestHandler, exc: BaseException | None = None) -> None:
+        """Forget a connection."""
+        self._patience.stop(handler)
+        super().connection_lost(handler, exc)
+
+
+class Front:
+    """Reads requests, writes answers, and does what a fault says in between; *closing* ends what waits.
+
+    *patience* is what connections get between two requests.
+    """
+
+    def __init__(self, emulator: Emulator, closing: asyncio.Event, patience: Patience) -> None:
         self._emulator = emulator
         self._closing = closing
+        self._patience = patience
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, or fail to."""
-        reason = foreign(request)
-        return await self._serve(request) if reason is None else respond(refusal(403, reason))
+        self._patience.stop(request.protocol)
+        try:
+            reason = foreign(request)
+            return await self._judge(request) if reason is None else respond(refusal(403, reason))
+        finally:
+            self._patience.begin(request.protocol, request.transport)
 
-    async def _serve(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _judge(self, request: web.BaseRequest) -> web.StreamResponse:
         emulator = self._emulator
         endpoint, open_segments = emulator.find(request.method, request.path)
-        operation = endpoint.operation
+        asked = read_head(request)
+        if emulator.knows(asked.authorization):
+            return await self._serve(request, endpoint, open_segments, asked)
+        # Who is nobody draws no fault, and no body of theirs is read.
+        emulator.requests.update([endpoint.operation] if endpoint.operation else [])
+        return respond(emulator.answer(endpoint, open_segments, asked))
+
+    async def _serve(
+        self, request: web.BaseRequest, endpoint: Endpoint, open_segments: list[str], asked: Asked
+    ) -> web.StreamResponse:
+        emulator, operation = self._emulator, endpoint.operation
         fault = emulator.faults.draw(operation) if operation else None
         if fault is not None and fault.phase == "before":
             emulator.dropped[operation] += 1
@@ -105,14 +177,14 @@ class Front:
         if operation:
             emulator.requests[operation] += 1
         try:
-            asked = await read(request)
-        except web.HTTPRequestEntityTooLarge:
-            return respond(refusal(413, "The body is too large."))
+            async with asyncio.timeout(BODY_SECONDS):
+                asked = attrs.evolve(asked, body=await read_body(request))
+        except (web.HTTPRequestEntityTooLarge, TimeoutError) as error:
+            late = isinstance(error, TimeoutError)
+            return hang_up(request, reset=False) if late else respond(refusal(413, "The body is too large."))
         if fault is not None and fault.phase == "accepted":
             await emulator.delay(operation)
             return await self._fail(request, fault)
-        if not emulator.knows(asked):
-            return respond(emulator.answer(endpoint, open_segments, asked))
         fate, leave = emulator.enter(operation, asked.method)
         try:
             if fate.refusal is not None:
@@ -181,12 +253,10 @@ class Front:
                 await self._closing.wait()
 
 
-async def read(request: web.BaseRequest) -> Asked:
-    """Read a request to its end; aiohttp refuses a body above 1 MiB."""
+def read_head(request: web.BaseRequest) -> Asked:
+    """Return what is asked, as far as the head of a request tells it."""
     headers = request.headers
     request_id = headers.get("X-Request-Id")  # it is kept, and what is no UTF-8 cannot be told in JSON
-    if headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
-        send(request, b"HTTP/1.1 100 Continue\r\n\r\n")  # without it the client keeps the body to itself
     return Asked(
         method=request.method,
         path=request.path,
@@ -195,8 +265,15 @@ async def read(request: web.BaseRequest) -> Asked:
         authorization=headers.get("Authorization", ""),
         content_type=headers.get("Content-Type", "").partition(";")[0].strip().lower(),
         request_id=None if request_id is None else request_id.encode(errors="surrogateescape").decode(errors="replace"),
-        body=await request.read(),
+        body=b"",
     )
+
+
+async def read_body(request: web.BaseRequest) -> bytes:
+    """Read a request to its end; aiohttp refuses a body above 1 MiB."""
+    if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
+        send(request, b"HTTP/1.1 100 Continue\r\n\r\n")  # without it the client keeps the body to itself
+    return await request.read()
 
 
 def address(request: web.BaseRequest) -> str:
@@ -211,18 +288,26 @@ def places(port: int) -> frozenset[str]:
     return frozenset((*NAMES, *(f"{name}:{port}" for name in NAMES)))
 
 
+@functools.cache
+def origins(port: int) -> frozenset[str]:
+    """Return the origins of pages of this server; one without a port is of another one."""
+    return frozenset(f"http://{name}{end}" for name in NAMES for end in (f":{port}", *([""] if port == HTTP else [])))
+
+
 def foreign(request: web.BaseRequest) -> str | None:
     """Say why a request may come from a web page that is open on this machine, None where it does not.
 
     Such a page reaches this server by a name of its own that leads here (DNS rebinding), which is the host then, or by
     a right one, and then the browser says whose page it is.
     """
-    own = places(request.get_extra_info("sockname")[1])
-    if (host := request.headers.get("Host")) and host.lower() not in own:
+    port = request.get_extra_info("sockname")[1]
+    if (host := request.headers.get("Host")) and host.lower() not in places(port):
         return "Host: must be this machine, 127.0.0.1, localhost or [::1], with this port or none."
     origin = request.headers.get("Origin")
-    if origin is not None and origin.lower().removeprefix("http://") not in own:
+    if origin is not None and origin.lower() not in origins(port):
         return "Origin: must be this server."
+    if request.headers.get("Sec-Fetch-Site", "none").lower() not in OWN_SITES:  # an image of a page has no origin
+        return "Sec-Fetch-Site: must be same-origin or none."
     return None
 
 

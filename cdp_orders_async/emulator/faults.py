@@ -21,6 +21,7 @@ from cdp_orders_async.emulator.records import Json
 
 __all__ = ["Fault", "Faults", "PlanError"]
 
+LARGEST_PLAN = 2**24  # bytes
 BEFORE_REPLY = ("before", "accepted", "written")
 PHASES = (*BEFORE_REPLY, "head", "body")
 ACTIONS: Mapping[str, tuple[str, ...]] = {
@@ -76,8 +77,17 @@ class Faults:
     @classmethod
     def load(cls, path: Path | str) -> Faults:
         """Read a plan from a file; raise PlanError with one sentence on what is wrong with it."""
+        path = Path(path)
+        if path.exists() and not (
+            path.is_file() or path.is_dir()
+        ):  # a pipe would wait for its writer, and some devices never end
+            raise PlanError(f"{path} is no regular file.")
         try:
-            plan: Json = orjson.loads(Path(path).read_bytes())
+            with path.open("rb") as file:
+                raw = file.read(LARGEST_PLAN + 1)
+            if len(raw) > LARGEST_PLAN:
+                raise PlanError(f"{path} has more than {LARGEST_PLAN:,} bytes.")
+            plan: Json = orjson.loads(raw)
         except orjson.JSONDecodeError as wrong:
             raise PlanError(f"{path} is not JSON: {wrong}.") from None
         return cls.of(plan)

@@ -126,10 +126,6 @@ class Emulator:
         """Do what is asked, in one indivisible step, and return the answer."""
         return self.envelope(self._answer(endpoint, open_segments, asked), asked)
 
-    def knows(self, asked: Asked) -> bool:
-        """Tell whether whoever *asked* has shown the credentials."""
-        return self._known(asked.authorization)
-
     @staticmethod
     def envelope(reply: Reply, asked: Asked) -> Reply:
         """Return *reply* in the form of the version that was *asked*."""
@@ -175,7 +171,7 @@ class Emulator:
         await self.waiting.after(seconds(self.store.switches.latency, operation), lambda: None)
 
     def _answer(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
-        if not self._known(asked.authorization):
+        if not self.knows(asked.authorization):
             return UNAUTHORIZED
         if endpoint.operation and asked.method in WITH_BODY and asked.content_type != "application/json":
             return refusal(415, "Content-Type: must be application/json.")
@@ -242,7 +238,8 @@ class Emulator:
         )
         return run(call)
 
-    def _known(self, authorization: str) -> bool:
+    def knows(self, authorization: str) -> bool:
+        """Tell whether these are credentials that may call."""
         scheme, _, given = authorization.partition(" ")
         wanted = self._credentials.get(scheme.lower())
         return wanted is not None and hmac.compare_digest(given.encode(errors="surrogateescape"), wanted)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -16,25 +17,47 @@ from cdp_orders_async.emulator.records import Effect, Record
 
 __all__ = ["Storage"]
 
+APPLICATION_ID = 0x43445065
+"""``CDPe`` in the header of the file: it is an emulator's, and not somebody else's database."""
 # A killed process loses nothing with synchronous off, since the pages are the kernel's by then; only a machine that
 # loses power does, and an emulator need not survive that.
-SCHEMA = """
+SETTINGS = f"""
+PRAGMA application_id = {APPLICATION_ID};
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = OFF;
+"""
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS effects (sequence INTEGER PRIMARY KEY, effect BLOB NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS records (ref TEXT PRIMARY KEY, serial INTEGER NOT NULL, record BLOB NOT NULL) STRICT;
 """
 
 
 class Storage:
-    """The records and the effects in the file at *path*, which is made where it is not there; for its owner alone."""
+    """The records and the effects in the file at *path*, which is made where it is not there; for its owner alone.
+
+    Raises OSError for what is no file of an emulator, which stays as it is.
+    """
 
     def __init__(self, path: Path | str) -> None:
-        # Absolute, because SQLite gives names such as ":memory:" a meaning of their own.
-        self._database = sqlite3.connect(private(Path(path)).absolute(), isolation_level=None)
+        path = Path(path).absolute()  # because SQLite gives names such as ":memory:" a meaning of their own
+        files = (path, *(Path(f"{path}{end}") for end in ("-wal", "-shm", "-journal")))
+        for file in files:
+            check(file)
+        if path.exists() and path.stat().st_size:
+            # As one that does not change, so that nothing is locked or recovered.
+            with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as database:
+                check_schema(database, path)
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
+        self._database = sqlite3.connect(path, isolation_level=None)
         try:
-            self._database.executescript(SCHEMA)
-        except sqlite3.Error:
+            self._database.execute("PRAGMA trusted_schema = OFF")  # nothing that stands in the file runs
+            check_schema(self._database, path)  # with the log beside it
+            for file in files:
+                if file.exists():
+                    file.chmod(0o600)  # whatever the umask, and whoever could read an older one
+            self._database.executescript(SETTINGS + SCHEMA)
+        except BaseException:
             self._database.close()
             raise
 
@@ -71,15 +94,33 @@ class Storage:
         self._database.close()
 
 
-def private(path: Path) -> Path:
-    """Make the file of a database if it is missing, and let its owner alone read it; raise OSError if it is none."""
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-    for file in (path, *(Path(f"{path}{end}") for end in ("-wal", "-shm", "-journal"))):
-        if file.is_symlink():
-            raise OSError(f"{file} is a symbolic link: name the file itself")
-        if file.exists() and not file.is_file():
-            raise OSError(f"{file} is no regular file")
-        if file.exists():
-            file.chmod(0o600)  # whatever the umask, and whoever could read an older one
-    return path
+def check(file: Path) -> None:
+    """Raise OSError for what is no file, or not the caller's alone."""
+    try:
+        found = file.lstat()
+    except FileNotFoundError:
+        return
+    if stat.S_ISLNK(found.st_mode):
+        raise OSError(f"{file} is a symbolic link: name the file itself")
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(f"{file} is no regular file")
+    if found.st_nlink > 1:
+        raise OSError(f"{file} is a file with several names (hard links): name a file that has one")
+    if os.name == "posix" and found.st_uid != os.geteuid():
+        raise OSError(f"{file} belongs to another user: name a file of your own")
+
+
+def check_schema(database: sqlite3.Connection, path: Path) -> None:
+    """Raise OSError for the database of another program, or one in which anything else would run."""
+    (application_id,) = database.execute("PRAGMA application_id").fetchone()
+    found = schema(database)
+    with closing(sqlite3.connect(":memory:")) as own:
+        own.executescript(SCHEMA)
+        expected = schema(own)
+    if application_id not in {0, APPLICATION_ID} or (found and found != expected):
+        raise OSError(f"{path} is the database of another program: name another file")
+
+
+def schema(database: sqlite3.Connection) -> set[tuple[str, ...]]:
+    """Return everything that a database defines."""
+    return {tuple(map(str, row)) for row in database.execute("SELECT type, name, sql FROM sqlite_master")}

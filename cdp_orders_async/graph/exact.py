@@ -16,7 +16,7 @@ from typing import Any
 
 import orjson
 
-from cdp_orders_async.errors import shown
+from cdp_orders_async.errors import shown_key
 from cdp_orders_async.graph.findings import COUNTED, Findings
 from cdp_orders_async.wire import is_list, is_object
 
@@ -159,7 +159,7 @@ def _note(value: Any, at: str, found: Findings) -> None:  # noqa: ANN401 JSON ca
     """Note what was lost in an object or a list, and put 0 where a number was lost."""
     if isinstance(value, _Doubled):
         for name in value.doubled:
-            found.add(f"{at}.{shown(name)}", DOUBLED)
+            found.add(f"{at}.{shown_key(name)}", DOUBLED)
     inside: Iterable[tuple[Any, Any]] = value.items() if is_object(value) else enumerate(value)
     for key, one in inside:
         if isinstance(one, _Lost):
@@ -170,4 +170,4 @@ def _note(value: Any, at: str, found: Findings) -> None:  # noqa: ANN401 JSON ca
 
 
 def _place(at: str, key: str | int) -> str:
-    return f"{at}[{key}]" if isinstance(key, int) else f"{at}.{shown(key)}"
+    return f"{at}[{key}]" if isinstance(key, int) else f"{at}.{shown_key(key)}"

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeVar
 import attrs
 from msgspec import Struct, field
 
-from cdp_orders_async.errors import Invalid, Violation, shown
+from cdp_orders_async.errors import Invalid, Violation, shown, shown_key
 from cdp_orders_async.graph.exact import is_doubled, is_record
 from cdp_orders_async.graph.findings import Findings
 from cdp_orders_async.graph.values import MODES, GraphConsumer, GraphItem, OrderGraph, Pairs, assigned, need
@@ -23,6 +23,7 @@ from cdp_orders_async.graph.zones import DATES, MOMENTS, Timezone, zone_of, zone
 from cdp_orders_async.kinds import V2_1, Api
 from cdp_orders_async.models import FlightSegment, Identifier
 from cdp_orders_async.models.common import camel
+from cdp_orders_async.redact import Opaque, sealed
 from cdp_orders_async.rules import check, check_extension
 from cdp_orders_async.wire import in_utc, is_list, is_object, read_moment, structure
 
@@ -47,6 +48,7 @@ NESTED = {
 """The keys of each kind, apart from those of its model."""
 
 
+@sealed
 def parse_graph(value: object, api: Api = V2_1, *, timezone: Timezone = None) -> OrderGraph:
     """Make an order graph of JSON data; raise `Invalid` with all that does not fit and every broken rule.
 
@@ -64,7 +66,6 @@ def parse_graph(value: object, api: Api = V2_1, *, timezone: Timezone = None) ->
     need(api, Api, "api")
     zone = zone_of(timezone)
     graph, found, _ = read_graph(value, api, zone)
-    del value  # a traceback that shows locals would show it
     if graph is None or found:
         raise Invalid(tuple(found))
     return graph
@@ -131,7 +132,7 @@ class _Reading(Struct):
     found: Findings
     parts: dict[str, attrs.AttrsInstance] = field(default_factory=dict[str, attrs.AttrsInstance])
     """The models that were read, by path."""
-    extensions: list[tuple[str, Pairs]] = field(default_factory=list[tuple[str, Pairs]])
+    extensions: list[tuple[str, Opaque[Pairs]]] = field(default_factory=list[tuple[str, Opaque[Pairs]]])
     """The extensions that were read, and the path of whose they are."""
 
     def order(self, order: dict[str, Any], mode: Any, *, assign_references: bool) -> OrderGraph | None:  # noqa: ANN401 it is judged already
@@ -174,7 +175,7 @@ class _Reading(Struct):
         for at, part in self.parts.items():
             self.found.extend(check(type(part), part), at)
         for at, pairs in self.extensions:
-            self.found.extend(check_extension(pairs), f"{at}.extensions[0]")
+            self.found.extend(check_extension(pairs.open()), f"{at}.extensions[0]")
 
     def refuse(self, at: str, rule: str) -> None:
         self.found.add(at, rule)
@@ -215,7 +216,7 @@ class _Reading(Struct):
         for key, only in (("name", "ext"), ("key", "default")):
             if pairs.pop(key, only) != only:
                 self.refuse(f"{at}.extensions[0].{key}", f"must be '{only}'")
-        self.extensions.append((at, pairs))
+        self.extensions.append((at, Opaque(pairs)))
         return pairs
 
     def pop_uses(self, fields: dict[str, Any], at: str) -> tuple[str, ...]:
@@ -293,7 +294,7 @@ class _Reading(Struct):
         else:
             of_item = at.startswith("$.orderItems") and "item_extensions" in self.models
             way = f"put its values into the {'item' if of_item else 'order'}'s extension"
-        self.refuse(f"{at}.{shown(key)}", f"is no key of version {self.api.version}; {way}")
+        self.refuse(f"{at}.{shown_key(key)}", f"is no key of version {self.api.version}; {way}")
 
 
 def _with_references(items: list[Any], order: str) -> Iterator[Any]:

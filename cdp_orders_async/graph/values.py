@@ -30,6 +30,7 @@ from cdp_orders_async.models import (
     NewOrderV2,
 )
 from cdp_orders_async.models.common import Value
+from cdp_orders_async.redact import sealed
 from cdp_orders_async.rules import check, check_extension
 
 __all__ = [
@@ -67,6 +68,7 @@ def _need_each(values: Sequence[object], kind: type, name: str) -> None:
             need(value, kind, f"{name}[{n}]")
 
 
+@sealed
 @attrs.frozen(eq=False, repr=False)
 class GraphItem(Value):
     """An item of a whole order, with its extension."""
@@ -81,6 +83,7 @@ class GraphItem(Value):
         need(self.extension, (Mapping, NoneType), "extension")
 
 
+@sealed
 @attrs.frozen(eq=False, repr=False)
 class GraphConsumer(Value):
     """A consumer of a whole order."""
@@ -94,6 +97,7 @@ class GraphConsumer(Value):
         _need_each(self.uses, str, "uses")
 
 
+@sealed
 @attrs.frozen(kw_only=True, eq=False, repr=False)
 class OrderGraph(Value):
     """One whole order: the order, its contact, consumers and items, and their extensions; all of one version.
@@ -193,6 +197,7 @@ def assigned(order: str, references: Sequence[Any]) -> list[Any]:
     return found
 
 
+@sealed
 def assign_references(graph: OrderGraph) -> OrderGraph:
     """Return *graph* with a *reference_id* for each item that has none, so that the item is known again later.
 

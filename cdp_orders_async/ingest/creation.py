@@ -22,7 +22,7 @@ from cdp_orders_async.ingest.compare import diff, merge, same_order
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.edits import SeveralError
 from cdp_orders_async.ingest.lookup import Lookup
-from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict, personal_values
+from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, CreatedExtension, CreatedRef, Part
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.session import Times
@@ -117,7 +117,7 @@ class Creation:
     def give_up(self, part: Part, error: CdpError | None) -> None:
         """End a part that failed, or that is not tried: unknown where it may be there all the same."""
         if error is not None:
-            part.failure = Failure.of(error, self._personal)
+            part.failure = Failure.of(error)
         part.differs = ()
         if part.in_doubt:
             part.verdict = PartVerdict.UNKNOWN
@@ -135,10 +135,6 @@ class Creation:
         found = self.lookup.leftovers if "lookup" in vars(self) else ()
         known = [(kind, ref) for kind, ref in self.orphans if ref is not None]
         return tuple([Leftover(kind, ref) for kind, ref in dict.fromkeys((*known, *found))])
-
-    @cached_property
-    def _personal(self) -> Collection[str]:
-        return personal_values(self._graph)
 
     @cached_property
     def lookup(self) -> Lookup:
@@ -183,7 +179,7 @@ class Creation:
     async def _is_over(self, part: Part, error: CdpError, attempts: Attempts) -> bool:
         """Tell whether *part*, whose attempt ended in *error*, was made all the same; raise where it is given up."""
         again = attempts.failed(error)
-        part.failure = Failure.of(error, self._personal)
+        part.failure = Failure.of(error)
         if error.delivery in MAYBE_DONE:
             if await self._was_made(part, error):
                 self.made, part.failure = True, None

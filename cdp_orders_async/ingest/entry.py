@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias, cast
 
@@ -17,6 +19,7 @@ from cdp_orders_async.ingest.load import Load
 from cdp_orders_async.ingest.outcomes import Outcome
 from cdp_orders_async.ingest.source import Orders
 from cdp_orders_async.journal import Journal
+from cdp_orders_async.redact import sealed
 from cdp_orders_async.session import Session
 from cdp_orders_async.sources import GraphFile
 
@@ -32,8 +35,8 @@ WIDTH = 8
 """Parts of a single order that are under way at once."""
 
 
-@contextlib.asynccontextmanager
-async def ingest(
+@sealed
+def ingest(
     client: Resources | ResourcesV2,
     source: Source,
     *,
@@ -43,7 +46,7 @@ async def ingest(
     open_orders: int = 200,
     settle: float = SETTLE,
     drain: float = 5.0,
-) -> AsyncGenerator[Load, None]:
+) -> AbstractAsyncContextManager[Load]:
     """Load whole orders, exactly once in effect: ``async with`` gives the `Load`.
 
     Parameters: *source*, any iterable or async iterable of `OrderGraph` or `Line`, or the path of a file; made for
@@ -63,7 +66,8 @@ async def ingest(
     _check(on_existing=on_existing, open_orders=open_orders, settle=settle, drain=drain)
     if journal is not None:
         journal.check(client.identity)
-    load = Load(
+    make = partial(
+        Load,
         client,
         _orders(client, source),
         journal=journal,
@@ -73,6 +77,12 @@ async def ingest(
         settle=settle,
         drain=drain,
     )
+    return _running(make)
+
+
+@contextlib.asynccontextmanager
+async def _running(make: Callable[[], Load]) -> AsyncGenerator[Load, None]:
+    load = make()
     load.start()
     try:
         yield load
@@ -80,6 +90,7 @@ async def ingest(
         await load.aclose()
 
 
+@sealed
 async def ingest_one(
     client: Resources | ResourcesV2,
     graph: OrderGraph,

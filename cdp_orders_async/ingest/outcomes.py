@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Collection
 from typing import Any
 from uuid import UUID
 
@@ -11,11 +10,9 @@ from msgspec import Struct, field
 from msgspec.structs import asdict
 
 from cdp_orders_async.errors import CdpError, Refused, Violation
-from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.session import Times
-from cdp_orders_async.wire import masked_values, texts_in, to_json
 
-__all__ = ["Failure", "Leftover", "Outcome", "PartOutcome", "PartVerdict", "Verdict", "personal_values"]
+__all__ = ["Failure", "Leftover", "Outcome", "PartOutcome", "PartVerdict", "Verdict"]
 
 
 class Verdict(enum.StrEnum):
@@ -83,11 +80,10 @@ class Failure(Struct, frozen=True):
     request_id: str | None = None
 
     @classmethod
-    def of(cls, error: CdpError, personal: Collection[str]) -> Failure:
-        """Describe *error*; a server may repeat what was sent, so the *personal* values of the order are masked."""
+    def of(cls, error: CdpError) -> Failure:
+        """Describe *error*, whose text repeats nothing of a person."""
         status = error.status if isinstance(error, Refused) else None
-        message = masked_values(str(error), personal)
-        return cls(type(error).__name__, message, status, error.delivery, error.attempts, error.request_id)
+        return cls(type(error).__name__, str(error), status, error.delivery, error.attempts, error.request_id)
 
 
 class PartOutcome(Struct):
@@ -174,10 +170,3 @@ class Outcome(Struct, frozen=True, kw_only=True):
 def _filled(**values: object) -> dict[str, Any]:
     """Return the *values* that say something."""
     return {name: value for name, value in values.items() if value not in (None, (), [], {})}
-
-
-def personal_values(graph: OrderGraph) -> frozenset[str]:
-    """Return every value of *graph* that is about a person, or may be."""
-    people = [person for person in (graph.contact, *(user.consumer for user in graph.consumers)) if person is not None]
-    extensions = (graph.extension, *(item.extension for item in graph.items))
-    return texts_in(*map(to_json, people), *(dict(pairs) for pairs in extensions if pairs))

@@ -14,14 +14,17 @@ _WORDS: Final = 2**32 - 1
 _LOG_HEADER: Final = struct.Struct(">4I8s2I")  # magic, version, page size, number, salts, checksum
 _FRAME_HEADER: Final = struct.Struct(">2I8s2I")  # page, pages there are after a commit or else 0, salts, checksum
 _LEAST_PAGE: Final = 512  # bytes
+LARGEST: Final = 2**30
+"""Bytes of a log at most; a load leaves some megabytes."""
 _ORDERS: Final = MappingProxyType({0x377F0682: "<", 0x377F0683: ">"})
 """The byte order of the checksums in a log, by its magic number."""
 
 
 def read_log(path: Path) -> bytes:
-    """Return the log of the journal at *path*; nothing if there is none."""
+    """Return the log of the journal at *path*; nothing if there is none. One that is too large comes cut."""
     try:
-        return Path(f"{path}-wal").read_bytes()
+        with Path(f"{path}-wal").open("rb") as file:
+            return file.read(LARGEST + 1)
     except FileNotFoundError:
         return b""
 
@@ -34,7 +37,7 @@ def is_broken(log: bytes, length: int) -> bool:
     """
     if not length:
         return True
-    if len(log) < _LOG_HEADER.size:
+    if not _LOG_HEADER.size <= len(log) <= LARGEST:
         return True
     magic, _, size, _, salts, one, two = _LOG_HEADER.unpack_from(log)
     order = _ORDERS.get(magic)

@@ -36,7 +36,7 @@ from cdp_orders_async.resources.verbs import (
     whole_by,
 )
 from cdp_orders_async.rules import check_extension, refuse, text
-from cdp_orders_async.wire import Request, encode, hidden, reads_nothing, reads_page
+from cdp_orders_async.wire import Request, encode, reads_nothing, reads_page
 
 __all__ = [
     "Consumers",
@@ -81,6 +81,7 @@ class OrdersV2(Updatable[NewOrderV2, OrderV2, NewOrderV2], AtTheRoot[NewOrderV2,
         """
         query = {} if guest_ref is None else {"guestRef": ref_in(guest_ref)}
         request = self._request("create", None, self._read, query, self._checked(new), creates=True)
+        del new
         return await self._transport.send(request)
 
     async def get(self, ref: UUID, *, expand_items: bool = False) -> OrderV2:
@@ -138,9 +139,11 @@ class Extensible(Verbs[dict[str, ExtensionValue], Extension, dict[str, Extension
 
     async def create(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Create the extension of the order or item with the reference *owner*."""
-        pairs = hidden(pairs)
+        request = self._request("create", owner, self._read, creates=True)
         refuse(check_extension(pairs))
-        return await self._transport.send(self.to_create(owner, pairs))
+        request.body = self._body(pairs)
+        del pairs
+        return await self._transport.send(request)
 
 
 class Extensions(Extensible):
@@ -160,15 +163,19 @@ class Extensions(Extensible):
 
     async def replace(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Put *pairs* in place of all that the extension holds."""
-        pairs = hidden(pairs)
+        request = self._request("replace", owner, self._read)
         refuse(check_extension(pairs))
-        return await self._transport.send(self.to_replace(owner, pairs))
+        request.body = self._body(pairs)
+        del pairs
+        return await self._transport.send(request)
 
     async def update(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Set the given *pairs* and leave the others alone."""
-        pairs = hidden(pairs)
+        request = self._request("update", owner, self._read)
         refuse(check_extension(pairs))
-        return await self._transport.send(self.to_update(owner, pairs))
+        request.body = self._body(pairs)
+        del pairs
+        return await self._transport.send(request)
 
     async def delete(self, owner: UUID) -> None:
         """Delete the extension of *owner* with all its pairs."""
@@ -180,8 +187,11 @@ class Extensions(Extensible):
             isinstance(names, str) or not names or any(text(n) or not n or "|" in n for n in names)
         ):
             refuse([Violation("names", "must be a list of keys without '|', at least one; None stands for all")])
-        query = {} if names is None else {"name": "|".join(names)}
-        return await self._transport.send(self._request("delete_fields", owner, self._read, query=query))
+        request = self._request(
+            "delete_fields", owner, self._read, query={} if names is None else {"name": "|".join(names)}
+        )
+        del names
+        return await self._transport.send(request)
 
     def list(self, owner: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Extension]:
         """Walk the extensions of *owner*: one, or none."""

@@ -11,11 +11,10 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from typing import Any, Generic, TypeVar
 from uuid import UUID
 
-import msgspec
-
 from cdp_orders_async import kinds
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.kinds import Api, Changes, Got, Kind, New
+from cdp_orders_async.redact import seal_methods, sealed
 from cdp_orders_async.rules import check, check_limit, refuse, text, types_and_rules
 from cdp_orders_async.wire import (
     NO_QUERY,
@@ -24,7 +23,6 @@ from cdp_orders_async.wire import (
     Request,
     Transport,
     encode,
-    hidden,
     reads,
     reads_nothing,
     reads_page,
@@ -57,6 +55,7 @@ CHECKED = ByModel(lambda model: writer(model, *types_and_rules(model)))
 """What writes a model that keeps its rules, and raises any exception for another: in one go."""
 
 
+@sealed
 class Listing(Generic[T]):
     """The entries of a collection, fetched page by page as they are asked for.
 
@@ -97,7 +96,14 @@ class Listing(Generic[T]):
 
 
 class Verbs(Generic[New, Got, Changes]):
-    """What every resource has: where it lives, and how its requests leave."""
+    """What every resource has: where it lives, and how its requests leave.
+
+    Each public method is sealed. What it was given is in none of its frames while a request is sent.
+    """
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        seal_methods(cls)
 
     def __init__(self, transport: Transport, kind: Kind[New, Got, Changes], base: str, api: Api = kinds.V2_1) -> None:
         self._transport = transport
@@ -166,7 +172,7 @@ class Verbs(Generic[New, Got, Changes]):
 
         async def fetch(offset: int) -> Page[T]:
             query = {**first.query, "offset": str(offset), "limit": str(limit)}
-            return await self._transport.send(msgspec.structs.replace(first, query=query))
+            return await self._transport.send(first.with_query(query))
 
         return Listing(fetch, whole)
 
@@ -215,9 +221,11 @@ class Updatable(Readable[New, Got, Changes]):
 
     async def update(self, ref: UUID, changes: Changes) -> Got:
         """Change the fields that *changes* names; version 2.1 leaves the rest alone."""
-        changes = hidden(changes)
+        request = self._request("update", ref, self._read)
         refuse(check(self._kind.changes, changes))
-        return await self._transport.send(self.to_update(ref, changes))
+        request.body = self._body(changes)
+        del changes
+        return await self._transport.send(request)
 
 
 class Editable(Deletable[New, Got, Changes], Updatable[New, Got, Changes]):
@@ -229,7 +237,10 @@ class Editable(Deletable[New, Got, Changes], Updatable[New, Got, Changes]):
 
     async def replace(self, ref: UUID, new: New) -> Got:
         """Put *new* in place of the one with the reference *ref*; what *new* leaves out is dropped."""
-        return await self._transport.send(self._request("replace", ref, self._read, body=self._checked(new)))
+        request = self._request("replace", ref, self._read)
+        request.body = self._checked(new)
+        del new
+        return await self._transport.send(request)
 
 
 class UnderAnOrder(Readable[New, Got, Changes]):
@@ -248,7 +259,9 @@ class UnderAnOrder(Readable[New, Got, Changes]):
 
     async def create(self, order: UUID, new: New) -> Got:
         """Create one under the order with the reference *order*."""
-        request = self._request("create", order, self._read, body=self._checked(new), creates=True)
+        request = self._request("create", order, self._read, creates=True)
+        request.body = self._checked(new)
+        del new
         return await self._transport.send(request)
 
     def list(self, order: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Got]:
@@ -269,6 +282,7 @@ class AtTheRoot(Readable[New, Got, Changes]):
         The API matches orders with the same *reference_id* whose *ordered_at* lies within two days.
         """
         request = self._request("create", None, self._read, body=self._checked(new), creates=True)
+        del new
         return await self._transport.send(request)
 
     def _list(self, reference_id: str | None, guest_ref: UUID | None, limit: int, **more: str) -> Listing[Got]:

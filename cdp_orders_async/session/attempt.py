@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import math
 import os
@@ -18,6 +17,7 @@ from typing import Any, TypeAlias
 from yarl import URL
 
 from cdp_orders_async.errors import DeadlineExceeded, Delivery, NotSent, OutcomeUnknown, Unreadable
+from cdp_orders_async.redact import NO_SECRETS, Secrets
 from cdp_orders_async.retry import parse_retry_after
 from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import CLOSED, Broken, Watch
@@ -64,7 +64,9 @@ class Http(ABC):
         self.base_url = URL(base_url)
         self._clock = clock
         self._prefix = self.base_url.raw_path.rstrip("/")
-        self._authorization = _authorization(credentials)
+        self._authorization = credentials.header()
+        self.secrets = credentials.secrets()
+        """What is masked in whatever the server says."""
         self._settings = settings
         self._proxy = proxy_of(settings, base_url)
         check_tls(settings)
@@ -155,13 +157,6 @@ class Http(ABC):
         self._lost_at = self._watch.loop.time()
 
 
-def _authorization(credentials: Credentials) -> str:
-    if credentials.bearer_token:
-        return f"Bearer {credentials.bearer_token}"
-    pair = f"{credentials.client_key}:{credentials.api_token}"
-    return f"Basic {base64.b64encode(pair.encode()).decode()}"
-
-
 def late(delivery: Delivery, attempts: int = 0, request_id: str | None = None) -> DeadlineExceeded:
     """Return the error for a passed deadline."""
     error = DeadlineExceeded("the deadline of the call passed, or cannot be met any more")
@@ -239,10 +234,15 @@ def wait_asked(retry_after: str | None, date: str | None) -> str | None:
     return retry_after
 
 
-def unusable(request: Request[Any], status: int, problem: str, start: bytes | bytearray) -> bytes:
-    """Judge an answer whose body, that begins with *start*, is of no use: return what counts as its body."""
+def unusable(
+    request: Request[Any], status: int, problem: str, start: bytes | bytearray, secrets: Secrets = NO_SECRETS
+) -> bytes:
+    """Judge an answer whose body, that begins with *start*, is of no use: return what counts as its body.
+
+    Of what is kept of it, the *secrets* are masked.
+    """
     if _succeeded(status):
-        raise Unreadable(request.method, request.path, status, (problem,), bytes(start[:START]))
+        raise Unreadable(request.method, request.path, status, (problem,), secrets.start(start, START))
     return b""  # half a refusal says nothing
 
 

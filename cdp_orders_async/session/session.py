@@ -8,7 +8,6 @@ import logging
 import os
 import random
 import time
-import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Protocol, TypeVar
@@ -28,6 +27,7 @@ from cdp_orders_async.errors import (
 )
 from cdp_orders_async.health import overload
 from cdp_orders_async.limiter import Limiter, Slots
+from cdp_orders_async.redact import bare, sealed
 from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.session.attempt import late, lost
 from cdp_orders_async.session.autorate import Autorate
@@ -40,7 +40,6 @@ from cdp_orders_async.wire import Request, answer
 __all__ = ["BulkTransport", "RateLimiter", "Session", "Stats"]
 
 T = TypeVar("T")
-E = TypeVar("E", bound=BaseException)
 
 logger = logging.getLogger("cdp_orders_async")
 
@@ -130,6 +129,7 @@ class Session:
     used as it is, without its client middlewares, and never closed.
     """
 
+    @sealed
     def __init__(
         self,
         base_url: str,
@@ -189,11 +189,11 @@ class Session:
             try:
                 result = await self._attempt(request, call)
             except CdpError as error:
-                wait = self._failed(request, call, _bare(error))
+                wait = self._failed(request, call, bare(error))
                 try:
                     await self._wait(request, lambda: asyncio.sleep(wait))  # noqa: B023 it is awaited here
                 except NotSent as closed:
-                    failure = _judged(call, _bare(closed))
+                    failure = _judged(call, bare(closed))
                     raise failure from failure.__cause__
                 call.times.backoff += wait
                 self.stats.retries += 1
@@ -212,7 +212,7 @@ class Session:
         try:
             result = await self._attempt(request, call)
         except CdpError as error:
-            self._note(request, call, _bare(error))
+            self._note(request, call, bare(error))
             error.attempts, error.request_id = 1, call.id
             raise
         except asyncio.CancelledError as error:
@@ -273,9 +273,7 @@ class Session:
             try:
                 status, body, retry_after = await self._http.send_once(request, call.id, left, times)
             except BaseException as error:  # noqa: BLE001 it is raised again
-                if not isinstance(error, (CdpError, asyncio.CancelledError)):
-                    error.add_note("".join(["It was raised in:\n", *traceback.format_tb(error.__traceback__)]))
-                raise _bare(error)  # noqa: B904 it is the same error
+                raise bare(error)  # noqa: B904 it is the same error
             finally:
                 stats.in_flight -= 1
         finally:
@@ -283,7 +281,7 @@ class Session:
         came = clock()
         wait = None if retry_after is None else parse_retry_after(retry_after, datetime.now(UTC))
         try:
-            result = answer(request, status, body, wait)
+            result = answer(request, status, body, wait, self._http.secrets)
         finally:
             done = clock()
             times.decode += done - came
@@ -391,20 +389,6 @@ def _log(request: Request[T], call: _Call, error: CdpError | None) -> None:
             "cdp_delivery": "done" if error is None else str(error.delivery),
         },
     )
-
-
-def _bare(error: E) -> E:
-    """Return *error* without the frames that it came through.
-
-    They hold the credentials, what was sent and what was answered, and some tracebacks show that.
-    """
-    one: BaseException | None = error
-    while one is not None:
-        one.__traceback__ = None
-        if one.__suppress_context__:  # then it was only what aiohttp raised
-            one.__context__ = None
-        one = one.__cause__
-    return error
 
 
 def _judged(call: _Call, error: CdpError) -> CdpError:

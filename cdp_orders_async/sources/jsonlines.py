@@ -21,6 +21,7 @@ from msgspec import Struct
 from cdp_orders_async.errors import InputError, Violation
 from cdp_orders_async.graph import Findings, Line, Timezone, need, read_graph, read_json, zone_of
 from cdp_orders_async.kinds import V2_1, Api
+from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources.formats import bare, what_else
 
 __all__ = ["CHUNK", "LONGEST_LINE", "GraphFile", "lines"]
@@ -131,6 +132,7 @@ class _Watched(io.FileIO):
         return count
 
 
+@sealed
 class GraphFile:
     """The orders of a JSON lines file, plain or gzip, told by its first bytes; ``-`` is standard input.
 

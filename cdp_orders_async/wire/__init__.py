@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from cdp_orders_async.wire.codec import (
     encode,
-    hidden,
     in_utc,
     is_list,
     is_object,
@@ -17,7 +16,6 @@ from cdp_orders_async.wire.codec import (
     to_json,
 )
 from cdp_orders_async.wire.direct import ByModel, write, writer
-from cdp_orders_async.wire.masks import masked, masked_values, texts_in
 from cdp_orders_async.wire.request import NO_QUERY, Page, Request, Transport, answer, reads, reads_nothing, reads_page
 
 __all__ = [
@@ -28,19 +26,15 @@ __all__ = [
     "Transport",
     "answer",
     "encode",
-    "hidden",
     "in_utc",
     "is_list",
     "is_object",
-    "masked",
-    "masked_values",
     "read_moment",
     "reads",
     "reads_nothing",
     "reads_page",
     "ref_text",
     "structure",
-    "texts_in",
     "to_json",
     "write",
     "writer",

@@ -33,7 +33,6 @@ from cdp_orders_async.models.common import RESERVED_KEYS, camel
 __all__ = [
     "encode",
     "field_hook",
-    "hidden",
     "in_utc",
     "is_list",
     "is_object",
@@ -52,16 +51,6 @@ T = TypeVar("T")
 BOM = b"\xef\xbb\xbf"
 WORD = range(-(2**63), 2**64)  # the whole numbers that are read as such; larger ones are floats
 WHOLE = 2**53  # below this a float holds every whole number, and JSON shows it without a fraction
-
-
-class _Hidden(dict[str, Any]):
-    def __repr__(self) -> str:
-        return "{...}"
-
-
-def hidden(value: Any) -> Any:  # noqa: ANN401 whatever a caller gave
-    """Return *value*, and where it is a mapping, such that no traceback that shows locals shows what it holds."""
-    return _Hidden(value) if isinstance(value, Mapping) else value  # pyright: ignore[reportUnknownArgumentType] any keys
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:

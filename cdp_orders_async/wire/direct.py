@@ -268,9 +268,15 @@ def _defined(
             for one in fields
         ],
         rename=camel,
+        namespace={"__repr__": object.__repr__, "__rich_repr__": _nothing},  # what it holds is about people
         omit_defaults=True,
         gc=False,
     )
+
+
+def _nothing(_: object) -> tuple[()]:
+    """Show nothing of a struct."""
+    return ()
 
 
 def _kind(hint: Any) -> tuple[Any, bool]:  # noqa: ANN401 types are Any

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NoReturn, Protocol, TypeVar, get_args
 
+import attrs
 from msgspec import Struct
-from msgspec.structs import asdict
 
 from cdp_orders_async.errors import (
     BadRequest,
@@ -23,9 +24,26 @@ from cdp_orders_async.errors import (
     Unauthorized,
     Unreadable,
 )
-from cdp_orders_async.wire.codec import is_object, load
+from cdp_orders_async.models import (
+    Channel,
+    Contact,
+    FlightSegment,
+    Identifier,
+    NewConsumer,
+    NewConsumerV2,
+    NewOrder,
+    NewOrderItem,
+    NewOrderV2,
+    OrderItemStatusV2,
+    OrderItemTypeV2,
+    OrderItemV2,
+    OrderStatus,
+    OrderStatusV2,
+)
+from cdp_orders_async.models.common import RESERVED_KEYS, camel
+from cdp_orders_async.redact import NO_SECRETS, Secrets, told, words_in
+from cdp_orders_async.wire.codec import is_list, is_object, load
 from cdp_orders_async.wire.direct import decode, decode_page
-from cdp_orders_async.wire.masks import masked
 
 __all__ = ["NO_QUERY", "Page", "Request", "Transport", "answer", "reads", "reads_nothing", "reads_page"]
 
@@ -36,32 +54,61 @@ NO_QUERY: Mapping[str, str] = MappingProxyType({})
 """Of a request without one."""
 START = 500  # bytes of an unreadable answer that its error keeps
 WORDS = 1000  # characters of each thing that a server says which its error keeps
+LARGEST_CODE = 100_000  # what is larger may be somebody's number
 PERSONAL = ("contacts.", "consumers.", "order_extensions.", "item_extensions.")
 """The operations whose bodies are about people, or may be."""
 
 
-class Request(Struct, Generic[T], eq=False):  # noqa: PLW1641 a query has no hash
-    """A request as a value: what is sent, and how its answer is read."""
+class Request(Generic[T]):  # noqa: PLW1641 a query has no hash
+    """A request as a value: what is sent, and how its answer is read.
 
-    operation: str
-    """Its name in the table of rows, as in ``items.create``."""
-    method: str
-    path: str
-    """Below the base URL, with the version: ``/v2.1/orders``."""
-    read: Callable[[bytes], T]
-    """Makes the result of a body; raises ValueError where it does not fit."""
-    query: Mapping[str, str] = NO_QUERY
-    body: bytes | None = None
-    creates: bool = False
-    """Whether sending it twice makes two things."""
-    stage: int = 0
-    """How deep in its order it is: where connections are short, the deepest goes first."""
+    Parameters: *operation*, its name in the table of rows, as in ``items.create``; *path*, below the base URL, with the
+    version: ``/v2.1/orders``; *read* makes the result of a body, and raises ValueError where it does not fit;
+    *creates*, whether sending it twice makes two things; *stage*, how deep in its order it is: where connections are
+    short, the deepest goes first.
+
+    It is no struct, so that nothing walks through it: no text of it shows *query* or *body*, and it cannot be pickled.
+    """
+
+    __slots__ = ("body", "creates", "method", "operation", "path", "query", "read", "stage")
+
+    def __init__(
+        self,
+        operation: str,
+        method: str,
+        path: str,
+        read: Callable[[bytes], T],
+        query: Mapping[str, str] = NO_QUERY,
+        body: bytes | None = None,
+        creates: bool = False,  # noqa: FBT001, FBT002 by position, which is faster
+        stage: int = 0,
+    ) -> None:
+        self.operation = operation
+        self.method = method
+        self.path = path
+        self.read = read
+        self.query = query
+        self.body = body
+        self.creates = creates
+        self.stage = stage
+
+    def with_query(self, query: Mapping[str, str]) -> Request[T]:
+        """Return the same request with another *query*."""
+        return Request(self.operation, self.method, self.path, self.read, query, self.body, self.creates, self.stage)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Request) and asdict(self) | {"read": other.read} == asdict(other)  # pyright: ignore[reportUnknownArgumentType]
+        return isinstance(other, Request) and all(
+            getattr(self, name) == getattr(other, name)  # pyright: ignore[reportUnknownArgumentType] of any result
+            for name in Request.__slots__
+            if name != "read"
+        )
 
     def __repr__(self) -> str:
         return f"<Request {self.operation}: {self.method} {self.path}>"  # neither query nor body
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: a file or a queue would show the body."""
+        raise TypeError("a request cannot be pickled, because of what it says about people")
 
 
 class Transport(Protocol):
@@ -123,8 +170,14 @@ BY_STATUS: Mapping[int, type[Refused]] = {
 }
 
 
-def answer(request: Request[T], status: int, body: bytes, retry_after: float | None = None) -> T:
-    """Return the result that an answer holds, or raise the error that it is.
+def answer(
+    request: Request[T],
+    status: int,
+    body: bytes,
+    retry_after: float | None = None,
+    secrets: Secrets = NO_SECRETS,
+) -> T:
+    """Return the result that an answer holds, or raise the error that it is, without the *secrets* of the client.
 
     A server error to a create is `OutcomeUnknown`: the vendor gives no idempotency key, so nobody can
     tell whether it was done. So is 303, which points to the result.
@@ -133,18 +186,20 @@ def answer(request: Request[T], status: int, body: bytes, retry_after: float | N
         try:
             return request.read(body)
         except ValueError as error:
-            raise _unreadable(request, status, body, tuple(map(str, error.args))) from None
-    refusal = _refusal(request, status, body, retry_after)
+            raise _unreadable(request, status, body, tuple(map(str, error.args)), secrets) from None
+    refusal = _refusal(request, status, body, retry_after, secrets)
     if request.creates and (status == 303 or isinstance(refusal, ServerError)):  # noqa: PLR2004 HTTP
         unknown: CdpError = OutcomeUnknown(f"{refusal}; it may have been done")
         raise unknown from refusal
     raise refusal
 
 
-def _unreadable(request: Request[T], status: int, body: bytes, problems: tuple[str, ...]) -> Unreadable:
+def _unreadable(
+    request: Request[T], status: int, body: bytes, problems: tuple[str, ...], secrets: Secrets
+) -> Unreadable:
     # A read that came with no body at all did not come whole: there is nothing in it to misread.
     cut = not body.strip() and not request.creates
-    error = Unreadable(request.method, request.path, status, problems, body[:START], cut=cut)
+    error = Unreadable(request.method, request.path, status, problems, secrets.start(body, START), cut=cut)
     error.from_api = _data(body) is not None
     return error
 
@@ -158,16 +213,18 @@ def _data(body: bytes) -> object:
     return data
 
 
-def _refusal(request: Request[T], status: int, body: bytes, retry_after: float | None) -> Refused:
+def _refusal(request: Request[T], status: int, body: bytes, retry_after: float | None, secrets: Secrets) -> Refused:
     envelope = _data(body)
     from_api = is_object(envelope)
     if not is_object(envelope):
         envelope = {}
-    sent = _data(request.body) if request.body and request.operation.startswith(PERSONAL) else None
+    personal = request.body is not None and request.operation.startswith(PERSONAL)
+    sent = words_in(_texts(_data(request.body))) if request.body and personal else frozenset[str]()
+    known = _words_of_the_api() | {str(status)}
 
     def words(*keys: str) -> str | None:
         found = next((found for key in keys if isinstance(found := envelope.get(key), str)), None)
-        return found and masked(found[: 2 * WORDS], sent)[:WORDS]
+        return found and told(secrets.masked(found[: 3 * WORDS]), WORDS, known=known, sent=sent)
 
     code = envelope.get("code")
     # A status below 200 is none of an answer: the server broke the protocol, and nobody knows what it did.
@@ -176,11 +233,42 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
         request.method,
         request.path,
         status,
-        code if isinstance(code, int) else None,
+        code if isinstance(code, int) and 0 <= code < LARGEST_CODE else None,
         words("message"),
         words("developerMessage"),
         words("moreInfoUrl", "moreInfo"),
         retry_after,
     )
     refusal.from_api = from_api
+    refusal.start = secrets.start(body, START)
     return refusal
+
+
+@functools.cache
+def _words_of_the_api() -> frozenset[str]:
+    """Return the names of its fields, and the values that it lists, apart from what they tell of a person."""
+    models = (
+        NewOrder,
+        NewOrderItem,
+        NewConsumer,
+        Contact,
+        OrderItemV2,
+        NewOrderV2,
+        NewConsumerV2,
+        FlightSegment,
+        Identifier,
+    )
+    lists = (Channel, OrderStatus, OrderStatusV2, OrderItemStatusV2, OrderItemTypeV2)
+    names = (camel(field.name) for model in models for field in attrs.fields(model))
+    return frozenset([*names, *RESERVED_KEYS, *(word for one in lists for word in get_args(one))])
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Yield each text in JSON data."""
+    if is_object(value):
+        value = list(value.values())
+    if is_list(value):
+        for one in value:
+            yield from _texts(one)
+    elif isinstance(value, str):
+        yield value

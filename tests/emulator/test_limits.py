@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from uuid import UUID
+
 import pytest
 
 from cdp_orders_async import CdpOrders, NotSent, OutcomeUnknown, Settings
@@ -123,7 +125,7 @@ async def test_an_emulator_refuses(limit: Limit, error: type[CdpError], status: 
     ):
         await cdp.orders.create(order("A"))
         with pytest.raises(error) as failure:
-            await cdp.orders.get(next(iter(server.store.all("orders"))).ref)
+            await cdp.orders.get(UUID(next(iter(server.store.all("orders"))).ref))
         assert getattr(failure.value, "status", None) == status
         assert getattr(failure.value, "retry_after", None) == limit.retry_after
     assert server.store.counts == {"orders.create": 1}

@@ -162,7 +162,6 @@ def test_a_quota_pauses_the_load_and_fails_nothing() -> None:
         assert not set(load.counts) - {Verdict.LOADED}
         emulator.store.switches = Switches(upsert=False)
         await task
-        assert load.paused is None
         assert load.counts == {Verdict.LOADED: ORDERS}
         assert stored(emulator) == wanted([whole(f"A-{n}") for n in range(ORDERS)])
         await load.aclose()

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import attrs
-import msgspec
 import orjson
 import pytest
 
@@ -125,7 +124,7 @@ class Odd(Network):
             return read(orjson.dumps(self.tell(orjson.loads(body))))
 
         if request.creates:
-            request = msgspec.structs.replace(request, read=told)
+            request = Request(request.operation, request.method, request.path, told, body=request.body, creates=True)
         return await super().send(request)
 
 
@@ -309,7 +308,7 @@ async def test_outcomes_hold_no_personal_value(tmp_path: Path) -> None:
         outcomes = [outcome async for outcome in load]
         kept = everything_in(tmp_path)
     line = orjson.dumps(outcomes[0].to_json())
-    assert line.count(b" and ".join([b"***"] * len(secrets))) == 2
+    assert line.count(b"*** and ***") == 2 * 3
     assert [secret for secret in secrets if secret.encode() in line + kept] == []
 
 

@@ -11,14 +11,15 @@ from pathlib import Path
 
 PACKAGE = "cdp_orders_async"
 FLOORS = {  # a folder has one floor, the name of the folder; in it any import goes that makes no circle
-    **dict.fromkeys(("breaker", "errors", "models", "outlasting", "version"), 0),
-    **dict.fromkeys(("health", "journal", "kinds", "limiter", "retry", "rules", "settings", "wire"), 1),
-    **dict.fromkeys(("graph", "resources", "session"), 2),
-    **dict.fromkeys(("client", "sources"), 3),
-    **dict.fromkeys(("ingest",), 4),
-    **dict.fromkeys(("emulator", "engines"), 5),
-    **dict.fromkeys(("__init__", "cli"), 6),
-    **dict.fromkeys(("__main__",), 7),
+    **dict.fromkeys(("breaker", "models", "outlasting", "redact", "version"), 0),
+    **dict.fromkeys(("errors",), 1),
+    **dict.fromkeys(("health", "journal", "kinds", "limiter", "retry", "rules", "settings", "wire"), 2),
+    **dict.fromkeys(("graph", "resources", "session"), 3),
+    **dict.fromkeys(("client", "sources"), 4),
+    **dict.fromkeys(("ingest",), 5),
+    **dict.fromkeys(("emulator", "engines"), 6),
+    **dict.fromkeys(("__init__", "cli"), 7),
+    **dict.fromkeys(("__main__",), 8),
 }
 USERS = {  # what comes from outside, and who may import it
     "aiohappyeyeballs": {"session"},

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from uuid import UUID
 
 from cdp_orders_async import CdpError, CdpOrders, ExtensionValue, Identifier, NewConsumer, NewContact, Settings
+from cdp_orders_async.wire import to_json
 from tests.values import NOW
 from tests.ways import over
 
@@ -35,6 +36,49 @@ PERSON = NewContact(
     post_code="canary-code",
     country="IE",
 )
+WHOLE = {
+    "referenceId": "A-1",
+    "orderedAt": "2024-01-01T16:17:16Z",
+    "price": 50,
+    "currencyCode": "EUR",
+    "contact": to_json(PERSON),
+    "orderItems": [
+        {
+            "type": "MOBILE",
+            "name": "AZ10",
+            "price": 50,
+            "currencyCode": "EUR",
+            "status": "CONFIRMED",
+            "referenceId": "I-1",
+            "extensions": [{"wish": "canary-wish"}],
+        }
+    ],
+    "consumers": [{"firstName": "canary-one", "orderItems": [{"referenceId": "I-1"}]}],
+    "extensions": [{"note": "canary-note", "born": 18150101}],
+}
+"""An order with people in it, as JSON has it."""
+WHOLE_V2 = {
+    "referenceId": "A-1",
+    "orderedAt": "2024-01-01T16:17:16Z",
+    "price": 50,
+    "currencyCode": "EUR",
+    "pointOfSale": "home",
+    "extensions": [{"note": "canary-note"}],
+    "contact": {"firstName": "canary-one", "lastName": "canary-two", "emails": ["canary@example.com"]},
+    "orderItems": [
+        {
+            "type": "OTHER",
+            "name": "AZ10",
+            "price": 50,
+            "currencyCode": "EUR",
+            "status": "CONFIRMED",
+            "referenceId": "I-1",
+            "productId": "P-1",
+        }
+    ],
+    "consumers": [{"firstName": "canary-one", "lastName": "canary-two", "orderItems": [{"referenceId": "I-1"}]}],
+}
+"""The same for version 2."""
 PAIRS: Mapping[str, ExtensionValue] = {"note": "canary-note", "born": 18150101}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import hmac
 import logging
@@ -15,7 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from cdp_orders_async.emulator import Emulator, Faults, running
+from cdp_orders_async.emulator import Emulator, Faults, app, running
 from tests.emulator.talking import Json, talking
 from tests.security.canaries import TOKEN, leaks, logged
 
@@ -75,7 +76,11 @@ async def test_host_must_be_this_machine(host: str, status: int, path: str) -> N
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/__state"), ("POST", "/__reset"), ("POST", "/v2.1/orders")])
 @pytest.mark.parametrize(
-    "origin", ["http://evil.test", "null", "", "https://localhost:{}", "http://localhost:1", "file://"]
+    "origin",
+    [
+        *("http://evil.test", "null", "", "https://localhost:{}", "http://localhost:1", "file://"),
+        *("http://localhost", "http://127.0.0.1", "http://[::1]", "localhost:{}", "http://localhost:{}.evil.test"),
+    ],
 )
 async def test_origin_must_be_this_server(origin: str, method: str, path: str) -> None:
     """A page of another site gets nothing done, although the browser sends its requests here, and no leave to read."""
@@ -96,6 +101,70 @@ async def test_faults_do_not_come_before_the_guard() -> None:
     async with running(emulator) as url:
         status, _, _ = await exchange(url, request("GET", "/v2.1/orders?referenceId=a", host="evil.test"))
     assert (status, emulator.faults.done.total()) == (403, 0)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "Cross-Site", "anything"])
+async def test_no_page_of_another_site_spends_anything(site: str) -> None:
+    """An image of a page has no origin, but the browser says whose it is: it draws no fault, and does not count."""
+    emulator = Emulator(faults=Faults.of({"faults": [{"operation": "*", "script": [{"action": "status"}]}]}))
+    path = "/v2.1/orders?referenceId=a"
+    async with running(emulator) as url:
+        status, _, _ = await exchange(url, request("GET", path, f"Sec-Fetch-Site: {site}"))
+        assert (status, emulator.faults.done.total(), emulator.requests.total()) == (403, 0, 0)
+        for own in ("none", "same-origin"):
+            status, _, _ = await exchange(url, request("GET", path, f"Sec-Fetch-Site: {own}"))
+            assert status in {503, 200}
+    assert emulator.faults.done.total() == 1
+
+
+@pytest.mark.parametrize("phase", ["before", "accepted", "written", "head", "body"])
+async def test_nobody_draws_a_fault(phase: str) -> None:
+    """Who has no credentials is told so, whatever is planned, and what is planned is left for others."""
+    plan: Json = {"faults": [{"operation": "*", "action": "stall", "phase": phase, "seconds": 3600}]}
+    emulator = Emulator(faults=Faults.of(plan))
+    async with running(emulator) as url:
+        for authorization in ("Basic d3Jvbmc=", "Bearer", ""):
+            sent = request("GET", "/v2.1/orders?referenceId=a").replace(BASIC.encode(), authorization.encode())
+            status, _, _ = await asyncio.wait_for(exchange(url, sent), 10)
+            assert (status, emulator.faults.done.total()) == (401, 0)
+
+
+async def test_no_body_of_nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has no credentials has an answer before any body came, and then the end of the connection."""
+    monkeypatch.setattr(app, "LINGERING_SECONDS", 0.1)
+    sent = b"POST /v2.1/orders HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n{"
+    async with running() as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(url))
+        writer.write(sent)
+        answer = await asyncio.wait_for(reader.read(), 20)
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 401 ")
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /__state HTT", request("POST", "/v2.1/orders", "Content-Length: 9")])
+async def test_half_a_request_is_not_waited_for_without_end(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection ends on which no head, half a head or half a body comes."""
+    monkeypatch.setattr(app, "HEAD_SECONDS", 0.1)
+    monkeypatch.setattr(app, "BODY_SECONDS", 0.1)
+    async with running() as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port_of(url))
+        writer.write(sent)
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(reader.read(), 20) == b""
+        writer.close()
+
+
+async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of too many connections the last ones end at once, and the first ones are served."""
+    monkeypatch.setattr(app, "MOST_CONNECTIONS", 3)
+    async with running() as url:
+        pairs = [await asyncio.open_connection("127.0.0.1", port_of(url)) for _ in range(4)]
+        with contextlib.suppress(ConnectionResetError):
+            assert await asyncio.wait_for(pairs[3][0].read(), 20) == b""
+        pairs[0][1].write(request("GET", "/__state"))
+        assert (await pairs[0][0].readline()).startswith(b"HTTP/1.1 200 ")
+        for _, writer in pairs:
+            writer.close()
 
 
 async def test_only_this_machine_is_served() -> None:
@@ -161,7 +230,8 @@ async def test_credentials_are_compared_in_constant_time(monkeypatch: pytest.Mon
         for given in (BASIC, f"{BASIC[:-2]}==", "Bearer jwt", "Bearer jw\u00e9", "Basic "):
             await exchange(url, request("GET", "/__state").replace(BASIC.encode(), given.encode()))
     wanted = BASIC.removeprefix("Basic ").encode()
-    assert [right for _, right in compared] == [wanted, wanted, b"jwt", b"jwt", wanted]
+    assert list(dict.fromkeys(right for _, right in compared)) == [wanted, b"jwt"]
+    assert len({given for given, _ in compared}) == 5
     assert all(isinstance(given, bytes) for given, _ in compared)
 
 

@@ -207,7 +207,7 @@ async def test_order_under_a_guest() -> None:
         assert (named.guest, diff(person, named)) == (contact.guest, ())
         with pytest.raises(NotFound):
             await old.orders.create(attrs.evolve(ORDER, reference_id="third"), guest_ref=REF)
-        with pytest.raises(BadRequest, match=f"guest: no such guest: {REF}"):
+        with pytest.raises(BadRequest, match=r"guest: no such guest: \*\*\*"):
             await old.contacts.create(other.ref, attrs.evolve(person, guest=REF))
 
 

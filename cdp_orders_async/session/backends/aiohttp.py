@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import aiohttp
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse, ClientSession, TraceConfig
@@ -21,7 +21,8 @@ from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from aiohttp.tracing import Trace
 from msgspec import Struct
 
-from cdp_orders_async.errors import Delivery
+from cdp_orders_async.errors import Delivery, Invalid, Violation
+from cdp_orders_async.redact import Opaque
 from cdp_orders_async.session.attempt import (
     HEAD_TOO_LARGE,
     HEADERS,
@@ -42,13 +43,17 @@ from cdp_orders_async.session.attempt import (
 from cdp_orders_async.session.backends.sockets import Sockets
 from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import Broken, Limit
-from cdp_orders_async.settings import Credentials, Settings, tls_of
+from cdp_orders_async.settings import Credentials, Settings, is_loopback, tls_of
 from cdp_orders_async.wire import Request
 
 __all__ = ["OverAiohttp"]
 
 SENT_ONCE = frozenset({"POST", "PATCH"})
 """What aiohttp does not send again after a dropped connection, as HTTP forbids it."""
+TO_PROXY = (
+    "must have no proxy elsewhere for an http base_url, of its own or of the environment (trust_env): the API token"
+    " would travel in the clear"
+)
 LONGEST_LINE = 8 * LONGEST_HEAD  # more than is read before the head is measured, so that the reason can be said
 
 
@@ -76,6 +81,10 @@ class _Body(aiohttp.BytesPayload):
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         self.began = self.clock()
         await super().write_with_length(writer, content_length)
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled, as `Request` does."""
+        raise TypeError("a body cannot be pickled, because of what it says about people")
 
 
 class _Attempt(Struct):
@@ -234,9 +243,9 @@ class OverAiohttp(Http):
         if session is not None:
             self._session = session
         self._trace_configs = list(trace_configs)
-        self._headers, self._once = HEADERS, tuple[ClientMiddlewareType, ...]()
+        self._headers, self._once = Opaque(HEADERS), tuple[ClientMiddlewareType, ...]()
         if self._is_mine:  # as a header of the session itself, aiohttp would show it to a proxy
-            self._headers = {"Authorization": self._authorization}
+            self._headers = Opaque({"Authorization": self._authorization.open()})
         else:  # aiohttp refuses the header beside credentials that such a session has, or finds in netrc
             self._once = (self._authorize,)
         self._again = (*self._once, _no_hidden_resend)
@@ -323,7 +332,7 @@ class OverAiohttp(Http):
             request.method,
             url,
             data=body,
-            headers={**self._headers, "X-Request-Id": request_id},
+            headers={**self._headers.open(), "X-Request-Id": request_id},
             timeout=self._timeout,
             proxy=self._proxy,
             allow_redirects=False,
@@ -339,7 +348,9 @@ class OverAiohttp(Http):
         return response
 
     async def _authorize(self, request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
-        request.headers["Authorization"] = self._authorization
+        if request.proxy is not None and request.url.scheme == "http" and not is_loopback(request.proxy.host):
+            raise Invalid((Violation("http_session", TO_PROXY),))
+        request.headers["Authorization"] = self._authorization.open()
         return await handler(request)
 
     async def _read(self, request: Request[Any], response: ClientResponse) -> bytes:
@@ -354,7 +365,7 @@ class OverAiohttp(Http):
         if len(body) <= most:
             return bytes(body)
         response.close()
-        return unusable(request, response.status, too_large(most), body)
+        return unusable(request, response.status, too_large(most), body, self.secrets)
 
 
 def _never_connected(error: BaseException) -> bool:

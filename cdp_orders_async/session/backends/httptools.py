@@ -18,6 +18,7 @@ import aiohappyeyeballs
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from cdp_orders_async.errors import Delivery, Invalid, Violation
+from cdp_orders_async.redact import Opaque
 from cdp_orders_async.session.attempt import (
     HEAD_TOO_LARGE,
     HEADERS,
@@ -46,6 +47,7 @@ __all__ = ["OverHttptools"]
 
 PIECE = 16_384  # bytes that are read at once, as large as a record of TLS
 NEXT_ADDRESS = 0.25  # seconds until the next address of a host is tried beside the one before, as RFC 8305 advises
+PACKED_OTHERWISE = "it is packed in a way that was not asked for"
 ENDED = "the server closed the connection"
 PACKED = {b"gzip", b"deflate"}
 EITHER = 32 + zlib.MAX_WBITS  # either of them, in the words of zlib
@@ -210,8 +212,8 @@ class OverHttptools(Http):
             rule = "must be aiohttp where there is a proxy; CDP_TRUST_ENV=no ignores that of the environment"
             raise Invalid((Violation("http", rule),))
         named = {"Host": self.base_url.host_port_subcomponent, **HEADERS, "Accept-Encoding": "gzip, deflate"}
-        lines = [f"{name}: {value}" for name, value in {**named, "Authorization": self._authorization}.items()]
-        self._head = "\r\n".join([" HTTP/1.1", *lines, "X-Request-Id: "])
+        lines = [f"{name}: {value}" for name, value in {**named, "Authorization": self._authorization.open()}.items()]
+        self._head = Opaque("\r\n".join([" HTTP/1.1", *lines, "X-Request-Id: "]))
         self._all: set[_Connection] = set()
         self._resting: deque[_Connection] = deque()
         """Those without a request, the last used at the end."""
@@ -272,7 +274,7 @@ class OverHttptools(Http):
         if " " in target or not (target.isascii() and target.isprintable()):
             msg = "a path must be encoded"
             raise ValueError(msg)
-        head = f"{request.method} {target}{self._head}{request_id}\r\n"
+        head = f"{request.method} {target}{self._head.open()}{request_id}\r\n"
         if request.body is None:
             return f"{head}\r\n".encode()
         length = f"Content-Type: application/json\r\nContent-Length: {len(request.body)}\r\n\r\n"
@@ -283,9 +285,13 @@ class OverHttptools(Http):
         coding = connection.headers.get(b"content-encoding", b"identity").lower()
         if body and coding != b"identity":
             if coding not in PACKED:
-                return unusable(request, connection.status, "it is packed in a way that was not asked for", body)
+                return unusable(request, connection.status, PACKED_OTHERWISE, body, self.secrets)
             body = _unpacked(body, coding, most)
-        return bytes(body) if len(body) <= most else unusable(request, connection.status, too_large(most), body)
+        return (
+            bytes(body)
+            if len(body) <= most
+            else unusable(request, connection.status, too_large(most), body, self.secrets)
+        )
 
     def _count(self, times: Times, start: float, sent: float, head: float) -> None:
         times.connect += sent - start

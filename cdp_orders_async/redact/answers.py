@@ -1,0 +1,172 @@
+"""What is kept of what a server says."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Collection, Iterable, Iterator
+from html import unescape
+from unicodedata import normalize
+from urllib.parse import unquote
+
+from cdp_orders_async.redact.holding import Opaque
+from cdp_orders_async.redact.words import LIMITS, MASK, WORDS
+
+__all__ = ["NO_SECRETS", "Secrets", "printable", "told", "words_in"]
+
+SHORTEST = 4  # characters; what is shorter guards nothing, and is in many words
+RUN = 8  # characters of a secret that are masked wherever they stand: half of a secret is one too
+ESCAPED = re.compile(
+    r"\\+u00([0-9a-f]{2})|\\+x([0-9a-f]{2})|%(?:25)*([0-9a-f]{2})|&(?:amp;)*(#?[0-9a-z]{1,8};)|\\+(.)", re.IGNORECASE
+)
+"""One character that JSON, a program, a URL or HTML writes as several."""
+PIECE = re.compile(r"\w+")
+INDEX = re.compile(r"\[\d{1,3}\]")
+"""The place in a list, as in ``emails[0]``."""
+
+
+def printable(text: str) -> str:
+    """Return *text* on one line, without what a terminal would obey: others may have written it."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
+
+
+class Secrets:
+    """The secrets of a client, which are masked in what a server says, however it writes them.
+
+    Parameters: *secrets*, the texts that nobody may see.
+    """
+
+    __slots__ = ("_runs", "_secrets")
+
+    def __init__(self, *secrets: str) -> None:
+        self._secrets = Opaque(secrets)
+        self._runs: Opaque[dict[int, frozenset[str]]] | None = None
+
+    def masked(self, text: str) -> str:
+        """Return *text* with ``***`` in place of each secret, of what is part of one, and of their usual codings."""
+        if self._runs is None:
+            self._runs = Opaque(_runs_of(self._secrets.open()))
+        units = list(_units(text))
+        plain = "".join(unit for unit, _, _ in units)
+        hidden = bytearray(len(units))
+        for length, runs in self._runs.open().items():
+            for at in range(len(plain) - length + 1):
+                if plain[at : at + length] in runs:
+                    hidden[at : at + length] = b"\1" * length
+        if not any(hidden):
+            return text
+        shown: list[str] = []
+        for (_, start, end), hide in zip(units, hidden, strict=True):
+            if not hide:
+                shown.append(text[start:end])
+            elif not shown or shown[-1] is not MASK:
+                shown.append(MASK)
+        return "".join(shown)
+
+    def start(self, body: bytes | bytearray, most: int) -> bytes:
+        """Return the first *most* bytes of an answer, masked before they are cut."""
+        window = body[: 2 * most + 12 * RUN]  # what begins before the cut is whole in it
+        return self.masked(window.decode(errors="surrogateescape")).encode(errors="surrogateescape")[:most]
+
+
+def _runs_of(secrets: Iterable[str]) -> dict[int, frozenset[str]]:
+    """Return the runs of characters by which secrets and their codings are known, by length."""
+    runs: dict[int, set[str]] = {}
+    for secret in (one for one in secrets if len(one) >= SHORTEST):
+        raw = secret.encode()
+        # In base64 three bytes are four characters, and what stands before a secret moves it.
+        coded = [base64.b64encode(b"\0" * skip + raw).decode()[-(-skip * 8 // 6) :].rstrip("=") for skip in range(3)]
+        latin = raw.decode("latin-1")  # as its bytes are escaped
+        bare = "".join(filter(str.isalnum, secret))
+        for form in (
+            secret,
+            bare if len(bare) >= RUN else "",
+            raw.hex(),
+            latin,
+            *(one[:-1] for one in coded if len(one) > RUN),
+        ):
+            for one in {form, form.translate({43: "-", 47: "_"})} - {""}:
+                plain = _folded(one)
+                length = min(RUN, len(plain))
+                found = {plain[at : at + length] for at in range(len(plain) - length + 1)}
+                runs.setdefault(length, set()).update(found)
+    return {length: frozenset(some) for length, some in runs.items()}
+
+
+def _folded(text: str) -> str:
+    """Return *text* in small letters of usual width, one for each character."""
+    if text.isascii():
+        return text.lower()
+    return "".join(low if len(low := normalize("NFKC", char).lower()) == 1 else char for char in text)
+
+
+def _units(text: str) -> Iterator[tuple[str, int, int]]:
+    """Yield each character of *text*, escaped or not, in small letters, with its start and its end."""
+    at = 0
+    for found in ESCAPED.finditer(text):
+        yield from _plain(text, at, found.start())
+        char = _unescaped(found)
+        if char is None:
+            yield from _plain(text, *found.span())
+        else:
+            yield _folded(char), *found.span()
+        at = found.end()
+    yield from _plain(text, at, len(text))
+
+
+def _plain(text: str, start: int, end: int) -> Iterable[tuple[str, int, int]]:
+    return zip(_folded(text[start:end]), range(start, end), range(start + 1, end + 1), strict=True)
+
+
+def _unescaped(found: re.Match[str]) -> str | None:
+    """Return the one character that is meant, None where nothing is."""
+    unicode, byte, percent, entity, other = found.groups()
+    if other is not None:
+        return str(other)
+    char = unescape(f"&{entity}") if entity else chr(int(unicode or byte, 16)) if not percent else ""
+    if percent:
+        char = unquote(f"%{percent}", "latin-1")
+    return char if len(char) == 1 else None
+
+
+NO_SECRETS = Secrets()
+"""Of nobody."""
+
+
+def words_in(texts: Iterable[str]) -> frozenset[str]:
+    """Return the words of *texts*, in small letters."""
+    return frozenset(word for text in texts for word in PIECE.findall(text.lower()))
+
+
+def told(text: str, most: int, *, known: Collection[str] = (), sent: Collection[str] = ()) -> str:
+    """Return of what a server says the words that can be nobody's, with ``***`` in place of the others.
+
+    A server may repeat any value of a person, in any form and language: no list of values could find it. So a word
+    stays if it is one of those in which servers say what is wrong.
+
+    Parameters: *most*, the characters to return at most; *known*, further words: the fields of the API, as they are
+    written, and the status; *sent*, words that stay hidden because they were sent as a value, in small letters.
+    """
+    shown: list[str] = []
+    left = most
+    for chunk in text[: 2 * most].split():
+        word = chunk if _is_known(chunk, known, sent) else MASK
+        if word == MASK and shown and shown[-1] == MASK:
+            continue
+        left -= len(word) + 1
+        if left < 0:
+            break
+        shown.append(word)
+    return " ".join(shown)
+
+
+def _is_known(chunk: str, known: Collection[str], sent: Collection[str]) -> bool:
+    if not (chunk.isascii() and chunk.isprintable()):
+        return False
+    for piece in PIECE.findall(INDEX.sub(" ", chunk)):
+        lower = piece.lower()
+        if lower in sent or not (piece in known or lower in WORDS or piece in LIMITS):
+            return False
+    return True

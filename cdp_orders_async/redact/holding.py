@@ -1,0 +1,154 @@
+"""What is held so that nothing shows it, and the boundary that no frame passes."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import traceback
+from collections.abc import Callable
+from typing import Any, Generic, NoReturn, TypeVar, cast
+
+from cdp_orders_async.redact.words import MASK
+
+__all__ = ["Opaque", "bare", "seal_methods", "sealed"]
+
+T_co = TypeVar("T_co", covariant=True)
+E = TypeVar("E", bound=BaseException)
+F = TypeVar("F", bound=Callable[..., Any])
+
+PACKAGE = __name__.partition(".")[0]
+RAISED_IN = "It was raised in:\n"
+
+
+class Opaque(Generic[T_co]):
+    """Holds a *value* that no repr, serializer or pickle shows: whoever needs it opens it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: T_co) -> None:
+        self._value = value
+
+    def open(self) -> T_co:
+        """Return the value."""
+        return self._value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Opaque) and self._value == cast("Opaque[object]", other).open()
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __repr__(self) -> str:
+        return MASK
+
+    def __copy__(self) -> Opaque[T_co]:
+        return self
+
+    def __deepcopy__(self, _: object) -> Opaque[T_co]:
+        return self
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be pickled: a file or a queue would show the value."""
+        raise TypeError("what is secret cannot be pickled; hand it over another way, such as in the environment")
+
+
+def bare(error: E) -> E:
+    """Return *error* without the frames that it came through, and so with its causes, but with no context.
+
+    Frames hold the credentials, what was sent and what was answered, and some tracebacks show that. Where the code of
+    others raised it, a note says where, in lines of code.
+    """
+    if isinstance(error, Exception) and (trace := error.__traceback__) is not None:
+        *_, (frame, _) = traceback.walk_tb(trace)
+        if not _is_ours(frame.f_globals.get("__name__")) and not _is_ours(type(error).__module__):
+            error.add_note("".join([RAISED_IN, *traceback.format_tb(trace)]))
+    left: list[BaseException] = [error]
+    while left:
+        one = left.pop()
+        one.__traceback__ = one.__context__ = None
+        if one.__cause__ is not None:
+            left.append(one.__cause__)
+        if isinstance(one, BaseExceptionGroup):
+            left += cast("BaseExceptionGroup[BaseException]", one).exceptions
+    return error
+
+
+def _is_ours(module: object) -> bool:
+    return isinstance(module, str) and module.partition(".")[0] == PACKAGE
+
+
+def sealed(thing: F) -> F:
+    """Return a public function, or class, through which nothing is raised with a frame of what it called.
+
+    Of a class, all public methods are made so, and ``__init__``. The frame of the seal itself holds no argument.
+    """
+    if inspect.isclass(thing):
+        seal_methods(thing)
+        return cast("F", thing)
+    return cast("F", _sealed(thing))
+
+
+def seal_methods(cls: type) -> None:
+    """Seal the public methods that *cls* defines itself."""
+    for name, value in list(vars(cls).items()):
+        if name.startswith("_") and name not in {"__init__", "__aiter__", "__anext__"}:
+            continue
+        if isinstance(value, (classmethod, staticmethod)):
+            made: Any = cast("Any", value)
+            setattr(cls, name, type(made)(_sealed(made.__func__)))
+        elif inspect.isfunction(value):
+            setattr(cls, name, _sealed(value))
+
+
+def _sealed(function: Callable[..., Any]) -> Callable[..., Any]:
+    if inspect.isasyncgenfunction(function):
+        return _walked(function)
+    return _awaited(function) if inspect.iscoroutinefunction(function) else _called(function)
+
+
+# What is raised outside of the handlers below has for its context only what the caller is handling.
+
+
+def _called(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def sealed(*given: Any, **named: Any) -> Any:  # noqa: ANN401 those of any function
+        try:
+            return function(*given, **named)
+        except BaseException as error:  # noqa: BLE001 it is raised again
+            raised = error
+        del given, named
+        raise bare(raised)
+
+    return sealed
+
+
+def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def sealed(*given: Any, **named: Any) -> Any:  # noqa: ANN401 those of any function
+        awaited = function(*given, **named)
+        del given, named  # who looks at the stack meanwhile, such as a limiter of one's own, sees no argument
+        try:
+            return await awaited
+        except BaseException as error:  # noqa: BLE001 it is raised again
+            raised = error
+        raise bare(raised)
+
+    return sealed
+
+
+def _walked(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    async def sealed(*given: Any, **named: Any) -> Any:  # noqa: ANN401 those of any function
+        made, raised = function(*given, **named), None
+        del given, named
+        try:
+            async for one in made:
+                yield one
+        except BaseException as error:  # noqa: BLE001 it is raised again
+            raised = error
+        finally:
+            await made.aclose()
+        if raised is not None:
+            raise bare(raised)
+
+    return sealed

@@ -1,0 +1,239 @@
+"""No instance of any class shows a secret or a personal value, whatever looks at it."""
+
+from __future__ import annotations
+
+import enum
+import gc
+import importlib
+import inspect
+import os
+import pkgutil
+import subprocess
+import sys
+import typing
+from collections import deque
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import cast
+from uuid import UUID
+
+import attrs
+import orjson
+
+import cdp_orders_async
+from cdp_orders_async import (
+    V2_1,
+    CdpOrders,
+    CdpOrdersV2,
+    Contact,
+    Credentials,
+    GraphFile,
+    Line,
+    MemoryJournal,
+    Opaque,
+    Page,
+    Request,
+    Settings,
+    Violation,
+)
+from cdp_orders_async.cli.display import Screen
+from cdp_orders_async.cli.options import Connection
+from cdp_orders_async.cli.running import run
+from cdp_orders_async.emulator import Emulator, Faults, running
+from cdp_orders_async.graph.exact import _Doubled, _Lost, read_json  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.graph.findings import Findings
+from cdp_orders_async.graph.parsing import _Reading, read_graph  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.health import Overload
+from cdp_orders_async.ingest.knowledge import Knowledge
+from cdp_orders_async.ingest.outcomes import Leftover
+from cdp_orders_async.ingest.parts import CreatedExtension, CreatedRef, _Parts, parts_of  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, GraphRecord, OrderId, SameReference
+from cdp_orders_async.journal.sqlite import _Failed  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.redact import Secrets
+from cdp_orders_async.session.autorate.governor import Climb, RateState
+from cdp_orders_async.session.autorate.trial import Trial
+from cdp_orders_async.session.backends.aiohttp import _Attempt, _Body  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.sources.jsonlines import _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.wire import reads_nothing
+from cdp_orders_async.wire.direct import Listed, _Way  # pyright: ignore[reportPrivateUsage] every class is looked at
+from tests.cli_support import write
+from tests.emulator.talking import Json
+from tests.security.canaries import TOKEN, WHOLE, WHOLE_V2, leaks
+from tests.security.sinks import COPIES, TEXTS, by_sentry_now
+from tests.values import NOW
+from tests.ways import Way
+
+ENOUGH = 2
+"""Instances of each class that are looked at."""
+CARRIERS = {
+    *("models", "graph"),
+    *("wire.request.Page", "wire.direct.Listed", "cli.options.Connection"),
+}
+"""What carries the values of people on purpose: a copy of it that you make yourself, holds them. Nothing shows them."""
+
+
+def classes() -> Iterator[type]:
+    """Yield each class of the client and its commands that can have instances; the emulator is a server of its own."""
+    for found in pkgutil.walk_packages(cdp_orders_async.__path__, "cdp_orders_async."):
+        if not found.name.startswith("cdp_orders_async.emulator"):
+            for cls in vars(importlib.import_module(found.name)).values():
+                if inspect.isclass(cls) and cls.__module__ == found.name and has_instances(cls):
+                    yield cls
+
+
+def has_instances(cls: type) -> bool:
+    """Tell whether a class has instances with values in them; those of errors have a law of their own."""
+    protocol = getattr(cls, "_is_protocol", False)
+    return not (protocol or typing.is_typeddict(cls) or issubclass(cls, (enum.Enum, BaseException)))
+
+
+RAW = {_Doubled, _Lost}
+"""The JSON data of a line while it is read, as dicts and numbers, which cannot hide it; no frame with it is seen."""
+CLASSES = frozenset(classes())
+
+
+def carries(cls: type) -> bool:
+    """Tell whether *cls* carries values on purpose."""
+    name = f"{cls.__module__}.{cls.__qualname__}".removeprefix("cdp_orders_async.")
+    return any(name == one or name.startswith(f"{one}.") for one in CARRIERS)
+
+
+class Looking:
+    """A limiter that looks at every instance that is there while a request waits, and at the stack."""
+
+    def __init__(self) -> None:
+        self.seen: dict[type, int] = {}
+        self.found: list[str] = []
+        self._times = 0
+
+    async def acquire(self) -> None:
+        """Look now and then, and let the request leave."""
+        self._times += 1
+        if self._times % 3 == 1:
+            self.found += [f"stack: {line}" for line in leaks(by_sentry_now())]
+            self.look(gc.get_objects())
+
+    def look(self, values: Iterable[object]) -> None:
+        """Look at some instances of each class among *values*, and at what they hold."""
+        for value in values:
+            if type(value) in CLASSES and self.seen.get(type(value), 0) < ENOUGH:
+                self.look_at(value)
+                self.look(within(value))
+
+    def look_at(self, value: object) -> None:
+        """Look at one instance."""
+        cls = type(value)
+        self.seen[cls] = self.seen.get(cls, 0) + 1
+        sinks = TEXTS if carries(cls) else {**TEXTS, **COPIES}
+        for name, sink in sinks.items():
+            self.found += [f"{cls.__name__} by {name}: {line}" for line in leaks(sink(value))]
+
+
+def within(value: object, depth: int = 3) -> Iterator[object]:
+    """Yield what *value* holds, itself or in its lists and dicts: not everything is known to the garbage collector."""
+    for one in gc.get_referents(value):
+        if isinstance(one, (dict, list, tuple, set, deque)) and depth:
+            yield from within(cast("object", one), depth - 1)
+        else:
+            yield one
+
+
+def made(folder: Path) -> list[object]:
+    """Return instances of what lives too shortly to be seen, and of what holds a person only now and then."""
+    lost = Findings()
+    read = read_graph(read_json(orjson.dumps(WHOLE), lost), V2_1)
+    reading = _Reading(V2_1, V2_1.models, None, lost)
+    graph = reading.order(dict(WHOLE), "insert", assign_references=False)
+    assert graph is not None
+    parts = _Parts()
+    parts.parts += parts_of(graph)
+    order, ref = OrderId.of("A-1", NOW), UUID(int=1)
+    contact = Contact(ref=ref, first_name="canary-first", emails=("canary@example.com",))
+    (folder / "file").write_text("canary", encoding="utf-8")
+    with _Watched(str(folder / "file")) as watched:
+        return [
+            *parts.parts,
+            Request("contacts.create", "POST", "/x", reads_nothing, {"name": "canary"}, b"canary"),
+            *(read, reading, lost, graph, parts, Line("file", 1, graph), watched),
+            *(Listed((contact,)), Page((contact,), 0, 1, has_next=False), CreatedExtension()),
+            *(Credentials("key", TOKEN), Credentials(bearer_token=TOKEN), Connection(api_token=TOKEN)),
+            *(Settings(proxy=f"http://user:{TOKEN}@127.0.0.1"), Secrets(TOKEN), Opaque(TOKEN)),
+            *(order, Busy(order.key, None), CreatedPart(order.key, "order", ref, b""), MemoryJournal(identity={})),
+            *(_Graph(order, 0, b"", b"", 1), SameReference(order.key, ref, b"", 1), Knowledge(None, [], [])),
+            *(_Failed("no"), _Attempt(creates=True), _Way(str), Violation("$.price", "is required")),
+            *(Claimed(GraphRecord(b"", complete=True, ended=True, parts={})), Leftover("items", ref)),
+            *(Trial(1.0, 1.0, 1.0, 1.0, 0.0), Climb(1.0, 2.0, 3.0), RateState(None, 1), Overload("429")),
+            *(_Body(b"canary"), CreatedRef(ref=ref)),
+        ]
+
+
+FAULTS: list[Json] = [
+    {"operation": "contacts.create", "script": [{"action": "close", "phase": "written"}, "ok"]},
+    {"operation": "consumers.create", "script": ["ok", {"action": "status", "status": 400}]},
+    {"operation": "orders.list", "script": [{"action": "html", "status": 502}]},
+]
+
+
+def faults() -> Faults:
+    """Return the faults that the loads meet."""
+    plan: Json = {"faults": FAULTS}
+    return Faults.of(plan)
+
+
+async def loaded(looking: Looking, url: str, version: type[CdpOrders | CdpOrdersV2], http: Way, folder: Path) -> None:
+    """Load some orders with *looking* in between, once more with changes, and look at what comes of it."""
+    settings = attrs.evolve(Settings(rate="auto", trust_env=False, retries=1), http=http)
+    for n, journal in enumerate(("j.sqlite", "j.sqlite", "other.sqlite")):
+        whole = WHOLE_V2 if version is CdpOrdersV2 else WHOLE
+        source = write(folder / "o.jsonl", [{**whole, "referenceId": f"A-{n}", "price": 50 + n} for n in range(3)])
+        client = version(base_url=url, client_key="key", api_token=TOKEN, settings=settings, shared_limiter=looking)
+        screen = Screen.of_messages(plain=True)
+        graphs = GraphFile(source, client.api)
+        await run(
+            client,
+            graphs,
+            screen,
+            journal=folder / journal,
+            outcomes=None,
+            look_first=n > 0,
+            on_existing="update",
+            settle=0.0,
+            drain=0.0,
+            verbose=True,
+        )
+        looking.look([one async for one in graphs])
+
+
+async def test_no_instance_of_any_class_shows_a_value(tmp_path: Path) -> None:
+    """Every class has an instance that was looked at, in the middle of loads too."""
+    looking = Looking()
+    async with running(Emulator(api_token=TOKEN, faults=faults())) as url:
+        pairs: list[tuple[type[CdpOrders | CdpOrdersV2], Way]] = [(CdpOrders, "aiohttp"), (CdpOrdersV2, "httptools")]
+        for version, way in pairs:
+            (tmp_path / way).mkdir()
+            await loaded(looking, url, version, way, tmp_path / way)
+    for one in made(tmp_path):
+        looking.look_at(one)
+        looking.look(within(one))
+    assert looking.found == []
+    missing = {cls for cls in CLASSES - RAW if not any(issubclass(one, cls) for one in looking.seen)}
+    assert missing == set()
+
+
+def test_no_documentation_shows_the_environment() -> None:
+    """No signature, default or text of a public name, and no help, holds what the environment had at the import."""
+    code = (
+        "import pydoc, sys, cdp_orders_async as cdp\n"
+        "for name in ('cdp_orders_async', *(f'cdp_orders_async.{one}' for one in cdp.__all__)):\n"
+        "    print(pydoc.render_doc(name, renderer=pydoc.plaintext))\n"
+        "from cdp_orders_async.cli import main\n"
+        "for command in ((), ('load',), ('emulator',), ('demo',)):\n"
+        "    main([*command, '--help'])\n"
+    )
+    names = ("CDP_API_TOKEN", "CDP_BEARER_TOKEN", "CDP_PROXY", "CDP_API_TOKEN_FILE", "CDP_CA_FILE", "ANYTHING")
+    env = {**os.environ, **dict.fromkeys(names, "canary-of-the-environment"), "COLUMNS": "200"}
+    ran = subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True, text=True)
+    assert "class CdpOrders in cdp_orders_async" in ran.stdout
+    assert "--api-token" in ran.stdout
+    assert leaks(ran.stdout, ran.stderr) == []
