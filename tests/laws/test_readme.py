@@ -307,7 +307,7 @@ def test_switches() -> None:
         (name, value) = re.findall(r"^Switches\((\w+)=(.*)\)$", span)[0]
         assert getattr(Switches(**{name: orjson.loads(value)}), name) != getattr(Switches(), name)
     given = [quoted or plain for span in spans for quoted, plain in re.findall(r"--switch (?:'(.*?)'|(\S+))", span)]
-    assert len(given) == 4
+    assert len(given) == 5
     assert Switches.read(given) != Switches()
     (sentence,) = re.findall(r"'slow_writes=.*?`\.\s+(.*?)\.\n", README, re.DOTALL)
     assert {span.partition("=")[0] for span in code(sentence)} < attrs.fields_dict(Switches).keys()
