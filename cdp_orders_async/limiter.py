@@ -32,7 +32,7 @@ ROUNDING = 1e-9
 
 
 class _Waiters(Generic[T]):
-    """Who waits: two lanes; in each the deepest stage is first, and in a stage whoever came first."""
+    """Who waits: two lanes, in each whoever came first is next."""
 
     __slots__ = ("_credit", "_lanes", "_share")
 
@@ -41,18 +41,18 @@ class _Waiters(Generic[T]):
             raise ValueError(f"bulk_share: {bulk_share} is not from 0 to 1")
         self._share = bulk_share
         self._credit = 0.0  # grants that the bulk lane is owed
-        self._lanes: tuple[dict[int, deque[asyncio.Future[T]]], ...] = ({}, {})  # interactive, bulk
+        self._lanes: tuple[deque[asyncio.Future[T]], ...] = (deque(), deque())  # interactive, bulk
 
     def __iter__(self) -> Iterator[asyncio.Future[T]]:
-        return (waiter for lane in self._lanes for queue in lane.values() for waiter in queue)
+        return (waiter for lane in self._lanes for waiter in lane)
 
     def __len__(self) -> int:
-        return sum(len(queue) for lane in self._lanes for queue in lane.values())
+        return sum(map(len, self._lanes))
 
     @property
     def interactive(self) -> int:
         """How many wait in the interactive lane."""
-        return sum(map(len, self._lanes[False].values()))
+        return len(self._lanes[False])
 
     def ahead(self, *, bulk: bool) -> float:
         """Estimate how many go before one who joins now."""
@@ -66,14 +66,14 @@ class _Waiters(Generic[T]):
         """The share of grants that the bulk lane keeps."""
         return self._share
 
-    def join(self, *, bulk: bool, stage: int = 0) -> asyncio.Future[T]:
+    def join(self, *, bulk: bool) -> asyncio.Future[T]:
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._lanes[bulk].setdefault(stage, deque()).append(waiter)
+        self._lanes[bulk].append(waiter)
         return waiter
 
-    def leave(self, waiter: asyncio.Future[T], *, bulk: bool, stage: int = 0) -> None:
-        with suppress(KeyError, ValueError):  # `pop` may have dropped it already
-            self._lanes[bulk][stage].remove(waiter)
+    def leave(self, waiter: asyncio.Future[T], *, bulk: bool) -> None:
+        with suppress(ValueError):  # `pop` may have dropped it already
+            self._lanes[bulk].remove(waiter)
 
     def pop(self) -> asyncio.Future[T] | None:
         """Take out whoever is next and has not given up; None if nobody waits."""
@@ -84,22 +84,16 @@ class _Waiters(Generic[T]):
             self._credit += self._share
             if self._credit >= 1 - ROUNDING:
                 self._credit -= 1
-                interactive = None
-        queue = interactive or bulk
-        return queue.popleft() if queue else None
+                return bulk.popleft()
+        lane = interactive or bulk
+        return lane.popleft() if lane else None
 
     @staticmethod
-    def _first(lane: dict[int, deque[asyncio.Future[T]]]) -> deque[asyncio.Future[T]] | None:
-        """Return the queue of *lane* whose first is next, without those who gave up before it."""
-        while lane:
-            stage = max(lane)
-            queue = lane[stage]
-            while queue:
-                if not queue[0].done():
-                    return queue
-                queue.popleft()
-            del lane[stage]
-        return None
+    def _first(lane: deque[asyncio.Future[T]]) -> deque[asyncio.Future[T]]:
+        """Return *lane* without those at its front who gave up."""
+        while lane and lane[0].done():
+            lane.popleft()
+        return lane
 
 
 class Limiter:
@@ -281,7 +275,7 @@ class Limiter:
 
 
 class Slots:
-    """Hand out *size* slots, in each lane the deepest stage first, so that work that was begun is finished first.
+    """Hand out *size* slots, in each lane in the order of asking.
 
     While interactive and bulk callers wait, *bulk_share* of the slots that come free, from 0 to 1, go to bulk.
     A size below 1 or such a share raises `ValueError`.
@@ -319,24 +313,21 @@ class Slots:
         self._free -= 1
         return True
 
-    async def acquire(self, stage: int = 0, *, bulk: bool = False) -> None:
-        """Wait for a slot, which the caller must `release`; one that is cancelled holds none.
+    async def acquire(self, *, bulk: bool = False) -> None:
+        """Wait for a slot, which the caller must `release`, in the lane for *bulk* or the one before it.
 
-        *stage* tells how deep in its work the caller is, from 0: in the lane for *bulk* or the one before it, deeper
-        ones go first, equal ones in the order of asking. A negative one raises `ValueError`.
+        One that is cancelled holds none.
         """
-        if stage < 0:
-            raise ValueError(f"stage: {stage} is negative")
         if self.take():
             return
-        waiter = self._waiters.join(bulk=bulk, stage=stage)
+        waiter = self._waiters.join(bulk=bulk)
         try:
             await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled():
                 self.release()
             else:
-                self._waiters.leave(waiter, bulk=bulk, stage=stage)
+                self._waiters.leave(waiter, bulk=bulk)
             raise
 
     def release(self) -> None:

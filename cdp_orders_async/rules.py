@@ -401,7 +401,7 @@ def _is_dict(value: object) -> TypeGuard[dict[str, object]]:
 
 
 def _is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
-    return isinstance(value, Mapping)
+    return type(value) is dict or isinstance(value, Mapping)  # the first nearly always, and much quicker
 
 
 def check_extension(pairs: object, at: str = "$") -> list[Violation]:

@@ -28,7 +28,7 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.kinds import V2_1
 from cdp_orders_async.wire import encode
-from tests.calls import CALLS, CONTACT, ITEM, ORDER, PAIRS, Refs, walked
+from tests.calls import CALLS, ITEM, ORDER, PAIRS, Refs, walked
 from tests.values import NOW
 
 T = TypeVar("T")
@@ -103,11 +103,11 @@ async def test_each_verb_is_its_row(route: tuple[str, str, str]) -> None:
     assert sent.path == path.replace("{ref}", str(getattr(refs, owner)))
     assert sent.query == query_of(operation)
     assert (sent.body and orjson.loads(sent.body)) == bodies(refs).get(operation)
-    assert (sent.creates, sent.stage) == (verb == "create", 0)
+    assert sent.creates == (verb == "create")
 
 
 async def test_requests_can_be_made_and_not_sent() -> None:
-    """A request is the same whether it is sent or only made, and a create may say who looks it up."""
+    """A request is the same whether it is sent or only made."""
     recorder, refs = Recorder(), Refs()
     cdp = Resources(recorder, BASE)
     await cdp.items.create(refs.orders, ITEM)
@@ -119,12 +119,6 @@ async def test_requests_can_be_made_and_not_sent() -> None:
         cdp.order_extensions.to_update(refs.orders, PAIRS),
     ]
     assert made == recorder.sent
-    for request in (
-        cdp.orders.to_create(ORDER, stage=3),
-        cdp.contacts.to_create(refs.orders, CONTACT, stage=3),
-        cdp.item_extensions.to_create(refs.items, PAIRS, stage=3),
-    ):
-        assert (request.stage, request.creates) == (3, True)
 
 
 BAD_ORDER = NewOrder(reference_id="", ordered_at=NOW, price=Decimal(1), currency_code="EUR")

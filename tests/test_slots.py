@@ -22,7 +22,7 @@ class Crew:
         self.tasks: list[asyncio.Task[None]] = []
         self.granted: list[int] = []
         self.holding: list[int] = []
-        self.queues: tuple[list[tuple[int, int]], list[tuple[int, int]]] = ([], [])  # interactive, bulk
+        self.queues: tuple[list[int], list[int]] = ([], [])  # interactive, bulk
         self.contended = 0
 
     def hand_out(self) -> None:
@@ -32,19 +32,18 @@ class Crew:
             if all(self.queues):
                 self.contended += 1
                 lane = self.contended % 2 == 0
-            self.holding.append(self.queues[lane].pop(0)[1])
+            self.holding.append(self.queues[lane].pop(0))
 
-    async def come(self, stage: int, lane: int) -> None:
+    async def come(self, lane: int) -> None:
         """Let a caller ask for a slot."""
         number = len(self.tasks)
 
         async def caller() -> None:
-            await self.slots.acquire(stage, bulk=lane == 1)
+            await self.slots.acquire(bulk=lane == 1)
             self.granted.append(number)
 
         self.tasks.append(self.group.create_task(caller()))
-        self.queues[lane].append((-stage, number))
-        self.queues[lane].sort()
+        self.queues[lane].append(number)
         self.hand_out()
         await asyncio.sleep(1)
 
@@ -59,7 +58,7 @@ class Crew:
         if cancelled and len(self.holding) > before:
             self.tasks[self.holding.pop()].cancel()
             for queue in self.queues:
-                for _, number in queue[: cancelled - 1]:
+                for number in queue[: cancelled - 1]:
                     self.tasks[number].cancel()
                 del queue[: cancelled - 1]
             self.hand_out()
@@ -69,7 +68,7 @@ class Crew:
         """Cancel a caller that waits."""
         queue = self.queues[lane]
         if queue:
-            self.tasks[queue.pop(index % len(queue))[1]].cancel()
+            self.tasks[queue.pop(index % len(queue))].cancel()
             await asyncio.sleep(1)
 
     async def resize(self, size: int) -> None:
@@ -85,12 +84,12 @@ class Crew:
         assert self.slots.free == max(0, self.size - len(self.holding))
         assert self.slots.waiting == sum(map(len, self.queues))
         assert set(self.holding) <= set(self.granted)
-        assert not {number for queue in self.queues for _, number in queue} & set(self.granted)
+        assert not {number for queue in self.queues for number in queue} & set(self.granted)
 
 
 MOVES = st.one_of(
-    st.tuples(st.just("come"), st.sampled_from((0, 1, 2, 10**9)), st.integers(0, 1)),
-    st.tuples(st.just("come"), st.sampled_from((0, 1)), st.integers(0, 1)),
+    st.tuples(st.just("come"), st.integers(0, 1), st.just(0)),
+    st.tuples(st.just("come"), st.integers(0, 1), st.just(0)),
     st.tuples(st.just("leave"), st.integers(0, 9), st.sampled_from((0, 0, 1, 2))),
     st.tuples(st.just("give up"), st.integers(0, 9), st.integers(0, 1)),
     st.tuples(st.just("resize"), st.integers(1, 6), st.just(0)),
@@ -98,11 +97,10 @@ MOVES = st.one_of(
 
 
 @given(st.integers(1, 4), st.lists(MOVES, min_size=10, max_size=50))
-def test_slots_go_to_the_deepest_stage_first(size: int, moves: list[tuple[str, int, int]]) -> None:
+def test_slots_go_to_whoever_came_first(size: int, moves: list[tuple[str, int, int]]) -> None:
     """No slot is lost or made, whoever is cancelled when and whatever the size becomes.
 
-    In a lane the deepest stage is first, and in it whoever came first; bulk gets its share; a smaller size takes
-    effect as slots come back.
+    In a lane whoever came first is next; bulk gets its share; a smaller size takes effect as slots come back.
     """
 
     async def main(_loop: VirtualLoop) -> None:
@@ -110,7 +108,7 @@ def test_slots_go_to_the_deepest_stage_first(size: int, moves: list[tuple[str, i
             crew = Crew(size, group)
             for move, value, other in moves:
                 if move == "come":
-                    await crew.come(value, other)
+                    await crew.come(value)
                 elif move == "leave":
                     await crew.leave(value, other)
                 elif move == "give up":
@@ -127,33 +125,32 @@ def test_slots_go_to_the_deepest_stage_first(size: int, moves: list[tuple[str, i
 
 
 def test_a_newcomer_does_not_overtake() -> None:
-    """A caller that comes in the moment of a release queues behind those who wait, however deep its stage."""
+    """A caller that comes in the moment of a release queues behind those who wait."""
 
     async def main(_loop: VirtualLoop) -> list[str]:
         slots = Slots(1)
         order: list[str] = []
 
-        async def caller(name: str, stage: int) -> None:
-            await slots.acquire(stage)
+        async def caller(name: str) -> None:
+            await slots.acquire()
             order.append(name)
             await asyncio.sleep(1)
             slots.release()
 
         await slots.acquire()
         async with asyncio.TaskGroup() as group:
-            group.create_task(caller("first", 1))
+            group.create_task(caller("first"))
+            group.create_task(caller("second"))
             await asyncio.sleep(1)
             slots.release()
-            group.create_task(caller("same", 1))
-            group.create_task(caller("shallow", 0))
-            group.create_task(caller("deep", 2))
+            group.create_task(caller("newcomer"))
         return order
 
-    assert run(main) == ["first", "deep", "same", "shallow"]
+    assert run(main) == ["first", "second", "newcomer"]
 
 
 async def test_slots_refuse_misuse() -> None:
-    """No size, a negative stage, and a release of what nobody holds are errors that change nothing."""
+    """No size, and a release of what nobody holds are errors that change nothing."""
     with pytest.raises(ValueError, match=r"^size: 0"):
         Slots(0)
     with pytest.raises(ValueError, match=r"^bulk_share: 2"):
@@ -161,8 +158,6 @@ async def test_slots_refuse_misuse() -> None:
     slots = Slots(1)
     with pytest.raises(ValueError, match=r"^size: 0"):
         slots.resize(0)
-    with pytest.raises(ValueError, match=r"^stage: -1"):
-        await slots.acquire(-1)
     with pytest.raises(RuntimeError, match=r"^release"):
         slots.release()
     assert (slots.size, slots.free) == (1, 1)

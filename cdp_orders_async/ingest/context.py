@@ -15,8 +15,9 @@ from cdp_orders_async.health import Health, Sign
 from cdp_orders_async.ingest.claims import Claims
 from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.journal import Journal
+from cdp_orders_async.redact import unsealed
 from cdp_orders_async.session import BulkTransport, Session, Times
-from cdp_orders_async.wire import Transport
+from cdp_orders_async.wire import Request, Transport
 
 __all__ = ["LoadContext", "OnExisting"]
 
@@ -67,6 +68,7 @@ class LoadContext:
         self.aborting = False
         """Whether calls in flight are being given up."""
         self._halted = asyncio.Event()
+        self._to_create: dict[str, Callable[..., Request[Any]]] = {}
 
     def halt(self) -> None:
         """Create nothing more, and wake everybody who waits for the server or for time to pass."""
@@ -80,6 +82,14 @@ class LoadContext:
         if not isinstance(transport, Session):
             return transport
         return BulkTransport(transport, times, lambda: self.halted, self.bulk)
+
+    def to_create(self, kind: str) -> Callable[..., Request[Any]]:
+        """Return what makes the request that creates a thing of this *kind*."""
+        made = self._to_create.get(kind)
+        if made is None:
+            # What the load raises passes its own seal.
+            made = self._to_create[kind] = unsealed(getattr(self.cdp, kind).to_create)
+        return made
 
     def over(self, transport: Transport) -> Resources | ResourcesV2:
         """Return the resources of the client's version over *transport*."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
+from types import CellType
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +23,6 @@ from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
 from cdp_orders_async.models.common import AnyPerson, Value
-from cdp_orders_async.redact import Opaque
 from cdp_orders_async.wire import encode, to_json
 
 __all__ = [
@@ -52,8 +52,8 @@ class Part(Struct, eq=False):
     """What tells it from the other parts of its order, wherever it stands: for the journal."""
     kind: str
     """The resource that makes it, as in ``cdp.items``."""
-    held: Opaque[Any]
-    """What is to be there, which no text of a part shows."""
+    held: CellType
+    """What is to be there. No text shows what a cell holds, no pickle takes it, and none is quicker to make."""
     owner: Part | None = None
     """The part under which it is created; the order has none."""
     uses: tuple[Part, ...] = ()
@@ -80,7 +80,7 @@ class Part(Struct, eq=False):
     @property
     def value(self) -> Any:  # noqa: ANN401 a model or pairs
         """What is to be there: a model, or the pairs of an extension."""
-        return self.held.open()
+        return self.held.cell_contents
 
     @property
     def digest(self) -> bytes:
@@ -188,20 +188,20 @@ class _Parts:
 
     def extend(self, name: str, kind: str, owner: Part, pairs: Pairs) -> None:
         """Add the extension of *owner*."""
-        self.add(Part(name, f"{owner.key}/ext", kind, Opaque(pairs), owner), owner)
+        self.add(Part(name, f"{owner.key}/ext", kind, CellType(pairs), owner), owner)
 
 
 def parts_of(graph: OrderGraph) -> list[Part]:
     """Return the parts of *graph*, the order first, the longest way first among those that may go at once."""
     made = _Parts()
-    order = made.add(Part("order", "order", "orders", Opaque(graph.order), group="order"))
+    order = made.add(Part("order", "order", "orders", CellType(graph.order), group="order"))
     items: dict[int, Part] = {}
     # Twins are numbered by what hangs on them, so that a line with its items in another order is the same line.
     for n, one in sorted(enumerate(graph.items), key=lambda numbered: _beside(numbered[1])):
         key, group = _item_identity(one.item)
-        items[n] = made.add(Part(f"items/{n}", key, "items", Opaque(one.item), order, (), group), order)
+        items[n] = made.add(Part(f"items/{n}", key, "items", CellType(one.item), order, (), group), order)
     if graph.contact is not None:
-        made.add(Part("contact", "contact", "contacts", Opaque(graph.contact), order, (), "contact"), order)
+        made.add(Part("contact", "contact", "contacts", CellType(graph.contact), order, (), "contact"), order)
     if graph.extension is not None:
         made.extend("ext", "order_extensions", order, graph.extension)
     for n, one in enumerate(graph.items):
@@ -211,7 +211,7 @@ def parts_of(graph: OrderGraph) -> list[Part]:
     # Consumers may share identifiers, or be shown without: any could be taken for any other. Free ones go first.
     for n, user in sorted(enumerate(graph.consumers), key=lambda numbered: sorted(numbered[1].uses)):
         uses = tuple(by_reference[reference] for reference in user.uses)
-        key, held = _consumer_key(user.consumer), Opaque(user.consumer)
+        key, held = _consumer_key(user.consumer), CellType(user.consumer)
         part = Part(f"consumers/{n}", key, "consumers", held, order, uses, "consumer")
         made.add(part, order, *uses)
     return made.parts

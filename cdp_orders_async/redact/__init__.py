@@ -8,6 +8,17 @@ a server's words only those that can be nobody's.
 from __future__ import annotations
 
 from cdp_orders_async.redact.answers import NO_SECRETS, Secrets, printable, told, words_in
-from cdp_orders_async.redact.holding import Opaque, bare, seal_methods, sealed
+from cdp_orders_async.redact.holding import Opaque, bare, seal_methods, sealed, unsealed
 
-__all__ = ["NO_SECRETS", "Opaque", "Secrets", "bare", "printable", "seal_methods", "sealed", "told", "words_in"]
+__all__ = [
+    "NO_SECRETS",
+    "Opaque",
+    "Secrets",
+    "bare",
+    "printable",
+    "seal_methods",
+    "sealed",
+    "told",
+    "unsealed",
+    "words_in",
+]

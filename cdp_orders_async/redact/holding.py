@@ -10,7 +10,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from cdp_orders_async.redact.words import MASK
 
-__all__ = ["Opaque", "bare", "seal_methods", "sealed"]
+__all__ = ["Opaque", "bare", "seal_methods", "sealed", "unsealed"]
 
 T_co = TypeVar("T_co", covariant=True)
 E = TypeVar("E", bound=BaseException)
@@ -86,6 +86,12 @@ def sealed(thing: F) -> F:
         seal_methods(thing)
         return cast("F", thing)
     return cast("F", _sealed(thing))
+
+
+def unsealed(method: F) -> F:
+    """Return a sealed *method* of an object without its seal, for a caller that has one."""
+    bound: Any = method
+    return cast("F", bound.__wrapped__.__get__(bound.__self__))
 
 
 def seal_methods(cls: type) -> None:

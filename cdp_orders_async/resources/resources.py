@@ -132,10 +132,9 @@ class Extensible(Verbs[dict[str, ExtensionValue], Extension, dict[str, Extension
         pairs: Mapping[str, ExtensionValue],
         *,
         read: Callable[[bytes], Extension] | None = None,
-        stage: int = 0,
     ) -> Request[Extension]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
-        return self._request("create", owner, read or self._read, body=self._body(pairs), creates=True, stage=stage)
+        return self._request("create", owner, read or self._read, body=self._body(pairs), creates=True)
 
     async def create(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Create the extension of the order or item with the reference *owner*."""

@@ -124,14 +124,13 @@ class Verbs(Generic[New, Got, Changes]):
         *,
         ext: UUID | None = None,
         creates: bool = False,
-        stage: int = 0,
     ) -> Request[T]:
         operation, method, path = self._routes[name]
         if "{ref}" in path:
             path = path.replace("{ref}", ref_in(ref))
         if ext is not None:
             path = path.replace("{ext}", ref_in(ext))
-        return Request(operation, method, path, read, query, body, creates, stage)
+        return Request(operation, method, path, read, query, body, creates)
 
     def _checked(self, new: New) -> bytes:
         """Write *new*; raise `Invalid` for what breaks a rule."""
@@ -252,10 +251,9 @@ class UnderAnOrder(Readable[New, Got, Changes]):
         new: New,
         *,
         read: Callable[[bytes], Got] | None = None,
-        stage: int = 0,
     ) -> Request[Got]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
-        return self._request("create", order, read or self._read, body=self._body(new), creates=True, stage=stage)
+        return self._request("create", order, read or self._read, body=self._body(new), creates=True)
 
     async def create(self, order: UUID, new: New) -> Got:
         """Create one under the order with the reference *order*."""
@@ -272,9 +270,9 @@ class UnderAnOrder(Readable[New, Got, Changes]):
 class AtTheRoot(Readable[New, Got, Changes]):
     """What is created and listed by itself: orders."""
 
-    def to_create(self, new: New, *, read: Callable[[bytes], Got] | None = None, stage: int = 0) -> Request[Got]:
+    def to_create(self, new: New, *, read: Callable[[bytes], Got] | None = None) -> Request[Got]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
-        return self._request("create", None, read or self._read, body=self._body(new), creates=True, stage=stage)
+        return self._request("create", None, read or self._read, body=self._body(new), creates=True)
 
     async def create(self, new: New) -> Got:
         """Create an order.

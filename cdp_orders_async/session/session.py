@@ -342,7 +342,7 @@ class Session:
         pool = self.settings.pool_timeout
         bounds = [bound for bound in (left, pool) if bound is not None]
         try:
-            await self._wait(request, lambda: self._slots.acquire(request.stage, bulk=bulk), min(bounds, default=None))
+            await self._wait(request, lambda: self._slots.acquire(bulk=bulk), min(bounds, default=None))
         except TimeoutError:
             if pool is not None and (left is None or pool < left):
                 msg = f"no connection became free within {pool} s"

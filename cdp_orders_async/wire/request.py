@@ -64,13 +64,12 @@ class Request(Generic[T]):  # noqa: PLW1641 a query has no hash
 
     Parameters: *operation*, its name in the table of rows, as in ``items.create``; *path*, below the base URL, with the
     version: ``/v2.1/orders``; *read* makes the result of a body, and raises ValueError where it does not fit;
-    *creates*, whether sending it twice makes two things; *stage*, how deep in its order it is: where connections are
-    short, the deepest goes first.
+    *creates*, whether sending it twice makes two things.
 
     It is no struct, so that nothing walks through it: no text of it shows *query* or *body*, and it cannot be pickled.
     """
 
-    __slots__ = ("body", "creates", "method", "operation", "path", "query", "read", "stage")
+    __slots__ = ("body", "creates", "method", "operation", "path", "query", "read")
 
     def __init__(
         self,
@@ -81,7 +80,6 @@ class Request(Generic[T]):  # noqa: PLW1641 a query has no hash
         query: Mapping[str, str] = NO_QUERY,
         body: bytes | None = None,
         creates: bool = False,  # noqa: FBT001, FBT002 by position, which is faster
-        stage: int = 0,
     ) -> None:
         self.operation = operation
         self.method = method
@@ -90,11 +88,10 @@ class Request(Generic[T]):  # noqa: PLW1641 a query has no hash
         self.query = query
         self.body = body
         self.creates = creates
-        self.stage = stage
 
     def with_query(self, query: Mapping[str, str]) -> Request[T]:
         """Return the same request with another *query*."""
-        return Request(self.operation, self.method, self.path, self.read, query, self.body, self.creates, self.stage)
+        return Request(self.operation, self.method, self.path, self.read, query, self.body, self.creates)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Request) and all(

@@ -154,7 +154,7 @@ class Batch:
                 self.wrong.append(f"a call ended with {error!r}")
 
     async def _call(self) -> None:
-        request = ask(self._dice.choice(METHODS), stage=self._dice.randrange(3))
+        request = ask(self._dice.choice(METHODS))
         await turns(self._dice.randrange(LATE))
         self._begun.add(asyncio.current_task())
         sender = self._session if self._dice.randrange(3) else BulkTransport(self._session, Times())

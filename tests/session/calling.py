@@ -30,7 +30,6 @@ def ask(
     method: str = "GET",
     *,
     query: Mapping[str, str] | None = None,
-    stage: int = 0,
     body: bytes | None = None,
 ) -> Request[bytes]:
     """Return a request; a POST creates, and its body, as that of PUT and PATCH, is small."""
@@ -44,7 +43,6 @@ def ask(
         query or {},
         body,
         creates=method == "POST",
-        stage=stage,
     )
 
 

@@ -102,7 +102,7 @@ async def cancelled(session: Session, dice: random.Random, met: Counter[str]) ->
 
     async def call() -> None:
         try:
-            await session.send(ask(dice.choice(METHODS), stage=dice.randrange(3)))
+            await session.send(ask(dice.choice(METHODS)))
         except CdpError:
             return
 

@@ -196,7 +196,7 @@ async def requests_as_values(ref: UUID, order: NewOrder) -> None:
     """Use any transport, and requests that are only made."""
     transport: Transport = StandIn()
     cdp = Resources(transport, "https://host")
-    request = cdp.orders.to_create(order, stage=1)
+    request = cdp.orders.to_create(order)
     assert_type(request, Request[Order])
     assert_type(await transport.send(request), Order)
     assert_type(cdp.items.to_update(ref, {"name": "A"}), Request[OrderItem])
