@@ -135,17 +135,15 @@ class Load:
 
     def start(self) -> None:
         """Begin to draw from the input; `ingest` does it."""
-        if self._session is not None:
-            self._session.on_close[self._client_closed] = None
         self._source.wake()
-        self._renew_later()
+        self._watch()
 
     def start_with(self, graph: OrderGraph) -> None:
         """Begin to load *graph*, and draw nothing; `ingest_one` does it."""
         self._source.end()
         self._take(1, graph)
         self._go_on()
-        self._renew_later()
+        self._watch()
 
     def __aiter__(self) -> AsyncIterator[Outcome]:
         return self
@@ -287,6 +285,12 @@ class Load:
             if self._context.claims.withdraw(run.reference_id, self._begin, run):
                 del self._runs[run]
                 self._tell(run.outcome())
+
+    def _watch(self) -> None:
+        """See that the load ends with its client, and that its claims hold."""
+        if self._session is not None and not self._end.done():
+            self._session.on_close[self._client_closed] = None
+        self._renew_later()
 
     def _renew_later(self) -> None:
         """Renew the claims in time, where they last only for a while."""
