@@ -135,7 +135,7 @@ class Source:
 async def _close(lines: AsyncIterator[OrderGraph | Line]) -> None:
     try:
         if isinstance(lines, AsyncGenerator):
-            await lines.aclose()  # pyright: ignore[reportUnknownMemberType] nothing is sent to it
+            await lines.aclose()
     except BaseExceptionGroup as group:
         _, others = group.split(GeneratorExit)  # as a task group around a yield tells that it is closed
         if others is not None:
