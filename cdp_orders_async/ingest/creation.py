@@ -319,15 +319,15 @@ class Creation:
         """Return the request that brings the fields *names* of *part* up to the input, where the server has *got*.
 
         Version 2 takes only the whole thing, so what the input does not say is sent as it is there. For extensions
-        it has one request: what makes one, sets the pairs of one that is there.
+        it has one request: what makes one, and may put its pairs in place of all that are there.
         """
         resource: Any = getattr(self._context.cdp, part.kind)
         legacy, sent = isinstance(self._context.cdp, ResourcesV2), part.sent()
         if part.kind in EXTENSIONS and legacy:
-            request: Request[Any] = resource.to_create(part.under, sent)
+            request: Request[Any] = resource.to_create(part.under, {**got.pairs, **sent})
             request.creates = False
         elif part.kind in EXTENSIONS:
-            request = resource.to_replace(part.under, sent)
+            request = resource.to_update(part.under, {name: sent[name] for name in names})
         elif legacy:
             request = resource.to_update(part.ref, merge(sent, got, IMMUTABLE if part is self._order else ()))
         else:

@@ -97,12 +97,14 @@ async def test_an_update_leaves_alone_what_the_input_does_not_say(version: Versi
         whole(),
         contact=NewContact(**person("Ann", "1"), title="Dr", nationality="IE"),
         items=(item("i1", {"seat": "1A"}, quantity=2, vendor="Acme"), *whole().items[1:]),
+        extension={"campaign": "spring", "score": 7},
     )
     await case.load(detailed)
     less = attrs.evolve(
         whole(),
         contact=NewContact(**person("Eve", "1")),
         items=(item("i1", {"seat": "1A"}, vendor="Byte"), *whole().items[1:]),
+        extension={"campaign": "summer"},
     )
     assert (await case.load(less, "update")).verdict == Verdict.UPDATED
     assert case.holds(
@@ -110,6 +112,7 @@ async def test_an_update_leaves_alone_what_the_input_does_not_say(version: Versi
             detailed,
             contact=NewContact(**person("Eve", "1"), title="Dr", nationality="IE"),
             items=(item("i1", {"seat": "1A"}, quantity=2, vendor="Byte"), *whole().items[1:]),
+            extension={"campaign": "summer", "score": 7},
         )
     )
 
@@ -134,7 +137,7 @@ async def test_an_update_that_fails_is_made_by_the_next_run(restarted: bool) -> 
     """A part that is there and could not be changed has failed: it is neither in doubt nor sent anew."""
     case = Case.new()
     await case.load(whole())
-    failed = await case.load(changed(), "update", items__update=400, item_extensions__replace=400)
+    failed = await case.load(changed(), "update", items__update=400, item_extensions__update=400)
     assert failed.verdict == Verdict.PARTIAL
     assert parts(failed, PartVerdict.FAILED) == {"items/0"}
     if restarted:  # then only the journal knows
