@@ -12,8 +12,6 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-import msgspec
-
 from cdp_orders_async.client import ResourcesV2
 from cdp_orders_async.errors import CdpError, Delivery, JournalError, NotSent, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
@@ -323,7 +321,8 @@ class Creation:
         resource: Any = getattr(self._context.cdp, part.kind)
         legacy, sent = isinstance(self._context.cdp, ResourcesV2), part.sent()
         if part.kind in EXTENSIONS and legacy:
-            request: Request[Any] = msgspec.structs.replace(resource.to_create(part.under, sent), creates=False)
+            request: Request[Any] = resource.to_create(part.under, sent)
+            request.creates = False
         elif part.kind in EXTENSIONS:
             request = resource.to_replace(part.under, sent)
         elif legacy:
