@@ -135,16 +135,20 @@ class Load:
 
     def start(self) -> None:
         """Begin to draw from the input; `ingest` does it."""
-        if self._session is not None:
-            self._session.on_close[self._client_closed] = None
         self._source.wake()
-        self._renew_later()
+        self._watch()
 
     def start_with(self, graph: OrderGraph) -> None:
         """Begin to load *graph*, and draw nothing; `ingest_one` does it."""
         self._source.end()
         self._take(1, graph)
         self._go_on()
+        self._watch()
+
+    def _watch(self) -> None:
+        """Hear of the end of the client, and renew the claims, as long as the load goes on."""
+        if self._session is not None and not self._end.done():
+            self._session.on_close[self._client_closed] = None
         self._renew_later()
 
     def __aiter__(self) -> AsyncIterator[Outcome]:
