@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, Forbidden, NotFound, Unauthorized
 from cdp_orders_async.graph import Line, OrderGraph
-from cdp_orders_async.journal import SAME_ORDER, Journal
+from cdp_orders_async.journal import Journal, is_same_order
 
 __all__ = ["found_on_server", "lost_on_server", "peeked"]
 
@@ -24,7 +24,7 @@ async def found_on_server(client: Resources | ResourcesV2, graphs: Iterable[Orde
     for graph in graphs:
         wanted = graph.order
         async for got in client.orders.list(reference_id=wanted.reference_id):
-            if got.ordered_at is None or abs(got.ordered_at - wanted.ordered_at) <= SAME_ORDER:
+            if got.ordered_at is None or is_same_order(got.ordered_at, wanted.ordered_at):
                 return graph
     return None
 

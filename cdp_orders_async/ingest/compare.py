@@ -14,7 +14,7 @@ from uuid import UUID
 import attrs
 
 from cdp_orders_async.graph import Pairs
-from cdp_orders_async.journal import SAME_ORDER
+from cdp_orders_async.journal import is_same_order
 from cdp_orders_async.models import (
     Extension,
     FlightSegment,
@@ -87,7 +87,7 @@ def may_match(sent: object, got: object) -> bool:
     """
     match sent, got:
         case AnyNewOrder(), Order():
-            near = got.ordered_at is None or abs(sent.ordered_at - got.ordered_at) <= SAME_ORDER
+            near = got.ordered_at is None or is_same_order(sent.ordered_at, got.ordered_at)
             return sent.reference_id == got.reference_id and near
         case NewOrderItem() | NewOrderItemV2(), AnyItem() if sent.reference_id:
             return sent.reference_id == got.reference_id

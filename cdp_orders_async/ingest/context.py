@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable
 from types import TracebackType
@@ -22,6 +23,9 @@ from cdp_orders_async.wire import Request, Transport
 __all__ = ["LoadContext", "OnExisting"]
 
 OnExisting: TypeAlias = Literal["keep", "update", "fail"]
+
+MOST_FILES = 1_000
+"""Files whose names are remembered, for a person."""
 
 
 class LoadContext:
@@ -60,8 +64,8 @@ class LoadContext:
         self.clock = clock
         self.began = clock()
         """When the load began: it sent nothing before."""
-        self.run = os.urandom(8)
-        """Tells this load from others."""
+        self._run = os.urandom(8)  # tells this load from others
+        self._files: dict[bytes, str] = {}
         self.health = Health(fail, patient=patient, clock=clock)
         self.halted = False
         """Whether nothing more may be created."""
@@ -69,6 +73,23 @@ class LoadContext:
         """Whether calls in flight are being given up."""
         self._halted = asyncio.Event()
         self._to_create: dict[str, Callable[..., Request[Any]]] = {}
+
+    def run_of(self, file: str | None) -> bytes:
+        """Return what tells this load, as far as it loads *file*, from others: lines are numbered within one file."""
+        if file is None:
+            return self._run
+        run = self._run + hashlib.blake2b(str(file).encode(errors="backslashreplace"), digest_size=8).digest()
+        if len(self._files) < MOST_FILES:
+            self._files[run] = file
+        return run
+
+    def is_own(self, run: bytes) -> bool:
+        """Tell whether *run* is of this load, for one file or another."""
+        return run.startswith(self._run)
+
+    def file_of(self, run: bytes) -> str | None:
+        """Return the name of the file that a *run* of this load is for; None for orders that are of no file."""
+        return None if run == self._run else self._files.get(run, "another file")
 
     def halt(self) -> None:
         """Create nothing more, and wake everybody who waits for the server or for time to pass."""

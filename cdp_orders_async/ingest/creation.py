@@ -23,7 +23,7 @@ from cdp_orders_async.ingest.lookup import Lookup
 from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, CreatedExtension, CreatedRef, Part
 from cdp_orders_async.journal import PartRecord
-from cdp_orders_async.session import Times
+from cdp_orders_async.session import GivenUp, Times
 from cdp_orders_async.wire import Request, reads
 
 __all__ = ["ConflictError", "Creation"]
@@ -176,6 +176,10 @@ class Creation:
 
     async def _is_over(self, part: Part, error: CdpError, attempts: Attempts) -> bool:
         """Tell whether *part*, whose attempt ended in *error*, was made all the same; raise where it is given up."""
+        if isinstance(error, GivenUp):  # that is no failure, and says nothing of the server
+            part.in_doubt = False
+            self.give_up(part, None)
+            return True
         again = attempts.failed(error)
         part.failure = Failure.of(error)
         if error.delivery in MAYBE_DONE:

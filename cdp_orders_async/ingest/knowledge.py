@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from cdp_orders_async.ingest.claims import Remembered
 from cdp_orders_async.ingest.duplicates import put_aside, renamed
-from cdp_orders_async.journal import SAME_ORDER, GraphRecord, Journal, OrderId, PartRecord, SameReference
+from cdp_orders_async.journal import GraphRecord, Journal, OrderId, PartRecord, SameReference, is_same_order
 
 __all__ = ["NEVER", "Knowledge", "known_of"]
 
@@ -57,7 +57,7 @@ def known_of(
         parts = one.records()
         if one.key != order.key:
             first = parts.get("order")
-            is_same = abs(one.ordered_at - order.ordered_at) <= SAME_ORDER
+            is_same = is_same_order(one.ordered_at, order.ordered_at)
             if first is not None and is_same and one.key not in keys:
                 known.same.append(SameReference(one.key, first.ref, one.run, one.number))
             continue

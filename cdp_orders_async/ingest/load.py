@@ -145,12 +145,6 @@ class Load:
         self._go_on()
         self._watch()
 
-    def _watch(self) -> None:
-        """Hear of the end of the client, and renew the claims, as long as the load goes on."""
-        if self._session is not None and not self._end.done():
-            self._session.on_close[self._client_closed] = None
-        self._renew_later()
-
     def __aiter__(self) -> AsyncIterator[Outcome]:
         return self
 
@@ -291,6 +285,12 @@ class Load:
             if self._context.claims.withdraw(run.reference_id, self._begin, run):
                 del self._runs[run]
                 self._tell(run.outcome())
+
+    def _watch(self) -> None:
+        """See that the load ends with its client, and that its claims hold."""
+        if self._session is not None and not self._end.done():
+            self._session.on_close[self._client_closed] = None
+        self._renew_later()
 
     def _renew_later(self) -> None:
         """Renew the claims in time, where they last only for a while."""

@@ -47,6 +47,7 @@ class OrderRun:
         self.error: Exception | None = None
         """What ended it that has to end the load too."""
         self._place = file, number
+        self._run = context.run_of(file)
         self._context = context
         self._creation = Creation(context, graph, self.key, self.parts, self.times)
         self._started = False
@@ -109,7 +110,7 @@ class OrderRun:
         return Remembered(
             key=self.key,
             ordered_at=self.graph.order.ordered_at,
-            run=self._context.run,
+            run=self._run,
             number=self._place[1],
             ended=self._context.clock(),
             complete=self._is_complete,
@@ -203,7 +204,7 @@ class OrderRun:
             asked = context.clock()
             self._claimed = self._open = True  # also where this is cancelled, since the journal does it all the same
             with context.waiting(self.times, "journal"):
-                claim = await context.journal.claim(self.order, self._digest, run=context.run, number=self._place[1])
+                claim = await context.journal.claim(self.order, self._digest, run=self._run, number=self._place[1])
             if isinstance(claim, Busy):
                 self._busy, self._claimed = True, False
                 return False
@@ -240,9 +241,10 @@ class OrderRun:
         context, creation = self._context, self._creation
         record, same = knowledge.record, knowledge.same
         digest = self._digest = self._digest or digest_of_parts(self.parts)
-        lines = {number: other for run, number, other in knowledge.claims if run == context.run}
-        if clashing := [number for number, other in lines.items() if number != self._place[1] and other != digest]:
-            return self._conflict(f"{self._named(min(clashing), self.key)} is the same order, with other content")
+        here = self._run, self._place[1]
+        lines = {(run, number): other for run, number, other in knowledge.claims if context.is_own(run)}
+        if clashing := [line for line, other in lines.items() if line != here and other != digest]:
+            return self._conflict(f"{self._named(*min(clashing), self.key)} is the same order, with other content")
         # A run that was given up may have left the keys of what it was to load before.
         edited = record is not None and (record.digest != digest or not record.ended)
         known = NOTHING if record is None else record.parts
@@ -251,7 +253,7 @@ class OrderRun:
         if any(one.ref is not None and (own is None or own.ref is None or own.ref == one.ref) for one in same):
             first = next(one for one in same if one.ref is not None)
             return self._conflict(
-                f"{self._named(first.number if first.run == context.run else 0, first.key)} has the same reference id,"
+                f"{self._named(first.run, first.number, first.key)} has the same reference id,"
                 f" and is on the server as the order {first.ref}: within two days the two are one order to the server,"
                 " and orderedAt cannot be changed"
             )
@@ -338,11 +340,11 @@ class OrderRun:
             part.verdict = PartVerdict.BLOCKED
         return False
 
-    def _named(self, number: int, key: str) -> str:
-        """Name another order of the input, for a person."""
-        if not number:
+    def _named(self, run: bytes, number: int, key: str) -> str:
+        """Name another order, for a person: with its place, where it is in the input too."""
+        if not self._context.is_own(run):
             return key
-        file = self._place[0]
+        file = self._context.file_of(run)
         return f"{key} (number {number} of the input)" if file is None else f"{key} (line {number} of {file})"
 
     def _unblock(self, settled: Part) -> Sequence[Part]:

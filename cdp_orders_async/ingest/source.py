@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Final, TypeAlias
 
 from cdp_orders_async.errors import InputError
@@ -87,29 +87,29 @@ class Source:
         assert task is not None  # noqa: S101 for the types: this is a coroutine
         self._task = task  # at once: where the loop starts tasks eagerly, whoever made it has not got it yet
         try:
-            await self._draw(task)
-        except Exception as error:  # noqa: BLE001 what was drawn before is loaded all the same
-            self.error = error
-        except asyncio.CancelledError as error:
-            if not task.cancelling():  # nobody cancelled: something that it waits for was
-                self.error = _ended_by_itself(error)
+            await self._noting(self._draw(task), task)
+        finally:
+            try:
+                await self._noting(_close(self._lines), task)
+            finally:
+                self.stopped = self.done = True
+                self._ended()
+
+    async def _noting(self, step: Awaitable[None], task: asyncio.Task[None]) -> None:
+        """Do a *step*, and note what breaks it off: what was drawn before is loaded all the same."""
+        try:
+            await step
+        except Exception as error:  # noqa: BLE001 told by the load
+            self.error = self.error or error
+        except (KeyboardInterrupt, SystemExit):
+            raise  # the process ends
+        except BaseException as error:  # CancelledError, a group of it, or the panic of an extension
+            if not task.cancelling():  # nobody cancelled
+                self.error = self.error or _ended_by_itself(error)
             elif self.stopped:
                 task.uncancel()
             else:
                 raise
-        finally:
-            try:
-                if isinstance(self._lines, AsyncGenerator):
-                    await self._lines.aclose()  # pyright: ignore[reportUnknownMemberType] nothing is sent to it
-            except Exception as error:  # noqa: BLE001 told like what breaks it off
-                self.error = self.error or error
-            except asyncio.CancelledError as error:
-                if task.cancelling():
-                    raise
-                self.error = self.error or _ended_by_itself(error)
-            finally:
-                self.stopped = self.done = True
-                self._ended()
 
     async def _draw(self, task: asyncio.Task[None]) -> None:
         position = 0
@@ -132,8 +132,19 @@ class Source:
             self._take(position, line)
 
 
-def _ended_by_itself(error: asyncio.CancelledError) -> InputError:
-    ended = InputError("the input broke off: it raised CancelledError, and nobody had cancelled it")
+async def _close(lines: AsyncIterator[OrderGraph | Line]) -> None:
+    try:
+        if isinstance(lines, AsyncGenerator):
+            await lines.aclose()
+    except BaseExceptionGroup as group:
+        _, others = group.split(GeneratorExit)  # as a task group around a yield tells that it is closed
+        if others is not None:
+            raise others from group
+
+
+def _ended_by_itself(error: BaseException) -> InputError:
+    nobody = ", and nobody had cancelled it" if isinstance(error, asyncio.CancelledError) else ""
+    ended = InputError(f"the input broke off: it raised {type(error).__name__}{nobody}")
     ended.__cause__ = error
     return ended
 

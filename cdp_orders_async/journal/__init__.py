@@ -17,6 +17,7 @@ from cdp_orders_async.journal.records import (
     OrderId,
     PartRecord,
     SameReference,
+    is_same_order,
 )
 from cdp_orders_async.journal.sqlite import SqliteJournal
 
@@ -32,4 +33,5 @@ __all__ = [
     "PartRecord",
     "SameReference",
     "SqliteJournal",
+    "is_same_order",
 ]

@@ -13,7 +13,6 @@ from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.claims import Claims
 from cdp_orders_async.journal.identity import check_identity
 from cdp_orders_async.journal.records import (
-    SAME_ORDER,
     Busy,
     Claimed,
     CreatedPart,
@@ -21,6 +20,7 @@ from cdp_orders_async.journal.records import (
     OrderId,
     PartRecord,
     SameReference,
+    is_same_order,
 )
 
 __all__ = ["MemoryJournal"]
@@ -226,7 +226,7 @@ def _renamed(known: Mapping[str, T], names: Mapping[str, str | None], replaced: 
 def _is_same(known: _Graph, order: OrderId) -> bool:
     """Tell whether the server would take *known* for *order*, and has it or may have it."""
     is_there = "order" in known.parts or not known.ended
-    return is_there and abs(known.order.ordered_at - order.ordered_at) <= SAME_ORDER
+    return is_there and is_same_order(known.order.ordered_at, order.ordered_at)
 
 
 def _same_reference(known: _Graph) -> SameReference:

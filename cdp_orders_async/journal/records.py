@@ -19,10 +19,23 @@ __all__ = [
     "OrderId",
     "PartRecord",
     "SameReference",
+    "is_same_order",
 ]
 
 SAME_ORDER: Final = timedelta(days=2)
 """To the server, two orders with one reference id are one where they are at most this far apart."""
+
+
+def is_same_order(one: datetime, other: datetime) -> bool:
+    """Tell whether two orders with one reference id, ordered at these times, are one to the server.
+
+    It gets times in milliseconds, without what is finer.
+    """
+    return abs(_as_sent(one) - _as_sent(other)) <= SAME_ORDER
+
+
+def _as_sent(moment: datetime) -> datetime:
+    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
 
 
 class OrderId(Struct, frozen=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from types import MappingProxyType
 from typing import Final, TypeAlias
@@ -19,6 +19,7 @@ from cdp_orders_async.journal.records import (
     OrderId,
     PartRecord,
     SameReference,
+    is_same_order,
 )
 
 __all__ = [
@@ -141,6 +142,7 @@ _CREATED: Final = """SELECT graphs.graph, parts.ref, parts.digest, parts.graph, 
     WHERE parts.created > 0 AND parts.graph <= ? AND (parts.graph, parts.created, parts.part) < (?, ?, ?)
     ORDER BY parts.graph DESC, parts.created DESC, parts.part DESC LIMIT ?"""
 
+_NEAR: Final = SAME_ORDER + timedelta(milliseconds=1)
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -270,15 +272,17 @@ class Tables:
 
     def _same_reference(self, order: OrderId) -> tuple[SameReference, ...]:
         at = order.ordered_at.astimezone(UTC)
-        # Such times are sorted like their texts.
-        first = OrderId.of(order.reference_id, max(at, _FIRST + SAME_ORDER) - SAME_ORDER).key
-        last = OrderId.of(order.reference_id, min(at, _LAST - SAME_ORDER) + SAME_ORDER).key
+        # Such times are sorted like their texts. A little too many are read.
+        first = OrderId.of(order.reference_id, max(at, _FIRST + _NEAR) - _NEAR).key
+        last = OrderId.of(order.reference_id, min(at, _LAST - _NEAR) + _NEAR).key
         found = self._db.execute(_SAME_REFERENCE, (first, last, order.key, UNDER_WAY)).fetchall()
         return tuple(
             SameReference(graph, _ref(ref, created), run, number)
             for graph, ref, created, run, number in found
             # A reference id may have an @ too.
-            if (other := OrderId.parse(graph)) and other.reference_id == order.reference_id
+            if (other := OrderId.parse(graph))
+            and other.reference_id == order.reference_id
+            and is_same_order(other.ordered_at, order.ordered_at)
         )
 
 

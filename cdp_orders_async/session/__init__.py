@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from aiohttp import ClientSession, TraceConfig
 
-from cdp_orders_async.session.session import BulkTransport, RateLimiter, Session, Stats
+from cdp_orders_async.session.session import BulkTransport, GivenUp, RateLimiter, Session, Stats
 from cdp_orders_async.session.times import Times
 
-__all__ = ["BulkTransport", "ClientSession", "RateLimiter", "Session", "Stats", "Times", "TraceConfig"]
+__all__ = ["BulkTransport", "ClientSession", "GivenUp", "RateLimiter", "Session", "Stats", "Times", "TraceConfig"]

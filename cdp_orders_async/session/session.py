@@ -37,7 +37,7 @@ from cdp_orders_async.session.watch import CLOSED, Broken, Limit
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.wire import Request, answer
 
-__all__ = ["BulkTransport", "RateLimiter", "Session", "Stats"]
+__all__ = ["BulkTransport", "GivenUp", "RateLimiter", "Session", "Stats"]
 
 T = TypeVar("T")
 
@@ -70,6 +70,10 @@ class Stats(Struct):
 
 def _never() -> bool:
     return False
+
+
+class GivenUp(NotSent):
+    """A create of the loader was not sent: when its turn came, nothing was to be created any more."""
 
 
 class BulkTransport(Struct, frozen=True):
@@ -262,7 +266,7 @@ class Session:
                 await self._wait_for_turn(limiter, request, call.until, times, bulk=bulk)
                 turn = clock()
             if sender is not None and request.creates and sender.halted():
-                raise NotSent("it was given up before its turn came")
+                raise GivenUp("it was given up before its turn came")
             call.turn = turn
             if autorate is not None:
                 autorate.sent(reads=reads)

@@ -11,6 +11,7 @@ import pytest
 
 from cdp_orders_async import (
     CdpOrders,
+    Line,
     MemoryJournal,
     NewContact,
     OrderGraph,
@@ -23,6 +24,7 @@ from cdp_orders_async import (
     ingest_one,
 )
 from cdp_orders_async.emulator import Emulator, Faults, Switches
+from cdp_orders_async.ingest import OnExisting
 from cdp_orders_async.wire import to_json
 from tests.ingest.runs import Case, crash
 from tests.ingest.support import (
@@ -101,8 +103,37 @@ async def test_lines_of_one_order_with_other_content_are_a_conflict(journaled: b
 
 
 @with_and_without_a_journal
+@pytest.mark.parametrize("on_existing", ["keep", "update"])
+@pytest.mark.parametrize("apart", [timedelta(0), timedelta(days=1)])
+async def test_lines_of_several_files(journaled: bool, on_existing: OnExisting, apart: timedelta) -> None:  # noqa: FBT001
+    """Lines have their numbers within their files: those of two files are two lines, and the file is named too."""
+    ann, bob = bought("Ann", 500), bought("Bob", 7, apart)
+    for place in (("b.jsonl", 1), ("b.jsonl", 2), ("a.jsonl", 2)):
+        lines: list[Line | OrderGraph] = [Line("a.jsonl", 1, ann), Line(*place, bob), bob]
+        emulator, journal = Emulator(switches=Switches(upsert=False)), MemoryJournal() if journaled else None
+        async with (
+            serving(emulator) as cdp,
+            ingest(cdp, lines, journal=journal, on_existing=on_existing, settle=60.0) as load,
+        ):
+            by_file = {outcome.file: outcome async for outcome in load if outcome.verdict is not Verdict.LOADED}
+        assert by_file.keys() == {place[0], None}
+        for second in by_file.values():
+            assert f"{ann.key} (line 1 of a.jsonl)" in reason(second)
+        assert stored(emulator) == wanted([ann])
+
+
+@with_and_without_a_journal
 @under_both_readings
-@pytest.mark.parametrize("apart", [timedelta(seconds=1), timedelta(days=-1), timedelta(days=1), timedelta(days=2)])
+@pytest.mark.parametrize(
+    "apart",
+    [
+        timedelta(seconds=1),
+        timedelta(days=-1),
+        timedelta(days=1),
+        timedelta(days=2),
+        timedelta(days=2, microseconds=999),  # which is not sent
+    ],
+)
 async def test_a_reference_id_that_was_used_again_is_a_conflict(
     apart: timedelta,
     upsert: bool,  # noqa: FBT001 a parameter of the test

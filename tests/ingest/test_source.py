@@ -67,6 +67,33 @@ async def test_a_source_that_raises_cancelled_error(where: str) -> None:
     assert stored(network.emulator) == wanted(some(taken))
 
 
+class Panic(BaseException):
+    """What no `except Exception` catches, such as the panic of an extension in Rust."""
+
+
+@pytest.mark.parametrize("error", [Panic("canary"), GeneratorExit(), BaseExceptionGroup("", [Panic("canary")])])
+@pytest.mark.parametrize("where", ["later", "at its end"])
+async def test_a_source_that_raises_what_is_no_exception(error: BaseException, where: str) -> None:
+    """It is an input that broke off, and no silent end; what was taken before is loaded."""
+
+    async def source() -> AsyncIterator[OrderGraph]:
+        try:
+            for graph in some(3):
+                yield graph
+            if where == "later":
+                raise error
+        finally:
+            if where == "at its end":
+                raise error
+
+    network = Network(Emulator())
+    async with ingest(Resources(network, BASE), source()) as load:
+        with pytest.raises(InputError, match=f"^the input broke off: it raised {type(error).__name__}$"):
+            await load.run()
+    assert load.counts == {Verdict.LOADED: 3}
+    assert stored(network.emulator) == wanted(some(3))
+
+
 class Cancelling:
     """A limiter of one's own that raises CancelledError after some calls."""
 

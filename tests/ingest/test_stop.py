@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import pytest
 
-from cdp_orders_async import MemoryJournal, OrderGraph, PartVerdict, Verdict, ingest
+from cdp_orders_async import CdpOrders, MemoryJournal, OrderGraph, PartVerdict, Verdict, ingest
 from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.ingest import Load
 from cdp_orders_async.journal import Busy, Claimed, OrderId
@@ -15,6 +15,7 @@ from tests.ingest.runs import crash
 from tests.ingest.support import (
     BASE,
     NEW,
+    TOKEN,
     Network,
     Version,
     collected,
@@ -23,6 +24,7 @@ from tests.ingest.support import (
     item,
     loading,
     order,
+    served,
     stored,
     wanted,
     whole,
@@ -115,6 +117,34 @@ async def test_an_exception_in_the_body() -> None:
     with pytest.raises(BodyError):
         await caller()
     await case.finish()
+
+
+@pytest.mark.parametrize("turns", [0, 1, 2])
+async def test_what_waits_for_its_turn_at_the_end_is_not_tried(turns: int) -> None:
+    """Whatever a load that ends did not send failed in nothing, and says nothing of the server."""
+    load: Load | None = None
+    given: list[None] = []
+
+    class Turns:
+        async def acquire(self) -> None:
+            given.append(None)
+            if len(given) > turns:
+                await until(lambda: load is not None and load.stopping)
+
+    async def source() -> AsyncIterator[OrderGraph]:
+        yield OrderGraph(order=order(), items=(item("i1"),))
+        await asyncio.get_running_loop().create_future()
+
+    emulator = Emulator(api_token=TOKEN)
+    async with served(emulator) as options, CdpOrders(**options, shared_limiter=Turns()) as cdp:
+        async with ingest(cdp, source()) as load:
+            await until(lambda: len(given) > turns or load.done > 0)
+        (told,) = await collected(load)
+    assert load.error is None
+    verdicts = {0: Verdict.NOT_TRIED, 1: Verdict.PARTIAL, 2: Verdict.LOADED}
+    assert told.verdict is verdicts[turns]
+    assert [part.failure for part in told.parts if part.failure is not None] == []
+    assert [len([*emulator.store.all(kind)]) for kind in ("orders", "items")] == [turns > 0, turns > 1]
 
 
 async def test_a_timeout_around_the_block() -> None:

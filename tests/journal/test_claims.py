@@ -17,7 +17,7 @@ from tests.journal.stores import IDENTITY, START, Store, claimed, key, looked, o
 DIGEST = b"graph"
 ONE, TWO = UUID(int=1), UUID(int=2)
 G = key("G")
-INSTANT = timedelta(microseconds=1)
+INSTANT = timedelta(milliseconds=1)  # what can be told from no time at all, once it is sent
 
 
 def at(time: datetime, name: str = "G") -> OrderId:
@@ -165,6 +165,29 @@ async def test_two_days_apart(journal: Journal, apart: timedelta, is_same: bool)
         assert await same(journal, at(time)) == expected
         await journal.claim(at(time), DIGEST)
         await journal.end(at(time).key, complete=False)  # and is certainly not there
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "is_same"),
+    [
+        (timedelta(0), timedelta(days=2, microseconds=999), True),
+        (timedelta(microseconds=999), timedelta(days=2, microseconds=1), True),
+        (timedelta(microseconds=999), timedelta(days=2, microseconds=1000), False),
+        (timedelta(0), timedelta(microseconds=1), True),
+    ],
+)
+async def test_what_is_finer_than_the_server_gets(
+    journal: Journal,
+    first: timedelta,
+    second: timedelta,
+    is_same: bool,  # noqa: FBT001 a parameter of the test
+) -> None:
+    """Times are sent in milliseconds: what is finer does not make two orders of one."""
+    for one, other in ((first, second), (second, first)):
+        name = f"G{one}"
+        known, wanted = at(START + one, name), at(START + other, name)
+        assert await same(journal, known) == []
+        assert await same(journal, wanted) == ([SameReference(known.key, None, b"", 0)] if is_same else [])
 
 
 async def test_the_ends_of_time(journal: Journal) -> None:

@@ -21,7 +21,7 @@ from cdp_orders_async.errors import (
     Refused,
     ServerError,
 )
-from cdp_orders_async.session import BulkTransport, Times
+from cdp_orders_async.session import BulkTransport, GivenUp, Times
 from cdp_orders_async.settings import Settings
 from tests.servers import Cut, Reply, serving
 from tests.session.calling import (
@@ -395,7 +395,7 @@ async def test_a_halted_load_creates_nothing() -> None:
     async with serving(DONE) as server, calling(server.url, AGAIN) as session:
         halted = BulkTransport(session, Times(), lambda: True)
         error = await failure(halted, ask("POST"))
-        assert (type(error), error.delivery) == (NotSent, Delivery.NOT_SENT)
+        assert (type(error), error.delivery) == (GivenUp, Delivery.NOT_SENT)
         assert await halted.send(ask()) == b'"done"'
     assert [asked.method for asked in server.requests] == ["GET"]
 
