@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Literal, TypeAlias
 
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import CdpError
+from cdp_orders_async.errors import CdpError, OutcomeUnknown
 from cdp_orders_async.health import Health, Sign
 from cdp_orders_async.ingest.claims import Claims
 from cdp_orders_async.ingest.scheduler import Scheduler
@@ -20,7 +20,7 @@ from cdp_orders_async.redact import unsealed
 from cdp_orders_async.session import BulkTransport, Session, Times
 from cdp_orders_async.wire import Request, Transport
 
-__all__ = ["LoadContext", "OnExisting"]
+__all__ = ["LoadContext", "OnExisting", "as_failure"]
 
 OnExisting: TypeAlias = Literal["keep", "update", "fail"]
 
@@ -156,3 +156,21 @@ class Waiting:
         self._context.scheduler.step_in()
         spent = self._context.clock() - self._began
         setattr(self._times, self._name, getattr(self._times, self._name) + spent)
+
+
+def as_failure(error: BaseException) -> Exception:
+    """Return what ends a load because of *error*, which comes out of a part of somebody else: a limiter, a journal.
+
+    What is to end the process does so, once the load knows.
+    """
+    if isinstance(error, Exception):
+        return error
+    if isinstance(error, (KeyboardInterrupt, SystemExit)):
+        asyncio.get_running_loop().call_soon(_raise, error)
+    failure = OutcomeUnknown(f"a call ended in {type(error).__name__}")
+    failure.__cause__ = error
+    return failure
+
+
+def _raise(error: BaseException) -> None:
+    raise error

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from cdp_orders_async.errors import JournalError, OutcomeUnknown
+from cdp_orders_async.errors import OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.claims import Remembered, packed
-from cdp_orders_async.ingest.context import LoadContext
+from cdp_orders_async.ingest.context import LoadContext, as_failure
 from cdp_orders_async.ingest.creation import Creation
 from cdp_orders_async.ingest.duplicates import renamed, renumbered
 from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, known_of
@@ -19,7 +19,6 @@ from cdp_orders_async.journal import Busy, Claimed, OrderId, PartRecord
 from cdp_orders_async.session import Times
 
 __all__ = ["OrderRun"]
-
 
 NOTHING: Mapping[str, PartRecord] = MappingProxyType({})
 CREATED = PartVerdict.CREATED
@@ -160,7 +159,8 @@ class OrderRun:
                 self.error = self.error or failed
                 self._creation.give_up(part, None)
         else:
-            raise error  # the process ends
+            self.error = self.error or as_failure(error)
+            self._creation.give_up(part, None)
 
     def _cancelled(self, what: str, task: asyncio.Task[object]) -> OutcomeUnknown | None:
         """Note that *what* was cancelled in *task*, which goes on; return the error that it is, unless the load did it.
@@ -392,9 +392,9 @@ class OrderRun:
                     journal.record(self.key, part.key, part.digest, None)
             with self._context.waiting(self.times, "journal"):
                 await journal.end(self.key, complete=complete)
-        except JournalError as error:
-            self.error = self.error or error
+        except BaseException as error:  # noqa: BLE001 told by the load
             self._unrecorded = True
-        except asyncio.CancelledError:
-            self._cancelled("the end of the order", task)
-            self._unrecorded = True
+            if isinstance(error, asyncio.CancelledError):
+                self._cancelled("the end of the order", task)
+            else:
+                self.error = self.error or as_failure(error)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import anyio
@@ -15,6 +15,8 @@ from cdp_orders_async import (
     CdpOrders,
     Delivery,
     InputError,
+    Load,
+    MemoryJournal,
     NotSent,
     OrderGraph,
     Outcome,
@@ -95,16 +97,17 @@ async def test_a_source_that_raises_what_is_no_exception(error: BaseException, w
 
 
 class Cancelling:
-    """A limiter of one's own that raises CancelledError after some calls."""
+    """A limiter of one's own that raises an error after some calls."""
 
-    def __init__(self, calls: int) -> None:
+    def __init__(self, calls: int, error: BaseException | None = None) -> None:
         self.calls = calls
+        self.error = error
 
     async def acquire(self) -> None:
         """Let some through."""
         self.calls -= 1
         if self.calls < 0:
-            raise cancelled_by_nobody()
+            raise self.error or cancelled_by_nobody()
 
 
 @pytest.mark.parametrize("calls", [0, 1, 5, 20])
@@ -123,6 +126,65 @@ async def test_a_limiter_that_raises_cancelled_error(calls: int) -> None:
         assert Outcome.of(caught.value) is not None
     assert load.done > 0
     assert emulator.requests.total() == calls
+
+
+@pytest.mark.parametrize("error", [Panic(), GeneratorExit()])
+async def test_a_limiter_that_raises_what_is_no_exception(error: BaseException) -> None:
+    """It ends the load with an error, and each order that was taken has an outcome."""
+    emulator = Emulator()
+    async with (
+        running(emulator) as url,
+        CdpOrders(base_url=url, client_key=KEY, api_token=TOKEN, shared_limiter=Cancelling(5, error)) as cdp,
+        ingest(cdp, some(30), open_orders=5) as load,
+    ):
+        with pytest.raises(OutcomeUnknown, match=f"^a call ended in {type(error).__name__}$"):
+            await load.run()
+    assert load.done > 0
+    assert load.under_way == 0
+    assert emulator.requests.total() == 5
+
+
+@pytest.mark.parametrize("end", [SystemExit(3), KeyboardInterrupt()])
+def test_a_limiter_that_ends_the_process(end: BaseException) -> None:
+    """The process ends, and nothing waits for an order that nobody works on."""
+    loads: list[Load] = []
+
+    async def work() -> None:
+        async with (
+            running(Emulator()) as url,
+            CdpOrders(base_url=url, client_key=KEY, api_token=TOKEN, shared_limiter=Cancelling(5, end)) as cdp,
+            ingest(cdp, some(30), open_orders=5) as load,
+        ):
+            loads.append(load)
+            await load.run()
+
+    with pytest.raises(type(end)):
+        asyncio.run(work())
+    assert loads[0].under_way == 0
+
+
+@pytest.mark.parametrize("error", [ValueError("canary"), Panic("canary")])
+@pytest.mark.parametrize("method", ["claim", "record", "end"])
+async def test_a_journal_that_raises_what_is_no_journal_error(
+    method: str, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A journal of one's own ends the load with its error, and each order that was taken has an outcome."""
+    network, journal, calls = Network(Emulator()), MemoryJournal(), 0
+    works: Callable[..., object] = getattr(journal, method)
+
+    def breaks(*given: object, **named: object) -> object:
+        nonlocal calls
+        calls += 1
+        if calls == 4:
+            raise error
+        return works(*given, **named)
+
+    monkeypatch.setattr(journal, method, breaks)
+    async with ingest(Resources(network, BASE), some(10), journal=journal, open_orders=2) as load:
+        with pytest.raises((ValueError, OutcomeUnknown), match=r"canary|Panic"):
+            await load.run()
+    assert load.done > 0
+    assert load.under_way == 0
 
 
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
