@@ -37,6 +37,7 @@ from cdp_orders_async import (
     Resources,
     SqliteJournal,
     ingest,
+    ingest_one,
 )
 from cdp_orders_async.__main__ import collect_seldom
 
@@ -66,6 +67,14 @@ async def sample(count: int) -> list[OrderGraph]:
     return [
         attrs.evolve(graph, order=attrs.evolve(graph.order, reference_id=f"{graph.order.reference_id}-{n}"))
         for n, graph in zip(range(count), itertools.cycle(graphs), strict=False)
+    ]
+
+
+def again(graphs: Sequence[OrderGraph], n: int) -> list[OrderGraph]:
+    """Return *graphs* as other orders: a client knows again what it loaded shortly before."""
+    return [
+        attrs.evolve(graph, order=attrs.evolve(graph.order, reference_id=f"{graph.order.reference_id}-{n}"))
+        for graph in graphs
     ]
 
 
@@ -137,16 +146,32 @@ def whole(graphs: Sequence[OrderGraph], folder: Path | None = None) -> Batch:
     return batch
 
 
+def one_by_one(graphs: Sequence[OrderGraph]) -> Batch:
+    """Return the loading of *graphs* by `ingest_one`."""
+
+    async def batch() -> int:
+        network = Network()
+        cdp = Resources(network, "https://host")
+        for graph in graphs:
+            if (outcome := await ingest_one(cdp, graph)).verdict != "loaded":
+                raise SystemExit(f"not loaded: {outcome}")
+        return network.requests
+
+    return batch
+
+
 async def on_a_stand_in(graphs: Sequence[OrderGraph], rounds: int) -> list[Result]:
     """Return the results of P4."""
     with tempfile.TemporaryDirectory() as folder:
         batches = {"loader": whole(graphs), "TaskGroup": bare(graphs), "TaskGroup again": bare(graphs)}
-        cpu, _ = await interleaved({**batches, "journal": whole(graphs, Path(folder))}, rounds)
+        batches |= {"journal": whole(graphs, Path(folder)), "one by one": one_by_one(graphs)}
+        cpu, _ = await interleaved(batches, rounds)
     journal = [one - other for one, other in zip(cpu["journal"], cpu["loader"], strict=True)]
     what = "CPU of a request, no network"
     return [
         *compared("P4", what, cpu, "us", most=1.25),
         result("P4", f"{what}: what the journal adds", journal, "us", most=60),
+        result("P4", f"{what}: ingest_one / ingest", ratios(cpu["one by one"], cpu["loader"]), "x", most=1.15),
     ]
 
 
@@ -156,10 +181,11 @@ async def on_a_server(graphs: Sequence[OrderGraph], rounds: int) -> list[Result]
 
         async def loading(http: Way) -> Batch:
             cdp = await stack.enter_async_context(client(url, CONNECTIONS, http=http))
+            numbers = itertools.count()
 
             async def batch() -> int:
-                before = cdp.session.stats.requests
-                async with ingest(cdp, graphs, open_orders=CONNECTIONS) as outcomes:
+                before, some = cdp.session.stats.requests, again(graphs, next(numbers))
+                async with ingest(cdp, some, open_orders=CONNECTIONS) as outcomes:
                     await loaded(outcomes)
                 return cdp.session.stats.requests - before
 

@@ -1,4 +1,4 @@
-"""The server to measure against, one answer to everything: ``python benchmarks/server.py [DELAY]``, in seconds.
+"""The server to measure against, which answers all alike: ``python benchmarks/server.py [DELAY]``, in seconds.
 
 It prints its port. ``GET /stats`` tells how many requests came since it was last asked.
 """
@@ -27,13 +27,15 @@ HEAD = (
     "HTTP/1.1 201 Created\r\nDate: Sat, 21 Nov 2026 16:00:00 GMT\r\nContent-Type: application/json; charset=utf-8\r\n"
     f"Content-Length: {len(BODY)}\r\nConnection: keep-alive\r\nX-Request-Id: 3c1d9d1e-9f2b-4a7e-8a4c\r\n\r\n"
 )
-ANSWER = HEAD.encode() + BODY
+UNTIL_REF, _, AFTER_REF = (HEAD.encode() + BODY).partition(b"30e45139007d")
+"""The answer around the end of its reference, which counts the answers: no two things have one reference."""
 
 
 class Server(asyncio.Protocol):
     """One connection: each request whose body came whole is answered, after *delay* seconds."""
 
-    requests = 0  # of all connections
+    requests = 0  # of all connections, since they were asked for
+    answers = 0
     transport: asyncio.Transport
     received = b""
 
@@ -61,10 +63,12 @@ class Server(asyncio.Protocol):
                 Server.requests = 0
                 return
             Server.requests += 1
+            Server.answers += 1
+            answer = b"%b%012x%b" % (UNTIL_REF, Server.answers, AFTER_REF)
             if self.delay:
-                asyncio.get_running_loop().call_later(self.delay, self.transport.write, ANSWER)
+                asyncio.get_running_loop().call_later(self.delay, self.transport.write, answer)
             else:
-                self.transport.write(ANSWER)
+                self.transport.write(answer)
         self.received = received
 
 

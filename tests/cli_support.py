@@ -175,8 +175,12 @@ async def watched(faults: Json | None = None) -> AsyncGenerator[Watched, None]:
 
 
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of a command: *variables*, and of our own what has nothing to do with the client."""
-    return {**{key: value for key, value in os.environ.items() if not key.startswith("CDP_")}, **variables}
+    """Return the environment of a command: *variables*, and of our own what has nothing to do with the client.
+
+    There is no limit of the rate: to find one, a load starts slowly.
+    """
+    ours = {key: value for key, value in os.environ.items() if not key.startswith("CDP_")}
+    return {**ours, "CDP_RATE": "none", **variables}
 
 
 @asynccontextmanager

@@ -100,9 +100,8 @@ async def test_load_knows_its_own_cpu(tmp_path: Path) -> None:
     command = (sys.executable, "-c", f"{fake}; from cdp_orders_async.__main__ import main; raise SystemExit(main())")
     arguments = ("load", write(tmp_path / "o.jsonl", orders(1)))
     async with watched() as server:
-        env = {**server.environment, "CDP_RATE": "none"}  # else it is the rate that it waits for at first
-        ran = await cdp_orders(*arguments, cwd=tmp_path, env=env, command=command)
-        told = await cdp_orders(*arguments, "--json", cwd=tmp_path, env=env, command=command)
+        ran = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment, command=command)
+        told = await cdp_orders(*arguments, "--json", cwd=tmp_path, env=server.environment, command=command)
     assert (ran.status, ran.told) == (0, "")
     assert ran.out.splitlines()[-1].startswith("This process's CPU was busy 100% of the time")
     assert orjson.loads(told.out)["cpu"] == 60.25

@@ -147,7 +147,7 @@ async def test_loop_without_handlers_stops_too(tmp_path: Path) -> None:
 async def test_stop_does_not_wait_for_a_server_that_is_down(tmp_path: Path) -> None:
     """While a load is paused, a signal ends it at once, whatever the drain: it would wait for nothing."""
     down = {"operation": "orders.create", "script": ["ok"] * 5 + [{"action": "html", "status": 521}] * 999}
-    arguments = ("load", write(tmp_path / "o.jsonl", orders(50)), "--drain", "900", "--json")
+    arguments = ("load", write(tmp_path / "o.jsonl", orders(50)), "--drain", "900", "--json", "--connections", "1")
     code = "from cdp_orders_async.cli import display; display.AS_LINES = 0.05;"
     command = (sys.executable, "-c", MAIN.format(code))
     async with (

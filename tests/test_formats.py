@@ -12,10 +12,10 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from backports import zstd
 
 from cdp_orders_async import GraphFile, InputError
 from tests.graphs import GOOD, ORDER, TEXT, read
+from tests.packing import zstd
 
 GIVE = "; give JSON lines, plain or gzip: one order on each line"
 WIDE = "its text is UTF-16 or UTF-32, and must be UTF-8"

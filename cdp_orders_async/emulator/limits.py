@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import attrs
 
@@ -61,22 +61,28 @@ def _a_refusal(limit: Limit, field: attrs.Attribute[Any], value: object) -> None
 
 
 def _methods(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, tuple) or not all(isinstance(one, str) for one in value):
+    if not all(isinstance(one, str) for one in _members(value)):
         raise ValueError(f"{_name(limit)}: {field.name} must be names of HTTP methods, not {value!r}")
 
 
 def _steps(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
-    pairs = value if isinstance(value, tuple) else (None,)
-    for pair in pairs:
-        if not isinstance(pair, tuple) or len(pair) != 2:  # noqa: PLR2004 a pair
+    for pair in map(_members, _members(value)):
+        if len(pair) != 2:  # noqa: PLR2004 a pair
             raise ValueError(f"{_name(limit)}: {field.name} must be pairs of seconds and a factor, not {value!r}")
         _not_negative(limit, field, pair[0])
         _positive(limit, field, pair[1])
 
 
-def _tuples(value: object) -> object:
+def _members(value: object) -> tuple[object, ...]:
+    """Return the members of a tuple; of anything else one that fits nowhere."""
+    return cast("tuple[object, ...]", value) if isinstance(value, tuple) else (None,)
+
+
+def _tuples(value: object) -> Any:  # noqa: ANN401 the validator of the field tells what it is
     """Return the lists of JSON as tuples, which have a hash."""
-    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
+    if isinstance(value, list | tuple):
+        return tuple(map(_tuples, cast("Sequence[object]", value)))
+    return value
 
 
 def _name(limit: Limit) -> str:
@@ -320,7 +326,7 @@ class Gate:
 
 def read_limits(given: object) -> tuple[Limit, ...]:
     """Return the limits that *given* is: objects with a kind, one or a list, or limits; raises `ValueError`."""
-    many = given if isinstance(given, list | tuple) else (given,)
+    many = cast("Sequence[object]", given) if isinstance(given, list | tuple) else (given,)
     return tuple(one if isinstance(one, Limit) else _read(one) for one in many)
 
 

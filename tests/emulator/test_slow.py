@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import selectors
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -22,7 +21,7 @@ from cdp_orders_async.emulator.operations import Reply
 from cdp_orders_async.emulator.service import Asked
 from cdp_orders_async.emulator.switches import seconds
 from tests.emulator.talking import ABSENT, ITEM, ORDER, PAIRS, PERSON, Answer, Clock, Json, Talk, talking, until
-from tests.virtual import JumpingSelector, VirtualLoop
+from tests.virtual import LoopbackLoop, VirtualLoop
 
 AGES = 3600
 AUTHORIZATION = aiohttp.encode_basic_auth("key", "token")
@@ -350,23 +349,6 @@ def test_what_waits_comes_once() -> None:
     run(main)
 
 
-class PatientSelector(JumpingSelector):
-    """Gives what is on its way through a socket real time to arrive, before virtual time passes."""
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Return what is ready."""
-        ready = selectors.SelectSelector.select(self, 0.1) if timeout != 0 else []
-        return ready or super().select(timeout)
-
-
-class SocketLoop(VirtualLoop):
-    """A loop of virtual time on which sockets work."""
-
-    def __init__(self) -> None:
-        self.selector = PatientSelector()
-        asyncio.SelectorEventLoop.__init__(self, self.selector)
-
-
 def test_server_in_virtual_time() -> None:
     """The server itself lives in the time of its loop: minutes pass in no time."""
 
@@ -378,4 +360,4 @@ def test_server_in_virtual_time() -> None:
             assert (await talk("GET", f"/v2.1/orders/{answer.ref}")).json["createdAt"] == "2025-06-01T00:04:00Z"
             assert loop.time() == 241
 
-    run(main, SocketLoop)
+    run(main, LoopbackLoop)

@@ -336,6 +336,7 @@ def loading(
     open_orders: int = 5,
     settle: float = 2.0,
     drain: float = 1.0,
+    width: int | None = None,
 ) -> Load:
     """Begin a load in virtual time; whoever begins it closes it."""
     load = Load(
@@ -347,6 +348,7 @@ def loading(
         open_orders=open_orders,
         settle=settle,
         drain=drain,
+        width=width,
         clock=loop.time,
     )
     load.start()

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import pytest
 
-from cdp_orders_async import CdpOrders, OrderGraph, Request, Resources, Settings, Verdict, ingest
+from cdp_orders_async import OrderGraph, Request, Resources, Settings, Verdict, ingest
 from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.emulator.operations import Reply
 from cdp_orders_async.emulator.records import Json
@@ -126,21 +126,24 @@ class Onlooker(Emulator):
 @pytest.mark.parametrize(
     ("connections", "look_first", "most"), [(40, False, 20), (2, False, 1), (40, True, 50), (2, True, 50)]
 )
-async def test_few_orders_are_about_to_begin(connections: int, look_first: bool, most: int) -> None:  # noqa: FBT001
+def test_few_orders_are_about_to_begin(connections: int, look_first: bool, most: int) -> None:  # noqa: FBT001
     """However many orders may be open, no more wait to be created than soon will be: the rest stay in the input.
 
     Those that wait for lists to settle do not count, or one settling time would pass for each handful.
     """
-    graphs = [OrderGraph(order=order(f"A-{n}"), items=(item("i1"), item("i2"))) for n in range(50)]
-    server = Onlooker()
-    async with running(server) as url:
-        settings = Settings(connections=connections)
-        cdp = CdpOrders(base_url=url, client_key="key", api_token="token", settings=settings)  # noqa: S106 no secret
-        load = ingest(cdp, server.watch(graphs), open_orders=100, look_first=look_first, settle=2.0)
-        async with cdp, load as begun:
-            assert {outcome.verdict async for outcome in begun} == {Verdict.LOADED}
-    assert server.most == most
-    server.close()
+
+    async def main(loop: VirtualLoop) -> None:
+        graphs = [OrderGraph(order=order(f"A-{n}"), items=(item("i1"), item("i2"))) for n in range(50)]
+        server = Onlooker()
+        network = Network(server)
+        network.delay = 0.01
+        orders = server.watch(graphs)
+        load = loading(loop, network, orders, open_orders=100, look_first=look_first, width=connections)
+        assert {outcome.verdict for outcome in await collected(load)} == {Verdict.LOADED}
+        await load.aclose()
+        assert server.most == most
+
+    run(main)
 
 
 class Listener(Emulator):

@@ -58,5 +58,5 @@ class Gateway(Server):
             answer = f"<html>{whole}</html>".encode() if self.page else orjson.dumps(said)
             status = self.statuses[self._answers % len(self.statuses)]
             self._answers += 1
-            writer.writelines(Reply(status, answer, {"Retry-After": "0"}).written)
+            writer.writelines(Reply(status, answer).written)
             await writer.drain()

@@ -21,7 +21,7 @@ from cdp_orders_async.settings import Credentials, Settings
 from tests.conformance.answering import http
 from tests.session.calling import TOKEN
 from tests.session.test_network import tls_server, trust
-from tests.virtual import JumpingSelector, VirtualLoop
+from tests.virtual import LoopbackLoop
 from tests.ways import over
 
 HOST = "api.test"
@@ -53,21 +53,11 @@ NOTHING = {"sockets": 0, "timers": 0, "tasks": 0}
 """What a closed client leaves."""
 
 
-class Selector(JumpingSelector):
-    """A selector that lets time pass only when nothing came for a moment: the kernel may be late on a busy machine."""
-
-    def select(self, timeout: float | None = None) -> list[tuple[Any, int]]:
-        """Return what is ready; if nothing is, it is *timeout* seconds later now."""
-        if timeout != 0 and (ready := super(JumpingSelector, self).select(0.0002)):
-            return ready
-        return super().select(timeout)
-
-
-class Loop(VirtualLoop):
-    """A virtual loop without threads, in which each name leads to this machine after some time."""
+class Loop(LoopbackLoop):
+    """A virtual loop for sockets, without threads, in which each name leads to this machine after some time."""
 
     def __init__(self) -> None:
-        super().__init__(Selector())
+        super().__init__()
         self.looks = 0
         """How many names were looked up."""
         self.slowness = 0.3

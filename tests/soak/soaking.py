@@ -24,6 +24,7 @@ import attrs
 import orjson
 
 from cdp_orders_async import CdpError, CdpOrders, OrderGraph, Settings, SqliteJournal, ingest, parse_graph
+from cdp_orders_async.session import Session
 from tests.calls import CALLS, Refs
 from tests.campaigns.loads import every_fault
 from tests.campaigns.orders import orders
@@ -115,6 +116,11 @@ class Soak:
             is_there, right = getattr(held, field.name), getattr(wanted, field.name)
             if field.name not in {"requests", "mebibytes"} and is_there != right:
                 self.wrong.append(f"generation {self.generation}, {what}: {field.name} {is_there}, not {right}")
+
+
+def slots_of(session: Session) -> int:
+    """Return how many calls may be in flight now; what finds the rate may allow fewer than there are connections."""
+    return session.autorate.states()[0].slots if session.autorate else session.settings.connections
 
 
 def holding(cdp: CdpOrders | None = None) -> Held:
@@ -233,8 +239,8 @@ async def generation(soak: Soak, seconds: float, chance: float, folder: Path) ->
         await asyncio.wait(work)
         soak.wrong += [f"generation {seed}: {task.exception()!r}" for task in work if not task.cancelled()]
         idle = holding(cdp)
-        slots = cdp.session.autorate.states()[0].slots if cdp.session.autorate else CONNECTIONS
-        soak.check("idle", idle, attrs.evolve(idle, tasks=base.tasks, waiting=0, in_flight=0, free=slots))
+        free = slots_of(cdp.session)
+        soak.check("idle", idle, attrs.evolve(idle, tasks=base.tasks, waiting=0, in_flight=0, free=free))
         soak.requests += idle.requests
     await asyncio.to_thread(gc.collect)
     await asyncio.sleep(0.1)  # transports and the pidfd of the server are closed in later turns of the loop

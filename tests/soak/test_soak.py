@@ -17,7 +17,7 @@ from cdp_orders_async.session import Session
 from tests.cli_support import cdp_orders
 from tests.servers import Cut, Reply, serving
 from tests.session.calling import METHODS, TOKEN, ask, calling, deaf_port
-from tests.soak.soaking import Soak, holding, soaking
+from tests.soak.soaking import Soak, holding, slots_of, soaking
 
 ROOT = Path(__file__).parents[2]
 WAYS = 10_000
@@ -120,7 +120,7 @@ async def cancelled(session: Session, dice: random.Random, met: Counter[str]) ->
 
 def assert_idle(session: Session) -> None:
     """Assert that nobody holds a slot or waits."""
-    size = session.settings.connections
+    size = slots_of(session)
     assert f": 0 in flight, Slots({size}, free={size}, waiting=0)" in repr(session)
     assert session.limiter.waiting == 0
 

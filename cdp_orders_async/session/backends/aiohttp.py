@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import partial
+from itertools import chain
 from typing import Any, NoReturn, Protocol
 
 import aiohttp
@@ -17,7 +18,7 @@ from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, Clie
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import LineTooLong
-from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.tracing import Trace
 from msgspec import Struct
 
@@ -127,24 +128,23 @@ class _Handler(ResponseHandler):
         self.abort()
 
     def data_received(self, data: bytes) -> None:
-        body = self._body()
-        if data and body is not None and body.is_eof():
+        body = self._payload
+        if body is not None and body is not EMPTY_PAYLOAD and data and body.is_eof():
             self.abort()  # nobody asked for more
             return
         super().data_received(data)
-        body = self._body()
+        body = None if self._payload is EMPTY_PAYLOAD else self._payload
         length = 0 if body is None else body.total_bytes
-        self._idly = self._idly + len(data) if length == self._length else 0
-        self._length = length
+        if length == self._length:
+            self._idly += len(data)
+        else:
+            self._idly, self._length = 0, length
         if self._idly > LONGEST_HEAD and self.transport is not None:
             self.transport.pause_reading()  # whoever reads the answer closes it
             self.set_exception(_Broken(HEAD_TOO_LARGE if body is None else NO_BODY))
         error = self.exception()
         if error is not None and body is not None:  # aiohttp would leave who reads the body waiting
             body.set_exception(error if isinstance(error, Broken) else aiohttp.ClientPayloadError())
-
-    def _body(self) -> StreamReader | None:
-        return None if self._payload is EMPTY_PAYLOAD else self._payload
 
 
 class _MayUse(Protocol):
@@ -342,7 +342,7 @@ class OverAiohttp(Http):
             max_field_size=LONGEST_LINE,
             max_headers=LONGEST_HEAD,
         )
-        if sum(len(name) + len(value) for name, value in response.raw_headers) > LONGEST_HEAD:
+        if len(b"".join(chain.from_iterable(response.raw_headers))) > LONGEST_HEAD:
             response.close()
             raise _Broken(HEAD_TOO_LARGE)
         return response
@@ -374,7 +374,8 @@ def _never_connected(error: BaseException) -> bool:
 
 
 def _wait_asked(response: ClientResponse) -> str | None:
-    return wait_asked(response.headers.get("Retry-After"), response.headers.get("Date"))
+    asked = response.headers.get("Retry-After")
+    return None if asked is None else wait_asked(asked, response.headers.get("Date"))
 
 
 def _in_words(error: BaseException) -> str:
