@@ -223,8 +223,9 @@ def test_client_shows_no_secret() -> None:
     assert repr(cdp) == "CdpOrders('https://api-engage-eu.sitecorecloud.io')"
     assert "canary" not in f"{cdp.session!r}{cdp.session.settings!r}{cdp.orders!r}"
     for what in (cdp, cdp.session, cdp.orders):
-        with pytest.raises(TypeError, match=r"^a session cannot be pickled; pickle its Settings and make a new one$"):
+        with pytest.raises(TypeError) as caught:
             pickle.dumps(what)
+        assert str(caught.value) == "a session cannot be pickled; pickle its Settings and make a new one"
 
 
 async def test_old_names_of_arguments() -> None:

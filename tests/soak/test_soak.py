@@ -147,10 +147,9 @@ def test_what_is_pickled_holds_no_token() -> None:
     cdp = CdpOrders(base_url="https://api.test", client_key="key", api_token=TOKEN, settings=settings)
     for what in (cdp, cdp.session, cdp.orders, {"cdp": cdp}):
         for way in (pickle.dumps, copy.deepcopy):
-            with pytest.raises(
-                TypeError, match=r"^a session cannot be pickled; pickle its Settings and make a new one$"
-            ):
+            with pytest.raises(TypeError) as caught:
                 way(what)
+            assert str(caught.value) == "a session cannot be pickled; pickle its Settings and make a new one"
     stored = pickle.dumps(settings)
     assert TOKEN.encode() not in stored
     assert pickle.loads(stored) == settings  # noqa: S301 made here
