@@ -429,6 +429,8 @@ def _key_violation(key: object, at: str) -> Violation:
 
 def primitive(value: object) -> str | None:
     """Accept what a data extension can hold."""
+    if type(value) is bool or (type(value) is float and math.isfinite(value)):
+        return None  # nearly always
     if isinstance(value, str):
         return text(value)
     if isinstance(value, bool):

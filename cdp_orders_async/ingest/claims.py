@@ -7,7 +7,7 @@ the client: its loads share them, whatever their journals and options are.
 from __future__ import annotations
 
 import weakref
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, TypeVar
@@ -27,8 +27,8 @@ T = TypeVar("T")
 
 FEW_PARTS = 1_000
 """Parts of ended orders that are remembered in any case."""
-MOST_PARTS = 20_000
-"""Parts that are remembered at most, while the lists of the server may lag behind: ten seconds at 2,000 a second."""
+MOST_PARTS = 10_000
+"""Parts that are remembered at most, while the lists of the server may lag behind: ten seconds at 1,000 a second."""
 OWNERS = 10_000
 """Orders on the server that are remembered with the order of the input that each belongs to."""
 
@@ -37,7 +37,6 @@ class Remembered(Struct):
     """An order that ended."""
 
     key: str
-    ordered_at: datetime
     run: bytes
     """The load that it was a part of."""
     number: int
@@ -54,6 +53,11 @@ class Remembered(Struct):
     """The hash of the whole order, where it was made already."""
     journal: Journal | None = None
     """The journal of that load."""
+
+    @property
+    def ordered_at(self) -> datetime:
+        """When it was ordered, as its key says."""
+        return datetime.fromisoformat(self.key.rpartition("@")[2])
 
     @property
     def digest(self) -> bytes:
@@ -82,10 +86,10 @@ class Claims:
     def __init__(self) -> None:
         self._held: dict[str, deque[tuple[Callable[[Any], None], Any]]] = {}
         """Under each reference id that is claimed: those that wait for it."""
-        self._memory: OrderedDict[str, list[Remembered]] = OrderedDict()
+        self._memory: dict[str, tuple[Remembered, ...]] = {}
         """The orders that ended, by reference id, the oldest first."""
         self._parts = 0
-        self._owners: OrderedDict[UUID, str] = OrderedDict()
+        self._owners: dict[UUID, str] = {}
 
     @classmethod
     def of(cls, client: Resources | ResourcesV2) -> Claims:
@@ -124,7 +128,7 @@ class Claims:
     def remember(self, reference_id: str, order: Remembered, settle: float) -> None:
         """Keep what was made of an *order* for *settle* seconds at least; forget the oldest ones."""
         kept = [one for one in self._memory.pop(reference_id, ()) if one.key != order.key or self._drop(one)]
-        self._memory[reference_id] = [*kept, order]
+        self._memory[reference_id] = (*kept, order)
         self._parts += order.count
         while self._parts > FEW_PARTS and len(self._memory) > 1:
             oldest = next(iter(self._memory))
@@ -141,7 +145,7 @@ class Claims:
         """Note that the order *ref* on the server belongs to the order *key*; return to which one it belonged first."""
         owner = self._owners.setdefault(ref, key)
         if len(self._owners) > OWNERS:
-            self._owners.popitem(last=False)
+            del self._owners[next(iter(self._owners))]
         return owner
 
     def owner(self, ref: UUID) -> str | None:

@@ -66,21 +66,27 @@ class LoadContext:
         """When the load began: it sent nothing before."""
         self._run = os.urandom(8)  # tells this load from others
         self._files: dict[bytes, str] = {}
+        self._last: tuple[str | None, bytes] = None, self._run  # orders of one file come one after the other
         self.health = Health(fail, patient=patient, clock=clock)
         self.halted = False
         """Whether nothing more may be created."""
         self.aborting = False
         """Whether calls in flight are being given up."""
         self._halted = asyncio.Event()
-        self._to_create: dict[str, Callable[..., Request[Any]]] = {}
+        self.creators: dict[str, Callable[..., Request[Any]]] = {}
+        """What `creator_of` returned so far: to look here first saves a call for each request."""
 
     def run_of(self, file: str | None) -> bytes:
         """Return what tells this load, as far as it loads *file*, from others: lines are numbered within one file."""
-        if file is None:
-            return self._run
-        run = self._run + hashlib.blake2b(str(file).encode(errors="backslashreplace"), digest_size=8).digest()
-        if len(self._files) < MOST_FILES:
-            self._files[run] = file
+        last, run = self._last
+        if file == last:
+            return run
+        run = self._run
+        if file is not None:
+            run += hashlib.blake2b(str(file).encode(errors="backslashreplace"), digest_size=8).digest()
+            if len(self._files) < MOST_FILES:
+                self._files[run] = file
+        self._last = file, run
         return run
 
     def is_own(self, run: bytes) -> bool:
@@ -104,13 +110,11 @@ class LoadContext:
             return transport
         return BulkTransport(transport, times, lambda: self.halted, self.bulk)
 
-    def to_create(self, kind: str) -> Callable[..., Request[Any]]:
+    def creator_of(self, kind: str) -> Callable[..., Request[Any]]:
         """Return what makes the request that creates a thing of this *kind*."""
-        made = self._to_create.get(kind)
-        if made is None:
-            # What the load raises passes its own seal.
-            made = self._to_create[kind] = unsealed(getattr(self.cdp, kind).to_create)
-        return made
+        creator: Callable[..., Request[Any]] = unsealed(getattr(self.cdp, kind).to_create)  # a load has its own seal
+        self.creators[kind] = creator
+        return creator
 
     def over(self, transport: Transport) -> Resources | ResourcesV2:
         """Return the resources of the client's version over *transport*."""

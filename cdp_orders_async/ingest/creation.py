@@ -310,10 +310,11 @@ class Creation:
                 return result
 
     def _request(self, part: Part) -> Request[Any]:
-        to_create, read = self._context.to_create(part.kind), READ[part.kind]
-        if part.owner is None:
-            return to_create(part.value, read=read)
-        return to_create(part.owner.ref, part.sent(), read=read)
+        kind, owner = part.kind, part.owner
+        to_create = self._context.creators.get(kind) or self._context.creator_of(kind)
+        if owner is None:
+            return to_create(part.value, read=READ[kind])
+        return to_create(owner.ref, part.sent(), read=READ[kind])
 
     def _change(self, part: Part, names: Sequence[str], got: Any) -> Request[Any]:  # noqa: ANN401 any resource
         """Return the request that brings the fields *names* of *part* up to the input, where the server has *got*.

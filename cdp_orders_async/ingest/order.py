@@ -108,7 +108,6 @@ class OrderRun:
             parts, count = packed(known), len(known)
         return Remembered(
             key=self.key,
-            ordered_at=self.graph.order.ordered_at,
             run=self._run,
             number=self._place[1],
             ended=self._context.clock(),

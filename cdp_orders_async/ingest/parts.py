@@ -127,7 +127,7 @@ class Part(Struct, eq=False):
     def sent(self) -> Any:  # noqa: ANN401 any model
         """Return what is sent: a consumer with the references of its items."""
         if not self.uses:
-            return self.value
+            return self.held.cell_contents  # as `value`
         return attrs.evolve(self.value, order_items=tuple(use.ref for use in self.uses))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Collection, Iterable, Iterator
-from html import unescape
 from unicodedata import normalize
 from urllib.parse import unquote
 
@@ -122,6 +121,8 @@ def _plain(text: str, start: int, end: int) -> Iterable[tuple[str, int, int]]:
 
 def _unescaped(found: re.Match[str]) -> str | None:
     """Return the one character that is meant, None where nothing is."""
+    from html import unescape  # noqa: PLC0415 half a megabyte of names, which only a server that refuses needs
+
     unicode, byte, percent, entity, other = found.groups()
     if other is not None:
         return str(other)

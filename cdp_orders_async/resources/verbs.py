@@ -7,6 +7,7 @@ Every verb raises a `CdpError`: `Invalid` before anything is sent, `NotSent`, `O
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -53,6 +54,15 @@ LARGEST_PAGE = 100
 
 CHECKED = ByModel(lambda model: writer(model, *types_and_rules(model)))
 """What writes a model that keeps its rules, and raises any exception for another: in one go."""
+
+
+@functools.cache
+def _routes(api: Api, kind: Kind[Any, Any, Any]) -> Mapping[str, tuple[str, str, str, str, str]]:
+    """Return the routes of *kind* by their verbs, with their paths parted at ``{ref}``."""
+    return {
+        verb: (operation, method, *path.partition("{ref}"))
+        for verb, (operation, method, path) in api.routes_of(kind).items()
+    }
 
 
 @sealed
@@ -110,7 +120,7 @@ class Verbs(Generic[New, Got, Changes]):
         self._kind = kind
         self._base = base
         self._api = api
-        self._routes = api.routes_of(kind)
+        self._routes = _routes(api, kind)
         self._read = reads(kind.got)
         self._has_links = any(hasattr(kind.new, name) for name in ("order_items", "guest"))
 
@@ -125,9 +135,9 @@ class Verbs(Generic[New, Got, Changes]):
         ext: UUID | None = None,
         creates: bool = False,
     ) -> Request[T]:
-        operation, method, path = self._routes[name]
-        if "{ref}" in path:
-            path = path.replace("{ref}", ref_in(ref))
+        operation, method, path, under, rest = self._routes[name]
+        if under:
+            path += ref_in(ref) + rest
         if ext is not None:
             path = path.replace("{ext}", ref_in(ext))
         return Request(operation, method, path, read, query, body, creates)
