@@ -25,8 +25,11 @@ from tests.graphs import GOOD, KEY, TEXT, read, told, written
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
 @pytest.mark.parametrize("bom", [b"", b"\xef\xbb\xbf"])
 async def test_lines_are_numbered_as_they_stand(tmp_path: Path, bom: bytes, end: bytes, *, packed: bool) -> None:
-    """Empty lines count, bad ones do not end the file, and the last may lack its line break."""
-    text = bom + end.join([GOOD, b"", b"{", b" \t", b"[]", b'{"price":NaN}', b"\xff", GOOD])
+    """Empty lines count, bad ones do not end the file, and the last may lack its line break.
+
+    Where files were put one after the other, a mark of the order of bytes stands in the middle.
+    """
+    text = bom + end.join([GOOD, bom, b"{", b" \t", b"[]", b'{"price":NaN}', b"\xff", bom + GOOD])
     path = tmp_path / "orders.jsonl"
     path.write_bytes(gzip.compress(text) if packed else text)
     got = await read(GraphFile(path))

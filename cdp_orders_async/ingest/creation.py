@@ -176,7 +176,8 @@ class Creation:
 
     async def _is_over(self, part: Part, error: CdpError, attempts: Attempts) -> bool:
         """Tell whether *part*, whose attempt ended in *error*, was made all the same; raise where it is given up."""
-        if isinstance(error, GivenUp):  # that is no failure, and says nothing of the server
+        not_sent = error.delivery is Delivery.NOT_SENT
+        if isinstance(error, GivenUp) or (not_sent and self._context.halted):  # says nothing of the server
             part.in_doubt = False
             self.give_up(part, None)
             return True

@@ -11,7 +11,7 @@ from typing import Any
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, DeadlineExceeded, Delivery, Violation
 from cdp_orders_async.graph import Line, OrderGraph
-from cdp_orders_async.ingest.context import LoadContext, OnExisting
+from cdp_orders_async.ingest.context import LoadContext, OnExisting, as_failure
 from cdp_orders_async.ingest.order import OrderRun
 from cdp_orders_async.ingest.outcomes import Outcome, Verdict
 from cdp_orders_async.ingest.parts import Part
@@ -306,8 +306,11 @@ class Load:
         asked = self.clock()
         try:
             lost = await journal.renew(list(runs))
-        except Exception as error:  # noqa: BLE001 the load ends with it
-            self.fail(error)
+        except BaseException as error:  # noqa: BLE001 the load ends with it
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
+                raise
+            self.fail(as_failure(error))
             return
         for key, run in runs.items():
             run.renewed(None if key in lost else asked)

@@ -95,7 +95,7 @@ class _Parser(Struct):
         """Parse one line; an empty one is None."""
         if len(raw) > LONGEST_LINE:  # before anything else, since what was cut off may not have been empty
             return self.refused(number, Violation("$", f"must be at most {LONGEST_LINE:,} bytes long"))
-        text = bare(raw) if number == 1 else raw.strip()
+        text = bare(raw)  # files that were put one after the other have the mark of each
         if not text:
             return None
         lost = Findings()

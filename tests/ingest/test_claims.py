@@ -18,6 +18,7 @@ from cdp_orders_async import (
     JournalError,
     MemoryJournal,
     OrderGraph,
+    OutcomeUnknown,
     Outcome,
     Request,
     Resources,
@@ -301,6 +302,28 @@ def test_a_claim_whose_lease_is_lost_sends_nothing_more() -> None:
         await load.aclose()
         assert outcome.verdict == Verdict.BUSY
         assert [len(one["orderItems"]) for one in stored(network.emulator)] == [0]  # the order was in flight
+
+    run(main)
+
+
+@pytest.mark.parametrize("error", [ValueError("gone"), asyncio.CancelledError(), GeneratorExit()])
+def test_a_journal_that_cannot_renew(error: BaseException) -> None:
+    """Whatever it raises ends the load, which would lose its claims unseen."""
+
+    class Broken(MemoryJournal):
+        lease = 30.0
+
+        async def renew(self, keys: Sequence[str]) -> set[str]:
+            raise error
+
+    async def main(loop: VirtualLoop) -> None:
+        network = Network(Emulator(switches=Switches(latency=20)))
+        graph = OrderGraph(order=order(), items=(item("i1", {"a": 1}),))
+        load = loading(loop, network, [graph], journal=Broken())
+        with pytest.raises((ValueError, OutcomeUnknown), match=f"gone|ended in {type(error).__name__}"):
+            await load.run()
+        await load.aclose()
+        assert load.counts == {Verdict.PARTIAL: 1}
 
     run(main)
 

@@ -203,6 +203,7 @@ async def test_a_client_that_is_closed(when: str) -> None:
                 await cdp.aclose()
             with pytest.raises((NotSent, RuntimeError), match=r"^the client is closed$") as caught:
                 await loading
+            assert Verdict.FAILED not in load.counts  # what had sent nothing was not tried
         assert (type(caught.value), getattr(caught.value, "delivery", None)) == ends[when]
         with pytest.raises(RuntimeError, match="the client is closed"):
             await ingest_one(cdp, whole())

@@ -254,7 +254,7 @@ async def test_a_journal_belongs_to_somebody(journal: Journal) -> None:
     journal.check(IDENTITY | {"region": "eu"})
     journal.check({})
     for other, sentence in (
-        (IDENTITY | {"API version": "2"}, "API version (none), not 2: "),
+        (IDENTITY | {"API version": "2"}, "API version 2.1, not 2: "),
         ({"base URL": "http://b", "client key": "k"}, "base URL https://api.example.com, not http://b: "),
         ({"client key": "l"}, "client key k, not l: "),
         ({"base URL": "b", "client key": "l"}, "base URL https://api.example.com, not b and to client key k, not l: "),
