@@ -306,7 +306,7 @@ class Load:
         asked = self.clock()
         try:
             lost = await journal.renew(list(runs))
-        except BaseException as error:  # noqa: BLE001 the load ends with it
+        except BaseException as error:
             task = asyncio.current_task()
             if isinstance(error, asyncio.CancelledError) and (task is None or task.cancelling()):
                 raise
