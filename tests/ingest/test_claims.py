@@ -313,7 +313,7 @@ def test_a_journal_that_cannot_renew(error: BaseException) -> None:
     class Broken(MemoryJournal):
         lease = 30.0
 
-        async def renew(self, keys: Sequence[str]) -> set[str]:
+        async def renew(self, keys: Sequence[str]) -> set[str]:  # noqa: ARG002 the protocol
             raise error
 
     async def main(loop: VirtualLoop) -> None:
