@@ -18,7 +18,7 @@ SECONDS = (
     10.0,
 )  # A trial takes two seconds, since many limits count by the second, and ten at most, for its cost.
 EXPECTED = 6  # In between, it takes as long as noise needs for six refusals: fewer could be none by chance.
-FOUND = 3  # Fewer than three refusals in a trial may be an accident of a limit that was found well.
+FOUND = 4  # Fewer than three refusals in a trial may be an accident of a limit that was found well.
 
 
 def spread(share: float, answers: float) -> float:
@@ -63,7 +63,6 @@ class Trial(Struct):
             return "worse"
         # The share before the cut was looked at because it was high, so that by chance it seems higher than it is.
         true = max(self.floor, self.share - spread(self.share, self.sample))
-        noise = self.share < NOISIEST and self.refusals >= FOUND and (self.floor + true) / 2 < self.left < LOUDEST
-        if noise and self.sample < SETTLED:
-            return "worse"
-        return "noise" if noise else "limit"
+        noise = self.share < NOISIEST and self.refusals >= FOUND and (self.floor + true) / 2 < self.left
+        still = self.refusals >= FOUND and self.left > self.floor + RARE + spread(self.left, self.answers)
+        return "noise" if noise else "worse" if still else "limit"
