@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 
 from cdp_orders_async.limiter import Limiter, Slots
-from cdp_orders_async.session.autorate.governor import START, Governor, RateState, climb_to
-from cdp_orders_async.session.autorate.trial import SETTLED, spread
+from cdp_orders_async.session.autorate.governor import SETTLED, START, Governor, RateState, climb_to, spread
 
 __all__ = ["Autorate"]
 
@@ -34,9 +33,6 @@ class Autorate:
         self._answers = [0.0, 0.0]
         self._refusals = [0.0, 0.0]
         limiter.set_rate(governor.allowed.rate)
-
-    def __repr__(self) -> str:
-        return f"Autorate({', '.join(map(str, self.states()))})"
 
     def limiter(self, *, reads: bool) -> Limiter:
         """Return the limiter for calls that read, or for those that write."""

@@ -16,9 +16,7 @@ import math
 from msgspec import Struct
 from msgspec.structs import replace
 
-from cdp_orders_async.session.autorate.trial import RARE, SETTLED, Trial, spread
-
-__all__ = ["LEAST_RATE", "START", "Allowed", "Climb", "Governor", "RateState", "climb_to"]
+__all__ = ["SETTLED", "START", "Climb", "Governor", "RateState", "Trial", "climb_to", "spread"]
 
 START = 10.0  # Calls per second at first: common limits bear it, and 640 are reached in three seconds.
 GROWTH = 4.0  # By this it grows in a second: while the first refusal is on its way, few calls follow a call too many.
@@ -27,14 +25,18 @@ USED = 0.7  # Where calls use less than this share of the rate, nothing is learn
 LEAST_RATE = 0.5  # Calls per second that no cut goes below: a server that is back is noticed within two seconds.
 LEAST_SLOTS = 4  # Calls in flight that no cut goes below: with fewer, one slow call would hold up most of the rest.
 KEPT = 0.92  # A cut leaves so much of what the server took: most of a limit is used, and a trial sees the difference.
-KEPT_SLOTS = 0.6  # A cut leaves six tenths of the calls in flight: all would wait as long in a queue that is hardly cut.
+KEPT_SLOTS = (
+    0.6  # A cut leaves six tenths of the calls in flight: all would wait as long in a queue that is hardly cut.
+)
 ROOM = 0.5  # The calls in flight grow again while answers take less than half of the time after which one was refused.
 CYCLE = 10.0  # A climb takes ten seconds or more, so that the few refusals at its end are one in a hundred calls...
 CALLS = 250  # ...and it takes this many calls, for the same reason where the rate is low.
 WORTH = 10.0  # A climb takes ten times as long as a pause that it may end in, so that pauses are a tenth of the time...
 FLIGHT = 20.0  # ...and twenty times as long as a refusal takes to come, or as it asked to wait.
 STEEP = 4  # The power of time by which it climbs: from a limit found far too low it is back in three times its length.
-FEW = 10  # In a trial more is cut at once, after ten answers: then its rate is far too high, and the next is a trial too.
+FEW = (
+    10  # In a trial more is cut at once, after ten answers: then its rate is far too high, and the next is a trial too.
+)
 ROW = 8  # So many refusals in a row are no chance, even where a third is noise: the server takes nothing.
 SAMPLE = 75  # The share of refusals is that of so many answers, in which two refusals stay below three in a hundred.
 MISHAPS = 2.5  # Two refusals in a sample are an accident, since one call in a hundred may fail; three are not.
@@ -44,7 +46,25 @@ SLOW = 4.0  # A refusal that took four times as long as the quickest answer had 
 LONG = 2.0  # A silence of two seconds after a refusal is a pause of the server: even the least rate calls as often.
 ALIKE = 0.03  # Two spells with as many calls, and as long, but for three in a hundred, are two windows of one length.
 HINT = 0.1  # Of what a spell says by the pause at its end so little is taken, since a burst may have made it short.
-TRUST = 60.0  # Seconds after which noise is doubted, since a limit may have taken its place.
+TRUST = 300.0  # Seconds after which noise is found anew, since a limit may have taken its place.
+RARE = 0.01  # A server that refuses one call in a hundred may be left alone: that costs less than a lower rate.
+SETTLED = 25  # From so many answers on, a share of refusals is known to about a fifth, which tells a half from a whole.
+NOISIEST = 0.5  # A server that refuses half of all calls is spared, whatever the reason is.
+SHORTEST = 2.0  # Seconds that a trial takes, since many limits count by the second; at most it takes a cycle.
+EXPECTED = 6  # In between, it takes as long as noise needs for six refusals...
+FOUND = 4  # ...and fewer than four may be an accident of a limit that was found well.
+
+
+class Trial(Struct):
+    """The calls that are sent after a cut, to see what noise and a limit make of them."""
+
+    until: float  # when the last of them is sent
+    share: float  # the share of refusals before the cut; noise leaves it as it is
+    sample: float  # the answers by which that is known
+    floor: float  # the share of refusals that is left if there is a limit
+    slowest: float  # seconds that the slowest refusal took: so long the last of the calls may be out
+    answers: int = 0
+    refusals: int = 0
 
 
 class Climb(Struct):
@@ -67,27 +87,21 @@ class Allowed(Struct):
     rate: float | None  # calls per second; None: as many as the calls in flight give
     slots: int  # calls in flight
     climb: Climb | None = None  # how the rate grows; None: no limit is known, and it doubles each half second
-    queue: Climb | None = None  # how the calls in flight grow; None: there are as many as there may be
+    queue: Climb | None = None  # how the calls in flight grow; None: they were never cut
 
 
 class RateState(Struct, frozen=True):
     """What is known of a server's limit."""
 
-    rate: float | None
-    """Calls per second that are allowed now; None: no limit."""
-    slots: int
-    """Calls in flight that are allowed now."""
-    limit: float | None
-    """Calls per second that were too many; None: no limit is known."""
-    found_for: float
-    """Seconds since the last cut."""
-    cut_for: str | None
-    """What the last cut was made for: ``429``, ``504``, ``a lost answer``; None: there was none."""
-    of: str = ""
-    """Which calls it holds for, *reads* or *writes*; empty: all."""
+    rate: float | None  # calls per second that are allowed now; None: no limit
+    slots: int  # calls in flight that are allowed now
+    limit: float | None  # calls per second that were too many; None: no limit is known
+    found_for: float  # seconds since the last cut
+    cut_for: str | None  # what that was made for: 429, 504, a lost answer; None: there was none
+    of: str = ""  # which calls it holds for, reads or writes; empty: all
 
     def __str__(self) -> str:
-        found = None if self.limit is None else f"limit about {self.limit:.3g}/s, found {self.found_for:.0f} s ago"
+        found = None if self.limit is None else f"limit about {self.limit:.4g}/s, found {self.found_for:.0f} s ago"
         known = (f"{self.of}: " if self.of else "") + (found or "no limit known")
         return known if self.cut_for is None else f"{known}, last cut for {self.cut_for}"
 
@@ -101,9 +115,7 @@ class Governor:
 
     def __init__(self, slots: int, rate: float = START, most: float = math.inf) -> None:
         self.allowed = Allowed(rate, slots)
-        """What calls may do now."""
-        self.pace = 0.0
-        """Calls per second that were sent of late."""
+        self.pace = 0.0  # calls per second that were sent of late
         self._most = most
         self._most_slots = slots
         self._sends = 0  # since the pace was last counted
@@ -134,7 +146,7 @@ class Governor:
         return RateState(allowed.rate, allowed.slots, limit, now - self._cut_at, self._cut_for, of)
 
     def sent(self, now: float, *, full: bool) -> bool:
-        """Count a call that leaves now; *full* says whether all slots are in use. Return whether more may be allowed."""
+        """Count a call that leaves now, *full* if it took the last slot; return whether `allowed` may have changed."""
         self._sends += 1
         gone = now - self._counted
         if gone < MEMORY:
@@ -142,23 +154,17 @@ class Governor:
         if gone < CYCLE:  # else it is the pace of a rest
             self.pace = self._sends / gone
         self._sends, self._counted = 0, now
-        if self._quickest < math.inf and self._trial is None and self._outage is None:
-            self._grow(min(gone, 1 / LEAST_RATE), full=full)
-        return True
-
-    def _grow(self, seconds: float, *, full: bool) -> None:
-        allowed = self.allowed
+        if self._quickest == math.inf or self._trial is not None or self._outage is not None:
+            return False
+        allowed, seconds = self.allowed, min(gone, 1 / LEAST_RATE)
         if allowed.queue is not None and self._latest < ROOM * self._patience:
             allowed.slots = min(round(allowed.queue.higher(seconds)), self._most_slots)
-            if allowed.slots == self._most_slots:
-                allowed.queue = None
-        if allowed.rate is None:
-            return
-        if self.pace >= USED * allowed.rate:
+        if allowed.rate is not None and self.pace >= USED * allowed.rate:
             higher = allowed.rate * GROWTH**seconds if allowed.climb is None else allowed.climb.higher(seconds)
             allowed.rate = min(max(allowed.rate, higher), self._most)
         elif full and allowed.climb is None and self._most == math.inf:
             allowed.rate = None  # the calls in flight hold it back, not the rate
+        return True
 
     def answered(self, now: float, seconds: float) -> None:
         """Count a call whose answer, which shows no overload, took *seconds* to come."""
@@ -171,9 +177,7 @@ class Governor:
         if not self._counts(0, now - seconds):
             return
         if self._outage is not None:
-            self.pace = self.allowed.rate = self._outage
-            self._outage = None
-            self._sends, self._counted = 0, now
+            self.allowed.rate, self._outage = self._outage, None
             self._begin(now)
         if refused and silence > LONG:
             self._resume(now, silence)
@@ -201,20 +205,23 @@ class Governor:
         cut says nothing about the rate since.
         """
         self._row += 1
-        sent = now - seconds
+        sent, trial = now - seconds, self._trial
         counts = self._counts(1, sent)
-        nothing_good = self._share == min(self._count, 1)
+        if trial is not None:
+            trial.slowest = max(trial.slowest, seconds)
+        elif now > self._judged + TRUST:
+            self._noise = 0.0
+        usual, few = (self._noise, SETTLED) if trial is None else (trial.share, FEW)
+        sample = max(self._sample(), 1)
+        most = usual + max(RARE, MISHAPS / sample) + SURE * spread(usual, sample)
         if counts and asked > 0:
             self._cut(now, seconds, why, asked)
-        elif nothing_good and self._row >= ROW and sent > self._cut_at:
+        elif self._row >= ROW and sent > self._cut_at and self._share == min(self._count, 1):  # none was good since
             self._back_off(now, why)
+        elif counts and self._count >= few and self._share > most:
+            self._cut(now, seconds, why)
         elif counts:
-            if self._trial is not None:
-                self._trial.slowest = max(self._trial.slowest, seconds)
-            if self._count >= (SETTLED if self._trial is None else FEW) and self._is_too_much(now):
-                self._cut(now, seconds, why)
-            else:
-                self._conclude(now)
+            self._conclude(now)
 
     def _counts(self, refusals: int, sent: float) -> bool:
         """Count the answer to a call that was sent then; False if it tells nothing."""
@@ -222,22 +229,16 @@ class Governor:
             return False
         self._count += 1
         self._share += (refusals - self._share) / self._sample()
-        if self._trial is not None:
-            self._trial.count(refusals, sent)
+        trial = self._trial
+        if trial is not None and (sent <= trial.until or trial.answers < SETTLED):
+            trial.answers += 1
+            trial.refusals += refusals
         return True
 
     def _sample(self) -> float:
         """Return over how many answers the share of refusals is averaged."""
         noisy = SETTLED / self._noise if self._noise > RARE else 0.0
         return min(self._count, max(SAMPLE, self.pace, noisy))
-
-    def _is_too_much(self, now: float) -> bool:
-        usual = self._noise if self._trial is None else self._trial.share
-        sample = self._sample()
-        return self._doubts(now) or self._share > usual + max(RARE, MISHAPS / sample) + SURE * spread(usual, sample)
-
-    def _doubts(self, now: float) -> bool:
-        return self._trial is None and self._noise > RARE and now > self._judged + TRUST
 
     def _back_off(self, now: float, why: str) -> None:
         """Halve the rate while the server takes nothing: what was known will hold when it is back."""
@@ -253,9 +254,6 @@ class Governor:
         allowed, share = self.allowed, self._share
         if self._trial is None:
             self._before = replace(allowed)
-            floor = 0.0 if self._doubts(now) else self._noise
-        else:
-            floor = self._trial.floor
         if seconds > SLOW * self._quickest:
             busy = min(float(allowed.slots), self.pace * seconds)
             allowed.slots = max(LEAST_SLOTS, round(KEPT_SLOTS * busy))
@@ -265,10 +263,11 @@ class Governor:
             used = min(allowed.rate or math.inf, self.pace or math.inf)
             known, calls = (math.inf, 0) if allowed.climb is None else (allowed.climb.known, CALLS)
             used = min(used, (used + 2 * known) / 3)  # past what was too much only a burst of the server was used up
-            allowed.climb = climb_to(used * (1 - share) / (1 - floor), FLIGHT * max(seconds, asked), calls)
+            allowed.climb = climb_to(used * (1 - share) / (1 - self._noise), FLIGHT * max(seconds, asked), calls)
             allowed.rate = allowed.climb.start
-        rate = allowed.rate or self.pace
-        self._trial = None if asked else Trial(now + PAUSE, rate, share, self._sample(), floor, slowest=seconds)
+        lasts = EXPECTED / max(share - self._noise, RARE) / (allowed.rate or self.pace)
+        until = now + PAUSE + min(CYCLE, max(SHORTEST, lasts))
+        self._trial = None if asked else Trial(until, share, self._sample(), self._noise, seconds)
         self._cut_at, self._cut_for = now, why
         self._begin(now + PAUSE)
 
@@ -277,25 +276,33 @@ class Governor:
         self._since, self._count, self._share = since, 0, 0.0
 
     def _conclude(self, now: float) -> None:
-        """End the trial, if all of its calls have been answered."""
+        """End the trial, if all of its calls have been answered: it was a limit, or noise, or the rate is too high."""
         trial = self._trial
-        if trial is None or (verdict := trial.verdict(now)) is None:
+        if trial is None or now <= trial.until + trial.slowest or trial.answers < SETTLED:
             return
-        if verdict == "worse":
+        share, floor, left = trial.share, trial.floor, trial.refusals / trial.answers
+        # The share before the cut was looked at because it was high, so that by chance it seems higher than it is.
+        likely = max(floor, share - spread(share, trial.sample))
+        worse = min(NOISIEST, share + RARE + 2 * spread(share, trial.answers))
+        noise = share < NOISIEST and trial.refusals >= FOUND and (floor + likely) / 2 < left <= worse
+        if not noise and trial.refusals >= FOUND and left > floor + RARE + spread(left, trial.answers):
             self._cut(now, trial.slowest, self._cut_for or "")
             return
-        self._trial = None
-        self._judged = now
-        if verdict == "noise":
-            self._noise = (trial.share * trial.sample + trial.refusals) / (trial.sample + trial.answers)
+        self._trial, self._judged = None, now
+        if noise:
+            self._noise = (share * trial.sample + trial.refusals) / (trial.sample + trial.answers)
             self.allowed = self._before
             self._begin(now)
         else:  # what is left of a limit is no noise, but as much as may be left alone
-            left = min(trial.left, max(RARE, self._noise))
-            self._noise += (left - self._noise) * trial.answers / (trial.answers + SETTLED)
+            self._noise += (min(left, max(RARE, self._noise)) - self._noise) * trial.answers / (trial.answers + SETTLED)
 
 
 def climb_to(known: float, least: float = 0.0, calls: int = CALLS) -> Climb:
     """Return the climb to a rate that is too high, in *least* seconds and *calls* or more."""
     known = max(known, LEAST_RATE)
     return Climb(max(LEAST_RATE, KEPT * known), known, max(CYCLE, calls / known, least))
+
+
+def spread(share: float, answers: float) -> float:
+    """Return the standard deviation of a *share* that is found in so many *answers*."""
+    return math.sqrt(share * (1 - share) / answers)
