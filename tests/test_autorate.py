@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 from typing import Any
 
@@ -25,7 +26,7 @@ class Case:
     """The least share of them that is used."""
     refused: float = 0.02
     """The largest share of the calls that is refused."""
-    until: float = 300.0
+    until: float = 180.0
     """When it ends, in seconds."""
     world: dict[str, Any] = attrs.field(factory=dict[str, Any])
 
@@ -35,9 +36,16 @@ def bucket(**rest: Any) -> Bucket:  # noqa: ANN401 any of its fields
     return Bucket(**{"rate": 50, "burst": 50, **rest})
 
 
+def slow(**rest: Any) -> Bucket:  # noqa: ANN401 any of its fields
+    """Return a bucket of 20 a second with a burst of 20."""
+    return bucket(rate=20, burst=20, **rest)
+
+
 SECOND: dict[str, Any] = {"calls": 50, "seconds": 1}
 A_MINUTE: dict[str, Any] = {"calls": 600, "seconds": 60}
-PAUSES: dict[str, Any] = {"most": 50, "used": 0.6, "until": 1200}  # what a pause costs cannot be got back
+# What a pause costs cannot be got back; with 20 calls a second, simulated minutes are cheap.
+PAUSES: dict[str, Any] = {"most": 20, "used": 0.6, "until": 900}
+LONG_PAUSES: dict[str, Any] = {**PAUSES, "most": 50, "until": 1200}
 CASES = {
     "a fixed second": Case(limits=(Window(**SECOND),), most=50),
     "a fixed second that asks to wait one": Case(limits=(Window(**SECOND, retry_after=1),), most=50),
@@ -53,42 +61,46 @@ CASES = {
     "a sliding minute that counts all": Case(
         limits=(Window(**A_MINUTE, sliding=True, counts_refused=True),), most=10, refused=0.05, until=600
     ),
-    # The way there makes two calls come closer than they were sent, for which this one has no room.
-    "no burst": Case(limits=(bucket(burst=1),), most=50, used=0.6),
+    # The way there makes two calls come closer than they were sent, for which this one has no room: of a steady rate
+    # that is given by hand, 34.5 a second are let through when 2 % are refused.
+    "no burst": Case(limits=(bucket(burst=1),), most=34.5),
     "a burst of 5": Case(limits=(bucket(burst=5),), most=50),
     "a burst": Case(limits=(bucket(),), most=50),
-    "a burst of ten seconds": Case(limits=(bucket(burst=500),), most=50, refused=0.03),
+    "a burst of ten seconds": Case(limits=(bucket(burst=500),), most=50),
     "a burst, 0.2 s away": Case(limits=(bucket(),), most=50, world={"latency": 0.2}),
     "a burst, 1 s away": Case(limits=(bucket(),), most=50, world={"latency": 1}),
     "1/s": Case(limits=(bucket(rate=1, burst=2),), most=1, until=1800),
     "5/s": Case(limits=(bucket(rate=5, burst=5),), most=5, until=600),
-    "200/s": Case(limits=(bucket(rate=200, burst=200),), most=200, until=180),
-    "500/s": Case(limits=(bucket(rate=500, burst=500),), most=500, until=120),
+    "200/s": Case(limits=(bucket(rate=200, burst=200),), most=200, until=120),
+    "500/s": Case(limits=(bucket(rate=500, burst=500),), most=500, until=90),
     "503 for 429": Case(limits=(bucket(refusal=503),), most=50),
     "resets": Case(limits=(bucket(refusal="reset"),), most=50),
-    "ten at once": Case(limits=(Concurrency(calls=10),), most=200, used=0.6),
+    # Each takes 0.1 s there, and they come unevenly: of a steady rate that is given by hand, 78 a second are let through
+    # when 2 % are refused. Ten calls in flight, half of which are on the way, would give 50.
+    "ten at once": Case(limits=(Concurrency(calls=10),), most=78, world={"latency": 0.2}),
     "a queue": Case(limits=(Queue(rate=40),), most=40),
     "a slow queue": Case(limits=(Queue(rate=1.5),), most=1.5, until=900),
     "a slow queue behind a gateway": Case(limits=(Queue(rate=4, gateway=10),), most=4, until=600),
     "a queue behind a gateway": Case(limits=(Queue(rate=40, gateway=1),), most=40),
     "it asks for 1 s": Case(limits=(bucket(retry_after=1),), most=50),
-    "it asks for 30 s": Case(limits=(bucket(retry_after=30),), **PAUSES),
-    "it asks for 60 s": Case(limits=(bucket(retry_after=60),), **PAUSES),
-    "a ban of 10 s": Case(limits=(bucket(ban=10),), **PAUSES),
-    "a ban of 10 s that is told": Case(limits=(bucket(ban=10, retry_after=10),), **PAUSES),
-    "a ban of 60 s": Case(limits=(bucket(ban=60),), **PAUSES),
-    "a ban of 60 s that is told": Case(limits=(bucket(ban=60, retry_after=60),), **PAUSES),
-    "a ban of 60 s, hardly a burst": Case(limits=(bucket(burst=5, ban=60),), **PAUSES),
-    "resets for 10 s": Case(limits=(bucket(refusal="reset", ban=10),), **PAUSES),
-    "resets for 60 s": Case(limits=(bucket(refusal="reset", ban=60),), **PAUSES),
+    "it asks for 30 s": Case(limits=(slow(retry_after=30),), **PAUSES),
+    "it asks for 60 s": Case(limits=(slow(retry_after=60),), **PAUSES),
+    "a ban of 10 s": Case(limits=(slow(ban=10),), **PAUSES),
+    "a ban of 10 s that is told": Case(limits=(slow(ban=10, retry_after=10),), **PAUSES),
+    "a ban of 60 s": Case(limits=(slow(ban=60),), **PAUSES),
+    "a ban of 60 s that is told": Case(limits=(slow(ban=60, retry_after=60),), **PAUSES),
+    "a ban of 60 s, hardly a burst": Case(limits=(bucket(burst=5, ban=60),), **LONG_PAUSES),
+    "a ban of 60 s, a burst of ten seconds": Case(limits=(bucket(burst=500, ban=60),), **LONG_PAUSES),
+    "resets for 10 s": Case(limits=(slow(refusal="reset", ban=10),), **PAUSES),
+    "resets for 60 s": Case(limits=(slow(refusal="reset", ban=60),), **PAUSES),
+    # Nothing says that the other one has gone: a climb of ten seconds begins after each change.
     "another tenant takes 70 of 100": Case(
-        limits=(bucket(rate=100, burst=100, steps=((20, 0.3),), repeat=40),), most=65, used=0.6, until=600
+        limits=(bucket(rate=100, burst=100, steps=((20, 0.3),), repeat=40),), most=65, used=0.7, until=300
     ),
     "it becomes five times as fast": Case(limits=(bucket(rate=20, burst=20, steps=((30, 5),)),), most=100),
-    "it becomes five times as slow": Case(
-        limits=(bucket(rate=100, burst=20, steps=((30, 0.2),)),), most=20, refused=0.025
-    ),
-    "50/s and 1 % fail": Case(limits=(bucket(),), most=49.5, refused=0.04, world={"refusing": 0.01}),
+    "it becomes five times as slow": Case(limits=(bucket(rate=100, burst=20, steps=((30, 0.2),)),), most=20),
+    "50/s and 1 % fail": Case(limits=(bucket(),), most=49.5, refused=0.03, world={"refusing": 0.01}),
+    # Of few answers more are refused now and then by chance, and only what is more than that shows the limit.
     "50/s and 5 % fail": Case(limits=(bucket(),), most=47.5, refused=0.09, world={"refusing": 0.05}),
 }
 
@@ -118,34 +130,46 @@ NOISE: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("name", NOISE)
 def test_noise_is_no_limit(name: str, seed: int) -> None:
-    """What fails at any rate leaves nine tenths of the calls of a careless client; if much fails, four fifths."""
+    """What fails at any rate leaves nine tenths of the calls of a careless client."""
     made = [
-        World(latency=0.1, connections=20, governed=governed, seed=seed, **NOISE[name]).run(120).seen(MINUTE, 120)[0]
+        World(latency=0.2, connections=20, governed=governed, seed=seed, **NOISE[name]).run(120).seen(MINUTE, 120)[0]
         for governed in (True, False)
     ]
-    much = max(NOISE[name].get(kind, 0) for kind in ("refusing", "losing")) > 0.1
-    assert made[0] >= (0.8 if much else 0.9) * made[1]
+    assert made[0] >= 0.9 * made[1]
 
 
 def test_it_starts_slowly() -> None:
-    """In the first second ten calls leave, in the next twice as many; 640 a second are reached after six seconds."""
-    world = World(latency=0.05).run(10)
-    seconds = [world.seen(at, at + 1)[0] for at in range(8)]
-    assert seconds[0] <= 15
-    assert all(second <= 2.2 * before for before, second in itertools.pairwise(seconds))
-    assert sum(seconds[:7]) > 640
+    """In the first second 20 calls leave, in each next one four times as many, until the connections are used."""
+    world = World(latency=0.05).run(6)
+    seconds = [world.seen(at, at + 1)[0] for at in range(6)]
+    assert seconds[0] <= 20
+    assert all(second <= 4.2 * before for before, second in itertools.pairwise(seconds))
+    assert seconds[4] >= 0.95 * 64 / 0.05
     assert world.limiter.rate is None  # the connections limit it, and the limiter costs nothing
+
+
+@pytest.mark.parametrize("latency", [0.05, 0.2, 1])
+def test_a_start_is_no_blast(latency: float) -> None:
+    """In the first ten seconds at a limit that is not known few calls are refused."""
+    world = World((bucket(),), latency=latency, seed=1).run(10)
+    assert len(world.bad) <= 200
+
+
+def test_noise_at_the_start_is_found_in_seconds() -> None:
+    """Where one call in twenty fails from the start, most of what the connections give is used within ten seconds."""
+    world = World(latency=0.05, refusing=0.05, seed=0).run(20)
+    assert world.seen(10, 20)[0] >= 0.85 * 64 / 0.05
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(("rate", "most"), [(45, 45), (100, 50)])
 def test_a_rate_given_by_hand(rate: float, most: float, seed: int) -> None:
     """It is never exceeded, is used from the first second on, and above the limit it is lowered."""
-    world = World((bucket(burst=5),), most=rate, seed=seed).run(300)
-    good, refused = world.seen(MINUTE, 300)
+    world = World((bucket(burst=5),), most=rate, seed=seed).run(180)
+    good, refused = world.seen(MINUTE, 180)
     assert good >= 0.85 * most
     assert refused <= 0.02
-    assert max(world.seen(at, at + 1)[0] for at in range(300)) <= rate + 2
+    assert max(collections.Counter(int(when) for when, _ in world.good).values()) <= rate + 2
     assert world.seen(0, 1)[0] >= 0.8 * most
 
 
@@ -153,10 +177,10 @@ def test_a_rate_given_by_hand(rate: float, most: float, seed: int) -> None:
 def test_reads_and_writes_are_told_apart(seed: int) -> None:
     """Of 50 writes and 5 reads a second both are used, and the rates are said one by one."""
     limits = (bucket(methods=("POST",)), bucket(rate=5, burst=5, methods=("GET",)))
-    world = World(limits, reads=32, seed=seed).run(300)
+    world = World(limits, reads=32, seed=seed).run(240)
     assert world.autorate.apart
     for reads, most in ((False, 50), (True, 5)):
-        good, refused = world.seen(120, 300, reads=reads)
+        good, refused = world.seen(120, 240, reads=reads)
         assert good >= 0.85 * most
         assert refused <= 0.02
     assert [state.of for state in world.autorate.states()] == ["writes", "reads"]
@@ -165,17 +189,27 @@ def test_reads_and_writes_are_told_apart(seed: int) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_reads_and_writes_that_share_a_limit_stay_together(seed: int) -> None:
     """One bucket for all methods is one rate."""
-    world = World((bucket(burst=5),), reads=32, seed=seed).run(300)
+    world = World((bucket(burst=5),), reads=32, seed=seed).run(180)
     assert not world.autorate.apart
-    assert sum(world.seen(MINUTE, 300, reads=reads)[0] for reads in (True, False)) >= 0.85 * 50
+    assert sum(world.seen(MINUTE, 180, reads=reads)[0] for reads in (True, False)) >= 0.85 * 50
 
 
 def test_an_outage_is_survived() -> None:
-    """While nothing succeeds few calls are made; half a minute later three quarters of the limit are used."""
+    """While nothing succeeds few calls are made; half a minute later the limit is used as before."""
     world = World((bucket(steps=((100, 1e-9), (160, 1.0))),), seed=1).run(220)
     assert sum(100 < when <= 160 for when, _ in world.bad) < 150
     good, refused = world.seen(190, 220)
-    assert good >= 0.75 * 50
+    assert good >= 0.85 * 50
+    assert refused <= 0.02
+
+
+def test_noise_whose_place_a_limit_takes() -> None:
+    """Noise is doubted after some minutes: a limit that refuses as many calls is found all the same."""
+    world = World(latency=0.2, connections=20, refusing=0.25, seed=1).run(60)
+    world.limit(bucket(rate=80, burst=5), refusing=0.0)
+    world.run(600)
+    good, refused = world.seen(480, 600)
+    assert good >= 0.85 * 80
     assert refused <= 0.02
 
 
@@ -187,4 +221,4 @@ def test_the_state_is_said() -> None:
     state = world.autorate.states()[0]
     assert state.limit is not None
     assert state.limit == pytest.approx(50, rel=0.15)
-    assert str(state) == f"limit about {state.limit:.3g}/s, found {state.found_for:.0f} s ago, last cut for 503"
+    assert str(state) == f"limit about {state.limit:.4g}/s, found {state.found_for:.0f} s ago, last cut for 503"

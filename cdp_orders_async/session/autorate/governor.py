@@ -52,7 +52,7 @@ SETTLED = 25  # From so many answers on, a share of refusals is known to about a
 NOISIEST = 0.5  # A server that refuses half of all calls is spared, whatever the reason is.
 SHORTEST = 2.0  # Seconds that a trial takes, since many limits count by the second; at most it takes a cycle.
 EXPECTED = 6  # In between, it takes as long as noise needs for six refusals...
-FOUND = 4  # ...and fewer than four may be an accident of a limit that was found well.
+FOUND = 3  # ...and fewer than three may be an accident of a limit that was found well.
 
 
 class Trial(Struct):
@@ -284,7 +284,7 @@ class Governor:
         # The share before the cut was looked at because it was high, so that by chance it seems higher than it is.
         likely = max(floor, share - spread(share, trial.sample))
         worse = min(NOISIEST, share + RARE + 2 * spread(share, trial.answers))
-        noise = share < NOISIEST and trial.refusals >= FOUND and (floor + likely) / 2 < left <= worse
+        noise = share < NOISIEST and trial.refusals >= FOUND and likely < left <= worse
         if not noise and trial.refusals >= FOUND and left > floor + RARE + spread(left, trial.answers):
             self._cut(now, trial.slowest, self._cut_for or "")
             return
