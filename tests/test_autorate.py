@@ -26,7 +26,7 @@ class Case:
     """The least share of them that is used."""
     refused: float = 0.02
     """The largest share of the calls that is refused."""
-    until: float = 180.0
+    until: float = 130.0
     """When it ends, in seconds."""
     world: dict[str, Any] = attrs.field(factory=dict[str, Any])
 
@@ -44,8 +44,9 @@ def slow(**rest: Any) -> Bucket:  # noqa: ANN401 any of its fields
 SECOND: dict[str, Any] = {"calls": 50, "seconds": 1}
 A_MINUTE: dict[str, Any] = {"calls": 600, "seconds": 60}
 # What a pause costs cannot be got back; with 20 calls a second, simulated minutes are cheap.
-PAUSES: dict[str, Any] = {"most": 20, "used": 0.6, "until": 900}
+PAUSES: dict[str, Any] = {"most": 20, "used": 0.6, "until": 540}
 LONG_PAUSES: dict[str, Any] = {**PAUSES, "most": 50, "until": 1200}
+# How it is refused, by 503 or a reset, is the same for what finds the rate: that is told apart before.
 CASES = {
     "a fixed second": Case(limits=(Window(**SECOND),), most=50),
     "a fixed second that asks to wait one": Case(limits=(Window(**SECOND, retry_after=1),), most=50),
@@ -54,8 +55,8 @@ CASES = {
     "a fixed minute": Case(limits=(Window(**A_MINUTE),), most=10, refused=0.05, until=600),
     "a fixed minute that tells its rest": Case(limits=(Window(**A_MINUTE, tells=True),), most=10, until=600),
     "a fixed minute that asks for one": Case(limits=(Window(**A_MINUTE, retry_after=60),), most=10, until=600),
-    "a large minute": Case(limits=(Window(calls=3000, seconds=60),), most=50, refused=0.05, until=600),
-    "a quota of 90 s": Case(limits=(Window(calls=1000, seconds=90),), most=1000 / 90, refused=0.05, until=900),
+    "a large minute": Case(limits=(Window(calls=3000, seconds=60),), most=50, refused=0.05, until=420),
+    "a quota of 90 s": Case(limits=(Window(calls=1000, seconds=90),), most=1000 / 90, refused=0.05, until=600),
     "a sliding second": Case(limits=(Window(**SECOND, sliding=True),), most=50),
     "a sliding second that counts all": Case(limits=(Window(**SECOND, sliding=True, counts_refused=True),), most=50),
     "a sliding minute that counts all": Case(
@@ -71,11 +72,9 @@ CASES = {
     "a burst, 1 s away": Case(limits=(bucket(),), most=50, world={"latency": 1}),
     "1/s": Case(limits=(bucket(rate=1, burst=2),), most=1, until=1800),
     "5/s": Case(limits=(bucket(rate=5, burst=5),), most=5, until=600),
-    "200/s": Case(limits=(bucket(rate=200, burst=200),), most=200, until=120),
-    "500/s": Case(limits=(bucket(rate=500, burst=500),), most=500, until=90),
-    "503 for 429": Case(limits=(bucket(refusal=503),), most=50),
-    "resets": Case(limits=(bucket(refusal="reset"),), most=50),
-    # Each takes 0.1 s there, and they come unevenly: of a steady rate that is given by hand, 78 a second are let through
+    "200/s": Case(limits=(bucket(rate=200, burst=200),), most=200, until=100),
+    "500/s": Case(limits=(bucket(rate=500, burst=500),), most=500, until=80),
+    # Each takes 0.1 s there, and they come unevenly: of a steady rate by hand, 78 a second are let through
     # when 2 % are refused. Ten calls in flight, half of which are on the way, would give 50.
     "ten at once": Case(limits=(Concurrency(calls=10),), most=78, world={"latency": 0.2}),
     "a queue": Case(limits=(Queue(rate=40),), most=40),
@@ -91,13 +90,11 @@ CASES = {
     "a ban of 60 s that is told": Case(limits=(slow(ban=60, retry_after=60),), **PAUSES),
     "a ban of 60 s, hardly a burst": Case(limits=(bucket(burst=5, ban=60),), **LONG_PAUSES),
     "a ban of 60 s, a burst of ten seconds": Case(limits=(bucket(burst=500, ban=60),), **LONG_PAUSES),
-    "resets for 10 s": Case(limits=(slow(refusal="reset", ban=10),), **PAUSES),
-    "resets for 60 s": Case(limits=(slow(refusal="reset", ban=60),), **PAUSES),
     # Nothing says that the other one has gone: a climb of ten seconds begins after each change.
     "another tenant takes 70 of 100": Case(
-        limits=(bucket(rate=100, burst=100, steps=((20, 0.3),), repeat=40),), most=65, used=0.7, until=300
+        limits=(bucket(rate=100, burst=100, steps=((20, 0.3),), repeat=40),), most=65, used=0.7, until=260
     ),
-    "it becomes five times as fast": Case(limits=(bucket(rate=20, burst=20, steps=((30, 5),)),), most=100),
+    "it becomes five times as fast": Case(limits=(bucket(rate=20, burst=20, steps=((30, 5),)),), most=100, until=180),
     "it becomes five times as slow": Case(limits=(bucket(rate=100, burst=20, steps=((30, 0.2),)),), most=20),
     "50/s and 1 % fail": Case(limits=(bucket(),), most=49.5, refused=0.03, world={"refusing": 0.01}),
     # Of few answers more are refused now and then by chance, and only what is more than that shows the limit.
@@ -177,10 +174,10 @@ def test_a_rate_given_by_hand(rate: float, most: float, seed: int) -> None:
 def test_reads_and_writes_are_told_apart(seed: int) -> None:
     """Of 50 writes and 5 reads a second both are used, and the rates are said one by one."""
     limits = (bucket(methods=("POST",)), bucket(rate=5, burst=5, methods=("GET",)))
-    world = World(limits, reads=32, seed=seed).run(240)
+    world = World(limits, reads=32, seed=seed).run(180)
     assert world.autorate.apart
     for reads, most in ((False, 50), (True, 5)):
-        good, refused = world.seen(120, 240, reads=reads)
+        good, refused = world.seen(90, 180, reads=reads)
         assert good >= 0.85 * most
         assert refused <= 0.02
     assert [state.of for state in world.autorate.states()] == ["writes", "reads"]
