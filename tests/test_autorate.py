@@ -55,6 +55,9 @@ CASES = {
     "a fixed minute": Case(limits=(Window(**A_MINUTE),), most=10, refused=0.05, until=600),
     "a fixed minute that tells its rest": Case(limits=(Window(**A_MINUTE, tells=True),), most=10, until=600),
     "a fixed minute that asks for one": Case(limits=(Window(**A_MINUTE, retry_after=60),), most=10, until=600),
+    "a fixed minute that asks for ten seconds": Case(
+        limits=(Window(**A_MINUTE, retry_after=10),), most=10, refused=0.05, until=600
+    ),
     "a large minute": Case(limits=(Window(calls=3000, seconds=60),), most=50, refused=0.05, until=420),
     "a quota of 90 s": Case(limits=(Window(calls=1000, seconds=90),), most=1000 / 90, refused=0.05, until=600),
     "a sliding second": Case(limits=(Window(**SECOND, sliding=True),), most=50),
@@ -88,6 +91,7 @@ CASES = {
     "a ban of 10 s that is told": Case(limits=(slow(ban=10, retry_after=10),), **PAUSES),
     "a ban of 60 s": Case(limits=(slow(ban=60),), **PAUSES),
     "a ban of 60 s that is told": Case(limits=(slow(ban=60, retry_after=60),), **PAUSES),
+    "a ban of 60 s that asks for ten": Case(limits=(slow(ban=60, retry_after=10),), **PAUSES),
     "a ban of 60 s, hardly a burst": Case(limits=(bucket(burst=5, ban=60),), **LONG_PAUSES),
     "a ban of 60 s, a burst of ten seconds": Case(limits=(bucket(burst=500, ban=60),), **LONG_PAUSES),
     # Nothing says that the other one has gone: a climb of ten seconds begins after each change.

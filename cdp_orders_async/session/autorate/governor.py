@@ -214,7 +214,7 @@ class Governor:
         usual, few = (self._noise, SETTLED) if trial is None else (trial.share, FEW)
         sample = max(self._sample(), 1)
         most = usual + max(RARE, MISHAPS / sample) + SURE * spread(usual, sample)
-        if counts and asked > 0:
+        if counts and asked > 0 and self._share < 1:  # else it asks again in the same pause
             self._cut(now, seconds, why, asked)
         elif self._row >= ROW and sent > self._cut_at and self._share == min(self._count, 1):  # none was good since
             self._back_off(now, why)
@@ -251,7 +251,7 @@ class Governor:
 
     def _cut(self, now: float, seconds: float, why: str, asked: float = 0.0) -> None:
         """Allow less than what was too much, which took *seconds* to be refused, and see what that brings."""
-        allowed, share = self.allowed, self._share
+        allowed, share = self.allowed, self._share if self._count >= FEW else 0.0
         if self._trial is None:
             self._before = replace(allowed)
         if seconds > SLOW * self._quickest:
