@@ -134,7 +134,8 @@ class Governor:
         self._quickest = math.inf  # seconds of the quickest good answer
         self._latest = 0.0  # seconds of the latest one
         self._patience = math.inf  # seconds after which a slow call was refused
-        self._good = math.inf  # when a call was last answered well
+        self._good = math.inf  # when the latest call was sent that was answered well
+        self._bad = -math.inf  # when a call was last refused
         self._opened = math.inf  # when the spell began that no pause has ended yet
         self._taken = 0  # the good answers of this spell
         self._spell = (0.0, 0.0)  # the good answers and the seconds of the one before
@@ -168,19 +169,18 @@ class Governor:
 
     def answered(self, now: float, seconds: float) -> None:
         """Count a call whose answer, which shows no overload, took *seconds* to come."""
-        silence, self._good = now - self._good, now
-        refused, self._row = self._row > 0, 0
-        self._latest = seconds
+        sent, last = now - seconds, self._good
+        self._good, self._row, self._latest = sent, 0, seconds
         self._quickest = min(self._quickest, seconds)
-        self._opened = min(self._opened, now - seconds)
+        self._opened = min(self._opened, sent)
         self._taken += 1
-        if not self._counts(0, now - seconds):
+        if not self._counts(0, sent):
             return
         if self._outage is not None:
             self.allowed.rate, self._outage = self._outage, None
             self._begin(now)
-        if refused and silence > LONG:
-            self._resume(now, silence)
+        if sent - last > LONG and self._bad > last:
+            self._resume(now, sent - last)
         self._conclude(now)
 
     def _resume(self, now: float, silence: float) -> None:
@@ -204,7 +204,7 @@ class Governor:
         *why* says in words how; *asked* are the seconds that the server asked to wait. What was sent before the last
         cut says nothing about the rate since.
         """
-        self._row += 1
+        self._row, self._bad = self._row + 1, now
         sent, trial = now - seconds, self._trial
         counts = self._counts(1, sent)
         if trial is not None:
