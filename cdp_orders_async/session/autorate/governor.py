@@ -269,11 +269,12 @@ class Governor:
         until = now + PAUSE + min(CYCLE, max(SHORTEST, lasts))
         self._trial = None if asked else Trial(until, share, self._sample(), self._noise, seconds)
         self._cut_at, self._cut_for = now, why
-        self._begin(now + PAUSE)
+        self._begin(now, PAUSE)
 
-    def _begin(self, since: float) -> None:
-        """Judge what is sent from then on."""
-        self._since, self._count, self._share = since, 0, 0.0
+    def _begin(self, now: float, pause: float = 0.0) -> None:
+        """Judge what is sent after a *pause*, at the rate that is allowed from *now* on."""
+        self._since, self._count, self._share = now + pause, 0, 0.0
+        self._sends, self._counted, self.pace = 0, now, self.allowed.rate or self.pace
 
     def _conclude(self, now: float) -> None:
         """End the trial, if all of its calls have been answered: it was a limit, or noise, or the rate is too high."""
