@@ -42,7 +42,7 @@ async def test_what_is_taken_for_overload(fault: dict[str, Json], cut_for: str |
             with contextlib.suppress(CdpError):
                 await cdp.orders.create(order())
 
-        await asyncio.gather(*(create() for _ in range(10)))
+        await asyncio.gather(*(create() for _ in range(7)))
         assert cdp.session.autorate is not None
         [state] = cdp.session.autorate.states()
         assert state.cut_for == cut_for

@@ -18,39 +18,35 @@ from msgspec.structs import replace
 
 __all__ = ["SETTLED", "START", "Climb", "Governor", "RateState", "Trial", "climb_to", "spread"]
 
-START = 10.0  # Calls per second at first: common limits bear it, and 640 are reached in three seconds.
+START = 10.0  # It starts with ten calls a second: common limits bear them, and 640 are reached in three seconds.
 GROWTH = 4.0  # By this it grows in a second: while the first refusal is on its way, few calls follow a call too many.
 MEMORY = 0.25  # The pace is counted over a quarter of a second, in which the rate of the start grows by less than half.
 USED = 0.7  # Where calls use less than this share of the rate, nothing is learnt of a higher one, and it stays.
-LEAST_RATE = 0.5  # Calls per second that no cut goes below: a server that is back is noticed within two seconds.
-LEAST_SLOTS = 4  # Calls in flight that no cut goes below: with fewer, one slow call would hold up most of the rest.
+LEAST_RATE = 0.5  # No cut goes below a call in two seconds: so soon a server that is back is noticed.
+LEAST_SLOTS = 4  # No cut goes below four calls in flight: with fewer, one slow call would hold up most of the rest.
 KEPT = 0.92  # A cut leaves so much of what the server took: most of a limit is used, and a trial sees the difference.
-KEPT_SLOTS = (
-    0.6  # A cut leaves six tenths of the calls in flight: all would wait as long in a queue that is hardly cut.
-)
+KEPT_SLOTS = 0.6  # A cut leaves six tenths of the calls in flight: in a queue that is hardly cut all wait as long.
 ROOM = 0.5  # The calls in flight grow again while answers take less than half of the time after which one was refused.
 CYCLE = 10.0  # A climb takes ten seconds or more, so that the few refusals at its end are one in a hundred calls...
 CALLS = 250  # ...and it takes this many calls, for the same reason where the rate is low.
 WORTH = 10.0  # A climb takes ten times as long as a pause that it may end in, so that pauses are a tenth of the time...
 FLIGHT = 20.0  # ...and twenty times as long as a refusal takes to come, or as it asked to wait.
 STEEP = 4  # The power of time by which it climbs: from a limit found far too low it is back in three times its length.
-FEW = (
-    10  # In a trial more is cut at once, after ten answers: then its rate is far too high, and the next is a trial too.
-)
-ROW = 8  # So many refusals in a row are no chance, even where a third is noise: the server takes nothing.
-SAMPLE = 75  # The share of refusals is that of so many answers, in which two refusals stay below three in a hundred.
+FEW = 10  # In a trial more is cut at once, after ten answers: its rate is far too high, and the next is a trial too.
+ROW = 7  # Seven refusals in a row are no chance, even where a third is noise: the server takes nothing.
+SAMPLE = 75  # The share of refusals is that of 75 answers or more, in which two stay below three in a hundred.
 MISHAPS = 2.5  # Two refusals in a sample are an accident, since one call in a hundred may fail; three are not.
-SURE = 3.0  # Standard deviations above the noise that come by chance once in a thousand times.
-PAUSE = 0.5  # Seconds after a cut until answers count: those of a window that was full say nothing of the new rate.
+SURE = 3.0  # Three standard deviations above the noise come by chance once in a thousand times.
+PAUSE = 0.5  # For half a second after a cut no answer counts: one of a full window says nothing of the new rate.
 SLOW = 4.0  # A refusal that took four times as long as the quickest answer had to wait for something.
 LONG = 2.0  # A silence of two seconds after a refusal is a pause of the server: even the least rate calls as often.
 ALIKE = 0.03  # Two spells with as many calls, and as long, but for three in a hundred, are two windows of one length.
 HINT = 0.1  # Of what a spell says by the pause at its end so little is taken, since a burst may have made it short.
-TRUST = 300.0  # Seconds after which noise is found anew, since a limit may have taken its place.
+TRUST = 300.0  # After five minutes noise is found anew, since a limit may have taken its place.
 RARE = 0.01  # A server that refuses one call in a hundred may be left alone: that costs less than a lower rate.
 SETTLED = 25  # From so many answers on, a share of refusals is known to about a fifth, which tells a half from a whole.
 NOISIEST = 0.5  # A server that refuses half of all calls is spared, whatever the reason is.
-SHORTEST = 2.0  # Seconds that a trial takes, since many limits count by the second; at most it takes a cycle.
+SHORTEST = 2.0  # A trial takes two seconds, since many limits count by the second, and at most a cycle.
 EXPECTED = 6  # In between, it takes as long as noise needs for six refusals...
 FOUND = 3  # ...and fewer than three may be an accident of a limit that was found well.
 
@@ -124,7 +120,7 @@ class Governor:
         self._cut_for: str | None = None
         self._since = -math.inf  # when the first of the calls was sent that are judged
         self._count = 0  # of their answers
-        self._share = 0.0  # of refusals among the last of these
+        self._shares = (0.0, 0.0)  # of refusals among the last few of these, and among more
         self._noise = 0.0  # the share of refusals that comes at any rate
         self._judged = -math.inf  # when that was found
         self._trial: Trial | None = None
@@ -212,13 +208,15 @@ class Governor:
         elif now > self._judged + TRUST:
             self._noise = 0.0
         usual, few = (self._noise, SETTLED) if trial is None else (trial.share, FEW)
-        sample = max(self._sample(), 1)
-        most = usual + max(RARE, MISHAPS / sample) + SURE * spread(usual, sample)
-        if counts and asked > 0 and self._share < 1:  # else it asks again in the same pause
+        too_many = any(
+            share > usual + max(RARE, MISHAPS / sample) + SURE * spread(usual, sample)
+            for share, sample in zip(self._shares, self._samples(), strict=True)
+        )
+        if counts and asked > 0 and self._shares[0] < 1:  # else it asks again in the same pause
             self._cut(now, seconds, why, asked)
-        elif self._row >= ROW and sent > self._cut_at and self._share == min(self._count, 1):  # none was good since
+        elif self._row >= ROW and sent > self._cut_at and self._shares[0] == min(self._count, 1):  # none was good since
             self._back_off(now, why)
-        elif counts and self._count >= few and self._share > most:
+        elif counts and self._count >= few and too_many:
             self._cut(now, seconds, why)
         elif counts:
             self._conclude(now)
@@ -228,17 +226,19 @@ class Governor:
         if sent < self._since:
             return False
         self._count += 1
-        self._share += (refusals - self._share) / self._sample()
+        few, many = (old + (refusals - old) / of for old, of in zip(self._shares, self._samples(), strict=True))
+        self._shares = few, many
         trial = self._trial
         if trial is not None and (sent <= trial.until or trial.answers < SETTLED):
             trial.answers += 1
             trial.refusals += refusals
         return True
 
-    def _sample(self) -> float:
-        """Return over how many answers the share of refusals is averaged."""
-        noisy = SETTLED / self._noise if self._noise > RARE else 0.0
-        return min(self._count, max(SAMPLE, self.pace, noisy))
+    def _samples(self) -> tuple[float, float]:
+        """Return over how many answers the shares are averaged: few show a limit soon, more tell it from noise."""
+        few = max(SAMPLE, self.pace)
+        many = max(few, SETTLED / self._noise) if self._noise > RARE else few
+        return max(1.0, min(self._count, few)), max(1.0, min(self._count, many))
 
     def _back_off(self, now: float, why: str) -> None:
         """Halve the rate while the server takes nothing: what was known will hold when it is back."""
@@ -251,7 +251,8 @@ class Governor:
 
     def _cut(self, now: float, seconds: float, why: str, asked: float = 0.0) -> None:
         """Allow less than what was too much, which took *seconds* to be refused, and see what that brings."""
-        allowed, share = self.allowed, self._share if self._count >= FEW else 0.0
+        allowed = self.allowed
+        share, sample = max(zip(self._shares, self._samples(), strict=True)) if self._count >= FEW else (0.0, 1.0)
         if self._trial is None:
             self._before = replace(allowed)
         if seconds > SLOW * self._quickest:
@@ -267,13 +268,13 @@ class Governor:
             allowed.rate = allowed.climb.start
         lasts = EXPECTED / max(share - self._noise, RARE) / (allowed.rate or self.pace)
         until = now + PAUSE + min(CYCLE, max(SHORTEST, lasts))
-        self._trial = None if asked else Trial(until, share, self._sample(), self._noise, seconds)
+        self._trial = None if asked else Trial(until, share, sample, self._noise, seconds)
         self._cut_at, self._cut_for = now, why
         self._begin(now, PAUSE)
 
     def _begin(self, now: float, pause: float = 0.0) -> None:
         """Judge what is sent after a *pause*, at the rate that is allowed from *now* on."""
-        self._since, self._count, self._share = now + pause, 0, 0.0
+        self._since, self._count, self._shares = now + pause, 0, (0.0, 0.0)
         self._sends, self._counted, self.pace = 0, now, self.allowed.rate or self.pace
 
     def _conclude(self, now: float) -> None:
