@@ -26,7 +26,7 @@ class Case:
     """The least share of them that is used."""
     refused: float = 0.02
     """The largest share of the calls that is refused."""
-    until: float = 130.0
+    until: float = 300.0
     """When it ends, in seconds."""
     world: dict[str, Any] = attrs.field(factory=dict[str, Any])
 
@@ -43,10 +43,8 @@ def slow(**rest: Any) -> Bucket:  # noqa: ANN401 any of its fields
 
 SECOND: dict[str, Any] = {"calls": 50, "seconds": 1}
 A_MINUTE: dict[str, Any] = {"calls": 600, "seconds": 60}
-# What a pause costs cannot be got back; with 20 calls a second, simulated minutes are cheap.
-PAUSES: dict[str, Any] = {"most": 20, "used": 0.6, "until": 540}
-LONG_PAUSES: dict[str, Any] = {**PAUSES, "most": 50, "until": 1200}
-# How it is refused, by 503 or a reset, is the same for what finds the rate: that is told apart before.
+PAUSES: dict[str, Any] = {"most": 50, "used": 0.6, "until": 1200}  # what a pause costs cannot be got back
+SLOW_PAUSES: dict[str, Any] = {**PAUSES, "most": 20, "until": 600}
 CASES = {
     "a fixed second": Case(limits=(Window(**SECOND),), most=50),
     "a fixed second that asks to wait one": Case(limits=(Window(**SECOND, retry_after=1),), most=50),
@@ -58,16 +56,16 @@ CASES = {
     "a fixed minute that asks for ten seconds": Case(
         limits=(Window(**A_MINUTE, retry_after=10),), most=10, refused=0.05, until=600
     ),
-    "a large minute": Case(limits=(Window(calls=3000, seconds=60),), most=50, refused=0.05, until=420),
-    "a quota of 90 s": Case(limits=(Window(calls=1000, seconds=90),), most=1000 / 90, refused=0.05, until=600),
+    "a large minute": Case(limits=(Window(calls=3000, seconds=60),), most=50, refused=0.05, until=600),
+    "a quota of 90 s": Case(limits=(Window(calls=1000, seconds=90),), most=1000 / 90, refused=0.05, until=900),
     "a sliding second": Case(limits=(Window(**SECOND, sliding=True),), most=50),
     "a sliding second that counts all": Case(limits=(Window(**SECOND, sliding=True, counts_refused=True),), most=50),
     "a sliding minute that counts all": Case(
         limits=(Window(**A_MINUTE, sliding=True, counts_refused=True),), most=10, refused=0.05, until=600
     ),
     # The way there makes two calls come closer than they were sent, for which this one has no room: of a steady rate
-    # that is given by hand, 34.5 a second are let through when 2 % are refused.
-    "no burst": Case(limits=(bucket(burst=1),), most=34.5),
+    # that is given by hand, 35 a second are let through when 2 % are refused.
+    "no burst": Case(limits=(bucket(burst=1),), most=50, used=0.6),
     "a burst of 5": Case(limits=(bucket(burst=5),), most=50),
     "a burst": Case(limits=(bucket(),), most=50),
     "a burst of ten seconds": Case(limits=(bucket(burst=500),), most=50),
@@ -75,38 +73,46 @@ CASES = {
     "a burst, 1 s away": Case(limits=(bucket(),), most=50, world={"latency": 1}),
     "1/s": Case(limits=(bucket(rate=1, burst=2),), most=1, until=1800),
     "5/s": Case(limits=(bucket(rate=5, burst=5),), most=5, until=600),
-    "200/s": Case(limits=(bucket(rate=200, burst=200),), most=200, until=100),
-    "500/s": Case(limits=(bucket(rate=500, burst=500),), most=500, until=80),
-    # Each takes 0.1 s there, and they come unevenly: of a steady rate by hand, 78 a second are let through
-    # when 2 % are refused. Ten calls in flight, half of which are on the way, would give 50.
-    "ten at once": Case(limits=(Concurrency(calls=10),), most=78, world={"latency": 0.2}),
+    "200/s": Case(limits=(bucket(rate=200, burst=200),), most=200, until=180),
+    "500/s": Case(limits=(bucket(rate=500, burst=500),), most=500, until=120),
+    "503 for 429": Case(limits=(bucket(refusal=503),), most=50),
+    "resets": Case(limits=(bucket(refusal="reset"),), most=50),
+    # Each takes half of the latency there, and they come unevenly: of a steady rate by hand, 313 a second are let
+    # through when 2 % are refused; and 78 where they take 0.1 s.
+    "ten at once": Case(limits=(Concurrency(calls=10),), most=313),
+    "ten at once, 0.2 s away": Case(limits=(Concurrency(calls=10),), most=78, world={"latency": 0.2}),
     "a queue": Case(limits=(Queue(rate=40),), most=40),
     "a slow queue": Case(limits=(Queue(rate=1.5),), most=1.5, until=900),
     "a slow queue behind a gateway": Case(limits=(Queue(rate=4, gateway=10),), most=4, until=600),
     "a queue behind a gateway": Case(limits=(Queue(rate=40, gateway=1),), most=40),
     "it asks for 1 s": Case(limits=(bucket(retry_after=1),), most=50),
-    "it asks for 30 s": Case(limits=(slow(retry_after=30),), **PAUSES),
-    "it asks for 60 s": Case(limits=(slow(retry_after=60),), **PAUSES),
-    "a ban of 10 s": Case(limits=(slow(ban=10),), **PAUSES),
-    "a ban of 10 s that is told": Case(limits=(slow(ban=10, retry_after=10),), **PAUSES),
-    "a ban of 60 s": Case(limits=(slow(ban=60),), **PAUSES),
-    "a ban of 60 s that is told": Case(limits=(slow(ban=60, retry_after=60),), **PAUSES),
-    "a ban of 60 s that asks for ten": Case(limits=(slow(ban=60, retry_after=10),), **PAUSES),
-    "a ban of 60 s, hardly a burst": Case(limits=(bucket(burst=5, ban=60),), **LONG_PAUSES),
-    "a ban of 60 s, a burst of ten seconds": Case(limits=(bucket(burst=500, ban=60),), **LONG_PAUSES),
+    "it asks for 30 s": Case(limits=(bucket(retry_after=30),), **PAUSES),
+    "it asks for 60 s": Case(limits=(bucket(retry_after=60),), **PAUSES),
+    "20/s, it asks for 30 s": Case(limits=(slow(retry_after=30),), **SLOW_PAUSES),
+    "20/s, it asks for 60 s": Case(limits=(slow(retry_after=60),), **SLOW_PAUSES),
+    "a ban of 10 s": Case(limits=(bucket(ban=10),), **PAUSES),
+    "a ban of 10 s that is told": Case(limits=(bucket(ban=10, retry_after=10),), **PAUSES),
+    "a ban of 60 s": Case(limits=(bucket(ban=60),), **PAUSES),
+    "a ban of 60 s that is told": Case(limits=(bucket(ban=60, retry_after=60),), **PAUSES),
+    "a ban of 60 s, hardly a burst": Case(limits=(bucket(burst=5, ban=60),), **PAUSES),
+    "a ban of 60 s, a burst of ten seconds": Case(limits=(bucket(burst=500, ban=60),), **PAUSES),
+    "20/s, a ban of 60 s": Case(limits=(slow(ban=60),), **SLOW_PAUSES),
+    "20/s, a ban of 60 s that is told": Case(limits=(slow(ban=60, retry_after=60),), **SLOW_PAUSES),
+    "20/s, a ban of 60 s that asks for ten": Case(limits=(slow(ban=60, retry_after=10),), **SLOW_PAUSES),
+    "resets for 10 s": Case(limits=(bucket(refusal="reset", ban=10),), **PAUSES),
+    "resets for 60 s": Case(limits=(bucket(refusal="reset", ban=60),), **PAUSES),
     # Nothing says that the other one has gone: a climb of ten seconds begins after each change.
     "another tenant takes 70 of 100": Case(
-        limits=(bucket(rate=100, burst=100, steps=((20, 0.3),), repeat=40),), most=65, used=0.7, until=260
+        limits=(bucket(rate=100, burst=100, steps=((20, 0.3),), repeat=40),), most=65, used=0.7, until=600
     ),
-    "it becomes five times as fast": Case(limits=(bucket(rate=20, burst=20, steps=((30, 5),)),), most=100, until=180),
+    "it becomes five times as fast": Case(limits=(bucket(rate=20, burst=20, steps=((30, 5),)),), most=100),
     "it becomes five times as slow": Case(limits=(bucket(rate=100, burst=20, steps=((30, 0.2),)),), most=20),
-    "50/s and 1 % fail": Case(limits=(bucket(),), most=49.5, refused=0.03, world={"refusing": 0.01}),
-    # Of few answers more are refused now and then by chance, and only what is more than that shows the limit.
-    "50/s and 5 % fail": Case(limits=(bucket(),), most=47.5, refused=0.09, world={"refusing": 0.05}),
+    "50/s and 1 % fail": Case(limits=(bucket(),), most=49.5, refused=0.01 + 0.02, world={"refusing": 0.01}),
+    "50/s and 5 % fail": Case(limits=(bucket(),), most=47.5, refused=0.05 + 0.02, world={"refusing": 0.05}),
 }
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 2, 101])
 @pytest.mark.parametrize("name", CASES)
 def test_a_limit_is_found(name: str, seed: int) -> None:
     """After the first minute what a server allows is used, and little is refused."""
@@ -128,24 +134,24 @@ NOISE: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, 2, 101])
+@pytest.mark.parametrize("latency", [0.1, 0.2])
 @pytest.mark.parametrize("name", NOISE)
-def test_noise_is_no_limit(name: str, seed: int) -> None:
+def test_noise_is_no_limit(name: str, latency: float, seed: int) -> None:
     """What fails at any rate leaves nine tenths of the calls of a careless client."""
-    made = [
-        World(latency=0.2, connections=20, governed=governed, seed=seed, **NOISE[name]).run(120).seen(MINUTE, 120)[0]
-        for governed in (True, False)
-    ]
+    worlds = [World(latency=latency, connections=20, governed=g, seed=seed, **NOISE[name]) for g in (True, False)]
+    made = [world.run(120).seen(MINUTE, 120)[0] for world in worlds]
     assert made[0] >= 0.9 * made[1]
 
 
 def test_it_starts_slowly() -> None:
-    """In the first second 20 calls leave, in each next one four times as many, until the connections are used."""
-    world = World(latency=0.05).run(6)
-    seconds = [world.seen(at, at + 1)[0] for at in range(6)]
-    assert seconds[0] <= 20
-    assert all(second <= 4.2 * before for before, second in itertools.pairwise(seconds))
-    assert seconds[4] >= 0.95 * 64 / 0.05
+    """In the first second ten calls leave, in the next twice as many; 640 a second are reached after six seconds."""
+    world = World(latency=0.05).run(10)
+    seconds = [world.seen(at, at + 1)[0] for at in range(8)]
+    assert seconds[0] <= 15
+    assert all(second <= 2.2 * before for before, second in itertools.pairwise(seconds))
+    assert sum(seconds[:7]) > 640
+    assert seconds[7] >= 0.95 * 64 / 0.05
     assert world.limiter.rate is None  # the connections limit it, and the limiter costs nothing
 
 
@@ -157,17 +163,17 @@ def test_a_start_is_no_blast(latency: float) -> None:
 
 
 def test_noise_at_the_start_is_found_in_seconds() -> None:
-    """Where one call in twenty fails from the start, most of what the connections give is used within ten seconds."""
-    world = World(latency=0.05, refusing=0.05, seed=0).run(20)
-    assert world.seen(10, 20)[0] >= 0.85 * 64 / 0.05
+    """Where one call in twenty fails from the start, most of what the connections give is used after 15 seconds."""
+    world = World(latency=0.05, refusing=0.05, seed=0).run(25)
+    assert world.seen(15, 25)[0] >= 0.85 * 64 / 0.05
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize(("rate", "most"), [(45, 45), (100, 50)])
 def test_a_rate_given_by_hand(rate: float, most: float, seed: int) -> None:
     """It is never exceeded, is used from the first second on, and above the limit it is lowered."""
-    world = World((bucket(burst=5),), most=rate, seed=seed).run(180)
-    good, refused = world.seen(MINUTE, 180)
+    world = World((bucket(burst=5),), most=rate, seed=seed).run(300)
+    good, refused = world.seen(MINUTE, 300)
     assert good >= 0.85 * most
     assert refused <= 0.02
     assert max(collections.Counter(int(when) for when, _ in world.good).values()) <= rate + 2
@@ -178,10 +184,10 @@ def test_a_rate_given_by_hand(rate: float, most: float, seed: int) -> None:
 def test_reads_and_writes_are_told_apart(seed: int) -> None:
     """Of 50 writes and 5 reads a second both are used, and the rates are said one by one."""
     limits = (bucket(methods=("POST",)), bucket(rate=5, burst=5, methods=("GET",)))
-    world = World(limits, reads=32, seed=seed).run(180)
+    world = World(limits, reads=32, seed=seed).run(300)
     assert world.autorate.apart
     for reads, most in ((False, 50), (True, 5)):
-        good, refused = world.seen(90, 180, reads=reads)
+        good, refused = world.seen(90, 300, reads=reads)
         assert good >= 0.85 * most
         assert refused <= 0.02
     assert [state.of for state in world.autorate.states()] == ["writes", "reads"]
@@ -190,9 +196,9 @@ def test_reads_and_writes_are_told_apart(seed: int) -> None:
 @pytest.mark.parametrize("seed", [1, 2])
 def test_reads_and_writes_that_share_a_limit_stay_together(seed: int) -> None:
     """One bucket for all methods is one rate."""
-    world = World((bucket(burst=5),), reads=32, seed=seed).run(180)
+    world = World((bucket(burst=5),), reads=32, seed=seed).run(300)
     assert not world.autorate.apart
-    assert sum(world.seen(MINUTE, 180, reads=reads)[0] for reads in (True, False)) >= 0.85 * 50
+    assert sum(world.seen(MINUTE, 300, reads=reads)[0] for reads in (True, False)) >= 0.85 * 50
 
 
 def test_an_outage_is_survived() -> None:

@@ -1,6 +1,6 @@
 """Finds the rate, and the number of calls in flight, that a server bears: a state machine, told of each call.
 
-It starts slowly and doubles each half second. A limit answers to the rate; noise, such as a proxy that now and then
+It starts slowly and doubles each second. A limit answers to the rate; noise, such as a proxy that now and then
 says 503, does not. So each cut is a trial, down to what the server took. If the share of refusals falls, there is a
 limit, and the rate climbs from there: slowly at first, and fast once it is past the rate that was too high. If the
 share stays as it was, it is noise: all is as it was before, and then only a clearly higher share leads to a cut.
@@ -18,9 +18,9 @@ from msgspec.structs import replace
 
 __all__ = ["SETTLED", "START", "Climb", "Governor", "RateState", "Trial", "climb_to", "spread"]
 
-START = 10.0  # It starts with ten calls a second: common limits bear them, and 640 are reached in three seconds.
-GROWTH = 4.0  # By this it grows in a second: while the first refusal is on its way, few calls follow a call too many.
-MEMORY = 0.25  # The pace is counted over a quarter of a second, in which the rate of the start grows by less than half.
+START = 10.0  # It starts with ten calls a second: common limits bear them, and 640 are reached in six seconds.
+GROWTH = 2.0  # It doubles in a second: while the first refusal is on its way, few calls follow a call too many.
+MEMORY = 0.25  # The pace is counted over a quarter of a second, in which the rate of the start grows by a fifth.
 USED = 0.7  # Where calls use less than this share of the rate, nothing is learnt of a higher one, and it stays.
 LEAST_RATE = 0.5  # No cut goes below a call in two seconds: so soon a server that is back is noticed.
 LEAST_SLOTS = 4  # No cut goes below four calls in flight: with fewer, one slow call would hold up most of the rest.
@@ -82,7 +82,7 @@ class Allowed(Struct):
 
     rate: float | None  # calls per second; None: as many as the calls in flight give
     slots: int  # calls in flight
-    climb: Climb | None = None  # how the rate grows; None: no limit is known, and it doubles each half second
+    climb: Climb | None = None  # how the rate grows; None: no limit is known, and it doubles each second
     queue: Climb | None = None  # how the calls in flight grow; None: they were never cut
 
 
