@@ -10,6 +10,7 @@ refused, counts after the first 40 seconds. What fails is not sent again, so tha
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
@@ -79,9 +80,11 @@ class Aimd:
             self._limiter.set_rate(max(0.5, 0.8 * (self._limiter.rate or 10.0)))
 
 
-async def found(limit: Limit, most: float, way: Way) -> tuple[float, float]:
+async def found(limit: Limit, most: float, way: Way, starting: asyncio.Lock) -> tuple[float, float]:
     """Return what is used of *most* calls a second, and the share of the calls that is refused."""
-    async with loading(most if way == "by hand" else "auto", callers=0) as load:
+    async with contextlib.AsyncExitStack() as stack:
+        async with starting:  # one after the other: a process that starts takes the core that the first call needs
+            load = await stack.enter_async_context(loading(most if way == "by hand" else "auto", callers=0))
         if way == "aimd":
             setattr(load.cdp.session, "autorate", Aimd(load.cdp.session))  # noqa: B010 it is none for the types
         at_once = isinstance(limit, Concurrency)
@@ -98,7 +101,8 @@ async def measure(options: Namespace) -> tuple[Sequence[Result], Sequence[Point]
     names = ["bucket", "bucket, resets", "queue, 504"] if options.quick else list(CASES)
     for x, name in enumerate(names):
         limit, most = CASES[name]
-        shares = await asyncio.gather(*(found(limit, most, way) for way in WAYS))
+        starting = asyncio.Lock()
+        shares = await asyncio.gather(*(found(limit, most, way, starting) for way in WAYS))
         for way, (used, refused) in zip(WAYS, shares, strict=True):
             asked = way == "auto" and name not in UNBOUND
             results += [
