@@ -123,7 +123,7 @@ def limits(axes: Axes, points: Sequence[Point]) -> None:
     axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
     axes.set(title="Limits that nobody documents", ylabel="% of the limit used, below: % refused")
     axes.grid(visible=False, axis="x")
-    axes.legend(loc="lower right", ncols=3)
+    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=3, frameon=False)  # in the axes it would hide a bar
 
 
 PICTURES: Mapping[str, Picture] = {

@@ -73,6 +73,11 @@ class World:
         self.now = until
         return self
 
+    def limit(self, *limits: Limit, refusing: float) -> None:
+        """Change the server: from now on it has these limits, and another chance to refuse at any rate."""
+        self._gate = Gate(limits, self.now)
+        self.refusing = refusing
+
     def seen(self, since: float, until: float, *, reads: bool = False) -> tuple[float, float]:
         """Return how many calls a second were done in that time, and the share of the calls that were refused."""
         good, bad = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import itertools
 from typing import Any
 
@@ -35,9 +36,15 @@ def bucket(**rest: Any) -> Bucket:  # noqa: ANN401 any of its fields
     return Bucket(**{"rate": 50, "burst": 50, **rest})
 
 
+def slow(**rest: Any) -> Bucket:  # noqa: ANN401 any of its fields
+    """Return a bucket of 20 a second with a burst of 20."""
+    return bucket(rate=20, burst=20, **rest)
+
+
 SECOND: dict[str, Any] = {"calls": 50, "seconds": 1}
 A_MINUTE: dict[str, Any] = {"calls": 600, "seconds": 60}
 PAUSES: dict[str, Any] = {"most": 50, "used": 0.6, "until": 1200}  # what a pause costs cannot be got back
+SLOW_PAUSES: dict[str, Any] = {**PAUSES, "most": 20, "until": 600}
 CASES = {
     "a fixed second": Case(limits=(Window(**SECOND),), most=50),
     "a fixed second that asks to wait one": Case(limits=(Window(**SECOND, retry_after=1),), most=50),
@@ -46,6 +53,9 @@ CASES = {
     "a fixed minute": Case(limits=(Window(**A_MINUTE),), most=10, refused=0.05, until=600),
     "a fixed minute that tells its rest": Case(limits=(Window(**A_MINUTE, tells=True),), most=10, until=600),
     "a fixed minute that asks for one": Case(limits=(Window(**A_MINUTE, retry_after=60),), most=10, until=600),
+    "a fixed minute that asks for ten seconds": Case(
+        limits=(Window(**A_MINUTE, retry_after=10),), most=10, refused=0.05, until=600
+    ),
     "a large minute": Case(limits=(Window(calls=3000, seconds=60),), most=50, refused=0.05, until=600),
     "a quota of 90 s": Case(limits=(Window(calls=1000, seconds=90),), most=1000 / 90, refused=0.05, until=900),
     "a sliding second": Case(limits=(Window(**SECOND, sliding=True),), most=50),
@@ -53,11 +63,12 @@ CASES = {
     "a sliding minute that counts all": Case(
         limits=(Window(**A_MINUTE, sliding=True, counts_refused=True),), most=10, refused=0.05, until=600
     ),
-    # The way there makes two calls come closer than they were sent, for which this one has no room.
+    # The way there makes two calls come closer than they were sent, for which this one has no room: of a steady rate
+    # that is given by hand, 35 a second are let through when 2 % are refused.
     "no burst": Case(limits=(bucket(burst=1),), most=50, used=0.6),
     "a burst of 5": Case(limits=(bucket(burst=5),), most=50),
     "a burst": Case(limits=(bucket(),), most=50),
-    "a burst of ten seconds": Case(limits=(bucket(burst=500),), most=50, refused=0.03),
+    "a burst of ten seconds": Case(limits=(bucket(burst=500),), most=50),
     "a burst, 0.2 s away": Case(limits=(bucket(),), most=50, world={"latency": 0.2}),
     "a burst, 1 s away": Case(limits=(bucket(),), most=50, world={"latency": 1}),
     "1/s": Case(limits=(bucket(rate=1, burst=2),), most=1, until=1800),
@@ -66,7 +77,10 @@ CASES = {
     "500/s": Case(limits=(bucket(rate=500, burst=500),), most=500, until=120),
     "503 for 429": Case(limits=(bucket(refusal=503),), most=50),
     "resets": Case(limits=(bucket(refusal="reset"),), most=50),
-    "ten at once": Case(limits=(Concurrency(calls=10),), most=200, used=0.6),
+    # Each takes half of the latency there, and they come unevenly: of a steady rate by hand, 313 a second are let
+    # through when 2 % are refused; and 78 where they take 0.1 s.
+    "ten at once": Case(limits=(Concurrency(calls=10),), most=313),
+    "ten at once, 0.2 s away": Case(limits=(Concurrency(calls=10),), most=78, world={"latency": 0.2}),
     "a queue": Case(limits=(Queue(rate=40),), most=40),
     "a slow queue": Case(limits=(Queue(rate=1.5),), most=1.5, until=900),
     "a slow queue behind a gateway": Case(limits=(Queue(rate=4, gateway=10),), most=4, until=600),
@@ -74,22 +88,27 @@ CASES = {
     "it asks for 1 s": Case(limits=(bucket(retry_after=1),), most=50),
     "it asks for 30 s": Case(limits=(bucket(retry_after=30),), **PAUSES),
     "it asks for 60 s": Case(limits=(bucket(retry_after=60),), **PAUSES),
+    "20/s, it asks for 30 s": Case(limits=(slow(retry_after=30),), **SLOW_PAUSES),
+    "20/s, it asks for 60 s": Case(limits=(slow(retry_after=60),), **SLOW_PAUSES),
     "a ban of 10 s": Case(limits=(bucket(ban=10),), **PAUSES),
     "a ban of 10 s that is told": Case(limits=(bucket(ban=10, retry_after=10),), **PAUSES),
     "a ban of 60 s": Case(limits=(bucket(ban=60),), **PAUSES),
     "a ban of 60 s that is told": Case(limits=(bucket(ban=60, retry_after=60),), **PAUSES),
     "a ban of 60 s, hardly a burst": Case(limits=(bucket(burst=5, ban=60),), **PAUSES),
+    "a ban of 60 s, a burst of ten seconds": Case(limits=(bucket(burst=500, ban=60),), **PAUSES),
+    "20/s, a ban of 60 s": Case(limits=(slow(ban=60),), **SLOW_PAUSES),
+    "20/s, a ban of 60 s that is told": Case(limits=(slow(ban=60, retry_after=60),), **SLOW_PAUSES),
+    "20/s, a ban of 60 s that asks for ten": Case(limits=(slow(ban=60, retry_after=10),), **SLOW_PAUSES),
     "resets for 10 s": Case(limits=(bucket(refusal="reset", ban=10),), **PAUSES),
     "resets for 60 s": Case(limits=(bucket(refusal="reset", ban=60),), **PAUSES),
+    # Nothing says that the other one has gone: a climb of ten seconds begins after each change.
     "another tenant takes 70 of 100": Case(
-        limits=(bucket(rate=100, burst=100, steps=((20, 0.3),), repeat=40),), most=65, used=0.6, until=600
+        limits=(bucket(rate=100, burst=100, steps=((20, 0.3),), repeat=40),), most=65, used=0.7, until=600
     ),
     "it becomes five times as fast": Case(limits=(bucket(rate=20, burst=20, steps=((30, 5),)),), most=100),
-    "it becomes five times as slow": Case(
-        limits=(bucket(rate=100, burst=20, steps=((30, 0.2),)),), most=20, refused=0.025
-    ),
-    "50/s and 1 % fail": Case(limits=(bucket(),), most=49.5, refused=0.04, world={"refusing": 0.01}),
-    "50/s and 5 % fail": Case(limits=(bucket(),), most=47.5, refused=0.09, world={"refusing": 0.05}),
+    "it becomes five times as slow": Case(limits=(bucket(rate=100, burst=20, steps=((30, 0.2),)),), most=20),
+    "50/s and 1 % fail": Case(limits=(bucket(),), most=49.5, refused=0.01 + 0.02, world={"refusing": 0.01}),
+    "50/s and 5 % fail": Case(limits=(bucket(),), most=47.5, refused=0.05 + 0.02, world={"refusing": 0.05}),
 }
 
 
@@ -116,15 +135,13 @@ NOISE: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("latency", [0.1, 0.2])
 @pytest.mark.parametrize("name", NOISE)
-def test_noise_is_no_limit(name: str, seed: int) -> None:
-    """What fails at any rate leaves nine tenths of the calls of a careless client; if much fails, four fifths."""
-    made = [
-        World(latency=0.1, connections=20, governed=governed, seed=seed, **NOISE[name]).run(120).seen(MINUTE, 120)[0]
-        for governed in (True, False)
-    ]
-    much = max(NOISE[name].get(kind, 0) for kind in ("refusing", "losing")) > 0.1
-    assert made[0] >= (0.8 if much else 0.9) * made[1]
+def test_noise_is_no_limit(name: str, latency: float, seed: int) -> None:
+    """What fails at any rate leaves nine tenths of the calls of a careless client."""
+    worlds = [World(latency=latency, connections=20, governed=g, seed=seed, **NOISE[name]) for g in (True, False)]
+    made = [world.run(120).seen(MINUTE, 120)[0] for world in worlds]
+    assert made[0] >= 0.9 * made[1]
 
 
 def test_it_starts_slowly() -> None:
@@ -134,7 +151,21 @@ def test_it_starts_slowly() -> None:
     assert seconds[0] <= 15
     assert all(second <= 2.2 * before for before, second in itertools.pairwise(seconds))
     assert sum(seconds[:7]) > 640
+    assert seconds[7] >= 0.95 * 64 / 0.05
     assert world.limiter.rate is None  # the connections limit it, and the limiter costs nothing
+
+
+@pytest.mark.parametrize("latency", [0.05, 0.2, 1])
+def test_a_start_is_no_blast(latency: float) -> None:
+    """In the first ten seconds at a limit that is not known few calls are refused."""
+    world = World((bucket(),), latency=latency, seed=1).run(10)
+    assert len(world.bad) <= 200
+
+
+def test_noise_at_the_start_is_found_in_seconds() -> None:
+    """Where one call in twenty fails from the start, most of what the connections give is used after 15 seconds."""
+    world = World(latency=0.05, refusing=0.05, seed=0).run(25)
+    assert world.seen(15, 25)[0] >= 0.85 * 64 / 0.05
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -145,7 +176,7 @@ def test_a_rate_given_by_hand(rate: float, most: float, seed: int) -> None:
     good, refused = world.seen(MINUTE, 300)
     assert good >= 0.85 * most
     assert refused <= 0.02
-    assert max(world.seen(at, at + 1)[0] for at in range(300)) <= rate + 2
+    assert max(collections.Counter(int(when) for when, _ in world.good).values()) <= rate + 2
     assert world.seen(0, 1)[0] >= 0.8 * most
 
 
@@ -156,7 +187,7 @@ def test_reads_and_writes_are_told_apart(seed: int) -> None:
     world = World(limits, reads=32, seed=seed).run(300)
     assert world.autorate.apart
     for reads, most in ((False, 50), (True, 5)):
-        good, refused = world.seen(120, 300, reads=reads)
+        good, refused = world.seen(90, 300, reads=reads)
         assert good >= 0.85 * most
         assert refused <= 0.02
     assert [state.of for state in world.autorate.states()] == ["writes", "reads"]
@@ -171,11 +202,21 @@ def test_reads_and_writes_that_share_a_limit_stay_together(seed: int) -> None:
 
 
 def test_an_outage_is_survived() -> None:
-    """While nothing succeeds few calls are made; half a minute later three quarters of the limit are used."""
+    """While nothing succeeds few calls are made; half a minute later four fifths of the limit are used."""
     world = World((bucket(steps=((100, 1e-9), (160, 1.0))),), seed=1).run(220)
     assert sum(100 < when <= 160 for when, _ in world.bad) < 150
     good, refused = world.seen(190, 220)
-    assert good >= 0.75 * 50
+    assert good >= 0.8 * 50
+    assert refused <= 0.02
+
+
+def test_noise_whose_place_a_limit_takes() -> None:
+    """Noise is doubted after some minutes: a limit that refuses as many calls is found all the same."""
+    world = World(latency=0.2, connections=20, refusing=0.25, seed=1).run(60)
+    world.limit(bucket(rate=80, burst=5), refusing=0.0)
+    world.run(600)
+    good, refused = world.seen(480, 600)
+    assert good >= 0.85 * 80
     assert refused <= 0.02
 
 
@@ -187,4 +228,4 @@ def test_the_state_is_said() -> None:
     state = world.autorate.states()[0]
     assert state.limit is not None
     assert state.limit == pytest.approx(50, rel=0.15)
-    assert str(state) == f"limit about {state.limit:.3g}/s, found {state.found_for:.0f} s ago, last cut for 503"
+    assert str(state) == f"limit about {state.limit:.4g}/s, found {state.found_for:.0f} s ago, last cut for 503"

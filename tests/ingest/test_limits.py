@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import random
+import statistics
 from datetime import timedelta
 from typing import Any, Literal
+from uuid import UUID
 
 import orjson
 import pytest
 
-from cdp_orders_async import Load, MemoryJournal, NotSent, OutcomeUnknown, Request, Resources, Settings, Verdict
+from cdp_orders_async import (
+    CdpError,
+    Load,
+    MemoryJournal,
+    NotSent,
+    OutcomeUnknown,
+    Request,
+    Resources,
+    Settings,
+    Verdict,
+)
 from cdp_orders_async.emulator import Bucket, Emulator, Limit, Queue, Switches, Window
 from cdp_orders_async.session import Session, Times
 from cdp_orders_async.session.attempt import Answer, Http
@@ -68,11 +80,11 @@ def session_to(emulator: Emulator, loop: VirtualLoop, seed: int, rate: float | L
     return session
 
 
-def begun(session: Session, loop: VirtualLoop, *, look_first: bool = False) -> Load:
-    """Begin a load."""
+def begun(session: Session, loop: VirtualLoop, *, look_first: bool = False, orders: int = ORDERS) -> Load:
+    """Begin a load of so many *orders*."""
     load = Load(
         Resources(session, BASE),
-        [whole(f"A-{n}") for n in range(ORDERS)],
+        [whole(f"A-{n}") for n in range(orders)],
         journal=MemoryJournal(),
         look_first=look_first,
         on_existing="keep",
@@ -164,6 +176,40 @@ def test_a_quota_pauses_the_load_and_fails_nothing() -> None:
         await task
         assert load.counts == {Verdict.LOADED: ORDERS}
         assert stored(emulator) == wanted([whole(f"A-{n}") for n in range(ORDERS)])
+        await load.aclose()
+        await session.aclose()
+
+    run(main)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("limit", [Window(calls=600, seconds=60), Window(calls=100, seconds=10)], ids=str)
+def test_interactive_calls_get_turns_beside_a_load(limit: Window, seed: int) -> None:
+    """Once two windows have passed, a call each second beside a load is done, and hardly waits."""
+
+    async def main(loop: VirtualLoop) -> None:
+        emulator = limited(loop, limit)
+        session = session_to(emulator, loop, seed)
+        load = begun(session, loop, orders=500)
+        task = asyncio.create_task(load.run())
+        await asyncio.sleep(2 * limit.seconds + 1)
+        api = Resources(session, BASE)
+        order = UUID(next(iter(emulator.store.all("orders"))).ref)
+        waits, failed = list[float](), 0
+        for _ in range(100):
+            await asyncio.sleep(1)
+            began = loop.time()
+            try:
+                await api.orders.get(order)
+            except CdpError:
+                failed += 1
+            else:
+                waits.append(loop.time() - began)
+        assert not task.done()
+        assert failed <= 5
+        assert statistics.median(waits) <= 0.5
+        task.cancel()
+        await asyncio.wait([task])
         await load.aclose()
         await session.aclose()
 

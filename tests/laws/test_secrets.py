@@ -51,8 +51,7 @@ from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPriv
 from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, GraphRecord, OrderId, SameReference
 from cdp_orders_async.journal.sqlite import _Failed  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.redact import Secrets
-from cdp_orders_async.session.autorate.governor import Climb, RateState
-from cdp_orders_async.session.autorate.trial import Trial
+from cdp_orders_async.session.autorate.governor import Climb, RateState, Trial
 from cdp_orders_async.session.backends.aiohttp import _Attempt, _Body  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.sources.jsonlines import _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.wire import reads_nothing
@@ -163,7 +162,12 @@ def made(folder: Path) -> list[object]:
             *(_Graph(order, 0, b"", b"", 1), SameReference(order.key, ref, b"", 1), Knowledge(None, [], [])),
             *(_Failed("no"), _Attempt(creates=True), _Way(str), Violation("$.price", "is required")),
             *(Claimed(GraphRecord(b"", complete=True, ended=True, parts={})), Leftover("items", ref)),
-            *(Trial(1.0, 1.0, 1.0, 1.0, 0.0), Climb(1.0, 2.0, 3.0), RateState(None, 1), Overload("429")),
+            *(
+                Trial(1.0, 1.0, 1.0, 1.0, 0.0),
+                Climb(1.0, 2.0, 3.0),
+                RateState(None, 1, None, 0.0, None),
+                Overload("429"),
+            ),
             *(_Body(b"canary"), CreatedRef(ref=ref)),
         ]
 

@@ -7,8 +7,7 @@ import time
 from collections.abc import Callable
 
 from cdp_orders_async.limiter import Limiter, Slots
-from cdp_orders_async.session.autorate.governor import START, Allowed, Governor, RateState, climb_to
-from cdp_orders_async.session.autorate.trial import SETTLED, spread
+from cdp_orders_async.session.autorate.governor import SETTLED, START, Governor, RateState, climb_to, spread
 
 __all__ = ["Autorate"]
 
@@ -30,54 +29,45 @@ class Autorate:
         self._clock = clock
         self._together = most is not None  # a rate that somebody gave is one for all calls
         governor = Governor(slots.size, START if most is None else most, math.inf if most is None else most)
-        self._writes = self._reads = (limiter, governor)
-        self._answers = [0.0, 0.0]  # of writes, of reads
+        self._lanes = [(limiter, governor)] * 2  # of writes, of reads
+        self._answers = [0.0, 0.0]
         self._refusals = [0.0, 0.0]
         limiter.set_rate(governor.allowed.rate)
 
-    def __repr__(self) -> str:
-        return f"Autorate({', '.join(map(str, self.states()))})"
-
     def limiter(self, *, reads: bool) -> Limiter:
         """Return the limiter for calls that read, or for those that write."""
-        return (self._reads if reads else self._writes)[0]
+        return self._lanes[reads][0]
 
     def states(self) -> tuple[RateState, ...]:
         """Return what is known of the limit, or of that of writes and that of reads where they have one each."""
-        lanes = (("writes", self._writes), ("reads", self._reads)) if self.apart else (("", self._writes),)
-        return tuple(governor.state(self._clock(), of) for of, (_, governor) in lanes)
+        named = zip(("writes", "reads"), self._lanes, strict=True) if self.apart else (("", self._lanes[0]),)
+        return tuple(governor.state(self._clock(), of) for of, (_, governor) in named)
 
     @property
     def apart(self) -> bool:
         """Whether reads and writes have a rate each."""
-        return self._reads is not self._writes
+        return self._lanes[0] is not self._lanes[1]
 
     def sent(self, *, reads: bool) -> None:
         """Count a call that leaves now."""
-        limiter, governor = self._reads if reads else self._writes
-        now = self._clock()
-        if governor.sent(now):
-            governor.grow(now, full=self._slots.free == 0)
-            self._apply(limiter, governor.allowed)
+        if self._lanes[reads][1].sent(self._clock(), full=self._slots.free == 0):
+            self._apply(reads=reads)
 
     def answered(self, seconds: float, *, reads: bool) -> None:
         """Count a call whose answer, which shows no overload, took *seconds* to come."""
-        limiter, governor = self._reads if reads else self._writes
         self._answers[reads] += 1
-        governor.answered(self._clock(), seconds)
+        self._lanes[reads][1].answered(self._clock(), seconds)
         if self._refusals[not reads]:
             self._compare(one=not reads)
-        self._apply(limiter, governor.allowed)
+        self._apply(reads=reads)
 
     def refused(self, seconds: float, why: str, asked: float, *, reads: bool) -> None:
         """Count a call that the server refused for its load, in words *why*; it *asked* to wait so many seconds."""
-        limiter, governor = self._reads if reads else self._writes
         self._answers[reads] += 1
         self._refusals[reads] += 1
-        governor.refused(self._clock(), seconds, why, asked)
+        self._lanes[reads][1].refused(self._clock(), seconds, why, asked)
         self._compare(one=reads)
-        limiter, governor = self._reads if reads else self._writes
-        self._apply(limiter, governor.allowed)
+        self._apply(reads=reads)
 
     def _compare(self, *, one: bool) -> None:
         """Part reads from writes if *one* of them, reads or else writes, is refused far more often than the other."""
@@ -92,20 +82,17 @@ class Autorate:
         both = sum(self._refusals) / sum(self._answers)
         if here < APART * there or here - there < CERTAIN * spread(both, 1 / sum(1 / n for n in self._answers)):
             return
-        limiter, governor = self._writes
-        taken = self._answers[one] - self._refusals[one]
-        climb = climb_to(governor.pace * taken / sum(self._answers), calls=0)  # a guess, since both were held back
-        mine = Governor(governor.allowed.slots, climb.start)
-        mine.allowed.climb = climb
-        governor.free()
-        own = limiter.another(climb.start)
-        if one:
-            self._reads = (own, mine)
-        else:
-            self._writes = (own, mine)
+        limiter, governor = self._lanes[one]
+        taken = (self._answers[one] - self._refusals[one]) / sum(self._answers)
+        climb = climb_to(governor.pace * taken, calls=0)  # a guess, since both were held back
+        governor.allowed.climb = None  # the limit that was found was not that of these calls
+        own = Governor(governor.allowed.slots, climb.start)
+        own.allowed.climb = climb
+        self._lanes[one] = (limiter.another(climb.start), own)
 
-    def _apply(self, limiter: Limiter, allowed: Allowed) -> None:
-        if limiter.rate != allowed.rate:
-            limiter.set_rate(allowed.rate)
-        if self._slots.size != allowed.slots:
-            self._slots.resize(allowed.slots)
+    def _apply(self, *, reads: bool) -> None:
+        limiter, governor = self._lanes[reads]
+        if limiter.rate != governor.allowed.rate:
+            limiter.set_rate(governor.allowed.rate)
+        if self._slots.size != governor.allowed.slots:
+            self._slots.resize(governor.allowed.slots)
