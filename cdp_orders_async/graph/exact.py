@@ -145,8 +145,8 @@ def _read_slowly(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can 
         if lost and (is_object(value) or is_list(value)):
             found.skipped = lost >= COUNTED
             _note(value, "$", found)
-    except RecursionError:
-        found.add("$", DEEP)
+    except RecursionError:  # while it was read or noted, as the version of Python has it
+        found.become("$", DEEP)
         return None
     return value
 

@@ -29,6 +29,12 @@ class Findings(Struct):
         if self.count <= KEPT:
             self.kept.append(Violation(at, rule))
 
+    def become(self, at: str, rule: str) -> None:
+        """Note that the field *at* breaks a *rule*, in place of all that was noted before."""
+        self.kept.clear()
+        self.count, self.skipped = 0, False
+        self.add(at, rule)
+
     def extend(self, found: Iterable[Violation], under: str = "$") -> None:
         """Note what was *found* with the part *under* that path, whose own paths begin at the part."""
         for one in found:

@@ -56,7 +56,7 @@ loop.close()
 async def test_short_soak(tmp_path: Path) -> None:
     """Two clients, loaded and called at once under faults and cancelled at any moment, leave nothing behind."""
     rows: list[tuple[object, ...]] = []
-    soak = await soaking(Soak(lambda *row: rows.append(row), 0.5), 4, 2, 0.05, tmp_path)
+    soak = await soaking(Soak(lambda *row: rows.append(row), 0.5), 6, 2, 0.05, tmp_path)
     assert soak.wrong == []
     assert len(rows) == len(soak.memory) > 2
     assert min(soak.ends[end] for end in ("call done", "cancelled", "order loaded")) > 0
