@@ -177,7 +177,7 @@ class Progress:
         elif (paused := self._session.limiter.paused_for) > 0:
             words.append(f"the server asked to wait {math.ceil(paused)} s")
         if load.stopping and load.under_way:
-            words.append("finishing what is in flight")
+            words.append("no more is taken, finishing the rest")
         return " · ".join(words)
 
 

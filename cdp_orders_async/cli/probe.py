@@ -37,9 +37,9 @@ async def lost_on_server(client: Resources | ResourcesV2, journal: Journal) -> b
     refuses the credentials, and `JournalError`.
     """
     known = await journal.known(KNOWN)
-    for _, ref in known:
+    for key, ref in known:
         try:
-            await client.orders.get(ref)
+            got = await client.orders.get(ref)
         except NotFound as error:
             if not error.from_api:
                 return False
@@ -50,7 +50,8 @@ async def lost_on_server(client: Resources | ResourcesV2, journal: Journal) -> b
         except CdpError:
             return False
         else:
-            return False
+            if key.startswith(f"{got.reference_id}@"):
+                return False  # else the server has another order as that
     return bool(known)
 
 

@@ -105,7 +105,13 @@ class Creation:
         elif part.ref is not None:
             if part is self._order:
                 await self._check_owner(part, part.ref)
-            await self._reconcile(part, await self.lookup.fetch(part), PartVerdict.FOUND)
+            got = await self.lookup.fetch(part)
+            if part is self._order and got.reference_id not in {None, part.value.reference_id}:
+                part.ref = None
+                raise ConflictError(
+                    f"the server has another order, {got.reference_id}, as {got.ref}, which was this one"
+                )
+            await self._reconcile(part, got, PartVerdict.FOUND)
         elif part.in_doubt or (part is self._order and self.rivals):
             found = await self._adopt(part, self.since, PartVerdict.FOUND)
             if part is self._order and not found and not self._near:

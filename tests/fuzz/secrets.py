@@ -41,7 +41,7 @@ def secrets(data: bytes) -> None:
     assert len(kept) <= MOST
     assert kept.isprintable()
     assert kept.isascii()
-    assert shown_key(text).isascii()
+    assert shown_key(text).removesuffix("\N{HORIZONTAL ELLIPSIS}").isascii()
     request = Request("contacts.create", "POST", "/x", reads_nothing, body=b'{"lastName":"may"}')
     refused = refusal(request, dumped({"message": text, "developerMessage": text}))
     assert KEPT["as it is"] not in f"{refused!r}".lower()

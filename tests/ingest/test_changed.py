@@ -9,6 +9,7 @@ import attrs
 import pytest
 
 from cdp_orders_async import NewContact, OrderGraph, PartVerdict, Resources, Verdict, ingest_one
+from cdp_orders_async.ingest import OnExisting
 from tests.ingest.runs import Case, crash, differs, parts
 from tests.ingest.support import (
     BASE,
@@ -231,3 +232,20 @@ async def test_what_somebody_deleted_is_not_brought_back(gone: str) -> None:
     failures = {part.name: part.failure.kind for part in outcome.parts if part.failure is not None}
     assert failures == {"order" if gone == "orders" else "items/0": "NotFound"}
     assert stored(case.network.emulator) == left
+
+
+@in_both_versions
+async def test_what_its_reference_leads_to_is_another_order(version: Version) -> None:
+    """An order whose reference leads to one with another id is a conflict, with every run, and nothing is sent."""
+    case = Case.new(version)
+    first = await case.load(whole())
+    case.network.emulator.store.reset()  # the same references are given again
+    other = await Case(case.network, version).load(whole("ANOTHER"))
+    assert other.ref == first.ref
+    policies: tuple[OnExisting, ...] = ("update", "keep", "fail", "update")
+    for policy in policies:
+        refused = await case.load(changed(), on_existing=policy)
+        assert refused.verdict == Verdict.CONFLICT
+        assert f"another order, ANOTHER, as {first.ref}" in str(refused.parts[0].reason)
+        assert {name.partition(".")[2] for name in case.asked} == {"get"}
+    assert case.holds(whole("ANOTHER"))

@@ -321,7 +321,7 @@ def test_numbers() -> None:
         f"`--settle` seconds later ({SETTLE:g} by default",
         f"`--drain` seconds ({inspect.signature(load).parameters['drain'].default:g} by default)",
         f"gets `drain` seconds ({drain:g} here, {of_load:g} in `ingest`)",
-        f"but {SETTLE:g} s for each absent order in `ingest_one`",
+        f"`ingest_one` {SETTLE:g} s for each order",
         f"at the start or {health.FEW} times in a row",
         f"never did anything for {health.UNPROVEN:g} s",
         f"lasts {health.LASTING / 60:g} minutes",
