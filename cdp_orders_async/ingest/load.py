@@ -369,7 +369,7 @@ def _key(graph: OrderGraph) -> str | None:
     """Return the key of an order that may break any rule, None where it has none."""
     try:
         return graph.key
-    except (AttributeError, TypeError, ValueError):  # what is wrong with it, its violations say
+    except (AttributeError, TypeError, ValueError, OverflowError):  # what is wrong with it, its violations say
         return None
 
 

@@ -7,6 +7,7 @@ import gzip
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 import orjson
@@ -140,6 +141,17 @@ async def test_a_bad_order_from_python_is_an_outcome() -> None:
     assert [violation.field for violation in outcomes[2].violations] == ["$.orderItems[0].name"]
     assert outcomes[2].parts == ()
     assert stored(emulator) == wanted([whole("A")])
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_a_time_that_utc_does_not_have_is_an_outcome(time: str) -> None:
+    """An order that no key can be made for is told by its position, and the others load."""
+    bad = OrderGraph(order=order("B", ordered_at=datetime.fromisoformat(time)))
+    async with ingest(Resources(Network(Emulator()), BASE), [whole("A"), bad, whole("C")]) as load:
+        outcomes = {outcome.number: outcome for outcome in await collected(load)}
+    assert [outcomes[n].verdict for n in (1, 2, 3)] == [Verdict.LOADED, Verdict.INVALID, Verdict.LOADED]
+    assert [violation.field for violation in outcomes[2].violations] == ["$.orderedAt"]
+    assert outcomes[2].key is None
 
 
 @in_both_versions
