@@ -205,6 +205,6 @@ def _check(
         found.append(Violation("deadline", "must be a finite number above 0"))
     for name, value in (("settle", settle), ("drain", drain)):
         if not 0 <= value < math.inf:
-            found.append(Violation(name, "must not be negative"))
+            found.append(Violation(name, "must be a finite number of at least 0"))
     if found:
         raise Invalid(tuple(found))

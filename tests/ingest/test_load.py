@@ -388,3 +388,12 @@ async def test_wrong_options_are_refused(field: str, load: Callable[[], Abstract
     with pytest.raises(Invalid) as caught:
         await load().__aenter__()
     assert [violation.field for violation in caught.value.violations] == [field]
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("inf"), float("nan")])
+async def test_seconds_that_cannot_be(seconds: float) -> None:
+    """The rule that is told is the one that is broken, whatever the number is."""
+    with pytest.raises(Invalid) as caught:
+        ingest(NOWHERE, [], settle=seconds, drain=seconds)
+    rule = "must be a finite number of at least 0"
+    assert caught.value.violations == (Violation("settle", rule), Violation("drain", rule))
