@@ -361,7 +361,9 @@ def _read(
         return line.file, line.number, line.key, graph, violations
     if isinstance(line, OrderGraph):
         violations = tuple(line.violations(api))
-        return None, position, _key(line) if violations else None, line, violations
+        if violations:
+            return None, position, _key(line), None, violations
+        return None, position, None, line.snapshot(), ()
     raise TypeError(f"an input gives OrderGraph or Line, not {type(line).__name__}")
 
 
