@@ -20,7 +20,7 @@ from cdp_orders_async import (
     ingest,
     ingest_one,
 )
-from cdp_orders_async.emulator import Emulator
+from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.wire import answer
 from tests.ingest.support import BASE, Network, asked, consumer, item, order, stored, wanted
 
@@ -82,3 +82,26 @@ async def test_another_part_of_the_order(kind: str, journaled: bool) -> None:  #
     again = await ingest_one(cdp, graph, journal=journal, settle=0.0)
     assert again.verdict == Verdict.ALREADY
     assert stored(network.emulator) == wanted([graph])
+
+
+@pytest.mark.parametrize("journaled", [True, False])
+async def test_a_list_of_other_orders(journaled: bool) -> None:  # noqa: FBT001 a parameter of the test
+    """A list that was asked for by reference id and has other orders does not say that the order is absent."""
+
+    class Cached(Network):
+        """Loses the answer to the create of B, and answers the question for it with the list for A."""
+
+        async def send(self, request: Request[T], /) -> T:
+            if request.operation == "orders.list":
+                request = request.with_query({**request.query, "referenceId": "A"})
+            return await super().send(request)
+
+    network = Cached(Emulator(switches=Switches(upsert=False)))
+    cdp, journal = Resources(network, BASE), MemoryJournal() if journaled else None
+    first, second = (OrderGraph(order=order(name)) for name in ("A", "B"))
+    assert (await ingest_one(cdp, first, journal=journal)).verdict == Verdict.LOADED
+    network.fate = lambda request: "lost" if request.operation == "orders.create" else "ok"
+    outcome = await ingest_one(cdp, second, journal=journal, settle=0.0)
+    assert outcome.verdict == Verdict.UNKNOWN
+    assert "has other ones" in str(outcome.parts[0].failure)
+    assert stored(network.emulator) == wanted([first, second])
