@@ -13,7 +13,7 @@ from decimal import Decimal
 from functools import cache
 from operator import attrgetter
 from types import NoneType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 import attrs
 from msgspec import Struct
@@ -189,10 +189,10 @@ class OrderGraph(Value):
 
 def _copied(value: Any) -> Any:  # noqa: ANN401 a model, or what is in it
     """Return a copy of a model, of a list, or of the pairs of an extension, and of whatever in it may change."""
-    kind = type(value)
+    kind: Any = value.__class__
     if kind in FIXED:
         return value
-    if isinstance(value, Mapping):
+    if _is_pairs(value):
         return dict(value)
     if is_list(value):
         return tuple([_copied(one) for one in value])
@@ -203,6 +203,11 @@ def _copied(value: Any) -> Any:  # noqa: ANN401 a model, or what is in it
     for name, one in zip(names, values_of(value), strict=True):
         setattr(copy, name, one if one.__class__ in FIXED else _copied(one))
     return copy
+
+
+def _is_pairs(value: object) -> TypeGuard[Mapping[object, object]]:
+    """Tell whether a value is what an extension holds."""
+    return isinstance(value, Mapping)
 
 
 @cache
