@@ -162,8 +162,9 @@ class _Client(_Bound):
         if bearer_token is None and client_key is None and api_token is None:
             bearer_token = os.environ.get("CDP_BEARER_TOKEN")
         if bearer_token is None:
-            client_key = client_key or os.environ.get("CDP_CLIENT_KEY")
-            api_token = api_token or os.environ.get("CDP_API_TOKEN")
+            # One that is given empty is none: in its place that of the environment could be another tenant's.
+            client_key = os.environ.get("CDP_CLIENT_KEY") if client_key is None else client_key
+            api_token = os.environ.get("CDP_API_TOKEN") if api_token is None else api_token
         url = base_url_of(region, base_url)
         credentials = Credentials(client_key, api_token, bearer_token)
         self._fingerprint = fingerprint(credentials.client_key)

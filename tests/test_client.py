@@ -149,6 +149,16 @@ async def test_configuration_from_the_environment(monkeypatch: pytest.MonkeyPatc
     assert server.requests[0].headers["authorization"] == "Basic a2V5OnRva2Vu"
 
 
+@pytest.mark.parametrize("empty", ["client_key", "api_token"])
+def test_an_empty_argument_is_none(empty: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A credential that is given empty is refused: that of the environment may belong to another tenant."""
+    monkeypatch.setenv("CDP_CLIENT_KEY", "elsewhere")
+    monkeypatch.setenv("CDP_API_TOKEN", TOKEN)
+    given = {"client_key": "key", "api_token": TOKEN, empty: ""}
+    with pytest.raises(Invalid, match="must be given together"):
+        CdpOrders(base_url="https://api.test", client_key=given["client_key"], api_token=given["api_token"])
+
+
 async def test_arguments_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is given in Python wins: the place, the way to authenticate, and the settings as a whole."""
     for name, value in zip(VARIABLES, ("eu", "https://env.test", "env", "env", "env", "99"), strict=True):

@@ -32,8 +32,6 @@ T = TypeVar("T")
 
 CREATED = PartVerdict.CREATED
 IMMUTABLE = frozenset({"reference_id", "ordered_at"})
-
-
 READ: Mapping[str, Callable[[bytes], Any]] = {
     **dict.fromkeys(("orders", "items", "contacts", "consumers"), reads(CreatedRef)),
     **dict.fromkeys(EXTENSIONS, reads(CreatedExtension)),
@@ -60,6 +58,8 @@ class Creation:
         """The keys of known parts that the input no longer has, by kind and reference."""
         self.rivals: Collection[str] = ()
         """The keys of other orders, the same as this one to the server, that may be there or not."""
+        self.taken: dict[tuple[str, UUID], Part] = {}
+        """The parts whose references are known, by kind and reference."""
         self.made = False
         """Whether this run made or changed anything."""
         self.claimed_until: float | None = None
@@ -176,6 +176,7 @@ class Creation:
                 if part is self._order:
                     await self._keep_order(part, created.ref)
                 else:
+                    self._check_new(part, created.ref)
                     self._know(part, created.ref, created=True)
                     part.verdict = CREATED
                 return
@@ -224,11 +225,23 @@ class Creation:
 
     async def _check_owner(self, order: Part, ref: UUID) -> None:
         """Raise `ConflictError` where the server has the *order* as *ref*, and that is another order of an input."""
-        if (owner := await self._owner(ref)) not in {None, self._key}:
+        # The memory of the client decides: of two that ask the journal at once, neither is in it yet.
+        owner = self._context.claims.own(ref, await self._owner(ref) or self._key)
+        if owner != self._key:
             self._know(order, ref, ("reference_id",))
             raise ConflictError(
                 f"the server answered with the order {ref}, which belongs to {owner}: it took the two for one"
             )
+
+    def _check_new(self, part: Part, ref: UUID) -> None:
+        """Raise `ConflictError` where the server answered to the create of *part* with another part of the order.
+
+        Whether *part* is there too stays in doubt, so that the next run looks for it. What an extension is called does
+        not matter: it is found by its owner.
+        """
+        other = self.taken.get((part.kind, ref), part)
+        if other is not part and part.kind not in EXTENSIONS:
+            raise ConflictError(f"the server answered with {ref}, which is {other.name}: it took the two for one")
 
     async def _adopt(self, part: Part, since: float, verdict: PartVerdict) -> bool:
         """Take over *part* if the server has it; *since* is when it may have been sent at the latest.
@@ -272,8 +285,9 @@ class Creation:
     async def _owner(self, ref: UUID) -> str | None:
         """Return to which order of an input the order *ref* on the server belongs."""
         context = self._context
-        if context.journal is None:
-            return context.claims.owner(ref)
+        owner = context.claims.owner(ref)
+        if context.journal is None or owner not in {None, self._key}:
+            return owner
         with context.waiting(self._times, "journal"):
             return await context.journal.owner(ref)
 
@@ -360,8 +374,10 @@ class Creation:
         context = self._context
         part.ref = ref or part.under  # an extension is found by its owner, whatever it is called
         part.in_doubt, part.differs = False, differs
-        if part is self._order and part.ref is not None and context.journal is None:
-            context.claims.own(part.ref, self._key)
+        if part.ref is not None:
+            self.taken[part.kind, part.ref] = part
+            if part is self._order:
+                context.claims.own(part.ref, self._key)
         old = self.orphans.pop((part.kind, part.ref), None) if self.orphans else None
         if context.journal is not None:
             # A part that differs keeps a hash that fits no input, so that the next run compares again.

@@ -199,12 +199,12 @@ def _check(
         found.append(Violation("on_existing", "must be keep, update or fail"))
     if priority not in {"interactive", "bulk"}:
         found.append(Violation("priority", "must be interactive or bulk"))
-    if open_orders < 1:
+    if not open_orders >= 1:  # not a number is neither
         found.append(Violation("open_orders", "must be above 0"))
     if deadline is not None and not 0 < deadline < math.inf:
         found.append(Violation("deadline", "must be a finite number above 0"))
     for name, value in (("settle", settle), ("drain", drain)):
         if not 0 <= value < math.inf:
-            found.append(Violation(name, "must not be negative"))
+            found.append(Violation(name, "must be a finite number of at least 0"))
     if found:
         raise Invalid(tuple(found))

@@ -361,7 +361,9 @@ def _read(
         return line.file, line.number, line.key, graph, violations
     if isinstance(line, OrderGraph):
         violations = tuple(line.violations(api))
-        return None, position, _key(line) if violations else None, line, violations
+        if violations:
+            return None, position, _key(line), None, violations
+        return None, position, None, line.snapshot(), ()
     raise TypeError(f"an input gives OrderGraph or Line, not {type(line).__name__}")
 
 
@@ -369,7 +371,7 @@ def _key(graph: OrderGraph) -> str | None:
     """Return the key of an order that may break any rule, None where it has none."""
     try:
         return graph.key
-    except (AttributeError, TypeError, ValueError):  # what is wrong with it, its violations say
+    except (AttributeError, TypeError, ValueError, OverflowError):  # what is wrong with it, its violations say
         return None
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 import attrs
 
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import CdpError, NotFound
+from cdp_orders_async.errors import CdpError, NotFound, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
 from cdp_orders_async.ingest.edits import SeveralError, pair_edited
@@ -79,8 +79,16 @@ class Lookup:
         return [(kind, ref) for ref, kind in {**found, **self.orphans}.items() if ref not in claimed]
 
     async def orders(self, order: Part, after: float) -> list[Any]:
-        """Return the orders on the server that are the same as *order* to the server, read after the time *after*."""
-        return [got for got in await self._listed(order, after) if may_match(order.value, got)]
+        """Return the orders on the server that are the same as *order* to the server, read after the time *after*.
+
+        Raises `OutcomeUnknown` for a list of other orders: a cache, or a server that does not heed the question, gave
+        it, and that *order* is not in it does not say that it is absent.
+        """
+        listed = await self._listed(order, after)
+        same = [got for got in listed if may_match(order.value, got)]
+        if not same and any(_is_other(order.value.reference_id, got.reference_id) for got in listed):
+            raise OutcomeUnknown("the list of the orders with this reference id has other ones: it tells nothing")
+        return same
 
     async def find(self, part: Part, after: float, *, settled: bool) -> Any:  # noqa: ANN401 any resource
         """Return what the server has of *part*, None if nothing; a list that was read before *after* does not count.
@@ -252,6 +260,11 @@ def _pair(
             wanted[one] -= 1
             mine = i if mine is None and one is part else mine
     return mine, left
+
+
+def _is_other(asked: str, got: str | None) -> bool:
+    """Tell whether a server that was asked for one reference id gave another: letter case and spaces do not count."""
+    return got is not None and got.strip().casefold() != asked.strip().casefold()
 
 
 def _far(sent: Any, got: Any) -> tuple[int, int]:  # noqa: ANN401 any resource

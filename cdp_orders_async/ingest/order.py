@@ -268,6 +268,7 @@ class OrderRun:
             part.ref = None if found is None else found.ref
             part.in_doubt = part.ref is None and (unsure or found is not None)
             part.verdict = PartVerdict.FOUND if complete else None
+        creation.taken = {(part.kind, part.ref): part for part in self.parts if part.ref is not None}
         self._open = False
         self._find_orphans(known, unsure=unsure)
         self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)

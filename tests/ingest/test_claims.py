@@ -319,7 +319,7 @@ def test_a_journal_that_cannot_renew(error: BaseException) -> None:
     async def main(loop: VirtualLoop) -> None:
         network = Network(Emulator(switches=Switches(latency=20)))
         graph = OrderGraph(order=order(), items=(item("i1", {"a": 1}),))
-        load = loading(loop, network, [graph], journal=Broken())
+        load = loading(loop, network, [graph], journal=Broken(), drain=20.0)
         with pytest.raises((ValueError, OutcomeUnknown), match=f"gone|ended in {type(error).__name__}"):
             await load.run()
         await load.aclose()

@@ -7,6 +7,7 @@ import gzip
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
 import orjson
@@ -140,6 +141,17 @@ async def test_a_bad_order_from_python_is_an_outcome() -> None:
     assert [violation.field for violation in outcomes[2].violations] == ["$.orderItems[0].name"]
     assert outcomes[2].parts == ()
     assert stored(emulator) == wanted([whole("A")])
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+async def test_a_time_that_utc_does_not_have_is_an_outcome(time: str) -> None:
+    """An order that no key can be made for is told by its position, and the others load."""
+    bad = OrderGraph(order=order("B", ordered_at=datetime.fromisoformat(time)))
+    async with ingest(Resources(Network(Emulator()), BASE), [whole("A"), bad, whole("C")]) as load:
+        outcomes = {outcome.number: outcome for outcome in await collected(load)}
+    assert [outcomes[n].verdict for n in (1, 2, 3)] == [Verdict.LOADED, Verdict.INVALID, Verdict.LOADED]
+    assert [violation.field for violation in outcomes[2].violations] == ["$.orderedAt"]
+    assert outcomes[2].key is None
 
 
 @in_both_versions
@@ -367,6 +379,7 @@ NOWHERE = Resources(Network(Emulator()), BASE)
     [
         ("on_existing", lambda: ingest(NOWHERE, [], on_existing="replace")),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         ("open_orders", lambda: ingest(NOWHERE, [], open_orders=0)),
+        ("open_orders", lambda: ingest(NOWHERE, [], open_orders=float("nan"))),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         ("settle", lambda: ingest(NOWHERE, [], settle=-1.0)),
         ("drain", lambda: ingest(NOWHERE, [], drain=float("nan"))),
     ],
@@ -376,3 +389,12 @@ async def test_wrong_options_are_refused(field: str, load: Callable[[], Abstract
     with pytest.raises(Invalid) as caught:
         await load().__aenter__()
     assert [violation.field for violation in caught.value.violations] == [field]
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("inf"), float("nan")])
+async def test_seconds_that_cannot_be(seconds: float) -> None:
+    """The rule that is told is the one that is broken, whatever the number is."""
+    with pytest.raises(Invalid) as caught:
+        ingest(NOWHERE, [], settle=seconds, drain=seconds)
+    rule = "must be a finite number of at least 0"
+    assert caught.value.violations == (Violation("settle", rule), Violation("drain", rule))
