@@ -7,13 +7,9 @@ API and on the Batch API.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
-from decimal import Decimal
-from functools import cache
-from operator import attrgetter
+from collections.abc import Mapping, Sequence
 from types import NoneType
-from typing import Any, Literal, TypeAlias, TypeGuard
+from typing import Any, Literal, TypeAlias
 
 import attrs
 from msgspec import Struct
@@ -35,7 +31,7 @@ from cdp_orders_async.models import (
 )
 from cdp_orders_async.models.common import Value
 from cdp_orders_async.redact import sealed
-from cdp_orders_async.rules import check, check_extension, is_list
+from cdp_orders_async.rules import check, check_extension
 
 __all__ = [
     "MODES",
@@ -55,8 +51,6 @@ MODES = ("insert", "upsert")
 LISTS = (tuple, list)
 ITEMS = (NewOrderItem, NewOrderItemV2)
 PLAIN = (NoneType, dict)
-FIXED = frozenset({NoneType, str, Decimal, datetime, int, bool, float})
-"""What cannot change."""
 
 
 def need(value: object, kinds: type | tuple[type, ...], name: str) -> None:
@@ -126,17 +120,6 @@ class OrderGraph(Value):
         _need_each(self.consumers, GraphConsumer, "consumers")
         need(self.extension, (Mapping, NoneType), "extension")
 
-    def snapshot(self) -> OrderGraph:
-        """Return a copy that does not change with this order: whoever made it may use its parts for the next one."""
-        return OrderGraph(
-            order=_copied(self.order),
-            contact=_copied(self.contact),
-            items=tuple([GraphItem(_copied(one.item), _copied(one.extension)) for one in self.items]),
-            consumers=tuple([GraphConsumer(_copied(one.consumer), tuple(one.uses)) for one in self.consumers]),
-            extension=_copied(self.extension),
-            mode=self.mode,
-        )
-
     @property
     def key(self) -> str:
         """What tells this order from others: its *reference_id* and when it was ordered."""
@@ -185,36 +168,6 @@ class OrderGraph(Value):
                 if references[reference] != 1:
                     at = f"$.consumers[{n}].orderItems[{i}].referenceId"
                     found.add(at, "must name exactly one item of this order")
-
-
-def _copied(value: Any) -> Any:  # noqa: ANN401 a model, or what is in it
-    """Return a copy of a model, of a list, or of the pairs of an extension, and of whatever in it may change."""
-    kind: Any = value.__class__
-    if kind in FIXED:
-        return value
-    if _is_pairs(value):
-        return dict(value)
-    if is_list(value):
-        return tuple([_copied(one) for one in value])
-    if not attrs.has(kind):
-        return value
-    copy = kind.__new__(kind)
-    names, values_of = _fields(kind)
-    for name, one in zip(names, values_of(value), strict=True):
-        setattr(copy, name, one if one.__class__ in FIXED else _copied(one))
-    return copy
-
-
-def _is_pairs(value: object) -> TypeGuard[Mapping[object, object]]:
-    """Tell whether a value is what an extension holds."""
-    return isinstance(value, Mapping)
-
-
-@cache
-def _fields(model: type[attrs.AttrsInstance]) -> tuple[Sequence[str], Callable[[Any], Sequence[object]]]:
-    """Return the names of the fields of a *model*, and what reads them all at once."""
-    names = tuple(attrs.fields_dict(model))
-    return names, attrgetter(*names)
 
 
 class Line(Struct, frozen=True):

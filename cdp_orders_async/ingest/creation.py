@@ -14,7 +14,6 @@ from uuid import UUID
 
 from cdp_orders_async.client import ResourcesV2
 from cdp_orders_async.errors import CdpError, Delivery, JournalError, NotSent, OutcomeUnknown
-from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.attempts import MAYBE_DONE, Attempts
 from cdp_orders_async.ingest.compare import diff, merge, same_order
 from cdp_orders_async.ingest.context import LoadContext
@@ -44,9 +43,12 @@ class ConflictError(Exception):
 
 
 class Creation:
-    """Creates the *parts* of the order *graph* with that *key*, or finds them; *times* counts where the time goes."""
+    """Creates the *parts* of the order with that *key*, or finds them; *times* counts where the time goes.
 
-    def __init__(self, context: LoadContext, graph: OrderGraph, key: str, parts: Sequence[Part], times: Times) -> None:
+    With *updates* what is there is brought up to the input, whatever the load was told.
+    """
+
+    def __init__(self, context: LoadContext, key: str, parts: Sequence[Part], times: Times, *, updates: bool) -> None:
         self.transport = context.transport(times)
         self.doubtful = False
         """Whether anything of the order could be on the server."""
@@ -58,21 +60,20 @@ class Creation:
         """The keys of known parts that the input no longer has, by kind and reference."""
         self.rivals: Collection[str] = ()
         """The keys of other orders, the same as this one to the server, that may be there or not."""
-        self.taken: dict[tuple[str, UUID], Part] = {}
-        """The parts whose references are known, by kind and reference."""
+        self.taken: dict[int, Part] = {}
+        """The parts whose references are known, by the number of that: the hash of a UUID takes longer."""
         self.made = False
         """Whether this run made or changed anything."""
         self.claimed_until: float | None = None
         """Until when the claim of this order lasts: after that another worker may have it, and nothing more is sent."""
         self._context = context
-        self._graph = graph
         self._key = key
         self._parts = parts
         self._order = parts[0]
         self._times = times
         self._near: set[UUID] = set()
         """The orders on the server that are the same as this one to it."""
-        self._updates = context.on_existing == "update" or graph.mode == "upsert"
+        self._updates = updates or context.on_existing == "update"
         self.refuses = context.on_existing == "fail" and not self._updates
         """Whether an order of which anything differs is refused as a whole."""
 
@@ -144,7 +145,7 @@ class Creation:
     def lookup(self) -> Lookup:
         """What finds the parts; made when it is needed first."""
         context = self._context
-        return Lookup(self._graph, self._parts, context.over(self.transport), self._patiently, context.clock)
+        return Lookup(self._parts, context.over(self.transport), self._patiently, context.clock)
 
     async def create(self, part: Part) -> None:
         """Send *part*; after a lost answer look it up, and send it again only when it is absent."""
@@ -176,9 +177,7 @@ class Creation:
                 if part is self._order:
                     await self._keep_order(part, created.ref)
                 else:
-                    self._check_new(part, created.ref)
-                    self._know(part, created.ref, created=True)
-                    part.verdict = CREATED
+                    self._know_new(part, created.ref)
                 return
 
     async def _is_over(self, part: Part, error: CdpError, attempts: Attempts) -> bool:
@@ -233,15 +232,17 @@ class Creation:
                 f"the server answered with the order {ref}, which belongs to {owner}: it took the two for one"
             )
 
-    def _check_new(self, part: Part, ref: UUID) -> None:
-        """Raise `ConflictError` where the server answered to the create of *part* with another part of the order.
+    def _know_new(self, part: Part, ref: UUID | None) -> None:
+        """Note that the server made *part* as *ref*; raise `ConflictError` where that is another part of the order.
 
-        Whether *part* is there too stays in doubt, so that the next run looks for it. What an extension is called does
-        not matter: it is found by its owner.
+        Whether *part* is there too stays in doubt then, so that the next run looks for it.
         """
-        other = self.taken.get((part.kind, ref), part)
-        if other is not part and part.kind not in EXTENSIONS:
-            raise ConflictError(f"the server answered with {ref}, which is {other.name}: it took the two for one")
+        if ref is not None and part.kind not in EXTENSIONS:
+            other = self.taken.get(ref.int, part)
+            if other is not part and other.kind == part.kind:
+                raise ConflictError(f"the server answered with {ref}, which is {other.name}: it took the two for one")
+        self._know(part, ref, created=True)
+        part.verdict = CREATED
 
     async def _adopt(self, part: Part, since: float, verdict: PartVerdict) -> bool:
         """Take over *part* if the server has it; *since* is when it may have been sent at the latest.
@@ -335,7 +336,7 @@ class Creation:
         to_create = self._context.creators.get(kind) or self._context.creator_of(kind)
         if owner is None:
             return to_create(part.value, read=READ[kind])
-        return to_create(owner.ref, part.sent(), read=READ[kind])
+        return to_create(owner.ref, part.sent() if part.uses else part.held.cell_contents, read=READ[kind])
 
     def _change(self, part: Part, names: Sequence[str], got: Any) -> Request[Any]:  # noqa: ANN401 any resource
         """Return the request that brings the fields *names* of *part* up to the input, where the server has *got*.
@@ -374,8 +375,8 @@ class Creation:
         context = self._context
         part.ref = ref or part.under  # an extension is found by its owner, whatever it is called
         part.in_doubt, part.differs = False, differs
-        if part.ref is not None:
-            self.taken[part.kind, part.ref] = part
+        if part.ref is not None and part.kind not in EXTENSIONS:
+            self.taken[part.ref.int] = part
             if part is self._order:
                 context.claims.own(part.ref, self._key)
         old = self.orphans.pop((part.kind, part.ref), None) if self.orphans else None

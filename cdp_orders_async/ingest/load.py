@@ -242,7 +242,8 @@ class Load:
         if graph is None or violations:
             self._tell(Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations))
             return
-        run = OrderRun(graph, self._context, file, number)
+        # Nobody else has what was read from a file; a source of one's own may use its objects again.
+        run = OrderRun(graph, self._context, file, number, copy=not isinstance(line, Line))
         self._runs[run] = None
         if self._context.claims.acquire(run.reference_id, self._begin, run):
             self._begin(run)
@@ -363,7 +364,7 @@ def _read(
         violations = tuple(line.violations(api))
         if violations:
             return None, position, _key(line), None, violations
-        return None, position, None, line.snapshot(), ()
+        return None, position, None, line, ()
     raise TypeError(f"an input gives OrderGraph or Line, not {type(line).__name__}")
 
 

@@ -13,7 +13,6 @@ import attrs
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, NotFound, OutcomeUnknown
-from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
 from cdp_orders_async.ingest.edits import SeveralError, pair_edited
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part
@@ -44,7 +43,6 @@ class Lookup:
 
     def __init__(
         self,
-        graph: OrderGraph,
         parts: Sequence[Part],
         cdp: Resources | ResourcesV2,
         patiently: Patiently,
@@ -56,7 +54,6 @@ class Lookup:
         """Whether everything of the order is known, so that no list needs to be read."""
         self.orphans: dict[UUID, str] = {}
         """The references that are known for this order and that no part claims, with their kinds."""
-        self._graph = graph
         self._parts = parts
         self._cdp = cdp
         self._patiently = patiently
@@ -106,7 +103,7 @@ class Lookup:
             free = [await self._with_links(got) for got in free]
         candidates = [got for got in free if may_match(sent, got)]
         if part.kind == "items" and not part.value.reference_id:
-            others = {one.item.reference_id for one in self._graph.items} - {None}
+            others = {one.value.reference_id for one in self._parts if one.kind == "items"} - {None}
             candidates = [got for got in candidates if got.reference_id not in others]
         found = await self._best(part, candidates, after) if candidates else None
         if found is None and self.edited and settled:

@@ -30,12 +30,12 @@ NOT_THERE = ((PartVerdict.CONFLICT, Verdict.CONFLICT), (PartVerdict.UNKNOWN, Ver
 
 
 class OrderRun:
-    """One order of a load. *file* and *number* say where it is in the input."""
+    """One order of a load. *file* and *number* say where it is in the input; *copy*: others may change the *graph*."""
 
-    def __init__(self, graph: OrderGraph, context: LoadContext, file: str | None, number: int) -> None:
+    def __init__(self, graph: OrderGraph, context: LoadContext, file: str | None, number: int, *, copy: bool) -> None:
         self.graph = graph
         self.reference_id = graph.order.reference_id
-        self.parts = parts_of(graph)
+        self.parts = parts_of(graph, copy=copy)
         self.order_part = self.parts[0]
         self.left = len(self.parts)
         """How many parts have not come to their end."""
@@ -48,7 +48,7 @@ class OrderRun:
         self._place = file, number
         self._run = context.run_of(file)
         self._context = context
-        self._creation = Creation(context, graph, self.key, self.parts, self.times)
+        self._creation = Creation(context, self.key, self.parts, self.times, updates=graph.mode == "upsert")
         self._started = False
         self._claimed = False
         self._busy = False
@@ -268,7 +268,9 @@ class OrderRun:
             part.ref = None if found is None else found.ref
             part.in_doubt = part.ref is None and (unsure or found is not None)
             part.verdict = PartVerdict.FOUND if complete else None
-        creation.taken = {(part.kind, part.ref): part for part in self.parts if part.ref is not None}
+        creation.taken = {
+            part.ref.int: part for part in self.parts if part.ref is not None and part.kind not in EXTENSIONS
+        }
         self._open = False
         self._find_orphans(known, unsure=unsure)
         self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)

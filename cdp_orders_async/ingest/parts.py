@@ -18,11 +18,12 @@ from uuid import UUID
 import attrs
 from msgspec import Struct, field
 
-from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
+from cdp_orders_async.graph import GraphItem, OrderGraph
 from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
 from cdp_orders_async.models.common import AnyPerson, Value
+from cdp_orders_async.models.copies import copy_of
 from cdp_orders_async.wire import encode, to_json
 
 __all__ = [
@@ -127,7 +128,7 @@ class Part(Struct, eq=False):
     def sent(self) -> Any:  # noqa: ANN401 any model
         """Return what is sent: a consumer with the references of its items."""
         if not self.uses:
-            return self.held.cell_contents  # as `value`
+            return self.value
         return attrs.evolve(self.value, order_items=tuple(use.ref for use in self.uses))
 
 
@@ -186,35 +187,42 @@ class _Parts:
         self.parts.append(part)
         return part
 
-    def extend(self, name: str, kind: str, owner: Part, pairs: Pairs) -> None:
+    def extend(self, name: str, kind: str, owner: Part, held: CellType) -> None:
         """Add the extension of *owner*."""
-        self.add(Part(name, f"{owner.key}/ext", kind, CellType(pairs), owner), owner)
+        self.add(Part(name, f"{owner.key}/ext", kind, held, owner), owner)
 
 
-def parts_of(graph: OrderGraph) -> list[Part]:
-    """Return the parts of *graph*, the order first, the longest way first among those that may go at once."""
-    made = _Parts()
-    order = made.add(Part("order", "order", "orders", CellType(graph.order), group="order"))
+def parts_of(graph: OrderGraph, *, copy: bool = False) -> list[Part]:
+    """Return the parts of *graph*, the order first, the longest way first among those that may go at once.
+
+    With *copy* they are what they are now, whatever becomes of the objects of the *graph*.
+    """
+    made, hold = _Parts(), _copied if copy else CellType
+    order = made.add(Part("order", "order", "orders", hold(graph.order), group="order"))
     items: dict[int, Part] = {}
     # Twins are numbered by what hangs on them, so that a line with its items in another order is the same line.
     for n, one in sorted(enumerate(graph.items), key=lambda numbered: _beside(numbered[1])):
         key, group = _item_identity(one.item)
-        items[n] = made.add(Part(f"items/{n}", key, "items", CellType(one.item), order, (), group), order)
+        items[n] = made.add(Part(f"items/{n}", key, "items", hold(one.item), order, (), group), order)
     if graph.contact is not None:
-        made.add(Part("contact", "contact", "contacts", CellType(graph.contact), order, (), "contact"), order)
+        made.add(Part("contact", "contact", "contacts", hold(graph.contact), order, (), "contact"), order)
     if graph.extension is not None:
-        made.extend("ext", "order_extensions", order, graph.extension)
+        made.extend("ext", "order_extensions", order, hold(graph.extension))
     for n, one in enumerate(graph.items):
         if one.extension is not None:
-            made.extend(f"items/{n}/ext", "item_extensions", items[n], one.extension)
+            made.extend(f"items/{n}/ext", "item_extensions", items[n], hold(one.extension))
     by_reference = {part.value.reference_id: part for part in items.values()} if graph.consumers else {}
     # Consumers may share identifiers, or be shown without: any could be taken for any other. Free ones go first.
     for n, user in sorted(enumerate(graph.consumers), key=lambda numbered: sorted(numbered[1].uses)):
         uses = tuple(by_reference[reference] for reference in user.uses)
-        key, held = _consumer_key(user.consumer), CellType(user.consumer)
+        key, held = _consumer_key(user.consumer), hold(user.consumer)
         part = Part(f"consumers/{n}", key, "consumers", held, order, uses, "consumer")
         made.add(part, order, *uses)
     return made.parts
+
+
+def _copied(value: Any) -> CellType:  # noqa: ANN401 a model or pairs
+    return CellType(copy_of(value) if hasattr(value, "__attrs_attrs__") else dict(value))
 
 
 def _hash(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs
