@@ -152,16 +152,18 @@ async def test_a_deadline_in_the_middle_of_an_order() -> None:
         assert caught.value.delivery is not Delivery.NOT_SENT
 
 
-async def test_a_deadline_while_nothing_was_done() -> None:
+def test_a_deadline_while_nothing_was_done() -> None:
     """Where everything was refused, the error says that nothing of it is there."""
-    busy: Json = {"action": "status", "phase": "before", "status": 429}
-    plan: Json = {"faults": [{"operation": "*", "script": [busy] * 500}]}
-    emulator = Emulator(faults=Faults.of(plan))
-    async with serving(emulator, timeout=30) as cdp:
+
+    async def main(_: VirtualLoop) -> None:
+        network = Network(Emulator(), lambda _: 429)
         with pytest.raises(DeadlineExceeded) as caught:
-            await ingest_one(cdp, whole(), deadline=0.4)
-    assert told(caught.value).is_untouched
-    assert stored(emulator) == []
+            await ingest_one(Resources(network, BASE), whole(), deadline=2)
+        assert len(network.requests) > 1
+        assert told(caught.value).is_untouched
+        assert stored(network.emulator) == []
+
+    run(main)
 
 
 async def test_a_server_that_was_never_reached() -> None:
