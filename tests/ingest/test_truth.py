@@ -152,18 +152,15 @@ async def test_a_deadline_in_the_middle_of_an_order() -> None:
         assert caught.value.delivery is not Delivery.NOT_SENT
 
 
-def test_a_deadline_while_nothing_was_done() -> None:
+async def test_a_deadline_while_nothing_was_done() -> None:
     """Where everything was refused, the error says that nothing of it is there."""
-
-    async def main(_: VirtualLoop) -> None:
-        network = Network(Emulator(), lambda _: 429)
+    busy: Json = {"action": "status", "phase": "before", "status": 429, "retry_after": 60}
+    emulator = Emulator(faults=Faults.of({"faults": [{"operation": "*", "script": [busy]}]}))
+    async with serving(emulator, timeout=30) as cdp:
         with pytest.raises(DeadlineExceeded) as caught:
-            await ingest_one(Resources(network, BASE), whole(), deadline=2)
-        assert len(network.requests) > 1
-        assert told(caught.value).is_untouched
-        assert stored(network.emulator) == []
-
-    run(main)
+            await ingest_one(cdp, whole(), deadline=2)
+    assert told(caught.value).is_untouched
+    assert stored(emulator) == []
 
 
 async def test_a_server_that_was_never_reached() -> None:
