@@ -240,7 +240,7 @@ async def test_what_its_reference_leads_to_is_another_order(version: Version) ->
     case = Case.new(version)
     first = await case.load(whole())
     case.network.emulator.store.reset()  # the same references are given again
-    other = await Case(case.network, version).load(whole("ANOTHER"))
+    other = await Case(Network(case.network.emulator), version).load(whole("ANOTHER"))
     assert other.ref == first.ref
     policies: tuple[OnExisting, ...] = ("update", "keep", "fail", "update")
     for policy in policies:
