@@ -171,6 +171,9 @@ class Api(Struct, frozen=True, eq=False):
     whole_lists: bool = True
     """Whether a list can hold whole entries and names its next page; otherwise it is links, page after page."""
 
+    def __repr__(self) -> str:
+        return f"<Api {self.version}>"  # it is a default of public functions, whose help would have all its rows
+
     @property
     def version(self) -> str:
         """Its number, as in ``2.1``."""
