@@ -10,6 +10,7 @@ import attrs
 import pytest
 
 from cdp_orders_async.emulator.limits import Bucket, Concurrency, Limit, Queue, Window
+from cdp_orders_async.session.autorate.governor import Governor
 from tests.limited import World
 
 MINUTE = 60.0
@@ -229,3 +230,18 @@ def test_the_state_is_said() -> None:
     assert state.limit is not None
     assert state.limit == pytest.approx(50, rel=0.15)
     assert str(state) == f"limit about {state.limit:.4g}/s, found {state.found_for:.0f} s ago, last cut for 503"
+
+
+def test_answers_that_take_no_time() -> None:
+    """A clock that stands still while calls are answered breaks nothing, whatever else they meet."""
+    for asked in (0.0, 5.0):
+        governor = Governor(10)
+        for spell in range(6):
+            now = 10.0 * spell
+            for _ in range(30):
+                governor.sent(now, full=True)
+                governor.answered(now, 0.0)
+            governor.refused(now, 0.0, "429", asked)
+        rate = governor.allowed.rate
+        assert rate is not None
+        assert 0 < rate < 1_000

@@ -182,7 +182,7 @@ class Governor:
     def _resume(self, now: float, silence: float) -> None:
         """Learn from a pause that the server made."""
         allowed, before = self.allowed, self._spell
-        taken, seconds = self._spell = (self._taken, now - self._opened)
+        taken, seconds = self._spell = (self._taken, max(now - self._opened, MEMORY))
         self._taken, self._opened = 0, now
         if taken >= SETTLED and all(abs(a - b) <= ALIKE * a for a, b in zip(self._spell, before, strict=True)):
             allowed.climb = climb_to(taken / seconds)  # a window that takes so many calls, however fast they come
@@ -242,7 +242,7 @@ class Governor:
 
     def _back_off(self, now: float, why: str) -> None:
         """Halve the rate while the server takes nothing: what was known will hold when it is back."""
-        rate = self.allowed.rate or self.pace
+        rate = self.allowed.rate or self.pace or LEAST_RATE
         self._outage = self._outage or rate
         self._trial = None
         self.allowed.rate = max(LEAST_RATE, rate / 2)
@@ -261,12 +261,12 @@ class Governor:
             allowed.queue = Climb(allowed.slots, max(busy, allowed.slots / KEPT_SLOTS), max(CYCLE, SLOW * seconds))
             self._patience = seconds
         else:
-            used = min(allowed.rate or math.inf, self.pace or math.inf)
+            used = min(allowed.rate or self.pace or START, self.pace or math.inf)
             known, calls = (math.inf, 0) if allowed.climb is None else (allowed.climb.known, CALLS)
             used = min(used, (used + 2 * known) / 3)  # past what was too much only a burst of the server was used up
             allowed.climb = climb_to(used * (1 - share) / (1 - self._noise), FLIGHT * max(seconds, asked), calls)
             allowed.rate = allowed.climb.start
-        lasts = EXPECTED / max(share - self._noise, RARE) / (allowed.rate or self.pace)
+        lasts = EXPECTED / max(share - self._noise, RARE) / (allowed.rate or self.pace or LEAST_RATE)
         until = now + PAUSE + min(CYCLE, max(SHORTEST, lasts))
         self._trial = None if asked else Trial(until, share, sample, self._noise, seconds)
         self._cut_at, self._cut_for = now, why
