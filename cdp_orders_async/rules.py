@@ -429,17 +429,13 @@ def _key_violation(key: object, at: str) -> Violation:
 
 def primitive(value: object) -> str | None:
     """Accept what a data extension can hold."""
-    if type(value) is bool or (type(value) is float and math.isfinite(value)):
-        return None  # nearly always
-    if isinstance(value, str):
-        return text(value)
+    if isinstance(value, float):
+        return None if math.isfinite(value) else "must be a finite number"
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
         return None if -(2**63) <= value < 2**64 else "must be an integer of 64 bits: send a longer one as text"
-    if isinstance(value, float):
-        return None if math.isfinite(value) else "must be a finite number"
-    return "must be text, a boolean or a number"
+    return text(value) if isinstance(value, str) else "must be text, a boolean or a number"
 
 
 def check_limit(limit: int) -> list[Violation]:

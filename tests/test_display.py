@@ -87,7 +87,7 @@ async def test_progress_says_why_nothing_happens(tmp_path: Path, monkeypatch: py
         async with progress.shown(load):
             await log.has("the server asked to wait 60 s")
             load.stop(60)
-            await log.has("no more is taken, finishing the rest")
+            await log.has("finishing the orders that have begun")
     down = {"operation": "orders.create", "action": "html", "status": 521}
     async with loading(source, {"faults": [down]}, 60) as (progress, load, _, log), progress.shown(load):
         await log.has("PAUSED, trying again in 5 s: POST /v2.1/orders: 521 ")

@@ -177,7 +177,7 @@ class Progress:
         elif (paused := self._session.limiter.paused_for) > 0:
             words.append(f"the server asked to wait {math.ceil(paused)} s")
         if load.stopping and load.under_way:
-            words.append("no more is taken, finishing the rest")
+            words.append("finishing the orders that have begun")
         return " · ".join(words)
 
 

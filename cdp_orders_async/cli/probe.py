@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, Forbidden, NotFound, Unauthorized
 from cdp_orders_async.graph import Line, OrderGraph
-from cdp_orders_async.journal import Journal, is_same_order
+from cdp_orders_async.journal import Journal, OrderId, is_same_order
 
 __all__ = ["found_on_server", "lost_on_server", "peeked"]
 
@@ -50,8 +50,9 @@ async def lost_on_server(client: Resources | ResourcesV2, journal: Journal) -> b
         except CdpError:
             return False
         else:
-            if key.startswith(f"{got.reference_id}@"):
-                return False  # else the server has another order as that
+            order = OrderId.parse(key)
+            if order is None or got.reference_id in {None, order.reference_id}:
+                return False  # else that reference is now another order's
     return bool(known)
 
 

@@ -7,7 +7,6 @@ around the same value. Sources: the vendor's pages on the Order REST API and on 
 from __future__ import annotations
 
 import functools
-import typing
 from collections.abc import Iterator, Mapping
 from datetime import tzinfo
 from typing import Any, NamedTuple, TypeVar
@@ -22,7 +21,7 @@ from cdp_orders_async.graph.values import MODES, GraphConsumer, GraphItem, Order
 from cdp_orders_async.graph.zones import DATES, MOMENTS, Timezone, zone_of, zoned
 from cdp_orders_async.kinds import V2_1, Api
 from cdp_orders_async.models import FlightSegment, Identifier
-from cdp_orders_async.models.common import camel
+from cdp_orders_async.models.common import camel, list_fields
 from cdp_orders_async.redact import Opaque, sealed
 from cdp_orders_async.rules import check, check_extension
 from cdp_orders_async.wire import in_utc, is_list, is_object, read_moment, structure
@@ -326,6 +325,4 @@ def _keys(model: type) -> frozenset[str]:
 @functools.cache
 def _plain(model: type) -> frozenset[str]:
     """Return the keys of whose values there is nothing to judge here."""
-    hints = typing.get_type_hints(model)
-    lists = {camel(name) for name, hint in hints.items() if "tuple[" in str(hint)}
-    return _keys(model) - lists - MOMENTS - DATES
+    return _keys(model) - set(map(camel, list_fields(model))) - MOMENTS - DATES

@@ -37,6 +37,7 @@ class Remembered(Struct):
     """An order that ended."""
 
     key: str
+    ordered_at: datetime
     run: bytes
     """The load that it was a part of."""
     number: int
@@ -53,11 +54,6 @@ class Remembered(Struct):
     """The hash of the whole order, where it was made already."""
     journal: Journal | None = None
     """The journal of that load."""
-
-    @property
-    def ordered_at(self) -> datetime:
-        """When it was ordered, as its key says."""
-        return datetime.fromisoformat(self.key.rpartition("@")[2])
 
     @property
     def digest(self) -> bytes:

@@ -14,11 +14,11 @@ from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, OutcomeUnknown
 from cdp_orders_async.health import Health, Sign
 from cdp_orders_async.ingest.claims import Claims
+from cdp_orders_async.ingest.requests import Requests
 from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.journal import Journal
-from cdp_orders_async.redact import unsealed
 from cdp_orders_async.session import BulkTransport, Session, Times
-from cdp_orders_async.wire import Request, Transport
+from cdp_orders_async.wire import Transport
 
 __all__ = ["LoadContext", "OnExisting", "as_failure"]
 
@@ -73,8 +73,7 @@ class LoadContext:
         self.aborting = False
         """Whether calls in flight are being given up."""
         self._halted = asyncio.Event()
-        self.creators: dict[str, Callable[..., Request[Any]]] = {}
-        """What `creator_of` returned so far: to look here first saves a call for each request."""
+        self.requests = Requests(client)
 
     def run_of(self, file: str | None) -> bytes:
         """Return what tells this load, as far as it loads *file*, from others: lines are numbered within one file."""
@@ -109,12 +108,6 @@ class LoadContext:
         if not isinstance(transport, Session):
             return transport
         return BulkTransport(transport, times, lambda: self.halted, self.bulk)
-
-    def creator_of(self, kind: str) -> Callable[..., Request[Any]]:
-        """Return what makes the request that creates a thing of this *kind*."""
-        creator: Callable[..., Request[Any]] = unsealed(getattr(self.cdp, kind).to_create)  # a load has its own seal
-        self.creators[kind] = creator
-        return creator
 
     def over(self, transport: Transport) -> Resources | ResourcesV2:
         """Return the resources of the client's version over *transport*."""

@@ -12,30 +12,23 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from cdp_orders_async.client import ResourcesV2
 from cdp_orders_async.errors import CdpError, Delivery, JournalError, NotSent, OutcomeUnknown
 from cdp_orders_async.ingest.attempts import MAYBE_DONE, Attempts
-from cdp_orders_async.ingest.compare import diff, merge, same_order
+from cdp_orders_async.ingest.compare import diff, same_order
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.edits import SeveralError
 from cdp_orders_async.ingest.lookup import Lookup
 from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict
-from cdp_orders_async.ingest.parts import EXTENSIONS, CreatedExtension, CreatedRef, Part
+from cdp_orders_async.ingest.parts import EXTENSIONS, Part
+from cdp_orders_async.ingest.requests import IMMUTABLE
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.session import GivenUp, Times
-from cdp_orders_async.wire import Request, reads
 
 __all__ = ["ConflictError", "Creation"]
 
 T = TypeVar("T")
 
 CREATED = PartVerdict.CREATED
-IMMUTABLE = frozenset({"reference_id", "ordered_at"})
-READ: Mapping[str, Callable[[bytes], Any]] = {
-    **dict.fromkeys(("orders", "items", "contacts", "consumers"), reads(CreatedRef)),
-    **dict.fromkeys(EXTENSIONS, reads(CreatedExtension)),
-}
-"""What is read of the answer to a create, by kind."""
 
 
 class ConflictError(Exception):
@@ -45,7 +38,7 @@ class ConflictError(Exception):
 class Creation:
     """Creates the *parts* of the order with that *key*, or finds them; *times* counts where the time goes.
 
-    With *updates* what is there is brought up to the input, whatever the load was told.
+    *updates*: change what the server has to what the input says, even if the load was told to keep it.
     """
 
     def __init__(self, context: LoadContext, key: str, parts: Sequence[Part], times: Times, *, updates: bool) -> None:
@@ -60,8 +53,6 @@ class Creation:
         """The keys of known parts that the input no longer has, by kind and reference."""
         self.rivals: Collection[str] = ()
         """The keys of other orders, the same as this one to the server, that may be there or not."""
-        self.taken: dict[int, Part] = {}
-        """The parts whose references are known, by the number of that: the hash of a UUID takes longer."""
         self.made = False
         """Whether this run made or changed anything."""
         self.claimed_until: float | None = None
@@ -71,11 +62,19 @@ class Creation:
         self._parts = parts
         self._order = parts[0]
         self._times = times
+        self._taken: dict[int, Part] = {}
+        """The parts whose references are known, by the number of the reference: a UUID takes longer to hash."""
         self._near: set[UUID] = set()
         """The orders on the server that are the same as this one to it."""
         self._updates = updates or context.on_existing == "update"
         self.refuses = context.on_existing == "fail" and not self._updates
         """Whether an order of which anything differs is refused as a whole."""
+
+    def doubt(self, known: Mapping[str, PartRecord], rivals: Collection[str], since: float) -> None:
+        """Look for what may be on the server: see `known`, `rivals` and `since`; the parts have their references."""
+        self.doubtful, self.known, self.rivals, self.since = True, known, rivals, since
+        parts = (part for part in self._parts if part.kind not in EXTENSIONS)
+        self._taken = {part.ref.int: part for part in parts if part.ref is not None}
 
     async def find_or_create(self, part: Part) -> None:
         """Find *part*, where it may be on the server, or else create it; raises what `failed` takes."""
@@ -161,7 +160,7 @@ class Creation:
                 return
             part.in_doubt = True
             try:
-                created = await transport.send(self._request(part))
+                created = await transport.send(context.requests.to_create(part))
             except CdpError as error:
                 attempts = attempts or Attempts(context, transport, f"{part.kind}.create", self._times)
                 if await self._is_over(part, error, attempts):
@@ -238,7 +237,7 @@ class Creation:
         Whether *part* is there too stays in doubt then, so that the next run looks for it.
         """
         if ref is not None and part.kind not in EXTENSIONS:
-            other = self.taken.get(ref.int, part)
+            other = self._taken.get(ref.int, part)
             if other is not part and other.kind == part.kind:
                 raise ConflictError(f"the server answered with {ref}, which is {other.name}: it took the two for one")
         self._know(part, ref, created=True)
@@ -296,7 +295,7 @@ class Creation:
         """Deal with a part that is there: keep, update or refuse what differs, as the load was told."""
         sent = part.sent()
         differs = diff(sent, got)
-        fixed = IMMUTABLE if part is self._order else frozenset[str]()
+        fixed = IMMUTABLE.get(part.kind, ())
         changed = [name for name in differs if name not in fixed]
         created = verdict is PartVerdict.CREATED
         self._know(part, got.ref, differs, created=created)
@@ -304,7 +303,7 @@ class Creation:
             part.verdict = PartVerdict.CONFLICT
             return
         if changed and self._updates and not self.is_lost:
-            change = partial(self.transport.send, self._change(part, changed, got))
+            change = partial(self.transport.send, self._context.requests.to_change(part, changed, got))
             await self._patiently(change, f"{part.kind}.update")
             self.made = True
             differs = tuple(name for name in differs if name in fixed)
@@ -331,32 +330,6 @@ class Creation:
                 context.health.succeeded(creates=False)
                 return result
 
-    def _request(self, part: Part) -> Request[Any]:
-        kind, owner = part.kind, part.owner
-        to_create = self._context.creators.get(kind) or self._context.creator_of(kind)
-        if owner is None:
-            return to_create(part.value, read=READ[kind])
-        return to_create(owner.ref, part.sent() if part.uses else part.held.cell_contents, read=READ[kind])
-
-    def _change(self, part: Part, names: Sequence[str], got: Any) -> Request[Any]:  # noqa: ANN401 any resource
-        """Return the request that brings the fields *names* of *part* up to the input, where the server has *got*.
-
-        Version 2 takes only the whole thing, so what the input does not say is sent as it is there. For extensions
-        it has one request: what makes one, and may put its pairs in place of all that are there.
-        """
-        resource: Any = getattr(self._context.cdp, part.kind)
-        legacy, sent = isinstance(self._context.cdp, ResourcesV2), part.sent()
-        if part.kind in EXTENSIONS and legacy:
-            request: Request[Any] = resource.to_create(part.under, {**got.pairs, **sent})
-            request.creates = False
-        elif part.kind in EXTENSIONS:
-            request = resource.to_update(part.under, {name: sent[name] for name in names})
-        elif legacy:
-            request = resource.to_update(part.ref, merge(sent, got, IMMUTABLE if part is self._order else ()))
-        else:
-            request = resource.to_update(part.ref, {name: getattr(sent, name) for name in names})
-        return request
-
     def failed(self, part: Part, error: Exception) -> None:
         """End a part that ended in *error*; raises it again where it has to end the load."""
         if isinstance(error, CdpError) and not isinstance(error, JournalError):
@@ -376,7 +349,7 @@ class Creation:
         part.ref = ref or part.under  # an extension is found by its owner, whatever it is called
         part.in_doubt, part.differs = False, differs
         if part.ref is not None and part.kind not in EXTENSIONS:
-            self.taken[part.ref.int] = part
+            self._taken[part.ref.int] = part
             if part is self._order:
                 context.claims.own(part.ref, self._key)
         old = self.orphans.pop((part.kind, part.ref), None) if self.orphans else None

@@ -30,7 +30,7 @@ NOT_THERE = ((PartVerdict.CONFLICT, Verdict.CONFLICT), (PartVerdict.UNKNOWN, Ver
 
 
 class OrderRun:
-    """One order of a load. *file* and *number* say where it is in the input; *copy*: others may change the *graph*."""
+    """One order of a load. *file* and *number* say where it is in the input; *copy*: the *graph* may change."""
 
     def __init__(self, graph: OrderGraph, context: LoadContext, file: str | None, number: int, *, copy: bool) -> None:
         self.graph = graph
@@ -108,6 +108,7 @@ class OrderRun:
             parts, count = packed(known), len(known)
         return Remembered(
             key=self.key,
+            ordered_at=self.order.ordered_at,
             run=self._run,
             number=self._place[1],
             ended=self._context.clock(),
@@ -257,20 +258,14 @@ class OrderRun:
                 " and orderedAt cannot be changed"
             )
         unsure = asks or knowledge.sent > NEVER or (record is not None and not record.ended)
-        creation.known, creation.doubtful = known, True
-        creation.rivals = [one.key for one in same]
-        creation.since = max(context.began if asks else NEVER, knowledge.sent)
-        if record is not None or same:
-            creation.since = context.clock()
         complete = record is not None and record.complete and not edited
         for part in self.parts:
             found = known.get(part.key)
             part.ref = None if found is None else found.ref
             part.in_doubt = part.ref is None and (unsure or found is not None)
             part.verdict = PartVerdict.FOUND if complete else None
-        creation.taken = {
-            part.ref.int: part for part in self.parts if part.ref is not None and part.kind not in EXTENSIONS
-        }
+        since = max(context.began if asks else NEVER, knowledge.sent)
+        creation.doubt(known, [one.key for one in same], context.clock() if record is not None or same else since)
         self._open = False
         self._find_orphans(known, unsure=unsure)
         self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)

@@ -18,13 +18,12 @@ from uuid import UUID
 import attrs
 from msgspec import Struct, field
 
-from cdp_orders_async.graph import GraphItem, OrderGraph
+from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
 from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
 from cdp_orders_async.models.common import AnyPerson, Value
-from cdp_orders_async.models.copies import copy_of
-from cdp_orders_async.wire import encode, to_json
+from cdp_orders_async.wire import copy_of, encode, to_json
 
 __all__ = [
     "EXTENSIONS",
@@ -197,7 +196,8 @@ def parts_of(graph: OrderGraph, *, copy: bool = False) -> list[Part]:
 
     With *copy* they are what they are now, whatever becomes of the objects of the *graph*.
     """
-    made, hold = _Parts(), _copied if copy else CellType
+    made = _Parts()
+    hold, hold_pairs = (_copied, _copied_pairs) if copy else (CellType, CellType)
     order = made.add(Part("order", "order", "orders", hold(graph.order), group="order"))
     items: dict[int, Part] = {}
     # Twins are numbered by what hangs on them, so that a line with its items in another order is the same line.
@@ -207,10 +207,10 @@ def parts_of(graph: OrderGraph, *, copy: bool = False) -> list[Part]:
     if graph.contact is not None:
         made.add(Part("contact", "contact", "contacts", hold(graph.contact), order, (), "contact"), order)
     if graph.extension is not None:
-        made.extend("ext", "order_extensions", order, hold(graph.extension))
+        made.extend("ext", "order_extensions", order, hold_pairs(graph.extension))
     for n, one in enumerate(graph.items):
         if one.extension is not None:
-            made.extend(f"items/{n}/ext", "item_extensions", items[n], hold(one.extension))
+            made.extend(f"items/{n}/ext", "item_extensions", items[n], hold_pairs(one.extension))
     by_reference = {part.value.reference_id: part for part in items.values()} if graph.consumers else {}
     # Consumers may share identifiers, or be shown without: any could be taken for any other. Free ones go first.
     for n, user in sorted(enumerate(graph.consumers), key=lambda numbered: sorted(numbered[1].uses)):
@@ -221,8 +221,12 @@ def parts_of(graph: OrderGraph, *, copy: bool = False) -> list[Part]:
     return made.parts
 
 
-def _copied(value: Any) -> CellType:  # noqa: ANN401 a model or pairs
-    return CellType(copy_of(value) if hasattr(value, "__attrs_attrs__") else dict(value))
+def _copied(model: object) -> CellType:
+    return CellType(copy_of(model))
+
+
+def _copied_pairs(pairs: Pairs) -> CellType:
+    return CellType(dict(pairs))
 
 
 def _hash(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs

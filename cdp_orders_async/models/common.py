@@ -12,7 +12,7 @@ import hashlib
 import os
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias, cast, get_type_hints
 from uuid import UUID
 
 import attrs
@@ -34,6 +34,7 @@ __all__ = [
     "Resource",
     "Value",
     "camel",
+    "list_fields",
 ]
 
 _KEY = os.urandom(16)
@@ -58,6 +59,11 @@ Channel: TypeAlias = Literal[
     "OTHER",
 ]
 Gender: TypeAlias = Literal["male", "female", "unknown"]
+
+
+def list_fields(model: type[Any]) -> list[str]:
+    """Return the names of the fields of *model* that hold several values."""
+    return [name for name, hint in get_type_hints(model).items() if "tuple[" in str(hint)]
 
 
 def camel(name: str) -> str:

@@ -19,7 +19,7 @@ from cdp_orders_async.redact import seal_methods, sealed
 from cdp_orders_async.rules import check, check_limit, refuse, text, types_and_rules
 from cdp_orders_async.wire import (
     NO_QUERY,
-    ByModel,
+    Made,
     Page,
     Request,
     Transport,
@@ -52,7 +52,7 @@ T = TypeVar("T")
 
 LARGEST_PAGE = 100
 
-CHECKED = ByModel(lambda model: writer(model, *types_and_rules(model)))
+CHECKED = Made[type[Any]](lambda model: writer(model, *types_and_rules(model)))
 """What writes a model that keeps its rules, and raises any exception for another: in one go."""
 
 

@@ -15,16 +15,18 @@ from cdp_orders_async.wire.codec import (
     structure,
     to_json,
 )
-from cdp_orders_async.wire.direct import ByModel, write, writer
+from cdp_orders_async.wire.copies import copy_of
+from cdp_orders_async.wire.direct import Made, write, writer
 from cdp_orders_async.wire.request import NO_QUERY, Page, Request, Transport, answer, reads, reads_nothing, reads_page
 
 __all__ = [
     "NO_QUERY",
-    "ByModel",
+    "Made",
     "Page",
     "Request",
     "Transport",
     "answer",
+    "copy_of",
     "encode",
     "in_utc",
     "is_list",

@@ -36,9 +36,10 @@ from cdp_orders_async.wire.codec import (
     write_hook,
 )
 
-__all__ = ["PAGE_READERS", "READERS", "WRITERS", "ByModel", "decode", "decode_page", "write", "writer"]
+__all__ = ["PAGE_READERS", "READERS", "WRITERS", "Made", "decode", "decode_page", "setter", "write", "writer"]
 
 T = TypeVar("T")
+K = TypeVar("K")
 Asked: TypeAlias = tuple[str, bool, Callable[[object], str | None]]
 
 NO_FORMS: Mapping[str, Any] = MappingProxyType({})
@@ -66,15 +67,24 @@ class Listed(msgspec.Struct, Generic[T]):
     next: object = None
 
 
-class ByModel(dict[type[Any], Callable[..., Any]]):
-    """What is made for each model, once; a look-up in a `functools.cache` would take ten times as long."""
+class Made(dict[K, Callable[..., Any]]):
+    """What is made for each key, once; a look-up in a `functools.cache` would take ten times as long."""
 
-    def __init__(self, make: Callable[[type[Any]], Callable[..., Any]]) -> None:
+    def __init__(self, make: Callable[[K], Callable[..., Any]]) -> None:
         self.make = make
 
-    def __missing__(self, model: type[Any]) -> Callable[..., Any]:
-        made = self[model] = self.make(model)
+    def __missing__(self, key: K) -> Callable[..., Any]:
+        made = self[key] = self.make(key)
         return made
+
+
+def setter(names: Sequence[str]) -> Callable[..., None]:
+    """Return a function that sets the fields *names* of an object, given first, to the values that follow.
+
+    To name each field as it is set would take three times as long.
+    """
+    set_all: Callable[..., None] = vars(attrs.make_class("Fields", list(names)))["__init__"]
+    return set_all
 
 
 def decode(body: bytes, model: type[T]) -> T:
@@ -196,8 +206,7 @@ def _struct(model: type[Any]) -> tuple[type[msgspec.Struct], Callable[[msgspec.S
     moments = [at for at, way in enumerate(ways.values(), 1) if way.hook is in_utc]
     hooks = [(at, way.ready, way.hook) for at, way in enumerate(ways.values(), 1) if at not in moments and way.hook]
     new, values_of = object.__new__, msgspec.structs.astuple
-    # To name each field as it is set would take as long as all the rest.
-    set_all: Callable[..., None] = vars(attrs.make_class(model.__name__, [*ways]))["__init__"]
+    set_all = setter([*ways])
 
     def to_model(read: msgspec.Struct) -> Any:  # noqa: ANN401 the model
         values = [made := new(model), *values_of(read)]
@@ -289,6 +298,6 @@ def _kind(hint: Any) -> tuple[Any, bool]:  # noqa: ANN401 types are Any
     return (None if others else kind), optional
 
 
-READERS = ByModel(_reader)
-PAGE_READERS = ByModel(_page_reader)
-WRITERS = ByModel(writer)
+READERS = Made[type[Any]](_reader)
+PAGE_READERS = Made[type[Any]](_page_reader)
+WRITERS = Made[type[Any]](writer)
