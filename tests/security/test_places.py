@@ -15,8 +15,9 @@ import aiohttp
 import pytest
 
 from cdp_orders_async import Invalid, JournalError, SqliteJournal
+from cdp_orders_async.cli.outcomes import written
 from cdp_orders_async.emulator import Emulator
-from cdp_orders_async.errors import shown_key
+from cdp_orders_async.errors import InputError, shown_key
 from cdp_orders_async.settings import base_url_of
 from tests.cli_support import Ran, cdp_orders, lines_of, orders, watched, write
 from tests.security.canaries import TOKEN
@@ -157,6 +158,13 @@ async def use_storage(path: Path) -> str:
     return str(refused.value)
 
 
+async def write_outcomes(path: Path) -> str:
+    """Begin to write outcomes in this process; return what is said."""
+    with pytest.raises(InputError) as refused, written(path):
+        pass
+    return str(refused.value)
+
+
 USES = (use_outcomes, use_journal, use_storage)
 
 
@@ -170,7 +178,7 @@ async def test_a_file_with_several_names_is_refused(use: Callable[[Path], asynci
     assert stat.S_IMODE((tmp_path / "precious").stat().st_mode) == 0o666
 
 
-@pytest.mark.parametrize("use", USES)
+@pytest.mark.parametrize("use", [write_outcomes, use_journal, use_storage])
 async def test_a_file_of_another_user_is_refused(
     use: Callable[[Path], asyncio.Future[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
