@@ -1,4 +1,4 @@
-"""What the README says is so: its commands and programs run, its tables name what exists."""
+"""What the pages of the README say is so: their commands and programs run, their tables name what exists."""
 
 from __future__ import annotations
 
@@ -49,7 +49,8 @@ from tests.cli_support import Ran, Watched, cdp_orders, ended, started, watched,
 from tests.laws.test_layers import FLOORS, MODULES, room
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ("README.md", "cdp_orders_async/emulator/README.md", "tests/README.md", "benchmarks/README.md")
+README = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 DEMO, TESTS, *COMMANDS = [code for language, code in BLOCKS if language == "sh"]
 LOADS, OTHERS = ([line for line in COMMANDS if ("cdp-orders load" in line) is loads] for loads in (True, False))
@@ -91,6 +92,19 @@ def test_blocks_are_of_languages_that_are_checked() -> None:
     assert all(
         re.match(r"cdp-orders (load|emulator) |\.venv/bin/python (-m tests\.|benchmarks/)", line) for line in COMMANDS
     )
+
+
+def test_links_lead_to_pages() -> None:
+    """The front page leads to every other page, and each link between them to a file and a heading that exist."""
+    led: set[Path] = set()
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for name, heading in re.findall(r"\]\(([^)#]+)#?([^)]*)\)", text):
+            path = (ROOT / page).parent / name
+            headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in {"", *(one.lower().replace(" ", "-") for one in headings)}
+            led |= {path.resolve()} if page == "README.md" else set()
+    assert led == {(ROOT / page).resolve() for page in PAGES[1:]}
 
 
 def test_first_blocks_are_the_demo_and_the_tests() -> None:
@@ -228,7 +242,7 @@ def test_keys_of_outcomes() -> None:
         leftovers=(Leftover("items", ref),),
         times=times,
     )
-    (named,) = re.findall(r"A line of the file of outcomes has (.*?), and no personal", README, re.DOTALL)
+    (named,) = re.findall(r"A line of the file of outcomes has (.*?), and no personal", " ".join(README.split()))
     (of_part,) = re.findall(r"\((.*?)\)", named, re.DOTALL)
     assert code(named.replace(of_part, "")) == list(outcome.to_json())
     assert code(of_part) == list(part.to_json())
