@@ -106,16 +106,21 @@ async def test_empty_file(tmp_path: Path) -> None:
     [
         ("absent.jsonl", None, 0, "cannot be read: No such file or directory"),
         ("", None, 0, "cannot be read: Is a directory"),
-        ("cut.gz", gzip.compress(GOOD + b"\n" + GOOD)[:-6], 1, "cannot be read after line 1: it is no whole gzip file"),
+        (
+            "cut.gz",
+            gzip.compress(GOOD + b"\n" + GOOD, mtime=0)[:-6],
+            1,
+            "cannot be read after line 1: it is no whole gzip file",
+        ),
         ("no.gz", b"\x1f\x8b" + GOOD, 0, "cannot be read: it is no whole gzip file"),
         ("no.Z", b"\x1f\x9d" + GOOD, 0, "cannot be read: it is no whole gzip file"),
         (
             "bad.gz",
-            gzip.compress(GOOD + b"\n")[:-8] + b"\0" * 8,
+            gzip.compress(GOOD + b"\n", mtime=0)[:-8] + b"\0" * 8,
             1,
             "cannot be read after line 1: it is no whole gzip file",
         ),
-        ("wild.gz", gzip.compress(GOOD)[:10] + b"\xff" * 40, 0, "cannot be read: it is no whole gzip file"),
+        ("wild.gz", gzip.compress(GOOD, mtime=0)[:10] + b"\xff" * 40, 0, "cannot be read: it is no whole gzip file"),
     ],
 )
 async def test_file_that_cannot_be_read(

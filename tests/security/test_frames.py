@@ -91,13 +91,13 @@ WRONG: dict[str, Call] = {
         for kind in EXTENSIONS
         for verb in ("create", "replace", "update")
     },
-    **{f"{kind}.update {value}": asked(kind, "update", REF, value) for kind in KINDS for value in CHANGES},
-    **{f"{kind}.create {value}": asked(kind, "create", REF, value) for kind in KINDS[1:] for value in NEW},
+    **{f"{kind}.update {at}": asked(kind, "update", REF, value) for kind in KINDS for at, value in enumerate(CHANGES)},
+    **{f"{kind}.create {at}": asked(kind, "create", REF, value) for kind in KINDS[1:] for at, value in enumerate(NEW)},
     **{
-        f"{kind}.{verb} {value}": asked(kind, verb, REF, value)
+        f"{kind}.{verb} {at}": asked(kind, verb, REF, value)
         for kind in ("contacts", "consumers", "order_extensions")
         for verb in ("to_update", "to_replace")
-        for value in UNWRITABLE
+        for at, value in enumerate(UNWRITABLE)
     },
     "contacts.to_create": asked("contacts", "to_create", REF, NewContact(first_name=BROKEN)),
     "delete_fields": asked("order_extensions", "delete_fields", "canary-ref", ["canary", "other"]),
