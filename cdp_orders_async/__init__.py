@@ -38,7 +38,6 @@ from cdp_orders_async.ingest import (
 )
 from cdp_orders_async.journal import Journal, MemoryJournal, SqliteJournal
 from cdp_orders_async.kinds import V2, V2_1, Api
-from cdp_orders_async.limiter import Limiter
 from cdp_orders_async.models import (
     Channel,
     Consumer,
@@ -74,6 +73,7 @@ from cdp_orders_async.models import (
     PersonV2,
     Resource,
 )
+from cdp_orders_async.pacing.limiter import Limiter
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.resources import Listing
 from cdp_orders_async.session import RateLimiter, Session, Stats, Times

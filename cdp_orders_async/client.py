@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import ClassVar, Generic, Self, TypeVar, cast
 
 from cdp_orders_async import kinds
+from cdp_orders_async.addresses import base_url_of, normalised
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.kinds import Api
 from cdp_orders_async.models import (
@@ -36,7 +37,7 @@ from cdp_orders_async.resources import (
     PartsV2,
 )
 from cdp_orders_async.session import ClientSession, RateLimiter, Session, TraceConfig
-from cdp_orders_async.settings import Credentials, Settings, base_url_of, fingerprint, normalised
+from cdp_orders_async.settings import Credentials, Settings, fingerprint
 from cdp_orders_async.wire import Transport
 
 __all__ = ["CdpOrders", "CdpOrdersV2", "Resources", "ResourcesV2"]

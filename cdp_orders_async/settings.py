@@ -14,43 +14,27 @@ import re
 import ssl
 import urllib.request
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import SplitResult, unquote, urlsplit
+from urllib.parse import urlsplit
 
 import attrs
 
+from cdp_orders_async.addresses import is_loopback, proxy_url
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.models.common import Value
 from cdp_orders_async.redact import Opaque, Secrets, sealed
 
 __all__ = [
-    "REGIONS",
     "Credentials",
     "Settings",
-    "base_url_of",
     "check_tls",
     "fingerprint",
-    "is_loopback",
-    "normalised",
     "proxy_of",
     "tls_of",
 ]
 
-REGIONS: Mapping[str, str] = {
-    "ap": "https://api-engage-ap.sitecorecloud.io",
-    "eu": "https://api-engage-eu.sitecorecloud.io",
-    "jp": "https://api-engage-jpe.sitecorecloud.io",
-    "us": "https://api-engage-us.sitecorecloud.io",
-}
-"""The vendor's production servers, by region."""
 WAYS = ("aiohttp", "httptools")
-PORTS = {"http": 80, "https": 443}
-VERSIONED = re.compile(r"/v2(\.1)?(/order[^/]*(/.*)?)?$", re.IGNORECASE)
-"""The end of a URL that goes on into the API, whose version the client adds."""
-HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(:\d*)?")
-"""A host and its port: what others take for a host after or before brackets is none."""
 CERTIFICATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----.*?-----END [A-Z0-9 ]*CERTIFICATE-----", re.DOTALL)
 LARGEST_CA_FILE = 2**24  # bytes in which the first certificate must be
 
@@ -88,7 +72,7 @@ def _a_way(instance: Settings, field: attrs.Attribute[Any], value: str) -> None:
 def _a_proxy(instance: Settings, field: attrs.Attribute[Any], value: Opaque[str] | None) -> None:
     del instance
     if value is not None:
-        _proxy_url(field.name, value.open())
+        proxy_url(field.name, value.open())
 
 
 def _opaque(value: str | Opaque[str] | None) -> Opaque[str] | None:
@@ -221,43 +205,6 @@ class Credentials:
         raise TypeError(msg)
 
 
-def base_url_of(region: str | None, base_url: str | None) -> str:
-    """Return the URL of a *region*, or *base_url* normalised and checked: https, or http to this machine only.
-
-    Raises `Invalid`: a password would travel in clear text otherwise.
-    """
-    if (region is None) == (base_url is None):
-        raise Invalid((Violation("region, base_url", "exactly one of them must be given (CDP_REGION, CDP_BASE_URL)"),))
-    if region is not None:
-        if region not in REGIONS:
-            raise Invalid((Violation("region", f"must be one of {', '.join(REGIONS)}"),))
-        return REGIONS[region]
-    plain = (base_url or "").strip().rstrip("/")
-    url = _http_url(plain)
-    if url is None or "@" in plain:
-        raise Invalid((Violation("base_url", "must be like https://host, without user, query or fragment"),))
-    if url.scheme == "http" and not is_loopback(url.hostname):
-        rule = "must be https, except to this machine: the API token would travel in the clear"
-        raise Invalid((Violation("base_url", rule),))
-    if VERSIONED.search(unquote(url.path)):
-        rule = "must end before the version of the API, which the client adds: give what stands before /v2"
-        raise Invalid((Violation("base_url", rule),))
-    return normalised(plain)
-
-
-def normalised(base_url: str) -> str:
-    """Return *base_url* in the one form in which its identity is compared; what is no URL of a server stays.
-
-    Scheme and host are in lower case, a default port and a slash at the end are left out.
-    """
-    url = _http_url(base_url)
-    if url is None or url.hostname is None:
-        return base_url
-    host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-    port = "" if url.port in {None, PORTS[url.scheme]} else f":{url.port}"
-    return f"{url.scheme}://{host}{port}{url.path.rstrip('/')}"
-
-
 def fingerprint(client_key: str | None) -> str:
     """Return what tells the tenant of *client_key* from others, without the key itself."""
     return hashlib.blake2b((client_key or "").encode(), digest_size=6).hexdigest()
@@ -271,7 +218,7 @@ def proxy_of(settings: Settings, base_url: str) -> str | None:
     """
     url = urlsplit(base_url)
     if settings.proxy is not None:
-        given = _proxy_url("proxy", settings.proxy.open())
+        given = proxy_url("proxy", settings.proxy.open())
         if url.scheme == "http" and not is_loopback(urlsplit(given).hostname):
             rule = "must be on this machine for an http base_url: the API token would travel in the clear"
             raise Invalid((Violation("proxy", rule),))
@@ -279,7 +226,7 @@ def proxy_of(settings: Settings, base_url: str) -> str | None:
     if not settings.trust_env or urllib.request.proxy_bypass(url.netloc):
         return None
     found = urllib.request.getproxies().get(url.scheme)
-    proxy = _proxy_url(f"{url.scheme.upper()}_PROXY", found) if found else None
+    proxy = proxy_url(f"{url.scheme.upper()}_PROXY", found) if found else None
     return None if proxy and url.scheme == "http" and not is_loopback(urlsplit(proxy).hostname) else proxy
 
 
@@ -312,27 +259,3 @@ async def tls_of(settings: Settings) -> ssl.SSLContext:
 
 def _no_certificates() -> Invalid:
     return Invalid((Violation("ca_file", "must be a readable file of certificates in PEM form"),))
-
-
-def _http_url(text: str) -> SplitResult | None:
-    try:
-        url = urlsplit(text)
-        good = url.scheme in {"http", "https"} and HOST.fullmatch(url.netloc.rpartition("@")[2]) and url.port != 0
-    except ValueError:
-        return None
-    return url if good and text.isprintable() and not set(text) & set("?#\\ ") else None
-
-
-def _proxy_url(name: str, text: str) -> str:
-    url = text if "://" in text else f"http://{text}"
-    if _http_url(url) is None:
-        raise Invalid((Violation(name, "must be like http://user:password@host:port"),))
-    return url
-
-
-def is_loopback(host: str | None) -> bool:
-    """Tell whether *host* is certainly this machine."""
-    try:
-        return ip_address(host or "").is_loopback
-    except ValueError:
-        return host == "localhost"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from cdp_orders_async.emulator.limits import Gate, Limit
-from cdp_orders_async.limiter import Limiter, Slots
+from cdp_orders_async.pacing.limiter import Limiter, Slots
 from cdp_orders_async.session.autorate import Autorate
 
 LONGEST_PAUSE = 300.0

@@ -20,9 +20,10 @@ import pytest
 
 from cdp_orders_async import CdpOrders
 from cdp_orders_async.__main__ import main as entry
+from cdp_orders_async.addresses import REGIONS
 from cdp_orders_async.cli import main
 from cdp_orders_async.cli.options import Connection
-from cdp_orders_async.settings import REGIONS, Settings
+from cdp_orders_async.settings import Settings
 from tests.cli_support import TOKEN, Ran, broken_pipe, cdp_orders, ended, environment, full_disk, orders, started, write
 from tests.ingest.support import order
 

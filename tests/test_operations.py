@@ -20,7 +20,7 @@ OPERATIONS = Path(__file__).parent / "data" / "operations.txt"
 
 def vendors() -> list[str]:
     """Return the operations that the vendor lists, by the names that they have here."""
-    names = {(route.method, re.sub(r"\{\w+\}", "{}", route.path)): route.operation for route in V2_1.routes()}
+    names = {(route.method, re.sub(r"\{\w+\}", "{}", route.path)): route.operation for route in V2_1.table.routes()}
     listed = [line.split() for line in OPERATIONS.read_text(encoding="utf-8").splitlines() if line[0] != "#"]
     return [
         names[method, re.sub(r"\{\w+\}", "{}", path.replace("{dataExtensionName}", "ext"))] for method, path in listed

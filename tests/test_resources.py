@@ -90,7 +90,7 @@ def query_of(operation: str) -> dict[str, str]:
     return {"name": "color|capacityInGb"} if operation == "item_extensions.delete_fields" else {}
 
 
-@pytest.mark.parametrize("route", list(V2_1.routes()), ids=lambda route: route.operation)
+@pytest.mark.parametrize("route", list(V2_1.table.routes()), ids=lambda route: route.operation)
 async def test_each_verb_is_its_row(route: tuple[str, str, str]) -> None:
     """Each call is one request: method and path of its row, its query and body, and whether it creates."""
     operation, method, path = route

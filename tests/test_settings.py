@@ -11,8 +11,9 @@ from typing import Any
 import attrs
 import pytest
 
+from cdp_orders_async.addresses import REGIONS, base_url_of
 from cdp_orders_async.errors import Invalid
-from cdp_orders_async.settings import REGIONS, Credentials, Settings, base_url_of, proxy_of
+from cdp_orders_async.settings import Credentials, Settings, proxy_of
 
 FINITE = "must be a finite number above 0"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from fnmatch import fnmatchcase
 
-from cdp_orders_async.kinds import V2_1
+from cdp_orders_async.routes import V2_1
 
 __all__ = ["EXAMPLES", "OPERATIONS", "WRITES", "named"]
 

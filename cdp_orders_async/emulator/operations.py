@@ -11,9 +11,9 @@ from cdp_orders_async.emulator.records import Cause, Invalid, Json, Missing, Rec
 from cdp_orders_async.emulator.representation import Links, embed, page, shown
 from cdp_orders_async.emulator.rules import V2_1_RULES, V2_RULES, Rules, checked, checked_pairs, day
 from cdp_orders_async.emulator.store import EXTENSION_OWNERS, Store
-from cdp_orders_async.kinds import V2 as V2_TABLE
-from cdp_orders_async.kinds import V2_1 as V2_1_TABLE
-from cdp_orders_async.kinds import Api, Route
+from cdp_orders_async.routes import V2 as V2_TABLE
+from cdp_orders_async.routes import V2_1 as V2_1_TABLE
+from cdp_orders_async.routes import Route, Table
 
 __all__ = ["V2", "V2_1", "Call", "Operation", "Reply", "Version"]
 
@@ -206,7 +206,7 @@ class Version:
         return Links(base, self.paths, self.legacy)
 
 
-def operations(table: Api, odd: Mapping[str, Operation]) -> Iterator[tuple[Route, Operation]]:
+def operations(table: Table, odd: Mapping[str, Operation]) -> Iterator[tuple[Route, Operation]]:
     """Yield each route of the table with what is behind it, and the one that the links to guests lead to."""
     for route in table.routes():
         kind, _, verb = route.operation.partition(".")
@@ -214,7 +214,7 @@ def operations(table: Api, odd: Mapping[str, Operation]) -> Iterator[tuple[Route
     yield Route("guests.get", "GET", f"{table.prefix}/guests/{{ref}}"), get
 
 
-def version(table: Api, odd: Mapping[str, Operation], rules: Mapping[str, Rules]) -> Version:
+def version(table: Table, odd: Mapping[str, Operation], rules: Mapping[str, Rules]) -> Version:
     """Return the version of a table, whose *odd* operations are not those of their verb."""
     served = dict(operations(table, odd))
     return Version(served, rules, table is V2_TABLE, {route.operation: route.path for route in served})

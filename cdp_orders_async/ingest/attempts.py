@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from cdp_orders_async.errors import CdpError, DeadlineExceeded, Delivery, PoolTimeout, Unreadable
-from cdp_orders_async.health import Sign
 from cdp_orders_async.ingest.context import LoadContext
+from cdp_orders_async.pacing.health import Sign
 from cdp_orders_async.session import BulkTransport, Times
 from cdp_orders_async.wire import Transport
 

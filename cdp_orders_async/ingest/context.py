@@ -12,11 +12,11 @@ from typing import Any, Literal, TypeAlias
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, OutcomeUnknown
-from cdp_orders_async.health import Health, Sign
 from cdp_orders_async.ingest.claims import Claims
 from cdp_orders_async.ingest.requests import Requests
 from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.journal import Journal
+from cdp_orders_async.pacing.health import Health, Sign
 from cdp_orders_async.session import BulkTransport, Session, Times
 from cdp_orders_async.wire import Transport
 

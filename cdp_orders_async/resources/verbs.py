@@ -61,7 +61,7 @@ def _routes(api: Api, kind: Kind[Any, Any, Any]) -> Mapping[str, tuple[str, str,
     """Return the routes of *kind* by their verbs, with their paths parted at ``{ref}``."""
     return {
         verb: (operation, method, *path.partition("{ref}"))
-        for verb, (operation, method, path) in api.routes_of(kind).items()
+        for verb, (operation, method, path) in api.table.routes_of(kind.name).items()
     }
 
 

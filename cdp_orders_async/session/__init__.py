@@ -5,6 +5,6 @@ from __future__ import annotations
 from aiohttp import ClientSession, TraceConfig
 
 from cdp_orders_async.session.session import BulkTransport, GivenUp, RateLimiter, Session, Stats
-from cdp_orders_async.session.times import Times
+from cdp_orders_async.timings import Times
 
 __all__ = ["BulkTransport", "ClientSession", "GivenUp", "RateLimiter", "Session", "Stats", "Times", "TraceConfig"]

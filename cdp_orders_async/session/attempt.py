@@ -17,11 +17,11 @@ from typing import Any, TypeAlias
 from yarl import URL
 
 from cdp_orders_async.errors import DeadlineExceeded, Delivery, NotSent, OutcomeUnknown, Unreadable
+from cdp_orders_async.pacing.retry import parse_retry_after
 from cdp_orders_async.redact import NO_SECRETS, Secrets
-from cdp_orders_async.retry import parse_retry_after
-from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import CLOSED, Broken, Watch
 from cdp_orders_async.settings import Credentials, Settings, check_tls, proxy_of
+from cdp_orders_async.timings import Times
 from cdp_orders_async.version import VERSION
 from cdp_orders_async.wire import Request
 

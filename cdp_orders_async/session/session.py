@@ -25,16 +25,16 @@ from cdp_orders_async.errors import (
     RateLimited,
     ServerError,
 )
-from cdp_orders_async.health import overload
-from cdp_orders_async.limiter import Limiter, Slots
+from cdp_orders_async.pacing.health import overload
+from cdp_orders_async.pacing.limiter import Limiter, Slots
+from cdp_orders_async.pacing.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.redact import bare, sealed
-from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.session.attempt import late, lost
 from cdp_orders_async.session.autorate import Autorate
 from cdp_orders_async.session.backends import backend
-from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import CLOSED, Broken, Limit
 from cdp_orders_async.settings import Credentials, Settings
+from cdp_orders_async.timings import Times
 from cdp_orders_async.wire import Request, answer
 
 __all__ = ["BulkTransport", "GivenUp", "RateLimiter", "Session", "Stats"]

@@ -139,7 +139,7 @@ class Mock:
 def answers(*called: str) -> SearchStrategy[dict[str, object]]:
     """Return all answers that the file allows to the operations that this client calls so."""
     drawn: dict[str, Anything] = {}
-    for route in V2_1.routes():
+    for route in V2_1.table.routes():
         operation, _ = judged(route.method, route.path.replace("{ref}", ANY_REF), {}, None)
         _, schema = success(operation)
         if route.operation in called and schema is not None:

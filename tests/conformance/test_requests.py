@@ -124,7 +124,7 @@ def arguments(draw: st.DrawFn, operation: str) -> tuple[list[Any], dict[str, Any
     return given_, options
 
 
-@pytest.mark.parametrize("operation", [route.operation for route in V2_1.routes()])
+@pytest.mark.parametrize("operation", [route.operation for route in V2_1.table.routes()])
 @settings(max_examples=25)
 @given(data=st.data())
 def test_whatever_is_sent_is_described(operation: str, data: st.DataObject) -> None:

@@ -49,7 +49,7 @@ from cdp_orders_async import (
     parse_graph,
 )
 from cdp_orders_async.kinds import Api
-from cdp_orders_async.retry import parse_retry_after
+from cdp_orders_async.pacing.retry import parse_retry_after
 from cdp_orders_async.sources.jsonlines import LONGEST_LINE
 from cdp_orders_async.wire import answer, encode, reads, reads_nothing, reads_page, structure, to_json
 from tests.fuzz.corpus import BEYOND, LINES, REF, Json, anything, dumped, keys, leaves, mutated, reshaped

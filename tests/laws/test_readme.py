@@ -34,7 +34,6 @@ from cdp_orders_async import (
     Verdict,
     Violation,
     errors,
-    health,
     ingest,
     ingest_one,
     parse_graph,
@@ -45,6 +44,7 @@ from cdp_orders_async.cli.signals import STOPS
 from cdp_orders_async.emulator import Faults, Switches
 from cdp_orders_async.emulator.faults import ACTIONS, PHASES
 from cdp_orders_async.ingest import SETTLE, claims
+from cdp_orders_async.pacing import health
 from tests.cli_support import Ran, Watched, cdp_orders, ended, started, watched, write
 from tests.laws.test_layers import FLOORS, MODULES, room
 

@@ -43,13 +43,13 @@ from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.graph.exact import _Doubled, _Lost, read_json  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.graph.findings import Findings
 from cdp_orders_async.graph.parsing import _Reading, read_graph  # pyright: ignore[reportPrivateUsage] every class is looked at
-from cdp_orders_async.health import Overload
 from cdp_orders_async.ingest.knowledge import Knowledge
 from cdp_orders_async.ingest.outcomes import Leftover
 from cdp_orders_async.ingest.parts import CreatedExtension, CreatedRef, _Parts, parts_of  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, GraphRecord, OrderId, SameReference
 from cdp_orders_async.journal.sqlite import _Failed  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.pacing.health import Overload
 from cdp_orders_async.redact import Secrets
 from cdp_orders_async.session.autorate.governor import Climb, RateState, Trial
 from cdp_orders_async.session.backends.aiohttp import _Attempt, _Body  # pyright: ignore[reportPrivateUsage] every class is looked at

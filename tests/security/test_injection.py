@@ -125,7 +125,7 @@ def attacks(cdp: Client, text: str) -> Mapping[str, Call]:
         return lambda: getattr(resource, verb)(*arguments.get(verb, (REF,)))
 
     api: Api = cdp.api
-    return {route.operation: call(route.operation) for route in api.routes()}
+    return {route.operation: call(route.operation) for route in api.table.routes()}
 
 
 async def attempt(server: Server, call: Call) -> list[Asked]:
@@ -158,7 +158,7 @@ def test_hostile_values(text: str) -> None:
         async with serving(REPLY) as server:
             for version, api in ((CdpOrders, V2_1), (CdpOrdersV2, V2)):
                 async with client(server, version) as cdp:
-                    routes = {route.operation: route for route in api.routes()}
+                    routes = {route.operation: route for route in api.table.routes()}
                     for operation, call in attacks(cdp, text).items():
                         requests = await attempt(server, call)
                         sent += len(requests)
@@ -268,4 +268,4 @@ def test_all_operations_are_attacked() -> None:
     """Nothing is left out: 39 operations and 18, with the extension of version 2."""
     for version, api in ((CdpOrders, V2_1), (CdpOrdersV2, V2)):
         cdp = version(region="eu", client_key="key", api_token="token")  # noqa: S106 it guards nothing
-        assert attacks(cdp, "text").keys() == {route.operation for route in api.routes()}
+        assert attacks(cdp, "text").keys() == {route.operation for route in api.table.routes()}

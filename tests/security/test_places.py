@@ -15,10 +15,10 @@ import aiohttp
 import pytest
 
 from cdp_orders_async import Invalid, JournalError, SqliteJournal
+from cdp_orders_async.addresses import base_url_of
 from cdp_orders_async.cli.outcomes import written
 from cdp_orders_async.emulator import Emulator
 from cdp_orders_async.errors import InputError, shown_key
-from cdp_orders_async.settings import base_url_of
 from tests.cli_support import Ran, cdp_orders, lines_of, orders, watched, write
 from tests.security.canaries import TOKEN
 from tests.security.test_files import load

@@ -12,7 +12,8 @@ import pytest
 import trustme
 
 from cdp_orders_async import CdpOrders, CdpOrdersV2, Invalid, NotSent, Settings
-from cdp_orders_async.settings import base_url_of, proxy_of
+from cdp_orders_async.addresses import base_url_of
+from cdp_orders_async.settings import proxy_of
 from tests.servers import Proxy, Reply, serving
 from tests.session.calling import ask, calling, failure
 from tests.session.test_network import BASIC, bare_environment, show, trust

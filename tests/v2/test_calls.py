@@ -137,7 +137,9 @@ class Recorder:
         return request.read(encode({"ref": str(REF), "offset": 0, "items": []}))
 
 
-@pytest.mark.parametrize("route", [one for one in V2.routes() if one.operation in CALLS], ids=lambda one: one.operation)
+@pytest.mark.parametrize(
+    "route", [one for one in V2.table.routes() if one.operation in CALLS], ids=lambda one: one.operation
+)
 async def test_each_verb_is_its_row(route: tuple[str, str, str]) -> None:
     """Each call is one request, of the method and path of its row, and only a create makes two when sent twice."""
     operation, method, path = route

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from cdp_orders_async.limiter import Limiter, Slots
+from cdp_orders_async.pacing.limiter import Limiter, Slots
 from cdp_orders_async.session.autorate.governor import SETTLED, START, Governor, RateState, climb_to, spread
 
 __all__ = ["Autorate"]

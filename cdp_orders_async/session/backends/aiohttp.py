@@ -22,6 +22,7 @@ from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.tracing import Trace
 from msgspec import Struct
 
+from cdp_orders_async.addresses import is_loopback
 from cdp_orders_async.errors import Delivery, Invalid, Violation
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.session.attempt import (
@@ -42,9 +43,9 @@ from cdp_orders_async.session.attempt import (
     wait_asked,
 )
 from cdp_orders_async.session.backends.sockets import Sockets
-from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import Broken, Limit
-from cdp_orders_async.settings import Credentials, Settings, is_loopback, tls_of
+from cdp_orders_async.settings import Credentials, Settings, tls_of
+from cdp_orders_async.timings import Times
 from cdp_orders_async.wire import Request
 
 __all__ = ["OverAiohttp"]

@@ -38,9 +38,9 @@ from cdp_orders_async.session.attempt import (
 )
 from cdp_orders_async.session.backends.resolver import Resolver
 from cdp_orders_async.session.backends.sockets import Sockets
-from cdp_orders_async.session.times import Times
 from cdp_orders_async.session.watch import Broken, Limit
 from cdp_orders_async.settings import Credentials, Settings, tls_of
+from cdp_orders_async.timings import Times
 from cdp_orders_async.wire import Request
 
 __all__ = ["OverHttptools"]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_orders_async.limiter import Slots
+from cdp_orders_async.pacing.limiter import Slots
 from tests.virtual import VirtualLoop, run
 
 

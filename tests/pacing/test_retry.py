@@ -31,7 +31,7 @@ from cdp_orders_async.errors import (
     Unreadable,
     Violation,
 )
-from cdp_orders_async.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
+from cdp_orders_async.pacing.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 
 NOW = datetime(1994, 11, 6, 8, 48, 37, tzinfo=UTC)
 

@@ -14,7 +14,7 @@ import uvloop
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_orders_async.limiter import Limiter
+from cdp_orders_async.pacing.limiter import Limiter
 from tests.virtual import VirtualLoop, run
 
 UNIT = 1 / 64  # seconds; with powers of two, times add up exactly

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_orders_async.breaker import Breaker
+from cdp_orders_async.pacing.breaker import Breaker
 from tests.virtual import VirtualLoop, run
 
 

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cdp_orders_async.breaker import Breaker
 from cdp_orders_async.errors import (
     CdpError,
     DeadlineExceeded,
@@ -22,6 +21,7 @@ from cdp_orders_async.errors import (
     Unauthorized,
     Unreadable,
 )
+from cdp_orders_async.pacing.breaker import Breaker
 
 __all__ = ["Health", "Overload", "Sign", "overload", "sign_of"]
 

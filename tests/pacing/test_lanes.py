@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_orders_async.limiter import Limiter, Slots
+from cdp_orders_async.pacing.limiter import Limiter, Slots
 from tests.virtual import VirtualLoop, run
 
 SHARES = (0, 0.1, 0.3, 0.5, 1)

@@ -1,0 +1,128 @@
+"""What can be done where: the verbs and paths of both versions, which are all that client and emulator share.
+
+39 operations = 4 places x (get, replace, update, delete) + 3 places x (create, list under an order)
++ 2 extensions x 7 + the order's create and list + the consumer's items. Source: the vendor's index
+page of the Order REST API v2.1. The legacy version 2 has 18 of them, with an update by POST; source: its
+own pages.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+__all__ = ["V2", "V2_1", "Place", "Route", "Table", "Verb"]
+
+
+class Verb(NamedTuple):
+    """One thing that can be done: its name, HTTP method and path."""
+
+    name: str
+    method: str
+    path: str
+    """Filled with ``{at}`` and ``{part}`` of a place and the ``{ref}`` that the call is about; in version 2
+    also with the ``{ext}`` of that order."""
+
+
+GET = Verb("get", "GET", "/{at}/{ref}")
+REPLACE = Verb("replace", "PUT", "/{at}/{ref}")
+UPDATE = Verb("update", "PATCH", "/{at}/{ref}")
+UPDATE_V2 = Verb("update", "POST", "/{at}/{ref}")
+DELETE = Verb("delete", "DELETE", "/{at}/{ref}")
+CREATE = Verb("create", "POST", "/{at}")
+LIST = Verb("list", "GET", "/{at}")
+CREATE_UNDER_ORDER = Verb("create", "POST", "/orders/{ref}/{part}")
+LIST_UNDER_ORDER = Verb("list", "GET", "/orders/{ref}/{part}")
+ITEMS_OF = Verb("items", "GET", "/{at}/{ref}/orderItems")
+GET_EXTENSION = Verb("get", "GET", "/{at}/{ref}/extensions/ext")
+CREATE_EXTENSION = Verb("create", "POST", "/{at}/{ref}/extensions/ext")
+REPLACE_EXTENSION = Verb("replace", "PUT", "/{at}/{ref}/extensions/ext")
+UPDATE_EXTENSION = Verb("update", "PATCH", "/{at}/{ref}/extensions/ext")
+DELETE_EXTENSION = Verb("delete", "DELETE", "/{at}/{ref}/extensions/ext")
+DELETE_FIELDS = Verb("delete_fields", "DELETE", "/{at}/{ref}/extensions/ext/fields")
+LIST_EXTENSIONS = Verb("list", "GET", "/{at}/{ref}/extensions")
+GET_EXTENSION_V2 = Verb("get", "GET", "/{at}/{ref}/extext/{ext}")
+CREATE_EXTENSION_V2 = Verb("create", "POST", "/{at}/{ref}/extext")
+LIST_EXTENSIONS_V2 = Verb("list", "GET", "/{at}/{ref}/extext")
+
+EDIT = (GET, REPLACE, UPDATE, DELETE)
+UNDER_ORDER = (CREATE_UNDER_ORDER, LIST_UNDER_ORDER)
+EXTEND = (
+    CREATE_EXTENSION,
+    GET_EXTENSION,
+    REPLACE_EXTENSION,
+    UPDATE_EXTENSION,
+    DELETE_EXTENSION,
+    DELETE_FIELDS,
+    LIST_EXTENSIONS,
+)
+EXTEND_V2 = (CREATE_EXTENSION_V2, GET_EXTENSION_V2, LIST_EXTENSIONS_V2)
+
+
+class Place(NamedTuple):
+    """Where one kind of things lives, and what can be done there."""
+
+    name: str
+    """The attribute of the client, as in ``cdp.items``."""
+    path: str
+    """The collection in the path, as in ``/orderItems/{ref}``; an extension has its owner's."""
+    part: str
+    """The last segment under an order, as in ``/orders/{ref}/contacts``; empty where there is none."""
+    verbs: tuple[Verb, ...]
+
+
+class Route(NamedTuple):
+    """One operation of the API: ``items.create`` is ``POST /v2.1/orders/{ref}/orderItems``."""
+
+    operation: str
+    method: str
+    path: str
+
+
+class Table(NamedTuple):
+    """The paths of one version of the API: its prefix and its places."""
+
+    prefix: str
+    places: tuple[Place, ...]
+
+    def routes(self) -> Iterator[Route]:
+        """Yield every operation of this version."""
+        for place in self.places:
+            yield from self.routes_of(place.name).values()
+
+    @functools.cache  # noqa: B019 there are two versions, and they live as long as the program
+    def routes_of(self, name: str) -> Mapping[str, Route]:
+        """Return the operations of the place of that *name*, by the name of the verb."""
+        [place] = [place for place in self.places if place.name == name]
+        there = {"at": place.path, "part": place.part, "ref": "{ref}", "ext": "{ext}"}
+        return {
+            verb.name: Route(f"{name}.{verb.name}", verb.method, self.prefix + verb.path.format_map(there))
+            for verb in place.verbs
+        }
+
+
+V2_1 = Table(
+    "/v2.1",
+    (
+        Place("orders", "orders", "", (CREATE, LIST, *EDIT)),
+        Place("items", "orderItems", "orderItems", (*UNDER_ORDER, *EDIT)),
+        Place("contacts", "orderContacts", "contacts", (*UNDER_ORDER, *EDIT)),
+        Place("consumers", "orderConsumers", "consumers", (*UNDER_ORDER, *EDIT, ITEMS_OF)),
+        Place("order_extensions", "orders", "", EXTEND),
+        Place("item_extensions", "orderItems", "", EXTEND),
+    ),
+)
+"""The current version."""
+V2 = Table(
+    "/v2",
+    (
+        Place("orders", "orders", "", (CREATE, LIST, GET, UPDATE_V2)),
+        Place("items", "orderItems", "orderItems", (*UNDER_ORDER, GET, UPDATE_V2, DELETE)),
+        Place("contacts", "orderContacts", "contacts", (*UNDER_ORDER, GET, UPDATE_V2, DELETE)),
+        Place("consumers", "orderConsumers", "consumers", (*UNDER_ORDER, GET, UPDATE_V2)),
+        # Not documented by the vendor: what version 2 has for guests, read for orders.
+        Place("order_extensions", "orders", "", EXTEND_V2),
+    ),
+)
+"""The legacy version."""
