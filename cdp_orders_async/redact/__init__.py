@@ -8,16 +8,16 @@ a server's words only those that can be nobody's.
 from __future__ import annotations
 
 from cdp_orders_async.redact.answers import NO_SECRETS, Secrets, printable, told, words_in
-from cdp_orders_async.redact.holding import Opaque, bare, seal_methods, sealed, unsealed
+from cdp_orders_async.redact.holding import Opaque, seal_methods, sealed, strip_frames, unsealed
 
 __all__ = [
     "NO_SECRETS",
     "Opaque",
     "Secrets",
-    "bare",
     "printable",
     "seal_methods",
     "sealed",
+    "strip_frames",
     "told",
     "unsealed",
     "words_in",

@@ -78,10 +78,10 @@ def _runs_of(secrets: Iterable[str]) -> dict[int, frozenset[str]]:
         # In base64 three bytes are four characters, and what stands before a secret moves it.
         coded = [base64.b64encode(b"\0" * skip + raw).decode()[-(-skip * 8 // 6) :].rstrip("=") for skip in range(3)]
         latin = raw.decode("latin-1")  # as its bytes are escaped
-        bare = "".join(filter(str.isalnum, secret))
+        letters = "".join(filter(str.isalnum, secret))
         for form in (
             secret,
-            bare if len(bare) >= RUN else "",
+            letters if len(letters) >= RUN else "",
             raw.hex(),
             latin,
             *(one[:-1] for one in coded if len(one) > RUN),

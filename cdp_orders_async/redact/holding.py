@@ -10,7 +10,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from cdp_orders_async.redact.words import MASK
 
-__all__ = ["Opaque", "bare", "seal_methods", "sealed", "unsealed"]
+__all__ = ["Opaque", "seal_methods", "sealed", "strip_frames", "unsealed"]
 
 T_co = TypeVar("T_co", covariant=True)
 E = TypeVar("E", bound=BaseException)
@@ -52,7 +52,7 @@ class Opaque(Generic[T_co]):
         raise TypeError("what is secret cannot be pickled; hand it over another way, such as in the environment")
 
 
-def bare(error: E) -> E:
+def strip_frames(error: E) -> E:
     """Return *error* without the frames that it came through, and so with its causes, but with no context.
 
     Frames hold the credentials, what was sent and what was answered, and some tracebacks show that. Where the code of
@@ -123,7 +123,7 @@ def _called(function: Callable[..., Any]) -> Callable[..., Any]:
         except BaseException as error:  # noqa: BLE001 it is raised again
             raised = error
         del given, named
-        raise bare(raised)
+        raise strip_frames(raised)
 
     return sealed
 
@@ -137,7 +137,7 @@ def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
             return await awaited
         except BaseException as error:  # noqa: BLE001 it is raised again
             raised = error
-        raise bare(raised)
+        raise strip_frames(raised)
 
     return sealed
 
@@ -155,6 +155,6 @@ def _walked(function: Callable[..., Any]) -> Callable[..., Any]:
         finally:
             await made.aclose()
         if raised is not None:
-            raise bare(raised)
+            raise strip_frames(raised)
 
     return sealed
