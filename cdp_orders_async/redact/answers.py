@@ -9,18 +9,18 @@ from unicodedata import normalize
 from urllib.parse import unquote
 
 from cdp_orders_async.redact.holding import Opaque
-from cdp_orders_async.redact.words import LIMITS, MASK, WORDS
+from cdp_orders_async.redact.words import MASK, SERVER_NUMBERS, SERVER_WORDS
 
-__all__ = ["NO_SECRETS", "Secrets", "printable", "told", "words_in"]
+__all__ = ["NO_SECRETS", "Secrets", "collect_words", "mask_unknown_words", "printable"]
 
-SHORTEST = 4  # characters; what is shorter guards nothing, and is in many words
-RUN = 8  # characters of a secret that are masked wherever they stand: half of a secret is one too
-ESCAPED = re.compile(
+MIN_SECRET_LENGTH = 4  # characters; what is shorter guards nothing, and is in many words
+RUN_LENGTH = 8  # characters of a secret that are masked wherever they stand: half of a secret is one too
+ESCAPED_CHARACTER = re.compile(
     r"\\+u00([0-9a-f]{2})|\\+x([0-9a-f]{2})|%(?:25)*([0-9a-f]{2})|&(?:amp;)*(#?[0-9a-z]{1,8};)|\\+(.)", re.IGNORECASE
 )
 """One character that JSON, a program, a URL or HTML writes as several."""
-PIECE = re.compile(r"\w+")
-INDEX = re.compile(r"\[\d{1,3}\]")
+WORD = re.compile(r"\w+")
+LIST_INDEX = re.compile(r"\[\d{1,3}\]")
 """The place in a list, as in ``emails[0]``."""
 
 
@@ -66,14 +66,14 @@ class Secrets:
 
     def start(self, body: bytes | bytearray, most: int) -> bytes:
         """Return the first *most* bytes of an answer, masked before they are cut."""
-        window = body[: 2 * most + 12 * RUN]  # what begins before the cut is whole in it
+        window = body[: 2 * most + 12 * RUN_LENGTH]  # what begins before the cut is whole in it
         return self.masked(window.decode(errors="surrogateescape")).encode(errors="surrogateescape")[:most]
 
 
 def _runs_of(secrets: Iterable[str]) -> dict[int, frozenset[str]]:
     """Return the runs of characters by which secrets and their codings are known, by length."""
     runs: dict[int, set[str]] = {}
-    for secret in (one for one in secrets if len(one) >= SHORTEST):
+    for secret in (secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH):
         raw = secret.encode()
         # In base64 three bytes are four characters, and what stands before a secret moves it.
         coded = [base64.b64encode(b"\0" * skip + raw).decode()[-(-skip * 8 // 6) :].rstrip("=") for skip in range(3)]
@@ -81,17 +81,17 @@ def _runs_of(secrets: Iterable[str]) -> dict[int, frozenset[str]]:
         letters = "".join(filter(str.isalnum, secret))
         for form in (
             secret,
-            letters if len(letters) >= RUN else "",
+            letters if len(letters) >= RUN_LENGTH else "",
             raw.hex(),
             latin,
-            *(one[:-1] for one in coded if len(one) > RUN),
+            *(text[:-1] for text in coded if len(text) > RUN_LENGTH),
         ):
-            for one in {form, form.translate({43: "-", 47: "_"})} - {""}:
-                plain = _folded(one)
-                length = min(RUN, len(plain))
+            for text in {form, form.translate({43: "-", 47: "_"})} - {""}:
+                plain = _folded(text)
+                length = min(RUN_LENGTH, len(plain))
                 found = {plain[at : at + length] for at in range(len(plain) - length + 1)}
                 runs.setdefault(length, set()).update(found)
-    return {length: frozenset(some) for length, some in runs.items()}
+    return {length: frozenset(found) for length, found in runs.items()}
 
 
 def _folded(text: str) -> str:
@@ -104,7 +104,7 @@ def _folded(text: str) -> str:
 def _units(text: str) -> Iterator[tuple[str, int, int]]:
     """Yield each character of *text*, escaped or not, in small letters, with its start and its end."""
     at = 0
-    for found in ESCAPED.finditer(text):
+    for found in ESCAPED_CHARACTER.finditer(text):
         yield from _plain(text, at, found.start())
         char = _unescaped(found)
         if char is None:
@@ -136,12 +136,12 @@ NO_SECRETS = Secrets()
 """Of nobody."""
 
 
-def words_in(texts: Iterable[str]) -> frozenset[str]:
+def collect_words(texts: Iterable[str]) -> frozenset[str]:
     """Return the words of *texts*, in small letters."""
-    return frozenset(word for text in texts for word in PIECE.findall(text.lower()))
+    return frozenset(word for text in texts for word in WORD.findall(text.lower()))
 
 
-def told(text: str, most: int, *, known: Collection[str] = (), sent: Collection[str] = ()) -> str:
+def mask_unknown_words(text: str, most: int, *, known: Collection[str] = (), sent: Collection[str] = ()) -> str:
     """Return of what a server says the words that can be nobody's, with ``***`` in place of the others.
 
     A server may repeat any value of a person, in any form and language: no list of values could find it. So a word
@@ -166,8 +166,8 @@ def told(text: str, most: int, *, known: Collection[str] = (), sent: Collection[
 def _is_known(chunk: str, known: Collection[str], sent: Collection[str]) -> bool:
     if not (chunk.isascii() and chunk.isprintable()):
         return False
-    for piece in PIECE.findall(INDEX.sub(" ", chunk)):
-        lower = piece.lower()
-        if lower in sent or not (piece in known or lower in WORDS or piece in LIMITS):
+    for word in WORD.findall(LIST_INDEX.sub(" ", chunk)):
+        lower = word.lower()
+        if lower in sent or not (word in known or lower in SERVER_WORDS or word in SERVER_NUMBERS):
             return False
     return True

@@ -64,12 +64,12 @@ def strip_frames(error: E) -> E:
             error.add_note("".join([RAISED_IN, *traceback.format_tb(trace)]))
     left: list[BaseException] = [error]
     while left:
-        one = left.pop()
-        one.__traceback__ = one.__context__ = None
-        if one.__cause__ is not None:
-            left.append(one.__cause__)
-        if isinstance(one, BaseExceptionGroup):
-            left += cast("BaseExceptionGroup[BaseException]", one).exceptions
+        current = left.pop()
+        current.__traceback__ = current.__context__ = None
+        if current.__cause__ is not None:
+            left.append(current.__cause__)
+        if isinstance(current, BaseExceptionGroup):
+            left += cast("BaseExceptionGroup[BaseException]", current).exceptions
     return error
 
 
@@ -85,7 +85,7 @@ def sealed(thing: F) -> F:
     if inspect.isclass(thing):
         seal_methods(thing)
         return cast("F", thing)
-    return cast("F", _sealed(thing))
+    return cast("F", _seal(thing))
 
 
 def unsealed(method: F) -> F:
@@ -100,39 +100,39 @@ def seal_methods(cls: type) -> None:
         if name.startswith("_") and name not in {"__init__", "__aiter__", "__anext__"}:
             continue
         if isinstance(value, (classmethod, staticmethod)):
-            made: Any = cast("Any", value)
-            setattr(cls, name, type(made)(_sealed(made.__func__)))
+            wrapper: Any = cast("Any", value)
+            setattr(cls, name, type(wrapper)(_seal(wrapper.__func__)))
         elif inspect.isfunction(value):
-            setattr(cls, name, _sealed(value))
+            setattr(cls, name, _seal(value))
 
 
-def _sealed(function: Callable[..., Any]) -> Callable[..., Any]:
+def _seal(function: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.isasyncgenfunction(function):
-        return _walked(function)
-    return _awaited(function) if inspect.iscoroutinefunction(function) else _called(function)
+        return _seal_generator(function)
+    return _seal_coroutine(function) if inspect.iscoroutinefunction(function) else _seal_call(function)
 
 
 # What is raised outside of the handlers below has for its context only what the caller is handling.
 
 
-def _called(function: Callable[..., Any]) -> Callable[..., Any]:
+def _seal_call(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
-    def sealed(*given: Any, **named: Any) -> Any:  # noqa: ANN401 those of any function
+    def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 those of any function
         try:
-            return function(*given, **named)
+            return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 it is raised again
             raised = error
-        del given, named
+        del args, kwargs
         raise strip_frames(raised)
 
     return sealed
 
 
-def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
+def _seal_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
-    async def sealed(*given: Any, **named: Any) -> Any:  # noqa: ANN401 those of any function
-        awaited = function(*given, **named)
-        del given, named  # who looks at the stack meanwhile, such as a limiter of one's own, sees no argument
+    async def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 those of any function
+        awaited = function(*args, **kwargs)
+        del args, kwargs  # who looks at the stack meanwhile, such as a limiter of one's own, sees no argument
         try:
             return await awaited
         except BaseException as error:  # noqa: BLE001 it is raised again
@@ -142,18 +142,18 @@ def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
     return sealed
 
 
-def _walked(function: Callable[..., Any]) -> Callable[..., Any]:
+def _seal_generator(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
-    async def sealed(*given: Any, **named: Any) -> Any:  # noqa: ANN401 those of any function
-        made, raised = function(*given, **named), None
-        del given, named
+    async def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 those of any function
+        generator, raised = function(*args, **kwargs), None
+        del args, kwargs
         try:
-            async for one in made:
-                yield one
+            async for value in generator:
+                yield value
         except BaseException as error:  # noqa: BLE001 it is raised again
             raised = error
         finally:
-            await made.aclose()
+            await generator.aclose()
         if raised is not None:
             raise strip_frames(raised)
 

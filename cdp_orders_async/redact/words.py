@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-__all__ = ["LIMITS", "MASK", "WORDS"]
+__all__ = ["MASK", "SERVER_NUMBERS", "SERVER_WORDS"]
 
 MASK = "***"
 """In place of what is not shown."""
 
-WORDS = frozenset(
+SERVER_WORDS = frozenset(
     """
     a about above absent accept accepted access account action active actual added additional after again against
     all allow allowed alphanumeric already also an and another any anymore api app application are argument array as
@@ -51,5 +51,5 @@ WORDS = frozenset(
 )
 """In small letters."""
 
-LIMITS = frozenset({"32", "64", "100", "128", "255", "256", "639", "1000", "3166", "4217", "8601"})
+SERVER_NUMBERS = frozenset({"32", "64", "100", "128", "255", "256", "639", "1000", "3166", "4217", "8601"})
 """The numbers in them: what the API takes at most, and standards."""
