@@ -1,4 +1,4 @@
-"""What is held so that nothing shows it, and the boundary that no frame passes."""
+"""A holder that shows its value in no text, and a boundary that no frame of the library passes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RAISED_IN = "It was raised in:\n"
 
 
 class Opaque(Generic[T_co]):
-    """Holds a *value* that no repr, serializer or pickle shows: whoever needs it opens it."""
+    """Holds a *value* that no repr, serializer or pickle shows; `open` returns it."""
 
     __slots__ = ("_value",)
 
@@ -48,15 +48,15 @@ class Opaque(Generic[T_co]):
         return self
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled: a file or a queue would show the value."""
-        raise TypeError("what is secret cannot be pickled; hand it over another way, such as in the environment")
+        """Raise `TypeError`: the pickle would show the value in a file or a queue."""
+        raise TypeError("a secret cannot be pickled; hand it over another way, such as in the environment")
 
 
 def strip_frames(error: E) -> E:
-    """Return *error* without the frames that it came through, and so with its causes, but with no context.
+    """Return *error* without its frames and its context, and do the same to its causes.
 
-    Frames hold the credentials, what was sent and what was answered, and some tracebacks show that. Where the code of
-    others raised it, a note says where, in lines of code.
+    Frames hold the credentials, the request and the answer, and some tracebacks show local variables. If code outside
+    of the library raised the error, a note shows where, in lines of code.
     """
     if isinstance(error, Exception) and (trace := error.__traceback__) is not None:
         *_, (frame, _) = traceback.walk_tb(trace)
@@ -78,9 +78,9 @@ def _is_ours(module: object) -> bool:
 
 
 def sealed(thing: F) -> F:
-    """Return a public function, or class, through which nothing is raised with a frame of what it called.
+    """Return *thing*, a public function or class, sealed: its exceptions keep no frame of a function that it called.
 
-    Of a class, all public methods are made so, and ``__init__``. The frame of the seal itself holds no argument.
+    In a class, ``__init__`` and all public methods are sealed. The frame of the seal holds no argument.
     """
     if inspect.isclass(thing):
         seal_methods(thing)
@@ -89,13 +89,13 @@ def sealed(thing: F) -> F:
 
 
 def unsealed(method: F) -> F:
-    """Return a sealed *method* of an object without its seal, for a caller that has one."""
+    """Return a sealed *method* of an object without its seal, for a caller that is sealed too."""
     bound: Any = method
     return cast("F", bound.__wrapped__.__get__(bound.__self__))
 
 
 def seal_methods(cls: type) -> None:
-    """Seal the public methods that *cls* defines itself."""
+    """Seal the public methods that *cls* defines; inherited ones stay as they are."""
     for name, value in list(vars(cls).items()):
         if name.startswith("_") and name not in {"__init__", "__aiter__", "__anext__"}:
             continue
@@ -112,12 +112,12 @@ def _seal(function: Callable[..., Any]) -> Callable[..., Any]:
     return _seal_coroutine(function) if inspect.iscoroutinefunction(function) else _seal_call(function)
 
 
-# What is raised outside of the handlers below has for its context only what the caller is handling.
+# The seals raise outside of their handlers: then the context is only an exception that the caller handles.
 
 
 def _seal_call(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
-    def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 those of any function
+    def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 the arguments of any function
         try:
             return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 it is raised again
@@ -130,9 +130,9 @@ def _seal_call(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _seal_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
-    async def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 those of any function
+    async def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 the arguments of any function
         awaited = function(*args, **kwargs)
-        del args, kwargs  # who looks at the stack meanwhile, such as a limiter of one's own, sees no argument
+        del args, kwargs  # other code that inspects the stack meanwhile, such as a user's limiter, sees no argument
         try:
             return await awaited
         except BaseException as error:  # noqa: BLE001 it is raised again
@@ -144,7 +144,7 @@ def _seal_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _seal_generator(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
-    async def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 those of any function
+    async def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 the arguments of any function
         generator, raised = function(*args, **kwargs), None
         del args, kwargs
         try:

@@ -1,11 +1,11 @@
-"""The words in which servers and gateways say what is wrong with a request: none of them tells who it was about."""
+"""The words in which servers and gateways describe an error: none of them identifies a person."""
 
 from __future__ import annotations
 
 __all__ = ["MASK", "SERVER_NUMBERS", "SERVER_WORDS"]
 
 MASK = "***"
-"""In place of what is not shown."""
+"""Stands in place of each hidden text."""
 
 SERVER_WORDS = frozenset(
     """
@@ -49,7 +49,7 @@ SERVER_WORDS = frozenset(
     www you your zero zone
     """.split()  # noqa: SIM905 a list would take a line for each
 )
-"""In small letters."""
+"""The words, in lower case."""
 
 SERVER_NUMBERS = frozenset({"32", "64", "100", "128", "255", "256", "639", "1000", "3166", "4217", "8601"})
-"""The numbers in them: what the API takes at most, and standards."""
+"""The numbers in such texts: limits of the API, and numbers of standards."""
