@@ -37,21 +37,21 @@ def pair_edited(part: Part, new: Sequence[Part], left: Sequence[Any]) -> Any:  #
     """
     new, left = _possible(new, left)
     while (clear := _clear_pair(new, left)) is not None:
-        one, got = clear
+        one, stored = clear
         if one is part:
-            return got
+            return stored
         new.remove(one)
-        left.remove(got)
+        left.remove(stored)
         new, left = _possible(new, left)
-    if any(_may_be(part, got) for got in left):
+    if any(_may_be(part, stored) for stored in left):
         raise SeveralError
     return None
 
 
 def _possible(new: Sequence[Part], left: Sequence[Any]) -> tuple[list[Part], list[Any]]:
     """Return those parts that may be any of the things, and those things that may be any of the parts."""
-    parts = [one for one in new if any(_may_be(one, got) for got in left)]
-    return parts, [got for got in left if any(_may_be(one, got) for one in new)]
+    parts = [one for one in new if any(_may_be(one, stored) for stored in left)]
+    return parts, [stored for stored in left if any(_may_be(one, stored) for one in new)]
 
 
 def _clear_pair(new: Sequence[Part], left: Sequence[Any]) -> tuple[Part, Any] | None:
@@ -59,7 +59,7 @@ def _clear_pair(new: Sequence[Part], left: Sequence[Any]) -> tuple[Part, Any] | 
     if len(new) == len(left) == 1:
         return (new[0], left[0]) if _may_be(new[0], left[0]) else None
     for one in new:
-        mine = sorted((_distance(one, got), n) for n, got in enumerate(left) if _may_be(one, got))
+        mine = sorted((_distance(one, stored), n) for n, stored in enumerate(left) if _may_be(one, stored))
         if not mine or mine[0][0][0] or (len(mine) > 1 and mine[1][0] == mine[0][0]):
             continue
         distance, n = mine[0]
@@ -69,22 +69,22 @@ def _clear_pair(new: Sequence[Part], left: Sequence[Any]) -> tuple[Part, Any] | 
     return None
 
 
-def _may_be(part: Part, got: Any) -> bool:  # noqa: ANN401 any resource
-    """Tell whether *got* may be *part* as it was: two ids that differ are two things."""
+def _may_be(part: Part, stored: Any) -> bool:  # noqa: ANN401 any resource
+    """Tell whether *stored* may be *part* as it was: two ids that differ are two things."""
     value = part.value
     if part.kind == "items":
-        return value.reference_id is None or got.reference_id is None or value.reference_id == got.reference_id
-    if part.kind == "consumers" and value.identifiers and got.identifiers:
-        return may_match(part.sent(), got) or _same_name(part, got)
+        return value.reference_id is None or stored.reference_id is None or value.reference_id == stored.reference_id
+    if part.kind == "consumers" and value.identifiers and stored.identifiers:
+        return may_match(part.sent(), stored) or _same_name(part, stored)
     return True
 
 
-def _same_name(part: Part, got: Any) -> bool:  # noqa: ANN401 any resource
+def _same_name(part: Part, stored: Any) -> bool:  # noqa: ANN401 any resource
     names = [name for name in NAMES[part.kind] if getattr(part.value, name) is not None]
-    return bool(names) and not set(names) & set(diff(part.sent(), got))
+    return bool(names) and not set(names) & set(diff(part.sent(), stored))
 
 
-def _distance(part: Part, got: Any) -> tuple[bool, int]:  # noqa: ANN401 any resource
-    """Return how far *part* is from *got*: whether it has another name, and in how many fields it differs."""
-    differs = diff(part.sent(), got)
+def _distance(part: Part, stored: Any) -> tuple[bool, int]:  # noqa: ANN401 any resource
+    """Return how far *part* is from *stored*: whether it has another name, and in how many fields it differs."""
+    differs = diff(part.sent(), stored)
     return bool(set(NAMES[part.kind]) & set(differs)), len(differs)

@@ -72,7 +72,7 @@ class Lookup:
     def leftovers(self) -> Sequence[tuple[str, UUID]]:
         """The things on the server that no part claims, as far as they are known, with their kinds."""
         claimed = self.claimed
-        found = {got.ref: kind for kind, (_, listed) in self._lists.items() if kind != "orders" for got in listed}
+        found = {stored.ref: kind for kind, (_, listed) in self._lists.items() if kind != "orders" for stored in listed}
         return [(kind, ref) for ref, kind in {**found, **self.orphans}.items() if ref not in claimed]
 
     async def orders(self, order: Part, after: float) -> list[Any]:
@@ -82,8 +82,8 @@ class Lookup:
         it, and that *order* is not in it does not say that it is absent.
         """
         listed = await self._listed(order, after)
-        same = [got for got in listed if may_match(order.value, got)]
-        if not same and any(_is_other(order.value.reference_id, got.reference_id) for got in listed):
+        same = [stored for stored in listed if may_match(order.value, stored)]
+        if not same and any(_is_other(order.value.reference_id, stored.reference_id) for stored in listed):
             raise OutcomeUnknown("the list of the orders with this reference id has other ones: it tells nothing")
         return same
 
@@ -98,13 +98,14 @@ class Lookup:
         listed = [] if self.listless else await self._listed(part, after)
         orphans = await self._fetch_orphans(part.kind) if self.edited else ()
         claimed = self.claimed
-        free = [got for got in {got.ref: got for got in (*listed, *orphans)}.values() if got.ref not in claimed]
+        by_ref = {stored.ref: stored for stored in (*listed, *orphans)}
+        free = [stored for ref, stored in by_ref.items() if ref not in claimed]
         if part.kind == "consumers":
-            free = [await self._with_links(got) for got in free]
-        candidates = [got for got in free if may_match(sent, got)]
+            free = [await self._with_links(stored) for stored in free]
+        candidates = [stored for stored in free if may_match(sent, stored)]
         if part.kind == "items" and not part.value.reference_id:
             others = {one.value.reference_id for one in self._parts if one.kind == "items"} - {None}
-            candidates = [got for got in candidates if got.reference_id not in others]
+            candidates = [stored for stored in candidates if stored.reference_id not in others]
         found = await self._best(part, candidates, after) if candidates else None
         if found is None and self.edited and settled:
             found = self._as_it_was(part, free)
@@ -116,8 +117,8 @@ class Lookup:
         """Fetch what the server has under the reference of *part*; raises `NotFound`."""
         resource: Any = getattr(self._cdp, part.kind)
         ref = part.under if part.kind in EXTENSIONS else part.ref
-        got = await self._patiently(partial(resource.get, ref), f"{part.kind}.get")
-        return await self._with_links(got) if part.kind == "consumers" else got
+        stored = await self._patiently(partial(resource.get, ref), f"{part.kind}.get")
+        return await self._with_links(stored) if part.kind == "consumers" else stored
 
     async def _fetch_orphans(self, kind: str) -> Sequence[Any]:
         """Return the known things of a *kind* that no part claims, without those that were deleted."""
@@ -130,20 +131,19 @@ class Lookup:
                     if not error.from_api:
                         raise
                     self._fetched[ref] = None
-            return [
-                got for ref in self.orphans if (got := self._fetched.get(ref)) is not None and self.orphans[ref] == kind
-            ]
+            fetched = [self._fetched.get(ref) for ref, its_kind in self.orphans.items() if its_kind == kind]
+            return [stored for stored in fetched if stored is not None]
 
     def _as_it_was(self, part: Part, free: Sequence[Any]) -> Any:  # noqa: ANN401 any resource
         """Return the thing that *part* was before it was edited, None if it is new; raises `SeveralError`."""
         new = [one for one in self._parts if one.kind == part.kind and one.in_doubt]
         left = list(free)
         # Each other part that was not edited takes one thing, the one that fits it best; nothing fitted this one.
-        fits = [(one, got) for one in new for got in left if one is not part and may_match(one.sent(), got)]
-        for one, got in sorted(fits, key=lambda fit: _far(fit[0].sent(), fit[1])):
-            if one in new and got in left:
+        fits = [(one, stored) for one in new for stored in left if one is not part and may_match(one.sent(), stored)]
+        for one, stored in sorted(fits, key=lambda fit: _far(fit[0].sent(), fit[1])):
+            if one in new and stored in left:
                 new.remove(one)
-                left.remove(got)
+                left.remove(stored)
         return pair_edited(part, new, left)
 
     async def _listed(self, part: Part, after: float) -> list[Any]:
@@ -226,7 +226,7 @@ class Lookup:
             counts[sorts.setdefault((one.digest, extension.digest if extension else b""), one)] += 1
         held: list[Extension | None] = [None] * len(candidates)
         if any(one in extensions for one in counts):
-            held = [await self._extension("item_extensions", got.ref, after) for got in candidates]
+            held = [await self._extension("item_extensions", stored.ref, after) for stored in candidates]
         fits = {
             one: [_fit(one, extensions.get(one), *pair) for pair in zip(candidates, held, strict=True)]
             for one in counts
@@ -259,25 +259,25 @@ def _pair(
     return mine, left
 
 
-def _is_other(asked: str, got: str | None) -> bool:
+def _is_other(asked: str, returned: str | None) -> bool:
     """Tell whether a server that was asked for one reference id gave another: letter case and spaces do not count."""
-    return got is not None and got.strip().casefold() != asked.strip().casefold()
+    return returned is not None and returned.strip().casefold() != asked.strip().casefold()
 
 
-def _far(sent: Any, got: Any) -> tuple[int, int]:  # noqa: ANN401 any resource
-    return len(diff(sent, got)), extra_fields(sent, got)
+def _far(sent: Any, stored: Any) -> tuple[int, int]:  # noqa: ANN401 any resource
+    return len(diff(sent, stored)), extra_fields(sent, stored)
 
 
-def _fit(part: Part, extension: Part | None, got: Any, held: Extension | None) -> tuple[int, ...]:  # noqa: ANN401 any resource
-    """Return how well *got*, with the extension *held*, fits *part*: the smaller, the better."""
+def _fit(part: Part, extension: Part | None, stored: Any, held: Extension | None) -> tuple[int, ...]:  # noqa: ANN401 any resource
+    """Return how well *stored*, with the extension *held*, fits *part*: the smaller, the better."""
     # Where the links of a part are not known yet, the comparison ignores them.
     linked = all(use.ref for use in part.uses)
-    sent = part.sent() if linked else attrs.evolve(part.value, order_items=got.order_items)
+    sent = part.sent() if linked else attrs.evolve(part.value, order_items=stored.order_items)
     if held is None:  # it may still get one: duplicates without an extension are looked for before those with one
         beside = 0
     elif extension is None or diff(extension.value, held):
         beside = 2
     else:
         beside = int(extra_fields(extension.value, held) > 0)
-    wrong = bool(diff(sent, got))
-    return (not may_match(sent, got), wrong, 0 if wrong else extra_fields(sent, got), beside)
+    wrong = bool(diff(sent, stored))
+    return (not may_match(sent, stored), wrong, 0 if wrong else extra_fields(sent, stored), beside)

@@ -38,8 +38,8 @@ class Requests:
             return to_create(part.value, read=READ[kind])
         return to_create(owner.ref, part.sent() if part.uses else part.held.cell_contents, read=READ[kind])
 
-    def to_change(self, part: Part, names: Sequence[str], got: Any) -> Request[Any]:  # noqa: ANN401 any resource
-        """Return the request that brings the fields *names* of *part* up to the input, where the server has *got*.
+    def to_change(self, part: Part, names: Sequence[str], stored: Any) -> Request[Any]:  # noqa: ANN401 any resource
+        """Return the request that brings the fields *names* of *part* up to the input, where the server has *stored*.
 
         Version 2 takes only the whole thing, so what the input does not say is sent as it is there. For extensions
         it has one request: what makes one, and may put its pairs in place of all that are there.
@@ -47,12 +47,12 @@ class Requests:
         resource: Any = getattr(self._client, part.kind)
         legacy, sent = isinstance(self._client, ResourcesV2), part.sent()
         if part.kind in EXTENSIONS and legacy:
-            request: Request[Any] = resource.to_create(part.under, {**got.pairs, **sent})
+            request: Request[Any] = resource.to_create(part.under, {**stored.pairs, **sent})
             request.creates = False
         elif part.kind in EXTENSIONS:
             request = resource.to_update(part.under, {name: sent[name] for name in names})
         elif legacy:
-            request = resource.to_update(part.ref, merge(sent, got, IMMUTABLE.get(part.kind, ())))
+            request = resource.to_update(part.ref, merge(sent, stored, IMMUTABLE.get(part.kind, ())))
         else:
             request = resource.to_update(part.ref, {name: getattr(sent, name) for name in names})
         return request
