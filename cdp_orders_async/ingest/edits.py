@@ -12,7 +12,7 @@ from typing import Any
 from cdp_orders_async.ingest.compare import diff, may_match
 from cdp_orders_async.ingest.parts import Part
 
-__all__ = ["SeveralError", "pair_edited"]
+__all__ = ["AmbiguousError", "pair_edited"]
 
 NAMES: Mapping[str, tuple[str, ...]] = {
     "items": ("type", "name", "product_id"),
@@ -22,7 +22,7 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 """The fields that a thing is known by, as a person would."""
 
 
-class SeveralError(Exception):
+class AmbiguousError(Exception):
     """More than one thing on the server could be the part."""
 
     def __str__(self) -> str:
@@ -33,7 +33,7 @@ def pair_edited(part: Part, new: Sequence[Part], left: Sequence[Any]) -> Any:  #
     """Return the one of *left*, the things that no part claims, that *part* was before it was edited.
 
     *new* are the parts of its kind that nothing on the server fits, *part* among them. Returns None where the part is
-    new; raises `SeveralError` where it would be a guess.
+    new; raises `AmbiguousError` where it would be a guess.
     """
     new, left = _possible(new, left)
     while (clear := _clear_pair(new, left)) is not None:
@@ -44,7 +44,7 @@ def pair_edited(part: Part, new: Sequence[Part], left: Sequence[Any]) -> Any:  #
         left.remove(stored)
         new, left = _possible(new, left)
     if any(_may_be(part, stored) for stored in left):
-        raise SeveralError
+        raise AmbiguousError
     return None
 
 

@@ -14,7 +14,7 @@ import attrs
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, NotFound, OutcomeUnknown
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
-from cdp_orders_async.ingest.edits import SeveralError, pair_edited
+from cdp_orders_async.ingest.edits import AmbiguousError, pair_edited
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part
 from cdp_orders_async.models import Extension
 from cdp_orders_async.resources import Listing
@@ -90,7 +90,7 @@ class Lookup:
     async def find(self, part: Part, after: float, *, settled: bool) -> Any:  # noqa: ANN401 any resource
         """Return what the server has of *part*, None if nothing; a list that was read before *after* does not count.
 
-        *settled* says whether such a list shows everything. Raises `SeveralError` where it would be a guess.
+        *settled* says whether such a list shows everything. Raises `AmbiguousError` where it would be a guess.
         """
         if part.kind in EXTENSIONS:
             return await self._extension(part.kind, part.under, after)
@@ -135,7 +135,7 @@ class Lookup:
             return [stored for stored in fetched if stored is not None]
 
     def _as_it_was(self, part: Part, free: Sequence[Any]) -> Any:  # noqa: ANN401 any resource
-        """Return the thing that *part* was before it was edited, None if it is new; raises `SeveralError`."""
+        """Return the thing that *part* was before it was edited, None if it is new; raises `AmbiguousError`."""
         new = [one for one in self._parts if one.kind == part.kind and one.in_doubt]
         left = list(free)
         # Each other part that was not edited takes one thing, the one that fits it best; nothing fitted this one.
@@ -234,7 +234,7 @@ class Lookup:
         mine, left = _pair(fits, counts, part)
         # Where each is just what was sent, any of them is as good.
         if mine is not None and any(fits[part][mine]) and any(fits[part][i] == fits[part][mine] for i in left):
-            raise SeveralError
+            raise AmbiguousError
         return None if mine is None else candidates[mine]
 
 
