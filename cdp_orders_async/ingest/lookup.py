@@ -20,14 +20,14 @@ from cdp_orders_async.models import Extension
 from cdp_orders_async.resources import Listing
 from cdp_orders_async.wire import Page
 
-__all__ = ["Lookup", "Patiently"]
+__all__ = ["Lookup", "Retrier"]
 
 T = TypeVar("T")
 
 NEVER = float("-inf")
 
 
-class Patiently(Protocol):
+class Retrier(Protocol):
     """Makes a request that may be made again and again, until it succeeds or is given up."""
 
     def __call__(self, make: Callable[[], Awaitable[T]], operation: str, /) -> Awaitable[T]:
@@ -38,14 +38,14 @@ class Patiently(Protocol):
 class Lookup:
     """Finds the parts of one order on the server; they share what was listed.
 
-    *cdp* makes the requests, each through *patiently*.
+    *cdp* makes the requests, each through *retry*.
     """
 
     def __init__(
         self,
         parts: Sequence[Part],
         cdp: Resources | ResourcesV2,
-        patiently: Patiently,
+        retry: Retrier,
         clock: Callable[[], float],
     ) -> None:
         self.edited = False
@@ -56,7 +56,7 @@ class Lookup:
         """The references that are known for this order and that no part claims, with their kinds."""
         self._parts = parts
         self._cdp = cdp
-        self._patiently = patiently
+        self._retry = retry
         self._clock = clock
         self._fetched: dict[UUID, Any] = {}
         self._lists: dict[str, tuple[float, list[Any]]] = {}
@@ -117,7 +117,7 @@ class Lookup:
         """Fetch what the server has under the reference of *part*; raises `NotFound`."""
         resource: Any = getattr(self._cdp, part.kind)
         ref = part.under if part.kind in EXTENSIONS else part.ref
-        stored = await self._patiently(partial(resource.get, ref), f"{part.kind}.get")
+        stored = await self._retry(partial(resource.get, ref), f"{part.kind}.get")
         return await self._with_links(stored) if part.kind == "consumers" else stored
 
     async def _fetch_orphans(self, kind: str) -> Sequence[Any]:
@@ -126,7 +126,7 @@ class Lookup:
         async with self._listing:
             for ref in [ref for ref, its_kind in self.orphans.items() if its_kind == kind and ref not in self._fetched]:
                 try:
-                    self._fetched[ref] = await self._patiently(partial(resource.get, ref), f"{kind}.get")
+                    self._fetched[ref] = await self._retry(partial(resource.get, ref), f"{kind}.get")
                 except NotFound as error:
                     if not error.from_api:
                         raise
@@ -163,7 +163,7 @@ class Lookup:
                 for ref, entry in entries.items():
                     if ref not in claimed:
                         try:
-                            listed.append(await self._patiently(partial(listing.whole, entry), f"{part.kind}.get"))
+                            listed.append(await self._retry(partial(listing.whole, entry), f"{part.kind}.get"))
                         except NotFound as error:
                             if not error.from_api:  # the page of a gateway does not say that it was deleted
                                 raise
@@ -183,7 +183,7 @@ class Lookup:
                 pages = listing.pages(len(entries))
                 raise
 
-        while (page := await self._patiently(next_page, operation)) is not None:
+        while (page := await self._retry(next_page, operation)) is not None:
             entries.extend(page.items)
         return entries
 
@@ -201,7 +201,7 @@ class Lookup:
             taken = self._clock()
             resource: Any = getattr(self._cdp, kind)
             try:
-                found = await self._patiently(partial(resource.get, owner), f"{kind}.get")
+                found = await self._retry(partial(resource.get, owner), f"{kind}.get")
             except NotFound as error:
                 if not error.from_api:  # the page of a gateway says nothing of the extension
                     raise
