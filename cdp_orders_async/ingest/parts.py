@@ -167,7 +167,7 @@ class _Parts:
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
-        self._twins: dict[str, int] = {}
+        self._duplicates: dict[str, int] = {}
         self._last_of_group: dict[str, Part] = {}
 
     def add(self, part: Part, *needs: Part) -> Part:
@@ -175,9 +175,9 @@ class _Parts:
         if part.group:
             part.after = self._last_of_group.get(part.group)
             self._last_of_group[part.group] = part
-            self._twins[part.key] = twin = self._twins.get(part.key, 0) + 1
-            if twin > 1:
-                part.key = f"{part.key}~{twin}"
+            self._duplicates[part.key] = number = self._duplicates.get(part.key, 0) + 1
+            if number > 1:
+                part.key = f"{part.key}~{number}"
             if part.after is not None:
                 needs = (*needs, part.after)
         for need in needs:
@@ -200,7 +200,7 @@ def parts_of(graph: OrderGraph, *, copy: bool = False) -> list[Part]:
     hold, hold_pairs = (_copied, _copied_pairs) if copy else (CellType, CellType)
     order = made.add(Part("order", "order", "orders", hold(graph.order), group="order"))
     items: dict[int, Part] = {}
-    # Twins are numbered by what hangs on them, so that a line with its items in another order is the same line.
+    # Duplicates are numbered by their extensions, so that the order of the items in a line does not change their keys.
     for n, one in sorted(enumerate(graph.items), key=lambda numbered: _beside(numbered[1])):
         key, group = _item_identity(one.item)
         items[n] = made.add(Part(f"items/{n}", key, "items", hold(one.item), order, (), group), order)
