@@ -37,11 +37,11 @@ def renumbered(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict
     keys: dict[str, str] = {}
     for sought, known in groups.values():
         keys.update((key, part.key) for part, key in _pairs(sought, known, extensions, records))
-    taken = {part.key for part in parts}
-    for key in sorted(filter(_is_numbered, records), key=taken.__contains__):  # what keeps its key comes first
+    used = {part.key for part in parts}
+    for key in sorted(filter(_is_numbered, records), key=used.__contains__):  # what keeps its key comes first
         if key not in keys:
-            keys[key] = _free_key(key, taken)
-            taken.add(keys[key])
+            keys[key] = _free_key(key, used)
+            used.add(keys[key])
     moved = {_moved(key, keys): record for key, record in records.items()}
     left = _each_once(moved, {part.key: part for part in parts})
     return {key: new for key in records if (new := left.get(_moved(key, keys))) != key}
@@ -49,12 +49,12 @@ def renumbered(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict
 
 def put_aside(records: Mapping[str, PartRecord], others: Mapping[str, PartRecord]) -> dict[str, str | None]:
     """Return a new key, whose number is free, for those of *records* that *others* have as another thing."""
-    taken = {*records, *others}
+    used = {*records, *others}
     keys: dict[str, str] = {}
     for key in filter(_is_numbered, records):
         if key in others and records[key].ref is not None and records[key].ref != others[key].ref:
-            keys[key] = _free_key(key, taken)
-            taken.add(keys[key])
+            keys[key] = _free_key(key, used)
+            used.add(keys[key])
     return {key: new for key in records if (new := _moved(key, keys)) != key}
 
 
@@ -87,10 +87,10 @@ def _is_numbered(key: str) -> bool:
     return key.startswith(("item", "consumer")) and not key.endswith("/ext")
 
 
-def _free_key(key: str, taken: Container[str]) -> str:
+def _free_key(key: str, used: Container[str]) -> str:
     start = _without_number(key)
     numbers = (f"{start}~{number}" for number in itertools.count(2))
-    return next(one for one in itertools.chain((key,), numbers) if one not in taken)
+    return next(one for one in itertools.chain((key,), numbers) if one not in used)
 
 
 def _moved(key: str, keys: Mapping[str, str]) -> str:

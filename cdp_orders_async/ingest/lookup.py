@@ -148,9 +148,9 @@ class Lookup:
 
     async def _listed(self, part: Part, after: float) -> list[Any]:
         async with self._listing:
-            taken, listed = self._lists.get(part.kind, (NEVER, []))
-            if taken <= after:
-                taken = self._clock()
+            read_at, listed = self._lists.get(part.kind, (NEVER, []))
+            if read_at <= after:
+                read_at = self._clock()
                 resource: Any = getattr(self._cdp, part.kind)
                 if part.kind == "orders":
                     listing = resource.list(reference_id=part.value.reference_id)
@@ -167,7 +167,7 @@ class Lookup:
                         except NotFound as error:
                             if not error.from_api:  # the page of a gateway does not say that it was deleted
                                 raise
-                self._lists[part.kind] = (taken, listed)
+                self._lists[part.kind] = (read_at, listed)
             return listed
 
     async def _all_of(self, listing: Listing[T], operation: str) -> list[T]:
@@ -196,9 +196,9 @@ class Lookup:
         return consumer
 
     async def _extension(self, kind: str, owner: UUID | None, after: float) -> Extension | None:
-        taken, found = self._extensions.get(owner, (NEVER, None))
-        if taken <= after:
-            taken = self._clock()
+        read_at, found = self._extensions.get(owner, (NEVER, None))
+        if read_at <= after:
+            read_at = self._clock()
             resource: Any = getattr(self._cdp, kind)
             try:
                 found = await self._retry(partial(resource.get, owner), f"{kind}.get")
@@ -206,7 +206,7 @@ class Lookup:
                 if not error.from_api:  # the page of a gateway says nothing of the extension
                     raise
                 found = None
-            self._extensions[owner] = (taken, found)
+            self._extensions[owner] = (read_at, found)
         return found
 
     async def _best(self, part: Part, candidates: list[Any], after: float) -> Any:  # noqa: ANN401 any resource
