@@ -73,7 +73,9 @@ class Load:
         self.clock = clock
         self._session = client.transport if isinstance(client.transport, Session) else None
         width = width or (UNKNOWN_WIDTH if self._session is None else self._session.settings.connections)
-        self._scheduler: Scheduler[OrderRun, Part, Sequence[Part]] = Scheduler(width, OrderRun.settle, self._settled)
+        self._scheduler: Scheduler[OrderRun, Part, Sequence[Part]] = Scheduler(
+            width, OrderRun.finish_part, self._settled
+        )
         self._scheduler.on_rest = self._go_on
         self._context = LoadContext(
             client,

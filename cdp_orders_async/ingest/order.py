@@ -124,7 +124,7 @@ class OrderRun:
         """Whether anything of it is or may be on the server."""
         return any(part.ref is not None or part.in_doubt for part in self.parts)
 
-    async def settle(self, part: Part, task: asyncio.Task[object]) -> Sequence[Part]:
+    async def finish_part(self, part: Part, task: asyncio.Task[object]) -> Sequence[Part]:
         """Bring *part* to its end in *task*, the current one, and return those that waited for it alone.
 
         The first one is that of the order, whose claim is taken and given up here.
