@@ -46,7 +46,7 @@ class Scheduler(Generic[A, B, R]):
     def __repr__(self) -> str:
         return f"<Scheduler: {len(self._ready)} ready, {self.active} of {self.most} active, {self.blocked} blocked>"
 
-    def works_on(self) -> bool:
+    def keeps_working(self) -> bool:
         """Decide whether a worker takes the first job or ends: no job waits, or enough others are active."""
         return bool(self._ready) and self.active <= self.most
 
@@ -105,14 +105,14 @@ class Scheduler(Generic[A, B, R]):
         self.call_worker()
         self.on_rest()
 
-    def step_aside(self) -> None:
+    def block(self) -> None:
         """Let another worker work, because the one that calls this waits for something else."""
         self.active -= 1
         self.blocked += 1
         self.call_worker()
         self.on_rest()
 
-    def step_in(self) -> None:
+    def resume(self) -> None:
         """Be an active worker again."""
         self.active += 1
         self.blocked -= 1
@@ -126,9 +126,9 @@ class Scheduler(Generic[A, B, R]):
         if len(self._ready) > 1:
             self.call_worker()
         try:
-            while self.works_on():
-                one, other = self._ready.popleft()
-                self._done(one, other, await self._do(one, other, task))
+            while self.keeps_working():
+                first, second = self._ready.popleft()
+                self._done(first, second, await self._do(first, second, task))
         finally:
             self.active -= 1
             self.tasks.discard(task)
