@@ -18,10 +18,10 @@ REGIONS: Mapping[str, str] = {
     "us": "https://api-engage-us.sitecorecloud.io",
 }
 """The vendor's production servers, by region."""
-PORTS = {"http": 80, "https": 443}
-VERSIONED = re.compile(r"/v2(\.1)?(/order[^/]*(/.*)?)?$", re.IGNORECASE)
+DEFAULT_PORTS = {"http": 80, "https": 443}
+VERSION_SUFFIX = re.compile(r"/v2(\.1)?(/order[^/]*(/.*)?)?$", re.IGNORECASE)
 """The end of a URL that goes on into the API, whose version the client adds."""
-HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(:\d*)?")
+HOST_AND_PORT = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(:\d*)?")
 """A host and its port: what others take for a host after or before brackets is none."""
 
 
@@ -43,7 +43,7 @@ def base_url_of(region: str | None, base_url: str | None) -> str:
     if url.scheme == "http" and not is_loopback(url.hostname):
         rule = "must be https, except to this machine: the API token would travel in the clear"
         raise Invalid((Violation("base_url", rule),))
-    if VERSIONED.search(unquote(url.path)):
+    if VERSION_SUFFIX.search(unquote(url.path)):
         rule = "must end before the version of the API, which the client adds: give what stands before /v2"
         raise Invalid((Violation("base_url", rule),))
     return normalised(plain)
@@ -58,7 +58,7 @@ def normalised(base_url: str) -> str:
     if url is None or url.hostname is None:
         return base_url
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-    port = "" if url.port in {None, PORTS[url.scheme]} else f":{url.port}"
+    port = "" if url.port in {None, DEFAULT_PORTS[url.scheme]} else f":{url.port}"
     return f"{url.scheme}://{host}{port}{url.path.rstrip('/')}"
 
 
@@ -81,7 +81,8 @@ def proxy_url(name: str, text: str) -> str:
 def _http_url(text: str) -> SplitResult | None:
     try:
         url = urlsplit(text)
-        good = url.scheme in {"http", "https"} and HOST.fullmatch(url.netloc.rpartition("@")[2]) and url.port != 0
+        host = url.netloc.rpartition("@")[2]
+        good = url.scheme in {"http", "https"} and HOST_AND_PORT.fullmatch(host) and url.port != 0
     except ValueError:
         return None
     return url if good and text.isprintable() and not set(text) & set("?#\\ ") else None

@@ -45,15 +45,15 @@ __all__ = [
 ]
 
 
-LONGEST_KEY = 64
-MOST_DIGITS = 4  # of a key; more may be a date, or somebody's number
+MAX_KEY_LENGTH = 64
+MAX_KEY_DIGITS = 4  # of a key; more may be a date, or somebody's number
 
 
 def shown_key(key: str) -> str:
     """Return the *key* of an object, ``***`` for what is no name of a field: it may be a value, such as an email."""
-    start = key[:LONGEST_KEY]
+    start = key[:MAX_KEY_LENGTH]
     is_name = start.isascii() and (not start or start.replace("_", "a").replace("-", "a").isalnum())
-    return shown(key, LONGEST_KEY) if is_name and sum(map(str.isdigit, start)) <= MOST_DIGITS else "***"
+    return shown(key, MAX_KEY_LENGTH) if is_name and sum(map(str.isdigit, start)) <= MAX_KEY_DIGITS else "***"
 
 
 def shown(text: str, most: int) -> str:

@@ -46,9 +46,9 @@ GET_EXTENSION_V2 = Verb("get", "GET", "/{at}/{ref}/extext/{ext}")
 CREATE_EXTENSION_V2 = Verb("create", "POST", "/{at}/{ref}/extext")
 LIST_EXTENSIONS_V2 = Verb("list", "GET", "/{at}/{ref}/extext")
 
-EDIT = (GET, REPLACE, UPDATE, DELETE)
-UNDER_ORDER = (CREATE_UNDER_ORDER, LIST_UNDER_ORDER)
-EXTEND = (
+EDIT_VERBS = (GET, REPLACE, UPDATE, DELETE)
+UNDER_ORDER_VERBS = (CREATE_UNDER_ORDER, LIST_UNDER_ORDER)
+EXTENSION_VERBS = (
     CREATE_EXTENSION,
     GET_EXTENSION,
     REPLACE_EXTENSION,
@@ -57,7 +57,7 @@ EXTEND = (
     DELETE_FIELDS,
     LIST_EXTENSIONS,
 )
-EXTEND_V2 = (CREATE_EXTENSION_V2, GET_EXTENSION_V2, LIST_EXTENSIONS_V2)
+EXTENSION_VERBS_V2 = (CREATE_EXTENSION_V2, GET_EXTENSION_V2, LIST_EXTENSIONS_V2)
 
 
 class Place(NamedTuple):
@@ -105,12 +105,12 @@ class Table(NamedTuple):
 V2_1 = Table(
     "/v2.1",
     (
-        Place("orders", "orders", "", (CREATE, LIST, *EDIT)),
-        Place("items", "orderItems", "orderItems", (*UNDER_ORDER, *EDIT)),
-        Place("contacts", "orderContacts", "contacts", (*UNDER_ORDER, *EDIT)),
-        Place("consumers", "orderConsumers", "consumers", (*UNDER_ORDER, *EDIT, ITEMS_OF)),
-        Place("order_extensions", "orders", "", EXTEND),
-        Place("item_extensions", "orderItems", "", EXTEND),
+        Place("orders", "orders", "", (CREATE, LIST, *EDIT_VERBS)),
+        Place("items", "orderItems", "orderItems", (*UNDER_ORDER_VERBS, *EDIT_VERBS)),
+        Place("contacts", "orderContacts", "contacts", (*UNDER_ORDER_VERBS, *EDIT_VERBS)),
+        Place("consumers", "orderConsumers", "consumers", (*UNDER_ORDER_VERBS, *EDIT_VERBS, ITEMS_OF)),
+        Place("order_extensions", "orders", "", EXTENSION_VERBS),
+        Place("item_extensions", "orderItems", "", EXTENSION_VERBS),
     ),
 )
 """The current version."""
@@ -118,11 +118,11 @@ V2 = Table(
     "/v2",
     (
         Place("orders", "orders", "", (CREATE, LIST, GET, UPDATE_V2)),
-        Place("items", "orderItems", "orderItems", (*UNDER_ORDER, GET, UPDATE_V2, DELETE)),
-        Place("contacts", "orderContacts", "contacts", (*UNDER_ORDER, GET, UPDATE_V2, DELETE)),
-        Place("consumers", "orderConsumers", "consumers", (*UNDER_ORDER, GET, UPDATE_V2)),
+        Place("items", "orderItems", "orderItems", (*UNDER_ORDER_VERBS, GET, UPDATE_V2, DELETE)),
+        Place("contacts", "orderContacts", "contacts", (*UNDER_ORDER_VERBS, GET, UPDATE_V2, DELETE)),
+        Place("consumers", "orderConsumers", "consumers", (*UNDER_ORDER_VERBS, GET, UPDATE_V2)),
         # Not documented by the vendor: what version 2 has for guests, read for orders.
-        Place("order_extensions", "orders", "", EXTEND_V2),
+        Place("order_extensions", "orders", "", EXTENSION_VERBS_V2),
     ),
 )
 """The legacy version."""

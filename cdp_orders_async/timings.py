@@ -37,13 +37,13 @@ class Times(msgspec.Struct):
 
     def add(self, other: Times) -> None:
         """Add what *other* has."""
-        for name in NAMES:
+        for name in FIELD_NAMES:
             if seconds := getattr(other, name):
                 setattr(self, name, getattr(self, name) + seconds)
 
     def to_json(self) -> dict[str, float]:
         """Return those that are not zero, rounded to milliseconds."""
-        return {name: seconds for name in NAMES if (seconds := round(getattr(self, name), 3))}
+        return {name: seconds for name in FIELD_NAMES if (seconds := round(getattr(self, name), 3))}
 
 
-NAMES = Times.__struct_fields__
+FIELD_NAMES = Times.__struct_fields__

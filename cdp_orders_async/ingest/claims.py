@@ -25,11 +25,11 @@ __all__ = ["Claims", "Remembered", "packed"]
 
 T = TypeVar("T")
 
-FEW_PARTS = 1_000
+MIN_REMEMBERED_PARTS = 1_000
 """Parts of ended orders that are remembered in any case."""
-MOST_PARTS = 10_000
+MAX_REMEMBERED_PARTS = 10_000
 """Parts that are remembered at most, while the lists of the server may lag behind: ten seconds at 1,000 a second."""
-OWNERS = 10_000
+MAX_REMEMBERED_OWNERS = 10_000
 """Orders on the server that are remembered with the order of the input that each belongs to."""
 
 
@@ -126,9 +126,9 @@ class Claims:
         kept = [one for one in self._memory.pop(reference_id, ()) if one.key != order.key or self._drop(one)]
         self._memory[reference_id] = (*kept, order)
         self._parts += order.count
-        while self._parts > FEW_PARTS and len(self._memory) > 1:
+        while self._parts > MIN_REMEMBERED_PARTS and len(self._memory) > 1:
             oldest = next(iter(self._memory))
-            if self._parts <= MOST_PARTS and order.ended - self._memory[oldest][-1].ended <= settle:
+            if self._parts <= MAX_REMEMBERED_PARTS and order.ended - self._memory[oldest][-1].ended <= settle:
                 break
             for one in self._memory.pop(oldest):
                 self._drop(one)
@@ -140,7 +140,7 @@ class Claims:
     def own(self, ref: UUID, key: str) -> str:
         """Note that the order *ref* on the server belongs to the order *key*; return to which one it belonged first."""
         owner = self._owners.setdefault(ref, key)
-        if len(self._owners) > OWNERS:
+        if len(self._owners) > MAX_REMEMBERED_OWNERS:
             del self._owners[next(iter(self._owners))]
         return owner
 

@@ -31,12 +31,12 @@ from cdp_orders_async.wire.codec import in_utc
 
 __all__ = ["diff", "extra_fields", "may_match", "merge", "same_order"]
 
-SAME_TIME = timedelta(seconds=1)
+TIME_TOLERANCE = timedelta(seconds=1)
 """The wire carries milliseconds, and the vendor's examples only seconds."""
 DAY = timedelta(days=1)
-EASTMOST = timedelta(hours=14)
+MAX_UTC_OFFSET = timedelta(hours=14)
 """So much earlier than in UTC a day begins in the time zone farthest to the east."""
-ZONES = timedelta(minutes=15)
+UTC_OFFSET_STEP = timedelta(minutes=15)
 """Time zones differ from UTC by multiples of this."""
 
 
@@ -119,7 +119,7 @@ def _same(sent: object, stored: object) -> bool:
     if isinstance(sent, bool) or isinstance(stored, bool):
         return sent is stored
     if isinstance(sent, datetime) and isinstance(stored, datetime):
-        return abs(sent - stored) < SAME_TIME
+        return abs(sent - stored) < TIME_TOLERANCE
     if is_list(sent) and is_list(stored):
         return _same_list(sent, stored)
     if attrs.has(type(sent)) and attrs.has(type(stored)):
@@ -151,7 +151,7 @@ def _same_day(sent: object, stored: object) -> bool:
     if earlier <= timedelta(0):
         return -earlier < DAY
     # Exactly a day before what was sent is no midnight of a zone: it is another day, kept with its time.
-    return earlier <= EASTMOST and not earlier % ZONES and bool((sent - stored) % DAY)
+    return earlier <= MAX_UTC_OFFSET and not earlier % UTC_OFFSET_STEP and bool((sent - stored) % DAY)
 
 
 def _same_local_time(sent: object, stored: object) -> bool:

@@ -17,7 +17,7 @@ from cdp_orders_async.journal import PartRecord
 
 __all__ = ["put_aside", "renamed", "renumbered"]
 
-NUMBERED = frozenset({"items", "consumers"})
+NUMBERED_KINDS = frozenset({"items", "consumers"})
 """The kinds of which one order may have several that are identical."""
 
 
@@ -29,7 +29,7 @@ def renumbered(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict
     groups: defaultdict[str, tuple[list[Part], list[str]]] = defaultdict(lambda: ([], []))
     extensions = {part.owner: part for part in parts if part.kind == "item_extensions"}
     for part in parts:
-        if part.kind in NUMBERED:
+        if part.kind in NUMBERED_KINDS:
             groups[_without_number(part.key)][0].append(part)
     for key in records:
         if _is_numbered(key):

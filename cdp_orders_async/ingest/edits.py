@@ -14,7 +14,7 @@ from cdp_orders_async.ingest.parts import Part
 
 __all__ = ["AmbiguousError", "pair_edited"]
 
-NAMES: Mapping[str, tuple[str, ...]] = {
+NAME_FIELDS: Mapping[str, tuple[str, ...]] = {
     "items": ("type", "name", "product_id"),
     "consumers": ("first_name", "last_name"),
     "contacts": (),
@@ -80,11 +80,11 @@ def _may_be(part: Part, stored: Any) -> bool:  # noqa: ANN401 any resource
 
 
 def _same_name(part: Part, stored: Any) -> bool:  # noqa: ANN401 any resource
-    names = [name for name in NAMES[part.kind] if getattr(part.value, name) is not None]
+    names = [name for name in NAME_FIELDS[part.kind] if getattr(part.value, name) is not None]
     return bool(names) and not set(names) & set(diff(part.sent(), stored))
 
 
 def _distance(part: Part, stored: Any) -> tuple[bool, int]:  # noqa: ANN401 any resource
     """Return how far *part* is from *stored*: whether it has another name, and in how many fields it differs."""
     differs = diff(part.sent(), stored)
-    return bool(set(NAMES[part.kind]) & set(differs)), len(differs)
+    return bool(set(NAME_FIELDS[part.kind]) & set(differs)), len(differs)

@@ -20,12 +20,12 @@ from cdp_orders_async.session import Times
 
 __all__ = ["OrderRun"]
 
-NOTHING: Mapping[str, PartRecord] = MappingProxyType({})
+NO_RECORDS: Mapping[str, PartRecord] = MappingProxyType({})
 CREATED = PartVerdict.CREATED
-IS_THERE = frozenset({PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
-AS_TOLD = IS_THERE - {PartVerdict.KEPT}
-THERE = ((PartVerdict.KEPT, Verdict.KEPT), (PartVerdict.UPDATED, Verdict.UPDATED))
-NOT_THERE = ((PartVerdict.CONFLICT, Verdict.CONFLICT), (PartVerdict.UNKNOWN, Verdict.UNKNOWN))
+FOUND_VERDICTS = frozenset({PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
+MATCHING_VERDICTS = FOUND_VERDICTS - {PartVerdict.KEPT}
+VERDICTS_IF_ALL_PRESENT = ((PartVerdict.KEPT, Verdict.KEPT), (PartVerdict.UPDATED, Verdict.UPDATED))
+VERDICTS_IF_SOME_ABSENT = ((PartVerdict.CONFLICT, Verdict.CONFLICT), (PartVerdict.UNKNOWN, Verdict.UNKNOWN))
 """What a part makes of the whole order; the first one counts."""
 
 
@@ -69,18 +69,18 @@ class OrderRun:
     def verdict(self) -> Verdict:
         """What came of it as a whole."""
         verdicts = self._verdicts
-        if self._busy or (self._creation.is_lost and not verdicts <= AS_TOLD):
+        if self._busy or (self._creation.is_lost and not verdicts <= MATCHING_VERDICTS):
             return Verdict.BUSY
         if self._unrecorded and self.may_be_there:
             return Verdict.UNKNOWN
-        if verdicts <= IS_THERE:
+        if verdicts <= FOUND_VERDICTS:
             verdict = Verdict.LOADED if self._creation.made else Verdict.ALREADY
-            return next((as_a_whole for one, as_a_whole in THERE if one in verdicts), verdict)
+            return next((of_order for of_part, of_order in VERDICTS_IF_ALL_PRESENT if of_part in verdicts), verdict)
         if any(part.ref is not None for part in self.parts):
             verdict = Verdict.PARTIAL
         else:
             verdict = Verdict.FAILED if PartVerdict.FAILED in verdicts else Verdict.NOT_TRIED
-        return next((as_a_whole for one, as_a_whole in NOT_THERE if one in verdicts), verdict)
+        return next((of_order for of_part, of_order in VERDICTS_IF_SOME_ABSENT if of_part in verdicts), verdict)
 
     def outcome(self) -> Outcome:
         """Return what came of it and its parts."""
@@ -247,7 +247,7 @@ class OrderRun:
             return self._conflict(f"{self._named(*min(clashing), self.key)} is the same order, with other content")
         # A run that was given up may have left the keys of what it was to load before.
         edited = record is not None and (record.digest != digest or not record.ended)
-        known = NOTHING if record is None else record.parts
+        known = NO_RECORDS if record is None else record.parts
         known = self._renumbered(known) if edited else known
         own = known.get(self.order_part.key)
         if any(one.ref is not None and (own is None or own.ref is None or own.ref == one.ref) for one in same):
@@ -367,7 +367,7 @@ class OrderRun:
 
     @property
     def _is_complete(self) -> bool:
-        return self._verdicts <= AS_TOLD
+        return self._verdicts <= MATCHING_VERDICTS
 
     @property
     def _verdicts(self) -> set[PartVerdict | None]:

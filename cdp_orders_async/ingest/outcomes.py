@@ -62,10 +62,10 @@ class PartVerdict(enum.StrEnum):
     @property
     def there(self) -> bool:
         """Whether the part is on the server."""
-        return self in THERE
+        return self in PRESENT_VERDICTS
 
 
-THERE = frozenset({PartVerdict.CREATED, PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
+PRESENT_VERDICTS = frozenset({PartVerdict.CREATED, PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
 
 
 class Failure(Struct, frozen=True):

@@ -36,10 +36,10 @@ __all__ = [
 ]
 
 EXTENSIONS = frozenset({"order_extensions", "item_extensions"})
-KINDS = {"order": "orders", "item": "items", "contact": "contacts", "consumer": "consumers"}
+KIND_BY_PREFIX = {"order": "orders", "item": "items", "contact": "contacts", "consumer": "consumers"}
 """How the keys of parts begin, and their kinds."""
 CREATED = PartVerdict.CREATED
-LIKE_ANOTHER = re.compile(r"(/ext|~[0-9]+)/*$")
+RESERVED_SUFFIX = re.compile(r"(/ext|~[0-9]+)/*$")
 """The end of a reference id that would make its key that of an extension, or of a duplicate."""
 
 
@@ -135,7 +135,7 @@ def kind_of(key: str) -> str:
     """Return the kind of the part with this key."""
     if key.endswith("/ext"):
         return "order_extensions" if key == "order/ext" else "item_extensions"
-    return next(kind for start, kind in KINDS.items() if key.startswith(start))
+    return next(kind for start, kind in KIND_BY_PREFIX.items() if key.startswith(start))
 
 
 def digest_of(*texts: bytes) -> bytes:
@@ -241,7 +241,7 @@ def _item_identity(item: NewOrderItem | NewOrderItemV2) -> tuple[str, str]:
     """
     if item.reference_id:
         key = f"item:{item.reference_id}"
-        if ("/" in key or "~" in key) and LIKE_ANOTHER.search(key):  # nearly none has any
+        if ("/" in key or "~" in key) and RESERVED_SUFFIX.search(key):  # nearly none has any
             key += "/"
         return key, key
     plain = to_json(item)

@@ -15,7 +15,7 @@ __all__ = ["IMMUTABLE", "Requests"]
 
 IMMUTABLE: Mapping[str, frozenset[str]] = {"orders": frozenset({"reference_id", "ordered_at"})}
 """The fields that no update changes, by the kind of a part."""
-READ: Mapping[str, Callable[[bytes], Any]] = {
+RESPONSE_READERS: Mapping[str, Callable[[bytes], Any]] = {
     **dict.fromkeys(("orders", "items", "contacts", "consumers"), reads(CreatedRef)),
     **dict.fromkeys(EXTENSIONS, reads(CreatedExtension)),
 }
@@ -35,8 +35,8 @@ class Requests:
         kind, owner = part.kind, part.owner
         to_create: Callable[..., Request[Any]] = self._creators[kind]
         if owner is None:
-            return to_create(part.value, read=READ[kind])
-        return to_create(owner.ref, part.sent() if part.uses else part.held.cell_contents, read=READ[kind])
+            return to_create(part.value, read=RESPONSE_READERS[kind])
+        return to_create(owner.ref, part.sent() if part.uses else part.held.cell_contents, read=RESPONSE_READERS[kind])
 
     def to_change(self, part: Part, names: Sequence[str], stored: Any) -> Request[Any]:  # noqa: ANN401 any resource
         """Return the request that brings the fields *names* of *part* up to the input, where the server has *stored*.

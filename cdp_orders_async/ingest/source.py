@@ -13,7 +13,7 @@ __all__ = ["Orders", "Source"]
 
 Orders: TypeAlias = Iterable[OrderGraph | Line] | AsyncIterable[OrderGraph | Line]
 
-END: Final[Any] = object()
+END_OF_INPUT: Final[Any] = object()
 """What comes after the last order; None is no order, and no end either."""
 
 
@@ -121,12 +121,12 @@ class Source:
                 return
             self._drawing = True
             try:
-                line = await anext(self._lines, END)
+                line = await anext(self._lines, END_OF_INPUT)
                 if task.cancelling():  # stopped by the source itself: the cancellation comes with the next wait
                     await asyncio.sleep(0)
             finally:
                 self._drawing = False
-            if line is END:
+            if line is END_OF_INPUT:
                 return
             position += 1
             self._take(position, line)
