@@ -102,9 +102,9 @@ class PartOutcome(Struct):
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON data."""
         ref = None if self.ref is None else str(self.ref)
-        failure = None if self.failure is None else _filled(**asdict(self.failure))
+        failure = None if self.failure is None else _not_empty(**asdict(self.failure))
         verdict = str(self.verdict)
-        return _filled(
+        return _not_empty(
             name=self.name, verdict=verdict, ref=ref, differs=self.differs, failure=failure, reason=self.reason
         )
 
@@ -159,14 +159,14 @@ class Outcome(Struct, frozen=True, kw_only=True):
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as JSON data, one line of a file of outcomes."""
         return {
-            **_filled(file=self.file, number=self.number, key=self.key, verdict=str(self.verdict)),
-            **_filled(parts=[part.to_json() for part in self.parts]),
-            **_filled(leftovers=[leftover.to_json() for leftover in self.leftovers]),
+            **_not_empty(file=self.file, number=self.number, key=self.key, verdict=str(self.verdict)),
+            **_not_empty(parts=[part.to_json() for part in self.parts]),
+            **_not_empty(leftovers=[leftover.to_json() for leftover in self.leftovers]),
             "seconds": round(self.seconds, 3),
-            **_filled(times=self.times.to_json(), violations=[violation._asdict() for violation in self.violations]),
+            **_not_empty(times=self.times.to_json(), violations=[violation._asdict() for violation in self.violations]),
         }
 
 
-def _filled(**values: object) -> dict[str, Any]:
+def _not_empty(**values: object) -> dict[str, Any]:
     """Return the *values* that say something."""
     return {name: value for name, value in values.items() if value not in (None, (), [], {})}
