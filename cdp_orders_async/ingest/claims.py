@@ -73,7 +73,8 @@ _PACK, _UNPACK = Encoder(), Decoder(list[tuple[str, bytes, bytes]])
 
 def packed(records: Mapping[str, PartRecord]) -> bytes:
     """Return what is known of parts in few bytes."""
-    return _PACK.encode([(key, one.digest, one.ref.bytes if one.ref else b"") for key, one in records.items()])
+    rows = [(key, part.digest, part.ref.bytes if part.ref else b"") for key, part in records.items()]
+    return _PACK.encode(rows)
 
 
 class Claims:
@@ -123,15 +124,15 @@ class Claims:
 
     def remember(self, reference_id: str, order: Remembered, settle: float) -> None:
         """Keep what was made of an *order* for *settle* seconds at least; forget the oldest ones."""
-        kept = [one for one in self._memory.pop(reference_id, ()) if one.key != order.key or self._drop(one)]
+        kept = [known for known in self._memory.pop(reference_id, ()) if known.key != order.key or self._drop(known)]
         self._memory[reference_id] = (*kept, order)
         self._parts += order.count
         while self._parts > MIN_REMEMBERED_PARTS and len(self._memory) > 1:
             oldest = next(iter(self._memory))
             if self._parts <= MAX_REMEMBERED_PARTS and order.ended - self._memory[oldest][-1].ended <= settle:
                 break
-            for one in self._memory.pop(oldest):
-                self._drop(one)
+            for forgotten in self._memory.pop(oldest):
+                self._drop(forgotten)
 
     def recall(self, reference_id: str) -> Sequence[Remembered]:
         """Return the orders with this reference id that ended, the oldest first."""

@@ -74,7 +74,7 @@ def merge(sent: Any, stored: Any, fixed: Collection[str]) -> Any:  # noqa: ANN40
         if ours is None or name in fixed:
             merged[name] = theirs.ref if isinstance(theirs, Link) else theirs
         elif 0 < len(known := _by_key(theirs)) == len(theirs) and len(_by_key(ours)) == len(ours):
-            merged[name] = tuple(merge(one, known.get(_key(one), one), ()) for one in ours)
+            merged[name] = tuple(merge(part, known.get(_key(part), part), ()) for part in ours)
     return attrs.evolve(sent, **merged)
 
 
@@ -131,11 +131,11 @@ def _same(sent: object, stored: object) -> bool:
 
 def _same_list(sent: Sequence[object], stored: Sequence[object]) -> bool:
     """Compare lists: in any order, and each entry once, where the entries are references or identifiers."""
-    if all(isinstance(one, UUID) for one in (*sent, *stored)):
+    if all(isinstance(entry, UUID) for entry in (*sent, *stored)):
         return set(sent) == set(stored)
-    if all(isinstance(one, Identifier) for one in (*sent, *stored)):
+    if all(isinstance(entry, Identifier) for entry in (*sent, *stored)):
         ours, theirs = _by_key(sent), _by_key(stored)
-        return ours.keys() == theirs.keys() and all(_same(one, theirs[key]) for key, one in ours.items())
+        return ours.keys() == theirs.keys() and all(_same(entry, theirs[key]) for key, entry in ours.items())
     return len(sent) == len(stored) and all(map(_same, sent, stored))
 
 

@@ -90,7 +90,7 @@ def _is_numbered(key: str) -> bool:
 def _free_key(key: str, used: Container[str]) -> str:
     start = _without_number(key)
     numbers = (f"{start}~{number}" for number in itertools.count(2))
-    return next(one for one in itertools.chain((key,), numbers) if one not in used)
+    return next(candidate for candidate in itertools.chain((key,), numbers) if candidate not in used)
 
 
 def _moved(key: str, keys: Mapping[str, str]) -> str:

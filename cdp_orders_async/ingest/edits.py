@@ -37,10 +37,10 @@ def pair_edited(part: Part, new: Sequence[Part], left: Sequence[Any]) -> Any:  #
     """
     new, left = _possible(new, left)
     while (clear := _clear_pair(new, left)) is not None:
-        one, stored = clear
-        if one is part:
+        paired, stored = clear
+        if paired is part:
             return stored
-        new.remove(one)
+        new.remove(paired)
         left.remove(stored)
         new, left = _possible(new, left)
     if any(_may_be(part, stored) for stored in left):
@@ -50,22 +50,22 @@ def pair_edited(part: Part, new: Sequence[Part], left: Sequence[Any]) -> Any:  #
 
 def _possible(new: Sequence[Part], left: Sequence[Any]) -> tuple[list[Part], list[Any]]:
     """Return those parts that may be any of the things, and those things that may be any of the parts."""
-    parts = [one for one in new if any(_may_be(one, stored) for stored in left)]
-    return parts, [stored for stored in left if any(_may_be(one, stored) for one in new)]
+    parts = [part for part in new if any(_may_be(part, stored) for stored in left)]
+    return parts, [stored for stored in left if any(_may_be(part, stored) for part in new)]
 
 
 def _clear_pair(new: Sequence[Part], left: Sequence[Any]) -> tuple[Part, Any] | None:
     """Return a part and a thing of which each fits the other better than all others do, None if there is none."""
     if len(new) == len(left) == 1:
         return (new[0], left[0]) if _may_be(new[0], left[0]) else None
-    for one in new:
-        mine = sorted((_distance(one, stored), n) for n, stored in enumerate(left) if _may_be(one, stored))
-        if not mine or mine[0][0][0] or (len(mine) > 1 and mine[1][0] == mine[0][0]):
+    for part in new:
+        nearest = sorted((_distance(part, stored), n) for n, stored in enumerate(left) if _may_be(part, stored))
+        if not nearest or nearest[0][0][0] or (len(nearest) > 1 and nearest[1][0] == nearest[0][0]):
             continue
-        distance, n = mine[0]
-        others = [_distance(other, left[n]) for other in new if other is not one and _may_be(other, left[n])]
-        if all(distance < other for other in others):
-            return one, left[n]
+        distance, n = nearest[0]
+        rivals = [rival for rival in new if rival is not part and _may_be(rival, left[n])]
+        if all(distance < _distance(rival, left[n]) for rival in rivals):
+            return part, left[n]
     return None
 
 

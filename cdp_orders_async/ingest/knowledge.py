@@ -52,37 +52,42 @@ def known_of(
     The memory of an order vouches for it until *settle* seconds after its end; *now* is the time in seconds.
     """
     known = Knowledge(record, list(same), [] if record is None else [(record.run, record.number, record.digest)])
-    keys = {one.key for one in same}
-    for one in memory:
-        parts = one.records()
-        if one.key != order.key:
+    keys = {reference.key for reference in same}
+    for remembered in memory:
+        parts = remembered.records()
+        if remembered.key != order.key:
             first = parts.get("order")
-            is_same = is_same_order(one.ordered_at, order.ordered_at)
-            if first is not None and is_same and one.key not in keys:
-                known.same.append(SameReference(one.key, first.ref, one.run, one.number))
+            is_same = is_same_order(remembered.ordered_at, order.ordered_at)
+            if first is not None and is_same and remembered.key not in keys:
+                known.same.append(SameReference(remembered.key, first.ref, remembered.run, remembered.number))
             continue
-        known.claims.append((one.run, one.number, one.digest))
-        if journal is not None and one.journal is journal:
+        known.claims.append((remembered.run, remembered.number, remembered.digest))
+        if journal is not None and remembered.journal is journal:
             continue  # the journal knows that too, and what other processes did since
-        if now - one.ended > settle:  # the server tells what became of it since
+        if now - remembered.ended > settle:  # the server tells what became of it since
             parts = {key: PartRecord(b"", part.ref) for key, part in parts.items()}
             if known.record is None:
-                known.sent = one.ended
+                known.sent = remembered.ended
                 continue
-        _merge(known, one, parts)
+        _merge(known, remembered, parts)
     return known
 
 
-def _merge(known: Knowledge, one: Remembered, parts: Mapping[str, PartRecord]) -> None:
+def _merge(known: Knowledge, remembered: Remembered, parts: Mapping[str, PartRecord]) -> None:
     """Add what the memory knows to what is *known*."""
     record = known.record
     if record is None:
         known.notes = parts
         known.record = GraphRecord(
-            one.digest, complete=one.complete, ended=True, parts=parts, run=one.run, number=one.number
+            remembered.digest,
+            complete=remembered.complete,
+            ended=True,
+            parts=parts,
+            run=remembered.run,
+            number=remembered.number,
         )
         return
-    if record.complete and one.complete and record.digest == one.digest:
+    if record.complete and remembered.complete and record.digest == remembered.digest:
         return
     # Nobody knows which of the two is newer: what they do not agree on is looked at.
     agreed = {key: _agreed(part, record.parts.get(key)) for key, part in parts.items() if part.ref is not None}

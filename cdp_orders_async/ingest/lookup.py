@@ -104,7 +104,7 @@ class Lookup:
             free = [await self._with_links(stored) for stored in free]
         candidates = [stored for stored in free if may_match(sent, stored)]
         if part.kind == "items" and not part.value.reference_id:
-            others = {one.value.reference_id for one in self._parts if one.kind == "items"} - {None}
+            others = {item.value.reference_id for item in self._parts if item.kind == "items"} - {None}
             candidates = [stored for stored in candidates if stored.reference_id not in others]
         found = await self._best(part, candidates, after) if candidates else None
         if found is None and self.edited and settled:
@@ -136,13 +136,14 @@ class Lookup:
 
     def _as_it_was(self, part: Part, free: Sequence[Any]) -> Any:  # noqa: ANN401 any resource
         """Return the thing that *part* was before it was edited, None if it is new; raises `AmbiguousError`."""
-        new = [one for one in self._parts if one.kind == part.kind and one.in_doubt]
+        new = [other for other in self._parts if other.kind == part.kind and other.in_doubt]
         left = list(free)
         # Each other part that was not edited takes one thing, the one that fits it best; nothing fitted this one.
-        fits = [(one, stored) for one in new for stored in left if one is not part and may_match(one.sent(), stored)]
-        for one, stored in sorted(fits, key=lambda fit: _far(fit[0].sent(), fit[1])):
-            if one in new and stored in left:
-                new.remove(one)
+        others = [other for other in new if other is not part]
+        fits = [(other, stored) for other in others for stored in left if may_match(other.sent(), stored)]
+        for other, stored in sorted(fits, key=lambda fit: _far(fit[0].sent(), fit[1])):
+            if other in new and stored in left:
+                new.remove(other)
                 left.remove(stored)
         return pair_edited(part, new, left)
 
@@ -214,22 +215,22 @@ class Lookup:
 
         Identical parts may take any candidate, if none of those is left over.
         """
-        sought = [one for one in self._parts if one.in_doubt and one.group == part.group]
+        sought = [member for member in self._parts if member.in_doubt and member.group == part.group]
         if len(candidates) == 1 and len(sought) <= 1:
             return candidates[0]
-        extensions = {one.owner: one for one in self._parts if one.kind == "item_extensions"}
+        extensions = {extension.owner: extension for extension in self._parts if extension.kind == "item_extensions"}
         # Equal parts fit alike, so one of each sort is compared; duplicates may differ in their extensions alone.
         sorts: dict[tuple[bytes, bytes], Part] = {}
         counts: Counter[Part] = Counter()
-        for one in (part, *(one for one in sought if one is not part)):
-            extension = extensions.get(one)
-            counts[sorts.setdefault((one.digest, extension.digest if extension else b""), one)] += 1
+        for member in (part, *(member for member in sought if member is not part)):
+            extension = extensions.get(member)
+            counts[sorts.setdefault((member.digest, extension.digest if extension else b""), member)] += 1
         held: list[Extension | None] = [None] * len(candidates)
-        if any(one in extensions for one in counts):
+        if any(member in extensions for member in counts):
             held = [await self._extension("item_extensions", stored.ref, after) for stored in candidates]
         fits = {
-            one: [_fit(one, extensions.get(one), *pair) for pair in zip(candidates, held, strict=True)]
-            for one in counts
+            member: [_fit(member, extensions.get(member), *pair) for pair in zip(candidates, held, strict=True)]
+            for member in counts
         }
         mine, left = _pair(fits, counts, part)
         # Where each is just what was sent, any of them is as good.
@@ -248,14 +249,14 @@ def _pair(
     mine: int | None = None
     wanted = dict(counts)
     left = {i for i, fit in enumerate(fits[part]) if not fit[0]}
-    for _, one, i in sorted(
-        ((fit, one, i) for one, its in fits.items() for i, fit in enumerate(its) if not fit[0]),
+    for _, sought, i in sorted(
+        ((fit, sought, i) for sought, its in fits.items() for i, fit in enumerate(its) if not fit[0]),
         key=lambda pair: pair[0],
     ):
-        if i in left and wanted[one]:
+        if i in left and wanted[sought]:
             left.discard(i)
-            wanted[one] -= 1
-            mine = i if mine is None and one is part else mine
+            wanted[sought] -= 1
+            mine = i if mine is None and sought is part else mine
     return mine, left
 
 

@@ -242,16 +242,17 @@ class OrderRun:
         record, same = knowledge.record, knowledge.same
         digest = self._digest = self._digest or digest_of_parts(self.parts)
         here = self._run, self._place[1]
-        lines = {(run, number): other for run, number, other in knowledge.claims if context.is_own(run)}
-        if clashing := [line for line, other in lines.items() if line != here and other != digest]:
+        digests = {(run, number): claimed for run, number, claimed in knowledge.claims if context.is_own(run)}
+        if clashing := [place for place, claimed in digests.items() if place != here and claimed != digest]:
             return self._conflict(f"{self._named(*min(clashing), self.key)} is the same order, with other content")
         # A run that was given up may have left the keys of what it was to load before.
         edited = record is not None and (record.digest != digest or not record.ended)
         known = NO_RECORDS if record is None else record.parts
         known = self._renumbered(known) if edited else known
         own = known.get(self.order_part.key)
-        if any(one.ref is not None and (own is None or own.ref is None or own.ref == one.ref) for one in same):
-            first = next(one for one in same if one.ref is not None)
+        rivals = [rival for rival in same if rival.ref is not None]
+        if any(own is None or own.ref is None or own.ref == rival.ref for rival in rivals):
+            first = rivals[0]
             return self._conflict(
                 f"{self._named(first.run, first.number, first.key)} has the same reference id,"
                 f" and is on the server as the order {first.ref}: within two days the two are one order to the server,"
@@ -265,7 +266,7 @@ class OrderRun:
             part.in_doubt = part.ref is None and (unsure or found is not None)
             part.verdict = PartVerdict.FOUND if complete else None
         since = max(context.began if asks else NEVER, knowledge.sent)
-        creation.doubt(known, [one.key for one in same], context.clock() if record is not None or same else since)
+        creation.doubt(known, [rival.key for rival in same], context.clock() if record is not None or same else since)
         self._open = False
         self._find_orphans(known, unsure=unsure)
         self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)
@@ -309,15 +310,16 @@ class OrderRun:
         can be taken for a part that is in doubt is so too.
         """
         keys = {part.key for part in self.parts}
-        claimed = {(kind_of(key), one.ref) for key, one in known.items() if key in keys}
-        orphans = {key: one for key, one in known.items() if key not in keys and (kind_of(key), one.ref) not in claimed}
+        refs = {key: record.ref for key, record in known.items()}
+        claimed = {(kind_of(key), ref) for key, ref in refs.items() if key in keys}
+        orphans = {key: ref for key, ref in refs.items() if key not in keys and (kind_of(key), ref) not in claimed}
         creation = self._creation
-        creation.orphans = {(kind_of(key), one.ref): key for key, one in orphans.items() if one.ref is not None}
+        creation.orphans = {(kind_of(key), ref): key for key, ref in orphans.items() if ref is not None}
         if not orphans and not any(part.in_doubt for part in self.parts):
             return
         lookup = creation.lookup
         lookup.edited = True
-        lookup.listless = not unsure and all(one.ref is not None for one in known.values())
+        lookup.listless = not unsure and None not in refs.values()
         lookup.orphans = {ref: kind for kind, ref in creation.orphans if ref is not None and kind not in EXTENSIONS}
         kinds = {kind_of(key) for key in orphans}
         groups = {part.group for part in self.parts if part.in_doubt and part.group}
@@ -352,17 +354,17 @@ class OrderRun:
             part = ended.pop()
             there = part.is_there
             for n in part.followers:
-                other = self.parts[n]
-                if other.verdict is not None:
+                follower = self.parts[n]
+                if follower.verdict is not None:
                     continue
-                if there or (other.after is part and not other.is_behind_doubt):
-                    other.waits -= 1
-                    if not other.waits:
-                        freed.append(other)
+                if there or (follower.after is part and not follower.is_behind_doubt):
+                    follower.waits -= 1
+                    if not follower.waits:
+                        freed.append(follower)
                 else:
-                    self._creation.give_up(other, None)
+                    self._creation.give_up(follower, None)
                     self.left -= 1
-                    ended.append(other)
+                    ended.append(follower)
         return freed
 
     @property

@@ -201,16 +201,16 @@ def parts_of(graph: OrderGraph, *, copy: bool = False) -> list[Part]:
     order = made.add(Part("order", "order", "orders", hold(graph.order), group="order"))
     items: dict[int, Part] = {}
     # Duplicates are numbered by their extensions, so that the order of the items in a line does not change their keys.
-    for n, one in sorted(enumerate(graph.items), key=lambda numbered: _beside(numbered[1])):
-        key, group = _item_identity(one.item)
-        items[n] = made.add(Part(f"items/{n}", key, "items", hold(one.item), order, (), group), order)
+    for n, entry in sorted(enumerate(graph.items), key=lambda numbered: _extension_hash(numbered[1])):
+        key, group = _item_identity(entry.item)
+        items[n] = made.add(Part(f"items/{n}", key, "items", hold(entry.item), order, (), group), order)
     if graph.contact is not None:
         made.add(Part("contact", "contact", "contacts", hold(graph.contact), order, (), "contact"), order)
     if graph.extension is not None:
         made.extend("ext", "order_extensions", order, hold_pairs(graph.extension))
-    for n, one in enumerate(graph.items):
-        if one.extension is not None:
-            made.extend(f"items/{n}/ext", "item_extensions", items[n], hold_pairs(one.extension))
+    for n, entry in enumerate(graph.items):
+        if entry.extension is not None:
+            made.extend(f"items/{n}/ext", "item_extensions", items[n], hold_pairs(entry.extension))
     by_reference = {part.value.reference_id: part for part in items.values()} if graph.consumers else {}
     # Consumers may share identifiers, or be shown without: any could be taken for any other. Free ones go first.
     for n, user in sorted(enumerate(graph.consumers), key=lambda numbered: sorted(numbered[1].uses)):
@@ -249,12 +249,12 @@ def _item_identity(item: NewOrderItem | NewOrderItemV2) -> tuple[str, str]:
     return f"item#{digest_of(encode(plain)).hex()}", f"item#{digest_of(encode(always)).hex()}"
 
 
-def _beside(one: GraphItem) -> bytes:
-    return b"" if one.item.reference_id or one.extension is None else _hash(one.extension)
+def _extension_hash(entry: GraphItem) -> bytes:
+    return b"" if entry.item.reference_id or entry.extension is None else _hash(entry.extension)
 
 
 def _consumer_key(consumer: AnyPerson) -> str:
     if not consumer.identifiers:
         return f"consumer#{_hash(consumer).hex()}"
-    ids = sorted([one.provider, one.id] for one in consumer.identifiers)
+    ids = sorted([identifier.provider, identifier.id] for identifier in consumer.identifiers)
     return f"consumer:{digest_of(encode(ids)).hex()}"
