@@ -203,7 +203,7 @@ class Creation:
 
     async def _was_made(self, part: Part, error: CdpError) -> bool:
         """Look up what became of *part*, whose answer was lost with *error*; adopt it if it is there."""
-        self.lookup.listless = False  # from now on not everything of the order is known
+        self.lookup.needs_no_list = False  # from now on not everything of the order is known
         try:
             return await self._adopt(part, self._context.clock(), PartVerdict.CREATED)
         except JournalError:
@@ -346,7 +346,7 @@ class Creation:
     def _know(self, part: Part, ref: UUID | None, differs: tuple[str, ...] = (), *, created: bool = False) -> None:
         """Note that *part* is on the server as *ref*, where it *differs* from the input in some fields."""
         context = self._context
-        part.ref = ref or part.under  # an extension is found by its owner, whatever it is called
+        part.ref = ref or part.owner_ref  # an extension is found by its owner, whatever it is called
         part.in_doubt, part.differs = False, differs
         if part.ref is not None and part.kind not in EXTENSIONS:
             self._taken[part.ref.int] = part

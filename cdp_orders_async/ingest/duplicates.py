@@ -15,13 +15,13 @@ from uuid import UUID
 from cdp_orders_async.ingest.parts import Part, kind_of
 from cdp_orders_async.journal import PartRecord
 
-__all__ = ["put_aside", "renamed", "renumbered"]
+__all__ = ["keys_after_edit", "keys_without_clash", "with_new_keys"]
 
 NUMBERED_KINDS = frozenset({"items", "consumers"})
 """The kinds of which one order may have several that are identical."""
 
 
-def renumbered(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict[str, str | None]:
+def keys_after_edit(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict[str, str | None]:
     """Return the new key of each of *records* that does not have it yet; None where another record says the same.
 
     A journal has them by the keys of its time, the *parts* have those of now.
@@ -42,12 +42,12 @@ def renumbered(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict
         if key not in keys:
             keys[key] = _free_key(key, used)
             used.add(keys[key])
-    moved = {_moved(key, keys): record for key, record in records.items()}
-    left = _each_once(moved, {part.key: part for part in parts})
-    return {key: new for key in records if (new := left.get(_moved(key, keys))) != key}
+    by_new_key = {_new_key(key, keys): record for key, record in records.items()}
+    left = _without_repeats(by_new_key, {part.key: part for part in parts})
+    return {key: new for key in records if (new := left.get(_new_key(key, keys))) != key}
 
 
-def put_aside(records: Mapping[str, PartRecord], others: Mapping[str, PartRecord]) -> dict[str, str | None]:
+def keys_without_clash(records: Mapping[str, PartRecord], others: Mapping[str, PartRecord]) -> dict[str, str | None]:
     """Return a new key, whose number is free, for those of *records* that *others* have as another thing."""
     used = {*records, *others}
     keys: dict[str, str] = {}
@@ -55,16 +55,16 @@ def put_aside(records: Mapping[str, PartRecord], others: Mapping[str, PartRecord
         if key in others and records[key].ref is not None and records[key].ref != others[key].ref:
             keys[key] = _free_key(key, used)
             used.add(keys[key])
-    return {key: new for key in records if (new := _moved(key, keys)) != key}
+    return {key: new for key in records if (new := _new_key(key, keys)) != key}
 
 
-def renamed(records: Mapping[str, PartRecord], keys: Mapping[str, str | None]) -> dict[str, PartRecord]:
+def with_new_keys(records: Mapping[str, PartRecord], keys: Mapping[str, str | None]) -> dict[str, PartRecord]:
     """Return *records* by their new keys, where *keys* has one; None: without that one."""
     by_key = {keys.get(key, key): record for key, record in records.items()}
     return {key: record for key, record in by_key.items() if key is not None}
 
 
-def _each_once(records: Mapping[str, PartRecord], parts: Mapping[str, Part]) -> dict[str, str]:
+def _without_repeats(records: Mapping[str, PartRecord], parts: Mapping[str, Part]) -> dict[str, str]:
     """Return the new key of each of *records*, without those of what another record says too.
 
     That of a part is left, best of one that is as it was. What is known of its extension goes with it.
@@ -79,7 +79,7 @@ def _each_once(records: Mapping[str, PartRecord], parts: Mapping[str, Part]) -> 
     for key in sorted((key for key in records if not key.endswith("/ext")), key=order):
         if (ref := records[key].ref) is not None:
             keys[key] = first.setdefault((kind_of(key), ref), key)
-    moved = {key: _moved(key, keys) for key in records}
+    moved = {key: _new_key(key, keys) for key in records}
     return {key: new for key, new in moved.items() if new == key or new not in records}
 
 
@@ -93,7 +93,7 @@ def _free_key(key: str, used: Container[str]) -> str:
     return next(candidate for candidate in itertools.chain((key,), numbers) if candidate not in used)
 
 
-def _moved(key: str, keys: Mapping[str, str]) -> str:
+def _new_key(key: str, keys: Mapping[str, str]) -> str:
     """Return the new key of a record; an extension goes with its item."""
     owner = key.removesuffix("/ext")
     return keys.get(owner, owner) + key[len(owner) :]
@@ -109,7 +109,7 @@ def _pairs(
     def same(part: Part, key: str) -> bool:
         return part.digest == records[key].digest
 
-    def whole(part: Part, key: str) -> bool:
+    def same_with_extension(part: Part, key: str) -> bool:
         return same(part, key) and same_extension(part, key)
 
     paired: list[tuple[Part, str]] = []
@@ -120,7 +120,7 @@ def _pairs(
     def any_key(_: Part, __: str) -> bool:
         return True
 
-    fits: tuple[Callable[[Part, str], bool], ...] = (whole, same, same_key, any_key)
+    fits: tuple[Callable[[Part, str], bool], ...] = (same_with_extension, same, same_key, any_key)
     for fit in fits:
         for part in list(sought):
             key = next((key for key in keys if fit(part, key)), None)

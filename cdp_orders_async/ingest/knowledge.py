@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from cdp_orders_async.ingest.claims import Remembered
-from cdp_orders_async.ingest.duplicates import put_aside, renamed
+from cdp_orders_async.ingest.duplicates import keys_without_clash, with_new_keys
 from cdp_orders_async.journal import GraphRecord, Journal, OrderId, PartRecord, SameReference, is_same_order
 
-__all__ = ["NEVER", "Knowledge", "known_of"]
+__all__ = ["NEVER", "Knowledge", "combine_knowledge"]
 
 NEVER = float("-inf")
 """A time before all others."""
@@ -29,15 +29,15 @@ class Knowledge(Struct):
     """The other orders that are the same as this one to the server, and that are or may be there."""
     claims: list[tuple[bytes, int, bytes]]
     """Who claimed it before: a load, the position in its input, and the hash of the order there."""
-    moved: Mapping[str, str | None] = {}
+    new_keys: Mapping[str, str | None] = {}
     """The new keys of records that its journal has under others."""
-    notes: Mapping[str, PartRecord] = {}
+    unrecorded: Mapping[str, PartRecord] = {}
     """What its journal does not know yet."""
-    sent: float = NEVER
+    last_sent: float = NEVER
     """When the client last sent something for it that nobody vouches for any more: then the server has to be asked."""
 
 
-def known_of(
+def combine_knowledge(
     order: OrderId,
     record: GraphRecord | None,
     same: Sequence[SameReference],
@@ -67,7 +67,7 @@ def known_of(
         if now - remembered.ended > settle:  # the server tells what became of it since
             parts = {key: PartRecord(b"", part.ref) for key, part in parts.items()}
             if known.record is None:
-                known.sent = remembered.ended
+                known.last_sent = remembered.ended
                 continue
         _merge(known, remembered, parts)
     return known
@@ -77,7 +77,7 @@ def _merge(known: Knowledge, remembered: Remembered, parts: Mapping[str, PartRec
     """Add what the memory knows to what is *known*."""
     record = known.record
     if record is None:
-        known.notes = parts
+        known.unrecorded = parts
         known.record = GraphRecord(
             remembered.digest,
             complete=remembered.complete,
@@ -91,9 +91,9 @@ def _merge(known: Knowledge, remembered: Remembered, parts: Mapping[str, PartRec
         return
     # Nobody knows which of the two is newer: what they do not agree on is looked at.
     agreed = {key: _agreed(part, record.parts.get(key)) for key, part in parts.items() if part.ref is not None}
-    known.moved = put_aside(record.parts, agreed)
-    before = renamed(record.parts, known.moved)
-    known.notes = {key: part for key, part in agreed.items() if before.get(key) != part}
+    known.new_keys = keys_without_clash(record.parts, agreed)
+    before = with_new_keys(record.parts, known.new_keys)
+    known.unrecorded = {key: part for key, part in agreed.items() if before.get(key) != part}
     known.record = GraphRecord(b"", complete=False, ended=False, parts={**before, **agreed})
 
 

@@ -50,7 +50,7 @@ class Lookup:
     ) -> None:
         self.edited = False
         """Whether a thing that no part claims may be a part as it was before the input was edited."""
-        self.listless = False
+        self.needs_no_list = False
         """Whether everything of the order is known, so that no list needs to be read."""
         self.orphans: dict[UUID, str] = {}
         """The references that are known for this order and that no part claims, with their kinds."""
@@ -93,9 +93,9 @@ class Lookup:
         *settled* says whether such a list shows everything. Raises `AmbiguousError` where it would be a guess.
         """
         if part.kind in EXTENSIONS:
-            return await self._extension(part.kind, part.under, after)
+            return await self._extension(part.kind, part.owner_ref, after)
         sent = part.sent()
-        listed = [] if self.listless else await self._listed(part, after)
+        listed = [] if self.needs_no_list else await self._listed(part, after)
         orphans = await self._fetch_orphans(part.kind) if self.edited else ()
         claimed = self.claimed
         by_ref = {stored.ref: stored for stored in (*listed, *orphans)}
@@ -106,9 +106,9 @@ class Lookup:
         if part.kind == "items" and not part.value.reference_id:
             others = {item.value.reference_id for item in self._parts if item.kind == "items"} - {None}
             candidates = [stored for stored in candidates if stored.reference_id not in others]
-        found = await self._best(part, candidates, after) if candidates else None
+        found = await self._best_fit(part, candidates, after) if candidates else None
         if found is None and self.edited and settled:
-            found = self._as_it_was(part, free)
+            found = self._before_edit(part, free)
         if found is not None and found.ref in self.claimed:  # another part took it meanwhile
             found = await self.find(part, after, settled=settled)
         return found
@@ -116,7 +116,7 @@ class Lookup:
     async def fetch(self, part: Part) -> Any:  # noqa: ANN401 any resource
         """Fetch what the server has under the reference of *part*; raises `NotFound`."""
         resource: Any = getattr(self._cdp, part.kind)
-        ref = part.under if part.kind in EXTENSIONS else part.ref
+        ref = part.owner_ref if part.kind in EXTENSIONS else part.ref
         stored = await self._retry(partial(resource.get, ref), f"{part.kind}.get")
         return await self._with_links(stored) if part.kind == "consumers" else stored
 
@@ -134,14 +134,14 @@ class Lookup:
             fetched = [self._fetched.get(ref) for ref, its_kind in self.orphans.items() if its_kind == kind]
             return [stored for stored in fetched if stored is not None]
 
-    def _as_it_was(self, part: Part, free: Sequence[Any]) -> Any:  # noqa: ANN401 any resource
+    def _before_edit(self, part: Part, free: Sequence[Any]) -> Any:  # noqa: ANN401 any resource
         """Return the thing that *part* was before it was edited, None if it is new; raises `AmbiguousError`."""
         new = [other for other in self._parts if other.kind == part.kind and other.in_doubt]
         left = list(free)
         # Each other part that was not edited takes one thing, the one that fits it best; nothing fitted this one.
         others = [other for other in new if other is not part]
         fits = [(other, stored) for other in others for stored in left if may_match(other.sent(), stored)]
-        for other, stored in sorted(fits, key=lambda fit: _far(fit[0].sent(), fit[1])):
+        for other, stored in sorted(fits, key=lambda fit: _difference(fit[0].sent(), fit[1])):
             if other in new and stored in left:
                 new.remove(other)
                 left.remove(stored)
@@ -156,10 +156,10 @@ class Lookup:
                 if part.kind == "orders":
                     listing = resource.list(reference_id=part.value.reference_id)
                 else:
-                    listing = resource.list(part.under)
+                    listing = resource.list(part.owner_ref)
                 read = f"{part.kind}.list"
                 # Where something is deleted meanwhile, or a page is served twice, an entry can come twice.
-                entries = {entry.ref: entry for entry in await self._all_of(listing, read)}
+                entries = {entry.ref: entry for entry in await self._entries_of(listing, read)}
                 listed, claimed = list[Any](), self.claimed
                 for ref, entry in entries.items():
                     if ref not in claimed:
@@ -171,7 +171,7 @@ class Lookup:
                 self._lists[part.kind] = (read_at, listed)
             return listed
 
-    async def _all_of(self, listing: Listing[T], operation: str) -> list[T]:
+    async def _entries_of(self, listing: Listing[T], operation: str) -> list[T]:
         """Return the entries of a list as they arrive; a page that fails is read again, and not those before it."""
         entries: list[T] = []
         pages = listing.pages()
@@ -192,7 +192,7 @@ class Lookup:
         """Return *consumer* with the links to its items, which version 2.1 may show only in a list of their own."""
         cdp = self._cdp
         if isinstance(cdp, Resources) and consumer.order_items is None and any(part.uses for part in self._parts):
-            items = await self._all_of(cdp.consumers.items(consumer.ref), "consumers.items")
+            items = await self._entries_of(cdp.consumers.items(consumer.ref), "consumers.items")
             consumer.order_items = tuple(item.ref for item in items)
         return consumer
 
@@ -210,7 +210,7 @@ class Lookup:
             self._extensions[owner] = (read_at, found)
         return found
 
-    async def _best(self, part: Part, candidates: list[Any], after: float) -> Any:  # noqa: ANN401 any resource
+    async def _best_fit(self, part: Part, candidates: list[Any], after: float) -> Any:  # noqa: ANN401 any resource
         """Return the one of *candidates* that fits *part* best, None if each fits another part better.
 
         Identical parts may take any candidate, if none of those is left over.
@@ -232,14 +232,14 @@ class Lookup:
             member: [_fit(member, extensions.get(member), *pair) for pair in zip(candidates, held, strict=True)]
             for member in counts
         }
-        mine, left = _pair(fits, counts, part)
+        mine, left = _assign(fits, counts, part)
         # Where each is just what was sent, any of them is as good.
         if mine is not None and any(fits[part][mine]) and any(fits[part][i] == fits[part][mine] for i in left):
             raise AmbiguousError
         return None if mine is None else candidates[mine]
 
 
-def _pair(
+def _assign(
     fits: Mapping[Part, Sequence[tuple[int, ...]]], counts: Mapping[Part, int], part: Part
 ) -> tuple[int | None, set[int]]:
     """Give candidates to parts, the best fit first; return the number of that of *part*, and of those that are left.
@@ -265,7 +265,7 @@ def _is_other(asked: str, returned: str | None) -> bool:
     return returned is not None and returned.strip().casefold() != asked.strip().casefold()
 
 
-def _far(sent: Any, stored: Any) -> tuple[int, int]:  # noqa: ANN401 any resource
+def _difference(sent: Any, stored: Any) -> tuple[int, int]:  # noqa: ANN401 any resource
     return len(diff(sent, stored)), extra_fields(sent, stored)
 
 

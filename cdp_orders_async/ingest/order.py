@@ -11,8 +11,8 @@ from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.claims import Remembered, packed
 from cdp_orders_async.ingest.context import LoadContext, as_failure
 from cdp_orders_async.ingest.creation import Creation
-from cdp_orders_async.ingest.duplicates import renamed, renumbered
-from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, known_of
+from cdp_orders_async.ingest.duplicates import keys_after_edit, with_new_keys
+from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, combine_knowledge
 from cdp_orders_async.ingest.outcomes import Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part, digest_of_parts, kind_of, parts_of
 from cdp_orders_async.journal import Busy, Claimed, OrderId, PartRecord
@@ -53,14 +53,14 @@ class OrderRun:
         self._claimed = False
         self._busy = False
         self._unrecorded = False  # its end could not be written into the journal
-        self._open = False
+        self._maybe_open = False
         """Whether an earlier run may have left it open, and this one does not know what yet."""
         self._known_complete = False
         """Whether the journal had it as complete before."""
         self._digest = b""
         self._tasks: set[asyncio.Task[object]] = set()
         """The tasks that work on a part of this order now: `abort` cancels only these."""
-        self._drawn = context.clock()
+        self._began = context.clock()
 
     def __repr__(self) -> str:
         return f"<OrderRun {self.key}: {self.left} of {len(self.parts)} parts left>"
@@ -94,7 +94,7 @@ class OrderRun:
             verdict=verdict,
             parts=() if untouched else tuple([part.outcome for part in self.parts]),
             leftovers=self._creation.leftovers,
-            seconds=self._context.clock() - self._drawn,
+            seconds=self._context.clock() - self._began,
             times=self.times,
         )
 
@@ -202,7 +202,7 @@ class OrderRun:
         if context.journal is not None:
             self._digest = digest_of_parts(self.parts)
             asked = context.clock()
-            self._claimed = self._open = True  # also where this is cancelled, since the journal does it all the same
+            self._claimed = self._maybe_open = True  # before the wait: the journal claims even if this is cancelled
             with context.waiting(self.times, "journal"):
                 claim = await context.journal.claim(self.order, self._digest, run=self._run, number=self._place[1])
             if isinstance(claim, Busy):
@@ -211,13 +211,13 @@ class OrderRun:
             if context.lease is not None:
                 self.renewed(asked)
             claimed, record = claim, claim.record
-            self._open = record is not None and not record.ended
+            self._maybe_open = record is not None and not record.ended
             self._known_complete = record is not None and record.complete and record.digest == self._digest
         memory = context.claims.recall(self.reference_id)
         asks = context.look_first or self.graph.mode == "upsert"
         if claimed.record is None and not claimed.same_reference and not memory and not asks:
             return True
-        known = known_of(
+        known = combine_knowledge(
             self.order,
             claimed.record,
             claimed.same_reference,
@@ -227,13 +227,13 @@ class OrderRun:
             settle=context.settle,
         )
         if context.journal is not None:
-            if known.moved:
-                context.journal.rename(self.key, known.moved)
-            for key, part in known.notes.items():
+            if known.new_keys:
+                context.journal.rename(self.key, known.new_keys)
+            for key, part in known.unrecorded.items():
                 context.journal.record(self.key, key, part.digest, part.ref)
-        return await self._judge(known, asks=asks)
+        return await self._decide(known, asks=asks)
 
-    async def _judge(self, knowledge: Knowledge, *, asks: bool) -> bool:
+    async def _decide(self, knowledge: Knowledge, *, asks: bool) -> bool:
         """Decide what is in doubt, given what is known, and whether the server is asked first.
 
         Tells whether anything is to be done.
@@ -244,30 +244,30 @@ class OrderRun:
         here = self._run, self._place[1]
         digests = {(run, number): claimed for run, number, claimed in knowledge.claims if context.is_own(run)}
         if clashing := [place for place, claimed in digests.items() if place != here and claimed != digest]:
-            return self._conflict(f"{self._named(*min(clashing), self.key)} is the same order, with other content")
+            return self._conflict(f"{self._describe(*min(clashing), self.key)} is the same order, with other content")
         # A run that was given up may have left the keys of what it was to load before.
         edited = record is not None and (record.digest != digest or not record.ended)
         known = NO_RECORDS if record is None else record.parts
-        known = self._renumbered(known) if edited else known
+        known = self._with_current_keys(known) if edited else known
         own = known.get(self.order_part.key)
         rivals = [rival for rival in same if rival.ref is not None]
         if any(own is None or own.ref is None or own.ref == rival.ref for rival in rivals):
             first = rivals[0]
             return self._conflict(
-                f"{self._named(first.run, first.number, first.key)} has the same reference id,"
+                f"{self._describe(first.run, first.number, first.key)} has the same reference id,"
                 f" and is on the server as the order {first.ref}: within two days the two are one order to the server,"
                 " and orderedAt cannot be changed"
             )
-        unsure = asks or knowledge.sent > NEVER or (record is not None and not record.ended)
+        unsure = asks or knowledge.last_sent > NEVER or (record is not None and not record.ended)
         complete = record is not None and record.complete and not edited
         for part in self.parts:
             found = known.get(part.key)
             part.ref = None if found is None else found.ref
             part.in_doubt = part.ref is None and (unsure or found is not None)
             part.verdict = PartVerdict.FOUND if complete else None
-        since = max(context.began if asks else NEVER, knowledge.sent)
+        since = max(context.began if asks else NEVER, knowledge.last_sent)
         creation.doubt(known, [rival.key for rival in same], context.clock() if record is not None or same else since)
-        self._open = False
+        self._maybe_open = False
         self._find_orphans(known, unsure=unsure)
         self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)
         if complete:
@@ -296,12 +296,12 @@ class OrderRun:
         for part in self.parts:
             part.verdict = None
 
-    def _renumbered(self, records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:
+    def _with_current_keys(self, records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:
         """Return what is known by the keys that the parts have now, and let the journal have it so too."""
-        keys = renumbered(self.parts, records)
+        keys = keys_after_edit(self.parts, records)
         if keys and self._context.journal is not None:
             self._context.journal.rename(self.key, keys)
-        return renamed(records, keys)
+        return with_new_keys(records, keys)
 
     def _find_orphans(self, known: Mapping[str, PartRecord], *, unsure: bool) -> None:
         """Note which known parts the input no longer has.
@@ -319,18 +319,18 @@ class OrderRun:
             return
         lookup = creation.lookup
         lookup.edited = True
-        lookup.listless = not unsure and None not in refs.values()
+        lookup.needs_no_list = not unsure and None not in refs.values()
         lookup.orphans = {ref: kind for kind, ref in creation.orphans if ref is not None and kind not in EXTENSIONS}
         kinds = {kind_of(key) for key in orphans}
         groups = {part.group for part in self.parts if part.in_doubt and part.group}
-        renamed: set[Part] = set()
+        doubted: set[Part] = set()
         for part in self.parts:
             if part.ref is not None:
                 continue
             if part.group in groups or (part.kind in kinds and part.kind not in EXTENSIONS):
                 part.in_doubt = True
-                renamed.add(part)
-            elif part.owner in renamed:
+                doubted.add(part)
+            elif part.owner in doubted:
                 part.in_doubt = True
 
     def _conflict(self, reason: str) -> bool:
@@ -339,7 +339,7 @@ class OrderRun:
             part.verdict = PartVerdict.BLOCKED
         return False
 
-    def _named(self, run: bytes, number: int, key: str) -> str:
+    def _describe(self, run: bytes, number: int, key: str) -> str:
         """Name another order, for a person: with its place, where it is in the input too."""
         if not self._context.is_own(run):
             return key
@@ -383,7 +383,7 @@ class OrderRun:
             return
         complete = self._is_complete
         try:
-            if self._open or (self._known_complete and complete):  # the journal says so already
+            if self._maybe_open or (self._known_complete and complete):  # the journal says so already
                 journal.release(self.key)
                 return
             for part in self.parts if not complete else ():

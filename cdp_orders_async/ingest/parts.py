@@ -90,7 +90,7 @@ class Part(Struct, eq=False):
         return self._digest
 
     @property
-    def under(self) -> UUID | None:
+    def owner_ref(self) -> UUID | None:
         """The reference of its owner."""
         return None if self.owner is None else self.owner.ref
 
@@ -186,7 +186,7 @@ class _Parts:
         self.parts.append(part)
         return part
 
-    def extend(self, name: str, kind: str, owner: Part, held: CellType) -> None:
+    def add_extension(self, name: str, kind: str, owner: Part, held: CellType) -> None:
         """Add the extension of *owner*."""
         self.add(Part(name, f"{owner.key}/ext", kind, held, owner), owner)
 
@@ -207,10 +207,10 @@ def parts_of(graph: OrderGraph, *, copy: bool = False) -> list[Part]:
     if graph.contact is not None:
         made.add(Part("contact", "contact", "contacts", hold(graph.contact), order, (), "contact"), order)
     if graph.extension is not None:
-        made.extend("ext", "order_extensions", order, hold_pairs(graph.extension))
+        made.add_extension("ext", "order_extensions", order, hold_pairs(graph.extension))
     for n, entry in enumerate(graph.items):
         if entry.extension is not None:
-            made.extend(f"items/{n}/ext", "item_extensions", items[n], hold_pairs(entry.extension))
+            made.add_extension(f"items/{n}/ext", "item_extensions", items[n], hold_pairs(entry.extension))
     by_reference = {part.value.reference_id: part for part in items.values()} if graph.consumers else {}
     # Consumers may share identifiers, or be shown without: any could be taken for any other. Free ones go first.
     for n, user in sorted(enumerate(graph.consumers), key=lambda numbered: sorted(numbered[1].uses)):

@@ -47,10 +47,10 @@ class Requests:
         resource: Any = getattr(self._client, part.kind)
         legacy, sent = isinstance(self._client, ResourcesV2), part.sent()
         if part.kind in EXTENSIONS and legacy:
-            request: Request[Any] = resource.to_create(part.under, {**stored.pairs, **sent})
+            request: Request[Any] = resource.to_create(part.owner_ref, {**stored.pairs, **sent})
             request.creates = False
         elif part.kind in EXTENSIONS:
-            request = resource.to_update(part.under, {name: sent[name] for name in names})
+            request = resource.to_update(part.owner_ref, {name: sent[name] for name in names})
         elif legacy:
             request = resource.to_update(part.ref, merge(sent, stored, IMMUTABLE.get(part.kind, ())))
         else:

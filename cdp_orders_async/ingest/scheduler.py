@@ -34,9 +34,9 @@ class Scheduler(Generic[A, B, R]):
         """Workers that wait for a timer, the journal or the server."""
         self.tasks: set[asyncio.Task[object]] = set()
         """Every worker."""
-        self.on_rest: Callable[[], None] = _nothing
+        self.on_rest: Callable[[], None] = _ignore
         """Called when a worker has ended, and when one is blocked."""
-        self._coming = 0  # workers that are about to begin
+        self._starting = 0  # workers that are about to begin
         self._do = do
         self._done = done
         self._ready: deque[tuple[A, B]] = deque()
@@ -58,7 +58,7 @@ class Scheduler(Generic[A, B, R]):
     @property
     def is_idle(self) -> bool:
         """Whether nobody works and nothing waits for a worker."""
-        return not self.tasks and not self._ready and not self._coming
+        return not self.tasks and not self._ready and not self._starting
 
     def add(self, job: tuple[A, B]) -> None:
         """Put *job* behind all others."""
@@ -83,9 +83,9 @@ class Scheduler(Generic[A, B, R]):
         They start one by one, so that requests stay spread out instead of coming in bursts; and none begins at once,
         since where the loop starts tasks eagerly they would call each other without end.
         """
-        if len(self._ready) > self._coming and self.active < self.most:
+        if len(self._ready) > self._starting and self.active < self.most:
             self.active += 1
-            self._coming += 1
+            self._starting += 1
             if self._may_be_eager:
                 self._loop.call_soon(self._start)
             else:
@@ -100,7 +100,7 @@ class Scheduler(Generic[A, B, R]):
     def _drop(self, task: asyncio.Task[object]) -> None:
         """Replace a worker that was cancelled before it began, as a loop does that closes."""
         self.tasks.discard(task)
-        self._coming -= 1
+        self._starting -= 1
         self.active -= 1
         self.call_worker()
         self.on_rest()
@@ -122,7 +122,7 @@ class Scheduler(Generic[A, B, R]):
         assert task is not None  # noqa: S101 for the types: this is a coroutine
         self.tasks.add(task)  # where the loop starts tasks eagerly, whoever made it has not got it yet
         task.remove_done_callback(self._drop)  # it has begun
-        self._coming -= 1
+        self._starting -= 1
         if len(self._ready) > 1:
             self.call_worker()
         try:
@@ -135,5 +135,5 @@ class Scheduler(Generic[A, B, R]):
             self.on_rest()
 
 
-def _nothing() -> None:
+def _ignore() -> None:
     """Do nothing."""

@@ -87,15 +87,15 @@ class Source:
         assert task is not None  # noqa: S101 for the types: this is a coroutine
         self._task = task  # at once: where the loop starts tasks eagerly, whoever made it has not got it yet
         try:
-            await self._noting(self._draw(task), task)
+            await self._run_step(self._draw(task), task)
         finally:
             try:
-                await self._noting(_close(self._lines), task)
+                await self._run_step(_close(self._lines), task)
             finally:
                 self.stopped = self.done = True
                 self._ended()
 
-    async def _noting(self, step: Awaitable[None], task: asyncio.Task[None]) -> None:
+    async def _run_step(self, step: Awaitable[None], task: asyncio.Task[None]) -> None:
         """Do a *step*, and note what breaks it off: what was drawn before is loaded all the same."""
         try:
             await step
@@ -105,7 +105,7 @@ class Source:
             raise  # the process ends
         except BaseException as error:  # CancelledError, a group of it, or the panic of an extension
             if not task.cancelling():  # nobody cancelled
-                self.error = self.error or _ended_by_itself(error)
+                self.error = self.error or _input_error(error)
             elif self.stopped:
                 task.uncancel()
             else:
@@ -142,7 +142,7 @@ async def _close(lines: AsyncIterator[OrderGraph | Line]) -> None:
             raise others from group
 
 
-def _ended_by_itself(error: BaseException) -> InputError:
+def _input_error(error: BaseException) -> InputError:
     nobody = ", and nobody had cancelled it" if isinstance(error, asyncio.CancelledError) else ""
     ended = InputError(f"the input broke off: it raised {type(error).__name__}{nobody}")
     ended.__cause__ = error
