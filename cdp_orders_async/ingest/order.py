@@ -1,4 +1,4 @@
-"""One order while it is loaded: what is known of it, and which of its parts is next."""
+"""One order during a load: the knowledge of it, and its next part."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ __all__ = ["OrderRun"]
 NO_RECORDS: Mapping[str, PartRecord] = MappingProxyType({})
 CREATED = PartVerdict.CREATED
 FOUND_VERDICTS = frozenset({PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
+"""The verdicts of parts that were on the server before this run."""
 MATCHING_VERDICTS = FOUND_VERDICTS - {PartVerdict.KEPT}
+"""Those of parts that are as the input says."""
 VERDICTS_IF_ALL_PRESENT = ((PartVerdict.KEPT, Verdict.KEPT), (PartVerdict.UPDATED, Verdict.UPDATED))
 VERDICTS_IF_SOME_ABSENT = ((PartVerdict.CONFLICT, Verdict.CONFLICT), (PartVerdict.UNKNOWN, Verdict.UNKNOWN))
-"""What a part makes of the whole order; the first one counts."""
+"""Pairs of a part's verdict and the verdict that it gives the whole order. The first pair that applies counts."""
 
 
 class OrderRun:
-    """One order of a load. *file* and *number* say where it is in the input; *copy*: the *graph* may change."""
+    """One order of a load. *file* and *number* are its place in the input. *copy* a *graph* that may change later."""
 
     def __init__(self, graph: OrderGraph, context: LoadContext, file: str | None, number: int, *, copy: bool) -> None:
         self.graph = graph
@@ -38,13 +40,13 @@ class OrderRun:
         self.parts = parts_of(graph, copy=copy)
         self.order_part = self.parts[0]
         self.left = len(self.parts)
-        """How many parts have not come to their end."""
+        """The number of parts without a verdict."""
         self.times = Times()
-        """Where its time went."""
+        """The time that was spent on the order."""
         self.order = OrderId.of(self.reference_id, graph.order.ordered_at)
         self.key = self.order.key
         self.error: Exception | None = None
-        """What ended it that has to end the load too."""
+        """The error that ended the order and has to end the load too."""
         self._place = file, number
         self._run = context.run_of(file)
         self._context = context
@@ -52,14 +54,13 @@ class OrderRun:
         self._started = False
         self._claimed = False
         self._busy = False
-        self._unrecorded = False  # its end could not be written into the journal
+        self._unrecorded = False  # whether the journal failed to write the end of the order
         self._maybe_open = False
-        """Whether an earlier run may have left it open, and this one does not know what yet."""
-        self._known_complete = False
-        """Whether the journal had it as complete before."""
+        """Whether an earlier run may have left the order open, and this run has not yet looked into it."""
+        self._known_complete = False  # in the journal, before this run
         self._digest = b""
         self._tasks: set[asyncio.Task[object]] = set()
-        """The tasks that work on a part of this order now: `abort` cancels only these."""
+        """The tasks that work on a part of this order now; `abort` cancels only these."""
         self._began = context.clock()
 
     def __repr__(self) -> str:
@@ -67,7 +68,7 @@ class OrderRun:
 
     @property
     def verdict(self) -> Verdict:
-        """What came of it as a whole."""
+        """The verdict of the order as a whole."""
         verdicts = self._verdicts
         if self._busy or (self._creation.is_lost and not verdicts <= MATCHING_VERDICTS):
             return Verdict.BUSY
@@ -83,7 +84,7 @@ class OrderRun:
         return next((of_order for of_part, of_order in VERDICTS_IF_SOME_ABSENT if of_part in verdicts), verdict)
 
     def outcome(self) -> Outcome:
-        """Return what came of it and its parts."""
+        """Return the outcome of the order and of its parts."""
         file, number = self._place
         verdict = self.verdict
         untouched = verdict in {Verdict.BUSY, Verdict.NOT_TRIED} and not self.may_be_there
@@ -99,7 +100,7 @@ class OrderRun:
         )
 
     def remembered(self) -> Remembered:
-        """Return what the client remembers of it."""
+        """Return the entry for the memory of the client."""
         parts: Sequence[Part] | bytes = self.parts
         count = len(parts)
         left = {key: PartRecord(b"", ref) for (_, ref), key in self._creation.orphans.items()}
@@ -121,13 +122,13 @@ class OrderRun:
 
     @property
     def may_be_there(self) -> bool:
-        """Whether anything of it is or may be on the server."""
+        """Whether any part is or may be on the server."""
         return any(part.ref is not None or part.in_doubt for part in self.parts)
 
     async def finish_part(self, part: Part, task: asyncio.Task[object]) -> Sequence[Part]:
-        """Bring *part* to its end in *task*, the current one, and return those that waited for it alone.
+        """Work on *part* in *task*, the current task, until it has a verdict; return the parts that waited only for it.
 
-        The first one is that of the order, whose claim is taken and given up here.
+        The first call, for the part of the order itself, claims the order. The last call ends the claim.
         """
         creation = self._creation
         self._tasks.add(task)
@@ -136,7 +137,7 @@ class OrderRun:
                 self.left = 0
             elif part.verdict is None:
                 await (creation.find_or_create(part) if creation.doubtful else creation.create(part))
-        except BaseException as error:  # noqa: BLE001 raised again where it is none of this order's
+        except BaseException as error:  # noqa: BLE001 it ends the part, and the load where it must
             self._ended_by(error, part, task)
         finally:
             self._tasks.discard(task)
@@ -149,13 +150,13 @@ class OrderRun:
         return freed
 
     def _ended_by(self, error: BaseException, part: Part, task: asyncio.Task[object]) -> None:
-        """End *part*, on which *task* works, because of *error*."""
+        """End *part* because of *error*; *task* works on it."""
         if isinstance(error, asyncio.CancelledError):
             self._creation.give_up(part, self._cancelled(part.name, task))
         elif isinstance(error, Exception):
             try:
                 self._creation.failed(part, error)
-            except Exception as failed:  # noqa: BLE001 told by the load, once the others are done
+            except Exception as failed:  # noqa: BLE001 the load raises it at its end
                 self.error = self.error or failed
                 self._creation.give_up(part, None)
         else:
@@ -163,9 +164,9 @@ class OrderRun:
             self._creation.give_up(part, None)
 
     def _cancelled(self, what: str, task: asyncio.Task[object]) -> OutcomeUnknown | None:
-        """Note that *what* was cancelled in *task*, which goes on; return the error that it is, unless the load did it.
+        """Note that *what* was cancelled in *task*, which goes on; return the error, None if the load cancelled it.
 
-        Its loop may close, which cancels all tasks, or something was cancelled that *what* waits for.
+        Others can cancel: an event loop that closes cancels all tasks, and so may the thing that *what* waits for.
         """
         by_load = task.cancelling() and self._context.aborting
         if task.cancelling():
@@ -176,10 +177,10 @@ class OrderRun:
         return error
 
     def abort(self) -> None:
-        """Give up what is in flight."""
+        """Cancel the calls in flight."""
         current = asyncio.current_task()
         for task in self._tasks:
-            if task is not current:  # a task that gives up itself will see
+            if task is not current:  # the current task checks later whether the load aborts
                 task.cancel()
 
     @property
@@ -188,12 +189,12 @@ class OrderRun:
         return self._claimed
 
     def renewed(self, at: float | None) -> None:
-        """Note that the claim was renewed *at* that time; None: another worker has it, and nothing more is sent."""
+        """Note that the claim was renewed *at* a time; None: another worker has it, so send nothing more."""
         lease = self._context.lease
         self._creation.claimed_until = float("-inf") if at is None or lease is None else at + lease
 
     async def _start(self) -> bool:
-        """Claim the order, and find out what is known of it; tell whether anything is to be done."""
+        """Claim the order and collect the knowledge of it; tell whether there is work to do."""
         self._started = True
         context = self._context
         if context.halted:
@@ -234,9 +235,9 @@ class OrderRun:
         return await self._decide(known, asks=asks)
 
     async def _decide(self, knowledge: Knowledge, *, asks: bool) -> bool:
-        """Decide what is in doubt, given what is known, and whether the server is asked first.
+        """Decide from *knowledge* which parts are in doubt; *asks* says whether to ask the server first.
 
-        Tells whether anything is to be done.
+        Returns whether there is work to do.
         """
         context, creation = self._context, self._creation
         record, same = knowledge.record, knowledge.same
@@ -245,7 +246,7 @@ class OrderRun:
         digests = {(run, number): claimed for run, number, claimed in knowledge.claims if context.is_own(run)}
         if clashing := [place for place, claimed in digests.items() if place != here and claimed != digest]:
             return self._conflict(f"{self._describe(*min(clashing), self.key)} is the same order, with other content")
-        # A run that was given up may have left the keys of what it was to load before.
+        # A run that was given up may have left keys of an earlier version of the input.
         edited = record is not None and (record.digest != digest or not record.ended)
         known = NO_RECORDS if record is None else record.parts
         known = self._with_current_keys(known) if edited else known
@@ -275,12 +276,12 @@ class OrderRun:
         return not creation.refuses or await self._inspect()
 
     async def _inspect(self) -> bool:
-        """Find what is there before anything is sent; tell whether nothing of it has to be refused."""
+        """Find the parts on the server before anything is sent; tell whether none of them has to be refused."""
         creation = self._creation
         try:
             good = await creation.inspect()
         except BaseException:
-            self._forget_verdicts()  # no part has come to its end: they end with that of the order
+            self._forget_verdicts()  # these verdicts are not final: the parts end with the part of the order
             raise
         if not good:
             for part in self.parts:
@@ -297,17 +298,17 @@ class OrderRun:
             part.verdict = None
 
     def _with_current_keys(self, records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:
-        """Return what is known by the keys that the parts have now, and let the journal have it so too."""
+        """Return *records* by the current keys of the parts, and rename them in the journal too."""
         keys = keys_after_edit(self.parts, records)
         if keys and self._context.journal is not None:
             self._context.journal.rename(self.key, keys)
         return with_new_keys(records, keys)
 
     def _find_orphans(self, known: Mapping[str, PartRecord], *, unsure: bool) -> None:
-        """Note which known parts the input no longer has.
+        """Note the known parts that the input no longer has.
 
-        A part that is new may be one of them, edited; and so may one that is in doubt, by a run that was given up. What
-        can be taken for a part that is in doubt is so too.
+        A new part may be an edited one of them. A part in doubt may be one too, after a run that was given up. A part
+        that a look-up can confuse with a part in doubt is in doubt too.
         """
         keys = {part.key for part in self.parts}
         refs = {key: record.ref for key, record in known.items()}
@@ -340,16 +341,16 @@ class OrderRun:
         return False
 
     def _describe(self, run: bytes, number: int, key: str) -> str:
-        """Name another order, for a person: with its place, where it is in the input too."""
+        """Name another order for a person; with its place, if it is in the same input."""
         if not self._context.is_own(run):
             return key
         file = self._context.file_of(run)
         return f"{key} (number {number} of the input)" if file is None else f"{key} (line {number} of {file})"
 
-    def _unblock(self, settled: Part) -> Sequence[Part]:
-        """Return those that only waited for the part just *settled*; give up those that cannot be without it."""
+    def _unblock(self, done: Part) -> Sequence[Part]:
+        """Return the parts that waited only for *done*; give up the parts that cannot be created without it."""
         freed: list[Part] = []
-        ended = [settled]
+        ended = [done]
         while ended:
             part = ended.pop()
             there = part.is_there
@@ -373,17 +374,17 @@ class OrderRun:
 
     @property
     def _verdicts(self) -> set[PartVerdict | None]:
-        """What came of the parts that this run did not create: of most orders nothing, which costs no hash."""
+        """The verdicts of the parts that this run did not create: mostly an empty set, which is quick to make."""
         return {part.verdict for part in self.parts if part.verdict is not CREATED}
 
     async def _end(self, task: asyncio.Task[object]) -> None:
-        """Note the end of the order, durably; *task* is the current one."""
+        """Record the end of the order in the journal, and wait until it is on disk; *task* is the current task."""
         journal = self._context.journal
         if journal is None or not self._claimed:
             return
         complete = self._is_complete
         try:
-            if self._maybe_open or (self._known_complete and complete):  # the journal says so already
+            if self._maybe_open or (self._known_complete and complete):  # the journal already says so
                 journal.release(self.key)
                 return
             for part in self.parts if not complete else ():
@@ -391,7 +392,7 @@ class OrderRun:
                     journal.record(self.key, part.key, part.digest, None)
             with self._context.waiting(self.times, "journal"):
                 await journal.end(self.key, complete=complete)
-        except BaseException as error:  # noqa: BLE001 told by the load
+        except BaseException as error:  # noqa: BLE001 the load raises it
             self._unrecorded = True
             if isinstance(error, asyncio.CancelledError):
                 self._cancelled("the end of the order", task)
