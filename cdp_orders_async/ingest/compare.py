@@ -1,7 +1,7 @@
-"""Compare what was sent with what the server has: pure functions, used to decide which thing on the server it is.
+"""Compare a sent value with a stored one, to decide which resource on the server a part is: pure functions.
 
-A field that was not sent says nothing: the server may fill it in. Empty text and an empty list say what a missing
-field says, because no page of the vendor tells whether a server keeps them.
+A field that was not sent is ignored: the server may fill it in. Empty text and an empty list count as a missing
+field, because the vendor does not document whether a server keeps them.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ TIME_TOLERANCE = timedelta(seconds=1)
 """The wire carries milliseconds, and the vendor's examples only seconds."""
 DAY = timedelta(days=1)
 MAX_UTC_OFFSET = timedelta(hours=14)
-"""So much earlier than in UTC a day begins in the time zone farthest to the east."""
+"""The offset of the time zone farthest to the east: a day begins there so much earlier than in UTC."""
 UTC_OFFSET_STEP = timedelta(minutes=15)
 """Time zones differ from UTC by multiples of this."""
 
 
-def diff(sent: Any, stored: Any) -> tuple[str, ...]:  # noqa: ANN401 a model or pairs, and what the server has of it
+def diff(sent: Any, stored: Any) -> tuple[str, ...]:  # noqa: ANN401 a model or pairs, and the resource on the server
     """Return the names of the sent fields that have another value on the server."""
     if _is_pairs(sent):
         pairs = stored.pairs if isinstance(stored, Extension) else {}
@@ -53,18 +53,18 @@ def diff(sent: Any, stored: Any) -> tuple[str, ...]:  # noqa: ANN401 a model or 
 
 
 def extra_fields(sent: Any, stored: Any) -> int:  # noqa: ANN401 as above
-    """Return how many fields have a value on the server, though none was sent."""
+    """Return the number of fields that have a value on the server and were not sent."""
     if _is_pairs(sent):
         return len(stored.pairs.keys() - sent.keys())
     names = attrs.fields_dict(sent.__class__)
     return sum(getattr(sent, name) is None and not _is_empty(getattr(stored, name)) for name in names)
 
 
-def merge(sent: Any, stored: Any, fixed: Collection[str]) -> Any:  # noqa: ANN401 a model, and what the server has of it
-    """Return *sent* with the value on the server where nothing was sent, and in the *fixed* fields.
+def merge(sent: Any, stored: Any, fixed: Collection[str]) -> Any:  # noqa: ANN401 a model, and the resource on the server
+    """Return *sent* with the value on the server in each field that was not sent, and in the *fixed* fields.
 
-    A link on the server becomes the reference that it stands for. Identifiers and flight segments that both sides
-    have, each once, are merged in the same way.
+    A link on the server becomes its reference. Identifiers and flight segments that both sides have, each once, are
+    merged in the same way.
     """
     merged: dict[str, object] = {}
     for name in attrs.fields_dict(sent.__class__):
@@ -79,10 +79,10 @@ def merge(sent: Any, stored: Any, fixed: Collection[str]) -> Any:  # noqa: ANN40
 
 
 def may_match(sent: object, stored: object) -> bool:
-    """Return whether what the server has may be what was sent.
+    """Return whether *stored* on the server may be *sent*.
 
-    Orders are compared by reference id and time, items by reference id, people by identifiers. What has no such id is
-    compared by its content.
+    Orders are compared by reference id and time, items by reference id, people by identifiers. A value without such an
+    id is compared by its content.
     """
     match sent, stored:
         case AnyNewOrder(), Order():
@@ -97,17 +97,17 @@ def may_match(sent: object, stored: object) -> bool:
 
 
 def same_order(sent: AnyNewOrder, stored: Order) -> bool:
-    """Return whether the server's order has the reference id and the time of the order that was sent.
+    """Return whether the *stored* order has the reference id and the time of the *sent* order.
 
-    An order with the same reference id and another time is either one whose id was used again, or this one with a
-    time that has changed. An order that the server shows without its time counts as the same.
+    If only the time differs, either the reference id was used again, or the time of this order was changed. An order
+    that the server shows without its time counts as the same.
     """
     same_time = stored.ordered_at is None or _same(sent.ordered_at, stored.ordered_at)
     return sent.reference_id == stored.reference_id and same_time
 
 
 def _comparison(sent: object, name: str) -> Callable[[object, object], bool]:
-    """Return how a field of *sent* is compared."""
+    """Return the function that compares the field *name* of *sent*."""
     if name in {"date_of_birth", "passport_expiry"} and isinstance(sent, PersonV2):
         return _same_day
     if name in {"departure_date_time", "arrival_date_time"}:
@@ -130,7 +130,7 @@ def _same(sent: object, stored: object) -> bool:
 
 
 def _same_list(sent: Sequence[object], stored: Sequence[object]) -> bool:
-    """Compare lists: in any order, and each entry once, where the entries are references or identifiers."""
+    """Compare lists; references and identifiers may be in any order, and a repeated entry counts once."""
     if all(isinstance(entry, UUID) for entry in (*sent, *stored)):
         return set(sent) == set(stored)
     if all(isinstance(entry, Identifier) for entry in (*sent, *stored)):
@@ -140,9 +140,9 @@ def _same_list(sent: Sequence[object], stored: Sequence[object]) -> bool:
 
 
 def _same_day(sent: object, stored: object) -> bool:
-    """Compare what version 2 calls a date: the day in UTC counts, whatever time the server adds to it.
+    """Compare a date of version 2: only the day in UTC counts, since the server may add a time.
 
-    Where the server shows midnight of that day in a time zone to the east, that is still the day before in UTC.
+    The server may also show midnight of that day in a time zone to the east: in UTC that is still the day before.
     """
     if not (isinstance(sent, datetime) and isinstance(stored, datetime)):
         return _same(sent, stored)
@@ -150,15 +150,15 @@ def _same_day(sent: object, stored: object) -> bool:
     earlier = midnight - stored
     if earlier <= timedelta(0):
         return -earlier < DAY
-    # Exactly a day before what was sent is no midnight of a zone: it is another day, kept with its time.
+    # Exactly one day before the sent time is not a midnight of a time zone: the server has another day with its time.
     return earlier <= MAX_UTC_OFFSET and not earlier % UTC_OFFSET_STEP and bool((sent - stored) % DAY)
 
 
 def _same_local_time(sent: object, stored: object) -> bool:
-    """Compare the times of a flight, which are text in one of several forms: with or without seconds."""
+    """Compare the times of a flight, which are text in several forms, with or without seconds."""
     try:
         return _same(_read(sent), _read(stored))
-    except (ValueError, OverflowError):  # no time in any form: the text counts
+    except (ValueError, OverflowError):  # not a time: the text counts
         return _same(sent, stored)
 
 
@@ -167,14 +167,14 @@ def _read(time: object) -> object:
 
 
 def _key(part: object) -> object:
-    """Return what tells an identifier or a flight segment from its neighbours, None for anything else."""
+    """Return the key of an identifier or a flight segment within its list, None for anything else."""
     if isinstance(part, Identifier):
         return part.provider, part.id
     return part.id if isinstance(part, FlightSegment) else None
 
 
 def _by_key(parts: object) -> dict[object, object]:
-    """Return a list of identifiers or of flight segments by key; nothing for anything else."""
+    """Return a list of identifiers or flight segments by key; an empty dict for anything else."""
     return {key: part for part in parts if (key := _key(part)) is not None} if is_list(parts) else {}
 
 

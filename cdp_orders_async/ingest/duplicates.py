@@ -1,8 +1,8 @@
-"""Which of several identical parts each record of a journal belongs to, after the input was edited: pure decisions.
+"""Match the records of a journal with duplicate parts after the input was edited: pure functions.
 
-Identical items or people of one order have numbered keys. Where one of them is added or removed, the numbers move:
-then a record belongs to the part that has the same content, and the same extension. What no part of the input is any
-more keeps its record, under a number that is free.
+Duplicate items or people of one order have numbered keys. If one of them is added or removed, the numbers shift: a
+record then belongs to the part with the same content and the same extension. The record of a part that the input no
+longer has stays, under a free number.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from cdp_orders_async.journal import PartRecord
 __all__ = ["keys_after_edit", "keys_without_clash", "with_new_keys"]
 
 NUMBERED_KINDS = frozenset({"items", "consumers"})
-"""The kinds of which one order may have several that are identical."""
+"""The kinds of parts that may have duplicates within one order."""
 
 
 def keys_after_edit(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict[str, str | None]:
-    """Return the new key of each of *records* that does not have it yet; None where another record says the same.
+    """Return the new keys of *records*, by old key, where they differ; None for a record that repeats another one.
 
-    A journal has them by the keys of its time, the *parts* have those of now.
+    The journal holds the keys of the input at an earlier time; *parts* have the keys of the current input.
     """
     groups: defaultdict[str, tuple[list[Part], list[str]]] = defaultdict(lambda: ([], []))
     extensions = {part.owner: part for part in parts if part.kind == "item_extensions"}
@@ -38,7 +38,7 @@ def keys_after_edit(parts: Sequence[Part], records: Mapping[str, PartRecord]) ->
     for sought, known in groups.values():
         keys.update((key, part.key) for part, key in _pairs(sought, known, extensions, records))
     used = {part.key for part in parts}
-    for key in sorted(filter(_is_numbered, records), key=used.__contains__):  # what keeps its key comes first
+    for key in sorted(filter(_is_numbered, records), key=used.__contains__):  # free keys first: their records keep them
         if key not in keys:
             keys[key] = _free_key(key, used)
             used.add(keys[key])
@@ -48,7 +48,7 @@ def keys_after_edit(parts: Sequence[Part], records: Mapping[str, PartRecord]) ->
 
 
 def keys_without_clash(records: Mapping[str, PartRecord], others: Mapping[str, PartRecord]) -> dict[str, str | None]:
-    """Return a new key, whose number is free, for those of *records* that *others* have as another thing."""
+    """Return new keys with free numbers for those of *records* whose key stands for another resource in *others*."""
     used = {*records, *others}
     keys: dict[str, str] = {}
     for key in filter(_is_numbered, records):
@@ -59,15 +59,16 @@ def keys_without_clash(records: Mapping[str, PartRecord], others: Mapping[str, P
 
 
 def with_new_keys(records: Mapping[str, PartRecord], keys: Mapping[str, str | None]) -> dict[str, PartRecord]:
-    """Return *records* by their new keys, where *keys* has one; None: without that one."""
+    """Return *records* by their new keys in *keys*; a record whose new key is None is dropped."""
     by_key = {keys.get(key, key): record for key, record in records.items()}
     return {key: record for key, record in by_key.items() if key is not None}
 
 
 def _without_repeats(records: Mapping[str, PartRecord], parts: Mapping[str, Part]) -> dict[str, str]:
-    """Return the new key of each of *records*, without those of what another record says too.
+    """Return the new keys of *records*, without records that repeat the reference of another one.
 
-    That of a part is left, best of one that is as it was. What is known of its extension goes with it.
+    Of such records the one of a part stays, preferably of a part that did not change. The record of an extension goes
+    with its owner.
     """
 
     def order(key: str) -> tuple[bool, bool]:
@@ -94,7 +95,7 @@ def _free_key(key: str, used: Container[str]) -> str:
 
 
 def _new_key(key: str, keys: Mapping[str, str]) -> str:
-    """Return the new key of a record; an extension goes with its item."""
+    """Return the new key of a record; the key of an extension follows its owner."""
     owner = key.removesuffix("/ext")
     return keys.get(owner, owner) + key[len(owner) :]
 

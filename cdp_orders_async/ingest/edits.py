@@ -1,7 +1,7 @@
-"""Which thing on the server a part was before the input was edited: pure decisions.
+"""Find the resource on the server that a part was before the input was edited: pure functions.
 
-A part without an id of its own is found by its content. Where the content was edited, the part is the thing that no
-part of the input claims any more. It is never added beside that thing.
+A part without an id of its own is found by its content. If its content was edited, the part is a resource that no
+part of the input claims any longer. The part is never created beside that resource.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ NAME_FIELDS: Mapping[str, tuple[str, ...]] = {
     "consumers": ("first_name", "last_name"),
     "contacts": (),
 }
-"""The fields that a thing is known by, as a person would."""
+"""The fields by which a person would recognise a part, by kind."""
 
 
 class AmbiguousError(Exception):
-    """More than one thing on the server could be the part."""
+    """Several resources on the server could be the part."""
 
     def __str__(self) -> str:
-        return "it could be any of several things that are on the server"
+        return "it could be any of several things on the server"
 
 
 def pair_edited(part: Part, new: Sequence[Part], left: Sequence[Any]) -> Any:  # noqa: ANN401 any resource
-    """Return the one of *left*, the things that no part claims, that *part* was before it was edited.
+    """Return the resource that *part* was before its edit, out of *left*, the resources that no part claims.
 
-    *new* are the parts of its kind that nothing on the server fits, *part* among them. Returns None where the part is
-    new; raises `AmbiguousError` where it would be a guess.
+    *new* are the parts of its kind without a matching resource; *part* is one of them. Returns None if *part* is new.
+    Raises `AmbiguousError` if several resources could be the part.
     """
     new, left = _possible(new, left)
     while (clear := _clear_pair(new, left)) is not None:
@@ -49,13 +49,13 @@ def pair_edited(part: Part, new: Sequence[Part], left: Sequence[Any]) -> Any:  #
 
 
 def _possible(new: Sequence[Part], left: Sequence[Any]) -> tuple[list[Part], list[Any]]:
-    """Return those parts that may be any of the things, and those things that may be any of the parts."""
+    """Return the parts that may be one of the resources, and the resources that may be one of the parts."""
     parts = [part for part in new if any(_may_be(part, stored) for stored in left)]
     return parts, [stored for stored in left if any(_may_be(part, stored) for part in new)]
 
 
 def _clear_pair(new: Sequence[Part], left: Sequence[Any]) -> tuple[Part, Any] | None:
-    """Return a part and a thing of which each fits the other better than all others do, None if there is none."""
+    """Return a part and a resource that fit each other better than any other pair of theirs; None if there are none."""
     if len(new) == len(left) == 1:
         return (new[0], left[0]) if _may_be(new[0], left[0]) else None
     for part in new:
@@ -70,7 +70,7 @@ def _clear_pair(new: Sequence[Part], left: Sequence[Any]) -> tuple[Part, Any] | 
 
 
 def _may_be(part: Part, stored: Any) -> bool:  # noqa: ANN401 any resource
-    """Tell whether *stored* may be *part* as it was: two ids that differ are two things."""
+    """Tell whether *stored* may be an older state of *part*; different ids mean different things."""
     value = part.value
     if part.kind == "items":
         return value.reference_id is None or stored.reference_id is None or value.reference_id == stored.reference_id
@@ -85,6 +85,6 @@ def _same_name(part: Part, stored: Any) -> bool:  # noqa: ANN401 any resource
 
 
 def _distance(part: Part, stored: Any) -> tuple[bool, int]:  # noqa: ANN401 any resource
-    """Return how far *part* is from *stored*: whether it has another name, and in how many fields it differs."""
+    """Return the distance of *part* and *stored*: whether the names differ, and the number of fields that differ."""
     differs = diff(part.sent(), stored)
     return bool(set(NAME_FIELDS[part.kind]) & set(differs)), len(differs)

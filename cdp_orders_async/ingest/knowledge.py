@@ -1,7 +1,7 @@
-"""What is known of an order before anything of it is sent: from its journal, and from the memory of the client.
+"""Combine the knowledge of an order before it is sent: from its journal and from the memory of the client.
 
-Pure decisions. A journal knows what its loads did; the memory knows what this client did with any journal or none, and
-vouches for it as long as the lists of the server may lag behind.
+Pure functions. A journal knows the work of its loads. The memory knows the work of this client, with any journal or
+without one, and is reliable as long as the lists of the server may lag behind.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from cdp_orders_async.journal import GraphRecord, Journal, OrderId, PartRecord, 
 __all__ = ["NEVER", "Knowledge", "combine_knowledge"]
 
 NEVER = float("-inf")
-"""A time before all others."""
+"""A time before all other times."""
 
 
 class Knowledge(Struct):
-    """What is known of one order."""
+    """The knowledge of one order."""
 
     record: GraphRecord | None
-    """What was done for it, by its key."""
+    """The record of the order with this key."""
     same: list[SameReference]
-    """The other orders that are the same as this one to the server, and that are or may be there."""
+    """Other orders that the server takes for this one, and that are or may be on the server."""
     claims: list[tuple[bytes, int, bytes]]
-    """Who claimed it before: a load, the position in its input, and the hash of the order there."""
+    """Earlier claims of this order: the load, the position in its input, and the hash of the order in that input."""
     new_keys: Mapping[str, str | None] = {}
-    """The new keys of records that its journal has under others."""
+    """The new keys of records in its journal, by old key."""
     unrecorded: Mapping[str, PartRecord] = {}
-    """What its journal does not know yet."""
+    """The parts that its journal does not know yet."""
     last_sent: float = NEVER
-    """When the client last sent something for it that nobody vouches for any more: then the server has to be asked."""
+    """When the client last sent something for it without a reliable record of it: the server has to be asked."""
 
 
 def combine_knowledge(
@@ -47,9 +47,10 @@ def combine_knowledge(
     now: float,
     settle: float,
 ) -> Knowledge:
-    """Add the *memory* of orders with the reference id of *order* to what its *journal* knows.
+    """Return the knowledge of *order*: its *record* and the *same* orders from *journal*, and *memory* of the client.
 
-    The memory of an order vouches for it until *settle* seconds after its end; *now* is the time in seconds.
+    The memory holds the ended orders with the same reference id. It is reliable until *settle* seconds after the end
+    of an order; *now* is the time in seconds.
     """
     known = Knowledge(record, list(same), [] if record is None else [(record.run, record.number, record.digest)])
     keys = {reference.key for reference in same}
@@ -63,8 +64,8 @@ def combine_knowledge(
             continue
         known.claims.append((remembered.run, remembered.number, remembered.digest))
         if journal is not None and remembered.journal is journal:
-            continue  # the journal knows that too, and what other processes did since
-        if now - remembered.ended > settle:  # the server tells what became of it since
+            continue  # the journal knows that too, and also the later work of other processes
+        if now - remembered.ended > settle:  # the lists of the server show it by now
             parts = {key: PartRecord(b"", part.ref) for key, part in parts.items()}
             if known.record is None:
                 known.last_sent = remembered.ended
@@ -74,7 +75,7 @@ def combine_knowledge(
 
 
 def _merge(known: Knowledge, remembered: Remembered, parts: Mapping[str, PartRecord]) -> None:
-    """Add what the memory knows to what is *known*."""
+    """Add a *remembered* order with its *parts* to what is *known*."""
     record = known.record
     if record is None:
         known.unrecorded = parts
@@ -89,7 +90,7 @@ def _merge(known: Knowledge, remembered: Remembered, parts: Mapping[str, PartRec
         return
     if record.complete and remembered.complete and record.digest == remembered.digest:
         return
-    # Nobody knows which of the two is newer: what they do not agree on is looked at.
+    # It is not known which of the two is newer, so the parts that differ are looked up.
     agreed = {key: _agreed(part, record.parts.get(key)) for key, part in parts.items() if part.ref is not None}
     known.new_keys = keys_without_clash(record.parts, agreed)
     before = with_new_keys(record.parts, known.new_keys)
@@ -98,5 +99,5 @@ def _merge(known: Knowledge, remembered: Remembered, parts: Mapping[str, PartRec
 
 
 def _agreed(part: PartRecord, other: PartRecord | None) -> PartRecord:
-    """Return *part*, to be compared again where the *other* record of it says something else."""
+    """Return *part*; without its hash, so that it is compared again, where the *other* record of it differs."""
     return part if other is None or other == part or other.ref is None else PartRecord(b"", part.ref)
