@@ -1,4 +1,4 @@
-"""Finding on the server what became of a create: which of the things there is the part."""
+"""Find a part on the server after a create with an unknown outcome, or before one."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ NEVER = float("-inf")
 
 
 class Retrier(Protocol):
-    """Makes a request that may be made again and again, until it succeeds or is given up."""
+    """Repeats a request until it succeeds or is given up."""
 
     def __call__(self, make: Callable[[], Awaitable[T]], operation: str, /) -> Awaitable[T]:
-        """Return what *make* gives."""
+        """Return the result of *make*, a call of *operation*."""
         ...
 
 
 class Lookup:
-    """Finds the parts of one order on the server; they share what was listed.
+    """Finds the *parts* of one order on the server; the parts share the lists that were read.
 
-    *cdp* makes the requests, each through *retry*.
+    *cdp* makes the requests, and *retry* repeats them.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Lookup:
         clock: Callable[[], float],
     ) -> None:
         self.edited = False
-        """Whether a thing that no part claims may be a part as it was before the input was edited."""
+        """Whether the input may have been edited: then an unclaimed resource may be an older state of a part."""
         self.needs_no_list = False
-        """Whether everything of the order is known, so that no list needs to be read."""
+        """Whether the references of the whole order are known, so that no list needs to be read."""
         self.orphans: dict[UUID, str] = {}
-        """The references that are known for this order and that no part claims, with their kinds."""
+        """The known references of this order that no part claims, with their kinds."""
         self._parts = parts
         self._cdp = cdp
         self._retry = retry
@@ -65,32 +65,33 @@ class Lookup:
 
     @property
     def claimed(self) -> set[UUID]:
-        """The references that belong to a part of this order."""
+        """The references of the parts of this order."""
         return {part.ref for part in self._parts if part.ref is not None}
 
     @property
     def leftovers(self) -> Sequence[tuple[str, UUID]]:
-        """The things on the server that no part claims, as far as they are known, with their kinds."""
+        """The known resources on the server that no part claims, with their kinds."""
         claimed = self.claimed
         found = {stored.ref: kind for kind, (_, listed) in self._lists.items() if kind != "orders" for stored in listed}
         return [(kind, ref) for ref, kind in {**found, **self.orphans}.items() if ref not in claimed]
 
     async def orders(self, order: Part, after: float) -> list[Any]:
-        """Return the orders on the server that are the same as *order* to the server, read after the time *after*.
+        """Return the orders that the server takes for the same as *order*, from a list that was read after *after*.
 
-        Raises `OutcomeUnknown` for a list of other orders: a cache, or a server that does not heed the question, gave
-        it, and that *order* is not in it does not say that it is absent.
+        Raises `OutcomeUnknown` for a list of orders with other reference ids. A cache or a server that ignores the
+        query returned it, so it does not show whether *order* is absent.
         """
         listed = await self._listed(order, after)
         same = [stored for stored in listed if may_match(order.value, stored)]
         if not same and any(_is_other(order.value.reference_id, stored.reference_id) for stored in listed):
-            raise OutcomeUnknown("the list of the orders with this reference id has other ones: it tells nothing")
+            raise OutcomeUnknown("the list of the orders with this reference id has other ones: it proves nothing")
         return same
 
     async def find(self, part: Part, after: float, *, settled: bool) -> Any:  # noqa: ANN401 any resource
-        """Return what the server has of *part*, None if nothing; a list that was read before *after* does not count.
+        """Return the resource of *part* on the server, None if there is none; a list must be read after *after*.
 
-        *settled* says whether such a list shows everything. Raises `AmbiguousError` where it would be a guess.
+        *settled* says whether such a list shows all writes. Raises `AmbiguousError` if several resources could be the
+        part.
         """
         if part.kind in EXTENSIONS:
             return await self._extension(part.kind, part.owner_ref, after)
@@ -109,19 +110,19 @@ class Lookup:
         found = await self._best_fit(part, candidates, after) if candidates else None
         if found is None and self.edited and settled:
             found = self._before_edit(part, free)
-        if found is not None and found.ref in self.claimed:  # another part took it meanwhile
+        if found is not None and found.ref in self.claimed:  # another part claimed it meanwhile
             found = await self.find(part, after, settled=settled)
         return found
 
     async def fetch(self, part: Part) -> Any:  # noqa: ANN401 any resource
-        """Fetch what the server has under the reference of *part*; raises `NotFound`."""
+        """Fetch the resource with the reference of *part*; raises `NotFound`."""
         resource: Any = getattr(self._cdp, part.kind)
         ref = part.owner_ref if part.kind in EXTENSIONS else part.ref
         stored = await self._retry(partial(resource.get, ref), f"{part.kind}.get")
         return await self._with_links(stored) if part.kind == "consumers" else stored
 
     async def _fetch_orphans(self, kind: str) -> Sequence[Any]:
-        """Return the known things of a *kind* that no part claims, without those that were deleted."""
+        """Return the known resources of a *kind* that no part claims, without deleted ones."""
         resource: Any = getattr(self._cdp, kind)
         async with self._listing:
             for ref in [ref for ref, its_kind in self.orphans.items() if its_kind == kind and ref not in self._fetched]:
@@ -135,10 +136,10 @@ class Lookup:
             return [stored for stored in fetched if stored is not None]
 
     def _before_edit(self, part: Part, free: Sequence[Any]) -> Any:  # noqa: ANN401 any resource
-        """Return the thing that *part* was before it was edited, None if it is new; raises `AmbiguousError`."""
+        """Return the resource of *part* from before the edit, None if the part is new; raises `AmbiguousError`."""
         new = [other for other in self._parts if other.kind == part.kind and other.in_doubt]
         left = list(free)
-        # Each other part that was not edited takes one thing, the one that fits it best; nothing fitted this one.
+        # Each other part that was not edited takes the resource that fits it best. None fitted this part.
         others = [other for other in new if other is not part]
         fits = [(other, stored) for other in others for stored in left if may_match(other.sent(), stored)]
         for other, stored in sorted(fits, key=lambda fit: _difference(fit[0].sent(), fit[1])):
@@ -158,7 +159,7 @@ class Lookup:
                 else:
                     listing = resource.list(part.owner_ref)
                 read = f"{part.kind}.list"
-                # Where something is deleted meanwhile, or a page is served twice, an entry can come twice.
+                # An entry can come twice: when something is deleted meanwhile, or when a page is served twice.
                 entries = {entry.ref: entry for entry in await self._entries_of(listing, read)}
                 listed, claimed = list[Any](), self.claimed
                 for ref, entry in entries.items():
@@ -166,13 +167,13 @@ class Lookup:
                         try:
                             listed.append(await self._retry(partial(listing.whole, entry), f"{part.kind}.get"))
                         except NotFound as error:
-                            if not error.from_api:  # the page of a gateway does not say that it was deleted
+                            if not error.from_api:  # the page of a gateway does not show that the entry was deleted
                                 raise
                 self._lists[part.kind] = (read_at, listed)
             return listed
 
     async def _entries_of(self, listing: Listing[T], operation: str) -> list[T]:
-        """Return the entries of a list as they arrive; a page that fails is read again, and not those before it."""
+        """Return all entries of a list; after a failure only the page that failed is read again."""
         entries: list[T] = []
         pages = listing.pages()
 
@@ -189,7 +190,7 @@ class Lookup:
         return entries
 
     async def _with_links(self, consumer: Any) -> Any:  # noqa: ANN401 a Consumer
-        """Return *consumer* with the links to its items, which version 2.1 may show only in a list of their own."""
+        """Return *consumer* with the links to its items, which version 2.1 may show only in a separate list."""
         cdp = self._cdp
         if isinstance(cdp, Resources) and consumer.order_items is None and any(part.uses for part in self._parts):
             items = await self._entries_of(cdp.consumers.items(consumer.ref), "consumers.items")
@@ -204,22 +205,22 @@ class Lookup:
             try:
                 found = await self._retry(partial(resource.get, owner), f"{kind}.get")
             except NotFound as error:
-                if not error.from_api:  # the page of a gateway says nothing of the extension
+                if not error.from_api:  # the page of a gateway does not show that the extension is absent
                     raise
                 found = None
             self._extensions[owner] = (read_at, found)
         return found
 
     async def _best_fit(self, part: Part, candidates: list[Any], after: float) -> Any:  # noqa: ANN401 any resource
-        """Return the one of *candidates* that fits *part* best, None if each fits another part better.
+        """Return the candidate that fits *part* best, None if each one fits another part better.
 
-        Identical parts may take any candidate, if none of those is left over.
+        Identical parts may take any candidates, if no equal candidate is left over.
         """
         sought = [member for member in self._parts if member.in_doubt and member.group == part.group]
         if len(candidates) == 1 and len(sought) <= 1:
             return candidates[0]
         extensions = {extension.owner: extension for extension in self._parts if extension.kind == "item_extensions"}
-        # Equal parts fit alike, so one of each sort is compared; duplicates may differ in their extensions alone.
+        # Equal parts fit equally, so one of each sort is compared. Duplicates may differ only in their extensions.
         sorts: dict[tuple[bytes, bytes], Part] = {}
         counts: Counter[Part] = Counter()
         for member in (part, *(member for member in sought if member is not part)):
@@ -233,7 +234,7 @@ class Lookup:
             for member in counts
         }
         mine, left = _assign(fits, counts, part)
-        # Where each is just what was sent, any of them is as good.
+        # Candidates that fit perfectly are interchangeable; others that fit equally well are not.
         if mine is not None and any(fits[part][mine]) and any(fits[part][i] == fits[part][mine] for i in left):
             raise AmbiguousError
         return None if mine is None else candidates[mine]
@@ -242,9 +243,9 @@ class Lookup:
 def _assign(
     fits: Mapping[Part, Sequence[tuple[int, ...]]], counts: Mapping[Part, int], part: Part
 ) -> tuple[int | None, set[int]]:
-    """Give candidates to parts, the best fit first; return the number of that of *part*, and of those that are left.
+    """Assign candidates to parts, the best fit first; return the index of the candidate of *part*, and the rest.
 
-    *fits* says how well each candidate fits each sort of parts, *counts* how many parts there are of it.
+    *fits* says how well each candidate fits each sort of parts; *counts* says how many parts of each sort there are.
     """
     mine: int | None = None
     wanted = dict(counts)
@@ -261,7 +262,7 @@ def _assign(
 
 
 def _is_other(asked: str, returned: str | None) -> bool:
-    """Tell whether a server that was asked for one reference id gave another: letter case and spaces do not count."""
+    """Tell whether a server returned another reference id than the one that was asked for, beyond case and spaces."""
     return returned is not None and returned.strip().casefold() != asked.strip().casefold()
 
 
@@ -270,11 +271,11 @@ def _difference(sent: Any, stored: Any) -> tuple[int, int]:  # noqa: ANN401 any 
 
 
 def _fit(part: Part, extension: Part | None, stored: Any, held: Extension | None) -> tuple[int, ...]:  # noqa: ANN401 any resource
-    """Return how well *stored*, with the extension *held*, fits *part*: the smaller, the better."""
-    # Where the links of a part are not known yet, the comparison ignores them.
+    """Return how well *stored*, with the extension *held*, fits *part*: a smaller tuple is a better fit."""
+    # While the references of linked items are unknown, the comparison ignores the links.
     linked = all(use.ref for use in part.uses)
     sent = part.sent() if linked else attrs.evolve(part.value, order_items=stored.order_items)
-    if held is None:  # it may still get one: duplicates without an extension are looked for before those with one
+    if held is None:  # it may still get one: duplicates without an extension are matched before duplicates with one
         beside = 0
     elif extension is None or diff(extension.value, held):
         beside = 2
