@@ -1,4 +1,4 @@
-"""The requests that create and change the parts of orders."""
+"""Make the requests that create and change the parts of orders."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cdp_orders_async.wire import Made, Request, reads
 __all__ = ["IMMUTABLE", "Requests"]
 
 IMMUTABLE: Mapping[str, frozenset[str]] = {"orders": frozenset({"reference_id", "ordered_at"})}
-"""The fields that no update changes, by the kind of a part."""
+"""The fields that an update cannot change, by the kind of a part."""
 RESPONSE_READERS: Mapping[str, Callable[[bytes], Any]] = {
     **dict.fromkeys(("orders", "items", "contacts", "consumers"), reads(CreatedRef)),
     **dict.fromkeys(EXTENSIONS, reads(CreatedExtension)),
 }
-"""The reader of the answer to a create, by kind."""
+"""The reader of the answer to a create, by the kind of a part."""
 
 
 class Requests:
@@ -27,7 +27,7 @@ class Requests:
 
     def __init__(self, client: Resources | ResourcesV2) -> None:
         self._client = client
-        # What the load raises passes its own seal.
+        # The seal of the client is not needed here, because the load has its own.
         self._creators = Made[str](lambda kind: unsealed(getattr(client, kind).to_create))
 
     def to_create(self, part: Part) -> Request[Any]:
@@ -39,10 +39,10 @@ class Requests:
         return to_create(owner.ref, part.sent() if part.uses else part.held.cell_contents, read=RESPONSE_READERS[kind])
 
     def to_change(self, part: Part, names: Sequence[str], stored: Any) -> Request[Any]:  # noqa: ANN401 any resource
-        """Return the request that brings the fields *names* of *part* up to the input, where the server has *stored*.
+        """Return the request that changes the fields *names* of *part* to the input; the server has *stored*.
 
-        Version 2 takes only the whole thing, so what the input does not say is sent as it is there. For extensions
-        it has one request: what makes one, and may put its pairs in place of all that are there.
+        Version 2 takes only whole resources, so fields that the input leaves out are sent with their stored values.
+        For an extension it has only the create request, which may replace all stored pairs.
         """
         resource: Any = getattr(self._client, part.kind)
         legacy, sent = isinstance(self._client, ResourcesV2), part.sent()
