@@ -1,6 +1,6 @@
 """The errors of the library; each one says whether it is safe to send the request again.
 
-CdpError                      the root; never raised itself
+CdpError                      the root; only subclasses are raised
 ├─ Invalid                    our own check failed; nothing was sent (also a ValueError)
 ├─ NotSent                    nothing reached the server: always safe to send again
 │  └─ PoolTimeout             no connection became free in time

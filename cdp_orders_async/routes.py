@@ -95,9 +95,9 @@ class Table(NamedTuple):
     def routes_of(self, name: str) -> Mapping[str, Route]:
         """Return the operations of the place *name*, by the name of the verb."""
         [place] = [place for place in self.places if place.name == name]
-        there = {"at": place.path, "part": place.part, "ref": "{ref}", "ext": "{ext}"}
+        names = {"at": place.path, "part": place.part, "ref": "{ref}", "ext": "{ext}"}
         return {
-            verb.name: Route(f"{name}.{verb.name}", verb.method, self.prefix + verb.path.format_map(there))
+            verb.name: Route(f"{name}.{verb.name}", verb.method, self.prefix + verb.path.format_map(names))
             for verb in place.verbs
         }
 

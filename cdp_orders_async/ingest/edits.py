@@ -55,7 +55,7 @@ def _possible(new: Sequence[Part], left: Sequence[Any]) -> tuple[list[Part], lis
 
 
 def _clear_pair(new: Sequence[Part], left: Sequence[Any]) -> tuple[Part, Any] | None:
-    """Return a part and a resource that fit each other better than any other pair of theirs; None if there are none."""
+    """Return a part and a resource, each the best fit of the other; None if there is no such pair."""
     if len(new) == len(left) == 1:
         return (new[0], left[0]) if _may_be(new[0], left[0]) else None
     for part in new:

@@ -256,7 +256,7 @@ class OrderRun:
             first = rivals[0]
             return self._conflict(
                 f"{self._describe(first.run, first.number, first.key)} has the same reference id,"
-                f" and is on the server as the order {first.ref}: the server takes orders within two days for one order,"
+                f" and is on the server as the order {first.ref}: within two days the server takes both for one,"
                 " and orderedAt cannot be changed"
             )
         unsure = asks or knowledge.last_sent > NEVER or (record is not None and not record.ended)
