@@ -1,4 +1,4 @@
-"""Where the API is: its regions, base URLs and the URLs of proxies, which are checked here."""
+"""Check the addresses of the API: regions, base URLs and the URLs of proxies."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ REGIONS: Mapping[str, str] = {
     "us": "https://api-engage-us.sitecorecloud.io",
 }
 """The vendor's production servers, by region."""
-PORTS = {"http": 80, "https": 443}
-VERSIONED = re.compile(r"/v2(\.1)?(/order[^/]*(/.*)?)?$", re.IGNORECASE)
-"""The end of a URL that goes on into the API, whose version the client adds."""
-HOST = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(:\d*)?")
-"""A host and its port: what others take for a host after or before brackets is none."""
+DEFAULT_PORTS = {"http": 80, "https": 443}
+VERSION_SUFFIX = re.compile(r"/v2(\.1)?(/order[^/]*(/.*)?)?$", re.IGNORECASE)
+"""The end of a URL that already has the version of the API; the client adds it."""
+HOST_AND_PORT = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(:\d*)?")
+"""A host and its port. Text before or after brackets is not allowed: other parsers read it as a part of the host."""
 
 
 def base_url_of(region: str | None, base_url: str | None) -> str:
-    """Return the URL of a *region*, or *base_url* normalised and checked: https, or http to this machine only.
+    """Return the URL of a *region*, or *base_url* checked and normalised: https, or http only to this machine.
 
-    Raises `Invalid`: a password would travel in clear text otherwise.
+    Raises `Invalid` for any other URL: over http the API token would travel unencrypted.
     """
     if (region is None) == (base_url is None):
         raise Invalid((Violation("region, base_url", "exactly one of them must be given (CDP_REGION, CDP_BASE_URL)"),))
@@ -41,24 +41,24 @@ def base_url_of(region: str | None, base_url: str | None) -> str:
     if url is None or "@" in plain:
         raise Invalid((Violation("base_url", "must be like https://host, without user, query or fragment"),))
     if url.scheme == "http" and not is_loopback(url.hostname):
-        rule = "must be https, except to this machine: the API token would travel in the clear"
+        rule = "must be https, except to this machine: over http the API token would travel unencrypted"
         raise Invalid((Violation("base_url", rule),))
-    if VERSIONED.search(unquote(url.path)):
-        rule = "must end before the version of the API, which the client adds: give what stands before /v2"
+    if VERSION_SUFFIX.search(unquote(url.path)):
+        rule = "must end before the version of the API, which the client adds: give the part before /v2"
         raise Invalid((Violation("base_url", rule),))
     return normalised(plain)
 
 
 def normalised(base_url: str) -> str:
-    """Return *base_url* in the one form in which its identity is compared; what is no URL of a server stays.
+    """Return *base_url* in the form that is compared; a text that is not the URL of a server is returned unchanged.
 
-    Scheme and host are in lower case, a default port and a slash at the end are left out.
+    Scheme and host are in lower case; a default port and a slash at the end are removed.
     """
     url = _http_url(base_url)
     if url is None or url.hostname is None:
         return base_url
     host = f"[{url.hostname}]" if ":" in url.hostname else url.hostname
-    port = "" if url.port in {None, PORTS[url.scheme]} else f":{url.port}"
+    port = "" if url.port in {None, DEFAULT_PORTS[url.scheme]} else f":{url.port}"
     return f"{url.scheme}://{host}{port}{url.path.rstrip('/')}"
 
 
@@ -71,7 +71,7 @@ def is_loopback(host: str | None) -> bool:
 
 
 def proxy_url(name: str, text: str) -> str:
-    """Return the URL of a proxy that *text* gives, perhaps without its scheme; raises `Invalid` of the field *name*."""
+    """Return the URL of a proxy from *text*, whose scheme may be missing; raises `Invalid` for the field *name*."""
     url = text if "://" in text else f"http://{text}"
     if _http_url(url) is None:
         raise Invalid((Violation(name, "must be like http://user:password@host:port"),))
@@ -81,7 +81,8 @@ def proxy_url(name: str, text: str) -> str:
 def _http_url(text: str) -> SplitResult | None:
     try:
         url = urlsplit(text)
-        good = url.scheme in {"http", "https"} and HOST.fullmatch(url.netloc.rpartition("@")[2]) and url.port != 0
+        host = url.netloc.rpartition("@")[2]
+        good = url.scheme in {"http", "https"} and HOST_AND_PORT.fullmatch(host) and url.port != 0
     except ValueError:
         return None
     return url if good and text.isprintable() and not set(text) & set("?#\\ ") else None

@@ -1,7 +1,7 @@
-"""What can go wrong, and first of all whether it is safe to send again.
+"""The errors of the library; each one says whether it is safe to send the request again.
 
-CdpError                      the root; never raised itself
-├─ Invalid                    our own check, before anything was sent (also a ValueError)
+CdpError                      the root; only subclasses are raised
+├─ Invalid                    our own check failed; nothing was sent (also a ValueError)
 ├─ NotSent                    nothing reached the server: always safe to send again
 │  └─ PoolTimeout             no connection became free in time
 ├─ OutcomeUnknown             sent, but the answer was lost: look before you send a create again
@@ -45,60 +45,60 @@ __all__ = [
 ]
 
 
-LONGEST_KEY = 64
-MOST_DIGITS = 4  # of a key; more may be a date, or somebody's number
+MAX_KEY_LENGTH = 64
+MAX_KEY_DIGITS = 4  # more digits may be a date or somebody's number
 
 
 def shown_key(key: str) -> str:
-    """Return the *key* of an object, ``***`` for what is no name of a field: it may be a value, such as an email."""
-    start = key[:LONGEST_KEY]
+    """Return the *key* of an object; ``***`` if it is not a field name: it may be a value, such as an email."""
+    start = key[:MAX_KEY_LENGTH]
     is_name = start.isascii() and (not start or start.replace("_", "a").replace("-", "a").isalnum())
-    return shown(key, LONGEST_KEY) if is_name and sum(map(str.isdigit, start)) <= MOST_DIGITS else "***"
+    return shown(key, MAX_KEY_LENGTH) if is_name and sum(map(str.isdigit, start)) <= MAX_KEY_DIGITS else "***"
 
 
 def shown(text: str, most: int) -> str:
-    """Return the first *most* characters of *text*, printable, with an ellipsis for the rest."""
+    """Return the first *most* characters of *text*, printable, and an ellipsis for the rest."""
     return printable(text[:most]) + ("\N{HORIZONTAL ELLIPSIS}" if len(text) > most else "")
 
 
 class Delivery(enum.StrEnum):
-    """How far a request got: the verdict that every failure carries."""
+    """How far a request got; every failure has it."""
 
     NOT_SENT = "not_sent"
-    """No byte of it can have had an effect."""
+    """The request cannot have had an effect."""
     UNKNOWN = "unknown"
-    """It may have been done, or not."""
+    """It is unknown whether the server did it."""
     DONE_UNREADABLE = "done_unreadable"
-    """The server did it; what it answered could not be read."""
+    """The server did it; its answer could not be read."""
     REFUSED = "refused"
     """The server answered that it did not do it."""
 
 
 class Violation(NamedTuple):
-    """One broken rule: which field, and what the rule is."""
+    """One broken rule: the field and the rule."""
 
     field: str
-    """Where, as a path from the value that was checked: ``$.orderItems[3].name``."""
+    """The path from the value that was checked: ``$.orderItems[3].name``."""
     rule: str
-    """The rule in words; it never repeats the value."""
+    """The rule as a sentence, which never repeats the value."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.rule}"
 
 
 class CdpError(Exception):
-    """The root of all errors of this library; never raised itself."""
+    """The base class of all errors of this library; only subclasses are raised."""
 
     delivery: Delivery = Delivery.NOT_SENT
     """Whether the request may have had an effect."""
     attempts: int = 0
-    """How often the request was sent, or tried to be."""
+    """The number of attempts to send the request."""
     request_id: str | None = None
-    """The id that the client gave the request in ``X-Request-Id``."""
+    """The id of the request in ``X-Request-Id``, which the client made."""
     offset: int | None = None
-    """Where a listing stood when one of its pages failed, to go on from there."""
+    """The offset of the page of a listing that failed, to continue from there; None elsewhere."""
     outcome: object | None = None
-    """What the load of one order made before the error ended it: an `Outcome`, None elsewhere; see `Outcome.of`."""
+    """The `Outcome` of the order whose load the error ended; None elsewhere. See `Outcome.of`."""
 
 
 class Invalid(CdpError, ValueError):
@@ -116,7 +116,7 @@ class NotSent(CdpError):
     """Nothing reached the server, so sending again is safe."""
 
     lasting: bool = False
-    """Whether its cause is not likely to pass: a certificate that is not trusted."""
+    """Whether the cause will probably not go away: for example a certificate that is not trusted."""
 
 
 class PoolTimeout(NotSent):
@@ -124,25 +124,24 @@ class PoolTimeout(NotSent):
 
 
 class OutcomeUnknown(CdpError):
-    """The request was sent and its answer was lost: it may have been done.
+    """The request was sent and its answer was lost: the server may have done it.
 
-    A server error (5xx) to a create is this too, with the `ServerError` as its cause.
+    A create that is answered with a server error (5xx) raises this too, with the `ServerError` as its cause.
     """
 
     delivery = Delivery.UNKNOWN
 
 
 class _Answered(CdpError):
-    """An error that is an answer."""
+    """An error that comes from an answer."""
 
     _start: Opaque[bytes] | None = None
 
     @property
     def start(self) -> bytes:
-        """The beginning of the answer, as it came, for a person who looks for it.
+        """The beginning of the answer, for a person who needs it.
 
-        It may repeat what was sent about somebody, so no text, repr or pickle of the error has it. The credentials in
-        it are masked.
+        It may repeat personal values, so no text, repr or pickle of the error has it. Credentials in it are masked.
         """
         return b"" if self._start is None else self._start.open()
 
@@ -151,7 +150,7 @@ class _Answered(CdpError):
         self._start = Opaque(start)
 
     def __reduce__(self) -> tuple[object, ...]:
-        """Leave the beginning of the answer behind."""
+        """Pickle the error without the beginning of the answer."""
         return type(self), self.args, {key: value for key, value in vars(self).items() if key != "_start"}
 
 
@@ -159,13 +158,13 @@ class Refused(_Answered):
     """The server answered with an error.
 
     The number in *status* comes from the HTTP status line: in the body, the vendor's ``status`` is an
-    integer in a 400 and the text ``UNAUTHORIZED`` in a 401. Of *message*, *developer_message* and *more_info_url* the
-    words are kept that can be nobody's, with ``***`` in place of the others; see *start* for what was said.
+    integer in a 400 and the text ``UNAUTHORIZED`` in a 401. In *message*, *developer_message* and *more_info_url*,
+    ``***`` replaces each word that may belong to a person; see *start* for the original text.
     """
 
     delivery = Delivery.REFUSED
     from_api: bool = True
-    """Whether the answer had the form of the API's own; the page of a gateway has another."""
+    """Whether the answer had the form of the API's answers; the page of a gateway has another form."""
 
     def __init__(
         self,
@@ -187,7 +186,7 @@ class Refused(_Answered):
         self.developer_message = developer_message
         self.more_info_url = more_info_url
         self.retry_after = retry_after
-        """Seconds that the server asked to wait, if it did."""
+        """The seconds that the server asked to wait; None if it did not."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}: {self.status} {printable(self.message or 'without a message')}"
@@ -218,20 +217,20 @@ class RateLimited(Refused):
 
 
 class ServerError(Refused):
-    """5xx, or no status of an answer: the server failed, perhaps after doing what was asked."""
+    """5xx, or an invalid status: the server failed, perhaps after it did what was asked."""
 
     delivery = Delivery.UNKNOWN
 
 
 class Unreadable(_Answered):
-    """The server did what was asked, but its answer does not fit.
+    """The server did what was asked, but its answer does not fit the documentation.
 
     *problems* lists what does not fit and where; *start* is the beginning of the body.
     """
 
     delivery = Delivery.DONE_UNREADABLE
     from_api: bool = True
-    """Whether the answer was JSON, as the API's are; the page of a gateway is not."""
+    """Whether the answer was JSON, as from the API; the page of a gateway is not."""
 
     def __init__(
         self,
@@ -250,21 +249,21 @@ class Unreadable(_Answered):
         self.problems = problems
         self.start = start
         self.cut = cut
-        """Whether the transfer of the answer broke off."""
+        """Whether the answer ended too early."""
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}: {self.status}, but the answer does not fit: {'; '.join(self.problems)}"
 
 
 class DeadlineExceeded(CdpError, TimeoutError):
-    """The deadline of the whole call passed, or cannot be met any more.
+    """The deadline of the whole call passed, or can no longer be met.
 
     `delivery` tells how far the last attempt got.
     """
 
 
 class InputError(CdpError):
-    """The input of a load cannot be read, or not any further."""
+    """The input of a load cannot be read, or cannot be read to its end."""
 
 
 class JournalError(CdpError):

@@ -1,4 +1,4 @@
-"""Waiting for the end of our own work, whatever cancels the wait."""
+"""Wait for the end of our own work, also when the wait is cancelled."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ __all__ = ["outlast"]
 
 
 async def outlast(pending: Callable[[], Collection[asyncio.Future[Any]]], cancelled: Callable[[], None]) -> None:
-    """Wait until *pending* returns nothing more, and raise a cancellation only after that.
+    """Wait until *pending* returns no futures, and raise a cancellation only after that.
 
-    *cancelled* is called at each cancellation, which may be asyncio's or that of an anyio scope, which cancels again at
-    each wait.
+    *cancelled* is called at each cancellation. Asyncio cancels once; an anyio scope cancels again at each wait, so the
+    wait is shielded from it.
     """
     last: asyncio.CancelledError | None = None
     with anyio.CancelScope(shield=True):

@@ -1,4 +1,4 @@
-"""What can be done where: the verbs and paths of both versions, which are all that client and emulator share.
+"""The operations of both versions of the API: verbs and paths. Client and emulator share nothing else.
 
 39 operations = 4 places x (get, replace, update, delete) + 3 places x (create, list under an order)
 + 2 extensions x 7 + the order's create and list + the consumer's items. Source: the vendor's index
@@ -16,13 +16,13 @@ __all__ = ["V2", "V2_1", "Place", "Route", "Table", "Verb"]
 
 
 class Verb(NamedTuple):
-    """One thing that can be done: its name, HTTP method and path."""
+    """One kind of operation: its name, HTTP method and path."""
 
     name: str
     method: str
     path: str
-    """Filled with ``{at}`` and ``{part}`` of a place and the ``{ref}`` that the call is about; in version 2
-    also with the ``{ext}`` of that order."""
+    """A template: ``{at}`` and ``{part}`` come from a place, ``{ref}`` from the call; in version 2 also ``{ext}``, the
+    reference of an extension."""
 
 
 GET = Verb("get", "GET", "/{at}/{ref}")
@@ -46,9 +46,9 @@ GET_EXTENSION_V2 = Verb("get", "GET", "/{at}/{ref}/extext/{ext}")
 CREATE_EXTENSION_V2 = Verb("create", "POST", "/{at}/{ref}/extext")
 LIST_EXTENSIONS_V2 = Verb("list", "GET", "/{at}/{ref}/extext")
 
-EDIT = (GET, REPLACE, UPDATE, DELETE)
-UNDER_ORDER = (CREATE_UNDER_ORDER, LIST_UNDER_ORDER)
-EXTEND = (
+EDIT_VERBS = (GET, REPLACE, UPDATE, DELETE)
+UNDER_ORDER_VERBS = (CREATE_UNDER_ORDER, LIST_UNDER_ORDER)
+EXTENSION_VERBS = (
     CREATE_EXTENSION,
     GET_EXTENSION,
     REPLACE_EXTENSION,
@@ -57,18 +57,18 @@ EXTEND = (
     DELETE_FIELDS,
     LIST_EXTENSIONS,
 )
-EXTEND_V2 = (CREATE_EXTENSION_V2, GET_EXTENSION_V2, LIST_EXTENSIONS_V2)
+EXTENSION_VERBS_V2 = (CREATE_EXTENSION_V2, GET_EXTENSION_V2, LIST_EXTENSIONS_V2)
 
 
 class Place(NamedTuple):
-    """Where one kind of things lives, and what can be done there."""
+    """The path of one kind of resource, and its verbs."""
 
     name: str
     """The attribute of the client, as in ``cdp.items``."""
     path: str
     """The collection in the path, as in ``/orderItems/{ref}``; an extension has its owner's."""
     part: str
-    """The last segment under an order, as in ``/orders/{ref}/contacts``; empty where there is none."""
+    """The last segment under an order, as in ``/orders/{ref}/contacts``; empty if there is none."""
     verbs: tuple[Verb, ...]
 
 
@@ -93,11 +93,11 @@ class Table(NamedTuple):
 
     @functools.cache  # noqa: B019 there are two versions, and they live as long as the program
     def routes_of(self, name: str) -> Mapping[str, Route]:
-        """Return the operations of the place of that *name*, by the name of the verb."""
+        """Return the operations of the place *name*, by the name of the verb."""
         [place] = [place for place in self.places if place.name == name]
-        there = {"at": place.path, "part": place.part, "ref": "{ref}", "ext": "{ext}"}
+        names = {"at": place.path, "part": place.part, "ref": "{ref}", "ext": "{ext}"}
         return {
-            verb.name: Route(f"{name}.{verb.name}", verb.method, self.prefix + verb.path.format_map(there))
+            verb.name: Route(f"{name}.{verb.name}", verb.method, self.prefix + verb.path.format_map(names))
             for verb in place.verbs
         }
 
@@ -105,12 +105,12 @@ class Table(NamedTuple):
 V2_1 = Table(
     "/v2.1",
     (
-        Place("orders", "orders", "", (CREATE, LIST, *EDIT)),
-        Place("items", "orderItems", "orderItems", (*UNDER_ORDER, *EDIT)),
-        Place("contacts", "orderContacts", "contacts", (*UNDER_ORDER, *EDIT)),
-        Place("consumers", "orderConsumers", "consumers", (*UNDER_ORDER, *EDIT, ITEMS_OF)),
-        Place("order_extensions", "orders", "", EXTEND),
-        Place("item_extensions", "orderItems", "", EXTEND),
+        Place("orders", "orders", "", (CREATE, LIST, *EDIT_VERBS)),
+        Place("items", "orderItems", "orderItems", (*UNDER_ORDER_VERBS, *EDIT_VERBS)),
+        Place("contacts", "orderContacts", "contacts", (*UNDER_ORDER_VERBS, *EDIT_VERBS)),
+        Place("consumers", "orderConsumers", "consumers", (*UNDER_ORDER_VERBS, *EDIT_VERBS, ITEMS_OF)),
+        Place("order_extensions", "orders", "", EXTENSION_VERBS),
+        Place("item_extensions", "orderItems", "", EXTENSION_VERBS),
     ),
 )
 """The current version."""
@@ -118,11 +118,11 @@ V2 = Table(
     "/v2",
     (
         Place("orders", "orders", "", (CREATE, LIST, GET, UPDATE_V2)),
-        Place("items", "orderItems", "orderItems", (*UNDER_ORDER, GET, UPDATE_V2, DELETE)),
-        Place("contacts", "orderContacts", "contacts", (*UNDER_ORDER, GET, UPDATE_V2, DELETE)),
-        Place("consumers", "orderConsumers", "consumers", (*UNDER_ORDER, GET, UPDATE_V2)),
-        # Not documented by the vendor: what version 2 has for guests, read for orders.
-        Place("order_extensions", "orders", "", EXTEND_V2),
+        Place("items", "orderItems", "orderItems", (*UNDER_ORDER_VERBS, GET, UPDATE_V2, DELETE)),
+        Place("contacts", "orderContacts", "contacts", (*UNDER_ORDER_VERBS, GET, UPDATE_V2, DELETE)),
+        Place("consumers", "orderConsumers", "consumers", (*UNDER_ORDER_VERBS, GET, UPDATE_V2)),
+        # The vendor documents these only for guests; here they are assumed for orders.
+        Place("order_extensions", "orders", "", EXTENSION_VERBS_V2),
     ),
 )
 """The legacy version."""

@@ -1,4 +1,4 @@
-"""Where the time of calls went."""
+"""How the time of calls was spent."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ __all__ = ["Times"]
 
 
 class Times(msgspec.Struct):
-    """Seconds of calls by what they were spent on; those of calls in parallel add up."""
+    """The seconds that calls spent, by purpose; the seconds of parallel calls add up."""
 
     connection: float = 0.0
     """Waiting until fewer calls were in flight."""
     rate: float = 0.0
-    """Waiting for a turn at the rate."""
+    """Waiting for a permit of the rate limit."""
     lane: float = 0.0
-    """Of a bulk call, waiting for a turn because interactive calls went first, as far as could be told before."""
+    """Waiting of a bulk call because interactive calls went first, as far as that was known before."""
     backoff: float = 0.0
     """Waiting before a call was sent again."""
     connect: float = 0.0
@@ -25,25 +25,25 @@ class Times(msgspec.Struct):
     body: float = 0.0
     """Reading the answer."""
     decode: float = 0.0
-    """Making a value of the answer."""
+    """Decoding the answer."""
     journal: float = 0.0
-    """Waiting until the journal had it on disk."""
+    """Waiting until the journal was on disk."""
 
     @property
     def total(self) -> float:
-        """All of them."""
+        """The sum of all seconds."""
         seconds: float = sum(msgspec.structs.astuple(self))
         return seconds
 
     def add(self, other: Times) -> None:
-        """Add what *other* has."""
-        for name in NAMES:
+        """Add the seconds of *other*."""
+        for name in FIELD_NAMES:
             if seconds := getattr(other, name):
                 setattr(self, name, getattr(self, name) + seconds)
 
     def to_json(self) -> dict[str, float]:
-        """Return those that are not zero, rounded to milliseconds."""
-        return {name: seconds for name in NAMES if (seconds := round(getattr(self, name), 3))}
+        """Return the seconds that are not zero, rounded to milliseconds."""
+        return {name: seconds for name in FIELD_NAMES if (seconds := round(getattr(self, name), 3))}
 
 
-NAMES = Times.__struct_fields__
+FIELD_NAMES = Times.__struct_fields__

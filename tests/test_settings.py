@@ -307,7 +307,7 @@ def test_base_url_with_a_version(host: str, end: str) -> None:
     with pytest.raises(Invalid) as caught:
         base_url_of(None, host + end)
     assert str(caught.value) == (
-        "base_url: must end before the version of the API, which the client adds: give what stands before /v2"
+        "base_url: must end before the version of the API, which the client adds: give the part before /v2"
     )
 
 

@@ -1,7 +1,7 @@
-"""Which order of a client is under way, and what was made of those that just ended.
+"""The claims of a client on the orders under way, and its memory of the orders that just ended.
 
-The server takes orders with one reference id for the same, so an order is claimed by its reference id. Claims belong to
-the client: its loads share them, whatever their journals and options are.
+The server takes orders with one reference id for the same order, so an order is claimed by its reference id. Claims
+belong to the client: all its loads share them, with any journals and options.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ __all__ = ["Claims", "Remembered", "packed"]
 
 T = TypeVar("T")
 
-FEW_PARTS = 1_000
-"""Parts of ended orders that are remembered in any case."""
-MOST_PARTS = 10_000
-"""Parts that are remembered at most, while the lists of the server may lag behind: ten seconds at 1,000 a second."""
-OWNERS = 10_000
-"""Orders on the server that are remembered with the order of the input that each belongs to."""
+MIN_REMEMBERED_PARTS = 1_000
+"""The number of parts of ended orders that are always remembered."""
+MAX_REMEMBERED_PARTS = 10_000
+"""The maximum, while the lists of the server may lag behind: the parts of ten seconds, at 1,000 parts a second."""
+MAX_REMEMBERED_OWNERS = 10_000
+"""The maximum number of orders on the server that are remembered with the key of their order in an input."""
 
 
 class Remembered(Struct):
-    """An order that ended."""
+    """An ended order."""
 
     key: str
     ordered_at: datetime
     run: bytes
-    """The load that it was a part of."""
+    """The load of the order."""
     number: int
     """Its position in the input of that load."""
     ended: float
-    """When, in seconds of the clock of that load."""
+    """The time of the end, in seconds of the clock of that load."""
     complete: bool
-    """Whether everything was there as the input says."""
+    """Whether every part was on the server as the input says."""
     parts: Sequence[Part] | bytes
-    """Its parts, or what is known of them, `packed`: that takes a fifth of the memory."""
+    """Its parts, or their records, `packed`: these take a fifth of the memory."""
     count: int
-    """How many parts are known."""
+    """The number of known parts."""
     hashed: bytes = b""
-    """The hash of the whole order, where it was made already."""
+    """The hash of the whole order, empty if it was not made yet."""
     journal: Journal | None = None
     """The journal of that load."""
 
@@ -61,7 +61,7 @@ class Remembered(Struct):
         return self.hashed or digest_of_parts(() if isinstance(self.parts, bytes) else self.parts)
 
     def records(self) -> Mapping[str, PartRecord]:
-        """Return what is known of its parts, as a journal tells it."""
+        """Return the records of its parts, as a journal has them."""
         if isinstance(self.parts, bytes):
             known = _UNPACK.decode(self.parts)
             return {key: PartRecord(digest, UUID(bytes=ref) if ref else None) for key, digest, ref in known}
@@ -72,8 +72,9 @@ _PACK, _UNPACK = Encoder(), Decoder(list[tuple[str, bytes, bytes]])
 
 
 def packed(records: Mapping[str, PartRecord]) -> bytes:
-    """Return what is known of parts in few bytes."""
-    return _PACK.encode([(key, one.digest, one.ref.bytes if one.ref else b"") for key, one in records.items()])
+    """Return the *records* of parts in few bytes."""
+    rows = [(key, part.digest, part.ref.bytes if part.ref else b"") for key, part in records.items()]
+    return _PACK.encode(rows)
 
 
 class Claims:
@@ -81,22 +82,22 @@ class Claims:
 
     def __init__(self) -> None:
         self._held: dict[str, deque[tuple[Callable[[Any], None], Any]]] = {}
-        """Under each reference id that is claimed: those that wait for it."""
+        """The orders that wait for a claim, by the reference id that is claimed."""
         self._memory: dict[str, tuple[Remembered, ...]] = {}
-        """The orders that ended, by reference id, the oldest first."""
+        """The ended orders, by reference id, the oldest first."""
         self._parts = 0
         self._owners: dict[UUID, str] = {}
 
     @classmethod
     def of(cls, client: Resources | ResourcesV2) -> Claims:
-        """Return the claims of *client*: resources over one transport, which has a hash, are one client."""
+        """Return the claims of *client*; all resources over one transport are one client."""
         claims = _CLAIMS.get(client.transport)
         if claims is None:
             _CLAIMS[client.transport] = claims = cls()
         return claims
 
     def acquire(self, reference_id: str, granted: Callable[[T], None], order: T) -> bool:
-        """Claim *reference_id*; where it is held, return False, and call *granted* with *order* once it is free."""
+        """Claim *reference_id*; if it is held, return False, and call *granted* with *order* once it is free."""
         waiting = self._held.get(reference_id)
         if waiting is None:
             self._held[reference_id] = deque()
@@ -105,7 +106,7 @@ class Claims:
         return False
 
     def withdraw(self, reference_id: str, granted: Callable[[T], None], order: T) -> bool:
-        """Wait no longer for a claim; tell whether *order* waited for one."""
+        """Stop waiting for a claim; tell whether *order* waited for one."""
         waiting = self._held.get(reference_id)
         if waiting is None or (granted, order) not in waiting:
             return False
@@ -113,7 +114,7 @@ class Claims:
         return True
 
     def release(self, reference_id: str) -> None:
-        """Give a claim up, to whoever waits for it first."""
+        """Give up a claim; the order that has waited longest gets it."""
         waiting = self._held[reference_id]
         if waiting:
             granted, order = waiting.popleft()
@@ -122,30 +123,30 @@ class Claims:
             del self._held[reference_id]
 
     def remember(self, reference_id: str, order: Remembered, settle: float) -> None:
-        """Keep what was made of an *order* for *settle* seconds at least; forget the oldest ones."""
-        kept = [one for one in self._memory.pop(reference_id, ()) if one.key != order.key or self._drop(one)]
+        """Remember an *order* for *settle* seconds, or longer while there is room; forget the oldest orders."""
+        kept = [known for known in self._memory.pop(reference_id, ()) if known.key != order.key or self._drop(known)]
         self._memory[reference_id] = (*kept, order)
         self._parts += order.count
-        while self._parts > FEW_PARTS and len(self._memory) > 1:
+        while self._parts > MIN_REMEMBERED_PARTS and len(self._memory) > 1:
             oldest = next(iter(self._memory))
-            if self._parts <= MOST_PARTS and order.ended - self._memory[oldest][-1].ended <= settle:
+            if self._parts <= MAX_REMEMBERED_PARTS and order.ended - self._memory[oldest][-1].ended <= settle:
                 break
-            for one in self._memory.pop(oldest):
-                self._drop(one)
+            for forgotten in self._memory.pop(oldest):
+                self._drop(forgotten)
 
     def recall(self, reference_id: str) -> Sequence[Remembered]:
-        """Return the orders with this reference id that ended, the oldest first."""
+        """Return the ended orders with this reference id, the oldest first."""
         return self._memory.get(reference_id, ())
 
     def own(self, ref: UUID, key: str) -> str:
-        """Note that the order *ref* on the server belongs to the order *key*; return to which one it belonged first."""
+        """Note that the order *ref* on the server belongs to the order *key*; return the key of its first owner."""
         owner = self._owners.setdefault(ref, key)
-        if len(self._owners) > OWNERS:
+        if len(self._owners) > MAX_REMEMBERED_OWNERS:
             del self._owners[next(iter(self._owners))]
         return owner
 
     def owner(self, ref: UUID) -> str | None:
-        """Return to which order of an input the order *ref* on the server belongs."""
+        """Return the key of the order in an input that owns the order *ref* on the server, None if it is unknown."""
         return self._owners.get(ref)
 
     def _drop(self, order: Remembered) -> bool:

@@ -147,10 +147,10 @@ class Waiting:
 
     def __enter__(self) -> None:
         self._began = self._context.clock()
-        self._context.scheduler.step_aside()
+        self._context.scheduler.block()
 
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
-        self._context.scheduler.step_in()
+        self._context.scheduler.resume()
         spent = self._context.clock() - self._began
         setattr(self._times, self._name, getattr(self._times, self._name) + spent)
 

@@ -16,7 +16,7 @@ from cdp_orders_async.errors import CdpError, Delivery, JournalError, NotSent, O
 from cdp_orders_async.ingest.attempts import MAYBE_DONE, Attempts
 from cdp_orders_async.ingest.compare import diff, same_order
 from cdp_orders_async.ingest.context import LoadContext
-from cdp_orders_async.ingest.edits import SeveralError
+from cdp_orders_async.ingest.edits import AmbiguousError
 from cdp_orders_async.ingest.lookup import Lookup
 from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part
@@ -90,7 +90,7 @@ class Creation:
             if part.verdict is None and clear and (owner is None or owner.ref is not None):
                 try:
                     await self.locate(part)
-                except (SeveralError, ConflictError, CdpError) as error:
+                except (AmbiguousError, ConflictError, CdpError) as error:
                     self.failed(part, error)
             good = good and (part.verdict is None or part.verdict is PartVerdict.FOUND)
         return good
@@ -203,7 +203,7 @@ class Creation:
 
     async def _was_made(self, part: Part, error: CdpError) -> bool:
         """Look up what became of *part*, whose answer was lost with *error*; adopt it if it is there."""
-        self.lookup.listless = False  # from now on not everything of the order is known
+        self.lookup.needs_no_list = False  # from now on not everything of the order is known
         try:
             return await self._adopt(part, self._context.clock(), PartVerdict.CREATED)
         except JournalError:
@@ -277,7 +277,7 @@ class Creation:
             (mine if is_mine else others).append(got)
         self._near.update(got.ref for got in (*mine, *others))
         if len(mine) > 1:
-            raise SeveralError
+            raise AmbiguousError
         if others and not mine and settled:
             raise ConflictError(_same_to_the_server(others[0]))
         return mine[0] if mine else None
@@ -335,10 +335,10 @@ class Creation:
         if isinstance(error, CdpError) and not isinstance(error, JournalError):
             self.give_up(part, error)
             return
-        if not isinstance(error, (SeveralError, ConflictError)):
+        if not isinstance(error, (AmbiguousError, ConflictError)):
             raise error
         part.verdict, part.reason = PartVerdict.CONFLICT, str(error)
-        if isinstance(error, SeveralError):
+        if isinstance(error, AmbiguousError):
             part.in_doubt = True  # one of the things there may be it
         elif part is self._order:
             self._nothing_is_in_doubt()  # what is there is another order, and so nothing of this one is
@@ -346,7 +346,7 @@ class Creation:
     def _know(self, part: Part, ref: UUID | None, differs: tuple[str, ...] = (), *, created: bool = False) -> None:
         """Note that *part* is on the server as *ref*, where it *differs* from the input in some fields."""
         context = self._context
-        part.ref = ref or part.under  # an extension is found by its owner, whatever it is called
+        part.ref = ref or part.owner_ref  # an extension is found by its owner, whatever it is called
         part.in_doubt, part.differs = False, differs
         if part.ref is not None and part.kind not in EXTENSIONS:
             self._taken[part.ref.int] = part

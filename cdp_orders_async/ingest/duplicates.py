@@ -1,8 +1,8 @@
-"""Which of several identical parts each record of a journal belongs to, after the input was edited: pure decisions.
+"""Match the records of a journal with duplicate parts after the input was edited: pure functions.
 
-Identical items or people of one order have numbered keys. Where one of them is added or removed, the numbers move:
-then a record belongs to the part that has the same content, and the same extension. What no part of the input is any
-more keeps its record, under a number that is free.
+Duplicate items or people of one order have numbered keys. If one of them is added or removed, the numbers shift: a
+record then belongs to the part with the same content and the same extension. The record of a part that the input no
+longer has stays, under a free number.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from uuid import UUID
 from cdp_orders_async.ingest.parts import Part, kind_of
 from cdp_orders_async.journal import PartRecord
 
-__all__ = ["put_aside", "renamed", "renumbered"]
+__all__ = ["keys_after_edit", "keys_without_clash", "with_new_keys"]
 
-NUMBERED = frozenset({"items", "consumers"})
-"""The kinds of which one order may have several that are identical."""
+NUMBERED_KINDS = frozenset({"items", "consumers"})
+"""The kinds of parts that may have duplicates within one order."""
 
 
-def renumbered(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict[str, str | None]:
-    """Return the new key of each of *records* that does not have it yet; None where another record says the same.
+def keys_after_edit(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict[str, str | None]:
+    """Return the new keys of *records*, by old key, where they differ; None for a record that repeats another one.
 
-    A journal has them by the keys of its time, the *parts* have those of now.
+    The journal holds the keys of the input at an earlier time; *parts* have the keys of the current input.
     """
     groups: defaultdict[str, tuple[list[Part], list[str]]] = defaultdict(lambda: ([], []))
     extensions = {part.owner: part for part in parts if part.kind == "item_extensions"}
     for part in parts:
-        if part.kind in NUMBERED:
+        if part.kind in NUMBERED_KINDS:
             groups[_without_number(part.key)][0].append(part)
     for key in records:
         if _is_numbered(key):
@@ -37,37 +37,38 @@ def renumbered(parts: Sequence[Part], records: Mapping[str, PartRecord]) -> dict
     keys: dict[str, str] = {}
     for sought, known in groups.values():
         keys.update((key, part.key) for part, key in _pairs(sought, known, extensions, records))
-    taken = {part.key for part in parts}
-    for key in sorted(filter(_is_numbered, records), key=taken.__contains__):  # what keeps its key comes first
+    used = {part.key for part in parts}
+    for key in sorted(filter(_is_numbered, records), key=used.__contains__):  # free keys first: their records keep them
         if key not in keys:
-            keys[key] = _free_key(key, taken)
-            taken.add(keys[key])
-    moved = {_moved(key, keys): record for key, record in records.items()}
-    left = _each_once(moved, {part.key: part for part in parts})
-    return {key: new for key in records if (new := left.get(_moved(key, keys))) != key}
+            keys[key] = _free_key(key, used)
+            used.add(keys[key])
+    by_new_key = {_new_key(key, keys): record for key, record in records.items()}
+    left = _without_repeats(by_new_key, {part.key: part for part in parts})
+    return {key: new for key in records if (new := left.get(_new_key(key, keys))) != key}
 
 
-def put_aside(records: Mapping[str, PartRecord], others: Mapping[str, PartRecord]) -> dict[str, str | None]:
-    """Return a new key, whose number is free, for those of *records* that *others* have as another thing."""
-    taken = {*records, *others}
+def keys_without_clash(records: Mapping[str, PartRecord], others: Mapping[str, PartRecord]) -> dict[str, str | None]:
+    """Return new keys with free numbers for those of *records* whose key stands for another resource in *others*."""
+    used = {*records, *others}
     keys: dict[str, str] = {}
     for key in filter(_is_numbered, records):
         if key in others and records[key].ref is not None and records[key].ref != others[key].ref:
-            keys[key] = _free_key(key, taken)
-            taken.add(keys[key])
-    return {key: new for key in records if (new := _moved(key, keys)) != key}
+            keys[key] = _free_key(key, used)
+            used.add(keys[key])
+    return {key: new for key in records if (new := _new_key(key, keys)) != key}
 
 
-def renamed(records: Mapping[str, PartRecord], keys: Mapping[str, str | None]) -> dict[str, PartRecord]:
-    """Return *records* by their new keys, where *keys* has one; None: without that one."""
+def with_new_keys(records: Mapping[str, PartRecord], keys: Mapping[str, str | None]) -> dict[str, PartRecord]:
+    """Return *records* by their new keys in *keys*; a record whose new key is None is dropped."""
     by_key = {keys.get(key, key): record for key, record in records.items()}
     return {key: record for key, record in by_key.items() if key is not None}
 
 
-def _each_once(records: Mapping[str, PartRecord], parts: Mapping[str, Part]) -> dict[str, str]:
-    """Return the new key of each of *records*, without those of what another record says too.
+def _without_repeats(records: Mapping[str, PartRecord], parts: Mapping[str, Part]) -> dict[str, str]:
+    """Return the new keys of *records*, without records that repeat the reference of another one.
 
-    That of a part is left, best of one that is as it was. What is known of its extension goes with it.
+    Of such records the one of a part stays, preferably of a part that did not change. The record of an extension goes
+    with its owner.
     """
 
     def order(key: str) -> tuple[bool, bool]:
@@ -79,7 +80,7 @@ def _each_once(records: Mapping[str, PartRecord], parts: Mapping[str, Part]) -> 
     for key in sorted((key for key in records if not key.endswith("/ext")), key=order):
         if (ref := records[key].ref) is not None:
             keys[key] = first.setdefault((kind_of(key), ref), key)
-    moved = {key: _moved(key, keys) for key in records}
+    moved = {key: _new_key(key, keys) for key in records}
     return {key: new for key, new in moved.items() if new == key or new not in records}
 
 
@@ -87,14 +88,14 @@ def _is_numbered(key: str) -> bool:
     return key.startswith(("item", "consumer")) and not key.endswith("/ext")
 
 
-def _free_key(key: str, taken: Container[str]) -> str:
+def _free_key(key: str, used: Container[str]) -> str:
     start = _without_number(key)
     numbers = (f"{start}~{number}" for number in itertools.count(2))
-    return next(one for one in itertools.chain((key,), numbers) if one not in taken)
+    return next(candidate for candidate in itertools.chain((key,), numbers) if candidate not in used)
 
 
-def _moved(key: str, keys: Mapping[str, str]) -> str:
-    """Return the new key of a record; an extension goes with its item."""
+def _new_key(key: str, keys: Mapping[str, str]) -> str:
+    """Return the new key of a record; the key of an extension follows its owner."""
     owner = key.removesuffix("/ext")
     return keys.get(owner, owner) + key[len(owner) :]
 
@@ -109,7 +110,7 @@ def _pairs(
     def same(part: Part, key: str) -> bool:
         return part.digest == records[key].digest
 
-    def whole(part: Part, key: str) -> bool:
+    def same_with_extension(part: Part, key: str) -> bool:
         return same(part, key) and same_extension(part, key)
 
     paired: list[tuple[Part, str]] = []
@@ -120,7 +121,7 @@ def _pairs(
     def any_key(_: Part, __: str) -> bool:
         return True
 
-    fits: tuple[Callable[[Part, str], bool], ...] = (whole, same, same_key, any_key)
+    fits: tuple[Callable[[Part, str], bool], ...] = (same_with_extension, same, same_key, any_key)
     for fit in fits:
         for part in list(sought):
             key = next((key for key in keys if fit(part, key)), None)

@@ -1,7 +1,7 @@
-"""What is known of an order before anything of it is sent: from its journal, and from the memory of the client.
+"""Combine the knowledge of an order before it is sent: from its journal and from the memory of the client.
 
-Pure decisions. A journal knows what its loads did; the memory knows what this client did with any journal or none, and
-vouches for it as long as the lists of the server may lag behind.
+Pure functions. A journal knows the work of its loads. The memory knows the work of this client, with any journal or
+without one, and is reliable as long as the lists of the server may lag behind.
 """
 
 from __future__ import annotations
@@ -11,33 +11,33 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from cdp_orders_async.ingest.claims import Remembered
-from cdp_orders_async.ingest.duplicates import put_aside, renamed
+from cdp_orders_async.ingest.duplicates import keys_without_clash, with_new_keys
 from cdp_orders_async.journal import GraphRecord, Journal, OrderId, PartRecord, SameReference, is_same_order
 
-__all__ = ["NEVER", "Knowledge", "known_of"]
+__all__ = ["NEVER", "Knowledge", "combine_knowledge"]
 
 NEVER = float("-inf")
-"""A time before all others."""
+"""A time before all other times."""
 
 
 class Knowledge(Struct):
-    """What is known of one order."""
+    """The knowledge of one order."""
 
     record: GraphRecord | None
-    """What was done for it, by its key."""
+    """The record of the order with this key."""
     same: list[SameReference]
-    """The other orders that are the same as this one to the server, and that are or may be there."""
+    """Other orders that the server takes for this one, and that are or may be on the server."""
     claims: list[tuple[bytes, int, bytes]]
-    """Who claimed it before: a load, the position in its input, and the hash of the order there."""
-    moved: Mapping[str, str | None] = {}
-    """The new keys of records that its journal has under others."""
-    notes: Mapping[str, PartRecord] = {}
-    """What its journal does not know yet."""
-    sent: float = NEVER
-    """When the client last sent something for it that nobody vouches for any more: then the server has to be asked."""
+    """Earlier claims of this order: the load, the position in its input, and the hash of the order in that input."""
+    new_keys: Mapping[str, str | None] = {}
+    """The new keys of records in its journal, by old key."""
+    unrecorded: Mapping[str, PartRecord] = {}
+    """The parts that its journal does not know yet."""
+    last_sent: float = NEVER
+    """When the client last sent something for it without a reliable record of it: the server has to be asked."""
 
 
-def known_of(
+def combine_knowledge(
     order: OrderId,
     record: GraphRecord | None,
     same: Sequence[SameReference],
@@ -47,51 +47,57 @@ def known_of(
     now: float,
     settle: float,
 ) -> Knowledge:
-    """Add the *memory* of orders with the reference id of *order* to what its *journal* knows.
+    """Return the knowledge of *order*: its *record* and the *same* orders from *journal*, and *memory* of the client.
 
-    The memory of an order vouches for it until *settle* seconds after its end; *now* is the time in seconds.
+    The memory holds the ended orders with the same reference id. It is reliable until *settle* seconds after the end
+    of an order; *now* is the time in seconds.
     """
     known = Knowledge(record, list(same), [] if record is None else [(record.run, record.number, record.digest)])
-    keys = {one.key for one in same}
-    for one in memory:
-        parts = one.records()
-        if one.key != order.key:
+    keys = {reference.key for reference in same}
+    for remembered in memory:
+        parts = remembered.records()
+        if remembered.key != order.key:
             first = parts.get("order")
-            is_same = is_same_order(one.ordered_at, order.ordered_at)
-            if first is not None and is_same and one.key not in keys:
-                known.same.append(SameReference(one.key, first.ref, one.run, one.number))
+            is_same = is_same_order(remembered.ordered_at, order.ordered_at)
+            if first is not None and is_same and remembered.key not in keys:
+                known.same.append(SameReference(remembered.key, first.ref, remembered.run, remembered.number))
             continue
-        known.claims.append((one.run, one.number, one.digest))
-        if journal is not None and one.journal is journal:
-            continue  # the journal knows that too, and what other processes did since
-        if now - one.ended > settle:  # the server tells what became of it since
+        known.claims.append((remembered.run, remembered.number, remembered.digest))
+        if journal is not None and remembered.journal is journal:
+            continue  # the journal knows that too, and also the later work of other processes
+        if now - remembered.ended > settle:  # the lists of the server show it by now
             parts = {key: PartRecord(b"", part.ref) for key, part in parts.items()}
             if known.record is None:
-                known.sent = one.ended
+                known.last_sent = remembered.ended
                 continue
-        _merge(known, one, parts)
+        _merge(known, remembered, parts)
     return known
 
 
-def _merge(known: Knowledge, one: Remembered, parts: Mapping[str, PartRecord]) -> None:
-    """Add what the memory knows to what is *known*."""
+def _merge(known: Knowledge, remembered: Remembered, parts: Mapping[str, PartRecord]) -> None:
+    """Add a *remembered* order with its *parts* to what is *known*."""
     record = known.record
     if record is None:
-        known.notes = parts
+        known.unrecorded = parts
         known.record = GraphRecord(
-            one.digest, complete=one.complete, ended=True, parts=parts, run=one.run, number=one.number
+            remembered.digest,
+            complete=remembered.complete,
+            ended=True,
+            parts=parts,
+            run=remembered.run,
+            number=remembered.number,
         )
         return
-    if record.complete and one.complete and record.digest == one.digest:
+    if record.complete and remembered.complete and record.digest == remembered.digest:
         return
-    # Nobody knows which of the two is newer: what they do not agree on is looked at.
+    # It is not known which of the two is newer, so the parts that differ are looked up.
     agreed = {key: _agreed(part, record.parts.get(key)) for key, part in parts.items() if part.ref is not None}
-    known.moved = put_aside(record.parts, agreed)
-    before = renamed(record.parts, known.moved)
-    known.notes = {key: part for key, part in agreed.items() if before.get(key) != part}
+    known.new_keys = keys_without_clash(record.parts, agreed)
+    before = with_new_keys(record.parts, known.new_keys)
+    known.unrecorded = {key: part for key, part in agreed.items() if before.get(key) != part}
     known.record = GraphRecord(b"", complete=False, ended=False, parts={**before, **agreed})
 
 
 def _agreed(part: PartRecord, other: PartRecord | None) -> PartRecord:
-    """Return *part*, to be compared again where the *other* record of it says something else."""
+    """Return *part*; without its hash, so that it is compared again, where the *other* record of it differs."""
     return part if other is None or other == part or other.ref is None else PartRecord(b"", part.ref)

@@ -20,7 +20,7 @@ from cdp_orders_async.ingest.source import Orders, Source
 from cdp_orders_async.journal import Journal
 from cdp_orders_async.kinds import Api
 from cdp_orders_async.outlasting import outlast
-from cdp_orders_async.redact import bare, sealed
+from cdp_orders_async.redact import sealed, strip_frames
 from cdp_orders_async.session import Session, Times
 
 __all__ = ["Load"]
@@ -73,7 +73,9 @@ class Load:
         self.clock = clock
         self._session = client.transport if isinstance(client.transport, Session) else None
         width = width or (UNKNOWN_WIDTH if self._session is None else self._session.settings.connections)
-        self._scheduler: Scheduler[OrderRun, Part, Sequence[Part]] = Scheduler(width, OrderRun.settle, self._settled)
+        self._scheduler: Scheduler[OrderRun, Part, Sequence[Part]] = Scheduler(
+            width, OrderRun.finish_part, self._settled
+        )
         self._scheduler.on_rest = self._go_on
         self._context = LoadContext(
             client,
@@ -203,7 +205,7 @@ class Load:
 
     def fail(self, error: Exception) -> None:
         """End the load because of *error*: nothing more is created, what is in flight has the time to finish."""
-        self.error = self.error or bare(error)
+        self.error = self.error or strip_frames(error)
         self._context.halt()
         self.stop(self._drain if self._context.patient else FINISH)
 
@@ -337,7 +339,7 @@ class Load:
         if self._end.done() or not self._source.done or not self._scheduler.is_idle or self._runs:
             return
         if self.error is None and self._source.error is not None:
-            self.error = bare(self._source.error)
+            self.error = strip_frames(self._source.error)
         error = self.error
         if isinstance(error, CdpError) and error.delivery is Delivery.NOT_SENT and self.counts.keys() - NOTHING:
             error.delivery = Delivery.UNKNOWN

@@ -1,4 +1,4 @@
-"""Finding on the server what became of a create: which of the things there is the part."""
+"""Find a part on the server after a create with an unknown outcome, or before one."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ import attrs
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, NotFound, OutcomeUnknown
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
-from cdp_orders_async.ingest.edits import SeveralError, pair_edited
+from cdp_orders_async.ingest.edits import AmbiguousError, pair_edited
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part
 from cdp_orders_async.models import Extension
 from cdp_orders_async.resources import Listing
 from cdp_orders_async.wire import Page
 
-__all__ = ["Lookup", "Patiently"]
+__all__ = ["Lookup", "Retrier"]
 
 T = TypeVar("T")
 
 NEVER = float("-inf")
 
 
-class Patiently(Protocol):
-    """Makes a request that may be made again and again, until it succeeds or is given up."""
+class Retrier(Protocol):
+    """Repeats a request until it succeeds or is given up."""
 
     def __call__(self, make: Callable[[], Awaitable[T]], operation: str, /) -> Awaitable[T]:
-        """Return what *make* gives."""
+        """Return the result of *make*, a call of *operation*."""
         ...
 
 
 class Lookup:
-    """Finds the parts of one order on the server; they share what was listed.
+    """Finds the *parts* of one order on the server; the parts share the lists that were read.
 
-    *cdp* makes the requests, each through *patiently*.
+    *cdp* makes the requests, and *retry* repeats them.
     """
 
     def __init__(
         self,
         parts: Sequence[Part],
         cdp: Resources | ResourcesV2,
-        patiently: Patiently,
+        retry: Retrier,
         clock: Callable[[], float],
     ) -> None:
         self.edited = False
-        """Whether a thing that no part claims may be a part as it was before the input was edited."""
-        self.listless = False
-        """Whether everything of the order is known, so that no list needs to be read."""
+        """Whether the input may have been edited: then an unclaimed resource may be an older state of a part."""
+        self.needs_no_list = False
+        """Whether the references of the whole order are known, so that no list needs to be read."""
         self.orphans: dict[UUID, str] = {}
-        """The references that are known for this order and that no part claims, with their kinds."""
+        """The known references of this order that no part claims, with their kinds."""
         self._parts = parts
         self._cdp = cdp
-        self._patiently = patiently
+        self._retry = retry
         self._clock = clock
         self._fetched: dict[UUID, Any] = {}
         self._lists: dict[str, tuple[float, list[Any]]] = {}
@@ -65,113 +65,115 @@ class Lookup:
 
     @property
     def claimed(self) -> set[UUID]:
-        """The references that belong to a part of this order."""
+        """The references of the parts of this order."""
         return {part.ref for part in self._parts if part.ref is not None}
 
     @property
     def leftovers(self) -> Sequence[tuple[str, UUID]]:
-        """The things on the server that no part claims, as far as they are known, with their kinds."""
+        """The known resources on the server that no part claims, with their kinds."""
         claimed = self.claimed
-        found = {got.ref: kind for kind, (_, listed) in self._lists.items() if kind != "orders" for got in listed}
+        found = {stored.ref: kind for kind, (_, listed) in self._lists.items() if kind != "orders" for stored in listed}
         return [(kind, ref) for ref, kind in {**found, **self.orphans}.items() if ref not in claimed]
 
     async def orders(self, order: Part, after: float) -> list[Any]:
-        """Return the orders on the server that are the same as *order* to the server, read after the time *after*.
+        """Return the orders that the server takes for the same as *order*, from a list that was read after *after*.
 
-        Raises `OutcomeUnknown` for a list of other orders: a cache, or a server that does not heed the question, gave
-        it, and that *order* is not in it does not say that it is absent.
+        Raises `OutcomeUnknown` for a list of orders with other reference ids. A cache or a server that ignores the
+        query returned it, so it does not show whether *order* is absent.
         """
         listed = await self._listed(order, after)
-        same = [got for got in listed if may_match(order.value, got)]
-        if not same and any(_is_other(order.value.reference_id, got.reference_id) for got in listed):
-            raise OutcomeUnknown("the list of the orders with this reference id has other ones: it tells nothing")
+        same = [stored for stored in listed if may_match(order.value, stored)]
+        if not same and any(_is_other(order.value.reference_id, stored.reference_id) for stored in listed):
+            raise OutcomeUnknown("the list of the orders with this reference id has other ones: it proves nothing")
         return same
 
     async def find(self, part: Part, after: float, *, settled: bool) -> Any:  # noqa: ANN401 any resource
-        """Return what the server has of *part*, None if nothing; a list that was read before *after* does not count.
+        """Return the resource of *part* on the server, None if there is none; a list must be read after *after*.
 
-        *settled* says whether such a list shows everything. Raises `SeveralError` where it would be a guess.
+        *settled* says whether such a list shows all writes. Raises `AmbiguousError` if several resources could be the
+        part.
         """
         if part.kind in EXTENSIONS:
-            return await self._extension(part.kind, part.under, after)
+            return await self._extension(part.kind, part.owner_ref, after)
         sent = part.sent()
-        listed = [] if self.listless else await self._listed(part, after)
+        listed = [] if self.needs_no_list else await self._listed(part, after)
         orphans = await self._fetch_orphans(part.kind) if self.edited else ()
         claimed = self.claimed
-        free = [got for got in {got.ref: got for got in (*listed, *orphans)}.values() if got.ref not in claimed]
+        by_ref = {stored.ref: stored for stored in (*listed, *orphans)}
+        free = [stored for ref, stored in by_ref.items() if ref not in claimed]
         if part.kind == "consumers":
-            free = [await self._with_links(got) for got in free]
-        candidates = [got for got in free if may_match(sent, got)]
+            free = [await self._with_links(stored) for stored in free]
+        candidates = [stored for stored in free if may_match(sent, stored)]
         if part.kind == "items" and not part.value.reference_id:
-            others = {one.value.reference_id for one in self._parts if one.kind == "items"} - {None}
-            candidates = [got for got in candidates if got.reference_id not in others]
-        found = await self._best(part, candidates, after) if candidates else None
+            others = {item.value.reference_id for item in self._parts if item.kind == "items"} - {None}
+            candidates = [stored for stored in candidates if stored.reference_id not in others]
+        found = await self._best_fit(part, candidates, after) if candidates else None
         if found is None and self.edited and settled:
-            found = self._as_it_was(part, free)
-        if found is not None and found.ref in self.claimed:  # another part took it meanwhile
+            found = self._before_edit(part, free)
+        if found is not None and found.ref in self.claimed:  # another part claimed it meanwhile
             found = await self.find(part, after, settled=settled)
         return found
 
     async def fetch(self, part: Part) -> Any:  # noqa: ANN401 any resource
-        """Fetch what the server has under the reference of *part*; raises `NotFound`."""
+        """Fetch the resource with the reference of *part*; raises `NotFound`."""
         resource: Any = getattr(self._cdp, part.kind)
-        ref = part.under if part.kind in EXTENSIONS else part.ref
-        got = await self._patiently(partial(resource.get, ref), f"{part.kind}.get")
-        return await self._with_links(got) if part.kind == "consumers" else got
+        ref = part.owner_ref if part.kind in EXTENSIONS else part.ref
+        stored = await self._retry(partial(resource.get, ref), f"{part.kind}.get")
+        return await self._with_links(stored) if part.kind == "consumers" else stored
 
     async def _fetch_orphans(self, kind: str) -> Sequence[Any]:
-        """Return the known things of a *kind* that no part claims, without those that were deleted."""
+        """Return the known resources of a *kind* that no part claims, without deleted ones."""
         resource: Any = getattr(self._cdp, kind)
         async with self._listing:
             for ref in [ref for ref, its_kind in self.orphans.items() if its_kind == kind and ref not in self._fetched]:
                 try:
-                    self._fetched[ref] = await self._patiently(partial(resource.get, ref), f"{kind}.get")
+                    self._fetched[ref] = await self._retry(partial(resource.get, ref), f"{kind}.get")
                 except NotFound as error:
                     if not error.from_api:
                         raise
                     self._fetched[ref] = None
-            return [
-                got for ref in self.orphans if (got := self._fetched.get(ref)) is not None and self.orphans[ref] == kind
-            ]
+            fetched = [self._fetched.get(ref) for ref, its_kind in self.orphans.items() if its_kind == kind]
+            return [stored for stored in fetched if stored is not None]
 
-    def _as_it_was(self, part: Part, free: Sequence[Any]) -> Any:  # noqa: ANN401 any resource
-        """Return the thing that *part* was before it was edited, None if it is new; raises `SeveralError`."""
-        new = [one for one in self._parts if one.kind == part.kind and one.in_doubt]
+    def _before_edit(self, part: Part, free: Sequence[Any]) -> Any:  # noqa: ANN401 any resource
+        """Return the resource of *part* from before the edit, None if the part is new; raises `AmbiguousError`."""
+        new = [other for other in self._parts if other.kind == part.kind and other.in_doubt]
         left = list(free)
-        # Each other part that was not edited takes one thing, the one that fits it best; nothing fitted this one.
-        fits = [(one, got) for one in new for got in left if one is not part and may_match(one.sent(), got)]
-        for one, got in sorted(fits, key=lambda fit: _far(fit[0].sent(), fit[1])):
-            if one in new and got in left:
-                new.remove(one)
-                left.remove(got)
+        # Each other part that was not edited takes the resource that fits it best. None fitted this part.
+        others = [other for other in new if other is not part]
+        fits = [(other, stored) for other in others for stored in left if may_match(other.sent(), stored)]
+        for other, stored in sorted(fits, key=lambda fit: _difference(fit[0].sent(), fit[1])):
+            if other in new and stored in left:
+                new.remove(other)
+                left.remove(stored)
         return pair_edited(part, new, left)
 
     async def _listed(self, part: Part, after: float) -> list[Any]:
         async with self._listing:
-            taken, listed = self._lists.get(part.kind, (NEVER, []))
-            if taken <= after:
-                taken = self._clock()
+            read_at, listed = self._lists.get(part.kind, (NEVER, []))
+            if read_at <= after:
+                read_at = self._clock()
                 resource: Any = getattr(self._cdp, part.kind)
                 if part.kind == "orders":
                     listing = resource.list(reference_id=part.value.reference_id)
                 else:
-                    listing = resource.list(part.under)
+                    listing = resource.list(part.owner_ref)
                 read = f"{part.kind}.list"
-                # Where something is deleted meanwhile, or a page is served twice, an entry can come twice.
-                entries = {entry.ref: entry for entry in await self._all_of(listing, read)}
+                # An entry can come twice: when something is deleted meanwhile, or when a page is served twice.
+                entries = {entry.ref: entry for entry in await self._entries_of(listing, read)}
                 listed, claimed = list[Any](), self.claimed
                 for ref, entry in entries.items():
                     if ref not in claimed:
                         try:
-                            listed.append(await self._patiently(partial(listing.whole, entry), f"{part.kind}.get"))
+                            listed.append(await self._retry(partial(listing.whole, entry), f"{part.kind}.get"))
                         except NotFound as error:
-                            if not error.from_api:  # the page of a gateway does not say that it was deleted
+                            if not error.from_api:  # the page of a gateway does not show that the entry was deleted
                                 raise
-                self._lists[part.kind] = (taken, listed)
+                self._lists[part.kind] = (read_at, listed)
             return listed
 
-    async def _all_of(self, listing: Listing[T], operation: str) -> list[T]:
-        """Return the entries of a list as they arrive; a page that fails is read again, and not those before it."""
+    async def _entries_of(self, listing: Listing[T], operation: str) -> list[T]:
+        """Return all entries of a list; after a failure only the page that failed is read again."""
         entries: list[T] = []
         pages = listing.pages()
 
@@ -183,101 +185,101 @@ class Lookup:
                 pages = listing.pages(len(entries))
                 raise
 
-        while (page := await self._patiently(next_page, operation)) is not None:
+        while (page := await self._retry(next_page, operation)) is not None:
             entries.extend(page.items)
         return entries
 
     async def _with_links(self, consumer: Any) -> Any:  # noqa: ANN401 a Consumer
-        """Return *consumer* with the links to its items, which version 2.1 may show only in a list of their own."""
+        """Return *consumer* with the links to its items, which version 2.1 may show only in a separate list."""
         cdp = self._cdp
         if isinstance(cdp, Resources) and consumer.order_items is None and any(part.uses for part in self._parts):
-            items = await self._all_of(cdp.consumers.items(consumer.ref), "consumers.items")
+            items = await self._entries_of(cdp.consumers.items(consumer.ref), "consumers.items")
             consumer.order_items = tuple(item.ref for item in items)
         return consumer
 
     async def _extension(self, kind: str, owner: UUID | None, after: float) -> Extension | None:
-        taken, found = self._extensions.get(owner, (NEVER, None))
-        if taken <= after:
-            taken = self._clock()
+        read_at, found = self._extensions.get(owner, (NEVER, None))
+        if read_at <= after:
+            read_at = self._clock()
             resource: Any = getattr(self._cdp, kind)
             try:
-                found = await self._patiently(partial(resource.get, owner), f"{kind}.get")
+                found = await self._retry(partial(resource.get, owner), f"{kind}.get")
             except NotFound as error:
-                if not error.from_api:  # the page of a gateway says nothing of the extension
+                if not error.from_api:  # the page of a gateway does not show that the extension is absent
                     raise
                 found = None
-            self._extensions[owner] = (taken, found)
+            self._extensions[owner] = (read_at, found)
         return found
 
-    async def _best(self, part: Part, candidates: list[Any], after: float) -> Any:  # noqa: ANN401 any resource
-        """Return the one of *candidates* that fits *part* best, None if each fits another part better.
+    async def _best_fit(self, part: Part, candidates: list[Any], after: float) -> Any:  # noqa: ANN401 any resource
+        """Return the candidate that fits *part* best, None if each one fits another part better.
 
-        Identical parts may take any candidate, if none of those is left over.
+        Identical parts may take any candidates, if no equal candidate is left over.
         """
-        sought = [one for one in self._parts if one.in_doubt and one.group == part.group]
+        sought = [member for member in self._parts if member.in_doubt and member.group == part.group]
         if len(candidates) == 1 and len(sought) <= 1:
             return candidates[0]
-        extensions = {one.owner: one for one in self._parts if one.kind == "item_extensions"}
-        # Equal parts fit alike, so one of each sort is compared; duplicates may differ in their extensions alone.
+        extensions = {extension.owner: extension for extension in self._parts if extension.kind == "item_extensions"}
+        # Equal parts fit equally, so one of each sort is compared. Duplicates may differ only in their extensions.
         sorts: dict[tuple[bytes, bytes], Part] = {}
         counts: Counter[Part] = Counter()
-        for one in (part, *(one for one in sought if one is not part)):
-            extension = extensions.get(one)
-            counts[sorts.setdefault((one.digest, extension.digest if extension else b""), one)] += 1
+        for member in (part, *(member for member in sought if member is not part)):
+            extension = extensions.get(member)
+            counts[sorts.setdefault((member.digest, extension.digest if extension else b""), member)] += 1
         held: list[Extension | None] = [None] * len(candidates)
-        if any(one in extensions for one in counts):
-            held = [await self._extension("item_extensions", got.ref, after) for got in candidates]
+        if any(member in extensions for member in counts):
+            held = [await self._extension("item_extensions", stored.ref, after) for stored in candidates]
         fits = {
-            one: [_fit(one, extensions.get(one), *pair) for pair in zip(candidates, held, strict=True)]
-            for one in counts
+            member: [_fit(member, extensions.get(member), *pair) for pair in zip(candidates, held, strict=True)]
+            for member in counts
         }
-        mine, left = _pair(fits, counts, part)
-        # Where each is just what was sent, any of them is as good.
+        mine, left = _assign(fits, counts, part)
+        # Candidates that fit perfectly are interchangeable; others that fit equally well are not.
         if mine is not None and any(fits[part][mine]) and any(fits[part][i] == fits[part][mine] for i in left):
-            raise SeveralError
+            raise AmbiguousError
         return None if mine is None else candidates[mine]
 
 
-def _pair(
+def _assign(
     fits: Mapping[Part, Sequence[tuple[int, ...]]], counts: Mapping[Part, int], part: Part
 ) -> tuple[int | None, set[int]]:
-    """Give candidates to parts, the best fit first; return the number of that of *part*, and of those that are left.
+    """Assign candidates to parts, the best fit first; return the index of the candidate of *part*, and the rest.
 
-    *fits* says how well each candidate fits each sort of parts, *counts* how many parts there are of it.
+    *fits* says how well each candidate fits each sort of parts; *counts* says how many parts of each sort there are.
     """
     mine: int | None = None
     wanted = dict(counts)
     left = {i for i, fit in enumerate(fits[part]) if not fit[0]}
-    for _, one, i in sorted(
-        ((fit, one, i) for one, its in fits.items() for i, fit in enumerate(its) if not fit[0]),
+    for _, sought, i in sorted(
+        ((fit, sought, i) for sought, its in fits.items() for i, fit in enumerate(its) if not fit[0]),
         key=lambda pair: pair[0],
     ):
-        if i in left and wanted[one]:
+        if i in left and wanted[sought]:
             left.discard(i)
-            wanted[one] -= 1
-            mine = i if mine is None and one is part else mine
+            wanted[sought] -= 1
+            mine = i if mine is None and sought is part else mine
     return mine, left
 
 
-def _is_other(asked: str, got: str | None) -> bool:
-    """Tell whether a server that was asked for one reference id gave another: letter case and spaces do not count."""
-    return got is not None and got.strip().casefold() != asked.strip().casefold()
+def _is_other(asked: str, returned: str | None) -> bool:
+    """Tell whether a server returned another reference id than the one that was asked for, beyond case and spaces."""
+    return returned is not None and returned.strip().casefold() != asked.strip().casefold()
 
 
-def _far(sent: Any, got: Any) -> tuple[int, int]:  # noqa: ANN401 any resource
-    return len(diff(sent, got)), extra_fields(sent, got)
+def _difference(sent: Any, stored: Any) -> tuple[int, int]:  # noqa: ANN401 any resource
+    return len(diff(sent, stored)), extra_fields(sent, stored)
 
 
-def _fit(part: Part, extension: Part | None, got: Any, held: Extension | None) -> tuple[int, ...]:  # noqa: ANN401 any resource
-    """Return how well *got*, with the extension *held*, fits *part*: the smaller, the better."""
-    # Where the links of a part are not known yet, the comparison ignores them.
+def _fit(part: Part, extension: Part | None, stored: Any, held: Extension | None) -> tuple[int, ...]:  # noqa: ANN401 any resource
+    """Return how well *stored*, with the extension *held*, fits *part*: a smaller tuple is a better fit."""
+    # While the references of linked items are unknown, the comparison ignores the links.
     linked = all(use.ref for use in part.uses)
-    sent = part.sent() if linked else attrs.evolve(part.value, order_items=got.order_items)
-    if held is None:  # it may still get one: duplicates without an extension are looked for before those with one
+    sent = part.sent() if linked else attrs.evolve(part.value, order_items=stored.order_items)
+    if held is None:  # it may still get one: duplicates without an extension are matched before duplicates with one
         beside = 0
     elif extension is None or diff(extension.value, held):
         beside = 2
     else:
         beside = int(extra_fields(extension.value, held) > 0)
-    wrong = bool(diff(sent, got))
-    return (not may_match(sent, got), wrong, 0 if wrong else extra_fields(sent, got), beside)
+    wrong = bool(diff(sent, stored))
+    return (not may_match(sent, stored), wrong, 0 if wrong else extra_fields(sent, stored), beside)

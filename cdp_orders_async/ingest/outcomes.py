@@ -1,4 +1,4 @@
-"""What came of one order, as data: never an exception, and never a personal value."""
+"""The outcome of one order, as data: it is never an exception and has no personal value."""
 
 from __future__ import annotations
 
@@ -16,60 +16,60 @@ __all__ = ["Failure", "Leftover", "Outcome", "PartOutcome", "PartVerdict", "Verd
 
 
 class Verdict(enum.StrEnum):
-    """What came of an order with all its parts."""
+    """The result of an order with all its parts."""
 
     LOADED = "loaded"
-    """Everything is there as the input says, and this run made some of it."""
+    """All parts are on the server as the input says, and this run created some of them."""
     ALREADY = "already"
-    """Everything was there before, as the input says."""
+    """All parts were on the server before, as the input says."""
     UPDATED = "updated"
-    """Everything is there as the input says, and this run changed some of it."""
+    """All parts are on the server as the input says, and this run changed some of them."""
     KEPT = "kept"
-    """Everything is there, some of it with other values than the input has; it was left as told."""
+    """All parts are on the server, some with other values than in the input; the load was told to keep those."""
     PARTIAL = "partial"
-    """Some parts are there, some are not."""
+    """Some parts are on the server, some are not."""
     FAILED = "failed"
-    """Nothing of it was made."""
+    """No part was created."""
     UNKNOWN = "unknown"
-    """For some part it could not be found out whether it was made; the next run looks again."""
+    """It is unknown whether some part was created; the next run looks again."""
     CONFLICT = "conflict"
-    """It is one order with another one for the server, or a part could be any of several things that are there, or
+    """The server takes it and another order for one order, or a part could be any of several things on the server, or
     something differs where it must not. A person must decide."""
     INVALID = "invalid"
-    """It breaks a documented rule; nothing was sent."""
+    """The order breaks a documented rule; nothing was sent."""
     BUSY = "busy"
-    """Another process is loading it."""
+    """Another process is loading the order."""
     NOT_TRIED = "not_tried"
-    """The load ended before anything of it was sent."""
+    """The load ended before anything of the order was sent."""
 
 
 class PartVerdict(enum.StrEnum):
-    """What came of one part."""
+    """The result of one part."""
 
     CREATED = "created"
     FOUND = "found"
-    """It was there: this journal or the server knew it."""
+    """It was on the server before: the journal or the server knew it."""
     KEPT = "kept"
-    """It was there, differs from the input, and was left as it is."""
+    """It was on the server before, differs from the input, and was not changed."""
     UPDATED = "updated"
-    """It was there, differed, and was brought up to the input."""
+    """It was on the server before, differed from the input, and was changed to it."""
     FAILED = "failed"
     BLOCKED = "blocked"
-    """It was not tried, since something that it needs is missing or the load was stopped."""
+    """It was not tried, because a part that it needs is missing, or because the load was stopped."""
     UNKNOWN = "unknown"
     CONFLICT = "conflict"
 
     @property
     def there(self) -> bool:
         """Whether the part is on the server."""
-        return self in THERE
+        return self in PRESENT_VERDICTS
 
 
-THERE = frozenset({PartVerdict.CREATED, PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
+PRESENT_VERDICTS = frozenset({PartVerdict.CREATED, PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
 
 
 class Failure(Struct, frozen=True):
-    """Why a part is not there, without any personal value."""
+    """Why a part is not on the server, without personal values."""
 
     kind: str
     """The class of the error."""
@@ -81,30 +81,30 @@ class Failure(Struct, frozen=True):
 
     @classmethod
     def of(cls, error: CdpError) -> Failure:
-        """Describe *error*, whose text repeats nothing of a person."""
+        """Return the description of *error*, whose text has no personal value."""
         status = error.status if isinstance(error, Refused) else None
         return cls(type(error).__name__, str(error), status, error.delivery, error.attempts, error.request_id)
 
 
 class PartOutcome(Struct):
-    """What came of one part."""
+    """The outcome of one part."""
 
     name: str
     """``order``, ``contact``, ``items/3``, ``items/3/ext``, ``consumers/0``, ``ext``."""
     verdict: PartVerdict
     ref: UUID | None = None
     differs: tuple[str, ...] = ()
-    """The fields in which what is there differs from the input and was left as it is."""
+    """The fields that differ from the input on the server and were not changed."""
     failure: Failure | None = None
     reason: str | None = None
-    """Why it is not there as the input says, in a sentence, where no failure says it."""
+    """Why it is not on the server as the input says, in a sentence; None where the failure says it."""
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON data."""
         ref = None if self.ref is None else str(self.ref)
-        failure = None if self.failure is None else _filled(**asdict(self.failure))
+        failure = None if self.failure is None else _not_empty(**asdict(self.failure))
         verdict = str(self.verdict)
-        return _filled(
+        return _not_empty(
             name=self.name, verdict=verdict, ref=ref, differs=self.differs, failure=failure, reason=self.reason
         )
 
@@ -113,7 +113,7 @@ class Leftover(Struct, frozen=True):
     """A part on the server that the input no longer has; it stays there."""
 
     kind: str
-    """The resource that it is of, as in ``cdp.items``."""
+    """The name of its resource, as in ``cdp.items``."""
     ref: UUID
 
     def to_json(self) -> dict[str, Any]:
@@ -122,27 +122,27 @@ class Leftover(Struct, frozen=True):
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """What came of one order."""
+    """The outcome of one order."""
 
     file: str | None
-    """Where the order came from; None where it came from Python."""
+    """The file of the order; None for an order from Python."""
     number: int
     """Its line, or its position in the input, from 1."""
     key: str | None
-    """What tells the order from others; None where it could not be read."""
+    """Identifies the order; None if it could not be read."""
     verdict: Verdict
     parts: tuple[PartOutcome, ...] = ()
     violations: tuple[Violation, ...] = ()
     leftovers: tuple[Leftover, ...] = ()
     """The parts on the server that the input no longer has."""
     seconds: float = 0.0
-    """From the first look at it to its end."""
+    """The seconds from taking the order from the input to its end."""
     times: Times = field(default_factory=Times)
-    """What that time was spent on; that of calls in parallel adds up."""
+    """How that time was spent; the times of parallel calls add up."""
 
     @classmethod
     def of(cls, error: BaseException) -> Outcome | None:
-        """Return what an order came to before *error* ended it; None where the error is of no load of one order."""
+        """Return the outcome of the order that *error* ended; None if the error is not from the load of one order."""
         outcome = getattr(error, "outcome", None)
         return outcome if isinstance(outcome, Outcome) else None
 
@@ -153,20 +153,20 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     @property
     def is_untouched(self) -> bool:
-        """Whether nothing of the order is on the server, or may be."""
+        """Whether no part of the order is or may be on the server."""
         return not any(part.ref is not None or part.verdict is PartVerdict.UNKNOWN for part in self.parts)
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as JSON data, one line of a file of outcomes."""
         return {
-            **_filled(file=self.file, number=self.number, key=self.key, verdict=str(self.verdict)),
-            **_filled(parts=[part.to_json() for part in self.parts]),
-            **_filled(leftovers=[leftover.to_json() for leftover in self.leftovers]),
+            **_not_empty(file=self.file, number=self.number, key=self.key, verdict=str(self.verdict)),
+            **_not_empty(parts=[part.to_json() for part in self.parts]),
+            **_not_empty(leftovers=[leftover.to_json() for leftover in self.leftovers]),
             "seconds": round(self.seconds, 3),
-            **_filled(times=self.times.to_json(), violations=[violation._asdict() for violation in self.violations]),
+            **_not_empty(times=self.times.to_json(), violations=[violation._asdict() for violation in self.violations]),
         }
 
 
-def _filled(**values: object) -> dict[str, Any]:
-    """Return the *values* that say something."""
+def _not_empty(**values: object) -> dict[str, Any]:
+    """Return the *values* without empty ones."""
     return {name: value for name, value in values.items() if value not in (None, (), [], {})}

@@ -1,9 +1,8 @@
 """The parts of one order, which depend on each other.
 
-The order comes first; contact, items and free consumers at once after it; a consumer that names items after
-those items; an extension right after its owner. Parts that a look-up could take for each other (equal items
-without a reference id, the consumers of one order) come one after the other, so that at most one of them is
-ever in doubt.
+The order comes first. Then come the contact, the items and the consumers without items, all at once. A consumer with
+items follows its items, and an extension follows its owner. Parts that a look-up could confuse (equal items without
+a reference id, and the consumers of one order) are created one by one, so that at most one of them is in doubt.
 """
 
 from __future__ import annotations
@@ -36,67 +35,67 @@ __all__ = [
 ]
 
 EXTENSIONS = frozenset({"order_extensions", "item_extensions"})
-KINDS = {"order": "orders", "item": "items", "contact": "contacts", "consumer": "consumers"}
-"""How the keys of parts begin, and their kinds."""
+KIND_BY_PREFIX = {"order": "orders", "item": "items", "contact": "contacts", "consumer": "consumers"}
+"""The kinds of parts, by the beginning of their keys."""
 CREATED = PartVerdict.CREATED
-LIKE_ANOTHER = re.compile(r"(/ext|~[0-9]+)/*$")
-"""The end of a reference id that would make its key that of an extension, or of a duplicate."""
+RESERVED_SUFFIX = re.compile(r"(/ext|~[0-9]+)/*$")
+"""The end of a reference id whose key would look like the key of an extension or of a duplicate."""
 
 
 class Part(Struct, eq=False):
-    """One thing to create, and what came of it so far."""
+    """One thing to create, and its state."""
 
     name: str
-    """Where it stands in the input: ``order``, ``items/3``, ``items/3/ext``."""
+    """Its place in the input: ``order``, ``items/3``, ``items/3/ext``."""
     key: str
-    """What tells it from the other parts of its order, wherever it stands: for the journal."""
+    """Identifies it within its order, independent of its place: the journal uses it."""
     kind: str
-    """The resource that makes it, as in ``cdp.items``."""
+    """The name of its resource, as in ``cdp.items``."""
     held: CellType
-    """What is to be there. No text shows what a cell holds, no pickle takes it, and none is quicker to make."""
+    """The value to create. A cell shows its value in no text and no pickle, and is the quickest holder to make."""
     owner: Part | None = None
-    """The part under which it is created; the order has none."""
+    """The part under which it is created; None for the order."""
     uses: tuple[Part, ...] = ()
-    """For a consumer: the items that it uses."""
+    """The items of a consumer."""
     group: str = ""
-    """Parts with the same group can be taken for each other in a look-up."""
+    """A look-up could confuse parts with the same group."""
     after: Part | None = None
-    """The part before it in its group, of which it must be known before whether it is there."""
+    """The part before it in its group: first it must be known whether that part is on the server."""
     waits: int = 0
-    """For how many parts it still waits."""
+    """The number of parts that it still waits for."""
     followers: list[int] = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType] list[int] is slow
-    """The numbers of the parts that wait for it; no references, which would make circles."""
+    """The indexes of the parts that wait for it; references would make cycles."""
     ref: UUID | None = None
     in_doubt: bool = False
-    """Whether it may be on the server, with a reference that is not known."""
+    """Whether it may be on the server under an unknown reference."""
     verdict: PartVerdict | None = None
-    """None as long as it has not come to its end."""
+    """None until it has come to its end."""
     differs: tuple[str, ...] = ()
     failure: Failure | None = None
     reason: str | None = None
-    """Why it is not there as the input says, in a sentence, where no failure says it."""
+    """Why it is not on the server as the input says, in a sentence; None where the failure says it."""
     _digest: bytes = b""
 
     @property
     def value(self) -> Any:  # noqa: ANN401 a model or pairs
-        """What is to be there: a model, or the pairs of an extension."""
+        """The value to create: a model, or the pairs of an extension."""
         return self.held.cell_contents
 
     @property
     def digest(self) -> bytes:
-        """The hash of what is sent, made when it is asked for."""
+        """The hash of the value, made at the first use."""
         if not self._digest:
             self._digest = _hash(self.value, *[use.key.encode() for use in self.uses])
         return self._digest
 
     @property
-    def under(self) -> UUID | None:
-        """The reference of its owner."""
+    def owner_ref(self) -> UUID | None:
+        """The reference of its owner, None for the order."""
         return None if self.owner is None else self.owner.ref
 
     @property
     def is_behind_doubt(self) -> bool:
-        """Whether one of those before it in its group is in doubt: then the two could be taken for each other."""
+        """Whether an earlier part of its group is in doubt: then a look-up could confuse the two."""
         part = self.after
         while part is not None and not part.in_doubt:
             part = part.after
@@ -110,22 +109,22 @@ class Part(Struct, eq=False):
 
     @property
     def record(self) -> PartRecord:
-        """What a journal keeps of it.
+        """Its record for a journal.
 
-        One that has a reference, and of which it is not certain that it is as the input says, keeps a hash that fits no
-        input, so that it is compared again.
+        If it has a reference, and it is not certain that the server has it as the input says, the record has a hash
+        that fits no input, so that the next run compares it again.
         """
         uncertain = self.differs or (self.ref is not None and not self.is_there)
         return PartRecord(b"" if uncertain else self.digest, self.ref)
 
     @property
     def outcome(self) -> PartOutcome:
-        """What came of it, for whoever listens."""
+        """The outcome for the caller of the load."""
         verdict = self.verdict or PartVerdict.BLOCKED
         return PartOutcome(self.name, verdict, self.ref, self.differs, self.failure, self.reason)
 
     def sent(self) -> Any:  # noqa: ANN401 any model
-        """Return what is sent: a consumer with the references of its items."""
+        """Return the value to send; a consumer has the references of its items."""
         if not self.uses:
             return self.value
         return attrs.evolve(self.value, order_items=tuple(use.ref for use in self.uses))
@@ -135,7 +134,7 @@ def kind_of(key: str) -> str:
     """Return the kind of the part with this key."""
     if key.endswith("/ext"):
         return "order_extensions" if key == "order/ext" else "item_extensions"
-    return next(kind for start, kind in KINDS.items() if key.startswith(start))
+    return next(kind for start, kind in KIND_BY_PREFIX.items() if key.startswith(start))
 
 
 def digest_of(*texts: bytes) -> bytes:
@@ -150,14 +149,14 @@ def digest_of_parts(parts: Sequence[Part]) -> bytes:
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class CreatedRef(Value):
-    """What the answer to a create must tell a load: nothing but how to find what was made."""
+    """The only part of the answer to a create that a load needs: the new reference."""
 
     ref: UUID
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class CreatedExtension(Value):
-    """The same for an extension, which is found by its owner."""
+    """The same for an extension, whose reference is not needed: it is found by its owner."""
 
     ref: UUID | None = None
 
@@ -167,17 +166,17 @@ class _Parts:
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
-        self._twins: dict[str, int] = {}
+        self._duplicates: dict[str, int] = {}
         self._last_of_group: dict[str, Part] = {}
 
     def add(self, part: Part, *needs: Part) -> Part:
-        """Add a part that waits for what it *needs*, and for the one before it in its group."""
+        """Add a part that waits for the parts that it *needs*, and for the part before it in its group."""
         if part.group:
             part.after = self._last_of_group.get(part.group)
             self._last_of_group[part.group] = part
-            self._twins[part.key] = twin = self._twins.get(part.key, 0) + 1
-            if twin > 1:
-                part.key = f"{part.key}~{twin}"
+            self._duplicates[part.key] = number = self._duplicates.get(part.key, 0) + 1
+            if number > 1:
+                part.key = f"{part.key}~{number}"
             if part.after is not None:
                 needs = (*needs, part.after)
         for need in needs:
@@ -186,33 +185,35 @@ class _Parts:
         self.parts.append(part)
         return part
 
-    def extend(self, name: str, kind: str, owner: Part, held: CellType) -> None:
+    def add_extension(self, name: str, kind: str, owner: Part, held: CellType) -> None:
         """Add the extension of *owner*."""
         self.add(Part(name, f"{owner.key}/ext", kind, held, owner), owner)
 
 
 def parts_of(graph: OrderGraph, *, copy: bool = False) -> list[Part]:
-    """Return the parts of *graph*, the order first, the longest way first among those that may go at once.
+    """Return the parts of *graph*, the order first.
 
-    With *copy* they are what they are now, whatever becomes of the objects of the *graph*.
+    Of parts that can be created at the same time, those with the longest chain of dependants come first. With *copy*,
+    later changes to the objects of the *graph* do not change the parts.
     """
     made = _Parts()
     hold, hold_pairs = (_copied, _copied_pairs) if copy else (CellType, CellType)
     order = made.add(Part("order", "order", "orders", hold(graph.order), group="order"))
     items: dict[int, Part] = {}
-    # Twins are numbered by what hangs on them, so that a line with its items in another order is the same line.
-    for n, one in sorted(enumerate(graph.items), key=lambda numbered: _beside(numbered[1])):
-        key, group = _item_identity(one.item)
-        items[n] = made.add(Part(f"items/{n}", key, "items", hold(one.item), order, (), group), order)
+    # Duplicates are numbered by their extensions, so that the order of the items in a line does not change their keys.
+    for n, entry in sorted(enumerate(graph.items), key=lambda numbered: _extension_hash(numbered[1])):
+        key, group = _item_identity(entry.item)
+        items[n] = made.add(Part(f"items/{n}", key, "items", hold(entry.item), order, (), group), order)
     if graph.contact is not None:
         made.add(Part("contact", "contact", "contacts", hold(graph.contact), order, (), "contact"), order)
     if graph.extension is not None:
-        made.extend("ext", "order_extensions", order, hold_pairs(graph.extension))
-    for n, one in enumerate(graph.items):
-        if one.extension is not None:
-            made.extend(f"items/{n}/ext", "item_extensions", items[n], hold_pairs(one.extension))
+        made.add_extension("ext", "order_extensions", order, hold_pairs(graph.extension))
+    for n, entry in enumerate(graph.items):
+        if entry.extension is not None:
+            made.add_extension(f"items/{n}/ext", "item_extensions", items[n], hold_pairs(entry.extension))
     by_reference = {part.value.reference_id: part for part in items.values()} if graph.consumers else {}
-    # Consumers may share identifiers, or be shown without: any could be taken for any other. Free ones go first.
+    # A look-up could confuse any two consumers: they may share identifiers, or be shown without them. Those without
+    # items go first.
     for n, user in sorted(enumerate(graph.consumers), key=lambda numbered: sorted(numbered[1].uses)):
         uses = tuple(by_reference[reference] for reference in user.uses)
         key, held = _consumer_key(user.consumer), hold(user.consumer)
@@ -234,14 +235,14 @@ def _hash(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs
 
 
 def _item_identity(item: NewOrderItem | NewOrderItemV2) -> tuple[str, str]:
-    """Return the key of an item, and its group: what a look-up goes by.
+    """Return the key of an item, and its group: the items that a look-up could confuse.
 
-    Without a reference id a look-up goes by content, and what one leaves open another may fill in: the
-    fields that every item has decide.
+    A look-up finds an item without a reference id by its content. A field that one item leaves out may have a value
+    in another item, so the group depends only on the fields that every item has.
     """
     if item.reference_id:
         key = f"item:{item.reference_id}"
-        if ("/" in key or "~" in key) and LIKE_ANOTHER.search(key):  # nearly none has any
+        if ("/" in key or "~" in key) and RESERVED_SUFFIX.search(key):  # the quick test first: few keys pass it
             key += "/"
         return key, key
     plain = to_json(item)
@@ -249,12 +250,12 @@ def _item_identity(item: NewOrderItem | NewOrderItemV2) -> tuple[str, str]:
     return f"item#{digest_of(encode(plain)).hex()}", f"item#{digest_of(encode(always)).hex()}"
 
 
-def _beside(one: GraphItem) -> bytes:
-    return b"" if one.item.reference_id or one.extension is None else _hash(one.extension)
+def _extension_hash(entry: GraphItem) -> bytes:
+    return b"" if entry.item.reference_id or entry.extension is None else _hash(entry.extension)
 
 
 def _consumer_key(consumer: AnyPerson) -> str:
     if not consumer.identifiers:
         return f"consumer#{_hash(consumer).hex()}"
-    ids = sorted([one.provider, one.id] for one in consumer.identifiers)
+    ids = sorted([identifier.provider, identifier.id] for identifier in consumer.identifiers)
     return f"consumer:{digest_of(encode(ids)).hex()}"

@@ -1,4 +1,4 @@
-"""The requests that create and change the parts of orders."""
+"""Make the requests that create and change the parts of orders."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cdp_orders_async.wire import Made, Request, reads
 __all__ = ["IMMUTABLE", "Requests"]
 
 IMMUTABLE: Mapping[str, frozenset[str]] = {"orders": frozenset({"reference_id", "ordered_at"})}
-"""The fields that no update changes, by the kind of a part."""
-READ: Mapping[str, Callable[[bytes], Any]] = {
+"""The fields that an update cannot change, by the kind of a part."""
+RESPONSE_READERS: Mapping[str, Callable[[bytes], Any]] = {
     **dict.fromkeys(("orders", "items", "contacts", "consumers"), reads(CreatedRef)),
     **dict.fromkeys(EXTENSIONS, reads(CreatedExtension)),
 }
-"""The reader of the answer to a create, by kind."""
+"""The reader of the answer to a create, by the kind of a part."""
 
 
 class Requests:
@@ -27,7 +27,7 @@ class Requests:
 
     def __init__(self, client: Resources | ResourcesV2) -> None:
         self._client = client
-        # What the load raises passes its own seal.
+        # The seal of the client is not needed here, because the load has its own.
         self._creators = Made[str](lambda kind: unsealed(getattr(client, kind).to_create))
 
     def to_create(self, part: Part) -> Request[Any]:
@@ -35,24 +35,24 @@ class Requests:
         kind, owner = part.kind, part.owner
         to_create: Callable[..., Request[Any]] = self._creators[kind]
         if owner is None:
-            return to_create(part.value, read=READ[kind])
-        return to_create(owner.ref, part.sent() if part.uses else part.held.cell_contents, read=READ[kind])
+            return to_create(part.value, read=RESPONSE_READERS[kind])
+        return to_create(owner.ref, part.sent() if part.uses else part.held.cell_contents, read=RESPONSE_READERS[kind])
 
-    def to_change(self, part: Part, names: Sequence[str], got: Any) -> Request[Any]:  # noqa: ANN401 any resource
-        """Return the request that brings the fields *names* of *part* up to the input, where the server has *got*.
+    def to_change(self, part: Part, names: Sequence[str], stored: Any) -> Request[Any]:  # noqa: ANN401 any resource
+        """Return the request that changes the fields *names* of *part* to the input; the server has *stored*.
 
-        Version 2 takes only the whole thing, so what the input does not say is sent as it is there. For extensions
-        it has one request: what makes one, and may put its pairs in place of all that are there.
+        Version 2 takes only whole resources, so fields that the input leaves out are sent with their stored values.
+        For an extension it has only the create request, which may replace all stored pairs.
         """
         resource: Any = getattr(self._client, part.kind)
         legacy, sent = isinstance(self._client, ResourcesV2), part.sent()
         if part.kind in EXTENSIONS and legacy:
-            request: Request[Any] = resource.to_create(part.under, {**got.pairs, **sent})
+            request: Request[Any] = resource.to_create(part.owner_ref, {**stored.pairs, **sent})
             request.creates = False
         elif part.kind in EXTENSIONS:
-            request = resource.to_update(part.under, {name: sent[name] for name in names})
+            request = resource.to_update(part.owner_ref, {name: sent[name] for name in names})
         elif legacy:
-            request = resource.to_update(part.ref, merge(sent, got, IMMUTABLE.get(part.kind, ())))
+            request = resource.to_update(part.ref, merge(sent, stored, IMMUTABLE.get(part.kind, ())))
         else:
             request = resource.to_update(part.ref, {name: getattr(sent, name) for name in names})
         return request

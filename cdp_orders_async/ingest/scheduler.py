@@ -1,4 +1,4 @@
-"""Which work is done next, by how many workers: a queue of jobs that wait for nothing but a worker."""
+"""A queue of jobs that are ready to run, and the workers that run them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ R = TypeVar("R")
 
 
 class Scheduler(Generic[A, B, R]):
-    """Workers that *do* one job after the other, at most *most* of them active at a time; *done* gets each result.
+    """Workers that run jobs one by one with *do*; at most *most* are active at a time. *done* gets each result.
 
-    A job is two values, which *do* gets with the task that works.
+    A job is two values. *do* gets them and the task of the worker.
 
-    There are as many active workers as connections, so that the worker that has an answer sends the next request at
-    once. A worker that waits for something else than an answer is blocked: another one may work meanwhile. *do* and
+    There are as many active workers as connections, so that the worker that gets an answer sends the next request at
+    once. A worker that waits for anything else than an answer is blocked: another one may work meanwhile. *do* and
     *done* raise nothing.
     """
 
@@ -29,14 +29,14 @@ class Scheduler(Generic[A, B, R]):
     ) -> None:
         self.most = most
         self.active = 0
-        """Workers that may send; not those that are blocked."""
+        """The number of workers that may send requests; blocked ones do not count."""
         self.blocked = 0
-        """Workers that wait for a timer, the journal or the server."""
+        """The number of workers that wait for a timer, the journal or the server to be up."""
         self.tasks: set[asyncio.Task[object]] = set()
-        """Every worker."""
-        self.on_rest: Callable[[], None] = _nothing
-        """Called when a worker has ended, and when one is blocked."""
-        self._coming = 0  # workers that are about to begin
+        """The tasks of all workers."""
+        self.on_rest: Callable[[], None] = _ignore
+        """Called when a worker ends or is blocked."""
+        self._starting = 0  # workers that have not begun yet
         self._do = do
         self._done = done
         self._ready: deque[tuple[A, B]] = deque()
@@ -46,29 +46,29 @@ class Scheduler(Generic[A, B, R]):
     def __repr__(self) -> str:
         return f"<Scheduler: {len(self._ready)} ready, {self.active} of {self.most} active, {self.blocked} blocked>"
 
-    def works_on(self) -> bool:
-        """Decide whether a worker takes the first job or ends: no job waits, or enough others are active."""
+    def keeps_working(self) -> bool:
+        """Decide whether a worker takes the next job; it ends if no job waits or enough others are active."""
         return bool(self._ready) and self.active <= self.most
 
     @property
     def wanted(self) -> int:
-        """How many jobs more could be begun at once."""
+        """The number of further jobs that could start at once."""
         return self.most - self.active - len(self._ready)
 
     @property
     def is_idle(self) -> bool:
-        """Whether nobody works and nothing waits for a worker."""
-        return not self.tasks and not self._ready and not self._coming
+        """Whether there is no worker and no job waits for one."""
+        return not self.tasks and not self._ready and not self._starting
 
     def add(self, job: tuple[A, B]) -> None:
-        """Put *job* behind all others."""
+        """Put *job* at the end of the queue."""
         self._ready.append(job)
         self.call_worker()
 
     def add_all(self, jobs: Sequence[tuple[A, B]], *, first: bool) -> None:
-        """Put *jobs* behind all others, or before them where they are *first*, in their order.
+        """Put *jobs* at the end of the queue, or at its start if *first*; they keep their order.
 
-        The worker that calls this takes one of them itself, so another one is called only for what is left.
+        The worker that calls this takes one job, so another worker is started only if more jobs wait.
         """
         if first:
             self._ready.extendleft(reversed(jobs))
@@ -78,14 +78,14 @@ class Scheduler(Generic[A, B, R]):
             self.call_worker()
 
     def call_worker(self) -> None:
-        """Start one more worker if there is work for it.
+        """Start one more worker if there is a job for it.
 
-        They start one by one, so that requests stay spread out instead of coming in bursts; and none begins at once,
-        since where the loop starts tasks eagerly they would call each other without end.
+        Workers start one by one, so that requests are spread out and do not come in bursts. In a loop that starts tasks
+        eagerly, a worker starts in a later step of the loop, because workers would start each other without end.
         """
-        if len(self._ready) > self._coming and self.active < self.most:
+        if len(self._ready) > self._starting and self.active < self.most:
             self.active += 1
-            self._coming += 1
+            self._starting += 1
             if self._may_be_eager:
                 self._loop.call_soon(self._start)
             else:
@@ -93,47 +93,47 @@ class Scheduler(Generic[A, B, R]):
 
     def _start(self) -> None:
         task: asyncio.Task[object] = self._loop.create_task(self._work())
-        if not task.done() and task not in self.tasks:  # a loop that starts tasks eagerly has begun it
+        if not task.done() and task not in self.tasks:  # a loop that starts tasks eagerly has already begun it
             self.tasks.add(task)
             task.add_done_callback(self._drop)
 
     def _drop(self, task: asyncio.Task[object]) -> None:
-        """Replace a worker that was cancelled before it began, as a loop does that closes."""
+        """Replace a worker that was cancelled before it began: a loop that closes does that."""
         self.tasks.discard(task)
-        self._coming -= 1
+        self._starting -= 1
         self.active -= 1
         self.call_worker()
         self.on_rest()
 
-    def step_aside(self) -> None:
-        """Let another worker work, because the one that calls this waits for something else."""
+    def block(self) -> None:
+        """Let another worker run, because the calling worker waits for something else than an answer."""
         self.active -= 1
         self.blocked += 1
         self.call_worker()
         self.on_rest()
 
-    def step_in(self) -> None:
-        """Be an active worker again."""
+    def resume(self) -> None:
+        """Count the calling worker as active again."""
         self.active += 1
         self.blocked -= 1
 
     async def _work(self) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 for the types: this is a coroutine
-        self.tasks.add(task)  # where the loop starts tasks eagerly, whoever made it has not got it yet
-        task.remove_done_callback(self._drop)  # it has begun
-        self._coming -= 1
+        self.tasks.add(task)  # in a loop that starts tasks eagerly, `_start` has no task yet
+        task.remove_done_callback(self._drop)  # `_drop` is for workers that never began
+        self._starting -= 1
         if len(self._ready) > 1:
             self.call_worker()
         try:
-            while self.works_on():
-                one, other = self._ready.popleft()
-                self._done(one, other, await self._do(one, other, task))
+            while self.keeps_working():
+                first, second = self._ready.popleft()
+                self._done(first, second, await self._do(first, second, task))
         finally:
             self.active -= 1
             self.tasks.discard(task)
             self.on_rest()
 
 
-def _nothing() -> None:
+def _ignore() -> None:
     """Do nothing."""

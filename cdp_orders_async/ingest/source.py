@@ -1,4 +1,4 @@
-"""The input of a load: one task draws an order after the other from it, when there is room, and closes it."""
+"""The input of a load: one task draws orders from it one by one, while there is room, and closes it."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["Orders", "Source"]
 
 Orders: TypeAlias = Iterable[OrderGraph | Line] | AsyncIterable[OrderGraph | Line]
 
-END: Final[Any] = object()
-"""What comes after the last order; None is no order, and no end either."""
+END_OF_INPUT: Final[Any] = object()
+"""Follows the last order. A None from the input is not the end: it is a wrong order."""
 
 
 class Source:
-    """Draws from *orders* while there is *room*, and hands each on with its position, from 1, to *take*.
+    """Draws *orders* while there is *room*, and passes each one with its position, from 1, to *take*.
 
-    One task draws and closes it: a source may hold a context variable, a timeout or a task group around its yields.
-    At its end, by whatever, *ended* is called once.
+    One task draws from and closes the input, because an input may hold a context variable, a timeout or a task group
+    around its yields. *ended* is called once, however the input ends.
     """
 
     def __init__(
@@ -32,11 +32,11 @@ class Source:
         ended: Callable[[], None],
     ) -> None:
         self.stopped = False
-        """Whether it is asked for no more."""
+        """Whether no further order is drawn."""
         self.done = False
-        """Whether it has ended and is closed."""
+        """Whether the input has ended and is closed."""
         self.error: Exception | None = None
-        """What broke it off, or its closing."""
+        """The error of the input, or of its closing."""
         self._lines = _iterator(orders)
         self._room = room
         self._take = take
@@ -48,11 +48,11 @@ class Source:
 
     @property
     def task(self) -> asyncio.Task[None] | None:
-        """The task that draws; None before the first order is asked for, and after the end."""
+        """The task that draws; None before the first order is drawn and after the end."""
         return None if self.done else self._task
 
     def wake(self) -> None:
-        """Draw, if there is room now."""
+        """Draw orders if there is room now."""
         if self._task is None:
             if not self.done:
                 self._task = self._loop.create_task(self._draw_all())
@@ -61,23 +61,23 @@ class Source:
             self._waiting.set_result(None)
 
     def end(self) -> None:
-        """Give nothing at all, and need no task for it."""
+        """Note that there is nothing to draw; no task is started."""
         self.done = True
 
     def stop(self) -> None:
-        """Draw no more, and end what waits for an input that has nothing to give yet."""
+        """Draw no further order, and cancel the wait for an input that has no order yet."""
         if self.stopped:
             return
         self.stopped = True
         if self._task is None:
-            self.wake()  # it is closed in its own task
+            self.wake()  # the task closes the input
         elif self._drawing:
             self._task.cancel()
         else:
             self.wake()
 
     def _drop(self, _: object) -> None:
-        """Note the end of a task that was cancelled before it began, as a loop does that closes."""
+        """Note the end of a task that was cancelled before it began: a loop that closes does that."""
         if not self.done:
             self.stopped = self.done = True
             self._ended()
@@ -85,27 +85,27 @@ class Source:
     async def _draw_all(self) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 for the types: this is a coroutine
-        self._task = task  # at once: where the loop starts tasks eagerly, whoever made it has not got it yet
+        self._task = task  # at once: in a loop that starts tasks eagerly, `wake` has no task yet
         try:
-            await self._noting(self._draw(task), task)
+            await self._run_step(self._draw(task), task)
         finally:
             try:
-                await self._noting(_close(self._lines), task)
+                await self._run_step(_close(self._lines), task)
             finally:
                 self.stopped = self.done = True
                 self._ended()
 
-    async def _noting(self, step: Awaitable[None], task: asyncio.Task[None]) -> None:
-        """Do a *step*, and note what breaks it off: what was drawn before is loaded all the same."""
+    async def _run_step(self, step: Awaitable[None], task: asyncio.Task[None]) -> None:
+        """Run a *step*, and keep its error: orders that were drawn before are still loaded."""
         try:
             await step
-        except Exception as error:  # noqa: BLE001 told by the load
+        except Exception as error:  # noqa: BLE001 the load raises it
             self.error = self.error or error
         except (KeyboardInterrupt, SystemExit):
             raise  # the process ends
-        except BaseException as error:  # CancelledError, a group of it, or the panic of an extension
-            if not task.cancelling():  # nobody cancelled
-                self.error = self.error or _ended_by_itself(error)
+        except BaseException as error:  # CancelledError, a group of it, or the panic of an extension module
+            if not task.cancelling():  # the step raised it, nobody cancelled the task
+                self.error = self.error or _input_error(error)
             elif self.stopped:
                 task.uncancel()
             else:
@@ -121,12 +121,12 @@ class Source:
                 return
             self._drawing = True
             try:
-                line = await anext(self._lines, END)
-                if task.cancelling():  # stopped by the source itself: the cancellation comes with the next wait
+                line = await anext(self._lines, END_OF_INPUT)
+                if task.cancelling():  # the input stopped the load: the cancellation comes with the next wait
                     await asyncio.sleep(0)
             finally:
                 self._drawing = False
-            if line is END:
+            if line is END_OF_INPUT:
                 return
             position += 1
             self._take(position, line)
@@ -137,12 +137,12 @@ async def _close(lines: AsyncIterator[OrderGraph | Line]) -> None:
         if isinstance(lines, AsyncGenerator):
             await lines.aclose()
     except BaseExceptionGroup as group:
-        _, others = group.split(GeneratorExit)  # as a task group around a yield tells that it is closed
+        _, others = group.split(GeneratorExit)  # a task group around a yield raises it when it is closed
         if others is not None:
             raise others from group
 
 
-def _ended_by_itself(error: BaseException) -> InputError:
+def _input_error(error: BaseException) -> InputError:
     nobody = ", and nobody had cancelled it" if isinstance(error, asyncio.CancelledError) else ""
     ended = InputError(f"the input broke off: it raised {type(error).__name__}{nobody}")
     ended.__cause__ = error

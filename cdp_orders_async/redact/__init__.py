@@ -1,24 +1,24 @@
-"""Whatever keeps secrets and personal values out of texts: logs, errors, tracebacks, files.
+"""Keep secrets and personal values out of texts: logs, errors, tracebacks, files.
 
-`Opaque` holds a value that nothing shows. `sealed` is the boundary around what is public: nothing that is raised
-through it has a frame of the library. `Secrets` masks what a server repeats of the credentials, and `told` leaves of
-a server's words only those that can be nobody's.
+`Opaque` holds a value that no text shows. `sealed` is the boundary around the public functions: an exception that
+passes it has no frame of the library. `Secrets` masks the credentials that a server repeats. `mask_unknown_words`
+keeps only those words of a server that cannot be a value of a person.
 """
 
 from __future__ import annotations
 
-from cdp_orders_async.redact.answers import NO_SECRETS, Secrets, printable, told, words_in
-from cdp_orders_async.redact.holding import Opaque, bare, seal_methods, sealed, unsealed
+from cdp_orders_async.redact.answers import NO_SECRETS, Secrets, collect_words, mask_unknown_words, printable
+from cdp_orders_async.redact.holding import Opaque, seal_methods, sealed, strip_frames, unsealed
 
 __all__ = [
     "NO_SECRETS",
     "Opaque",
     "Secrets",
-    "bare",
+    "collect_words",
+    "mask_unknown_words",
     "printable",
     "seal_methods",
     "sealed",
-    "told",
+    "strip_frames",
     "unsealed",
-    "words_in",
 ]

@@ -1,4 +1,4 @@
-"""What is kept of what a server says."""
+"""The parts of a server's answer that an error may repeat."""
 
 from __future__ import annotations
 
@@ -9,30 +9,33 @@ from unicodedata import normalize
 from urllib.parse import unquote
 
 from cdp_orders_async.redact.holding import Opaque
-from cdp_orders_async.redact.words import LIMITS, MASK, WORDS
+from cdp_orders_async.redact.words import MASK, SERVER_NUMBERS, SERVER_WORDS
 
-__all__ = ["NO_SECRETS", "Secrets", "printable", "told", "words_in"]
+__all__ = ["NO_SECRETS", "Secrets", "collect_words", "mask_unknown_words", "printable"]
 
-SHORTEST = 4  # characters; what is shorter guards nothing, and is in many words
-RUN = 8  # characters of a secret that are masked wherever they stand: half of a secret is one too
-ESCAPED = re.compile(
+MIN_SECRET_LENGTH = 4  # characters; a shorter text protects nothing, and many words contain it
+RUN_LENGTH = 8  # characters: so many in a row of a secret are masked anywhere, since a part of it is secret too
+ESCAPED_CHARACTER = re.compile(
     r"\\+u00([0-9a-f]{2})|\\+x([0-9a-f]{2})|%(?:25)*([0-9a-f]{2})|&(?:amp;)*(#?[0-9a-z]{1,8};)|\\+(.)", re.IGNORECASE
 )
-"""One character that JSON, a program, a URL or HTML writes as several."""
-PIECE = re.compile(r"\w+")
-INDEX = re.compile(r"\[\d{1,3}\]")
-"""The place in a list, as in ``emails[0]``."""
+"""One character in the notation of JSON, a program, a URL or HTML, which takes several characters."""
+WORD = re.compile(r"\w+")
+LIST_INDEX = re.compile(r"\[\d{1,3}\]")
+"""The index of an entry of a list, as in ``emails[0]``."""
 
 
 def printable(text: str) -> str:
-    """Return *text* on one line, without what a terminal would obey: others may have written it."""
+    """Return *text* on one line, with a replacement character for each unprintable one.
+
+    Others may have written the text, and a terminal would obey control characters.
+    """
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 class Secrets:
-    """The secrets of a client, which are masked in what a server says, however it writes them.
+    """The secrets of a client, which are masked in the answers of a server, in any usual coding.
 
     Parameters: *secrets*, the texts that nobody may see.
     """
@@ -44,7 +47,7 @@ class Secrets:
         self._runs: Opaque[dict[int, frozenset[str]]] | None = None
 
     def masked(self, text: str) -> str:
-        """Return *text* with ``***`` in place of each secret, of what is part of one, and of their usual codings."""
+        """Return *text* with ``***`` in place of each secret, of each part of a secret, and of their usual codings."""
         if self._runs is None:
             self._runs = Opaque(_runs_of(self._secrets.open()))
         units = list(_units(text))
@@ -65,46 +68,46 @@ class Secrets:
         return "".join(shown)
 
     def start(self, body: bytes | bytearray, most: int) -> bytes:
-        """Return the first *most* bytes of an answer, masked before they are cut."""
-        window = body[: 2 * most + 12 * RUN]  # what begins before the cut is whole in it
+        """Return the first *most* bytes of an answer; secrets are masked before the answer is cut."""
+        window = body[: 2 * most + 12 * RUN_LENGTH]  # a secret that begins before the cut is complete in it
         return self.masked(window.decode(errors="surrogateescape")).encode(errors="surrogateescape")[:most]
 
 
 def _runs_of(secrets: Iterable[str]) -> dict[int, frozenset[str]]:
-    """Return the runs of characters by which secrets and their codings are known, by length."""
+    """Return the runs of characters that identify secrets and their codings, by the length of the run."""
     runs: dict[int, set[str]] = {}
-    for secret in (one for one in secrets if len(one) >= SHORTEST):
+    for secret in (secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH):
         raw = secret.encode()
-        # In base64 three bytes are four characters, and what stands before a secret moves it.
+        # Base64 writes three bytes as four characters, so the code of a secret depends on the bytes before it.
         coded = [base64.b64encode(b"\0" * skip + raw).decode()[-(-skip * 8 // 6) :].rstrip("=") for skip in range(3)]
-        latin = raw.decode("latin-1")  # as its bytes are escaped
-        bare = "".join(filter(str.isalnum, secret))
+        latin = raw.decode("latin-1")  # where each byte is escaped separately
+        letters = "".join(filter(str.isalnum, secret))
         for form in (
             secret,
-            bare if len(bare) >= RUN else "",
+            letters if len(letters) >= RUN_LENGTH else "",
             raw.hex(),
             latin,
-            *(one[:-1] for one in coded if len(one) > RUN),
+            *(text[:-1] for text in coded if len(text) > RUN_LENGTH),
         ):
-            for one in {form, form.translate({43: "-", 47: "_"})} - {""}:
-                plain = _folded(one)
-                length = min(RUN, len(plain))
+            for text in {form, form.translate({43: "-", 47: "_"})} - {""}:
+                plain = _folded(text)
+                length = min(RUN_LENGTH, len(plain))
                 found = {plain[at : at + length] for at in range(len(plain) - length + 1)}
                 runs.setdefault(length, set()).update(found)
-    return {length: frozenset(some) for length, some in runs.items()}
+    return {length: frozenset(found) for length, found in runs.items()}
 
 
 def _folded(text: str) -> str:
-    """Return *text* in small letters of usual width, one for each character."""
+    """Return *text* in lower case and in letters of normal width; the number of characters stays the same."""
     if text.isascii():
         return text.lower()
     return "".join(low if len(low := normalize("NFKC", char).lower()) == 1 else char for char in text)
 
 
 def _units(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yield each character of *text*, escaped or not, in small letters, with its start and its end."""
+    """Yield each character of *text*, escaped or not, in lower case, with its start and its end."""
     at = 0
-    for found in ESCAPED.finditer(text):
+    for found in ESCAPED_CHARACTER.finditer(text):
         yield from _plain(text, at, found.start())
         char = _unescaped(found)
         if char is None:
@@ -120,8 +123,8 @@ def _plain(text: str, start: int, end: int) -> Iterable[tuple[str, int, int]]:
 
 
 def _unescaped(found: re.Match[str]) -> str | None:
-    """Return the one character that is meant, None where nothing is."""
-    from html import unescape  # noqa: PLC0415 half a megabyte of names, which only a server that refuses needs
+    """Return the one character that an escape stands for, None where it stands for none."""
+    from html import unescape  # noqa: PLC0415 half a megabyte of names, which only an answer with an error needs
 
     unicode, byte, percent, entity, other = found.groups()
     if other is not None:
@@ -133,22 +136,23 @@ def _unescaped(found: re.Match[str]) -> str | None:
 
 
 NO_SECRETS = Secrets()
-"""Of nobody."""
+"""Masks nothing."""
 
 
-def words_in(texts: Iterable[str]) -> frozenset[str]:
-    """Return the words of *texts*, in small letters."""
-    return frozenset(word for text in texts for word in PIECE.findall(text.lower()))
+def collect_words(texts: Iterable[str]) -> frozenset[str]:
+    """Return the words of *texts*, in lower case."""
+    return frozenset(word for text in texts for word in WORD.findall(text.lower()))
 
 
-def told(text: str, most: int, *, known: Collection[str] = (), sent: Collection[str] = ()) -> str:
-    """Return of what a server says the words that can be nobody's, with ``***`` in place of the others.
+def mask_unknown_words(text: str, most: int, *, known: Collection[str] = (), sent: Collection[str] = ()) -> str:
+    """Return *text* of a server with ``***`` in place of each word that may belong to a person.
 
-    A server may repeat any value of a person, in any form and language: no list of values could find it. So a word
-    stays if it is one of those in which servers say what is wrong.
+    A server may repeat any value of a person, in any form and language, so no list of values could find it. Only the
+    words stay in which servers describe errors.
 
-    Parameters: *most*, the characters to return at most; *known*, further words: the fields of the API, as they are
-    written, and the status; *sent*, words that stay hidden because they were sent as a value, in small letters.
+    Parameters: *most*, the maximum number of characters to return; *known*, further words that stay: the fields of the
+    API, in their spelling, and the status; *sent*, words in lower case that are masked because they were sent in a
+    value.
     """
     shown: list[str] = []
     left = most
@@ -166,8 +170,8 @@ def told(text: str, most: int, *, known: Collection[str] = (), sent: Collection[
 def _is_known(chunk: str, known: Collection[str], sent: Collection[str]) -> bool:
     if not (chunk.isascii() and chunk.isprintable()):
         return False
-    for piece in PIECE.findall(INDEX.sub(" ", chunk)):
-        lower = piece.lower()
-        if lower in sent or not (piece in known or lower in WORDS or piece in LIMITS):
+    for word in WORD.findall(LIST_INDEX.sub(" ", chunk)):
+        lower = word.lower()
+        if lower in sent or not (word in known or lower in SERVER_WORDS or word in SERVER_NUMBERS):
             return False
     return True

@@ -1,4 +1,4 @@
-"""What is held so that nothing shows it, and the boundary that no frame passes."""
+"""A holder that shows its value in no text, and a boundary that no frame of the library passes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from cdp_orders_async.redact.words import MASK
 
-__all__ = ["Opaque", "bare", "seal_methods", "sealed", "unsealed"]
+__all__ = ["Opaque", "seal_methods", "sealed", "strip_frames", "unsealed"]
 
 T_co = TypeVar("T_co", covariant=True)
 E = TypeVar("E", bound=BaseException)
@@ -21,7 +21,7 @@ RAISED_IN = "It was raised in:\n"
 
 
 class Opaque(Generic[T_co]):
-    """Holds a *value* that no repr, serializer or pickle shows: whoever needs it opens it."""
+    """Holds a *value* that no repr, serializer or pickle shows; `open` returns it."""
 
     __slots__ = ("_value",)
 
@@ -48,15 +48,15 @@ class Opaque(Generic[T_co]):
         return self
 
     def __reduce__(self) -> NoReturn:
-        """Refuse to be pickled: a file or a queue would show the value."""
-        raise TypeError("what is secret cannot be pickled; hand it over another way, such as in the environment")
+        """Raise `TypeError`: the pickle would show the value in a file or a queue."""
+        raise TypeError("a secret cannot be pickled; hand it over another way, such as in the environment")
 
 
-def bare(error: E) -> E:
-    """Return *error* without the frames that it came through, and so with its causes, but with no context.
+def strip_frames(error: E) -> E:
+    """Return *error* without its frames and its context, and do the same to its causes.
 
-    Frames hold the credentials, what was sent and what was answered, and some tracebacks show that. Where the code of
-    others raised it, a note says where, in lines of code.
+    Frames hold the credentials, the request and the answer, and some tracebacks show local variables. If code outside
+    of the library raised the error, a note shows where, in lines of code.
     """
     if isinstance(error, Exception) and (trace := error.__traceback__) is not None:
         *_, (frame, _) = traceback.walk_tb(trace)
@@ -64,12 +64,12 @@ def bare(error: E) -> E:
             error.add_note("".join([RAISED_IN, *traceback.format_tb(trace)]))
     left: list[BaseException] = [error]
     while left:
-        one = left.pop()
-        one.__traceback__ = one.__context__ = None
-        if one.__cause__ is not None:
-            left.append(one.__cause__)
-        if isinstance(one, BaseExceptionGroup):
-            left += cast("BaseExceptionGroup[BaseException]", one).exceptions
+        current = left.pop()
+        current.__traceback__ = current.__context__ = None
+        if current.__cause__ is not None:
+            left.append(current.__cause__)
+        if isinstance(current, BaseExceptionGroup):
+            left += cast("BaseExceptionGroup[BaseException]", current).exceptions
     return error
 
 
@@ -78,83 +78,83 @@ def _is_ours(module: object) -> bool:
 
 
 def sealed(thing: F) -> F:
-    """Return a public function, or class, through which nothing is raised with a frame of what it called.
+    """Return *thing*, a public function or class, sealed: its exceptions keep no frame of a function that it called.
 
-    Of a class, all public methods are made so, and ``__init__``. The frame of the seal itself holds no argument.
+    In a class, ``__init__`` and all public methods are sealed. The frame of the seal holds no argument.
     """
     if inspect.isclass(thing):
         seal_methods(thing)
         return cast("F", thing)
-    return cast("F", _sealed(thing))
+    return cast("F", _seal(thing))
 
 
 def unsealed(method: F) -> F:
-    """Return a sealed *method* of an object without its seal, for a caller that has one."""
+    """Return a sealed *method* of an object without its seal, for a caller that is sealed too."""
     bound: Any = method
     return cast("F", bound.__wrapped__.__get__(bound.__self__))
 
 
 def seal_methods(cls: type) -> None:
-    """Seal the public methods that *cls* defines itself."""
+    """Seal the public methods that *cls* defines; inherited ones stay as they are."""
     for name, value in list(vars(cls).items()):
         if name.startswith("_") and name not in {"__init__", "__aiter__", "__anext__"}:
             continue
         if isinstance(value, (classmethod, staticmethod)):
-            made: Any = cast("Any", value)
-            setattr(cls, name, type(made)(_sealed(made.__func__)))
+            wrapper: Any = cast("Any", value)
+            setattr(cls, name, type(wrapper)(_seal(wrapper.__func__)))
         elif inspect.isfunction(value):
-            setattr(cls, name, _sealed(value))
+            setattr(cls, name, _seal(value))
 
 
-def _sealed(function: Callable[..., Any]) -> Callable[..., Any]:
+def _seal(function: Callable[..., Any]) -> Callable[..., Any]:
     if inspect.isasyncgenfunction(function):
-        return _walked(function)
-    return _awaited(function) if inspect.iscoroutinefunction(function) else _called(function)
+        return _seal_generator(function)
+    return _seal_coroutine(function) if inspect.iscoroutinefunction(function) else _seal_call(function)
 
 
-# What is raised outside of the handlers below has for its context only what the caller is handling.
+# The seals raise outside of their handlers: then the context is only an exception that the caller handles.
 
 
-def _called(function: Callable[..., Any]) -> Callable[..., Any]:
+def _seal_call(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
-    def sealed(*given: Any, **named: Any) -> Any:  # noqa: ANN401 those of any function
+    def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 the arguments of any function
         try:
-            return function(*given, **named)
+            return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 it is raised again
             raised = error
-        del given, named
-        raise bare(raised)
+        del args, kwargs
+        raise strip_frames(raised)
 
     return sealed
 
 
-def _awaited(function: Callable[..., Any]) -> Callable[..., Any]:
+def _seal_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
-    async def sealed(*given: Any, **named: Any) -> Any:  # noqa: ANN401 those of any function
-        awaited = function(*given, **named)
-        del given, named  # who looks at the stack meanwhile, such as a limiter of one's own, sees no argument
+    async def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 the arguments of any function
+        awaited = function(*args, **kwargs)
+        del args, kwargs  # other code that inspects the stack meanwhile, such as a user's limiter, sees no argument
         try:
             return await awaited
         except BaseException as error:  # noqa: BLE001 it is raised again
             raised = error
-        raise bare(raised)
+        raise strip_frames(raised)
 
     return sealed
 
 
-def _walked(function: Callable[..., Any]) -> Callable[..., Any]:
+def _seal_generator(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
-    async def sealed(*given: Any, **named: Any) -> Any:  # noqa: ANN401 those of any function
-        made, raised = function(*given, **named), None
-        del given, named
+    async def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 the arguments of any function
+        generator, raised = function(*args, **kwargs), None
+        del args, kwargs
         try:
-            async for one in made:
-                yield one
+            async for value in generator:
+                yield value
         except BaseException as error:  # noqa: BLE001 it is raised again
             raised = error
         finally:
-            await made.aclose()
+            await generator.aclose()
         if raised is not None:
-            raise bare(raised)
+            raise strip_frames(raised)
 
     return sealed

@@ -1,13 +1,13 @@
-"""The words in which servers and gateways say what is wrong with a request: none of them tells who it was about."""
+"""The words in which servers and gateways describe an error: none of them identifies a person."""
 
 from __future__ import annotations
 
-__all__ = ["LIMITS", "MASK", "WORDS"]
+__all__ = ["MASK", "SERVER_NUMBERS", "SERVER_WORDS"]
 
 MASK = "***"
-"""In place of what is not shown."""
+"""Stands in place of each hidden text."""
 
-WORDS = frozenset(
+SERVER_WORDS = frozenset(
     """
     a about above absent accept accepted access account action active actual added additional after again against
     all allow allowed alphanumeric already also an and another any anymore api app application are argument array as
@@ -49,7 +49,7 @@ WORDS = frozenset(
     www you your zero zone
     """.split()  # noqa: SIM905 a list would take a line for each
 )
-"""In small letters."""
+"""The words, in lower case."""
 
-LIMITS = frozenset({"32", "64", "100", "128", "255", "256", "639", "1000", "3166", "4217", "8601"})
-"""The numbers in them: what the API takes at most, and standards."""
+SERVER_NUMBERS = frozenset({"32", "64", "100", "128", "255", "256", "639", "1000", "3166", "4217", "8601"})
+"""The numbers in such texts: limits of the API, and numbers of standards."""

@@ -28,7 +28,7 @@ from cdp_orders_async.errors import (
 from cdp_orders_async.pacing.health import overload
 from cdp_orders_async.pacing.limiter import Limiter, Slots
 from cdp_orders_async.pacing.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
-from cdp_orders_async.redact import bare, sealed
+from cdp_orders_async.redact import sealed, strip_frames
 from cdp_orders_async.session.attempt import late, lost
 from cdp_orders_async.session.autorate import Autorate
 from cdp_orders_async.session.backends import backend
@@ -193,11 +193,11 @@ class Session:
             try:
                 result = await self._attempt(request, call)
             except CdpError as error:
-                wait = self._failed(request, call, bare(error))
+                wait = self._failed(request, call, strip_frames(error))
                 try:
                     await self._wait(request, lambda: asyncio.sleep(wait))  # noqa: B023 it is awaited here
                 except NotSent as closed:
-                    failure = _judged(call, bare(closed))
+                    failure = _judged(call, strip_frames(closed))
                     raise failure from failure.__cause__
                 call.times.backoff += wait
                 self.stats.retries += 1
@@ -216,7 +216,7 @@ class Session:
         try:
             result = await self._attempt(request, call)
         except CdpError as error:
-            self._note(request, call, bare(error))
+            self._note(request, call, strip_frames(error))
             error.attempts, error.request_id = 1, call.id
             raise
         except asyncio.CancelledError as error:
@@ -277,7 +277,7 @@ class Session:
             try:
                 status, body, retry_after = await self._http.send_once(request, call.id, left, times)
             except BaseException as error:  # noqa: BLE001 it is raised again
-                raise bare(error)  # noqa: B904 it is the same error
+                raise strip_frames(error)  # noqa: B904 it is the same error
             finally:
                 stats.in_flight -= 1
         finally:

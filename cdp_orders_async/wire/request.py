@@ -41,7 +41,7 @@ from cdp_orders_async.models import (
     OrderStatusV2,
 )
 from cdp_orders_async.models.common import RESERVED_KEYS, camel
-from cdp_orders_async.redact import NO_SECRETS, Secrets, told, words_in
+from cdp_orders_async.redact import NO_SECRETS, Secrets, collect_words, mask_unknown_words
 from cdp_orders_async.wire.codec import is_list, is_object, load
 from cdp_orders_async.wire.direct import decode, decode_page
 
@@ -216,12 +216,12 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
     if not is_object(envelope):
         envelope = {}
     personal = request.body is not None and request.operation.startswith(PERSONAL)
-    sent = words_in(_texts(_data(request.body))) if request.body and personal else frozenset[str]()
+    sent = collect_words(_texts(_data(request.body))) if request.body and personal else frozenset[str]()
     known = _words_of_the_api() | {str(status)}
 
     def words(*keys: str) -> str | None:
         found = next((found for key in keys if isinstance(found := envelope.get(key), str)), None)
-        return found and told(secrets.masked(found[: 3 * WORDS]), WORDS, known=known, sent=sent)
+        return found and mask_unknown_words(secrets.masked(found[: 3 * WORDS]), WORDS, known=known, sent=sent)
 
     code = envelope.get("code")
     # A status below 200 is none of an answer: the server broke the protocol, and nobody knows what it did.

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 
 from cdp_orders_async import Refused, Request
 from cdp_orders_async.errors import shown_key
-from cdp_orders_async.redact import Secrets, told
-from cdp_orders_async.redact.words import WORDS
+from cdp_orders_async.redact import Secrets, mask_unknown_words
+from cdp_orders_async.redact.words import SERVER_WORDS
 from cdp_orders_async.wire import answer, reads_nothing
 from tests.fuzz.corpus import dumped, mutated
 from tests.fuzz.engine import Target, pure
@@ -21,7 +21,7 @@ KEPT = {form: write(TOKEN).lower() for form, write in FORMS.items()}
 
 said = st.lists(
     st.sampled_from([*(write(TOKEN) for write in FORMS.values()), TOKEN[:9], TOKEN[9:]])
-    | st.sampled_from(sorted(WORDS))
+    | st.sampled_from(sorted(SERVER_WORDS))
     | st.text(max_size=8)
     | st.sampled_from(["%", "&", "&#", "\\u00", "\\", "%25", "amp;", " ", "\n"]),
     max_size=12,
@@ -37,7 +37,7 @@ def secrets(data: bytes) -> None:
     start = SECRETS.start(data, MOST)
     assert len(start) <= MOST
     assert TOKEN.encode()[:8] not in start
-    kept = told(masked, MOST, known={"firstName"})
+    kept = mask_unknown_words(masked, MOST, known={"firstName"})
     assert len(kept) <= MOST
     assert kept.isprintable()
     assert kept.isascii()
