@@ -254,7 +254,7 @@ def test_numbers() -> None:
         f"never did anything for {health.UNPROVEN:g} s",
         f"lasts {health.LASTING / 60:g} minutes",
         f"more than {running.SMALL} lines and one of the first {running.PROBED} orders is on the server",
-        f"up to {claims.MOST_PARTS:,} parts",
+        f"up to {claims.MAX_REMEMBERED_PARTS:,} parts",
         f"starts at {governor.START:g} requests a second",
         f"lines by {LONGEST_LINE / 2**20:g} MiB",
     ):
