@@ -340,7 +340,7 @@ def test_numbers() -> None:
         f"never did anything for {health.UNPROVEN:g} s",
         f"lasts {health.LASTING / 60:g} minutes",
         f"more than {running.SMALL} lines, none of the first {running.PROBED} orders",
-        f"up to {claims.MOST_PARTS:,} parts",
+        f"up to {claims.MAX_REMEMBERED_PARTS:,} parts",
     ):
         assert sentence in text
     assert running.SAME_SIGNAL == 1
