@@ -28,7 +28,7 @@ HOST_AND_PORT = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(:\d*)?")
 def base_url_of(region: str | None, base_url: str | None) -> str:
     """Return the URL of a *region*, or *base_url* checked and normalised: https, or http only to this machine.
 
-    Raises `Invalid` for any other URL: over http the API token would travel unencrypted.
+    Raises `Invalid` for any other URL: the API token would travel unencrypted.
     """
     if (region is None) == (base_url is None):
         raise Invalid((Violation("region, base_url", "exactly one of them must be given (CDP_REGION, CDP_BASE_URL)"),))
@@ -41,7 +41,7 @@ def base_url_of(region: str | None, base_url: str | None) -> str:
     if url is None or "@" in plain:
         raise Invalid((Violation("base_url", "must be like https://host, without user, query or fragment"),))
     if url.scheme == "http" and not is_loopback(url.hostname):
-        rule = "must be https, except to this machine: over http the API token would travel unencrypted"
+        rule = "must be https, except to this machine: the API token would travel unencrypted"
         raise Invalid((Violation("base_url", rule),))
     if VERSION_SUFFIX.search(unquote(url.path)):
         rule = "must end before the version of the API, which the client adds: give the part before /v2"
