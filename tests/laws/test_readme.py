@@ -38,14 +38,15 @@ from cdp_orders_async import (
     ingest_one,
     parse_graph,
 )
-from cdp_orders_async.cli import main, running
-from cdp_orders_async.cli.loading import Report, load
-from cdp_orders_async.cli.signals import STOPS
+from cdp_orders_async.cli import main
+from cdp_orders_async.cli.load import load
 from cdp_orders_async.emulator import Faults, Switches
 from cdp_orders_async.emulator.faults import ACTIONS, PHASES
 from cdp_orders_async.ingest import SETTLE, claims
+from cdp_orders_async.jobs import Report, probe
+from cdp_orders_async.jobs.stopping import SAME_SIGNAL, STOPS
 from cdp_orders_async.pacing import health
-from tests.cli_support import Ran, Watched, cdp_orders, ended, started, watched, write
+from tests.cli.support import Ran, Watched, cdp_orders, ended, started, watched, write
 from tests.laws.test_layers import FLOORS, MODULES, room
 
 ROOT = Path(__file__).parents[2]
@@ -339,11 +340,11 @@ def test_numbers() -> None:
         f"at the start or {health.FEW} times in a row",
         f"never did anything for {health.UNPROVEN:g} s",
         f"lasts {health.LASTING / 60:g} minutes",
-        f"more than {running.SMALL} lines, none of the first {running.PROBED} orders",
+        f"more than {probe.SMALL} lines, none of the first {probe.PROBED} orders",
         f"up to {claims.MOST_PARTS:,} parts",
     ):
         assert sentence in text
-    assert running.SAME_SIGNAL == 1
+    assert SAME_SIGNAL == 1
     assert "more than a second later, stops at once" in text
 
 

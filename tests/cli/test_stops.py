@@ -14,8 +14,8 @@ from types import FrameType
 import orjson
 import pytest
 
-from cdp_orders_async.cli.signals import on_stop
-from tests.cli_support import (
+from cdp_orders_async.jobs.stopping import on_stop
+from tests.cli.support import (
     COMMAND,
     PARTS,
     PATIENCE,
@@ -44,7 +44,7 @@ MAIN = "import sys; from cdp_orders_async.__main__ import main; {} sys.exit(main
 EACH_COUNTS = (
     sys.executable,
     "-c",
-    MAIN.format("from cdp_orders_async.cli import running; running.SAME_SIGNAL = 0.0;"),
+    MAIN.format("from cdp_orders_async.jobs import stopping; stopping.SAME_SIGNAL = 0.0;"),
 )
 """The command, for which two signals are two, however close they come."""
 BARE_LOOP = (

@@ -21,7 +21,7 @@ from cdp_orders_async.cli import display
 from cdp_orders_async.cli.display import ADVICE, Progress, Screen, conclusion, problem, speed, split
 from cdp_orders_async.ingest import Failure, Leftover, Outcome, PartOutcome, PartVerdict
 from cdp_orders_async.session import Times
-from tests.cli_support import PARTS, PATIENCE, TOKEN, Json, orders, started, watched, write
+from tests.cli.support import PARTS, PATIENCE, TOKEN, Json, orders, started, watched, write
 
 LINE = re.compile(r"(\d+) done · 0 not loaded · \d+ retries · \d+ of 200 requests/s( · .*)?")
 
