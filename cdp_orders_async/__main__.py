@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 
@@ -19,6 +20,8 @@ def main() -> int:
 
 def _run() -> int:
     _fill_standard_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names that it cannot show, as on standard error
     try:
         from cdp_orders_async.cli import main as run  # noqa: PLC0415 an extra, which may be missing
     except ModuleNotFoundError as missing:

@@ -41,7 +41,7 @@ def demo(*, rate: Annotated[float, Parameter(allow_leading_hyphen=True)] = 400.0
     try:
         settings = fitting(Settings(rate=rate), console, files=2)  # the emulator has the other end of each connection
         folder = Path(tempfile.mkdtemp(prefix="cdp-orders-demo-"))
-        with Display(console) as display:
+        with Display(console, folder / "outcomes.jsonl") as display:
             report = asyncio.run(_demo(folder, settings, display))
     except CdpError as error:
         return refuse(error)

@@ -9,10 +9,10 @@ import shlex
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 from cyclopts import Parameter
 
 from cdp_orders_async import jobs
@@ -136,7 +136,7 @@ def _show(report: jobs.Report, *, json: bool) -> int:
     """Show on standard output what became of a load; return the exit status."""
     try:
         if json:
-            Screen().say(orjson.dumps(report.to_json()).decode())
+            Screen().say(dumps(report.to_json()))  # in ASCII, which each output can show
         elif report.error is None or report.anything:
             show_summary(Screen(), report)
     except OSError as unheard:  # such as a full disk
