@@ -21,7 +21,8 @@ def main() -> int:
 def _run() -> int:
     _fill_standard_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names that it cannot show, as on standard error
+        # Names that it cannot show are escaped, as on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportUnknownMemberType] of its buffer
     try:
         from cdp_orders_async.cli import main as run  # noqa: PLC0415 an extra, which may be missing
     except ModuleNotFoundError as missing:

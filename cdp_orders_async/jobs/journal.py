@@ -49,7 +49,6 @@ class Book:
     """The journal of a load."""
 
     records: SqliteJournal
-    new: bool
     blank: bool = True
     """Whether it knows no more than when it was opened."""
 
@@ -60,8 +59,8 @@ async def opened(path: Path, identity: Mapping[str, str]) -> AsyncGenerator[Book
     book: Book | None = None
     try:
         async with await SqliteJournal.open(path, identity=identity) as records:
-            yield (book := Book(records, records.new))
+            yield (book := Book(records))
     finally:
-        if book is not None and book.new and book.blank:
+        if book is not None and book.records.new and book.blank:
             with contextlib.suppress(OSError):
                 await asyncio.to_thread(path.unlink)

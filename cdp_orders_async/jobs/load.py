@@ -10,7 +10,7 @@ from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem
-from cdp_orders_async.jobs.journal import Book, opened
+from cdp_orders_async.jobs.journal import opened
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.probe import checked
 from cdp_orders_async.jobs.progress import Meter
@@ -61,8 +61,8 @@ async def load(
     stopper = Stopper(drain, on_event, clock)
     async with on_stop(stopper), opened(journal, client.identity) as book:
         meter = Meter(source, client.session)
-        listener = _Listener(on_event, book, journal)
-        lines = checked(source, client, book.records, journal, look=book.new and not look_first)
+        listener = _Listener(on_event, journal if book.records.new else None)
+        lines = checked(source, client, book.records, journal, look=book.records.new and not look_first)
         # The outcomes come second: they are those of another run, as long as that run has the journal.
         with written(outcomes) as write:
             async with ingest(
@@ -97,11 +97,11 @@ async def load(
 class _Listener:
     """Hears what came of each order, and tells what a person must know of it."""
 
-    def __init__(self, on_event: OnEvent, book: Book, journal: Path) -> None:
+    def __init__(self, on_event: OnEvent, journal: Path | None) -> None:
         self.untouched = 0
         """Orders of which nothing is on the server, nor may be, nor is anything known."""
         self._on_event = on_event
-        self._journal = journal if book.new else None  # which is not told yet
+        self._journal = journal  # which is new, and not told yet
         self._denied: dict[str, str] = {}  # where each of the last requests that were denied came from
 
     def hear(self, outcome: Outcome, run: Load) -> None:
