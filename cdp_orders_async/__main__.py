@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 
@@ -19,6 +20,9 @@ def main() -> int:
 
 def _run() -> int:
     _fill_standard_streams()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names that it cannot show are escaped, as on standard error.
+        sys.stdout.reconfigure(errors="backslashreplace")  # pyright: ignore[reportUnknownMemberType] of its buffer
     try:
         from cdp_orders_async.cli import main as run  # noqa: PLC0415 an extra, which may be missing
     except ModuleNotFoundError as missing:

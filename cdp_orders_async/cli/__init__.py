@@ -9,9 +9,9 @@ from cyclopts import App, CycloptsError
 
 from cdp_orders_async.cli.demo import demo
 from cdp_orders_async.cli.display import hush
-from cdp_orders_async.cli.loading import load
+from cdp_orders_async.cli.emulator import emulator
+from cdp_orders_async.cli.load import load
 from cdp_orders_async.cli.options import refuse, unwritten
-from cdp_orders_async.cli.serving import emulator
 from cdp_orders_async.version import VERSION
 
 __all__ = ["main"]

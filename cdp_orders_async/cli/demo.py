@@ -11,10 +11,9 @@ from typing import Annotated
 import orjson
 from cyclopts import Parameter
 
-from cdp_orders_async import emulator
-from cdp_orders_async.cli.display import Screen, show_summary
+from cdp_orders_async import emulator, jobs
+from cdp_orders_async.cli.display import Display, Screen, show_summary
 from cdp_orders_async.cli.options import fitting, refuse
-from cdp_orders_async.cli.running import Report, run
 from cdp_orders_async.client import CdpOrders
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.settings import Settings
@@ -42,12 +41,13 @@ def demo(*, rate: Annotated[float, Parameter(allow_leading_hyphen=True)] = 400.0
     try:
         settings = fitting(Settings(rate=rate), console, files=2)  # the emulator has the other end of each connection
         folder = Path(tempfile.mkdtemp(prefix="cdp-orders-demo-"))
-        report = asyncio.run(_demo(folder, settings, console))
+        with Display(console, folder / "outcomes.jsonl") as display:
+            report = asyncio.run(_demo(folder, settings, display))
     except CdpError as error:
         return refuse(error)
-    show_summary(out, report.counts, report.requests, report.seconds, report.times, cpu=report.cpu)
-    if report.error is not None:
-        refuse(report.error)
+    show_summary(out, report)
+    if report.reason is not None:
+        refuse(report.reason)
     out.say("Where to look:")
     out.say(f"  {folder}/state.json has the orders as the emulator holds them,")
     out.say(f"  {folder}/outcomes.jsonl what came of each,")
@@ -56,20 +56,22 @@ def demo(*, rate: Annotated[float, Parameter(allow_leading_hyphen=True)] = 400.0
     return report.status
 
 
-async def _demo(folder: Path, settings: Settings, console: Screen) -> Report:
+async def _demo(folder: Path, settings: Settings, display: Display) -> jobs.Report:
     server = emulator.Emulator()
     sample = importlib.resources.files("cdp_orders_async") / "data" / SAMPLE
     async with emulator.running(server) as base_url:
-        console.say(f"Loading 50 real orders into an emulator at {base_url}, {settings.rate:g} requests a second")
+        what = f"Loading 50 real orders into an emulator at {base_url}, {settings.rate:g} requests a second"
+        display(jobs.Message(what))
         client = CdpOrders(base_url=base_url, client_key="key", api_token="token", settings=settings)  # noqa: S106 the emulator's
         with importlib.resources.as_file(sample) as path:
-            report = await run(
-                client,
-                GraphFile(path),
-                console,
-                journal=folder / "journal.sqlite",
-                outcomes=folder / "outcomes.jsonl",
-            )
+            async with client:
+                report = await jobs.load(
+                    client,
+                    GraphFile(path),
+                    journal=folder / "journal.sqlite",
+                    outcomes=folder / "outcomes.jsonl",
+                    on_event=display,
+                )
         state = orjson.dumps(server.state(), option=orjson.OPT_INDENT_2)
         (folder / "state.json").write_bytes(state)
     server.close()

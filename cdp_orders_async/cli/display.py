@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import contextlib
 import math
 import os
 import sys
-from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import IO, Any, Self, cast
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cdp_orders_async.graph import Line
-from cdp_orders_async.ingest import Load, Outcome, PartVerdict, Verdict
+from cdp_orders_async.ingest import Outcome, PartVerdict, Verdict
+from cdp_orders_async.jobs import NOT_AS_WANTED, Event, Message, Problem, Progress, Report, place
 from cdp_orders_async.redact import printable
-from cdp_orders_async.session import Session, Times
-from cdp_orders_async.sources import GraphFile
+from cdp_orders_async.timings import Times
 
-__all__ = ["FAILURES", "Progress", "Screen", "hush", "place", "problem", "show_summary"]
+__all__ = ["Display", "Screen", "hush", "problem", "show_summary"]
 
-ON_TERMINAL = 0.25  # seconds between two pictures
-AS_LINES = 5.0
-WINDOW = 5.0  # seconds over which the speed is measured
-PACE = 15.0  # seconds over which is measured how fast orders end, pauses left out: what a journal skips ends at once
-FAILURES = tuple(one for one in Verdict if one not in {Verdict.LOADED, Verdict.ALREADY, Verdict.UPDATED})
-"""What an order comes to that is not on the server as the input says."""
+AS_LINES = 5.0  # seconds between two lines of progress
+BAR = 12  # columns of the bar of progress
+SEPARATOR = " · "
+FEW = 20  # problems that are told one by one; the file of outcomes has them all
+WORTH_ADVICE = 10.0  # seconds that a load takes before it is worth making faster
 SOME = 4  # of many things of the same kind, told by name
 BUSY = 0.8
 """The share of one core from which a process is as fast as it gets: its threads take turns at Python's one lock."""
@@ -73,7 +70,7 @@ class Unfailing:
 
 
 class Screen(Console):
-    """A console for sentences. Nobody reads it any more, as under ``| head``: then it goes on in silence."""
+    """A console for sentences. Where its reader is gone, as under ``| head``, it goes on in silence."""
 
     @classmethod
     def of_messages(cls, *, plain: bool = False) -> Self:
@@ -82,7 +79,7 @@ class Screen(Console):
         return cls(stderr=True, file=stream, force_terminal=False if plain else None)
 
     def say(self, text: str) -> None:
-        """Print *text* on a line of its own as it stands, but for what a terminal would obey."""
+        """Print *text* on a line of its own as it stands, except for what a terminal would obey."""
         self.print(printable(text), markup=False, emoji=False, highlight=False, soft_wrap=True)
 
     def on_broken_pipe(self) -> None:
@@ -99,105 +96,95 @@ def hush(stream: IO[str] | None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-class Progress:
-    """The progress of a load: orders done, speed, rate allowed, retries, time left."""
+class Display:
+    """Tells a person what happens in a load: its problems, and how far it is.
 
-    def __init__(self, graphs: GraphFile, session: Session, console: Screen) -> None:
-        self._graphs = graphs
-        self._session = session
+    The first problems are told one by one, with *every_problem* each. Progress is redrawn in place on a terminal, else
+    it is a line now and then.
+    """
+
+    def __init__(self, console: Screen, outcomes: Path | None = None, *, every_problem: bool = False) -> None:
         self._console = console
-        self._taken = 0
-        self._sends: collections.deque[tuple[float, int]] = collections.deque()
-        self._pace: collections.deque[tuple[float, int]] = collections.deque()
-        self._paused = 0.0  # seconds in which the server was waited for
+        self._outcomes = outcomes
+        self._every_problem = every_problem
+        self._problems = 0
+        self._next_line = AS_LINES
+        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
-    async def counted(self, lines: AsyncGenerator[Line, None]) -> AsyncGenerator[Line, None]:
-        """Yield the *lines* that the load takes, and count them: more is read than is taken, and taken than done."""
-        async with contextlib.aclosing(lines):
-            async for line in lines:
-                self._taken += 1
-                yield line
+    def __enter__(self) -> Self:
+        return self
 
-    @contextlib.asynccontextmanager
-    async def shown(self, load: Load) -> AsyncGenerator[None, None]:
-        """Show *load* on standard error while the block runs: redrawn on a terminal, else a line now and then."""
-        began = load.clock()
-        self._sends.append((began, self._session.stats.requests))
-        self._pace.append((began, load.done))
-        live = Live(console=self._console, auto_refresh=False, transient=True) if self._console.is_terminal else None
-        with live or contextlib.nullcontext():
-            task = asyncio.get_running_loop().create_task(self._show(load, live))
-            try:
-                yield
-            finally:
-                task.cancel()
-                await asyncio.wait({task})  # which raises nothing but a cancellation of this task
-            if not task.cancelled():
-                task.result()
+    def __exit__(self, *_: object) -> None:
+        if self._live is not None:
+            self._live.stop()
 
-    async def _show(self, load: Load, live: Live | None) -> None:
-        seconds = AS_LINES if live is None else ON_TERMINAL
-        while True:
-            await asyncio.sleep(seconds)
-            fraction = self._fraction(load)
-            line = self._line(load, fraction)
-            if live is None:
-                self._console.say(line)
-            else:
-                picture = Table.grid(padding=(0, 1))
-                bar = ProgressBar(total=1.0, completed=fraction or 0.0, pulse=fraction is None, width=12)
-                picture.add_row(bar, Text(line))
-                live.update(picture, refresh=True)
+    def __call__(self, event: Event) -> None:
+        """Tell of an *event*."""
+        match event:
+            case Message():
+                self._console.say(event.text)
+            case Problem():
+                self._tell(event.outcome)
+            case Progress() if self._live is not None:
+                self._live.start()
+                self._live.update(picture(event), refresh=True)
+            case Progress():
+                if event.seconds >= self._next_line:
+                    self._next_line = event.seconds + AS_LINES
+                    self._console.say(SEPARATOR.join((*counts(event), *remarks(event))))
 
-    def _fraction(self, load: Load) -> float | None:
-        read = self._graphs.fraction
-        return None if read is None or not self._taken else read * load.done / self._taken
-
-    def _line(self, load: Load, fraction: float | None) -> str:
-        """Return the state of the load in one line."""
-        stats, rate = self._session.stats, self._session.limiter.rate
-        now = load.clock()
-        if load.paused is not None:
-            self._paused += now - self._sends[-1][0]
-        sent = f"{speed(self._sends, now, stats.requests, WINDOW):,.0f}"
-        pace = speed(self._pace, now - self._paused, load.done, PACE)
-        words = [
-            f"{load.done:,} done",
-            f"{sum(load.counts[verdict] for verdict in FAILURES):,} not loaded",
-            f"{stats.retries:,} retries",
-            f"{sent} requests/s" if rate is None else f"{sent} of {rate:.4g} requests/s",
-        ]
-        autorate = self._session.autorate
-        if autorate is not None:
-            words += [str(state) for state in autorate.states()]
-        if fraction and pace:
-            words.append(f"{_hours(load.done * (1 - fraction) / fraction / pace)} left")
-        if load.paused is not None:
-            words.append(f"PAUSED, trying again in {math.ceil(load.paused_for)} s: {load.paused}")
-        elif (paused := self._session.limiter.paused_for) > 0:
-            words.append(f"the server asked to wait {math.ceil(paused)} s")
-        if load.stopping and load.under_way:
-            words.append("finishing the orders that have begun")
-        return " · ".join(words)
+    def _tell(self, outcome: Outcome) -> None:
+        self._problems += 1
+        if self._every_problem or self._problems <= FEW:
+            self._console.say(problem(outcome))
+        elif self._problems == FEW + 1:
+            where = f"{self._outcomes} has them all" if self._outcomes else "--outcomes FILE keeps them all"
+            self._console.say(f"There are more problems: {where}.")
 
 
-def speed(counts: collections.deque[tuple[float, int]], now: float, count: int, window: float) -> float:
-    """Return how fast a *count* grows a second, over the last seconds of the *window*; it is noted in *counts*."""
-    counts.append((now, count))
-    while len(counts) > 2 and now - counts[0][0] > window:  # noqa: PLR2004 two make a difference
-        counts.popleft()
-    since, before = counts[0]
-    return (count - before) / max(now - since, 0.001)
+def picture(progress: Progress) -> Group:
+    """Return how far a load is in one line or two, each cut where the terminal ends."""
+    bar = Table.grid(padding=(0, 1))
+    bar.add_column(width=BAR)
+    bar.add_column(no_wrap=True, overflow="ellipsis")
+    fraction = progress.fraction
+    bar.add_row(
+        ProgressBar(total=1.0, completed=fraction or 0.0, pulse=fraction is None, width=BAR),
+        Text(SEPARATOR.join(counts(progress))),
+    )
+    more = SEPARATOR.join(remarks(progress))
+    return Group(bar, Text(printable(more), no_wrap=True, overflow="ellipsis")) if more else Group(bar)
 
 
-def _hours(seconds: float) -> str:
-    hours, rest = divmod(int(seconds), 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+def counts(progress: Progress) -> list[str]:
+    """Return what is counted in a load, in words."""
+    speed = f"{progress.speed:,.0f}"
+    return [
+        f"{progress.done:,} done",
+        f"{progress.not_loaded:,} not loaded",
+        f"{progress.retries:,} retries",
+        f"{speed} requests/s" if progress.rate is None else f"{speed} of {progress.rate:.4g} requests/s",
+    ]
 
 
-def place(outcome: Outcome) -> str:
-    """Say from where an order came."""
-    return outcome.key or "an order" if outcome.file is None else f"{outcome.file}:{outcome.number}"
+def remarks(progress: Progress) -> list[str]:
+    """Return what else is known of a load, in words."""
+    words = list(progress.limits)
+    if progress.seconds_left is not None:
+        words.insert(0, f"{about(progress.seconds_left)} left")
+    if progress.paused is not None:
+        words.append(f"PAUSED, trying again in {math.ceil(progress.wait)} s: {progress.paused}")
+    elif progress.wait > 0:
+        words.append(f"the server asked to wait {math.ceil(progress.wait)} s")
+    if progress.finishing:
+        words.append("finishing the orders that have begun")
+    return words
+
+
+def about(seconds: float) -> str:
+    """Return an estimate in words, no more exact than it is."""
+    unit, size = next(((unit, size) for unit, size in (("h", 3600), ("min", 60)) if seconds >= 2 * size), ("s", 1))
+    return f"about {math.ceil(seconds / size)} {unit}"
 
 
 def problem(outcome: Outcome) -> str:
@@ -226,22 +213,22 @@ def problem(outcome: Outcome) -> str:
     return f"{where}: {outcome.verdict}: {'; '.join(reasons)}"
 
 
-def show_summary(
-    console: Screen, counts: collections.Counter[Verdict], requests: int, seconds: float, times: Times, *, cpu: float
-) -> None:
-    """Print the table at the end of a load, and where its time went; *cpu* are the seconds that it computed."""
+def show_summary(console: Screen, report: Report) -> None:
+    """Print the table at the end of a load, and where its time went."""
     table = Table(show_footer=True)
     table.add_column("orders", footer="all")
-    table.add_column("", justify="right", footer=f"{counts.total():,}")
+    table.add_column("", justify="right", footer=f"{report.counts.total():,}")
     for verdict in Verdict:
-        if counts[verdict] or verdict is Verdict.LOADED:
-            style = "red" if verdict in FAILURES else "green"
-            table.add_row(Text(verdict, style=style), f"{counts[verdict]:,}")
+        if report.counts[verdict] or verdict is Verdict.LOADED:
+            style = "red" if verdict in NOT_AS_WANTED else "green"
+            table.add_row(Text(verdict, style=style), f"{report.counts[verdict]:,}")
     console.print(table)
-    console.say(f"{requests:,} requests in {seconds:,.1f} s, {requests / max(seconds, 0.001):,.0f} a second")
-    if times.total:
-        console.say(split(times))
-        console.say(conclusion(times, seconds, cpu))
+    sent = f"{report.requests:,} {'request' if report.requests == 1 else 'requests'} in {report.seconds:,.1f} s"
+    console.say(f"{sent}, {report.requests / max(report.seconds, 0.001):,.0f} a second")
+    if report.times.total:
+        console.say(split(report.times))
+        if report.seconds >= WORTH_ADVICE:
+            console.say(conclusion(report.times, report.seconds, report.cpu))
 
 
 ADVICE = {

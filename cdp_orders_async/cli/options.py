@@ -101,9 +101,9 @@ def fitting(settings: Settings, console: Screen | None, files: int = 1) -> Setti
     if most == resource.RLIM_INFINITY or settings.connections <= connections:
         return settings
     if console is not None:
+        are = "is 1 connection" if connections == 1 else f"are {connections} connections"
         console.say(
-            f"This shell allows {most} open files (ulimit -n), so there are {connections} connections in place of"
-            f" {settings.connections}."
+            f"This shell allows {most} open files (ulimit -n), so there {are} in place of {settings.connections}."
         )
     return attrs.evolve(settings, connections=connections)
 

@@ -26,7 +26,7 @@ FLOORS = {  # a folder has one floor, the name of the folder; in it any import g
 USERS = {  # what comes from outside, and who may import it
     "aiohappyeyeballs": {"session"},
     "aiohttp": {"emulator", "session"},
-    "anyio": {"cli", "outlasting"},
+    "anyio": {"jobs", "outlasting"},
     "cyclopts": {"__main__", "cli"},
     "faststream": {"engines"},
     "httptools": {"session"},

@@ -20,7 +20,7 @@ from cdp_orders_async import DeadlineExceeded, Outcome, Verdict, parse_graph
 from cdp_orders_async.cli.display import ADVICE
 from cdp_orders_async.emulator import Faults
 from cdp_orders_async.timings import Times
-from tests.cli_support import TOKEN, Ran, Watched, cdp_orders, ended, lines_of, started, watched, write
+from tests.cli.support import TOKEN, Ran, Watched, cdp_orders, ended, lines_of, started, watched, write
 from tests.laws.pages import BLOCKS, FRONT, PAGES, PROSE, ROOT, blocks, section, table
 
 DEMO, TESTS, *_ = [text for language, text in BLOCKS if language == "sh"]

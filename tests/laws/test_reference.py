@@ -39,20 +39,21 @@ from cdp_orders_async import (
     ingest_one,
     parse_graph,
 )
-from cdp_orders_async.cli import main, running
-from cdp_orders_async.cli.loading import Report, load
+from cdp_orders_async.cli import main
+from cdp_orders_async.cli.load import load
 from cdp_orders_async.cli.options import Connection
-from cdp_orders_async.cli.signals import STOPS
 from cdp_orders_async.emulator import Emulator, Switches, limits
 from cdp_orders_async.emulator.faults import ACTIONS, PHASES
 from cdp_orders_async.ingest import SETTLE, claims
+from cdp_orders_async.jobs import Report, probe
+from cdp_orders_async.jobs.stopping import SAME_SIGNAL, STOPS
 from cdp_orders_async.models import OrderItemTypeV2
 from cdp_orders_async.pacing import health
 from cdp_orders_async.rules import RESERVED_TYPES
 from cdp_orders_async.session.autorate import governor
 from cdp_orders_async.sources.jsonlines import LONGEST_LINE
 from cdp_orders_async.wire.request import BY_STATUS
-from tests.cli_support import PARTS, Json
+from tests.cli.support import PARTS, Json
 from tests.ingest.support import BASE, Network, loading
 from tests.laws.pages import FRONT, MANUAL, PROSE, SPANS, TEXT, code, section, table
 from tests.laws.test_layers import FLOORS, MODULES, room
@@ -253,13 +254,13 @@ def test_numbers() -> None:
         f"at the start or {health.FEW} times in a row",
         f"never did anything for {health.UNPROVEN:g} s",
         f"lasts {health.LASTING / 60:g} minutes",
-        f"more than {running.SMALL} lines and one of the first {running.PROBED} orders is on the server",
+        f"more than {probe.SMALL} lines and one of the first {probe.PROBED} orders is on the server",
         f"up to {claims.MAX_REMEMBERED_PARTS:,} parts",
         f"starts at {governor.START:g} requests a second",
         f"lines by {LONGEST_LINE / 2**20:g} MiB",
     ):
         assert sentence in TEXT
-    assert running.SAME_SIGNAL == 1
+    assert SAME_SIGNAL == 1
     assert "more than a second later, stops at once" in TEXT
 
 

@@ -35,17 +35,18 @@ from cdp_orders_async import (
     Request,
     Settings,
     Violation,
+    jobs,
 )
-from cdp_orders_async.cli.display import Screen
+from cdp_orders_async.cli.display import Display, Screen
 from cdp_orders_async.cli.options import Connection
-from cdp_orders_async.cli.running import run
 from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.graph.exact import _Doubled, _Lost, read_json  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.graph.findings import Findings
 from cdp_orders_async.graph.parsing import _Reading, read_graph  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.ingest.knowledge import Knowledge
-from cdp_orders_async.ingest.outcomes import Leftover
+from cdp_orders_async.ingest.outcomes import Leftover, Outcome, Verdict
 from cdp_orders_async.ingest.parts import CreatedExtension, CreatedRef, _Parts, parts_of  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.jobs.progress import _Mark  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, GraphRecord, OrderId, SameReference
 from cdp_orders_async.journal.sqlite import _Failed  # pyright: ignore[reportPrivateUsage] every class is looked at
@@ -56,7 +57,7 @@ from cdp_orders_async.session.backends.aiohttp import _Attempt, _Body  # pyright
 from cdp_orders_async.sources.jsonlines import _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.wire import reads_nothing
 from cdp_orders_async.wire.direct import Listed, _Way  # pyright: ignore[reportPrivateUsage] every class is looked at
-from tests.cli_support import write
+from tests.cli.support import write
 from tests.emulator.talking import Json
 from tests.security.canaries import TOKEN, WHOLE, WHOLE_V2, leaks
 from tests.security.sinks import COPIES, TEXTS, by_sentry_now
@@ -169,6 +170,8 @@ def made(folder: Path) -> list[object]:
                 Overload("429"),
             ),
             *(_Body(b"canary"), CreatedRef(ref=ref)),
+            *(jobs.Message("no"), jobs.Problem(Outcome(file=None, number=1, key=None, verdict=Verdict.FAILED))),
+            *(jobs.Progress(seconds=1, done=1, not_loaded=0, retries=0, speed=1, rate=None), _Mark(1, 0.5, 1, 1)),
         ]
 
 
@@ -192,20 +195,18 @@ async def loaded(looking: Looking, url: str, version: type[CdpOrders | CdpOrders
         whole = WHOLE_V2 if version is CdpOrdersV2 else WHOLE
         source = write(folder / "o.jsonl", [{**whole, "referenceId": f"A-{n}", "price": 50 + n} for n in range(3)])
         client = version(base_url=url, client_key="key", api_token=TOKEN, settings=settings, shared_limiter=looking)
-        screen = Screen.of_messages(plain=True)
         graphs = GraphFile(source, client.api)
-        await run(
-            client,
-            graphs,
-            screen,
-            journal=folder / journal,
-            outcomes=None,
-            look_first=n > 0,
-            on_existing="update",
-            settle=0.0,
-            drain=0.0,
-            verbose=True,
-        )
+        async with client:
+            await jobs.load(
+                client,
+                graphs,
+                journal=folder / journal,
+                look_first=n > 0,
+                on_existing="update",
+                settle=0.0,
+                drain=0.0,
+                on_event=Display(Screen.of_messages(plain=True), every_problem=True),
+            )
         looking.look([one async for one in graphs])
 
 

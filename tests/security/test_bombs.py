@@ -17,7 +17,7 @@ import pytest
 
 from cdp_orders_async import BadRequest, GraphFile, Settings, Unreadable
 from cdp_orders_async.sources.jsonlines import CHUNK, LONGEST_LINE, lines
-from tests.cli_support import orders
+from tests.cli.support import orders
 from tests.packing import zstd
 from tests.servers import Reply, serving
 from tests.session.calling import ask, calling, failure

@@ -23,7 +23,7 @@ from cdp_orders_async import (
 )
 from tests import calls
 from tests.calls import Refs
-from tests.cli_support import cdp_orders, lines_of, write
+from tests.cli.support import cdp_orders, lines_of, write
 from tests.security.canaries import BORN, TOKEN, WHOLE, client, failure
 from tests.security.gateways import FORMS, Gateway
 from tests.security.sinks import OF_ERRORS

@@ -16,7 +16,7 @@ import pytest
 from cdp_orders_async import JournalError, SqliteJournal
 from cdp_orders_async.emulator import Emulator
 from cdp_orders_async.journal import OrderId
-from tests.cli_support import Ran, cdp_orders, lines_of, orders, watched, write
+from tests.cli.support import Ran, cdp_orders, lines_of, orders, watched, write
 
 ENDS = ("", "-wal", "-shm", "-journal")
 """What SQLite adds to the name of a database for the files beside it."""

@@ -36,7 +36,7 @@ from cdp_orders_async import (
 )
 from tests.calls import CALLS as EVERY
 from tests.calls import ORDER
-from tests.cli_support import write
+from tests.cli.support import write
 from tests.security.canaries import CALLS, PAIRS, PERSON, TOKEN, WHOLE, client, failure, leaks
 from tests.security.sinks import OF_ERRORS, by_sentry_now
 from tests.servers import Reply, serving

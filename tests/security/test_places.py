@@ -16,10 +16,10 @@ import pytest
 
 from cdp_orders_async import Invalid, JournalError, SqliteJournal
 from cdp_orders_async.addresses import base_url_of
-from cdp_orders_async.cli.outcomes import written
 from cdp_orders_async.emulator import Emulator
 from cdp_orders_async.errors import InputError, shown_key
-from tests.cli_support import Ran, cdp_orders, lines_of, orders, watched, write
+from cdp_orders_async.jobs.outcomes_file import written
+from tests.cli.support import Ran, cdp_orders, lines_of, orders, watched, write
 from tests.security.canaries import TOKEN
 from tests.security.test_files import load
 from tests.servers import Proxy, serving

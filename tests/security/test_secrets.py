@@ -18,7 +18,7 @@ from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.emulator.faults import ACTIONS
 from cdp_orders_async.settings import Credentials
 from tests.calls import ORDER
-from tests.cli_support import Json, cdp_orders, orders, started, watched, write
+from tests.cli.support import Json, cdp_orders, orders, started, watched, write
 from tests.security.canaries import CALLS, PERSON, TOKEN, client, failure, leaks, logged, shown
 from tests.servers import Reply, Server, read_body, read_head, serving
 

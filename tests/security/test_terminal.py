@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from cdp_orders_async import CdpError, OutcomeUnknown, Refused, ServerError
-from tests.cli_support import cdp_orders, lines_of, orders, write
+from tests.cli.support import cdp_orders, lines_of, orders, write
 from tests.servers import Reply, serving
 from tests.session.calling import ask, calling, failure
 

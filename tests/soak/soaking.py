@@ -28,7 +28,7 @@ from cdp_orders_async.session import Session
 from tests.calls import CALLS, Refs
 from tests.campaigns.loads import every_fault
 from tests.campaigns.orders import orders
-from tests.cli_support import started
+from tests.cli.support import started
 from tests.ways import over
 
 CONNECTIONS = 32

@@ -14,7 +14,7 @@ import pytest
 
 from cdp_orders_async import CdpError, CdpOrders, Settings, emulator
 from cdp_orders_async.session import Session
-from tests.cli_support import cdp_orders
+from tests.cli.support import cdp_orders
 from tests.servers import Cut, Reply, serving
 from tests.session.calling import METHODS, TOKEN, ask, calling, deaf_port
 from tests.soak.soaking import Soak, holding, slots_of, soaking

@@ -3,17 +3,55 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
 
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import CdpError, Forbidden, NotFound, Unauthorized
+from cdp_orders_async.errors import CdpError, Forbidden, JournalError, NotFound, Unauthorized
 from cdp_orders_async.graph import Line, OrderGraph
 from cdp_orders_async.journal import Journal, OrderId, is_same_order
+from cdp_orders_async.sources import GraphFile
 
-__all__ = ["found_on_server", "lost_on_server", "peeked"]
+__all__ = ["checked", "found_on_server", "lost_on_server", "peeked"]
 
+SMALL = 100  # lines of an input for which nobody looks at the server first
+PROBED = 3  # orders of a larger one that are looked for
 KNOWN = 3  # orders of a journal that are looked for
 IDLE = 0.5  # seconds in which an input that is not at its end gives nothing
+
+
+async def checked(
+    source: GraphFile, client: Resources | ResourcesV2, records: Journal, journal: Path, *, look: bool
+) -> AsyncGenerator[Line, None]:
+    """Yield the lines of *source*, unless the *journal* does not fit what is on the server.
+
+    *look* for the first orders of a larger input, which must not be there if the journal is new. Raises
+    `JournalError`, and what `lost_on_server` and the requests raise.
+    """
+
+    async def compare(lines: Sequence[Line]) -> None:
+        if len(lines) <= SMALL:
+            return
+        orders = [line.graph for line in lines if line.graph is not None and not line.violations]
+        found = await found_on_server(client, orders[:PROBED])
+        if found is not None:
+            raise JournalError(
+                f"the order {found.order.reference_id} is on the server already, but the journal {journal} is new:"
+                " name the journal of the load that made it, or add --look-first, which looks for each order"
+            )
+
+    if await lost_on_server(client, records):
+        raise JournalError(
+            f"the server no longer has the orders that the journal {journal} says are loaded:"
+            " name another journal to load them again"
+        )
+    lines = aiter(source)
+    if look:
+        lines = peeked(lines, SMALL + 1, compare)
+    async with contextlib.aclosing(lines):
+        async for line in lines:
+            yield line
 
 
 async def found_on_server(client: Resources | ResourcesV2, graphs: Iterable[OrderGraph]) -> OrderGraph | None:

@@ -12,8 +12,8 @@ from cyclopts import Parameter
 
 from cdp_orders_async.cli.display import Screen
 from cdp_orders_async.cli.options import refuse
-from cdp_orders_async.cli.signals import on_stop
 from cdp_orders_async.emulator import Emulator, Faults, Switches, serve
+from cdp_orders_async.jobs import on_stop
 
 __all__ = ["emulator"]
 

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from cdp_orders_async import V2, V2_1
-from tests.cli_support import PARTS, Json, Ran, cdp_orders, lines_of, orders, orders_v2, watched, write
+from tests.cli.support import PARTS, Json, Ran, cdp_orders, lines_of, orders, orders_v2, watched, write
 
 OLD_PARTS = PARTS - 1
 """Version 2 has no extensions of items."""

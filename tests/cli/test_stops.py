@@ -14,8 +14,8 @@ from types import FrameType
 import orjson
 import pytest
 
-from cdp_orders_async.cli.signals import on_stop
-from tests.cli_support import (
+from cdp_orders_async.jobs.stopping import on_stop
+from tests.cli.support import (
     COMMAND,
     PARTS,
     PATIENCE,
@@ -44,17 +44,20 @@ MAIN = "import sys; from cdp_orders_async.__main__ import main; {} sys.exit(main
 EACH_COUNTS = (
     sys.executable,
     "-c",
-    MAIN.format("from cdp_orders_async.cli import running; running.SAME_SIGNAL = 0.0;"),
+    MAIN.format("from cdp_orders_async.jobs import stopping; stopping.SAME_SIGNAL = 0.0;"),
 )
 """The command, for which two signals are two, however close they come."""
-BARE_LOOP = (
+AS_ON_WINDOWS = (
     sys.executable,
     "-c",
     MAIN.format(
-        "import asyncio;asyncio.SelectorEventLoop.add_signal_handler = asyncio.AbstractEventLoop.add_signal_handler;"
+        "import asyncio, os;"
+        "asyncio.SelectorEventLoop.add_signal_handler = asyncio.AbstractEventLoop.add_signal_handler;"
+        "[delattr(os, name) for name in ('O_NOFOLLOW', 'O_NONBLOCK', 'fchmod', 'geteuid')];"
+        "sys.modules.update(fcntl=None, resource=None);"
     ),
 )
-"""The command with an event loop that has no handlers of signals, as that of Windows."""
+"""The command without what Windows lacks: handlers of signals in its event loop, and functions of the system."""
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
@@ -123,25 +126,49 @@ async def test_two_signals_at_once_are_one(tmp_path: Path) -> None:
     assert (ran.status, orjson.loads(ran.out)["loaded"]) == (130, 4)
 
 
-async def test_loop_without_handlers_stops_too(tmp_path: Path) -> None:
-    """Where the event loop handles no signals, a signal stops a load and the emulator all the same."""
+async def test_load_works_as_on_windows(tmp_path: Path) -> None:
+    """Without what Windows lacks, a load writes its outcomes, stops at a signal, and resumes."""
     lines = orders(30)
-    arguments = ("load", write(tmp_path / "o.jsonl", lines), "--rate", "100")
-    async with (
-        watched() as server,
-        started(*arguments, cwd=tmp_path, env=server.environment, command=BARE_LOOP) as process,
-    ):
-        await server.has_received(3 * PARTS)
+    options = ("--rate", "100", "--connections", "2", "--outcomes", "out.jsonl")
+    arguments = ("load", write(tmp_path / "o.jsonl", lines), *options)
+    async with watched() as server:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            received = server.received
+            async with started(*arguments, cwd=tmp_path, env=server.environment, command=AS_ON_WINDOWS) as process:
+                await server.has_received(received + 3 * PARTS)
+                process.send_signal(number)
+                ran = await ended(process)
+            assert ran.status == 128 + number
+            assert "unknown" not in ran.out
+            assert ran.err.splitlines()[-1].startswith("To resume: ")
+        ran = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment, command=AS_ON_WINDOWS)
+        assert (ran.status, server.holds(lines)) == (0, True)
+    assert len(lines_of(tmp_path / "out.jsonl")) == 30
+
+
+async def test_demo_and_emulator_work_as_on_windows(tmp_path: Path) -> None:
+    """Without what Windows lacks, both run, and a signal stops them."""
+    env = {"TMPDIR": str(tmp_path)}
+    async with started("demo", "--rate", "100", cwd=tmp_path, env=env, command=AS_ON_WINDOWS) as process:
+        await said(process, "A new journal")  # with its first outcome
         process.send_signal(signal.SIGINT)
         ran = await ended(process)
     assert ran.status == 130
-    assert "unknown" not in ran.out
-    assert ran.err.splitlines()[-1].startswith("To resume: ")
-    async with started("emulator", "--port", "0", cwd=tmp_path, command=BARE_LOOP) as process:
+    assert re.search(r"│ loaded +│ +\d+ │", ran.out)
+    arguments = ("emulator", "--port", "0", "--storage", "s.sqlite")
+    async with started(*arguments, cwd=tmp_path, command=AS_ON_WINDOWS) as process:
         assert process.stdout is not None
         await process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert await ended(process) == Ran(0, "", "")
+
+
+@pytest.mark.parametrize("module", ["cyclopts", "rich"])
+async def test_interrupt_at_the_start_is_silent(tmp_path: Path, module: str) -> None:
+    """A Ctrl-C while the command is still imported is no traceback."""
+    (tmp_path / f"{module}.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    path = os.pathsep.join((str(tmp_path), os.environ.get("PYTHONPATH", "")))
+    assert await cdp_orders("--help", cwd=tmp_path, env={"PYTHONPATH": path}) == Ran(130, "", "")
 
 
 async def test_stop_does_not_wait_for_a_server_that_is_down(tmp_path: Path) -> None:

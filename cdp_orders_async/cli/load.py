@@ -7,29 +7,23 @@ import logging
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
-import orjson
 from cyclopts import Parameter
 
-from cdp_orders_async.cli.display import Screen, show_summary
+from cdp_orders_async import jobs
+from cdp_orders_async.cli.display import Display, Screen, show_summary
 from cdp_orders_async.cli.options import Connection, refuse, unwritten
-from cdp_orders_async.cli.running import Report, run
-from cdp_orders_async.errors import (
-    CdpError,
-    Forbidden,
-    InputError,
-    Invalid,
-    JournalError,
-    NotSent,
-    Unauthorized,
-)
+from cdp_orders_async.client import CdpOrders, CdpOrdersV2
+from cdp_orders_async.errors import CdpError
 from cdp_orders_async.ingest import SETTLE, OnExisting
 from cdp_orders_async.sources import GraphFile
 
-__all__ = ["Report", "in_words", "load", "run"]
+__all__ = ["load"]
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
@@ -103,92 +97,52 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     connection = connection or Connection()
     path: Path | None = None
     try:
-        path = _journal_path(file, journal, outcomes, console)
-        client = connection.client(console)
-        graphs = GraphFile(file, client.api, timezone=timezone, assign_references=assign_references)
-        report = asyncio.run(
-            run(
+        with Display(console, outcomes, every_problem=verbose) as display:
+            path = jobs.journal_path(file, journal, outcomes, display)
+            client = connection.client(console)
+            source = GraphFile(file, client.api, timezone=timezone, assign_references=assign_references)
+            job = partial(
+                jobs.load,
                 client,
-                graphs,
-                console,
+                source,
                 journal=path,
                 outcomes=outcomes,
                 look_first=look_first,
                 on_existing=on_existing,
                 settle=settle,
                 drain=drain,
-                verbose=verbose,
+                on_event=display,
             )
-        )
+            report = asyncio.run(_over(client, job))
     except CdpError as refused:
         status = refuse(refused)
-        if path is not None and _is_damaged(refused):
+        if path is not None and jobs.is_damaged(refused):
             _tell_resume(console, path, connection, look_first=True)
         return status
-    error = None if report.error is None else in_words(report.error, client.base_url, report.where)
-    status = _show(report, error, json=json)
-    if error is not None:
-        refuse(error)
-    elif not report.counts and report.stopped_by is None:
-        console.say(f"{graphs.name} holds no orders: nothing was loaded.")
+    status = _show(report, json=json)
+    if report.reason is not None:
+        refuse(report.reason)
     if report.resumable:
-        _tell_resume(console, path, connection, look_first=_is_damaged(report.error))
+        _tell_resume(console, path, connection, look_first=jobs.is_damaged(report.error))
     return status
 
 
-def _show(report: Report, error: str | None, *, json: bool) -> int:
-    """Show on standard output what became of a load that *error* ended; return the exit status."""
+async def _over(client: CdpOrders | CdpOrdersV2, job: Callable[[], Awaitable[jobs.Report]]) -> jobs.Report:
+    async with client:
+        return await job()
+
+
+def _show(report: jobs.Report, *, json: bool) -> int:
+    """Show on standard output what became of a load; return the exit status."""
     try:
         if json:
-            Screen().say(orjson.dumps(report.to_json(error)).decode())
-        elif error is None or report.anything:
-            show_summary(Screen(), report.counts, report.requests, report.seconds, report.times, cpu=report.cpu)
+            Screen().say(dumps(report.to_json()))  # in ASCII, which each output can show
+        elif report.error is None or report.anything:
+            show_summary(Screen(), report)
     except OSError as unheard:  # such as a full disk
         status = unwritten(unheard)
         return report.status or status
     return report.status
-
-
-def _journal_path(file: str, journal: Path | None, outcomes: Path | None, console: Screen) -> Path:
-    """Return where the journal is; raises `InputError` before anything is made for an input that is not there."""
-    source = Path(file)
-    try:
-        if file == "-":
-            if sys.stdin is None:
-                raise InputError("standard input cannot be read: it is closed")
-        elif not source.is_fifo():  # whose writer would see the reader go
-            source.open("rb").close()
-    except OSError as error:
-        raise InputError(f"{file} cannot be read: {error.strerror}") from error
-    if journal is None and (file == "-" or not source.is_file()):
-        raise InputError("--journal must be given where the input is no file that can be read again")
-    chosen = journal or source.with_name(f"{source.name}.journal.sqlite")
-    places = [path.resolve() for path in (source, chosen, outcomes) if path is not None]
-    if len(set(places)) < len(places):
-        raise InputError("the input, the journal and the outcomes must be different files")
-    if journal is None and not chosen.exists() and (old := Path(chosen.name)).exists():
-        console.say(f"The journal of an earlier version goes on: {old.absolute()}")
-        return old
-    return chosen
-
-
-def in_words(error: CdpError, base_url: str, where: str | None = None) -> str:
-    """Say in one sentence what ended a load; *where* says from where the order came whose request met it."""
-    asked = "" if where is None else f" to {where}"
-    match error:
-        case Unauthorized() | Forbidden() if error.from_api:
-            what = f"{base_url} refused the credentials ({error.status}): check the client key and the API token"
-            return f"{what}; this was its answer{asked}, {error.method} {error.path}"
-        case NotSent():
-            return f"{base_url} cannot be reached: {error}"
-        case InputError() | JournalError() | Invalid():
-            return str(error)
-        case _:
-            return f"{base_url} does not answer as the API does, the last time{asked}: {error}"
-
-
-def _is_damaged(error: CdpError | None) -> bool:
-    return isinstance(error, JournalError) and " is damaged" in str(error)
 
 
 def _tell_resume(console: Screen, journal: Path, connection: Connection, *, look_first: bool) -> None:

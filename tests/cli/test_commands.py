@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gzip
 import os
 import re
 import signal
@@ -25,7 +26,19 @@ from cdp_orders_async.addresses import REGIONS
 from cdp_orders_async.cli import main
 from cdp_orders_async.cli.options import Connection
 from cdp_orders_async.settings import Settings
-from tests.cli_support import TOKEN, Ran, broken_pipe, cdp_orders, ended, environment, full_disk, orders, started, write
+from tests.cli.support import (
+    TOKEN,
+    Ran,
+    broken_pipe,
+    cdp_orders,
+    ended,
+    environment,
+    full_disk,
+    orders,
+    started,
+    watched,
+    write,
+)
 from tests.ingest.support import order
 
 OPTIONS = {
@@ -250,6 +263,21 @@ async def test_help_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
     with broken_pipe() as nobody:
         async with started("--help", cwd=tmp_path, stdout=nobody) as process:
             assert (await ended(process)).err == ""
+
+
+async def test_output_in_a_poor_encoding(tmp_path: Path) -> None:
+    """Names that the output cannot show are escaped: JSON stays JSON, and a table a table."""
+    folder = tmp_path / "Käse 山"
+    folder.mkdir()
+    env = {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0", "TMPDIR": str(folder)}
+    ran = await cdp_orders("demo", "--rate", "5000", cwd=folder, env=env)
+    assert (ran.status, "K\\xe4se \\u5c71" in ran.out) == (0, True)
+    source = folder / "o.jsonl.gz"
+    source.write_bytes(gzip.compress(b"".join(orjson.dumps(one) + b"\n" for one in orders(1)))[:-4])
+    async with watched() as server:
+        ran = await cdp_orders("load", source, "--json", cwd=folder, env={**server.environment, **env})
+    assert ran.status == 2
+    assert orjson.loads(ran.out)["error"].startswith(f"{source} cannot be read")
 
 
 async def test_output_on_a_full_disk_is_told(tmp_path: Path) -> None:

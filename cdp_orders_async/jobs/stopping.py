@@ -1,4 +1,4 @@
-"""What a command does at a signal that asks it to stop."""
+"""What a job does at a signal that asks the process to stop."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from typing import Any, TypeAlias
 
 import anyio
 
-__all__ = ["on_stop"]
+from cdp_orders_async.ingest import Load
+from cdp_orders_async.jobs.events import Message, OnEvent
+
+__all__ = ["Stopper", "on_stop"]
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
 STOPS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+SAME_SIGNAL = 1.0  # seconds in which a second signal is the first one again: `timeout` sends it twice
+LOOK = 0.1  # seconds between two looks whether a load that ends waits for the server
 
 
 @contextlib.asynccontextmanager
@@ -68,3 +73,45 @@ def _restore(handlers: Mapping[signal.Signals, Handler]) -> None:
     for number, handler in handlers.items():
         if handler is not None:  # else it is not Python's
             signal.signal(number, handler)
+
+
+class Stopper:
+    """Stops a load at a signal: the first lets it finish what is in flight, a later one does not."""
+
+    def __init__(self, drain: float, on_event: OnEvent, clock: Callable[[], float]) -> None:
+        self.number: int | None = None
+        """The number of the first signal."""
+        self._drain = drain
+        self._on_event = on_event
+        self._clock = clock
+        self._since = 0.0
+        self._load: Load | None = None
+
+    def watch(self, load: Load) -> None:
+        """Stop *load* at the next signal, or now if there was one."""
+        self._load = load
+        if self.number is not None:
+            self._stop(load)
+
+    def __call__(self, number: int) -> None:
+        """Stop, and only then say so, since nobody may hear it."""
+        now, load = self._clock(), self._load
+        if self.number is None:
+            self.number, self._since = number, now
+            if load is not None:
+                self._stop(load)
+            what = f"Stopping: what is in flight has {self._drain:g} s to finish. Once more stops at once."
+            self._on_event(Message(what))
+        elif now - self._since >= SAME_SIGNAL and load is not None:
+            load.stop()
+
+    def _stop(self, load: Load) -> None:
+        load.stop(self._drain)
+        self._give_up(load)
+
+    def _give_up(self, load: Load) -> None:
+        """Do not wait for a server that is not well: it would take the whole time, for nothing."""
+        if load.paused is not None:
+            load.stop()
+        elif load.under_way:
+            asyncio.get_running_loop().call_later(LOOK, self._give_up, load)

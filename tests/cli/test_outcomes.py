@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli_support import cdp_orders, lines_of, names, orders, watched, write
+from tests.cli.support import cdp_orders, lines_of, names, orders, watched, write
 
 
 async def test_outcomes_of_earlier_runs_are_put_aside(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from tests.cli_support import (
+from tests.cli.support import (
     PARTS,
     TOKEN,
     Json,

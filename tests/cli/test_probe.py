@@ -12,9 +12,9 @@ import orjson
 import pytest
 
 from cdp_orders_async import CdpOrders, GraphFile, InputError, JournalError, SqliteJournal, Verdict, ingest
-from cdp_orders_async.cli.probe import peeked
 from cdp_orders_async.graph import Line
-from tests.cli_support import PARTS, TOKEN, Json, Watched, cdp_orders, ended, names, orders, started, watched, write
+from cdp_orders_async.jobs.probe import peeked
+from tests.cli.support import PARTS, TOKEN, Json, Watched, cdp_orders, ended, names, orders, started, watched, write
 from tests.ingest.support import order
 
 QUICK = ("--rate", "none", "--settle", "0.1", "--json")

@@ -9,130 +9,100 @@ import os
 import pty
 import re
 import termios
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import UUID
 
+import attrs
 import pytest
 
-from cdp_orders_async import CdpOrders, GraphFile, Load, Settings, Verdict, ingest
-from cdp_orders_async.cli import display
-from cdp_orders_async.cli.display import ADVICE, Progress, Screen, conclusion, problem, speed, split
+from cdp_orders_async import Verdict, Violation
+from cdp_orders_async.cli.display import ADVICE, Display, Screen, conclusion, picture, problem, show_summary, split
 from cdp_orders_async.ingest import Failure, Leftover, Outcome, PartOutcome, PartVerdict
-from cdp_orders_async.session import Times
-from tests.cli_support import PARTS, PATIENCE, TOKEN, Json, orders, started, watched, write
+from cdp_orders_async.jobs import Problem, Progress, Report
+from cdp_orders_async.timings import Times
+from tests.cli.support import PARTS, PATIENCE, orders, started, watched, write
 
-LINE = re.compile(r"(\d+) done · 0 not loaded · \d+ retries · \d+ of 200 requests/s( · .*)?")
-
-
-class Log(io.StringIO):
-    """What a screen that is no terminal wrote."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._more = asyncio.Event()
-
-    def write(self, text: str) -> int:
-        """Write *text*."""
-        self._more.set()
-        return super().write(text)
-
-    async def has(self, words: str) -> None:
-        """Wait until *words* are written."""
-        async with asyncio.timeout(PATIENCE):
-            while words not in self.getvalue():
-                self._more.clear()
-                await self._more.wait()
+PROGRESS = Progress(seconds=1.0, done=7, not_loaded=0, retries=0, speed=99.6, rate=200.0)
+LARGE = attrs.evolve(PROGRESS, done=1_234_567, not_loaded=12, retries=345, speed=95, rate=100.0)
+PAUSED = attrs.evolve(LARGE, paused="POST /v2.1/orders: 521 what the gateway said, which is long", wait=4.2)
 
 
-@asynccontextmanager
-async def loading(
-    source: Path, faults: Json | None = None, connections: int = 2
-) -> AsyncGenerator[tuple[Progress, Load, CdpOrders, Log], None]:
-    """Load *source* with its progress going to a log."""
-    log = Log()
-    settings = Settings(rate=200, connections=connections)
-    async with watched(faults) as server:
-        cdp = CdpOrders(base_url=server.base_url, client_key="key", api_token=TOKEN, settings=settings)
-        graphs = GraphFile(source)
-        progress = Progress(graphs, cdp.session, Screen(file=log, width=80))
-        async with cdp, ingest(cdp, progress.counted(aiter(graphs)), open_orders=2 * connections, drain=0) as load:
-            yield progress, load, cdp, log
+def log() -> tuple[Screen, io.StringIO]:
+    """Return a screen that is no terminal, and what it shows."""
+    file = io.StringIO()
+    return Screen(file=file, width=80), file
 
 
-async def test_progress_is_lines_where_there_is_no_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a log, progress is a line now and then: what is done, how fast, and the time left; no control codes."""
-    monkeypatch.setattr(display, "AS_LINES", 0.02)
-    async with loading(write(tmp_path / "o.jsonl", orders(12))) as (progress, load, _, log):
-        async with progress.shown(load):
-            verdicts = [outcome.verdict async for outcome in load]
-        lines = log.getvalue().splitlines()
-    found = [LINE.fullmatch(line) for line in lines]
-    done = [int(match[1]) for match in found if match is not None]
-    assert verdicts == [Verdict.LOADED] * 12
-    assert None not in found
-    assert len(done) > 2
-    assert done == sorted(done)
-    assert re.search(r" · \d+:\d\d left", lines[-1]) is not None
-    assert "\x1b" not in "".join(lines)
+def test_progress_is_lines_where_there_is_no_terminal() -> None:
+    """In a log, progress is a line now and then, with no control codes."""
+    console, file = log()
+    with Display(console) as display:
+        for n in range(60):
+            display(attrs.evolve(PROGRESS, seconds=n / 4, done=n))
+    assert file.getvalue() == (
+        "20 done · 0 not loaded · 0 retries · 100 of 200 requests/s\n"
+        "40 done · 0 not loaded · 0 retries · 100 of 200 requests/s\n"
+    )
 
 
-async def test_progress_says_why_nothing_happens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the server is not well or asks to wait, and while a stopped load ends, the progress says why."""
-    monkeypatch.setattr(display, "AS_LINES", 0.02)
-    source = write(tmp_path / "o.jsonl", orders(30))
-    async with loading(source) as (progress, load, cdp, log):
-        cdp.session.limiter.pause_until(load.clock() + 60)
-        async with progress.shown(load):
-            await log.has("the server asked to wait 60 s")
-            load.stop(60)
-            await log.has("finishing the orders that have begun")
-    down = {"operation": "orders.create", "action": "html", "status": 521}
-    async with loading(source, {"faults": [down]}, 60) as (progress, load, _, log), progress.shown(load):
-        await log.has("PAUSED, trying again in 5 s: POST /v2.1/orders: 521 ")
+@pytest.mark.parametrize(
+    ("progress", "words"),
+    [
+        (attrs.evolve(PROGRESS, rate=None), "100 requests/s"),
+        (attrs.evolve(PROGRESS, seconds_left=75.0), "100 of 200 requests/s · about 75 s left"),
+        (attrs.evolve(PROGRESS, seconds_left=0.2), "about 1 s left"),
+        (attrs.evolve(PROGRESS, seconds_left=7100), "about 119 min left"),
+        (attrs.evolve(PROGRESS, seconds_left=7300), "about 3 h left"),
+        (attrs.evolve(PROGRESS, limits=("no limit known, last cut for 429",)), "requests/s · no limit known, last cut"),
+        (PAUSED, "PAUSED, trying again in 5 s: POST /v2.1/orders: 521 "),
+        (attrs.evolve(PROGRESS, wait=59.5), "the server asked to wait 60 s"),
+        (attrs.evolve(PROGRESS, finishing=True), "finishing the orders that have begun"),
+    ],
+)
+def test_progress_in_words(progress: Progress, words: str) -> None:
+    """The line says how long it still takes, and why nothing happens."""
+    console, file = log()
+    Display(console)(attrs.evolve(progress, seconds=5.0))
+    assert words in file.getvalue()
 
 
-async def test_progress_says_what_is_known_of_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The limit that was found, when, and what the rate was last lowered for, are in the line."""
-    monkeypatch.setattr(display, "AS_LINES", 0.02)
-    busy = {"operation": "orders.create", "action": "status", "status": 429}
-    source = write(tmp_path / "o.jsonl", orders(30))
-    async with loading(source, {"faults": [busy]}, 60) as (progress, load, _, log), progress.shown(load):
-        await log.has("requests/s · no limit known")
-        await log.has("no limit known, last cut for 429")
+@pytest.mark.parametrize("progress", [PROGRESS, LARGE, PAUSED, attrs.evolve(LARGE, fraction=0.5, seconds_left=3000)])
+def test_picture_fits_the_terminal(progress: Progress) -> None:
+    """Each line of the picture is cut where the terminal ends, and what is counted fits 80 columns."""
+    console = Screen(file=io.StringIO(), width=80, force_terminal=True)
+    with console.capture() as captured:
+        console.print(picture(progress))
+    lines = re.sub(r"\x1b\[[\d;]*m", "", captured.get()).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert lines[0].rstrip().endswith(" requests/s")
+    assert len(lines) == (1 if progress is PROGRESS or progress is LARGE else 2)
 
 
-async def test_progress_passes_a_cancellation_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cancellation that comes while the progress ends is not swallowed by it."""
-    async with loading(write(tmp_path / "o.jsonl", orders(1))) as (progress, load, _, _):
-
-        async def stubborn(*_: object) -> None:
-            try:
-                await asyncio.sleep(PATIENCE)
-            except asyncio.CancelledError:
-                await asyncio.sleep(0)  # so that the block ends while this one still does
-
-        monkeypatch.setattr(progress, "_show", stubborn)
-
-        async def block() -> None:
-            async with progress.shown(load):
-                await asyncio.sleep(0)
-
-        task = asyncio.create_task(block())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        assert task.cancelled()
+def test_first_problems_are_told_one_by_one() -> None:
+    """After some problems, one line says where all of them are."""
+    invalid = Problem(
+        Outcome(file="o", number=1, key=None, verdict=Verdict.INVALID, violations=(Violation("$", "no"),))
+    )
+    for outcomes, where in ((None, "--outcomes FILE keeps them all"), (Path("out"), "out has them all")):
+        console, file = log()
+        display = Display(console, outcomes)
+        for _ in range(30):
+            display(invalid)
+        assert file.getvalue().splitlines() == ["o:1: invalid: $: no"] * 20 + [f"There are more problems: {where}."]
 
 
-def test_time_left_is_that_of_the_last_orders() -> None:
-    """What a journal skipped at once does not count for how fast the orders end that are sent."""
-    pace: collections.deque[tuple[float, int]] = collections.deque([(0.0, 0)])
-    assert speed(pace, 1.0, 9000, 15.0) == 9000
-    assert [speed(pace, 1.0 + n, 9000 + 5 * n, 15.0) for n in range(1, 30)][-1] == 5.0
+def test_summary_gives_no_advice_for_a_short_load() -> None:
+    """What a load of a few seconds waited for is no reason to change anything; one request is no requests."""
+    times, counts = Times(server=9.0), collections.Counter({Verdict.LOADED: 1})
+    told: list[list[str]] = []
+    for seconds, requests in ((9.9, 1), (10.0, 2)):
+        console, file = log()
+        show_summary(console, Report(counts=counts, requests=requests, seconds=seconds, cpu=seconds, times=times))
+        told.append(file.getvalue().splitlines())
+    short, long = told
+    assert short[-2:] == ["1 request in 9.9 s, 0 a second", "Where the time went: 100% server"]
+    assert long[-3] == "2 requests in 10.0 s, 0 a second"
+    assert long[-1].startswith("This process's CPU was busy 100% of the time, which is the limit")
 
 
 async def test_picture_on_a_terminal(tmp_path: Path) -> None:
@@ -163,7 +133,7 @@ async def test_picture_on_a_terminal(tmp_path: Path) -> None:
     text = came.decode()
     picture, shown_again, rest = text.rpartition("\x1b[?25h")
     assert shown_again
-    assert picture.startswith("\x1b[?25l")
+    assert picture.count("\x1b[?25l") == 1
     assert re.search(r"━.* \d+ done · \d not loaded · 0 retries · \d+ of 80 requests/s", picture)
     assert f"{tmp_path / 'o.jsonl'}:13: invalid: $.referenceId" in picture.replace("\r\n", "")
     assert rest.startswith("\r\x1b[1A\x1b[2K")

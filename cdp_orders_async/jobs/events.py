@@ -1,0 +1,61 @@
+"""What a job tells its observer while it runs, as values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import attrs
+
+from cdp_orders_async.ingest import Outcome
+
+__all__ = ["Event", "Message", "OnEvent", "Problem", "Progress"]
+
+
+@attrs.frozen
+class Message:
+    """A sentence that a person should read."""
+
+    text: str
+
+
+@attrs.frozen
+class Problem:
+    """An order that is not on the server as the input says, or of which the server has more parts."""
+
+    outcome: Outcome
+
+
+@attrs.frozen(kw_only=True)
+class Progress:
+    """How far a load is."""
+
+    seconds: float
+    """Since the load began."""
+    done: int
+    """Orders that came to their end."""
+    not_loaded: int
+    """Those of them that are not on the server as the input says."""
+    retries: int
+    """Requests that were sent again."""
+    speed: float
+    """Requests a second, over the last seconds."""
+    rate: float | None
+    """Requests a second that are allowed; None: without a limit."""
+    limits: tuple[str, ...] = ()
+    """What is known of the limits of the server, in words."""
+    fraction: float | None = None
+    """The share of the input that is done, from 0 to 1; None while it is not known."""
+    seconds_left: float | None = None
+    """An estimate from how fast the input was read of late; None while there is none."""
+    paused: str | None = None
+    """Why the load waits for a server that is not well, in a sentence."""
+    wait: float = 0.0
+    """Seconds until a request may be sent again, because the load is *paused* or the server asked to wait."""
+    finishing: bool = False
+    """Whether the load takes no further order, and ends those that have begun."""
+
+
+Event: TypeAlias = Message | Problem | Progress
+OnEvent: TypeAlias = Callable[[Event], None]
+"""The observer of a job. It is called in the event loop of the job and must not block."""
