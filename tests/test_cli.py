@@ -25,7 +25,7 @@ from cdp_orders_async.cli import main
 from cdp_orders_async.cli.options import Connection
 from cdp_orders_async.settings import Settings
 from tests.cli_support import TOKEN, Ran, broken_pipe, cdp_orders, ended, environment, full_disk, orders, started, write
-from tests.ingest.support import order
+from tests.ingest.orders import order
 
 OPTIONS = {
     "load": {
