@@ -79,6 +79,7 @@ from cdp_orders_async.resources import Listing
 from cdp_orders_async.session import RateLimiter, Session, Stats, Times
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.sources import GraphFile
+from cdp_orders_async.version import VERSION as __version__  # noqa: N811 Python's own name for it
 from cdp_orders_async.wire import Page, Request, Transport
 
 __all__ = [
@@ -168,6 +169,7 @@ __all__ = [
     "Unreadable",
     "Verdict",
     "Violation",
+    "__version__",
     "assign_references",
     "ingest",
     "ingest_one",

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from yarl import URL
 
@@ -78,6 +78,10 @@ class Http(ABC):
         self._pid = 0  # a fork copies the loop too, and both copies would speak on one connection
         self._opening = asyncio.Lock()
         self._closed = False
+
+    def __reduce__(self) -> NoReturn:
+        """Refuse to be copied or pickled, as `Session` does: a copy would hold a copy of the event loop."""
+        raise TypeError("the connections of a client cannot be copied or pickled")
 
     @property
     def closed(self) -> bool:

@@ -14,7 +14,8 @@ from cdp_orders_async import SqliteJournal, Verdict, ingest
 from cdp_orders_async.emulator import Emulator, Faults, Switches
 from cdp_orders_async.graph import parse_graph
 from tests.campaigns.orders import Json, orders, parts_of
-from tests.ingest.support import serving, stored
+from tests.ingest.expectations import stored
+from tests.ingest.serving import serving
 
 E = TypeVar("E", bound=Emulator)
 TIMEOUT = 0.5

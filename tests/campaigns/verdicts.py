@@ -13,7 +13,7 @@ from cdp_orders_async.models import Resource
 from tests.calls import CALLS, Refs
 from tests.campaigns.loads import PHASES, every_fault
 from tests.campaigns.orders import Json
-from tests.ingest.support import serving
+from tests.ingest.serving import serving
 
 DELETED_LAST = ("order_extensions item_extensions", "items contacts consumers", "orders")
 """What is deleted at once, after everything else was done, and in which order."""

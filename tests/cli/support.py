@@ -19,7 +19,7 @@ from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.emulator.service import Endpoint
 from cdp_orders_async.graph import parse_graph
 from cdp_orders_async.kinds import V2_1, Api
-from tests.ingest.support import stored, wanted
+from tests.ingest.expectations import stored, wanted
 
 Json = dict[str, Any]
 

@@ -39,7 +39,7 @@ from tests.cli.support import (
     watched,
     write,
 )
-from tests.ingest.support import order
+from tests.ingest.orders import order
 
 OPTIONS = {
     "load": {

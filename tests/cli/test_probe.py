@@ -15,7 +15,7 @@ from cdp_orders_async import CdpOrders, GraphFile, InputError, JournalError, Sql
 from cdp_orders_async.graph import Line
 from cdp_orders_async.jobs.probe import peeked
 from tests.cli.support import PARTS, TOKEN, Json, Watched, cdp_orders, ended, names, orders, started, watched, write
-from tests.ingest.support import order
+from tests.ingest.orders import order
 
 QUICK = ("--rate", "none", "--settle", "0.1", "--json")
 NEW = "but the journal {} is new: name the journal of the load that made it, or add --look-first"

@@ -11,7 +11,7 @@ from cdp_orders_async import CdpOrders, GraphConsumer, GraphItem, NewConsumer, O
 from tests import values
 from tests.calls import CALLS, ITEM, ORDER, Refs
 from tests.conformance.mock import answers, mocking
-from tests.ingest.support import count, whole
+from tests.ingest.orders import count, whole
 
 NAMELESS = OrderGraph(
     order=ORDER,

@@ -25,7 +25,9 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.emulator import Emulator, Switches
 from tests.calls import CALLS, CONTACT, ITEM, ORDER, PAIRS, Refs, walked
-from tests.ingest.support import later, serving, stored, wanted, whole
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.orders import later, whole
+from tests.ingest.serving import serving
 
 NOBODY = UUID("00000000-0000-4000-8000-000000000000")
 LAG = 0.2

@@ -10,7 +10,7 @@ from cdp_orders_async import CdpOrders, NotSent, OutcomeUnknown, Settings
 from cdp_orders_async.emulator import Bucket, Concurrency, Emulator, Queue, Switches, Window, running
 from cdp_orders_async.emulator.limits import Gate, Limit, read_limits
 from cdp_orders_async.errors import CdpError
-from tests.ingest.support import order
+from tests.ingest.orders import order
 
 
 def fates(limit: Limit, *times: float, method: str = "POST") -> list[int | str | None]:

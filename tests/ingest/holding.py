@@ -13,7 +13,7 @@ from cdp_orders_async.emulator import Emulator
 from cdp_orders_async.emulator.records import Record, moment
 from cdp_orders_async.wire import to_json
 from tests.ingest.life import START, Key, Order
-from tests.ingest.support import Version
+from tests.ingest.versions import Version
 
 PARTS = ("items", "contacts", "consumers", "order_extensions", "item_extensions")
 

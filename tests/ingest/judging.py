@@ -16,7 +16,7 @@ from cdp_orders_async.emulator.records import Record, moment
 from cdp_orders_async.models.common import camel
 from tests.ingest.holding import Said, Told, differing, key_of, kind_of, refs_of, said_of
 from tests.ingest.life import Call, Item, Key, Order, Person
-from tests.ingest.support import NEW, Version
+from tests.ingest.versions import NEW, Version
 
 SAME_ORDER = timedelta(days=2)
 NOTHING_MADE = {Verdict.BUSY, Verdict.NOT_TRIED}

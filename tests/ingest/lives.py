@@ -29,7 +29,8 @@ from tests.ingest.holding import Told, held_of
 from tests.ingest.judging import MADE, Seen
 from tests.ingest.life import SETTLE, START, Call, Crash, Key, Life, Order, Phase, Sleep
 from tests.ingest.processes import Process
-from tests.ingest.support import BASE, NEW, OLD
+from tests.ingest.serving import BASE
+from tests.ingest.versions import NEW, OLD
 from tests.journal.shared import SharedDatabase
 from tests.virtual import VirtualLoop, run
 

@@ -13,7 +13,7 @@ import orjson
 from cdp_orders_async import CdpError, NotSent, OutcomeUnknown, Request
 from cdp_orders_async.emulator import Emulator
 from cdp_orders_async.wire import answer
-from tests.ingest.support import asked
+from tests.ingest.network import asked
 from tests.journal.shared import SharedDatabase, SharedJournal
 
 T = TypeVar("T")

@@ -10,7 +10,10 @@ from cdp_orders_async import MemoryJournal, OrderGraph, Outcome, PartVerdict, in
 from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.ingest import OnExisting
 from cdp_orders_async.journal import Claimed, Journal, OrderId
-from tests.ingest.support import BASE, NEW, Network, Version, stored, wanted
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.network import Network
+from tests.ingest.serving import BASE
+from tests.ingest.versions import NEW, Version
 
 
 @attrs.define

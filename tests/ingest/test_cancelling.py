@@ -21,7 +21,10 @@ from cdp_orders_async import (
     ingest_one,
 )
 from cdp_orders_async.emulator import Emulator, Switches
-from tests.ingest.support import BASE, Network, item, order, serving, stored, wanted, whole
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.network import Network
+from tests.ingest.orders import item, order, whole
+from tests.ingest.serving import BASE, serving
 from tests.virtual import VirtualLoop, run
 
 Body: TypeAlias = Callable[[], Awaitable[object]]

@@ -10,22 +10,12 @@ import pytest
 
 from cdp_orders_async import NewContact, OrderGraph, PartVerdict, Resources, Verdict, ingest_one
 from cdp_orders_async.ingest import OnExisting
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.network import Network
+from tests.ingest.orders import consumer, item, order, person, whole
 from tests.ingest.runs import Case, crash, differs, parts
-from tests.ingest.support import (
-    BASE,
-    NEW,
-    OLD,
-    Network,
-    Version,
-    consumer,
-    in_both_versions,
-    item,
-    order,
-    person,
-    stored,
-    wanted,
-    whole,
-)
+from tests.ingest.serving import BASE
+from tests.ingest.versions import NEW, OLD, Version, in_both_versions
 
 
 def changed() -> OrderGraph:

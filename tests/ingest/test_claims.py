@@ -29,21 +29,11 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.journal import OrderId
-from tests.ingest.support import (
-    BASE,
-    Network,
-    Version,
-    collected,
-    count,
-    in_both_versions,
-    item,
-    loading,
-    order,
-    serving,
-    stored,
-    wanted,
-    whole,
-)
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.network import Network, collected, loading
+from tests.ingest.orders import count, item, order, whole
+from tests.ingest.serving import BASE, serving
+from tests.ingest.versions import Version, in_both_versions
 from tests.session.calling import until
 from tests.virtual import VirtualLoop, run
 

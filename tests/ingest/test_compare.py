@@ -35,7 +35,7 @@ from cdp_orders_async.ingest.compare import diff, extra_fields, may_match, merge
 from cdp_orders_async.models.common import camel
 from cdp_orders_async.wire import encode, reads, to_json
 from tests import values
-from tests.ingest.support import WHEN, item, order
+from tests.ingest.orders import WHEN, item, order
 from tests.v2.samples import FLIGHT, ORDER, SEGMENT
 
 REF = UUID("f1e81e6d-7f9b-4f3c-9a39-0a2b8d1a6a11")

@@ -10,7 +10,9 @@ import pytest
 
 from cdp_orders_async import MemoryJournal, OrderGraph, Verdict, ingest, ingest_one
 from cdp_orders_async.emulator import Emulator
-from tests.ingest.support import item, order, serving, stored, wanted, whole
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.orders import item, order, whole
+from tests.ingest.serving import serving
 
 PyTask: Any = vars(asyncio.tasks)["_PyTask"]
 FACTORY: Any = getattr(asyncio, "eager_task_factory", None)

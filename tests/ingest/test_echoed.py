@@ -22,7 +22,10 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.wire import answer
-from tests.ingest.support import BASE, Network, asked, consumer, item, order, stored, wanted
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.network import Network, asked
+from tests.ingest.orders import consumer, item, order
+from tests.ingest.serving import BASE
 
 T = TypeVar("T")
 

@@ -23,18 +23,11 @@ from cdp_orders_async import (
     ingest_one,
 )
 from cdp_orders_async.ingest import OnExisting
+from tests.ingest.network import Network
+from tests.ingest.orders import consumer, item, order, person
 from tests.ingest.runs import Case, crash, differs
-from tests.ingest.support import (
-    BASE,
-    NEW,
-    Network,
-    Version,
-    consumer,
-    in_both_versions,
-    item,
-    order,
-    person,
-)
+from tests.ingest.serving import BASE
+from tests.ingest.versions import NEW, Version, in_both_versions
 
 Memory: TypeAlias = Literal["client", "journal", "crashed journal", "server"]
 """What the second run knows of the first: all, or only what the journal, a killed one, or the server tells."""

@@ -27,7 +27,10 @@ from cdp_orders_async.emulator import Bucket, Emulator, Limit, Queue, Switches, 
 from cdp_orders_async.session import Session, Times
 from cdp_orders_async.session.attempt import Answer, Http
 from cdp_orders_async.settings import Credentials
-from tests.ingest.support import BASE, KEY, TOKEN, WHEN, asked, count, stored, wanted, whole
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.network import asked
+from tests.ingest.orders import WHEN, count, whole
+from tests.ingest.serving import BASE, KEY, TOKEN
 from tests.virtual import VirtualLoop, run
 
 ORDERS = 60

@@ -38,28 +38,11 @@ from cdp_orders_async import (
 from cdp_orders_async.emulator import Emulator, Faults, Switches
 from cdp_orders_async.ingest import Load
 from cdp_orders_async.wire import to_json
-from tests.ingest.support import (
-    BASE,
-    KEY,
-    OLD,
-    TOKEN,
-    Json,
-    Network,
-    Version,
-    as_v2,
-    collected,
-    count,
-    in_both_versions,
-    item,
-    loading,
-    order,
-    refs,
-    sample,
-    serving,
-    stored,
-    wanted,
-    whole,
-)
+from tests.ingest.expectations import refs, stored, wanted
+from tests.ingest.network import Network, collected, loading
+from tests.ingest.orders import Json, count, item, order, sample, whole
+from tests.ingest.serving import BASE, KEY, TOKEN, serving
+from tests.ingest.versions import OLD, Version, as_v2, in_both_versions
 from tests.virtual import VirtualLoop, run
 
 

@@ -24,28 +24,11 @@ from cdp_orders_async import (
 from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.ingest import OnExisting
 from cdp_orders_async.wire import to_json
-from tests.ingest.support import (
-    BASE,
-    ELSEWHERE,
-    NEW,
-    Network,
-    Version,
-    add,
-    collected,
-    consumer,
-    count,
-    in_both_versions,
-    item,
-    later,
-    loading,
-    order,
-    refs,
-    sample,
-    serving,
-    stored,
-    wanted,
-    whole,
-)
+from tests.ingest.expectations import refs, stored, wanted
+from tests.ingest.network import ELSEWHERE, Network, add, collected, loading
+from tests.ingest.orders import consumer, count, item, later, order, sample, whole
+from tests.ingest.serving import BASE, serving
+from tests.ingest.versions import NEW, Version, in_both_versions
 from tests.virtual import VirtualLoop, run
 
 T = TypeVar("T")

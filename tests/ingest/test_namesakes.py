@@ -26,25 +26,12 @@ from cdp_orders_async import (
 from cdp_orders_async.emulator import Emulator, Faults, Switches
 from cdp_orders_async.ingest import OnExisting
 from cdp_orders_async.wire import to_json
+from tests.ingest.expectations import refs, stored, wanted
+from tests.ingest.network import Network, add
+from tests.ingest.orders import Json, count, item, later, order, person, whole
 from tests.ingest.runs import Case, crash
-from tests.ingest.support import (
-    BASE,
-    Json,
-    Network,
-    Version,
-    add,
-    count,
-    in_both_versions,
-    item,
-    later,
-    order,
-    person,
-    refs,
-    serving,
-    stored,
-    wanted,
-    whole,
-)
+from tests.ingest.serving import BASE, serving
+from tests.ingest.versions import Version, in_both_versions
 
 under_both_readings = pytest.mark.parametrize("upsert", [True, False])
 with_and_without_a_journal = pytest.mark.parametrize("journaled", [True, False])

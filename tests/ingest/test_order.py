@@ -32,28 +32,11 @@ from cdp_orders_async.ingest import entry
 from cdp_orders_async.session import Session
 from cdp_orders_async.settings import Credentials
 from cdp_orders_async.wire import to_json
-from tests.ingest.support import (
-    BASE,
-    KEY,
-    NEW,
-    OLD,
-    TOKEN,
-    Json,
-    Network,
-    Version,
-    add,
-    consumer,
-    count,
-    in_both_versions,
-    item,
-    order,
-    person,
-    refs,
-    serving,
-    stored,
-    wanted,
-    whole,
-)
+from tests.ingest.expectations import refs, stored, wanted
+from tests.ingest.network import Network, add
+from tests.ingest.orders import Json, consumer, count, item, order, person, whole
+from tests.ingest.serving import BASE, KEY, TOKEN, serving
+from tests.ingest.versions import NEW, OLD, Version, in_both_versions
 from tests.virtual import LoopbackLoop, run_in
 from tests.ways import over
 

@@ -11,7 +11,7 @@ import attrs
 from cdp_orders_async import Identifier, NewConsumer, NewContact, OrderGraph, parse_graph
 from cdp_orders_async.ingest.parts import Part, digest_of, parts_of
 from cdp_orders_async.wire import to_json
-from tests.ingest.support import consumer, count, item, order, person, sample, whole
+from tests.ingest.orders import consumer, count, item, order, person, sample, whole
 
 
 def planned(graph: OrderGraph) -> dict[str, Part]:

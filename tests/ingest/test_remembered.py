@@ -9,8 +9,11 @@ import pytest
 
 from cdp_orders_async import MemoryJournal, OrderGraph, Resources, Verdict, ingest_one
 from cdp_orders_async.emulator import Emulator
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.network import Network
+from tests.ingest.orders import item, order, whole
 from tests.ingest.runs import Case
-from tests.ingest.support import BASE, Network, item, order, stored, wanted, whole
+from tests.ingest.serving import BASE
 
 BEFORE = OrderGraph(order=order(), items=(item("i1"),))
 EDITED = OrderGraph(order=order(), items=(item("i1", price=Decimal(60)),))

@@ -24,30 +24,19 @@ from cdp_orders_async.emulator import Emulator, Switches, running
 from cdp_orders_async.ingest.parts import digest_of_parts, parts_of
 from cdp_orders_async.journal import Busy, Claimed, OrderId
 from cdp_orders_async.wire import to_json
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.network import Network, add
+from tests.ingest.orders import count, item, order, person, whole
 from tests.ingest.runs import Case, crash, parts
-from tests.ingest.support import (
-    BASE,
-    NEW,
-    OLD,
-    Network,
-    Version,
-    add,
-    count,
-    in_both_versions,
-    item,
-    order,
-    person,
-    stored,
-    wanted,
-    whole,
-)
+from tests.ingest.serving import BASE
+from tests.ingest.versions import NEW, OLD, Version, in_both_versions
 
 ROOT = Path(__file__).parents[2]
 GRAPHS = [whole(f"A-{n}") for n in range(30)]
 CHILD = """
 import asyncio, sys
 from cdp_orders_async import SqliteJournal, ingest
-from tests.ingest.support import VERSIONS
+from tests.ingest.versions import VERSIONS
 from tests.ingest.test_resume import GRAPHS
 
 async def main():

@@ -15,7 +15,10 @@ from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.ingest.compare import diff, may_match, merge
 from tests import values
 from tests.calls import walked
-from tests.ingest.support import BASE, NEW, OLD, Network, Version, whole
+from tests.ingest.network import Network
+from tests.ingest.orders import whole
+from tests.ingest.serving import BASE
+from tests.ingest.versions import NEW, OLD, Version
 
 uses = st.none() | st.lists(st.uuids(), max_size=2).map(tuple)
 

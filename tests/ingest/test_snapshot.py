@@ -22,7 +22,10 @@ from cdp_orders_async import (
     ingest_one,
 )
 from cdp_orders_async.emulator import Emulator
-from tests.ingest.support import BASE, Json, Network, alike, item, order, stored, wanted, whole
+from tests.ingest.expectations import alike, stored, wanted
+from tests.ingest.network import Network
+from tests.ingest.orders import Json, item, order, whole
+from tests.ingest.serving import BASE
 
 
 @pytest.mark.parametrize("journaled", [True, False])

@@ -29,7 +29,10 @@ from cdp_orders_async import (
     ingest_one,
 )
 from cdp_orders_async.emulator import Emulator, Switches, running
-from tests.ingest.support import BASE, KEY, TOKEN, Network, collected, item, order, stored, wanted, whole
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.network import Network, collected
+from tests.ingest.orders import item, order, whole
+from tests.ingest.serving import BASE, KEY, TOKEN
 from tests.ingest.test_cancelling import ours
 from tests.servers import Reply, serving
 from tests.session.calling import until

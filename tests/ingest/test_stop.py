@@ -11,24 +11,12 @@ from cdp_orders_async import CdpOrders, MemoryJournal, OrderGraph, PartVerdict, 
 from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.ingest import Load
 from cdp_orders_async.journal import Busy, Claimed, OrderId
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.network import Network, collected, loading
+from tests.ingest.orders import count, item, order, whole
 from tests.ingest.runs import crash
-from tests.ingest.support import (
-    BASE,
-    NEW,
-    TOKEN,
-    Network,
-    Version,
-    collected,
-    count,
-    in_both_versions,
-    item,
-    loading,
-    order,
-    served,
-    stored,
-    wanted,
-    whole,
-)
+from tests.ingest.serving import BASE, TOKEN, served
+from tests.ingest.versions import NEW, Version, in_both_versions
 from tests.virtual import VirtualLoop, run
 
 GRAPHS = [whole(f"A-{n}") for n in range(20)]

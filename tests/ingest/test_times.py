@@ -9,7 +9,9 @@ from msgspec.structs import asdict, replace
 from cdp_orders_async import MemoryJournal, OrderGraph, Times, Verdict, ingest
 from cdp_orders_async.emulator import Emulator
 from cdp_orders_async.journal import Busy, Claimed, OrderId
-from tests.ingest.support import Network, collected, item, loading, order, serving, whole
+from tests.ingest.network import Network, collected, loading
+from tests.ingest.orders import item, order, whole
+from tests.ingest.serving import serving
 from tests.virtual import VirtualLoop, run
 
 

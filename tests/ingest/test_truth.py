@@ -34,23 +34,11 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.emulator import Emulator, Faults, Switches, running
 from cdp_orders_async.wire import to_json
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.network import Network, collected, loading
+from tests.ingest.orders import Json, count, item, order, whole
 from tests.ingest.runs import Case, differs
-from tests.ingest.support import (
-    BASE,
-    KEY,
-    TOKEN,
-    Json,
-    Network,
-    collected,
-    count,
-    item,
-    loading,
-    order,
-    serving,
-    stored,
-    wanted,
-    whole,
-)
+from tests.ingest.serving import BASE, KEY, TOKEN, serving
 from tests.virtual import VirtualLoop, run
 
 

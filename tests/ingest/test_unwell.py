@@ -29,21 +29,10 @@ from cdp_orders_async import (
 from cdp_orders_async.emulator import Emulator, Faults, Switches, running
 from cdp_orders_async.session import Session
 from cdp_orders_async.settings import Credentials
-from tests.ingest.support import (
-    BASE,
-    KEY,
-    TOKEN,
-    Json,
-    Network,
-    collected,
-    count,
-    item,
-    loading,
-    order,
-    stored,
-    wanted,
-    whole,
-)
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.network import Network, collected, loading
+from tests.ingest.orders import Json, count, item, order, whole
+from tests.ingest.serving import BASE, KEY, TOKEN
 from tests.virtual import VirtualLoop, run
 
 Break: TypeAlias = Callable[[Request[Any]], str | int | Json]

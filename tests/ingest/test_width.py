@@ -15,20 +15,10 @@ from cdp_orders_async.emulator.records import Json
 from cdp_orders_async.emulator.service import Asked, Endpoint
 from cdp_orders_async.session import Session
 from cdp_orders_async.settings import Credentials
-from tests.ingest.support import (
-    KEY,
-    TOKEN,
-    Network,
-    collected,
-    count,
-    item,
-    loading,
-    order,
-    sample,
-    serving,
-    stored,
-    wanted,
-)
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.network import Network, collected, loading
+from tests.ingest.orders import count, item, order, sample
+from tests.ingest.serving import KEY, TOKEN, serving
 from tests.virtual import VirtualLoop, run
 
 T = TypeVar("T")

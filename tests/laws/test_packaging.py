@@ -11,6 +11,8 @@ from zipfile import ZipFile
 
 import pytest
 
+from cdp_orders_async import __version__
+
 ROOT = Path(__file__).parents[2]
 TOP = {"CHANGELOG.md", "README.md", "benchmarks", "cdp_orders_async", "pyproject.toml", "tests"}
 
@@ -25,6 +27,9 @@ def _wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
 
 @pytest.fixture(name="tracked", scope="module")
 def _tracked() -> list[str]:
+    if not (ROOT / ".git").exists():  # a source distribution: what it holds, and what it says of itself
+        names = (str(path.relative_to(ROOT)) for path in ROOT.rglob("*") if path.is_file())
+        return [name for name in names if not re.search(r"^(\.|PKG-INFO$)|__pycache__", name)]
     listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True)
     return [name for name in listed.stdout.split("\0") if (ROOT / name).is_file()]
 
@@ -43,11 +48,11 @@ def test_wheel_holds_types_and_data(wheel: ZipFile) -> None:
 
 
 def test_version_is_the_changelogs_newest(wheel: ZipFile) -> None:
-    """The version of the wheel is that of the newest release in the changelog."""
+    """The version of the wheel, and of the package in it, is that of the newest release in the changelog."""
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     releases: list[str] = re.findall(r"^## \[(\d+\.\d+\.\d+)\] - \d{4}-\d{2}-\d{2}$", changelog, re.MULTILINE)
     metadata = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
-    assert email.parser.BytesParser().parsebytes(wheel.read(metadata))["Version"] == releases[0]
+    assert email.parser.BytesParser().parsebytes(wheel.read(metadata))["Version"] == releases[0] == __version__
 
 
 def test_top_level_is_the_layout(tracked: list[str]) -> None:

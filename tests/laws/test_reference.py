@@ -54,7 +54,8 @@ from cdp_orders_async.session.autorate import governor
 from cdp_orders_async.sources.jsonlines import LONGEST_LINE
 from cdp_orders_async.wire.request import BY_STATUS
 from tests.cli.support import PARTS, Json
-from tests.ingest.support import BASE, Network, loading
+from tests.ingest.network import Network, loading
+from tests.ingest.serving import BASE
 from tests.laws.pages import FRONT, MANUAL, PROSE, SPANS, TEXT, code, section, table
 from tests.laws.test_layers import FLOORS, MODULES, room
 from tests.laws.test_readme import ORDER, WEB, WORKER

@@ -21,9 +21,7 @@ CODE = frozenset({"__import__", "compile", "eval", "exec"})
 PATCHED = {
     "aiohttp": (3, 14, 3),  # an answer in bad chunks was read past its end: GHSA-cq5v-8q36-5273, CVE-2026-69244
     "brotli": (1, 2, 0),  # what it unpacks could not be bounded: CVE-2025-6176
-    "jinja2": (3, 1, 6),  # a template could leave its sandbox: CVE-2025-27516
     "orjson": (3, 11, 6),  # deep data overran the stack: CVE-2025-67221
-    "ray": (2, 54),  # a web page could rule its dashboard: CVE-2025-62593, CVE-2026-27482
 }
 """The oldest versions in which what advisories tell of is mended, as known on 2026-11-21."""
 

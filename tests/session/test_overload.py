@@ -10,7 +10,7 @@ import pytest
 from cdp_orders_async import CdpError, CdpOrders, Settings
 from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.emulator.records import Json
-from tests.ingest.support import order
+from tests.ingest.orders import order
 
 
 @pytest.mark.parametrize("rate", ["auto", 100])
