@@ -7,6 +7,7 @@ import functools
 import logging
 import socket
 import struct
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
@@ -43,6 +44,8 @@ DRIP_STEPS = 20
 LOST_SECONDS = 3600.0
 """How long a request waits for an answer that never comes, unless its client goes first."""
 TOO_MANY = 429
+RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+"""A socket that lingers for no time at all ends with RST: ``struct linger``, as the system has it."""
 STOP_SECONDS = 0.1
 """How long a request in flight may take to end when the server stops; an answer is one step, so none needs it."""
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -356,7 +359,7 @@ def hang_up(request: web.BaseRequest, *, reset: bool) -> web.StreamResponse:
     transport = request.transport
     if transport is not None and reset:
         linger: socket.socket = transport.get_extra_info("socket")
-        linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         transport.abort()
     elif transport is not None:
         transport.close()

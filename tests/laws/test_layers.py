@@ -28,14 +28,11 @@ USERS = {  # what comes from outside, and who may import it
     "aiohttp": {"emulator", "session"},
     "anyio": {"cli", "outlasting"},
     "cyclopts": {"__main__", "cli"},
-    "faststream": {"engines"},
     "httptools": {"session"},
-    "jinja2": {"emulator"},
-    "ray": {"engines"},
     "rich": {"__main__", "cli"},
-    "uvloop": {"__main__", "cli"},
+    "yarl": {"session"},
 }
-NOT_AT_IMPORT = {"aiohttp.web", "sqlite3", *USERS} - {"aiohappyeyeballs", "aiohttp", "anyio"}
+NOT_AT_IMPORT = {"aiohttp.web", "sqlite3", *USERS} - {"aiohappyeyeballs", "aiohttp", "anyio", "yarl"}
 
 ROOT = Path(__file__).parents[2]
 MODULES = {
