@@ -6,9 +6,7 @@ __all__ = ["LOOP", "MODULES", "lacks"]
 
 MODULES = frozenset({"fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios", "tty", "uvloop"})
 """Modules that cannot be imported."""
-LOOP = frozenset(
-    {"add_reader", "add_signal_handler", "add_writer", "remove_reader", "remove_signal_handler", "remove_writer"}
-)
+LOOP = frozenset({"add_reader", "add_signal_handler", "add_writer", "remove_signal_handler"})
 """Methods of an event loop that raise NotImplementedError."""
 BEGINNINGS: dict[str, tuple[str, ...]] = {
     "os": (
