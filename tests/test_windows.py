@@ -100,22 +100,6 @@ async def test_demo_is_told_in_the_letters_of_a_console(tmp_path: Path) -> None:
     assert (process.returncode, "| loaded | 50 |" in out.decode("cp1252")) == (0, True), err
 
 
-async def test_a_reset_is_one(tmp_path: Path) -> None:
-    """The emulator resets a connection where a fault says so."""
-    plan = {"faults": [{"operation": "orders.create", "script": [{"action": "reset", "phase": "before"}]}]}
-    faults = write(tmp_path / "f.json", [plan])
-    options = ("--port", "0", "--faults", faults)
-    async with started("emulator", *options, cwd=tmp_path, env=WINDOWS) as process:
-        assert process.stdout is not None
-        told = (await process.stdout.readline()).decode()
-        port = int(told.partition(" (")[0].rpartition(":")[2])
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        writer.write(b"POST /v2.1/orders HTTP/1.1\r\nHost: localhost\r\nAuthorization: Basic a2V5OnRva2Vu\r\n\r\n")
-        with pytest.raises(ConnectionResetError):
-            await reader.read()
-        writer.close()
-
-
 def test_a_connection_is_asked_without_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no poll, it is told whether a connection spoke, also one of more than a thousand."""
     monkeypatch.delattr(select, "poll")

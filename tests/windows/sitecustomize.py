@@ -37,7 +37,7 @@ def refuse(event: str, args: tuple[Any, ...]) -> None:
     path = Path(os.fsdecode(args[0])) if args and isinstance(args[0], str | bytes) else Path()
     if event == "open" and FORBIDDEN.intersection(str(path)):
         raise OSError(errno.EINVAL, "Invalid argument", str(path))
-    if event == "open" and path != Path() and path.is_dir():
+    if event == "open" and args[1] is None and path.is_dir():  # by os.open
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
     if event in {"os.remove", "os.rename"}:
         opened = {number.resolve() for number in Path("/proc/self/fd").iterdir()}
