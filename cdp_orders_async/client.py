@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import ClassVar, Generic, Self, TypeVar, cast
 
 from cdp_orders_async import kinds
 from cdp_orders_async.addresses import base_url_of, normalised
+from cdp_orders_async.arguments import need, need_method
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.kinds import Api
 from cdp_orders_async.models import (
@@ -38,9 +39,12 @@ from cdp_orders_async.resources import (
 )
 from cdp_orders_async.session import ClientSession, RateLimiter, Session, TraceConfig
 from cdp_orders_async.settings import Credentials, Settings, fingerprint
-from cdp_orders_async.wire import Transport
+from cdp_orders_async.wire import Request, Transport, reads_page
 
 __all__ = ["CdpOrders", "CdpOrdersV2", "Resources", "ResourcesV2"]
+
+NOBODY = "cdp-orders-async-ping"
+"""The reference id of no order, for a page with nothing on it."""
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -53,6 +57,8 @@ class _Bound:
     """The version of the API."""
 
     def __init__(self, transport: Transport, base_url: str) -> None:
+        need_method(transport, "send", "transport", "a Transport, which has a method send")
+        need(base_url, str, "base_url")
         self.transport = transport
         """What sends the requests."""
         self.base_url = base_url
@@ -156,8 +162,15 @@ class _Client(_Bound):
         session: ClientSession | None = None,
         limiter: RateLimiter | None = None,
     ) -> None:
+        need(settings, (Settings, NoneType), "settings")
         http_session = _renamed("session", session, "http_session", http_session)
         shared_limiter = _renamed("limiter", limiter, "shared_limiter", shared_limiter)
+        need(http_session, (ClientSession, NoneType), "http_session")
+        if shared_limiter is not None:
+            need_method(shared_limiter, "acquire", "shared_limiter", "a RateLimiter, which has a method acquire")
+        need(trace_configs, Sequence, "trace_configs")
+        for number, config in enumerate(trace_configs):
+            need(config, TraceConfig, f"trace_configs[{number}]")
         if region is None and base_url is None:
             region, base_url = os.environ.get("CDP_REGION") or None, os.environ.get("CDP_BASE_URL") or None
         if bearer_token is None and client_key is None and api_token is None:
@@ -172,7 +185,7 @@ class _Client(_Bound):
         self.session = Session(
             url,
             credentials,
-            settings or Settings.from_env(),
+            Settings.from_env() if settings is None else settings,
             http=http_session,
             limiter=shared_limiter,
             trace_configs=trace_configs,
@@ -191,8 +204,36 @@ class _Client(_Bound):
     ) -> None:
         await self.aclose()
 
+    async def ping(self) -> None:
+        """Ask the API for one page of no orders, to see that the base URL and the credentials are right.
+
+        It is one cheap request, ``GET /v2.1/orders`` (in version 2 ``GET /v2/orders``) for a *referenceId* that no
+        order has, and counts as an interactive call: it takes a turn of the rate and is sent again where that is safe.
+        Returns None where all is well. Source:
+        https://api-docs.sitecore.com/cdp/order-rest-api/order/retrieveorders and, for version 2,
+        https://doc.sitecore.com/cdp/en/developers/api/retrieve-orders--legacy-.html
+
+        Raises `Unauthorized` for credentials that are missing or wrong; `Forbidden` for those that may not read orders;
+        `NotSent` where nothing answers at the base URL; `NotFound`, or another `Refused`, and `Unreadable` where
+        something other than this API answers there, such as a web page; `DeadlineExceeded`; and what else a call of
+        `orders` raises.
+
+            async with CdpOrders(region="eu") as cdp:
+                await cdp.ping()
+        """
+        route = self.api.table.routes_of(kinds.ORDERS.name)["list"]
+        query = {"referenceId": NOBODY, "offset": "0", "limit": "1"}
+        request = Request(route.operation, route.method, route.path, reads_page(kinds.ORDERS.got), query)
+        await self.transport.send(request)
+
     async def aclose(self) -> None:
-        """Close the connections. Closing twice is no error."""
+        """Close the connections, and end the calls that wait with `NotSent`.
+
+        A session of your own stays open. Closing twice is no error. Raises nothing.
+
+            cdp = CdpOrders(region="eu")
+            await cdp.aclose()
+        """
         await self.session.aclose()
 
     def _tenant(self) -> Mapping[str, str]:

@@ -9,8 +9,10 @@ from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterable, M
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Literal, TypeAlias, cast
 
+from cdp_orders_async.arguments import called, need, need_method
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.graph import OrderGraph
@@ -63,7 +65,8 @@ def ingest(
 
     Raises `Invalid` for an option, `TypeError` for a source, and `JournalError` for a journal that do not fit.
     """
-    _check(on_existing=on_existing, open_orders=open_orders, settle=settle, drain=drain)
+    _check_ends(client, journal)
+    _check(look_first=look_first, on_existing=on_existing, open_orders=open_orders, settle=settle, drain=drain)
     if journal is not None:
         journal.check(client.identity)
     make = partial(
@@ -117,8 +120,17 @@ async def ingest_one(
 
         outcome = await ingest_one(cdp, graph, look_first=redelivered)
     """
-    _check_graph(graph)
-    _check(on_existing=on_existing, settle=settle, drain=drain, deadline=deadline, priority=priority)
+    _check_ends(client, journal)
+    if not isinstance(graph, OrderGraph):
+        raise TypeError(f"graph: ingest_one takes an OrderGraph, not {called(graph)}: OrderGraph(order=NewOrder(...))")
+    _check(
+        look_first=look_first,
+        on_existing=on_existing,
+        settle=settle,
+        drain=drain,
+        deadline=deadline,
+        priority=priority,
+    )
     if journal is not None:
         journal.check(client.identity)
     transport = client.transport
@@ -157,11 +169,6 @@ async def ingest_one(
     return outcome
 
 
-def _check_graph(graph: object) -> None:
-    if not isinstance(graph, OrderGraph):
-        raise TypeError(f"ingest_one takes an OrderGraph, not {_kind(graph)}: OrderGraph(order=NewOrder(...))")
-
-
 def _with_outcome(error: Exception, outcome: Outcome | None) -> Exception:
     """Return *error* with what it left of the order."""
     if isinstance(error, CdpError):
@@ -171,35 +178,47 @@ def _with_outcome(error: Exception, outcome: Outcome | None) -> Exception:
 
 def _orders(client: Resources | ResourcesV2, source: object) -> Orders:
     """Return what a *source* gives; raises `TypeError` for what is none."""
-    kind = _kind(source)
     if isinstance(source, (str, Path)):
         return GraphFile(source, client.api)
     if isinstance(source, OrderGraph):
-        raise TypeError("ingest takes orders, not one OrderGraph: put it into a list, or use ingest_one")
-    if not isinstance(source, (AsyncIterable, Iterable)) or isinstance(source, (bytes, bytearray, Mapping)):
-        raise TypeError(f"ingest takes orders (an iterable of OrderGraph) or a path, not {kind}")
+        raise TypeError("source: ingest takes orders, not one OrderGraph: put it into a list, or use ingest_one")
+    if not isinstance(source, (AsyncIterable, Iterable)) or isinstance(source, (type, bytes, bytearray, Mapping)):
+        what = "ingest takes orders (an iterable of OrderGraph or Line) or a path"
+        raise TypeError(f"source: {what}, not {called(source)}")
     return cast("Orders", source)
 
 
-def _kind(value: object) -> str:
-    return type(value).__name__
+def _check_ends(client: object, journal: object) -> None:
+    """Raise TypeError for a *client* or a *journal* of another type."""
+    need(client, (Resources, ResourcesV2), "client", "a client, such as CdpOrders")
+    if journal is not None:
+        need_method(journal, "claim", "journal", "an open Journal, such as MemoryJournal(), or None")
 
 
-def _check(
+def _check(  # noqa: C901 one line for each option
     *,
-    on_existing: str,
+    look_first: object,
+    on_existing: object,
     settle: float,
     drain: float,
     open_orders: int = 1,
     deadline: float | None = None,
-    priority: str = "bulk",
+    priority: object = "bulk",
 ) -> None:
+    """Raise TypeError for an option of another type, and `Invalid` for all that have a value that cannot be."""
+    need(look_first, bool, "look_first", "True or False")
+    need(on_existing, str, "on_existing", "keep, update or fail")
+    need(priority, str, "priority", "interactive or bulk")
+    need(open_orders, int, "open_orders")
+    need(deadline, (float, NoneType), "deadline", "seconds, a number, or None")
+    need(settle, float, "settle", "seconds, a number")
+    need(drain, float, "drain", "seconds, a number")
     found: list[Violation] = []
     if on_existing not in {"keep", "update", "fail"}:
         found.append(Violation("on_existing", "must be keep, update or fail"))
     if priority not in {"interactive", "bulk"}:
         found.append(Violation("priority", "must be interactive or bulk"))
-    if not open_orders >= 1:  # not a number is neither
+    if not open_orders >= 1:
         found.append(Violation("open_orders", "must be above 0"))
     if deadline is not None and not 0 < deadline < math.inf:
         found.append(Violation("deadline", "must be a finite number above 0"))
