@@ -125,52 +125,69 @@ TLS = _Rule("an ssl.SSLContext", (ssl.SSLContext, NoneType), _is_anything)
 @sealed
 @attrs.frozen(kw_only=True, repr=False)
 class Settings(Value):
-    """How the client calls: rate, connections, times, retries, proxy and TLS. Times are in seconds."""
+    """Say how the client calls: rate, connections, times, retries, proxy and TLS.
+
+    Each field is an argument, given by name, and has a variable of the environment, which `from_env` reads; `CdpOrders`
+    does so where it gets no settings. All times are in seconds. Settings are values: equal where their fields are, and
+    never changed; ``attrs.evolve(settings, rate=50)`` makes others.
+
+    Its arguments, which are its fields:
+
+    - *rate*, requests per second; None is no limit, and *auto* finds what the server bears. ``CDP_RATE``.
+    - *burst*, requests that may leave at once after a pause. ``CDP_BURST``.
+    - *bulk_share*, the share of turns, from 0 to 1, that a load keeps while other calls of the same client wait.
+      ``CDP_BULK_SHARE``.
+    - *connections*, how many connections there are at most, and so requests in flight. ``CDP_CONNECTIONS``.
+    - *timeout*, seconds for one attempt, from the connection to the last byte of the answer. ``CDP_TIMEOUT``.
+    - *connect_timeout*, seconds for opening a connection. ``CDP_CONNECT_TIMEOUT``.
+    - *read_timeout*, seconds of silence within an answer, at most; None leaves it to *timeout*. ``CDP_READ_TIMEOUT``.
+    - *pool_timeout*, seconds of waiting for a free connection; None leaves it to *deadline*. ``CDP_POOL_TIMEOUT``.
+    - *deadline*, seconds for one call with all its waits and retries; None is no limit. ``CDP_DEADLINE``.
+    - *retries*, how many times a request is sent again where that is safe. ``CDP_RETRIES``.
+    - *keepalive*, seconds that an idle connection is kept: shorter than common servers keep it, so that a create is
+      not written into a connection that the server is just closing. ``CDP_KEEPALIVE``.
+    - *max_answer*, the largest answer in bytes, decompressed. ``CDP_MAX_ANSWER``.
+    - *http*, what the requests go over. *httptools* takes a third of the CPU; it needs the extra of that name, and
+      knows no proxy, no aiohttp session of your own and none of aiohttp's tracing. ``CDP_HTTP``.
+    - *proxy*, the URL of a proxy, as text. It may hold a user and a password, so it is kept where nothing shows it:
+      ``settings.proxy.open()`` gives it, and such settings cannot be pickled. ``CDP_PROXY``.
+    - *trust_env*, whether ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` hold where *proxy* is None; netrc never
+      does. ``CDP_TRUST_ENV``.
+    - *ca_file*, the path of certificates to trust in place of the system's. ``CDP_CA_FILE``.
+    - *ssl_context*, a TLS context of your own, for instance with a client certificate; it comes before *ca_file*.
+
+    Raises TypeError for a value of another type (a number is an int or a float, and no bool), and `Invalid` for one
+    that breaks the rule of its field.
+
+        CdpOrders(region="eu", settings=Settings(rate=50, deadline=10, proxy="http://proxy.example.com:3128"))
+    """
 
     rate: float | Literal["auto"] | None = attrs.field(default=None, validator=RATE)
-    """Requests per second; None is no limit, and *auto* finds what the server bears. ``CDP_RATE``."""
     burst: int = attrs.field(default=1, validator=WHOLE)
-    """Requests that may leave at once after a pause. ``CDP_BURST``."""
     bulk_share: float = attrs.field(default=0.1, validator=SHARE)
-    """The share of turns that a load keeps while other calls of the same client wait. ``CDP_BULK_SHARE``."""
     connections: int = attrs.field(default=100, validator=WHOLE)
-    """Connections, and so requests in flight, at most. ``CDP_CONNECTIONS``."""
     timeout: float = attrs.field(default=30.0, validator=NUMBER)
-    """One attempt, from the connection to the last byte of the answer. ``CDP_TIMEOUT``."""
     connect_timeout: float = attrs.field(default=10.0, validator=NUMBER)
-    """Opening a connection. ``CDP_CONNECT_TIMEOUT``."""
     read_timeout: float | None = attrs.field(default=None, validator=PERHAPS)
-    """The longest silence within an answer; None leaves it to *timeout*. ``CDP_READ_TIMEOUT``."""
     pool_timeout: float | None = attrs.field(default=None, validator=PERHAPS)
-    """Waiting for a free connection; None leaves it to *deadline*. ``CDP_POOL_TIMEOUT``."""
     deadline: float | None = attrs.field(default=120.0, validator=PERHAPS)
-    """One call with all its waits and retries; None is no limit. ``CDP_DEADLINE``."""
     retries: int = attrs.field(default=3, validator=COUNT)
-    """Times a request is sent again where that is safe. ``CDP_RETRIES``."""
     keepalive: float = attrs.field(default=4.0, validator=NUMBER)
-    """How long an idle connection is kept: shorter than common servers keep it, so that a create is
-    not written into a connection that the server is just closing. ``CDP_KEEPALIVE``."""
     max_answer: int = attrs.field(default=64 * 2**20, validator=WHOLE)
-    """The largest answer in bytes, decompressed. ``CDP_MAX_ANSWER``."""
     http: Literal["aiohttp", "httptools"] = attrs.field(default="aiohttp", validator=WAY)
-    """What the requests go over. *httptools* takes a third of the CPU; it needs the extra of that name, and knows no
-    proxy, no aiohttp session of your own and none of aiohttp's tracing. ``CDP_HTTP``."""
     proxy: Opaque[str] | None = attrs.field(default=None, converter=_opaque, validator=PROXY, repr=False)
-    """The URL of a proxy, as text. It may hold a user and a password, so it is kept where nothing shows it:
-    ``settings.proxy.open()`` gives it, and such settings cannot be pickled. ``CDP_PROXY``."""
     trust_env: bool = attrs.field(default=True, validator=SWITCH)
-    """Whether ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` hold where *proxy* is None; netrc never does.
-    ``CDP_TRUST_ENV``."""
     ca_file: str | PathLike[str] | None = attrs.field(default=None, validator=FILE)
-    """Certificates to trust in place of the system's. ``CDP_CA_FILE``."""
     ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=TLS)
-    """A TLS context of your own, for instance with a client certificate; it comes before *ca_file*."""
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
         """Make the settings that the ``CDP_...`` variables of *environ* ask for; an empty one counts as absent.
 
-        None stands for the environment of the process. Raises `Invalid`.
+        None stands for the environment of the process. Raises `Invalid`, which names the variable and its rule, and
+        TypeError for an *environ* that maps no names to texts.
+
+            Settings.from_env({"CDP_RATE": "auto", "CDP_DEADLINE": "10"})
         """
         need(environ, (Mapping, NoneType), "environ")
         environ = os.environ if environ is None else environ
@@ -182,9 +199,12 @@ class Settings(Value):
 
 @sealed
 class Credentials:
-    """Who calls: a client key with its API token, or a bearer token. Its repr shows none of them.
+    """Say who calls: a client key with its API token, or a bearer token. Its repr shows none of them.
 
-    Raises `Invalid` for all but exactly one way to authenticate, and for what cannot be part of a header.
+    Raises `Invalid` for all but exactly one way to authenticate, and for what cannot be part of a header; TypeError for
+    what is no text.
+
+        Credentials(client_key="...", api_token="...")
     """
 
     __slots__ = ("api_token", "bearer_token", "client_key")

@@ -25,13 +25,16 @@ from cdp_orders_async.redact import sealed
 from cdp_orders_async.session import Session
 from cdp_orders_async.sources import GraphFile
 
-__all__ = ["SETTLE", "Source", "ingest", "ingest_one"]
+__all__ = ["SETTLE", "Priority", "Source", "ingest", "ingest_one"]
 
 Source: TypeAlias = Orders | str | Path
 """What is loaded: orders or lines of a file, from any iterable or async iterable; or the path of a file."""
 
+Priority: TypeAlias = Literal["interactive", "bulk"]
+"""Whether an order goes before the loads of the same client, or with them."""
+
 SETTLE = 10.0
-"""Seconds after which a list is trusted to show a write. The vendor says that orders are available "within
+"""Seconds, 10, after which a list is trusted to show a write. The vendor says that orders are available "within
 seconds"; waiting too short would double an order, waiting long only delays the few whose answer was lost."""
 WIDTH = 8
 """Parts of a single order that are under way at once."""
@@ -51,19 +54,29 @@ def ingest(
 ) -> AbstractAsyncContextManager[Load]:
     """Load whole orders, exactly once in effect: ``async with`` gives the `Load`.
 
-    Parameters: *source*, any iterable or async iterable of `OrderGraph` or `Line`, or the path of a file; made for
-    the version of the *client*. *journal*, what was done already and what is under way; without it, only *look_first*
-    makes a second run safe. *look_first* asks the server about each order before it is sent; one that is absent waits
-    until the load is *settle* seconds old. *on_existing* says what to do where something is there but differs from the
-    input: ``keep`` it and say so, ``update`` it, or ``fail``, which sends nothing of that order. *open_orders*, how
-    many orders are under way at once. *settle*, seconds that lists may lag behind writes. *drain*, seconds that calls
-    in flight get to finish when the block is left early.
+    Parameters: *client*, a `CdpOrders` or a `CdpOrdersV2`, or resources over a transport of your own. *source*, any
+    iterable or async iterable of `OrderGraph` or `Line`, or the path of a file; made for the version of the *client*.
+    *journal*, what was done already and what is under way; without it, only *look_first* makes a second run safe.
+    *look_first* asks the server about each order before it is sent; one that is absent waits until the load is
+    *settle* seconds old. *on_existing* says what to do where something is there but differs from the input: ``keep``
+    it and say so, ``update`` it, or ``fail``, which sends nothing of that order. *open_orders*, how many orders are
+    under way at once. *settle*, seconds that lists may lag behind writes; the vendor says that orders are available
+    "within seconds". *drain*, seconds that calls in flight get to finish when the block is left early.
 
     Iterate the load for its outcomes, or ``await load.run()``: a block that does neither ends the load when it is left.
     Every order taken from the source ends in one `Outcome`; orders that fail raise nothing. Leaving the block early,
     also by a cancellation of asyncio or anyio, leaves nothing in flight that is not recorded in the journal.
 
-    Raises `Invalid` for an option, `TypeError` for a source, and `JournalError` for a journal that do not fit.
+    Raises `TypeError` for an argument of another type, `Invalid` for an option that cannot be, and `JournalError` for
+    a journal of another tenant. What ends a load is raised by its iteration, and by ``load.run()``: `Unauthorized`,
+    `JournalError`, `InputError` for an input that breaks off, `NotSent` for a server that was never reached.
+
+    Source: https://doc.sitecore.com/cdp/en/developers/api/sending-orders.html
+
+        async with await SqliteJournal.open("load.journal", identity=cdp.identity) as journal:
+            async with ingest(cdp, "orders.jsonl", journal=journal) as load:
+                async for outcome in load:
+                    print(outcome.key, outcome.verdict)
     """
     _check_ends(client, journal)
     _check(look_first=look_first, on_existing=on_existing, open_orders=open_orders, settle=settle, drain=drain)
@@ -104,19 +117,21 @@ async def ingest_one(
     settle: float = SETTLE,
     deadline: float | None = None,
     drain: float = 0.0,
-    priority: Literal["interactive", "bulk"] = "interactive",
+    priority: Priority = "interactive",
 ) -> Outcome:
     """Load one order, for a web backend, or for a worker that gets orders one at a time and maybe twice.
 
-    Parameters: those of `ingest`, and: *deadline*, seconds after which it is given up; by default that of the client's
-    settings. *drain*, seconds that calls in flight get to finish when it is cancelled. *priority*, whether it goes
-    before the loads of the same client, or with them.
+    Parameters: *graph*, the order. *client*, *journal*, *look_first*, *on_existing* and *settle* (seconds), as those
+    of `ingest`. *deadline*, seconds after which it is given up; by default that of the client's settings. *drain*,
+    seconds that calls in flight get to finish when it is cancelled. *priority*, whether it goes before the loads of
+    the same client, or with them.
 
     ``look_first=True`` makes an order safe that another process may have sent: then the server itself is the journal.
     An order that is absent then waits for the settling time, so set it only where an order comes again.
 
     Returns what came of the order. Raises, with it in `CdpError.outcome`, what would end a load: `Unauthorized`,
     `JournalError`, `NotSent` if the server was not reached; and `DeadlineExceeded`. A `CancelledError` has it too.
+    Raises `TypeError` for an argument of another type, `Invalid` for an option that cannot be.
 
         outcome = await ingest_one(cdp, graph, look_first=redelivered)
     """
@@ -195,7 +210,7 @@ def _check_ends(client: object, journal: object) -> None:
         need_method(journal, "claim", "journal", "an open Journal, such as MemoryJournal(), or None")
 
 
-def _check(  # noqa: C901 one line for each option
+def _check(
     *,
     look_first: object,
     on_existing: object,

@@ -10,12 +10,14 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from types import NoneType
 from typing import Protocol, TypeVar
 
 from aiohttp import ClientSession, TraceConfig
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from cdp_orders_async.arguments import need, need_method
 from cdp_orders_async.errors import (
     CdpError,
     Delivery,
@@ -146,6 +148,12 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
+        need(base_url, str, "base_url")
+        need(credentials, Credentials, "credentials")
+        need(settings, Settings, "settings")
+        need(http, (ClientSession, NoneType), "http")
+        if limiter is not None:
+            need_method(limiter, "acquire", "limiter", "a RateLimiter, which has a method acquire")
         self.settings = settings
         self.stats = Stats()
         rate = None if settings.rate == "auto" else settings.rate
