@@ -124,7 +124,7 @@ class Resources(_Bound):
 
 
 class ResourcesV2(_Bound):
-    """The resources of the legacy version 2 over any transport; the parameters are those of `Resources`."""
+    """The resources of the legacy version 2 over any transport; parameters and what is raised are as in `Resources`."""
 
     api = kinds.V2
 
@@ -165,9 +165,6 @@ class _Client(_Bound):
         need(http_session, (ClientSession, NoneType), "http_session")
         if shared_limiter is not None:
             need_method(shared_limiter, "acquire", "shared_limiter", "a RateLimiter, which has a method acquire")
-        need(trace_configs, Sequence, "trace_configs")
-        for number, config in enumerate(trace_configs):
-            need(config, TraceConfig, f"trace_configs[{number}]")
         if region is None and base_url is None:
             region, base_url = os.environ.get("CDP_REGION") or None, os.environ.get("CDP_BASE_URL") or None
         if bearer_token is None and client_key is None and api_token is None:

@@ -112,6 +112,7 @@ class OrderGraph(Value):
         _need_each(self.items, GraphItem, "items")
         _need_each(self.consumers, GraphConsumer, "consumers")
         need(self.extension, (Mapping, NoneType), "extension")
+        need(self.mode, str, "mode")
 
     @property
     def key(self) -> str:

@@ -187,7 +187,7 @@ class Consumers(Parts[NewConsumer, Consumer, ConsumerChanges]):
     """
 
     def items(self, consumer: UUID, *, limit: int = LARGEST_PAGE) -> Listing[OrderItem]:
-        """Walk the items that a consumer uses.
+        """Walk the items that a *consumer* uses, *limit* (1 to 100) a page.
 
         The vendor lists only links here, so iterating fetches each item; `Listing.pages` does not.
         """
@@ -274,7 +274,7 @@ class Extensions(Extensible):
         return await self._transport.send(request)
 
     def list(self, owner: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Extension]:
-        """Walk the extensions of *owner*: one, or none."""
+        """Walk the extensions of *owner*, one or none, with *limit* (1 to 100) as the size of a page."""
         return self._pages("list", owner, Extension, limit, whole_by(lambda _: self.get(owner)))
 
 
@@ -296,7 +296,7 @@ class ExtensionsV2(Extensible):
         raise NotFound(listing.method, listing.path, 404, message="the order has no data extension")
 
     def list(self, owner: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Extension]:
-        """Walk the extensions of *owner*: one, or none."""
+        """Walk the extensions of *owner*, one or none, with *limit* (1 to 100) as the size of a page."""
         return self._pages("list", owner, Extension, limit, self._whole(owner))
 
     def _whole(self, owner: UUID) -> Callable[[Extension], Awaitable[Extension]]:

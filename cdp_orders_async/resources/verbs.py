@@ -87,7 +87,7 @@ class Listing(Generic[T]):
                 yield await self.whole(entry)
 
     async def pages(self, start: int = 0) -> AsyncIterator[Page[T]]:
-        """Yield the pages from the entry number *start* on."""
+        """Yield the pages from the entry number *start* on; raises what fetching one raises."""
         offset = start
         before: tuple[T, ...] = ()
         while True:

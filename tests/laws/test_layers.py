@@ -19,7 +19,7 @@ FLOORS = {  # a folder has one floor, the name of the folder; in it any import g
     **dict.fromkeys(("client",), 5),
     **dict.fromkeys(("ingest",), 6),
     **dict.fromkeys(("emulator", "jobs"), 7),
-    **dict.fromkeys(("engines",), 8),
+    **dict.fromkeys(("engines", "testing"), 8),
     **dict.fromkeys(("__init__", "cli"), 9),
     **dict.fromkeys(("__main__",), 10),
 }
