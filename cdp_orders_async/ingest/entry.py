@@ -136,8 +136,7 @@ async def ingest_one(
         outcome = await ingest_one(cdp, graph, look_first=redelivered)
     """
     _check_ends(client, journal)
-    if not isinstance(graph, OrderGraph):
-        raise TypeError(f"graph: ingest_one takes an OrderGraph, not {called(graph)}: OrderGraph(order=NewOrder(...))")
+    _check_graph(graph)
     _check(
         look_first=look_first,
         on_existing=on_existing,
@@ -184,6 +183,11 @@ async def ingest_one(
     return outcome
 
 
+def _check_graph(graph: object) -> None:
+    if not isinstance(graph, OrderGraph):
+        raise TypeError(f"graph: ingest_one takes an OrderGraph, not {called(graph)}: OrderGraph(order=NewOrder(...))")
+
+
 def _with_outcome(error: Exception, outcome: Outcome | None) -> Exception:
     """Return *error* with what it left of the order."""
     if isinstance(error, CdpError):
@@ -193,13 +197,14 @@ def _with_outcome(error: Exception, outcome: Outcome | None) -> Exception:
 
 def _orders(client: Resources | ResourcesV2, source: object) -> Orders:
     """Return what a *source* gives; raises `TypeError` for what is none."""
+    kind = called(source)
     if isinstance(source, (str, Path)):
         return GraphFile(source, client.api)
     if isinstance(source, OrderGraph):
         raise TypeError("source: ingest takes orders, not one OrderGraph: put it into a list, or use ingest_one")
     if not isinstance(source, (AsyncIterable, Iterable)) or isinstance(source, (type, bytes, bytearray, Mapping)):
         what = "ingest takes orders (an iterable of OrderGraph or Line) or a path"
-        raise TypeError(f"source: {what}, not {called(source)}")
+        raise TypeError(f"source: {what}, not {kind}")
     return cast("Orders", source)
 
 

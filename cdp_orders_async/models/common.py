@@ -95,19 +95,25 @@ class Value:  # noqa: PLW1641 what can change has no hash
 def differences(one: Value, other: Value, at: str = "") -> Iterator[str]:
     """Yield in which fields two values of one class differ: the path of each below *at*, and what both show of it."""
     for field in _fields(one):
-        mine, yours, name = getattr(one, field.name), getattr(other, field.name), f"{at}{field.name}"
-        if not field.eq or mine == yours:
-            continue
-        pairs = [(name, mine, yours)]
-        if field.repr and isinstance(mine, tuple) and isinstance(yours, tuple) and len(mine) == len(yours):
-            pairs = [(f"{name}[{n}]", *pair) for n, pair in enumerate(zip(mine, yours, strict=True))]
-        for where, left, right in pairs:
-            if left == right:
+        mine: object = getattr(one, field.name)
+        whole = (f"{at}{field.name}", mine, getattr(other, field.name))
+        for where, left, right in _apart(*whole) if field.repr else [whole]:
+            if not field.eq or left == right:
                 continue
-            if field.repr and isinstance(left, Value) and type(left) is type(right):
+            if field.repr and isinstance(left, Value) and isinstance(right, Value) and type(left) is type(right):
                 yield from differences(left, right, f"{where}.")
             else:
                 yield f"{where}: {_shown(field, left)} != {_shown(field, right)}"
+
+
+def _apart(name: str, left: object, right: object) -> list[tuple[str, object, object]]:
+    """Return the entries of two lists that are equally long in pairs, with their paths, and others as one pair."""
+    if not isinstance(left, tuple) or not isinstance(right, tuple):
+        return [(name, left, right)]
+    ours, theirs = cast("tuple[object, ...]", left), cast("tuple[object, ...]", right)
+    if len(ours) != len(theirs):
+        return [(name, left, right)]
+    return [(f"{name}[{n}]", *pair) for n, pair in enumerate(zip(ours, theirs, strict=True))]
 
 
 def _shown(field: attrs.Attribute[Any], value: object) -> str:

@@ -53,10 +53,20 @@ T = typing.TypeVar("T")
 INSIDE = {"BulkTransport", "Changes", "Got", "Kind", "New", "Secrets", "T", "T_co", "routes"}
 """What stands in signatures of parts that the package makes and calls itself, and type variables."""
 PACKAGE = Path(cdp_orders_async.__file__).parent
-MADE = (Verbs, cdp_orders_async.Load, cdp_orders_async.Listing)
+MADE: tuple[type[Any], ...] = (Verbs, cdp_orders_async.Load, cdp_orders_async.Listing)
 """What nobody else makes."""
 ROWS = {"Api.kinds", "Api.models"}
 """Rows hold models of any kind."""
+
+
+LIBRARY = {
+    *("AbstractAsyncContextManager", "Counter", "Decimal", "Path", "PathLike", "TracebackType", "UUID", "datetime"),
+    *("tzinfo", "asyncio", "collections", "decimal", "os", "ssl", "typing", "uuid", "cdp_orders_async"),
+}
+"""What signatures take from Python's library, and the modules whose names they write out."""
+PUBLIC: Mapping[str, Any] = {name: getattr(cdp_orders_async, name) for name in cdp_orders_async.__all__}
+FUNCTIONS: Mapping[str, Callable[..., Any]] = {name: one for name, one in PUBLIC.items() if inspect.isfunction(one)}
+CLASSES: Mapping[str, type[Any]] = {name: one for name, one in PUBLIC.items() if inspect.isclass(one)}
 
 
 class Signature(NamedTuple):
@@ -72,23 +82,18 @@ class Signature(NamedTuple):
 
 def found() -> Iterator[Signature]:
     """Yield each public function of the package, and each public method and constructor of its classes."""
-    for name in cdp_orders_async.__all__:
-        value: Any = getattr(cdp_orders_async, name)
-        if inspect.isfunction(value):
-            function, doc = inspect.unwrap(value), inspect.getdoc(value) or ""
-            yield Signature(name, function, doc, doc)
-        for attribute in dir(value) if inspect.isclass(value) else ():
-            function = written(value, attribute)
-            if function is None or (attribute.startswith("_") and (attribute != "__init__" or issubclass(value, MADE))):
+    for name, function in FUNCTIONS.items():
+        doc = inspect.getdoc(function) or ""
+        yield Signature(name, inspect.unwrap(function), doc, doc)
+    for name, cls in CLASSES.items():
+        of_class = inspect.getdoc(cls) or ""
+        for attribute in dir(cls):
+            method = written(cls, attribute)
+            if method is None or (attribute.startswith("_") and (attribute != "__init__" or issubclass(cls, MADE))):
                 continue
-            of_class = inspect.getdoc(value) or ""
-            doc = inspect.cleandoc(function.__doc__ or (of_class if attribute == "__init__" else ""))
-            yield Signature(
-                f"{name}.{attribute}",
-                function,
-                doc,
-                "\n".join([doc, of_class, *led_to(value, attribute, f"{doc} {of_class}")]),
-            )
+            doc = inspect.cleandoc(method.__doc__ or (of_class if attribute == "__init__" else ""))
+            helps = "\n".join([doc, of_class, *led_to(cls, attribute, f"{doc} {of_class}")])
+            yield Signature(f"{name}.{attribute}", method, doc, helps)
 
 
 def written(cls: type, attribute: str) -> Callable[..., Any] | None:
@@ -122,15 +127,14 @@ def raises(function: Callable[..., Any]) -> bool:
 FOUND = list(found())
 
 
-def annotations() -> Iterator[tuple[str, str]]:
+def annotated() -> Iterator[tuple[str, str]]:
     """Yield each annotation of a public signature or field, and where it stands."""
     for signature in FOUND:
         for annotation in signature.function.__annotations__.values():
             yield signature.where, annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    for name in cdp_orders_async.__all__:
-        value: Any = getattr(cdp_orders_async, name)
-        for base in value.__mro__ if inspect.isclass(value) else ():
-            for field, annotation in vars(base).get("__annotations__", {}).items():
+    for name, cls in CLASSES.items():
+        for base in cls.__mro__:
+            for field, annotation in inspect.get_annotations(base).items():
                 if not field.startswith("_") and base.__module__.startswith("cdp_orders_async."):
                     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
                     yield f"{name}.{field}", text.removeprefix("cdp_orders_async.models.common.")
@@ -143,28 +147,7 @@ def names(annotation: str) -> set[str]:
 
 def is_known(name: str) -> bool:
     """Tell whether a *name* is of Python, its library, or aiohttp."""
-    modules = (builtins, typing, collections.abc, aiohttp)
-    library = {
-        "AbstractAsyncContextManager",
-        "Counter",
-        "Decimal",
-        "Path",
-        "PathLike",
-        "TracebackType",
-        "UUID",
-        "datetime",
-    }
-    return name in library | {
-        "asyncio",
-        "collections",
-        "os",
-        "ssl",
-        "typing",
-        "tzinfo",
-        "uuid",
-        "decimal",
-        "cdp_orders_async",
-    } or any(hasattr(module, name) for module in modules)
+    return name in LIBRARY or any(hasattr(module, name) for module in (builtins, typing, collections.abc, aiohttp))
 
 
 def test_annotations_name_what_is_public() -> None:
@@ -172,7 +155,7 @@ def test_annotations_name_what_is_public() -> None:
     public = {*cdp_orders_async.__all__} | INSIDE
     missing = {
         (where, name)
-        for where, text in annotations()
+        for where, text in annotated()
         for name in names(text)
         if name not in public and not is_known(name)
     }
@@ -181,8 +164,8 @@ def test_annotations_name_what_is_public() -> None:
 
 def test_nothing_public_is_of_any_type() -> None:
     """No public signature takes or returns what a type checker does not check."""
-    assert {where for where, text in annotations() if "Any" in names(text)} - ROWS == set()
-    assert {where for where, text in annotations() if re.search(r"\btyping\.Any\b", text)} - ROWS == set()
+    assert {where for where, text in annotated() if "Any" in names(text)} - ROWS == set()
+    assert {where for where, text in annotated() if re.search(r"\btyping\.Any\b", text)} - ROWS == set()
 
 
 @pytest.mark.parametrize("signature", FOUND, ids=lambda signature: signature.where)
@@ -221,7 +204,7 @@ GRAPH = OrderGraph(
 )
 ITEM = NewOrderItem(type="A", name="A", price=Decimal(1), currency_code="EUR", status="A")
 NOWHERE = Resources(StandIn(), "https://api.test")
-PLACE = {"region": "eu", "client_key": "key", "api_token": "token"}
+PLACE: Mapping[str, Any] = {"region": "eu", "client_key": "key", "api_token": "token"}
 CALLS: Mapping[Callable[..., Any], Mapping[str, Any]] = {
     CdpOrders: PLACE,
     CdpOrdersV2: PLACE,
