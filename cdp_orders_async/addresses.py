@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
+from types import NoneType
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import Invalid, Violation
 
-__all__ = ["REGIONS", "base_url_of", "is_loopback", "normalised", "proxy_url"]
+__all__ = ["PROXY_FORM", "REGIONS", "base_url_of", "is_loopback", "normalised", "proxy_url"]
 
 REGIONS: Mapping[str, str] = {
     "ap": "https://api-engage-ap.sitecorecloud.io",
@@ -18,6 +20,8 @@ REGIONS: Mapping[str, str] = {
     "us": "https://api-engage-us.sitecorecloud.io",
 }
 """The vendor's production servers, by region."""
+PROXY_FORM = "like http://user:password@host:port"
+"""The form of the URL of a proxy."""
 DEFAULT_PORTS = {"http": 80, "https": 443}
 VERSION_SUFFIX = re.compile(r"/v2(\.1)?(/order[^/]*(/.*)?)?$", re.IGNORECASE)
 """The end of a URL that already has the version of the API; the client adds it."""
@@ -28,8 +32,10 @@ HOST_AND_PORT = re.compile(r"(\[[^\[\]]+\]|[^\[\]:]+)(:\d*)?")
 def base_url_of(region: str | None, base_url: str | None) -> str:
     """Return the URL of a *region*, or *base_url* checked and normalised: https, or http only to this machine.
 
-    Raises `Invalid` for any other URL: the API token would travel unencrypted.
+    Raises `Invalid` for any other URL, which would send the API token unencrypted, and `TypeError` for no text.
     """
+    need(region, (str, NoneType), "region")
+    need(base_url, (str, NoneType), "base_url")
     if (region is None) == (base_url is None):
         raise Invalid((Violation("region, base_url", "exactly one of them must be given (CDP_REGION, CDP_BASE_URL)"),))
     if region is not None:
@@ -74,7 +80,7 @@ def proxy_url(name: str, text: str) -> str:
     """Return the URL of a proxy from *text*, whose scheme may be missing; raises `Invalid` for the field *name*."""
     url = text if "://" in text else f"http://{text}"
     if _http_url(url) is None:
-        raise Invalid((Violation(name, "must be like http://user:password@host:port"),))
+        raise Invalid((Violation(name, f"must be {PROXY_FORM}"),))
     return url
 
 

@@ -5,42 +5,35 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from types import NoneType, TracebackType
 from typing import ClassVar, Generic, Self, TypeVar, cast
 
 from cdp_orders_async import kinds
 from cdp_orders_async.addresses import base_url_of, normalised
+from cdp_orders_async.arguments import need, need_method
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.kinds import Api
-from cdp_orders_async.models import (
-    Consumer,
-    Contact,
-    ContactChanges,
-    NewConsumerV2,
-    NewContact,
-    NewContactV2,
-    NewOrderItem,
-    NewOrderItemV2,
-    OrderItem,
-    OrderItemChanges,
-    OrderItemV2,
-)
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.resources import (
     Consumers,
-    DeletablePartsV2,
+    ConsumersV2,
+    Contacts,
+    ContactsV2,
     Extensions,
     ExtensionsV2,
+    Items,
+    ItemsV2,
     Orders,
     OrdersV2,
-    Parts,
-    PartsV2,
 )
 from cdp_orders_async.session import ClientSession, RateLimiter, Session, TraceConfig
 from cdp_orders_async.settings import Credentials, Settings, fingerprint
-from cdp_orders_async.wire import Transport
+from cdp_orders_async.wire import Request, Transport, reads_page
 
 __all__ = ["CdpOrders", "CdpOrdersV2", "Resources", "ResourcesV2"]
+
+NOBODY = "cdp-orders-async-ping"
+"""The reference id of no order, for a page with nothing on it."""
 
 R = TypeVar("R")
 T = TypeVar("T")
@@ -53,6 +46,8 @@ class _Bound:
     """The version of the API."""
 
     def __init__(self, transport: Transport, base_url: str) -> None:
+        need_method(transport, "send", "transport", "a Transport, which has a method send")
+        need(base_url, str, "base_url")
         self.transport = transport
         """What sends the requests."""
         self.base_url = base_url
@@ -62,7 +57,7 @@ class _Bound:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What a journal of loads into this API belongs to, by names that a person understands.
+        """Return what a journal of loads into this API belongs to, by names that a person understands.
 
         The base URL, normalised; of a client also a fingerprint of its client key, which tells tenants apart, and
         which is that of no key where a bearer token authenticates; for version 2 the version of the API.
@@ -101,16 +96,24 @@ def _resource(kind: Callable[..., R], *given: object) -> R:
 class Resources(_Bound):
     """The resources of version 2.1 over any transport, for instance a stand-in of your own in a test.
 
-    Parameters: *transport*, what sends the requests; *base_url*, put before the links that are sent.
+    Parameters: *transport*, what sends the requests; *base_url*, put before the links that are sent. Raises TypeError
+    for one of another type.
+
+    Each verb of a resource raises `Invalid` for what breaks a documented rule, before anything is sent. Then it raises
+    `NotSent`, `OutcomeUnknown`, `Refused` (by status: `Unauthorized`, `NotFound`, ...), `Unreadable` or
+    `DeadlineExceeded`; the *delivery* of each of them says whether the request may have had an effect.
+
+        cdp = Resources(StandIn(), "https://api.test")
+        await cdp.orders.get(ref)
     """
 
     api = kinds.V2_1
 
     orders: Orders = _resource(Orders, kinds.ORDERS)
     """Orders: the parents of everything else."""
-    items: Parts[NewOrderItem, OrderItem, OrderItemChanges] = _resource(Parts, kinds.ITEMS)
+    items: Items = _resource(Items, kinds.ITEMS)
     """Things bought as part of an order: a seat, a phone, excess baggage."""
-    contacts: Parts[NewContact, Contact, ContactChanges] = _resource(Parts, kinds.CONTACTS)
+    contacts: Contacts = _resource(Contacts, kinds.CONTACTS)
     """The primary person of an order; creating one links the order to a guest."""
     consumers: Consumers = _resource(Consumers, kinds.CONSUMERS)
     """The people who use the items of an order."""
@@ -121,17 +124,17 @@ class Resources(_Bound):
 
 
 class ResourcesV2(_Bound):
-    """The resources of the legacy version 2 over any transport; the parameters are those of `Resources`."""
+    """The resources of the legacy version 2 over any transport; parameters and what is raised are as in `Resources`."""
 
     api = kinds.V2
 
     orders: OrdersV2 = _resource(OrdersV2, kinds.ORDERS_V2, kinds.V2)
     """Orders: the parents of everything else."""
-    items: DeletablePartsV2[NewOrderItemV2, OrderItemV2] = _resource(DeletablePartsV2, kinds.ITEMS_V2, kinds.V2)
+    items: ItemsV2 = _resource(ItemsV2, kinds.ITEMS_V2, kinds.V2)
     """Things bought as part of an order, of a type that the vendor lists: a flight, a hotel, a bag."""
-    contacts: DeletablePartsV2[NewContactV2, Contact] = _resource(DeletablePartsV2, kinds.CONTACTS_V2, kinds.V2)
+    contacts: ContactsV2 = _resource(ContactsV2, kinds.CONTACTS_V2, kinds.V2)
     """The primary person of an order; creating one links the order to a guest."""
-    consumers: PartsV2[NewConsumerV2, Consumer] = _resource(PartsV2, kinds.CONSUMERS_V2, kinds.V2)
+    consumers: ConsumersV2 = _resource(ConsumersV2, kinds.CONSUMERS_V2, kinds.V2)
     """The people who use the items of an order."""
     order_extensions: ExtensionsV2 = _resource(ExtensionsV2, kinds.ORDER_EXTENSIONS_V2, kinds.V2)
     """Key-value pairs of your own on an order; not documented by the vendor."""
@@ -156,8 +159,12 @@ class _Client(_Bound):
         session: ClientSession | None = None,
         limiter: RateLimiter | None = None,
     ) -> None:
+        need(settings, (Settings, NoneType), "settings")
         http_session = _renamed("session", session, "http_session", http_session)
         shared_limiter = _renamed("limiter", limiter, "shared_limiter", shared_limiter)
+        need(http_session, (ClientSession, NoneType), "http_session")
+        if shared_limiter is not None:
+            need_method(shared_limiter, "acquire", "shared_limiter", "a RateLimiter, which has a method acquire")
         if region is None and base_url is None:
             region, base_url = os.environ.get("CDP_REGION") or None, os.environ.get("CDP_BASE_URL") or None
         if bearer_token is None and client_key is None and api_token is None:
@@ -172,7 +179,7 @@ class _Client(_Bound):
         self.session = Session(
             url,
             credentials,
-            settings or Settings.from_env(),
+            Settings.from_env() if settings is None else settings,
             http=http_session,
             limiter=shared_limiter,
             trace_configs=trace_configs,
@@ -191,8 +198,36 @@ class _Client(_Bound):
     ) -> None:
         await self.aclose()
 
+    async def ping(self) -> None:
+        """Ask the API for one page of no orders, to see that the base URL and the credentials are right.
+
+        It is one cheap request, ``GET /v2.1/orders`` (in version 2 ``GET /v2/orders``) for a *referenceId* that no
+        order has, and counts as an interactive call: it takes a turn of the rate and is sent again where that is safe.
+        Returns None where all is well. Source:
+        https://api-docs.sitecore.com/cdp/order-rest-api/order/retrieveorders and, for version 2,
+        https://doc.sitecore.com/cdp/en/developers/api/retrieve-orders--legacy-.html
+
+        Raises `Unauthorized` for credentials that are missing or wrong; `Forbidden` for those that may not read orders;
+        `NotSent` where nothing answers at the base URL; `NotFound`, or another `Refused`, and `Unreadable` where
+        something other than this API answers there, such as a web page; `DeadlineExceeded`; and what else a call of
+        `orders` raises.
+
+            async with CdpOrders(region="eu") as cdp:
+                await cdp.ping()
+        """
+        route = self.api.table.routes_of(kinds.ORDERS.name)["list"]
+        query = {"referenceId": NOBODY, "offset": "0", "limit": "1"}
+        request = Request(route.operation, route.method, route.path, reads_page(kinds.ORDERS.got), query)
+        await self.transport.send(request)
+
     async def aclose(self) -> None:
-        """Close the connections. Closing twice is no error."""
+        """Close the connections, and end the calls that wait with `NotSent`.
+
+        A session of your own stays open. Closing twice is no error. Raises nothing.
+
+            cdp = CdpOrders(region="eu")
+            await cdp.aclose()
+        """
         await self.session.aclose()
 
     def _tenant(self) -> Mapping[str, str]:
@@ -210,24 +245,37 @@ def _renamed(old: str, of_old: T | None, new: str, of_new: T | None) -> T | None
 
 
 class CdpOrders(_Client, Resources):
-    """The Order REST API, version 2.1.
+    """Call the Order REST API, version 2.1, with one connection pool, one rate and one set of credentials.
 
-    Where *region* (``ap``, ``eu``, ``jp``, ``us``) or *base_url*, *client_key*, *api_token*,
-    *bearer_token* or *settings* are not given, the environment is asked: ``CDP_REGION``,
-    ``CDP_BASE_URL``, ``CDP_CLIENT_KEY``, ``CDP_API_TOKEN``, ``CDP_BEARER_TOKEN``, and one variable for each
-    of the `Settings`.
+    What is not given is taken from the environment: ``CDP_REGION`` or ``CDP_BASE_URL``; ``CDP_CLIENT_KEY`` with
+    ``CDP_API_TOKEN``, or ``CDP_BEARER_TOKEN``; and one variable for each of the `Settings`.
 
-    *http_session* is an aiohttp session of your own: its connector and its TLS are used, and it is never closed.
-    *shared_limiter* is a further limiter, for instance one that several processes share. *trace_configs* go to the
-    aiohttp session that is made where you give none. *session* and *limiter* are the old names of the first two.
+    Parameters: *region*, one of ``ap``, ``eu``, ``jp`` and ``us``, or else *base_url*, such as
+    ``https://cdp-gateway.example.com``, without the version of the API. *client_key* and *api_token*, or else
+    *bearer_token*, who calls. *settings*, the rate, the times in seconds and how else it calls. *http_session*, an
+    aiohttp session of your own: its connector and its TLS are used, and it is never closed. *shared_limiter*, a further
+    limiter, for instance one that several processes share. *trace_configs*, for the aiohttp session that is made where
+    you give none. *session* and *limiter*, the old names of *http_session* and *shared_limiter*.
 
-    The constructor touches no event loop; the connections open on first use. Close it with ``async with`` or
-    `aclose`. Raises `Invalid` where something is missing or wrong.
+    The constructor touches no event loop and sends nothing; the connections open on first use, and `ping` tells whether
+    the place and the credentials are right. Close it with ``async with`` or `aclose`. Raises `Invalid` where something
+    is missing or wrong, and TypeError for an argument of another type. What its verbs raise, `Resources` says.
+
+    Source: https://api-docs.sitecore.com/cdp/order-rest-api
+
+        async with CdpOrders(region="eu", client_key="...", api_token="...") as cdp:
+            order = await cdp.orders.create(
+                NewOrder(reference_id="B94TXY-1", ordered_at=now, price=Decimal("49.90"), currency_code="EUR")
+            )
     """
 
 
 class CdpOrdersV2(_Client, ResourcesV2):
-    """The legacy Order REST API, version 2; its parameters are those of `CdpOrders`.
+    """Call the legacy Order REST API, version 2; its parameters, and what it raises, are those of `CdpOrders`.
 
     It is for what still depends on it; anything new takes `CdpOrders`.
+    Source: https://doc.sitecore.com/cdp/en/developers/api/create-an-order--legacy-.html
+
+        async with CdpOrdersV2(region="eu") as cdp:
+            order = await cdp.orders.get(ref, expand_items=True)
     """

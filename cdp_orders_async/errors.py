@@ -225,7 +225,8 @@ class ServerError(Refused):
 class Unreadable(_Answered):
     """The server did what was asked, but its answer does not fit the documentation.
 
-    *problems* lists what does not fit and where; *start* is the beginning of the body.
+    *problems* lists what does not fit and where; *start* is the beginning of the body; *cut* says whether the transfer
+    broke off.
     """
 
     delivery = Delivery.DONE_UNREADABLE

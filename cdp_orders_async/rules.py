@@ -18,6 +18,7 @@ from uuid import UUID
 import attrs
 from msgspec import Meta
 
+from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import Invalid, Violation, shown_key
 from cdp_orders_async.models import (
     Channel,
@@ -440,6 +441,7 @@ def primitive(value: object) -> str | None:
 
 def check_limit(limit: int) -> list[Violation]:
     """Return what is wrong with the size of a page."""
+    need(limit, int, "limit", "a whole number from 1 to 100")
     return [] if 1 <= limit <= 100 else [Violation("limit", "must be from 1 to 100")]  # noqa: PLR2004 the vendor's numbers
 
 

@@ -14,13 +14,17 @@ import re
 import ssl
 import urllib.request
 from collections.abc import Callable, Mapping
+from os import PathLike
 from pathlib import Path
+from types import NoneType
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import attrs
+from msgspec import Struct, structs
 
-from cdp_orders_async.addresses import is_loopback, proxy_url
+from cdp_orders_async.addresses import PROXY_FORM, is_loopback, proxy_url
+from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.models.common import Value
 from cdp_orders_async.redact import Opaque, Secrets, sealed
@@ -39,110 +43,61 @@ CERTIFICATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----.*?-----END [A-
 LARGEST_CA_FILE = 2**24  # bytes in which the first certificate must be
 
 
-def _positive(instance: Settings, field: attrs.Attribute[Any], value: float | None) -> None:
-    del instance
-    if value is not None and not (0 < value < math.inf):
-        raise Invalid((Violation(field.name, "must be a finite number above 0"),))
+class _Rule(Struct, frozen=True):
+    """What a setting may be, in Python and as the text of its variable."""
+
+    words: str
+    """What it is, in words that go on from ``must be``."""
+    kinds: tuple[type, ...]
+    is_kept: Callable[[Any], bool]
+    parse: Callable[[str], object] = str
+    """Makes the value of a text; raises KeyError or ValueError for one of the wrong form."""
+
+    def __call__(self, _: object, field: attrs.Attribute[Any], value: object) -> None:
+        """Check a field of the settings."""
+        self.check(field.name, value)
+
+    def check(self, name: str, value: object) -> None:
+        """Raise TypeError for a value of another type, `Invalid` for one that breaks the rule."""
+        need(value, self.kinds, name, self.words + (", or None" if NoneType in self.kinds else ""))
+        if value is not None and not self.is_kept(value):
+            raise self._broken(name)
+
+    def read(self, variable: str, text: str) -> object:
+        """Return the value that the *text* of a variable of the environment stands for; raises `Invalid`."""
+        need(text, str, variable)
+        try:
+            value = self.parse(text)
+        except (KeyError, ValueError):
+            raise self._broken(variable) from None
+        self.check(variable, value)
+        return value
+
+    def _broken(self, name: str) -> Invalid:
+        return Invalid((Violation(name, f"must be {self.words}"),))
 
 
-def _a_rate(instance: Settings, field: attrs.Attribute[Any], value: float | str | None) -> None:
-    del instance
-    if value != "auto" and (isinstance(value, str) or (value is not None and not 0 < value < math.inf)):
-        raise Invalid((Violation(field.name, "must be a finite number above 0, or auto"),))
+def _is_above_zero(value: float) -> bool:
+    return 0 < value < math.inf
 
 
-def _a_share(instance: Settings, field: attrs.Attribute[Any], value: float) -> None:
-    del instance
-    if not 0 <= value <= 1:
-        raise Invalid((Violation(field.name, "must be from 0 to 1"),))
+def _is_rate(value: float | str) -> bool:
+    return value == "auto" if isinstance(value, str) else _is_above_zero(value)
 
 
-def _not_negative(instance: Settings, field: attrs.Attribute[Any], value: int) -> None:
-    del instance
-    if not (0 <= value < math.inf):
-        raise Invalid((Violation(field.name, "must be a finite number, not negative"),))
+def _is_proxy(value: Opaque[Any]) -> bool:
+    text = value.open()
+    try:
+        return isinstance(text, str) and bool(proxy_url("proxy", text))
+    except Invalid:
+        return False
 
 
-def _a_way(instance: Settings, field: attrs.Attribute[Any], value: str) -> None:
-    del instance
-    if value not in WAYS:
-        raise Invalid((Violation(field.name, f"must be one of {', '.join(WAYS)}"),))
+def _is_anything(_: object) -> bool:
+    return True
 
 
-def _a_proxy(instance: Settings, field: attrs.Attribute[Any], value: Opaque[str] | None) -> None:
-    del instance
-    if value is not None:
-        proxy_url(field.name, value.open())
-
-
-def _opaque(value: str | Opaque[str] | None) -> Opaque[str] | None:
-    return value if value is None or isinstance(value, Opaque) else Opaque(value)
-
-
-@sealed
-@attrs.frozen(kw_only=True, repr=False)
-class Settings(Value):
-    """How the client calls: rate, connections, times, retries, proxy and TLS. Times are in seconds."""
-
-    rate: float | Literal["auto"] | None = attrs.field(default=None, validator=_a_rate)
-    """Requests per second; None is no limit, and *auto* finds what the server bears. ``CDP_RATE``."""
-    burst: int = attrs.field(default=1, validator=_positive)
-    """Requests that may leave at once after a pause. ``CDP_BURST``."""
-    bulk_share: float = attrs.field(default=0.1, validator=_a_share)
-    """The share of turns that a load keeps while other calls of the same client wait. ``CDP_BULK_SHARE``."""
-    connections: int = attrs.field(default=100, validator=_positive)
-    """Connections, and so requests in flight, at most. ``CDP_CONNECTIONS``."""
-    timeout: float = attrs.field(default=30.0, validator=_positive)
-    """One attempt, from the connection to the last byte of the answer. ``CDP_TIMEOUT``."""
-    connect_timeout: float = attrs.field(default=10.0, validator=_positive)
-    """Opening a connection. ``CDP_CONNECT_TIMEOUT``."""
-    read_timeout: float | None = attrs.field(default=None, validator=_positive)
-    """The longest silence within an answer; None leaves it to *timeout*. ``CDP_READ_TIMEOUT``."""
-    pool_timeout: float | None = attrs.field(default=None, validator=_positive)
-    """Waiting for a free connection; None leaves it to *deadline*. ``CDP_POOL_TIMEOUT``."""
-    deadline: float | None = attrs.field(default=120.0, validator=_positive)
-    """One call with all its waits and retries; None is no limit. ``CDP_DEADLINE``."""
-    retries: int = attrs.field(default=3, validator=_not_negative)
-    """Times a request is sent again where that is safe. ``CDP_RETRIES``."""
-    keepalive: float = attrs.field(default=4.0, validator=_positive)
-    """How long an idle connection is kept: shorter than common servers keep it, so that a create is
-    not written into a connection that the server is just closing. ``CDP_KEEPALIVE``."""
-    max_answer: int = attrs.field(default=64 * 2**20, validator=_positive)
-    """The largest answer in bytes, decompressed. ``CDP_MAX_ANSWER``."""
-    http: Literal["aiohttp", "httptools"] = attrs.field(default="aiohttp", validator=_a_way)
-    """What the requests go over. *httptools* takes a third of the CPU; it needs the extra of that name, and knows no
-    proxy, no aiohttp session of your own and none of aiohttp's tracing. ``CDP_HTTP``."""
-    proxy: Opaque[str] | None = attrs.field(default=None, converter=_opaque, validator=_a_proxy, repr=False)
-    """The URL of a proxy, as text. It may hold a user and a password, so it is kept where nothing shows it:
-    ``settings.proxy.open()`` gives it, and such settings cannot be pickled. ``CDP_PROXY``."""
-    trust_env: bool = True
-    """Whether ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` hold where *proxy* is None; netrc never does.
-    ``CDP_TRUST_ENV``."""
-    ca_file: str | None = None
-    """Certificates to trust in place of the system's. ``CDP_CA_FILE``."""
-    ssl_context: ssl.SSLContext | None = None
-    """A TLS context of your own, for instance with a client certificate; it comes before *ca_file*."""
-
-    @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Make the settings that the ``CDP_...`` variables of *environ* ask for; an empty one counts as absent.
-
-        None stands for the environment of the process. Raises `Invalid`.
-        """
-        environ = os.environ if environ is None else environ
-        names = [field.name for field in attrs.fields(cls) if field.name != "ssl_context"]
-        texts = {name: text for name in names if (text := environ.get(f"CDP_{name.upper()}"))}
-        del environ  # which holds more, and a traceback that shows locals would show it all
-        found: dict[str, Any] = {}
-        for name, text in texts.items():
-            try:
-                found[name] = PARSERS.get(name, float)(text)
-            except (ValueError, KeyError):
-                raise Invalid((Violation(f"CDP_{name.upper()}", "has the wrong form"),)) from None
-        return cls(**found)
-
-
-def _truth(text: str) -> bool:
+def _switch(text: str) -> bool:
     return {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}[text.lower()]
 
 
@@ -150,19 +105,106 @@ def _rate(text: str) -> object:
     return text if text == "auto" else None if text == "none" else float(text)
 
 
-PARSERS: Mapping[str, Callable[[str], object]] = {
-    "rate": _rate,
-    **dict.fromkeys(("burst", "connections", "retries", "max_answer"), int),
-    **dict.fromkeys(("http", "proxy", "ca_file"), str),
-    "trust_env": _truth,
-}
+def _opaque(value: str | Opaque[str] | None) -> Opaque[str] | None:
+    return Opaque(value) if isinstance(value, str) else value
+
+
+NUMBER = _Rule("a finite number above 0", (float,), _is_above_zero, float)
+PERHAPS = structs.replace(NUMBER, kinds=(float, NoneType))
+RATE = _Rule("a finite number above 0, or auto", (float, str, NoneType), _is_rate, _rate)
+WHOLE = _Rule("a whole number above 0", (int,), lambda number: number > 0, int)
+COUNT = _Rule("a whole number, not negative", (int,), lambda number: number >= 0, int)
+SHARE = _Rule("a number from 0 to 1", (float,), lambda share: 0 <= share <= 1, float)
+WAY = _Rule(f"one of {', '.join(WAYS)}", (str,), WAYS.__contains__)
+SWITCH = _Rule("true or false", (bool,), _is_anything, _switch)
+FILE = _Rule("the path of a file", (str, PathLike, NoneType), _is_anything)
+PROXY = _Rule(PROXY_FORM, (Opaque, NoneType), _is_proxy, Opaque)
+TLS = _Rule("an ssl.SSLContext", (ssl.SSLContext, NoneType), _is_anything)
+
+
+@sealed
+@attrs.frozen(kw_only=True, repr=False)
+class Settings(Value):
+    """Say how the client calls: rate, connections, times, retries, proxy and TLS.
+
+    Each field is an argument, given by name, and has a variable of the environment, which `from_env` reads; `CdpOrders`
+    does so where it gets no settings. All times are in seconds. Settings are values: equal where their fields are, and
+    never changed; ``attrs.evolve(settings, rate=50)`` makes others.
+
+    Its arguments, which are its fields:
+
+    - *rate*, requests per second; None is no limit, and *auto* finds what the server bears. ``CDP_RATE``.
+    - *burst*, requests that may leave at once after a pause. ``CDP_BURST``.
+    - *bulk_share*, the share of turns, from 0 to 1, that a load keeps while other calls of the same client wait.
+      ``CDP_BULK_SHARE``.
+    - *connections*, how many connections there are at most, and so requests in flight. ``CDP_CONNECTIONS``.
+    - *timeout*, seconds for one attempt, from the connection to the last byte of the answer. ``CDP_TIMEOUT``.
+    - *connect_timeout*, seconds for opening a connection. ``CDP_CONNECT_TIMEOUT``.
+    - *read_timeout*, seconds of silence within an answer, at most; None leaves it to *timeout*. ``CDP_READ_TIMEOUT``.
+    - *pool_timeout*, seconds of waiting for a free connection; None leaves it to *deadline*. ``CDP_POOL_TIMEOUT``.
+    - *deadline*, seconds for one call with all its waits and retries; None is no limit. ``CDP_DEADLINE``.
+    - *retries*, how many times a request is sent again where that is safe. ``CDP_RETRIES``.
+    - *keepalive*, seconds that an idle connection is kept: shorter than common servers keep it, so that a create is
+      not written into a connection that the server is just closing. ``CDP_KEEPALIVE``.
+    - *max_answer*, the largest answer in bytes, decompressed. ``CDP_MAX_ANSWER``.
+    - *http*, what the requests go over. *httptools* takes a third of the CPU; it needs the extra of that name, and
+      knows no proxy, no aiohttp session of your own and none of aiohttp's tracing. ``CDP_HTTP``.
+    - *proxy*, the URL of a proxy, as text. It may hold a user and a password, so it is kept where nothing shows it:
+      ``settings.proxy.open()`` gives it, and such settings cannot be pickled. ``CDP_PROXY``.
+    - *trust_env*, whether ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` hold where *proxy* is None; netrc never
+      does. ``CDP_TRUST_ENV``.
+    - *ca_file*, the path of certificates to trust in place of the system's. ``CDP_CA_FILE``.
+    - *ssl_context*, a TLS context of your own, for instance with a client certificate; it comes before *ca_file*.
+
+    Raises TypeError for a value of another type (a number is an int or a float, and no bool), and `Invalid` for one
+    that breaks the rule of its field.
+
+        CdpOrders(region="eu", settings=Settings(rate=50, deadline=10, proxy="http://proxy.example.com:3128"))
+    """
+
+    rate: float | Literal["auto"] | None = attrs.field(default=None, validator=RATE)
+    burst: int = attrs.field(default=1, validator=WHOLE)
+    bulk_share: float = attrs.field(default=0.1, validator=SHARE)
+    connections: int = attrs.field(default=100, validator=WHOLE)
+    timeout: float = attrs.field(default=30.0, validator=NUMBER)
+    connect_timeout: float = attrs.field(default=10.0, validator=NUMBER)
+    read_timeout: float | None = attrs.field(default=None, validator=PERHAPS)
+    pool_timeout: float | None = attrs.field(default=None, validator=PERHAPS)
+    deadline: float | None = attrs.field(default=120.0, validator=PERHAPS)
+    retries: int = attrs.field(default=3, validator=COUNT)
+    keepalive: float = attrs.field(default=4.0, validator=NUMBER)
+    max_answer: int = attrs.field(default=64 * 2**20, validator=WHOLE)
+    http: Literal["aiohttp", "httptools"] = attrs.field(default="aiohttp", validator=WAY)
+    proxy: Opaque[str] | None = attrs.field(default=None, converter=_opaque, validator=PROXY, repr=False)
+    trust_env: bool = attrs.field(default=True, validator=SWITCH)
+    ca_file: str | PathLike[str] | None = attrs.field(default=None, validator=FILE)
+    ssl_context: ssl.SSLContext | None = attrs.field(default=None, validator=TLS)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Make the settings that the ``CDP_...`` variables of *environ* ask for; an empty one counts as absent.
+
+        None stands for the environment of the process. Raises `Invalid`, which names the variable and its rule, and
+        TypeError for an *environ* that maps no names to texts.
+
+            Settings.from_env({"CDP_RATE": "auto", "CDP_DEADLINE": "10"})
+        """
+        need(environ, (Mapping, NoneType), "environ")
+        environ = os.environ if environ is None else environ
+        rules = {field.name: field.validator for field in attrs.fields(cls) if field.name != "ssl_context"}
+        texts = {name: text for name in rules if (text := environ.get(f"CDP_{name.upper()}"))}
+        del environ  # which holds more, and a traceback that shows locals would show it all
+        return cls(**{name: rules[name].read(f"CDP_{name.upper()}", text) for name, text in texts.items()})
 
 
 @sealed
 class Credentials:
-    """Who calls: a client key with its API token, or a bearer token. Its repr shows none of them.
+    """Say who calls: a client key with its API token, or a bearer token. Its repr shows none of them.
 
-    Raises `Invalid` for all but exactly one way to authenticate, and for what cannot be part of a header.
+    Raises `Invalid` for all but exactly one way to authenticate, and for what cannot be part of a header; TypeError for
+    what is no text.
+
+        Credentials(client_key="...", api_token="...")
     """
 
     __slots__ = ("api_token", "bearer_token", "client_key")
@@ -170,6 +212,8 @@ class Credentials:
     def __init__(
         self, client_key: str | None = None, api_token: str | None = None, bearer_token: str | None = None
     ) -> None:
+        for name, part in (("client_key", client_key), ("api_token", api_token), ("bearer_token", bearer_token)):
+            need(part, (str, NoneType), name)
         basic = bool(client_key) and bool(api_token)
         if basic == bool(bearer_token):
             rule = "must be given together (CDP_CLIENT_KEY, CDP_API_TOKEN), or else a bearer_token (CDP_BEARER_TOKEN)"

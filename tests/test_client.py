@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import math
 import os
 import pickle
 import pydoc
@@ -26,22 +27,26 @@ from cdp_orders_async import (
     CdpOrdersV2,
     Consumer,
     Delivery,
+    Forbidden,
     Invalid,
     NewConsumer,
     NewContact,
     NewOrder,
     NewOrderItem,
     NotFound,
+    NotSent,
+    Refused,
     Request,
     Resources,
     ResourcesV2,
     Settings,
     Unauthorized,
+    Unreadable,
 )
 from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.emulator.records import Json
 from cdp_orders_async.resources import Orders
-from tests.servers import serving
+from tests.servers import Reply, serving
 from tests.session.calling import TOKEN, Gate
 
 T = TypeVar("T")
@@ -133,6 +138,75 @@ async def test_wrong_credentials() -> None:
             await cdp.orders.create(NEW)
     assert (caught.value.status, caught.value.delivery) == (401, Delivery.REFUSED)
     assert "Authentication credentials are required" in str(caught.value)
+
+
+@pytest.mark.parametrize(("client", "path"), [(CdpOrders, "/v2.1/orders"), (CdpOrdersV2, "/v2/orders")])
+async def test_ping(client: type[CdpOrders | CdpOrdersV2], path: str) -> None:
+    """A place and credentials that are right are told by one cheap request, which changes nothing."""
+    emulator = Emulator(api_token=TOKEN)
+    async with running(emulator) as url, client(base_url=url, client_key="key", api_token=TOKEN) as cdp:
+        await cdp.ping()
+        assert (emulator.requests, cdp.session.stats.requests) == ({"orders.list": 1}, 1)
+    assert emulator.ledger(0)["effects"] == []
+    page = Reply(body=b'{"href":"","offset":0,"limit":1,"items":[]}')
+    async with serving(page) as server, client(base_url=server.url, client_key="key", api_token=TOKEN) as cdp:
+        await cdp.ping()
+        assert (server.requests[0].method, server.requests[0].target.partition("?")[0]) == ("GET", path)
+
+
+@pytest.mark.parametrize("client", [CdpOrders, CdpOrdersV2])
+@pytest.mark.parametrize(
+    ("reply", "error"),
+    [
+        (Reply(401, b'{"status":"UNAUTHORIZED","code":401}'), Unauthorized),
+        (Reply(403, b"{}"), Forbidden),
+        (Reply(404, b"<html>no such page</html>"), NotFound),
+        (Reply(302, b"", {"Location": "/login"}), Refused),
+        (Reply(200, b"<html>welcome</html>"), Unreadable),
+        (Reply(200, b"{}"), Unreadable),
+        (Reply(200, b"[]"), Unreadable),
+        (Reply(200, b""), Unreadable),
+    ],
+)
+async def test_ping_of_something_else(
+    client: type[CdpOrders | CdpOrdersV2], reply: Reply, error: type[CdpError]
+) -> None:
+    """Credentials that are refused, and what is not this API, are told apart by the error."""
+    settings = Settings(retries=0, trust_env=False)
+    async with (
+        serving(reply) as server,
+        client(base_url=server.url, client_key="key", api_token=TOKEN, settings=settings) as cdp,
+    ):
+        with pytest.raises(error):
+            await cdp.ping()
+    assert len(server.requests) == 1
+
+
+async def test_ping_of_nothing() -> None:
+    """Where nothing answers, nothing was sent; a wrong key and a path that leads elsewhere are refused."""
+    settings = Settings(retries=0, trust_env=False)
+    async with running(Emulator(api_token=TOKEN)) as url:
+        for base_url, key, error in ((url, "another", Unauthorized), (f"{url}/cdp", "key", NotFound)):
+            async with CdpOrders(base_url=base_url, client_key=key, api_token=TOKEN, settings=settings) as cdp:
+                with pytest.raises(error):
+                    await cdp.ping()
+    async with CdpOrders(base_url=url, client_key="key", api_token=TOKEN, settings=settings) as cdp:
+        with pytest.raises(NotSent):
+            await cdp.ping()
+
+
+async def test_ping_is_interactive() -> None:
+    """It waits for its turn in the lane that goes before bulk work."""
+    settings = Settings(rate=1, trust_env=False)
+    async with CdpOrders(base_url="http://127.0.0.1:1", client_key="key", api_token=TOKEN, settings=settings) as cdp:
+        limiter = cdp.session.limiter
+        limiter.pause_until(math.inf)
+        ping = asyncio.create_task(cdp.ping())
+        while not limiter.waiting:  # noqa: ASYNC110 nothing else tells it
+            await asyncio.sleep(0)
+        assert limiter.overtaking() == 1  # of one interactive call, at one a second
+        ping.cancel()
+        await asyncio.wait([ping])
 
 
 async def test_configuration_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

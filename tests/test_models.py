@@ -38,6 +38,7 @@ from cdp_orders_async import (
     OrderItem,
     OrderItemChanges,
     Page,
+    Settings,
 )
 from cdp_orders_async.models import common
 from cdp_orders_async.models.common import camel
@@ -315,6 +316,14 @@ def test_repr_shows_which_fields_differ(monkeypatch: pytest.MonkeyPatch) -> None
     assert repr(NewContact()) == "NewContact()"
     monkeypatch.setattr(common, "_KEY", bytes(16))
     assert marks(NewContact(first_name="Ada", city="Cork")) != ada
+
+
+def test_repr_leaves_out_what_is_absent() -> None:
+    """A field that has no value is not in the text, and one that has another default than None is."""
+    assert repr(Link(href="/v2.1/orders")) == "Link(href='/v2.1/orders')"
+    assert repr(Order(ref=UUID(REF), status="NEW")) == f"Order(ref=UUID('{REF}'), status='NEW')"
+    assert "deadline=None" in repr(Settings(deadline=None))
+    assert "deadline=120.0" in repr(Settings())
 
 
 @pytest.mark.parametrize("value", people(), ids=lambda value: type(value).__name__)

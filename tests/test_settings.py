@@ -6,6 +6,8 @@ import copy
 import math
 import pickle
 import ssl
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -13,34 +15,102 @@ import pytest
 
 from cdp_orders_async.addresses import REGIONS, base_url_of
 from cdp_orders_async.errors import Invalid
+from cdp_orders_async.redact import Opaque
 from cdp_orders_async.settings import Credentials, Settings, proxy_of
 
 FINITE = "must be a finite number above 0"
+NUMBERS = ["rate", "timeout", "connect_timeout", "read_timeout", "pool_timeout", "deadline", "keepalive"]
+WHOLE = ["burst", "connections", "max_answer"]
 
 
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize(
-    "name",
-    [
-        "rate",
-        "burst",
-        "connections",
-        "timeout",
-        "connect_timeout",
-        "read_timeout",
-        "pool_timeout",
-        "deadline",
-        "keepalive",
-        "max_answer",
-    ],
-)
+@pytest.mark.parametrize("name", NUMBERS)
 def test_numbers_are_positive(name: str, value: float) -> None:
-    """Nought, negative numbers, NaN and infinity are refused by the name of the field."""
+    """Nought, negative numbers, NaN and infinity are refused by the name of the field, or of its variable."""
     given: dict[str, Any] = {name: value}
     with pytest.raises(Invalid, match=f"^{name}: {FINITE}(, or auto)?$"):
         Settings(**given)
-    with pytest.raises(Invalid, match=f"(?i)^(CDP_)?{name}: "):
+    with pytest.raises(Invalid, match=f"^CDP_{name.upper()}: {FINITE}(, or auto)?$"):
         Settings.from_env({f"CDP_{name.upper()}": str(value)})
+
+
+@pytest.mark.parametrize("value", [0, -1])
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_numbers_are_positive(name: str, value: int) -> None:
+    """Nought and negative numbers are refused by the name of the field, or of its variable."""
+    given: dict[str, Any] = {name: value}
+    with pytest.raises(Invalid, match=f"^{name}: must be a whole number above 0$"):
+        Settings(**given)
+    with pytest.raises(Invalid, match=f"^CDP_{name.upper()}: must be a whole number above 0$"):
+        Settings.from_env({f"CDP_{name.upper()}": str(value)})
+
+
+@pytest.mark.parametrize("value", [True, b"", Decimal(30), [], object(), 30j, "30"], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("name", [*NUMBERS, *WHOLE, "bulk_share", "retries"])
+def test_a_number_is_a_number(name: str, value: object) -> None:
+    """A number of another type is refused in words that name the field and the type, and not the value."""
+    given: dict[str, Any] = {name: value}
+    wrong = rf"^{name} must be .*number.*, not {type(value).__name__}$"
+    if name == "rate" and isinstance(value, str):  # a rate may be a word, and there is one
+        wrong = f"^rate: {FINITE}, or auto$"
+    with pytest.raises((TypeError, Invalid), match=wrong):
+        Settings(**given)
+
+
+@pytest.mark.parametrize("value", [1.5, 2.0, math.nan, math.inf])
+@pytest.mark.parametrize("name", [*WHOLE, "retries"])
+def test_a_whole_number_is_no_fraction(name: str, value: float) -> None:
+    """What is counted is whole, and no float stands for it."""
+    given: dict[str, Any] = {name: value}
+    with pytest.raises(TypeError, match=rf"^{name} must be a whole number.*, not float$"):
+        Settings(**given)
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_a_whole_number_is_a_number(name: str) -> None:
+    """What is measured may be whole."""
+    given: dict[str, Any] = {name: 5}
+    assert getattr(Settings(**given), name) == 5
+
+
+@pytest.mark.parametrize("name", ["timeout", "connect_timeout", "keepalive", "bulk_share", *WHOLE, "http", "trust_env"])
+def test_what_cannot_be_none(name: str) -> None:
+    """None is refused where it stands for nothing."""
+    given: dict[str, Any] = {name: None}
+    with pytest.raises(TypeError, match=rf"^{name} must be .*, not NoneType$"):
+        Settings(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"http": 3}, "http must be one of aiohttp, httptools, not int"),
+        ({"http": ["aiohttp"]}, "http must be one of aiohttp, httptools, not list"),
+        ({"proxy": 5}, "proxy must be like http://user:password@host:port, or None, not int"),
+        ({"proxy": b"http://canary@h"}, "proxy must be like http://user:password@host:port, or None, not bytes"),
+        ({"trust_env": "no"}, "trust_env must be true or false, not str"),
+        ({"trust_env": 0}, "trust_env must be true or false, not int"),
+        ({"ca_file": 5}, "ca_file must be the path of a file, or None, not int"),
+        ({"ssl_context": "canary"}, "ssl_context must be an ssl.SSLContext, or None, not str"),
+        ({"ssl_context": ssl.SSLContext}, "ssl_context must be an ssl.SSLContext, or None, not the class SSLContext"),
+    ],
+)
+def test_other_settings_have_their_types(given: dict[str, Any], words: str) -> None:
+    """What is no number is told by its type too."""
+    with pytest.raises(TypeError) as caught:
+        Settings(**given)
+    assert str(caught.value) == words
+
+
+def test_a_proxy_in_a_holder_is_text() -> None:
+    """What is held so that nothing shows it is checked as well."""
+    with pytest.raises(Invalid, match=r"^proxy: must be like http"):
+        Settings(proxy=Opaque(5))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] the point of the test
+
+
+def test_certificates_may_be_a_path() -> None:
+    """A path may be text, or an object that stands for one."""
+    assert Settings(ca_file=Path("ca.pem")).ca_file == Path("ca.pem")
 
 
 def test_rate_may_be_auto() -> None:
@@ -52,24 +122,22 @@ def test_rate_may_be_auto() -> None:
 
 def test_ways_to_send() -> None:
     """There are two of them, and another one is refused with their names."""
-    with pytest.raises(Invalid, match=r"^http: must be one of aiohttp, httptools$"):
+    with pytest.raises(Invalid, match=r"^CDP_HTTP: must be one of aiohttp, httptools$"):
         Settings.from_env({"CDP_HTTP": "httpx"})
 
 
 @pytest.mark.parametrize("value", [-0.1, 1.1, math.nan])
 def test_bulk_share_is_a_share(value: float) -> None:
     """The share of bulk work is from 0 to 1."""
-    with pytest.raises(Invalid, match=r"^bulk_share: must be from 0 to 1$"):
+    with pytest.raises(Invalid, match=r"^bulk_share: must be a number from 0 to 1$"):
         Settings(bulk_share=value)
 
 
-@pytest.mark.parametrize("value", [-1, math.nan, math.inf])
-def test_retries_are_not_negative(value: float) -> None:
+def test_retries_are_not_negative() -> None:
     """No retry at all is a choice; fewer are none."""
-    given: dict[str, Any] = {"retries": value}
     assert Settings(retries=0).retries == 0
-    with pytest.raises(Invalid, match=r"^retries: must be a finite number, not negative$"):
-        Settings(**given)
+    with pytest.raises(Invalid, match=r"^retries: must be a whole number, not negative$"):
+        Settings(retries=-1)
 
 
 def test_environment_sets_every_field() -> None:
@@ -125,13 +193,33 @@ def test_environment_that_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"),
-    [("CDP_RATE", "fast"), ("CDP_BURST", "1.5"), ("CDP_RETRIES", "0x3"), ("CDP_TRUST_ENV", "maybe")],
+    ("name", "value", "rule"),
+    [
+        ("CDP_RATE", "fast", "must be a finite number above 0, or auto"),
+        ("CDP_BURST", "1.5", "must be a whole number above 0"),
+        ("CDP_BULK_SHARE", "half", "must be a number from 0 to 1"),
+        ("CDP_CONNECTIONS", "many", "must be a whole number above 0"),
+        ("CDP_TIMEOUT", "30s", FINITE),
+        ("CDP_DEADLINE", "never", FINITE),
+        ("CDP_RETRIES", "0x3", "must be a whole number, not negative"),
+        ("CDP_TRUST_ENV", "maybe", "must be true or false"),
+        ("CDP_PROXY", "socks5://canary", "must be like http://user:password@host:port"),
+    ],
 )
-def test_environment_of_the_wrong_form(name: str, value: str) -> None:
-    """A value of the wrong form is refused by the name of its variable, and not repeated."""
-    with pytest.raises(Invalid, match=f"^{name}: has the wrong form$"):
+def test_environment_of_the_wrong_form(name: str, value: str, rule: str) -> None:
+    """A value of the wrong form is refused by the name of its variable and by its rule, and not repeated."""
+    with pytest.raises(Invalid) as caught:
         Settings.from_env({name: value})
+    assert str(caught.value) == f"{name}: {rule}"
+
+
+@pytest.mark.parametrize("environ", ["CDP_RATE=5", [("CDP_RATE", "5")], 5], ids=lambda one: type(one).__name__)
+def test_an_environment_is_a_mapping(environ: Any) -> None:  # noqa: ANN401 whatever somebody gives
+    """What maps no names to texts is no environment."""
+    with pytest.raises(TypeError, match=f"^environ must be Mapping or None, not {type(environ).__name__}$"):
+        Settings.from_env(environ)
+    with pytest.raises(TypeError, match=r"^CDP_RATE must be str, not int$"):
+        Settings.from_env({"CDP_RATE": 5})  # type: ignore[dict-item]  # pyright: ignore[reportArgumentType] the point of the test
 
 
 @pytest.mark.parametrize("text", ["1", "true", "YES", "True"])
@@ -225,6 +313,15 @@ def test_credentials_are_one_line(name: str, end: str) -> None:
     assert "canary" not in str(caught.value)
 
 
+@pytest.mark.parametrize("value", [1, b"canary", True, ["canary"]], ids=lambda one: type(one).__name__)
+@pytest.mark.parametrize("name", ["client_key", "api_token", "bearer_token"])
+def test_credentials_are_text(name: str, value: object) -> None:
+    """Credentials of another type are refused by their name and type, and not shown."""
+    parts: dict[str, Any] = {"client_key": "key", "api_token": "canary", name: value}
+    with pytest.raises(TypeError, match=f"^{name} must be str or None, not {type(value).__name__}$"):
+        Credentials(**parts)
+
+
 def test_credentials_show_nothing() -> None:
     """Neither the repr nor a pickle of credentials tells them."""
     credentials = Credentials("key", "canary")
@@ -246,6 +343,15 @@ def test_unknown_region(region: str) -> None:
     """Another region is refused with the list of those there are."""
     with pytest.raises(Invalid, match=r"^region: must be one of ap, eu, jp, us$"):
         base_url_of(region, None)
+
+
+@pytest.mark.parametrize("value", [5, b"https://api.test", True, ["eu"]], ids=lambda one: type(one).__name__)
+def test_a_place_is_text(value: Any) -> None:  # noqa: ANN401 whatever somebody gives
+    """A region and a base URL of another type are refused by name and type."""
+    with pytest.raises(TypeError, match=f"^region must be str or None, not {type(value).__name__}$"):
+        base_url_of(value, None)
+    with pytest.raises(TypeError, match=f"^base_url must be str or None, not {type(value).__name__}$"):
+        base_url_of(None, value)
 
 
 @pytest.mark.parametrize(("region", "base_url"), [(None, None), ("eu", "https://api.test")])

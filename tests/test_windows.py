@@ -19,8 +19,8 @@ import pytest
 from cdp_orders_async.emulator import Emulator
 from cdp_orders_async.graph import parse_graph
 from cdp_orders_async.session.attempt import in_words, spoke
-from tests.cli_support import TOKEN, cdp_orders, ended, names, orders, started, watched, write
-from tests.ingest.support import stored, wanted
+from tests.cli.support import TOKEN, cdp_orders, ended, names, orders, started, watched, write
+from tests.ingest.expectations import stored, wanted
 from tests.windows.lacking import LOOP, MODULES, lacks
 
 ROOT = Path(__file__).parents[1]

@@ -3,6 +3,11 @@
     async with emulator.running() as base_url:
         ...
 
+Where there is no loop, or another one for each test, a thread serves it:
+
+    with emulator.in_thread() as served:
+        ...
+
 It is an honest witness: it shares only the table of routes with the client, never models, converter or errors.
 """
 
@@ -13,6 +18,7 @@ from cdp_orders_async.emulator.service import Emulator
 from cdp_orders_async.emulator.storage import Storage
 from cdp_orders_async.emulator.store import Store
 from cdp_orders_async.emulator.switches import Switches
+from cdp_orders_async.emulator.threads import Served, in_thread
 
 __all__ = [
     "Bucket",
@@ -22,10 +28,12 @@ __all__ = [
     "Faults",
     "Limit",
     "Queue",
+    "Served",
     "Storage",
     "Store",
     "Switches",
     "Window",
+    "in_thread",
     "running",
     "serve",
 ]

@@ -1,27 +1,39 @@
-"""A pytest fixture, which needs pytest-asyncio.
+"""Two pytest fixtures, for synchronous and asynchronous tests, whatever loop these run in.
 
 In your tests::
 
-from cdp_orders_async.emulator.fixtures import cdp_emulator
+from cdp_orders_async.emulator.fixtures import cdp_emulator, cdp_served
 
 async def test_mine(cdp_emulator: str) -> None:
     async with CdpOrders(base_url=cdp_emulator, client_key="key", api_token="token") as cdp:
         ...
+
+def test_a_slow_list(cdp_served: Served) -> None:
+    cdp_served.switches = Switches(list_lag=2)
+    asyncio.run(load(cdp_served.base_url))
+    assert cdp_served.ledger()["requests"] == {"orders.create": 1}
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
-import pytest_asyncio
+import pytest
 
-from cdp_orders_async.emulator.app import running
+from cdp_orders_async.emulator.threads import Served, in_thread
 
-__all__ = ["cdp_emulator"]
+__all__ = ["cdp_emulator", "cdp_served"]
 
 
-@pytest_asyncio.fixture
-async def cdp_emulator() -> AsyncIterator[str]:
+@pytest.fixture
+def cdp_emulator() -> Iterator[str]:
     """Serve an empty emulator for one test, and give its base URL; its credentials are ``key`` and ``token``."""
-    async with running() as base_url:
-        yield base_url
+    with in_thread() as served:
+        yield served.base_url
+
+
+@pytest.fixture
+def cdp_served() -> Iterator[Served]:
+    """Serve an empty emulator for one test, and give what takes switches and faults and tells state and ledger."""
+    with in_thread() as served:
+        yield served

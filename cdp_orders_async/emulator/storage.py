@@ -49,7 +49,8 @@ class Storage:
                 check_schema(database, path)
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-        self._database = sqlite3.connect(path, isolation_level=None)
+        # One thread after the other uses it: a server in a thread, and its owner before and after.
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
             self._database.execute("PRAGMA trusted_schema = OFF")  # nothing that stands in the file runs
             check_schema(self._database, path)  # with the log beside it

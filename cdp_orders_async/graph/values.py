@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 from msgspec import Struct
 
+from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import Violation
 from cdp_orders_async.graph.findings import Findings
 from cdp_orders_async.journal import OrderId
@@ -51,14 +52,6 @@ MODES = ("insert", "upsert")
 LISTS = (tuple, list)
 ITEMS = (NewOrderItem, NewOrderItemV2)
 PLAIN = (NoneType, dict)
-
-
-def need(value: object, kinds: type | tuple[type, ...], name: str) -> None:
-    """Raise TypeError in words if *value*, the argument *name*, is of none of these types."""
-    if not isinstance(value, kinds):
-        kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-        wanted = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
-        raise TypeError(f"{name} must be {wanted}, not {type(value).__name__}")
 
 
 def _need_each(values: Sequence[object], kind: type, name: str) -> None:
@@ -119,6 +112,7 @@ class OrderGraph(Value):
         _need_each(self.items, GraphItem, "items")
         _need_each(self.consumers, GraphConsumer, "consumers")
         need(self.extension, (Mapping, NoneType), "extension")
+        need(self.mode, str, "mode")
 
     @property
     def key(self) -> str:

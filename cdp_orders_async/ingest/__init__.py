@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdp_orders_async.ingest.context import OnExisting
-from cdp_orders_async.ingest.entry import SETTLE, Source, ingest, ingest_one
+from cdp_orders_async.ingest.entry import SETTLE, Priority, Source, ingest, ingest_one
 from cdp_orders_async.ingest.load import Load
 from cdp_orders_async.ingest.outcomes import Failure, Leftover, Outcome, PartOutcome, PartVerdict, Verdict
 
@@ -16,6 +16,7 @@ __all__ = [
     "Outcome",
     "PartOutcome",
     "PartVerdict",
+    "Priority",
     "Source",
     "Verdict",
     "ingest",

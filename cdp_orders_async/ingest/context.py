@@ -23,6 +23,7 @@ from cdp_orders_async.wire import Transport
 __all__ = ["LoadContext", "OnExisting", "as_failure"]
 
 OnExisting: TypeAlias = Literal["keep", "update", "fail"]
+"""What to do where something is there but differs from the input."""
 
 MOST_FILES = 1_000
 """Files whose names are remembered, for a person."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-from typing import Any
 from uuid import UUID
 
 from msgspec import Struct, field
@@ -99,7 +98,7 @@ class PartOutcome(Struct):
     reason: str | None = None
     """Why it is not on the server as the input says, in a sentence; None where the failure says it."""
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it as JSON data."""
         ref = None if self.ref is None else str(self.ref)
         failure = None if self.failure is None else _not_empty(**asdict(self.failure))
@@ -116,13 +115,30 @@ class Leftover(Struct, frozen=True):
     """The name of its resource, as in ``cdp.items``."""
     ref: UUID
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return it as JSON data."""
         return {"kind": self.kind, "ref": str(self.ref)}
 
 
 class Outcome(Struct, frozen=True, kw_only=True):
-    """The outcome of one order."""
+    """The outcome of one order, which `ingest` yields and `ingest_one` returns.
+
+    Its *verdict* says what to do, for instance with a message of a queue:
+
+    - ``loaded``, ``already``, ``updated``: all is there as the input says; acknowledge it.
+    - ``failed``, ``not_tried``, ``busy``: nothing of it was made, or another process makes it; load it again later.
+    - ``partial``, ``unknown``: some of it is there, or may be; load it again with the same journal, or with
+      ``look_first=True``.
+    - ``kept``, ``conflict``, ``invalid``: loading it again changes nothing; put it aside for a person.
+
+    *parts* has one entry for the order and for each of its parts, with its reference, what failed, and in which fields
+    it differs. *violations* has the broken rules of an ``invalid`` order, *leftovers* what the server has and the input
+    no longer has. *seconds* and *times* say how long it took. Nothing in it is a personal value.
+
+        outcome = await ingest_one(cdp, graph)
+        if outcome.verdict is Verdict.LOADED:
+            print(outcome.ref)
+    """
 
     file: str | None
     """The file of the order; None for an order from Python."""
@@ -148,7 +164,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     @property
     def ref(self) -> UUID | None:
-        """The reference of the order."""
+        """The reference of the order; None where it is not there, or not known."""
         return self.parts[0].ref if self.parts else None
 
     @property
@@ -156,7 +172,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
         """Whether no part of the order is or may be on the server."""
         return not any(part.ref is not None or part.verdict is PartVerdict.UNKNOWN for part in self.parts)
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, object]:
         """Return the outcome as JSON data, one line of a file of outcomes."""
         return {
             **_not_empty(file=self.file, number=self.number, key=self.key, verdict=str(self.verdict)),
@@ -167,6 +183,6 @@ class Outcome(Struct, frozen=True, kw_only=True):
         }
 
 
-def _not_empty(**values: object) -> dict[str, Any]:
+def _not_empty(**values: object) -> dict[str, object]:
     """Return the *values* without empty ones."""
     return {name: value for name, value in values.items() if value not in (None, (), [], {})}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Container, Mapping, Sequence
+from types import NoneType
 from typing import TypeVar
 from uuid import UUID
 
 from msgspec import Struct, field
 
+from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.claims import Claims
 from cdp_orders_async.journal.identity import check_identity
@@ -57,7 +59,10 @@ class MemoryJournal:
 
         *limit* is how many orders are remembered, unless more of them must not be forgotten. *identity* says what the
         journal is about, as in `SqliteJournal.open`; None: the first client that uses it says so.
+        Raises TypeError for an argument of another type.
         """
+        need(limit, int, "limit")
+        need(identity, (Mapping, NoneType), "identity")
         self._limit = limit
         self._identity = dict(identity or {})
         self._graphs: dict[str, _Graph] = {}

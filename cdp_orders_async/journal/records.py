@@ -197,7 +197,8 @@ class Journal(Protocol):
     async def end(self, graph: str, *, complete: bool) -> None:
         """Make durable that *graph* is no longer under way, with everything noted before, and give its claim up.
 
-        Where the claim was lost or given up before, only what was noted is made durable.
+        *complete* says whether every part of it is done. Where the claim was lost or given up before, only what was
+        noted is made durable.
         """
         ...
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
@@ -14,6 +15,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.claims import Claims
 from cdp_orders_async.journal.identity import check_identity
@@ -87,8 +89,12 @@ class SqliteJournal:
         it is stored, and a journal with another identity is refused. Put no secret into it. *max_batch* is the most
         operations that are committed together. A journal of version 0.1.0 is brought up to date.
 
-        Raise `JournalError` with one sentence that names the file and says what to do.
+        Raise `JournalError` with one sentence that names the file and says what to do, and TypeError for an argument of
+        another type.
         """
+        need(path, (str, os.PathLike), "path")
+        need(identity, Mapping, "identity")
+        need(max_batch, int, "max_batch")
         self = cls(Path(path), identity, max_batch)
         opened: asyncio.Future[_Failed | None] = self._loop.create_future()
         self._queue.put((self._tables.Tables.nothing, (), opened))

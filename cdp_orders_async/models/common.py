@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Literal, TypeAlias, cast, get_type_hints
@@ -34,6 +35,7 @@ __all__ = [
     "Resource",
     "Value",
     "camel",
+    "differences",
     "list_fields",
 ]
 
@@ -84,12 +86,42 @@ class Value:  # noqa: PLW1641 what can change has no hash
         return all(getattr(self, name) == getattr(other, name) for name in fields)
 
     def __repr__(self) -> str:
-        shown = (
-            f"{field.name}={value!r}" if field.repr else f"{field.name}=<{_mark(field.name, value)}>"
-            for field in _fields(self)
-            if (value := getattr(self, field.name)) is not None or field.repr
-        )
+        fields = ((field, getattr(self, field.name)) for field in _fields(self))
+        # What is absent is left out, or the repr of two models would be cut by pytest before they differ.
+        shown = (f"{field.name}={_shown(field, value)}" for field, value in fields if not _is_absent(field, value))
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def differences(one: Value, other: Value, at: str = "") -> Iterator[str]:
+    """Yield in which fields two values of one class differ: the path of each below *at*, and what both show of it."""
+    for field in _fields(one):
+        mine: object = getattr(one, field.name)
+        whole = (f"{at}{field.name}", mine, getattr(other, field.name))
+        for where, left, right in _apart(*whole) if field.repr else [whole]:
+            if not field.eq or left == right:
+                continue
+            if field.repr and isinstance(left, Value) and isinstance(right, Value) and type(left) is type(right):
+                yield from differences(left, right, f"{where}.")
+            else:
+                yield f"{where}: {_shown(field, left)} != {_shown(field, right)}"
+
+
+def _apart(name: str, left: object, right: object) -> list[tuple[str, object, object]]:
+    """Return the entries of two lists that are equally long in pairs, with their paths, and others as one pair."""
+    if not isinstance(left, tuple) or not isinstance(right, tuple):
+        return [(name, left, right)]
+    ours, theirs = cast("tuple[object, ...]", left), cast("tuple[object, ...]", right)
+    if len(ours) != len(theirs):
+        return [(name, left, right)]
+    return [(f"{name}[{n}]", *pair) for n, pair in enumerate(zip(ours, theirs, strict=True))]
+
+
+def _shown(field: attrs.Attribute[Any], value: object) -> str:
+    return repr(value) if field.repr or value is None else f"<{_mark(field.name, value)}>"
+
+
+def _is_absent(field: attrs.Attribute[Any], value: object) -> bool:
+    return value is None and (field.default is None or not field.repr)
 
 
 def _mark(name: str, value: object) -> str:

@@ -13,7 +13,10 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from types import NoneType
 from typing import Generic, TypeVar
+
+from cdp_orders_async.arguments import need
 
 __all__ = ["Limiter", "Slots"]
 
@@ -101,7 +104,8 @@ class Limiter:
 
     After a time of rest, *burst* calls may go at once. While interactive and bulk callers wait, *bulk_share* of the
     grants, from 0 to 1, go to bulk. *clock* gives the time in seconds; it is not the loop's own, since uvloop's is
-    coarse. A rate that is not above 0, a burst below 1 or such a share raises `ValueError`.
+    coarse. A rate that is not above 0, a burst below 1 or such a share raises `ValueError`, another type
+    TypeError.
 
     The algorithm is GCRA: one number, the time from which the next call is due, and one timer for all who wait.
     No span of one second gets more than 1.01 * *rate* + *burst* + 1 grants, however late timers fire.
@@ -130,6 +134,7 @@ class Limiter:
         bulk_share: float = 0.1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        need(bulk_share, float, "bulk_share")
         self._clock = clock
         self._due = self._paused_until = -math.inf
         self._granted = 0
@@ -225,11 +230,14 @@ class Limiter:
 
         Afterwards calls go on at the rate: what the pause held back does not go at once.
         """
+        need(when, float, "when", "seconds, a number")
         if when > self._paused_until:
             self._paused_until = when
             self._due = max(self._due, when)
 
     def _configure(self, rate: float | None, burst: int) -> None:
+        need(rate, (float, NoneType), "rate")
+        need(burst, int, "burst")
         if rate is not None and not rate > 0:
             raise ValueError(f"rate: {rate} is not above 0")
         if burst < 1:

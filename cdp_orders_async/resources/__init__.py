@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from cdp_orders_async.resources.resources import (
     Consumers,
-    DeletablePartsV2,
+    ConsumersV2,
+    Contacts,
+    ContactsV2,
     Extensions,
     ExtensionsV2,
+    Items,
+    ItemsV2,
     Orders,
     OrdersV2,
-    Parts,
-    PartsV2,
 )
 from cdp_orders_async.resources.verbs import Listing
 
 __all__ = [
     "Consumers",
-    "DeletablePartsV2",
+    "ConsumersV2",
+    "Contacts",
+    "ContactsV2",
     "Extensions",
     "ExtensionsV2",
+    "Items",
+    "ItemsV2",
     "Listing",
     "Orders",
     "OrdersV2",
-    "Parts",
-    "PartsV2",
 ]

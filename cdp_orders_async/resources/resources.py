@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import NoneType
 from typing import Literal
 from uuid import UUID
 
 from cdp_orders_async import kinds
+from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import NotFound, Violation
 from cdp_orders_async.kinds import Changes, Got, New
 from cdp_orders_async.models import (
     Consumer,
     ConsumerChanges,
+    Contact,
+    ContactChanges,
     Extension,
     ExtensionValue,
     NewConsumer,
+    NewConsumerV2,
+    NewContact,
+    NewContactV2,
     NewOrder,
+    NewOrderItem,
+    NewOrderItemV2,
     NewOrderV2,
     Order,
     OrderChanges,
     OrderItem,
+    OrderItemChanges,
+    OrderItemV2,
     OrderV2,
 )
 from cdp_orders_async.resources.verbs import (
@@ -40,9 +51,14 @@ from cdp_orders_async.wire import Request, encode, reads_nothing, reads_page
 
 __all__ = [
     "Consumers",
+    "ConsumersV2",
+    "Contacts",
+    "ContactsV2",
     "DeletablePartsV2",
     "Extensions",
     "ExtensionsV2",
+    "Items",
+    "ItemsV2",
     "Orders",
     "OrdersV2",
     "Parts",
@@ -51,7 +67,14 @@ __all__ = [
 
 
 class Orders(Editable[NewOrder, Order, OrderChanges], AtTheRoot[NewOrder, Order, OrderChanges]):
-    """Orders: the parents of everything else."""
+    """Orders: the parents of everything else.
+
+    Source: https://api-docs.sitecore.com/cdp/order-rest-api/order
+
+        order = await cdp.orders.create(
+            NewOrder(reference_id="B94TXY-1", ordered_at=now, price=Decimal("49.90"), currency_code="EUR")
+        )
+    """
 
     def list(
         self,
@@ -61,18 +84,22 @@ class Orders(Editable[NewOrder, Order, OrderChanges], AtTheRoot[NewOrder, Order,
         sort: Literal["created", "orderedAt", "created::DESC", "orderedAt::DESC"] | None = None,
         limit: int = LARGEST_PAGE,
     ) -> Listing[Order]:
-        """Walk the orders with one *reference_id*, or those of one guest: exactly one of the two.
+        """Walk the orders with one *reference_id*, or those of the guest *guest_ref*: exactly one of the two.
 
         Parameters: *sort*, by creation or, only with *guest_ref*, by order time; the direction is written
-        as the vendor's Guest API writes it. *limit*, 1 to 100, the size of a page.
+        as the vendor's Guest API writes it. *limit*, 1 to 100, the size of a page. Raises `Invalid`.
         """
+        need(sort, (str, NoneType), "sort")
         if sort is not None and sort.startswith("orderedAt") and guest_ref is None:
             refuse([Violation("sort", "orderedAt goes only with guest_ref")])
         return self._list(reference_id, guest_ref, limit, **({} if sort is None else {"sort": sort}))
 
 
 class OrdersV2(Updatable[NewOrderV2, OrderV2, NewOrderV2], AtTheRoot[NewOrderV2, OrderV2, NewOrderV2]):
-    """Orders in version 2, which cannot delete them."""
+    """Orders in version 2, which cannot delete them.
+
+    Source: https://doc.sitecore.com/cdp/en/developers/api/create-an-order--legacy-.html
+    """
 
     async def create(self, new: NewOrderV2, *, guest_ref: UUID | None = None) -> OrderV2:
         """Create an order, as in version 2.1, under the guest *guest_ref* where one is given.
@@ -86,18 +113,40 @@ class OrdersV2(Updatable[NewOrderV2, OrderV2, NewOrderV2], AtTheRoot[NewOrderV2,
 
     async def get(self, ref: UUID, *, expand_items: bool = False) -> OrderV2:
         """Fetch the order with the reference *ref*, with its items where *expand_items* is true."""
+        need(expand_items, bool, "expand_items", "True or False")
         query = {"expand": "orderItems"} if expand_items else {}
         return await self._transport.send(self._request("get", ref, self._read, query=query))
 
     def list(
         self, *, reference_id: str | None = None, guest_ref: UUID | None = None, limit: int = LARGEST_PAGE
     ) -> Listing[OrderV2]:
-        """Walk the orders with one *reference_id*, or those of one guest: exactly one of the two."""
+        """Walk the orders with one *reference_id*, or those of one guest: exactly one of the two.
+
+        Parameters: *guest_ref*, the reference of the guest; *limit*, 1 to 100, the size of a page. Raises `Invalid`.
+        """
         return self._list(reference_id, guest_ref, limit)
 
 
 class Parts(Editable[New, Got, Changes], UnderAnOrder[New, Got, Changes]):
     """The parts of an order."""
+
+
+class Items(Parts[NewOrderItem, OrderItem, OrderItemChanges]):
+    """Things bought as part of an order: a seat, a phone, excess baggage.
+
+    Source: https://api-docs.sitecore.com/cdp/order-rest-api/order-item
+
+        item = await cdp.items.create(order.ref, NewOrderItem(type="SEAT", name="12A", ...))
+    """
+
+
+class Contacts(Parts[NewContact, Contact, ContactChanges]):
+    """The primary person of an order; creating one links the order to a guest.
+
+    Source: https://api-docs.sitecore.com/cdp/order-rest-api/order-contact
+
+        contact = await cdp.contacts.create(order.ref, NewContact(first_name="Ada", emails=("ada@example.com",)))
+    """
 
 
 class PartsV2(Updatable[New, Got, New], UnderAnOrder[New, Got, New]):
@@ -108,11 +157,37 @@ class DeletablePartsV2(PartsV2[New, Got], Deletable[New, Got, New]):
     """The parts of an order that version 2 can delete: items and contacts."""
 
 
+class ItemsV2(DeletablePartsV2[NewOrderItemV2, OrderItemV2]):
+    """Things bought as part of an order in version 2, of a type that the vendor lists: a flight, a hotel, a bag.
+
+    Source: https://doc.sitecore.com/cdp/en/developers/api/create-an-order-item--legacy-.html
+    """
+
+
+class ContactsV2(DeletablePartsV2[NewContactV2, Contact]):
+    """The primary person of an order in version 2; creating one links the order to a guest.
+
+    Source: https://doc.sitecore.com/cdp/en/developers/api/order-contact-rest-api-v2--legacy-.html
+    """
+
+
+class ConsumersV2(PartsV2[NewConsumerV2, Consumer]):
+    """The people who use the items of an order in version 2, which cannot delete them.
+
+    Source: https://doc.sitecore.com/cdp/en/developers/api/order-consumer-rest-api-v2--legacy-.html
+    """
+
+
 class Consumers(Parts[NewConsumer, Consumer, ConsumerChanges]):
-    """The people who use the items of an order."""
+    """The people who use the items of an order.
+
+    Source: https://api-docs.sitecore.com/cdp/order-rest-api/order-consumer
+
+        consumer = await cdp.consumers.create(order.ref, NewConsumer(first_name="Bob", order_items=(item.ref,)))
+    """
 
     def items(self, consumer: UUID, *, limit: int = LARGEST_PAGE) -> Listing[OrderItem]:
-        """Walk the items that a consumer uses.
+        """Walk the items that a *consumer* uses, *limit* (1 to 100) a page.
 
         The vendor lists only links here, so iterating fetches each item; `Listing.pages` does not.
         """
@@ -146,7 +221,12 @@ class Extensible(Verbs[dict[str, ExtensionValue], Extension, dict[str, Extension
 
 
 class Extensions(Extensible):
-    """The data extension of an order or of an item: at most one each, up to 100 key-value pairs."""
+    """The data extension of an order or of an item: at most one each, up to 100 key-value pairs.
+
+    Source: https://api-docs.sitecore.com/cdp/order-rest-api/order-data-extension
+
+        await cdp.order_extensions.create(order.ref, {"newsletter": True, "seatsLeft": 8})
+    """
 
     def to_replace(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Request[Extension]:
         """Return the request that `replace` sends, unchecked, as a value."""
@@ -182,6 +262,7 @@ class Extensions(Extensible):
 
     async def delete_fields(self, owner: UUID, names: Sequence[str] | None) -> Extension:
         """Delete the pairs with these *names*, or all pairs where *names* is None; return what is left."""
+        need(names, (Sequence, NoneType), "names", "a list of keys, or None")
         if names is not None and (
             isinstance(names, str) or not names or any(text(n) or not n or "|" in n for n in names)
         ):
@@ -193,7 +274,7 @@ class Extensions(Extensible):
         return await self._transport.send(request)
 
     def list(self, owner: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Extension]:
-        """Walk the extensions of *owner*: one, or none."""
+        """Walk the extensions of *owner*, one or none, with *limit* (1 to 100) as the size of a page."""
         return self._pages("list", owner, Extension, limit, whole_by(lambda _: self.get(owner)))
 
 
@@ -215,7 +296,7 @@ class ExtensionsV2(Extensible):
         raise NotFound(listing.method, listing.path, 404, message="the order has no data extension")
 
     def list(self, owner: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Extension]:
-        """Walk the extensions of *owner*: one, or none."""
+        """Walk the extensions of *owner*, one or none, with *limit* (1 to 100) as the size of a page."""
         return self._pages("list", owner, Extension, limit, self._whole(owner))
 
     def _whole(self, owner: UUID) -> Callable[[Extension], Awaitable[Extension]]:

@@ -87,7 +87,7 @@ class Listing(Generic[T]):
                 yield await self.whole(entry)
 
     async def pages(self, start: int = 0) -> AsyncIterator[Page[T]]:
-        """Yield the pages from the entry number *start* on."""
+        """Yield the pages from the entry number *start* on; raises what fetching one raises."""
         offset = start
         before: tuple[T, ...] = ()
         while True:
@@ -288,6 +288,15 @@ class AtTheRoot(Readable[New, Got, Changes]):
         """Create an order.
 
         The API matches orders with the same *reference_id* whose *ordered_at* lies within two days.
+
+        Parameters: *new*, the order. Returns it as the server keeps it, with its *ref*. Raises `Invalid` for an order
+        that breaks a documented rule, before anything is sent; `OutcomeUnknown` where it may have been created, which
+        is why such a create is not sent again; and what `Resources` says.
+        Source: https://api-docs.sitecore.com/cdp/order-rest-api/order/createorder
+
+            order = await cdp.orders.create(
+                NewOrder(reference_id="B94TXY-1", ordered_at=now, price=Decimal("49.90"), currency_code="EUR")
+            )
         """
         request = self._request("create", None, self._read, body=self._checked(new), creates=True)
         del new

@@ -10,12 +10,14 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from types import NoneType
 from typing import Protocol, TypeVar
 
 from aiohttp import ClientSession, TraceConfig
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from cdp_orders_async.arguments import need, need_method
 from cdp_orders_async.errors import (
     CdpError,
     Delivery,
@@ -129,8 +131,10 @@ class _Call(Struct):
 class Session:
     """Sends requests: pool, authentication, TLS, times, rate limit and retries.
 
-    It opens on first use and then belongs to that event loop. *http* is a session of your own, which is
-    used as it is, without its client middlewares, and never closed.
+    It opens on first use and then belongs to that event loop. Parameters: *http*, a session of your own, which is
+    used as it is, without its client middlewares, and never closed; *limiter*, one that is asked beside its own;
+    *trace_configs*, of the aiohttp session that it makes. *clock* gives the time in seconds, *uniform* a random number
+    between two. Raises TypeError for an argument of another type.
     """
 
     @sealed
@@ -146,6 +150,15 @@ class Session:
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
+        need(base_url, str, "base_url")
+        need(credentials, Credentials, "credentials")
+        need(settings, Settings, "settings")
+        need(http, (ClientSession, NoneType), "http")
+        if limiter is not None:
+            need_method(limiter, "acquire", "limiter", "a RateLimiter, which has a method acquire")
+        need(trace_configs, Sequence, "trace_configs")
+        for number, config in enumerate(trace_configs):
+            need(config, TraceConfig, f"trace_configs[{number}]")
         self.settings = settings
         self.stats = Stats()
         rate = None if settings.rate == "auto" else settings.rate
@@ -184,7 +197,7 @@ class Session:
         await self._http.aclose()
 
     async def send(self, request: Request[T], /) -> T:
-        """Send *request*, again where that is safe, and return its result."""
+        """Send *request*, again where that is safe, and return its result; raises a `CdpError`, as `Resources` says."""
         deadline = self.settings.deadline
         until = None if deadline is None else self._clock() + deadline
         call = _Call(self._new_id(), None, until, self.stats.times)
@@ -208,7 +221,7 @@ class Session:
                 return result
 
     async def send_once(self, request: Request[T], bulk: BulkTransport) -> T:
-        """Make one attempt to send *request* for the loader, and return its result.
+        """Make one attempt to send *request* for the loader, and return its result; raises a `CdpError`.
 
         A `CancelledError` has the `Delivery` in its attribute *delivery* where the request did not leave.
         """

@@ -159,6 +159,7 @@ class GraphFile:
     ) -> None:
         need(path, (str, os.PathLike), "path")
         need(api, Api, "api")
+        need(assign_references, bool, "assign_references", "True or False")
         self._path = os.fspath(path)
         self.name = "standard input" if self._path == "-" else self._path
         """What messages call it."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli_support import PATIENCE, ended, started
+from tests.cli.support import PATIENCE, ended, started
 
 CODE = """
 import resource, sys

@@ -362,7 +362,6 @@ NOWHERE = Resources(Network(Emulator()), BASE)
     [
         ("on_existing", lambda: ingest(NOWHERE, [], on_existing="replace")),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         ("open_orders", lambda: ingest(NOWHERE, [], open_orders=0)),
-        ("open_orders", lambda: ingest(NOWHERE, [], open_orders=float("nan"))),  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
         ("settle", lambda: ingest(NOWHERE, [], settle=-1.0)),
         ("drain", lambda: ingest(NOWHERE, [], drain=float("nan"))),
     ],

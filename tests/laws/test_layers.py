@@ -11,7 +11,7 @@ from pathlib import Path
 
 PACKAGE = "cdp_orders_async"
 FLOORS = {  # a folder has one floor, the name of the folder; in it any import goes that makes no circle
-    **dict.fromkeys(("models", "outlasting", "redact", "routes", "timings", "version"), 0),
+    **dict.fromkeys(("arguments", "models", "outlasting", "redact", "routes", "timings", "version"), 0),
     **dict.fromkeys(("errors", "kinds"), 1),
     **dict.fromkeys(("addresses", "journal", "pacing", "rules", "wire"), 2),
     **dict.fromkeys(("graph", "resources", "settings"), 3),
@@ -19,7 +19,7 @@ FLOORS = {  # a folder has one floor, the name of the folder; in it any import g
     **dict.fromkeys(("client",), 5),
     **dict.fromkeys(("ingest",), 6),
     **dict.fromkeys(("emulator", "jobs"), 7),
-    **dict.fromkeys(("engines",), 8),
+    **dict.fromkeys(("engines", "testing"), 8),
     **dict.fromkeys(("__init__", "cli"), 9),
     **dict.fromkeys(("__main__",), 10),
 }

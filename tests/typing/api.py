@@ -11,20 +11,30 @@ from typing import TypeVar, assert_type
 from uuid import UUID
 
 from cdp_orders_async import (
+    SETTLE,
     V2,
     CdpOrders,
     CdpOrdersV2,
     Consumer,
+    Consumers,
+    ConsumersV2,
     Contact,
+    Contacts,
+    ContactsV2,
     Extension,
+    Extensions,
+    ExtensionsV2,
     ExtensionValue,
     FlightSegment,
     GraphFile,
     Identifier,
     Invalid,
+    Items,
+    ItemsV2,
     Journal,
     Line,
     Listing,
+    Load,
     MemoryJournal,
     NewConsumer,
     NewConsumerV2,
@@ -34,21 +44,30 @@ from cdp_orders_async import (
     NewOrderItem,
     NewOrderItemV2,
     NewOrderV2,
+    OnExisting,
     Order,
     OrderChanges,
     OrderGraph,
     OrderItem,
     OrderItemV2,
+    Orders,
+    OrdersV2,
     OrderV2,
+    Outcome,
     OutcomeUnknown,
     Page,
+    Priority,
     Refused,
     Request,
     Resources,
     ResourcesV2,
+    Settings,
+    Source,
     SqliteJournal,
     Transport,
     Violation,
+    ingest,
+    ingest_one,
 )
 
 T = TypeVar("T")
@@ -73,6 +92,43 @@ class NoTransport:
 def every_journal(file: SqliteJournal) -> tuple[Journal, ...]:
     """Take each journal for one."""
     return MemoryJournal(), MemoryJournal(1000, identity={"base URL": "http://a"}), file
+
+
+async def resources_have_names(cdp: CdpOrders, old: CdpOrdersV2) -> None:
+    """Take each resource by its own type, for a function of one's own."""
+    assert_type(cdp.orders, Orders)
+    assert_type(cdp.items, Items)
+    assert_type(cdp.contacts, Contacts)
+    assert_type(cdp.consumers, Consumers)
+    assert_type(cdp.order_extensions, Extensions)
+    assert_type(cdp.item_extensions, Extensions)
+    assert_type(old.orders, OrdersV2)
+    assert_type(old.items, ItemsV2)
+    assert_type(old.contacts, ContactsV2)
+    assert_type(old.consumers, ConsumersV2)
+    assert_type(old.order_extensions, ExtensionsV2)
+    assert_type(await cdp.ping(), None)
+    await old.ping()
+
+
+async def options_of_a_load(cdp: CdpOrders, source: Source, graph: OrderGraph, journal: Journal) -> None:
+    """Hand options on by the types that the package names."""
+    on_existing: OnExisting = "update"
+    priority: Priority = "bulk"
+    assert_type(SETTLE, float)
+    async with ingest(cdp, source, journal=journal, on_existing=on_existing, settle=1) as load:
+        assert_type(load, Load)
+        async for outcome in load:
+            assert_type(outcome, Outcome)
+            assert_type(outcome.to_json(), dict[str, object])
+    assert_type(await ingest_one(cdp, graph, priority=priority, deadline=10), Outcome)
+    ingest(cdp, 42)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ingest(cdp, graph)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    ingest(cdp, source, on_existing="replace")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    await ingest_one(cdp, graph.order)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Settings(timeout="30")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    Settings(connections=1.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    CdpOrders(settings={})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 
 async def every_verb(cdp: CdpOrders, ref: UUID, when: datetime, price: Decimal) -> None:
