@@ -38,6 +38,7 @@ from cdp_orders_async.resources import (
 )
 from cdp_orders_async.session import ClientSession, RateLimiter, Session, TraceConfig
 from cdp_orders_async.settings import Credentials, Settings, fingerprint
+from cdp_orders_async.telemetry import Observer
 from cdp_orders_async.wire import Transport
 
 __all__ = ["CdpOrders", "CdpOrdersV2", "Resources", "ResourcesV2"]
@@ -153,6 +154,7 @@ class _Client(_Bound):
         http_session: ClientSession | None = None,
         shared_limiter: RateLimiter | None = None,
         trace_configs: Sequence[TraceConfig] = (),
+        observers: Sequence[Observer] = (),
         session: ClientSession | None = None,
         limiter: RateLimiter | None = None,
     ) -> None:
@@ -176,6 +178,7 @@ class _Client(_Bound):
             http=http_session,
             limiter=shared_limiter,
             trace_configs=trace_configs,
+            observers=observers,
         )
         """What sends the requests; its *stats* and *limiter* can be watched, and the rate changed."""
         super().__init__(self.session, url)
@@ -219,7 +222,8 @@ class CdpOrders(_Client, Resources):
 
     *http_session* is an aiohttp session of your own: its connector and its TLS are used, and it is never closed.
     *shared_limiter* is a further limiter, for instance one that several processes share. *trace_configs* go to the
-    aiohttp session that is made where you give none. *session* and *limiter* are the old names of the first two.
+    aiohttp session that is made where you give none. *observers* are told of events, such as calls and the ends of
+    orders. *session* and *limiter* are the old names of the first two.
 
     The constructor touches no event loop; the connections open on first use. Close it with ``async with`` or
     `aclose`. Raises `Invalid` where something is missing or wrong.
