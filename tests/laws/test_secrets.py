@@ -32,6 +32,8 @@ from cdp_orders_async import (
     MemoryJournal,
     Opaque,
     Page,
+    PauseBegan,
+    PauseEnded,
     Request,
     Settings,
     Violation,
@@ -169,6 +171,8 @@ def made(folder: Path) -> list[object]:
                 Overload("429"),
             ),
             *(_Body(b"canary"), CreatedRef(ref=ref)),
+            *(PauseBegan("it is not well", 5.0), PauseEnded("it is not well", 5.0)),
+            RateState(None, 1, None, 0.0, None).changed(cut=True),
         ]
 
 
@@ -191,7 +195,14 @@ async def loaded(looking: Looking, url: str, version: type[CdpOrders | CdpOrders
     for n, journal in enumerate(("j.sqlite", "j.sqlite", "other.sqlite")):
         whole = WHOLE_V2 if version is CdpOrdersV2 else WHOLE
         source = write(folder / "o.jsonl", [{**whole, "referenceId": f"A-{n}", "price": 50 + n} for n in range(3)])
-        client = version(base_url=url, client_key="key", api_token=TOKEN, settings=settings, shared_limiter=looking)
+        client = version(
+            base_url=url,
+            client_key="key",
+            api_token=TOKEN,
+            settings=settings,
+            shared_limiter=looking,
+            observers=[lambda event: looking.look([event, *within(event)])],
+        )
         screen = Screen.of_messages(plain=True)
         graphs = GraphFile(source, client.api)
         await run(
