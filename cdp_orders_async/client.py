@@ -28,6 +28,7 @@ from cdp_orders_async.resources import (
 )
 from cdp_orders_async.session import ClientSession, RateLimiter, Session, TraceConfig
 from cdp_orders_async.settings import Credentials, Settings, fingerprint
+from cdp_orders_async.telemetry import Observer
 from cdp_orders_async.wire import Request, Transport, reads_page
 
 __all__ = ["CdpOrders", "CdpOrdersV2", "Resources", "ResourcesV2"]
@@ -156,6 +157,7 @@ class _Client(_Bound):
         http_session: ClientSession | None = None,
         shared_limiter: RateLimiter | None = None,
         trace_configs: Sequence[TraceConfig] = (),
+        observers: Sequence[Observer] = (),
         session: ClientSession | None = None,
         limiter: RateLimiter | None = None,
     ) -> None:
@@ -183,6 +185,7 @@ class _Client(_Bound):
             http=http_session,
             limiter=shared_limiter,
             trace_configs=trace_configs,
+            observers=observers,
         )
         """What sends the requests; its *stats* and *limiter* can be watched, and the rate changed."""
         super().__init__(self.session, url)
@@ -255,7 +258,8 @@ class CdpOrders(_Client, Resources):
     *bearer_token*, who calls. *settings*, the rate, the times in seconds and how else it calls. *http_session*, an
     aiohttp session of your own: its connector and its TLS are used, and it is never closed. *shared_limiter*, a further
     limiter, for instance one that several processes share. *trace_configs*, for the aiohttp session that is made where
-    you give none. *session* and *limiter*, the old names of *http_session* and *shared_limiter*.
+    you give none. *observers*, which are told of events, such as calls and the ends of orders. *session* and *limiter*,
+    the old names of *http_session* and *shared_limiter*.
 
     The constructor touches no event loop and sends nothing; the connections open on first use, and `ping` tells whether
     the place and the credentials are right. Close it with ``async with`` or `aclose`. Raises `Invalid` where something

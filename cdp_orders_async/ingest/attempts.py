@@ -5,7 +5,7 @@ from __future__ import annotations
 from cdp_orders_async.errors import CdpError, DeadlineExceeded, Delivery, PoolTimeout, Unreadable
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.pacing.health import Sign
-from cdp_orders_async.session import BulkTransport, Times
+from cdp_orders_async.session import BulkTransport, Times, attempt_failed
 from cdp_orders_async.wire import Transport
 
 __all__ = ["MAYBE_DONE", "Attempts"]
@@ -33,10 +33,27 @@ class Attempts:
         self._rounds = 0
         self._refused = 0
         self._wait = 0.0
+        self._is_held = False  # the limiter holds it for that time, and that is waiting for its turn
         self._through = self._others()
 
     def failed(self, error: CdpError) -> bool:
-        """Count an attempt that failed with *error*; tell whether another one may follow.
+        """Count an attempt that failed with *error*; tell whether another one may follow, the observers too."""
+        again = self._may_follow(error)
+        if not again:
+            attempt_failed(again=False, wait=None)
+        elif self._creates and error.delivery in MAYBE_DONE:  # a look-up decides
+            attempt_failed(again=None, wait=None)
+        else:
+            attempt_failed(again=True, wait=self._wait)
+        return again
+
+    def resent(self) -> None:
+        """Count an attempt that leaves now, after one that failed."""
+        if isinstance(self.transport, BulkTransport):
+            self.transport.session.stats.retries += 1
+
+    def _may_follow(self, error: CdpError) -> bool:
+        """Tell whether another attempt may follow the one that failed with *error*.
 
         A server that is not well fails every request, and one that is busy some: then the request waits for its turn.
         """
@@ -62,7 +79,10 @@ class Attempts:
         if isinstance(self.transport, BulkTransport):
             if self._is_alone and not self.transport.alone:
                 self.transport = self.transport.on_its_own()
-            self._wait = self.transport.hold(error, self._count)
+            wait, held = self.transport.hold(error, self._count)
+            if not held and not context.patient:
+                wait = min(wait, QUICK)
+            self._wait, self._is_held = wait, held
         return True
 
     @property
@@ -72,10 +92,9 @@ class Attempts:
 
     async def wait(self) -> None:
         """Wait until the next attempt may be made."""
-        if self._wait:
-            seconds = self._wait if self._context.patient else min(self._wait, QUICK)
+        if self._wait and not self._is_held:
             with self._context.waiting(self._times, "backoff"):
-                await self._context.pause(seconds)
+                await self._context.pause(self._wait)
 
     def _others(self) -> int:
         health = self._context.health

@@ -18,6 +18,7 @@ from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.journal import Journal
 from cdp_orders_async.pacing.health import Health, Sign
 from cdp_orders_async.session import BulkTransport, Session, Times
+from cdp_orders_async.telemetry import Event, PauseBegan, PauseEnded
 from cdp_orders_async.wire import Transport
 
 __all__ = ["LoadContext", "OnExisting", "as_failure"]
@@ -51,6 +52,7 @@ class LoadContext:
         clock: Callable[[], float],
     ) -> None:
         self.cdp = client
+        self._session = client.transport if isinstance(client.transport, Session) else None
         self.scheduler = scheduler
         self.journal = journal
         self.lease = None if journal is None else journal.lease
@@ -74,6 +76,8 @@ class LoadContext:
         self.aborting = False
         """Whether calls in flight are being given up."""
         self._halted = asyncio.Event()
+        self.pausing: float | None = None
+        """When the pause began that the server needs; None where the load does not pause."""
         self.requests = Requests(client)
 
     def run_of(self, file: str | None) -> bytes:
@@ -102,13 +106,26 @@ class LoadContext:
         self.halted = True
         self._halted.set()
         self.health.breaker.retire()
+        self._follow_pause()
 
-    def transport(self, times: Times) -> Transport:
-        """Return the transport of one order, which counts in *times* where the time goes."""
-        transport = self.cdp.transport
-        if not isinstance(transport, Session):
-            return transport
-        return BulkTransport(transport, times, lambda: self.halted, self.bulk)
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody is told of events."""
+        return self._session is not None and self._session.is_watched
+
+    def tell(self, event: Event) -> None:
+        """Tell the observers of the client of *event*."""
+        if self._session is not None:
+            self._session.tell(event)
+
+    def transport(self, times: Times, key: str, file: str | None, number: int) -> Transport:
+        """Return the transport of one order, which counts in *times* where the time goes.
+
+        *key* is that of the order; *file* and *number* say where it is in the input.
+        """
+        if self._session is None:
+            return self.cdp.transport
+        return BulkTransport(self._session, times, lambda: self.halted, self.bulk, order=key, file=file, line=number)
 
     def over(self, transport: Transport) -> Resources | ResourcesV2:
         """Return the resources of the client's version over *transport*."""
@@ -126,14 +143,36 @@ class LoadContext:
                 async with asyncio.timeout(seconds):
                     await self._halted.wait()
 
-    async def server_is_up(self) -> None:
-        """Wait while the server is not well, and for the turn to try it."""
+    async def server_is_up(self, times: Times) -> None:
+        """Wait while the server is not well, and for the turn to try it; *times* counts it."""
         if not self.halted:
-            await self.health.breaker.wait()
+            with self.waiting(times, "backoff"):
+                await self.health.breaker.wait()
+
+    def record_success(self, *, creates: bool) -> None:
+        """Note that a call succeeded, one that *creates* or another one."""
+        self.health.succeeded(creates=creates)
+        if self.pausing is not None:
+            self._follow_pause()
 
     def record_result(self, error: CdpError, operation: str) -> Sign:
         """Note that a call of *operation* failed, and return what its *error* says."""
-        return self.health.failed(error, operation)
+        sign = self.health.failed(error, operation)
+        self._follow_pause()
+        return sign
+
+    def _follow_pause(self) -> None:
+        """Tell whether a pause of the load began or ended just now."""
+        health, now = self.health, self.clock()
+        until, began = health.breaker.until, self.pausing
+        if until is not None and began is None:
+            self.pausing = now
+            if self.is_watched:
+                self.tell(PauseBegan(health.why, until - now))
+        elif until is None and began is not None:
+            self.pausing = None
+            if self.is_watched:
+                self.tell(PauseEnded(health.why, now - began))
 
 
 class Waiting:

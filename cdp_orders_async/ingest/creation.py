@@ -22,13 +22,11 @@ from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part
 from cdp_orders_async.ingest.requests import IMMUTABLE
 from cdp_orders_async.journal import PartRecord
-from cdp_orders_async.session import GivenUp, Times
+from cdp_orders_async.session import BulkTransport, GivenUp, Times, as_one_call
 
 __all__ = ["ConflictError", "Creation"]
 
 T = TypeVar("T")
-
-CREATED = PartVerdict.CREATED
 
 
 class ConflictError(Exception):
@@ -38,11 +36,21 @@ class ConflictError(Exception):
 class Creation:
     """Creates the *parts* of the order with that *key*, or finds them; *times* counts where the time goes.
 
-    *updates*: change what the server has to what the input says, even if the load was told to keep it.
+    *place*: the file and the number of the order in the input. *updates*: change what the server has to what the input
+    says, even if the load was told to keep it.
     """
 
-    def __init__(self, context: LoadContext, key: str, parts: Sequence[Part], times: Times, *, updates: bool) -> None:
-        self.transport = context.transport(times)
+    def __init__(
+        self,
+        context: LoadContext,
+        key: str,
+        place: tuple[str | None, int],
+        parts: Sequence[Part],
+        times: Times,
+        *,
+        updates: bool,
+    ) -> None:
+        self.transport = context.transport(times, key, *place)
         self.doubtful = False
         """Whether anything of the order could be on the server."""
         self.since = 0.0
@@ -58,6 +66,7 @@ class Creation:
         self.claimed_until: float | None = None
         """Until when the claim of this order lasts: after that another worker may have it, and nothing more is sent."""
         self._context = context
+        self._is_watched = context.is_watched
         self._key = key
         self._parts = parts
         self._order = parts[0]
@@ -146,19 +155,23 @@ class Creation:
         context = self._context
         return Lookup(self._parts, context.over(self.transport), self._patiently, context.clock)
 
-    async def create(self, part: Part) -> None:
+    def create(self, part: Part) -> Awaitable[None]:
         """Send *part*; after a lost answer look it up, and send it again only when it is absent."""
+        made = self._create(part)
+        return as_one_call(made) if self._is_watched else made
+
+    async def _create(self, part: Part) -> None:
         context, transport = self._context, self.transport
-        health = context.health
         attempts: Attempts | None = None
         while True:
-            if health.breaker.until is not None:
-                with context.waiting(self._times, "backoff"):
-                    await context.server_is_up()
+            if context.health.breaker.until is not None:
+                await context.server_is_up(self._times)
             if context.halted or (self.claimed_until is not None and self.is_lost):
                 self.give_up(part, None)
                 return
             part.in_doubt = True
+            if attempts is not None:
+                attempts.resent()
             try:
                 created = await transport.send(context.requests.to_create(part))
             except CdpError as error:
@@ -167,11 +180,10 @@ class Creation:
                     return
                 transport = attempts.transport
             except asyncio.CancelledError as error:
-                if vars(error).get("delivery") is Delivery.NOT_SENT:
-                    part.in_doubt = False
+                part.in_doubt = vars(error).get("delivery") is not Delivery.NOT_SENT
                 raise
             else:
-                health.succeeded(creates=True)
+                context.record_success(creates=True)
                 self.made, part.failure = True, None
                 if part is self._order:
                     await self._keep_order(part, created.ref)
@@ -241,7 +253,7 @@ class Creation:
             if other is not part and other.kind == part.kind:
                 raise ConflictError(f"the server answered with {ref}, which is {other.name}: it took the two for one")
         self._know(part, ref, created=True)
-        part.verdict = CREATED
+        part.verdict = PartVerdict.CREATED
 
     async def _adopt(self, part: Part, since: float, verdict: PartVerdict) -> bool:
         """Take over *part* if the server has it; *since* is when it may have been sent at the latest.
@@ -259,6 +271,8 @@ class Creation:
                 raise OutcomeUnknown(f"the load was stopped before it was certain whether {part.name} is there")
             got = await self._find(part, after, settled=after == settled)
             if got is not None and (after == settled or not diff(part.sent(), got)):
+                if isinstance(self.transport, BulkTransport):
+                    self.transport.adopted(part.name, part.kind, got.ref)
                 await self._reconcile(part, got, verdict)
                 return True
         if context.journal is not None:
@@ -311,14 +325,19 @@ class Creation:
             verdict = PartVerdict.UPDATED
         part.verdict = PartVerdict.KEPT if differs else verdict
 
-    async def _patiently(self, make: Callable[[], Awaitable[T]], operation: str) -> T:
+    def _patiently(self, make: Callable[[], Awaitable[T]], operation: str) -> Awaitable[T]:
         """Do what may be done again and again, also while the server is not well for a time."""
+        made = self._make(make, operation)
+        return as_one_call(made) if self._is_watched else made
+
+    async def _make(self, make: Callable[[], Awaitable[T]], operation: str) -> T:
         context = self._context
         attempts: Attempts | None = None
         while True:
             if context.health.breaker.until is not None:
-                with context.waiting(self._times, "backoff"):
-                    await context.server_is_up()
+                await context.server_is_up(self._times)
+            if attempts is not None:
+                attempts.resent()
             try:
                 result = await make()
             except CdpError as error:
@@ -327,7 +346,7 @@ class Creation:
                     raise
                 await attempts.wait()
             else:
-                context.health.succeeded(creates=False)
+                context.record_success(creates=False)
                 return result
 
     def failed(self, part: Part, error: Exception) -> None:

@@ -22,6 +22,7 @@ from cdp_orders_async.kinds import Api
 from cdp_orders_async.outlasting import outlast
 from cdp_orders_async.redact import sealed, strip_frames
 from cdp_orders_async.session import Session, Times
+from cdp_orders_async.telemetry import OrderEnded
 
 __all__ = ["Load"]
 
@@ -281,6 +282,15 @@ class Load:
     def _tell(self, outcome: Outcome) -> None:
         self.counts[outcome.verdict] += 1
         self._outcomes.put_nowait(outcome)
+        if self._context.is_watched:
+            ended = OrderEnded(
+                order=outcome.key,
+                file=outcome.file,
+                line=outcome.number,
+                verdict=str(outcome.verdict),
+                seconds=outcome.seconds,
+            )
+            self._context.tell(ended)
 
     def _withdraw(self) -> None:
         """End the orders that wait for the claim of another one: the load takes no new ones."""

@@ -50,7 +50,8 @@ class OrderRun:
         self._place = file, number
         self._run = context.run_of(file)
         self._context = context
-        self._creation = Creation(context, self.key, self.parts, self.times, updates=graph.mode == "upsert")
+        updates = graph.mode == "upsert"
+        self._creation = Creation(context, self.key, self._place, self.parts, self.times, updates=updates)
         self._started = False
         self._claimed = False
         self._busy = False

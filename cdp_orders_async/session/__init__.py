@@ -4,7 +4,20 @@ from __future__ import annotations
 
 from aiohttp import ClientSession, TraceConfig
 
-from cdp_orders_async.session.session import BulkTransport, GivenUp, RateLimiter, Session, Stats
+from cdp_orders_async.session.calls import as_one_call, attempt_failed
+from cdp_orders_async.session.session import BulkTransport, GivenUp, RateLimiter, Session
+from cdp_orders_async.session.stats import Stats
 from cdp_orders_async.timings import Times
 
-__all__ = ["BulkTransport", "ClientSession", "GivenUp", "RateLimiter", "Session", "Stats", "Times", "TraceConfig"]
+__all__ = [
+    "BulkTransport",
+    "ClientSession",
+    "GivenUp",
+    "RateLimiter",
+    "Session",
+    "Stats",
+    "Times",
+    "TraceConfig",
+    "as_one_call",
+    "attempt_failed",
+]

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import logging
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from types import NoneType
 from typing import Protocol, TypeVar
+from uuid import UUID
 
 from aiohttp import ClientSession, TraceConfig
-from msgspec import Struct, field
+from msgspec import Struct
 from msgspec.structs import replace
 
 from cdp_orders_async.arguments import need, need_method
@@ -34,20 +34,22 @@ from cdp_orders_async.redact import sealed, strip_frames
 from cdp_orders_async.session.attempt import late, lost
 from cdp_orders_async.session.autorate import Autorate
 from cdp_orders_async.session.backends import backend
+from cdp_orders_async.session.calls import OpenCall, Report, judged, report_of
+from cdp_orders_async.session.stats import Stats
 from cdp_orders_async.session.watch import CLOSED, Broken, Limit
 from cdp_orders_async.settings import Credentials, Settings
+from cdp_orders_async.telemetry import Event, Observer, PartAdopted, checked, tell
+from cdp_orders_async.telemetry.logs import is_on as is_logging
 from cdp_orders_async.timings import Times
 from cdp_orders_async.wire import Request, answer
 
-__all__ = ["BulkTransport", "GivenUp", "RateLimiter", "Session", "Stats"]
+__all__ = ["BulkTransport", "GivenUp", "RateLimiter", "Session"]
 
 T = TypeVar("T")
 
-logger = logging.getLogger("cdp_orders_async")
-
 LONGEST_PAUSE = 300.0  # seconds that a Retry-After can hold up every call; a longer one is not obeyed in full
 READS = "GET"
-MAYBE_DONE = frozenset((Delivery.UNKNOWN, Delivery.DONE_UNREADABLE))
+REFUSED_FOR_LOAD = frozenset((429, 503))
 
 
 class RateLimiter(Protocol):
@@ -56,18 +58,6 @@ class RateLimiter(Protocol):
     async def acquire(self) -> None:
         """Return when one request may leave."""
         ...
-
-
-class Stats(Struct):
-    """What a session did so far."""
-
-    requests: int = 0
-    """Attempts that were made, each one send at most."""
-    retries: int = 0
-    """Attempts after the first of a call."""
-    in_flight: int = 0
-    times: Times = field(default_factory=Times)
-    """Where the time of the calls went that were not part of a load."""
 
 
 def _never() -> bool:
@@ -93,6 +83,10 @@ class BulkTransport(Struct, frozen=True):
     """Whether interactive calls go first."""
     alone: bool = False
     """Whether a 429 concerns its own call only: then nobody else is held up, and the rate stays as it is."""
+    order: str | None = None
+    """The key of the order that it sends for, for the observers; *file* and *line* say where in the input it is."""
+    file: str | None = None
+    line: int | None = None
 
     async def send(self, request: Request[T], /) -> T:
         """Send *request* once."""
@@ -102,30 +96,19 @@ class BulkTransport(Struct, frozen=True):
         """Return a transport for one call that is refused again and again while others are not."""
         return replace(self, alone=True)
 
-    def hold(self, error: CdpError, attempt: int) -> float:
-        """Hold everybody up where *error* asks for it; return the seconds that its own call must wait beside that.
+    def hold(self, error: CdpError, attempt: int) -> tuple[float, bool]:
+        """Hold everybody up where *error* asks for it; return the seconds until the next attempt, and whether it did.
 
         *attempt* is the number of the attempt that failed, from 1; another one follows.
         """
-        self.session.stats.retries += 1
-        wait, held = self.session.hold(error, attempt, alone=self.alone)
-        return 0.0 if held else wait  # the limiter holds it, and that is waiting for its turn
+        return self.session.hold(error, attempt, alone=self.alone)
 
-
-class _Call(Struct):
-    """One call, with all its attempts."""
-
-    id: str
-    bulk: BulkTransport | None
-    """What sends it, where the loader does."""
-    until: float | None
-    """When its deadline is; a call of the loader has none."""
-    times: Times
-    attempts: int = 0
-    turn: float | None = None
-    """When the last attempt was sent; None if it was not."""
-    doubt: Delivery | None = None
-    """What earlier attempts leave."""
+    def adopted(self, part: str, kind: str, ref: UUID | None) -> None:
+        """Count a *part* of the order that was found on the server, as *ref*, and is not created again."""
+        session = self.session
+        session.stats.adopted += 1
+        if self.order is not None and self.line is not None and session.is_watched:
+            session.tell(PartAdopted(part=part, kind=kind, ref=ref, order=self.order, file=self.file, line=self.line))
 
 
 class Session:
@@ -133,8 +116,8 @@ class Session:
 
     It opens on first use and then belongs to that event loop. Parameters: *http*, a session of your own, which is
     used as it is, without its client middlewares, and never closed; *limiter*, one that is asked beside its own;
-    *trace_configs*, of the aiohttp session that it makes. *clock* gives the time in seconds, *uniform* a random number
-    between two. Raises TypeError for an argument of another type.
+    *trace_configs*, of the aiohttp session that it makes; *observers*, which are told of each event. *clock* gives the
+    time in seconds, *uniform* a random number between two. Raises TypeError for an argument of another type.
     """
 
     @sealed
@@ -147,6 +130,7 @@ class Session:
         http: ClientSession | None = None,
         limiter: RateLimiter | None = None,
         trace_configs: Sequence[TraceConfig] = (),
+        observers: Iterable[Observer] = (),
         clock: Callable[[], float] = time.monotonic,
         uniform: Callable[[float, float], float] = random.uniform,
     ) -> None:
@@ -161,6 +145,7 @@ class Session:
             need(config, TraceConfig, f"trace_configs[{number}]")
         self.settings = settings
         self.stats = Stats()
+        self._observers = checked(observers)
         rate = None if settings.rate == "auto" else settings.rate
         self.limiter = Limiter(rate, burst=settings.burst, clock=clock, bulk_share=settings.bulk_share)
         self._shared_limiter = limiter
@@ -170,6 +155,7 @@ class Session:
         """What finds the rate that the server bears, where there is one: at most the one that is given."""
         if settings.rate is not None:
             self.autorate = Autorate(self.limiter, self._slots, rate, clock)
+            self.autorate.on_change = self._rate_changed
         self.on_close: dict[Callable[[CdpError], None], None] = {}
         """What is told first when the session is closed: whoever makes calls, and waits between them."""
         self._retries = Retries(limit=settings.retries)
@@ -192,52 +178,71 @@ class Session:
 
         What goes on then ends: a call that waits, or connects, with `NotSent`. Nothing of it lives on afterwards.
         """
-        for tell in list(self.on_close):
-            tell(NotSent(CLOSED))
+        for told in list(self.on_close):
+            told(NotSent(CLOSED))
         await self._http.aclose()
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether anybody is told of events: an observer, or the log."""
+        return bool(self._observers) or is_logging()
+
+    def tell(self, event: Event) -> None:
+        """Tell the log and the observers of *event*."""
+        tell(self._observers, event)
 
     async def send(self, request: Request[T], /) -> T:
         """Send *request*, again where that is safe, and return its result; raises a `CdpError`, as `Resources` says."""
         deadline = self.settings.deadline
         until = None if deadline is None else self._clock() + deadline
-        call = _Call(self._new_id(), None, until, self.stats.times)
-        while True:
-            call.attempts += 1
-            try:
-                result = await self._attempt(request, call)
-            except CdpError as error:
-                wait = self._failed(request, call, strip_frames(error))
+        call = OpenCall(self._new_id(), until, self.stats.times)
+        if self._observers or is_logging():
+            call.report = self._report(request, call)
+        try:
+            while True:
+                call.attempts += 1
                 try:
-                    await self._wait(request, lambda: asyncio.sleep(wait))  # noqa: B023 it is awaited here
-                except NotSent as closed:
-                    failure = _judged(call, strip_frames(closed))
-                    raise failure from failure.__cause__
-                call.times.backoff += wait
-                self.stats.retries += 1
-            else:
-                self._budget.earn()
-                if logger.isEnabledFor(logging.DEBUG):
-                    _log(request, call, None)
-                return result
+                    result = await self._attempt(request, call)
+                except CdpError as error:
+                    wait = self._failed(request, call, strip_frames(error))
+                    try:
+                        await self._wait(request, lambda: asyncio.sleep(wait))  # noqa: B023 it is awaited here
+                    except NotSent as closed:
+                        failure = judged(call, strip_frames(closed))
+                        raise failure from failure.__cause__
+                    call.times.backoff += wait
+                    self.stats.retries += 1
+                else:
+                    self._budget.earn()
+                    if call.report is not None:
+                        call.report.succeeded(call)
+                    return result
+        except BaseException as error:
+            if call.report is not None:
+                call.report.failed(call, error)
+            raise
 
     async def send_once(self, request: Request[T], bulk: BulkTransport) -> T:
         """Make one attempt to send *request* for the loader, and return its result; raises a `CdpError`.
 
         A `CancelledError` has the `Delivery` in its attribute *delivery* where the request did not leave.
         """
-        call = _Call(self._new_id(), bulk, None, bulk.times, 1)
+        call = OpenCall(self._new_id(), None, bulk.times, alone=bulk.alone, attempts=1)
+        if self._observers or is_logging():
+            call.report = self._report(request, call, bulk)
         try:
-            result = await self._attempt(request, call)
-        except CdpError as error:
-            self._note(request, call, strip_frames(error))
-            error.attempts, error.request_id = 1, call.id
-            raise
-        except asyncio.CancelledError as error:
-            if call.turn is None:
+            result = await self._attempt(request, call, bulk)
+        except BaseException as error:
+            if isinstance(error, CdpError):
+                self._note(request, call, strip_frames(error))
+                error.attempts, error.request_id = 1, call.id
+            elif isinstance(error, asyncio.CancelledError) and call.turn is None:
                 vars(error)["delivery"] = Delivery.NOT_SENT
+            if call.report is not None:
+                call.report.failed(call, error)
             raise
-        if logger.isEnabledFor(logging.DEBUG):
-            _log(request, call, None)
+        if call.report is not None:
+            call.report.succeeded(call)
         return result
 
     def hold(self, error: CdpError, attempt: int, *, alone: bool = False) -> tuple[float, bool]:
@@ -260,13 +265,21 @@ class Session:
     def _new_id(self) -> str:
         return f"{self._run}-{next(self._numbers)}"
 
-    async def _attempt(self, request: Request[T], call: _Call) -> T:
-        clock, times, sender, stats = self._clock, call.times, call.bulk, self.stats
+    def _report(self, request: Request[T], call: OpenCall, bulk: BulkTransport | None = None) -> Report:
+        order = (None, None, None) if bulk is None else (bulk.order, bulk.file, bulk.line)
+        return report_of(request, call, self._http.base_url, order, self.tell, self._clock)
+
+    def _rate_changed(self, *, reads: bool, cut: bool) -> None:
+        if self.autorate is not None and self.is_watched:
+            self.tell(self.autorate.state(reads=reads).changed(cut=cut))
+
+    async def _attempt(self, request: Request[T], call: OpenCall, sender: BulkTransport | None = None) -> T:
+        clock, times, stats = self._clock, call.times, self.stats
         bulk = sender is not None and sender.bulk
         autorate, reads, limiter = self.autorate, request.method == READS, self.limiter
         if autorate is not None:
             limiter = autorate.limiter(reads=reads)
-        call.turn = None
+        call.turn = call.status = None
         if not self._http.ready():
             await self._open(request)
         asked = turn = clock()
@@ -296,6 +309,7 @@ class Session:
         finally:
             self._slots.release()
         came = clock()
+        call.status = status
         wait = None if retry_after is None else parse_retry_after(retry_after, datetime.now(UTC))
         try:
             result = answer(request, status, body, wait, self._http.secrets)
@@ -306,10 +320,12 @@ class Session:
             autorate.answered(done - turn, reads=reads)
         return result
 
-    def _failed(self, request: Request[T], call: _Call, error: CdpError) -> float:
+    def _failed(self, request: Request[T], call: OpenCall, error: CdpError) -> float:
         """Return the seconds until *request* is sent again after *error*; raise it, for the whole call, where never."""
         self._note(request, call, error)
-        failure = _judged(call, error)
+        if call.report is not None:
+            call.report.attempt(call, error)
+        failure = judged(call, error)
         wait, _ = self.hold(error, call.attempts)
         may = may_resend(error, creates=request.creates) and call.attempts <= self._retries.limit
         may = may and not self._http.closed
@@ -319,12 +335,14 @@ class Session:
             raise late(failure.delivery, call.attempts, call.id) from failure
         if failure.delivery is not Delivery.NOT_SENT:
             call.doubt = failure.delivery
+        if call.report is not None:
+            call.report.decided(again=True, wait=wait)
         return wait
 
-    def _note(self, request: Request[T], call: _Call, error: CdpError) -> None:
-        """Log a failed attempt, and tell what finds the rate of it."""
-        _log(request, call, error)
-        if self.autorate is None or call.turn is None or (call.bulk is not None and call.bulk.alone):
+    def _note(self, request: Request[T], call: OpenCall, error: CdpError) -> None:
+        """Count a failed attempt, and tell what finds the rate of it."""
+        self.stats.refused += call.status in REFUSED_FOR_LOAD
+        if self.autorate is None or call.turn is None or call.alone:
             return
         seconds = self._clock() - call.turn
         sign = overload(error, late=seconds >= self.settings.timeout)
@@ -388,32 +406,3 @@ class Session:
         await limiter.acquire(bulk=bulk)
         if self._shared_limiter is not None:
             await self._shared_limiter.acquire()
-
-
-def _log(request: Request[T], call: _Call, error: CdpError | None) -> None:
-    """Log one attempt, by allow-list: no body, no query, no header."""
-    verdict = "done" if error is None else f"{type(error).__name__}, {error.delivery}"
-    logger.debug(
-        "%s %s, attempt %d: %s",
-        request.method,
-        request.path,
-        call.attempts,
-        verdict,
-        extra={
-            "cdp_operation": request.operation,
-            "cdp_request_id": call.id,
-            "cdp_attempt": call.attempts,
-            "cdp_delivery": "done" if error is None else str(error.delivery),
-        },
-    )
-
-
-def _judged(call: _Call, error: CdpError) -> CdpError:
-    """Judge *call*, which ends with *error*, by all its attempts: what one may have done, a later one does not undo."""
-    if call.doubt in MAYBE_DONE and isinstance(error, NotSent):
-        cause, error = error, OutcomeUnknown(f"an earlier attempt may have been done; the last: {error}")
-        error.__cause__ = cause
-    if call.doubt is not None and error.delivery not in MAYBE_DONE:
-        error.delivery = call.doubt
-    error.attempts, error.request_id = call.attempts, call.id
-    return error

@@ -32,6 +32,8 @@ from cdp_orders_async import (
     MemoryJournal,
     Opaque,
     Page,
+    PauseBegan,
+    PauseEnded,
     Request,
     Settings,
     Violation,
@@ -172,6 +174,8 @@ def made(folder: Path) -> list[object]:
             *(_Body(b"canary"), CreatedRef(ref=ref)),
             *(jobs.Message("no"), jobs.Problem(Outcome(file=None, number=1, key=None, verdict=Verdict.FAILED))),
             *(jobs.Progress(seconds=1, done=1, not_loaded=0, retries=0, speed=1, rate=None), _Mark(1, 0.5, 1, 1)),
+            *(PauseBegan("it is not well", 5.0), PauseEnded("it is not well", 5.0)),
+            RateState(None, 1, None, 0.0, None).changed(cut=True),
         ]
 
 
@@ -194,7 +198,14 @@ async def loaded(looking: Looking, url: str, version: type[CdpOrders | CdpOrders
     for n, journal in enumerate(("j.sqlite", "j.sqlite", "other.sqlite")):
         whole = WHOLE_V2 if version is CdpOrdersV2 else WHOLE
         source = write(folder / "o.jsonl", [{**whole, "referenceId": f"A-{n}", "price": 50 + n} for n in range(3)])
-        client = version(base_url=url, client_key="key", api_token=TOKEN, settings=settings, shared_limiter=looking)
+        client = version(
+            base_url=url,
+            client_key="key",
+            api_token=TOKEN,
+            settings=settings,
+            shared_limiter=looking,
+            observers=[lambda event: looking.look([event, *within(event)])],
+        )
         graphs = GraphFile(source, client.api)
         async with client:
             await jobs.load(

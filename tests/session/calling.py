@@ -16,6 +16,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.session import BulkTransport, RateLimiter, Session, Times, TraceConfig
 from cdp_orders_async.settings import Credentials, Settings
+from cdp_orders_async.telemetry import Observer
 from cdp_orders_async.wire import Request
 from tests.ways import over
 
@@ -60,6 +61,7 @@ async def calling(
     http: aiohttp.ClientSession | None = None,
     limiter: RateLimiter | None = None,
     trace_configs: Sequence[TraceConfig] = (),
+    observers: Sequence[Observer] = (),
     clock: Callable[[], float] = time.monotonic,
     uniform: Callable[[float, float], float] = no_wait,
 ) -> AsyncGenerator[Session, None]:
@@ -71,6 +73,7 @@ async def calling(
         http=http,
         limiter=limiter,
         trace_configs=trace_configs,
+        observers=observers,
         clock=clock,
         uniform=uniform,
     )

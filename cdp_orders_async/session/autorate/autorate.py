@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from cdp_orders_async.pacing.limiter import Limiter, Slots
 from cdp_orders_async.session.autorate.governor import SETTLED, START, Governor, RateState, climb_to, spread
@@ -16,6 +17,14 @@ APART = 5.0  # Reads and writes have limits of their own where the one is refuse
 CERTAIN = 3.0  # ...and by three standard deviations, which is no chance.
 
 
+class OnChange(Protocol):
+    """Told where calls may do more or less than before."""
+
+    def __call__(self, *, reads: bool, cut: bool) -> None:
+        """Take note of it; *reads* says whether it holds for calls that read, *cut* whether they may do less."""
+        ...
+
+
 class Autorate:
     """Find the rate of a *limiter* and the number of *slots* by what becomes of the calls, at most *most* a second.
 
@@ -25,6 +34,7 @@ class Autorate:
     def __init__(
         self, limiter: Limiter, slots: Slots, most: float | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        self.on_change: OnChange | None = None
         self._slots = slots
         self._clock = clock
         self._together = most is not None  # a rate that somebody gave is one for all calls
@@ -40,8 +50,12 @@ class Autorate:
 
     def states(self) -> tuple[RateState, ...]:
         """Return what is known of the limit, or of that of writes and that of reads where they have one each."""
-        named = zip(("writes", "reads"), self._lanes, strict=True) if self.apart else (("", self._lanes[0]),)
-        return tuple(governor.state(self._clock(), of) for of, (_, governor) in named)
+        return tuple(self.state(reads=reads) for reads in ((False, True) if self.apart else (False,)))
+
+    def state(self, *, reads: bool) -> RateState:
+        """Return what is known of the limit for calls that read, or for those that write."""
+        of = "" if not self.apart else "reads" if reads else "writes"
+        return self._lanes[reads][1].state(self._clock(), of)
 
     @property
     def apart(self) -> bool:
@@ -89,10 +103,23 @@ class Autorate:
         own = Governor(governor.allowed.slots, climb.start)
         own.allowed.climb = climb
         self._lanes[one] = (limiter.another(climb.start), own)
+        self._tell(limiter.rate, reads=one)
 
     def _apply(self, *, reads: bool) -> None:
         limiter, governor = self._lanes[reads]
-        if limiter.rate != governor.allowed.rate:
-            limiter.set_rate(governor.allowed.rate)
-        if self._slots.size != governor.allowed.slots:
-            self._slots.resize(governor.allowed.slots)
+        allowed, rate, slots = governor.allowed, limiter.rate, self._slots.size
+        if rate == allowed.rate and slots == allowed.slots:
+            return
+        if rate != allowed.rate:
+            limiter.set_rate(allowed.rate)
+        if slots != allowed.slots:
+            self._slots.resize(allowed.slots)
+        if rate != allowed.rate or not self.apart:  # two lanes size the slots that they share again and again
+            self._tell(rate, reads=reads, cut=allowed.slots < slots and not self.apart)
+
+    def _tell(self, before: float | None, *, reads: bool, cut: bool = False) -> None:
+        """Tell that the rate was another one *before*; *cut*: the calls in flight became fewer."""
+        if self.on_change is not None:
+            now = self._lanes[reads][1].allowed.rate
+            lower = (math.inf if now is None else now) < (math.inf if before is None else before)
+            self.on_change(reads=reads, cut=cut or lower)

@@ -16,6 +16,8 @@ import math
 from msgspec import Struct
 from msgspec.structs import replace
 
+from cdp_orders_async.telemetry import RateChanged
+
 __all__ = ["SETTLED", "START", "Climb", "Governor", "RateState", "Trial", "climb_to", "spread"]
 
 START = 10.0  # It starts with ten calls a second: common limits bear them, and 640 are reached in six seconds.
@@ -95,6 +97,18 @@ class RateState(Struct, frozen=True):
     found_for: float  # seconds since the last cut
     cut_for: str | None  # what that was made for: 429, 504, a lost answer; None: there was none
     of: str = ""  # which calls it holds for, reads or writes; empty: all
+
+    def changed(self, *, cut: bool) -> RateChanged:
+        """Return it as an event; *cut*: calls may do less than before."""
+        return RateChanged(
+            per_second=self.rate,
+            slots=self.slots,
+            cut=cut,
+            limit=self.limit,
+            found_for=None if self.cut_for is None else self.found_for,
+            cut_for=self.cut_for,
+            of=self.of,
+        )
 
     def __str__(self) -> str:
         found = None if self.limit is None else f"limit about {self.limit:.4g}/s, found {self.found_for:.0f} s ago"

@@ -1,0 +1,63 @@
+"""Who is told of events, and what happens where one of them fails."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from collections.abc import Iterable
+from typing import Protocol
+
+from cdp_orders_async.telemetry.events import Event
+from cdp_orders_async.telemetry.logs import log, logger
+
+__all__ = ["Observer", "checked", "tell"]
+
+
+class Observer(Protocol):
+    """Whoever is told of events: any function that takes one.
+
+    It is called where the event happens, in the task of the call, and the call goes on when it has returned. So it must
+    be quick, and must not wait. What it raises is logged, once each time, and harms no call.
+    """
+
+    def __call__(self, event: Event, /) -> object:
+        """Take note of *event*."""
+        ...
+
+
+def checked(observers: Iterable[Observer]) -> tuple[Observer, ...]:
+    """Return *observers*; raises `TypeError` for one that cannot be called, or that would have to be awaited."""
+    given = tuple(observers)
+    for one in given:
+        if not callable(one):
+            raise TypeError(f"an observer is a function that takes an event, not {type(one).__name__}")
+        if inspect.iscoroutinefunction(one) or inspect.iscoroutinefunction(type(one).__call__):
+            raise TypeError("an observer is called and not awaited: give a function that is not async")
+    return given
+
+
+def tell(observers: tuple[Observer, ...], event: Event) -> None:
+    """Tell the log and then all *observers* of *event*; log the errors that they raise."""
+    handled = sys.exception()
+    for observer in (log, *observers):
+        try:
+            observer(event)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 nothing of it may harm a call
+            _part(error, handled)
+            logger.exception("an observer failed: %s, told of %s", _name(observer), type(event).__name__)
+
+
+def _part(error: BaseException, handled: BaseException | None) -> None:
+    """Part the *error* of an observer from the one that the call is *handled* for: its frames hold what was sent."""
+    while (context := error.__context__) is not None:
+        if context is handled:
+            error.__context__ = None
+            return
+        error = context
+
+
+def _name(observer: Observer) -> str:
+    """Return a name, and no text of the observer, which may show anything."""
+    name: object = getattr(observer, "__qualname__", None) or type(observer).__qualname__
+    return str(name)
