@@ -69,7 +69,6 @@ class Report:
 
     def attempt(self, call: OpenCall, error: BaseException | None = None) -> None:
         """Note that an attempt ended; it is told once it is known whether another one follows."""
-        self.decided(again=False)
         self._noted = call.id, call.attempts
         delivery = "done"
         if isinstance(error, CdpError):

@@ -145,6 +145,7 @@ class Session:
             need(config, TraceConfig, f"trace_configs[{number}]")
         self.settings = settings
         self.stats = Stats()
+        need(observers, Iterable, "observers", "functions that take an event")
         self._observers = checked(observers)
         rate = None if settings.rate == "auto" else settings.rate
         self.limiter = Limiter(rate, burst=settings.burst, clock=clock, bulk_share=settings.bulk_share)

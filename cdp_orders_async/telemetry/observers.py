@@ -29,11 +29,12 @@ class Observer(Protocol):
 def checked(observers: Iterable[Observer]) -> tuple[Observer, ...]:
     """Return *observers*; raises `TypeError` for one that cannot be called, or that would have to be awaited."""
     given = tuple(observers)
-    for one in given:
-        if not callable(one):
-            raise TypeError(f"an observer is a function that takes an event, not {type(one).__name__}")
-        if inspect.iscoroutinefunction(one) or inspect.iscoroutinefunction(type(one).__call__):
-            raise TypeError("an observer is called and not awaited: give a function that is not async")
+    for number, observer in enumerate(given):
+        if not callable(observer):
+            kind = type(observer).__name__
+            raise TypeError(f"observers[{number}] must be a function that takes an event, not {kind}")
+        if inspect.iscoroutinefunction(observer) or inspect.iscoroutinefunction(type(observer).__call__):
+            raise TypeError(f"observers[{number}] must be a function that is not async: nobody awaits it")
     return given
 
 

@@ -118,8 +118,9 @@ class Ran:
 
     @property
     def told(self) -> str:
-        """What it said, but for where its new journal is."""
-        return re.sub(r"^A new journal remembers what is loaded: /.*\n", "", self.err, count=1, flags=re.MULTILINE)
+        """What it said, except where its new journal is, and progress, which only a slow machine sees."""
+        said = re.sub(r"^A new journal remembers what is loaded: /.*\n", "", self.err, count=1, flags=re.MULTILINE)
+        return re.sub(r"^[\d,]+ done · .*\n", "", said, flags=re.MULTILINE)
 
     def refused(self, *words: str) -> bool:
         """Whether it said in one sentence what is wrong, with all *words* in it."""

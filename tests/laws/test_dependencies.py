@@ -28,6 +28,7 @@ OTHERWISE = {  # what nothing imports, and where it is seen that it is used
     "hatchling": ("tests/laws/test_packaging.py", '"-m", "hatchling", "build"'),
     "mypy": (".ci/run", "/mypy\n"),
     "pyright": (".ci/run", "/pyright "),
+    "pytest-asyncio": ("pyproject.toml", "asyncio_mode"),
     "pytest-cov": (".ci/run", "--cov"),
     "pytest-xdist": (".ci/run", " -n "),
     "ruff": (".ci/run", "/ruff check\n"),

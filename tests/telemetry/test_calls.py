@@ -21,6 +21,7 @@ from cdp_orders_async import (
     Observer,
     RateChanged,
     Request,
+    Resources,
     Settings,
 )
 from cdp_orders_async.emulator import Emulator
@@ -94,6 +95,7 @@ def test_a_call_that_is_retried() -> None:
     async def main(loop: LoopbackLoop) -> None:
         faults = script(("orders.create", [status(429, 3)]))
         async with watched(Emulator(faults=faults), loop, kept, retries=2) as cdp:
+            assert isinstance(cdp, Resources)
             await cdp.orders.create(order())
 
     run_in(LoopbackLoop, main)
@@ -197,6 +199,38 @@ async def test_calls_that_are_cancelled() -> None:
         (1, None, "CancelledError", "unknown"),
         (1, 429, "CancelledError", "refused"),
     ]
+
+
+class Once:
+    """A limiter that lets one call through, and no other."""
+
+    def __init__(self) -> None:
+        self.let = False
+        self.asked = asyncio.Event()
+
+    async def acquire(self) -> None:
+        """Wait for ever from the second time on."""
+        if self.let:
+            self.asked.set()
+            await asyncio.Event().wait()
+        self.let = True
+
+
+async def test_a_cancelled_call_that_may_be_done() -> None:
+    """What an earlier attempt may have done, an attempt that was not sent does not undo."""
+    kept, once = Kept(), Once()
+    async with (
+        serving(Cut("done")) as server,
+        calling(server.url, TWICE, limiter=once, observers=[kept]) as session,
+    ):
+        call = asyncio.create_task(session.send(ask("PUT")))
+        await once.asked.wait()
+        await cancelled([call])
+    assert kept.attempts() == [
+        (1, None, "OutcomeUnknown", "unknown", True),
+        (2, None, "CancelledError", "not_sent", False),
+    ]
+    assert kept.ends() == [(2, None, "CancelledError", "unknown")]
 
 
 async def cancelled(calls: Iterable[asyncio.Task[bytes]]) -> None:

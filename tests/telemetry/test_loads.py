@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import attrs
 import msgspec
 import pytest
 
 from cdp_orders_async import (
     AttemptEnded,
+    CallEnded,
     CallStarted,
     CdpOrders,
     OrderEnded,
@@ -18,6 +20,7 @@ from cdp_orders_async import (
     PauseBegan,
     PauseEnded,
     Resources,
+    ResourcesV2,
     Session,
     Settings,
     Stats,
@@ -33,6 +36,7 @@ from tests.ingest.holding import Json
 from tests.ingest.network import collected
 from tests.ingest.orders import item, order, whole
 from tests.ingest.serving import KEY, TOKEN
+from tests.ingest.versions import NEW, OLD, Version
 from tests.security.canaries import WHOLE, leaks
 from tests.telemetry.watching import Kept, script, status, watched
 from tests.virtual import LoopbackLoop, VirtualLoop, run_in
@@ -42,7 +46,9 @@ LOST: Json = {"action": "close", "phase": "written"}
 NOT_DONE: Json = {"action": "close", "phase": "before"}
 
 
-def begun(cdp: Resources, loop: VirtualLoop, graphs: Sequence[OrderGraph], *, width: int | None = None) -> Load:
+def begun(
+    cdp: Resources | ResourcesV2, loop: VirtualLoop, graphs: Sequence[OrderGraph], *, width: int | None = None
+) -> Load:
     """Begin a load of *graphs*; whoever begins it closes it."""
     load = Load(
         cdp,
@@ -61,12 +67,17 @@ def begun(cdp: Resources, loop: VirtualLoop, graphs: Sequence[OrderGraph], *, wi
 
 
 def loaded(
-    emulator: Emulator, kept: Kept, graphs: Sequence[OrderGraph], *, width: int | None = None
+    emulator: Emulator,
+    kept: Kept,
+    graphs: Sequence[OrderGraph],
+    *,
+    width: int | None = None,
+    version: Version = NEW,
 ) -> tuple[Load, Stats]:
     """Load *graphs*, watched by *kept*; return the load and what the session counted."""
 
     async def main(loop: LoopbackLoop) -> tuple[Load, Stats]:
-        async with watched(emulator, loop, kept) as cdp:
+        async with watched(emulator, loop, kept, version) as cdp:
             load = begun(cdp, loop, graphs, width=width)
             await collected(load)
             await load.aclose()
@@ -138,6 +149,23 @@ def test_looks_are_calls_too() -> None:
     looks = [one for one in kept.of(AttemptEnded) if one.call.operation == "orders.list"]
     assert [(one.number, one.status, one.again) for one in looks[:2]] == [(1, 503, True), (2, 200, False)]
     assert (stats.retries, stats.refused, stats.adopted) == (1, 1, 1)
+    kept.check()
+
+
+def test_a_look_of_two_requests() -> None:
+    """In version 2 an extension is read by two requests, which are two calls, also where they are made again."""
+    kept, graph = Kept(), OLD.of(attrs.evolve(one(), extension={"campaign": "spring"}))
+    faults = script(("order_extensions.create", [LOST]), ("order_extensions.get", [status(503)]))
+    _, stats = loaded(Emulator(faults=faults), kept, [graph], version=OLD)
+    looks = [one for one in kept.of(CallEnded) if one.call.operation.startswith("order_extensions")]
+    assert [(one.call.operation, one.attempts, one.status) for one in looks] == [
+        ("order_extensions.list", 1, 200),
+        ("order_extensions.get", 1, 503),
+        ("order_extensions.list", 1, 200),
+        ("order_extensions.get", 1, 200),
+        ("order_extensions.create", 1, None),
+    ]
+    assert stats.adopted == 1
     kept.check()
 
 

@@ -9,10 +9,21 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
-from cdp_orders_async import AttemptEnded, CallEnded, CallStarted, Credentials, Event, Resources, Session, Settings
+from cdp_orders_async import (
+    AttemptEnded,
+    CallEnded,
+    CallStarted,
+    Credentials,
+    Event,
+    Resources,
+    ResourcesV2,
+    Session,
+    Settings,
+)
 from cdp_orders_async.emulator import Emulator, Faults, running
 from tests.ingest.holding import Json
 from tests.ingest.serving import KEY, TOKEN
+from tests.ingest.versions import NEW, Version
 from tests.virtual import VirtualLoop
 from tests.ways import over
 
@@ -75,8 +86,8 @@ def status(code: int, retry_after: int | None = None) -> Json:
 
 @asynccontextmanager
 async def watched(
-    emulator: Emulator, loop: VirtualLoop, kept: Kept, **settings: object
-) -> AsyncGenerator[Resources, None]:
+    emulator: Emulator, loop: VirtualLoop, kept: Kept, version: Version = NEW, **settings: object
+) -> AsyncGenerator[Resources | ResourcesV2, None]:
     """Give the resources of *emulator* over real sockets in virtual time, watched by *kept*."""
     # Without a context of its own, a session makes one in a thread, for which no virtual loop waits.
     values: Json = {"trust_env": False, "deadline": None, "ssl_context": ssl.create_default_context(), **settings}
@@ -85,6 +96,6 @@ async def watched(
             url, Credentials(KEY, TOKEN), over(Settings(**values)), observers=[kept], clock=loop.time, uniform=max
         )
         try:
-            yield Resources(session, url)
+            yield version.resources(session, url)
         finally:
             await session.aclose()
