@@ -146,7 +146,7 @@ async def test_a_deadline_while_nothing_was_done() -> None:
     emulator = Emulator(faults=Faults.of({"faults": [{"operation": "*", "script": [busy]}]}))
     async with serving(emulator) as cdp:
         with pytest.raises(DeadlineExceeded) as caught:
-            await ingest_one(cdp, whole(), deadline=2)
+            await ingest_one(cdp, whole(), deadline=0.3)
     assert told(caught.value).is_untouched
     assert stored(emulator) == []
 
