@@ -16,8 +16,11 @@ KEY, TOKEN = "key", "token"
 
 @asynccontextmanager
 async def served(emulator: Emulator, **settings: object) -> AsyncGenerator[Json, None]:
-    """Serve *emulator* over a socket; give what makes a client of it that waits little and tries everything once."""
-    values: Json = {"timeout": 0.25, "retries": 0, "connections": 20, **settings}
+    """Serve *emulator* over a socket; give what makes a client of it that tries everything once.
+
+    It waits as long as any client, since a busy machine is late too.
+    """
+    values: Json = {"retries": 0, "connections": 20, **settings}
     async with running(emulator) as base_url:
         yield {"base_url": base_url, "client_key": KEY, "api_token": TOKEN, "settings": over(Settings(**values))}
 

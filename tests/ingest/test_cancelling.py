@@ -135,7 +135,7 @@ async def test_a_load_is_cancelled(
     """No task of it lives on, its journal can be opened at once, and the next run completes it."""
     emulator = Emulator(switches=Switches(upsert=False, latency=0.05))
     file = tmp_path / "J.sqlite"
-    async with serving(emulator, timeout=30) as cdp:
+    async with serving(emulator) as cdp:
 
         async def body() -> None:
             async with (
@@ -220,7 +220,7 @@ def test_a_single_order_is_cancelled(cancelling: Callable[[Body, float], Awaitab
 async def test_leaving_an_anyio_scope_from_within_the_iteration() -> None:
     """A scope that is cancelled while an outcome is read ends the load as any other way does."""
     emulator = Emulator(switches=Switches(upsert=False))
-    async with serving(emulator, timeout=30) as cdp:
+    async with serving(emulator) as cdp:
         loads: list[Load] = []
         with anyio.CancelScope() as scope:
             async with ingest(cdp, some(100), open_orders=4) as load:

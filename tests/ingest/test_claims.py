@@ -76,7 +76,7 @@ async def test_two_callers_at_once(
 ) -> None:
     """Two copies of one event make one order, whatever the journal and the options."""
     emulator, graph = Emulator(switches=Switches(upsert=upsert, latency=0.02)), version.of(whole())
-    async with version.serving(emulator, timeout=30) as cdp, opened(kept, tmp_path) as journal:
+    async with version.serving(emulator) as cdp, opened(kept, tmp_path) as journal:
         calls = [ingest_one(cdp, graph, journal=journal, look_first=look_first, settle=0.1) for _ in range(2)]
         assert await verdicts(*calls) == ONCE
     assert stored(emulator) == wanted([graph])
@@ -88,7 +88,7 @@ async def test_two_callers_at_once(
 async def test_callers_with_other_options(options: tuple[bool, bool], upsert: bool) -> None:  # noqa: FBT001 a parameter
     """A claim belongs to the client: one caller has a journal or looks first, the other not, and they share it."""
     emulator = Emulator(switches=Switches(upsert=upsert, latency=0.02))
-    async with serving(emulator, timeout=30) as cdp:
+    async with serving(emulator) as cdp:
         other = Resources(cdp.transport, cdp.base_url)
         calls = [
             ingest_one(cdp, whole(), journal=MemoryJournal() if options[0] else None, settle=0.1),
@@ -124,7 +124,7 @@ async def test_a_load_and_single_calls_at_once(look_first: bool, upsert: bool) -
     """A load, another one that runs the other way, and single calls meet the same orders: each is there once."""
     emulator = Emulator(switches=Switches(upsert=upsert, latency=0.005))
     graphs = some("ABCDEFGH")
-    async with serving(emulator, timeout=30) as cdp:
+    async with serving(emulator) as cdp:
 
         async def load(some: list[OrderGraph]) -> Counter[Verdict]:
             async with ingest(cdp, some, look_first=look_first, open_orders=1, settle=0.0) as load:
@@ -145,7 +145,7 @@ async def test_two_loads_that_hold_each_others_next_order() -> None:
     emulator = Emulator(switches=Switches(latency=0.01))
     graphs = some("AB")
     async with (
-        serving(emulator, timeout=30) as cdp,
+        serving(emulator) as cdp,
         ingest(cdp, graphs, open_orders=2) as one,
         ingest(cdp, graphs[::-1], open_orders=2) as other,
     ):
@@ -159,7 +159,7 @@ async def test_who_reads_the_outcomes_may_load_the_same_orders() -> None:
     emulator = Emulator(switches=Switches(upsert=False))
     graphs = some("ABCDE")
     seen: Counter[Verdict] = Counter()
-    async with serving(emulator, timeout=30) as cdp, ingest(cdp, graphs, open_orders=1) as load:
+    async with serving(emulator) as cdp, ingest(cdp, graphs, open_orders=1) as load:
         async for _ in load:
             for graph in (graphs[0], graphs[min(load.done, 4)], graphs[-1]):
                 seen[(await ingest_one(cdp, graph)).verdict] += 1
@@ -208,7 +208,7 @@ async def test_the_first_copy_is_cancelled(first: str, journaled: bool) -> None:
 async def test_a_copy_that_waits_is_cancelled() -> None:
     """It leaves the others alone: the first goes on, and the third follows."""
     emulator = Emulator(switches=Switches(upsert=False, latency=0.02))
-    async with serving(emulator, timeout=30) as cdp:
+    async with serving(emulator) as cdp:
         first, second, third = (asyncio.create_task(ingest_one(cdp, whole())) for _ in range(3))
         await until(lambda: emulator.requests)
         second.cancel()
@@ -235,7 +235,7 @@ async def test_the_first_copy_fails(journaled: bool) -> None:  # noqa: FBT001 a 
 async def test_a_load_is_stopped_while_its_orders_wait_for_a_claim() -> None:
     """Orders that wait for another caller's claim are not tried, at once; the other caller is not disturbed."""
     emulator = Emulator(switches=Switches(latency=0.05))
-    async with serving(emulator, timeout=30) as cdp:
+    async with serving(emulator) as cdp:
         holder = asyncio.create_task(ingest_one(cdp, whole()))
         await until(lambda: emulator.requests)
         async with ingest(cdp, [whole(), whole()]) as load:
@@ -250,7 +250,7 @@ async def test_a_load_is_stopped_while_its_orders_wait_for_a_claim() -> None:
 async def test_the_deadline_passes_while_a_copy_waits() -> None:
     """A copy that gives up before its turn says that nothing of it was sent."""
     emulator = Emulator(switches=Switches(latency=0.2))
-    async with serving(emulator, timeout=30) as cdp:
+    async with serving(emulator) as cdp:
         holder = asyncio.create_task(ingest_one(cdp, whole()))
         await until(lambda: emulator.requests)
         with pytest.raises(DeadlineExceeded) as caught:

@@ -62,7 +62,7 @@ async def opened(folder: Path) -> AsyncGenerator[SqliteJournal, None]:
 async def test_a_load_sends_as_many_requests_as_there_are_parts(tmp_path: Path, version: Version) -> None:
     """The packaged orders take one request a part; again with the journal they take none, and say the same."""
     graphs, emulator = [version.of(graph) for graph in await sample()], Emulator()
-    async with version.serving(emulator, timeout=30) as cdp:
+    async with version.serving(emulator) as cdp:
         async with opened(tmp_path) as journal, ingest(cdp, graphs, journal=journal) as load:
             first = await collected(load)
         assert load.counts == {Verdict.LOADED: len(graphs)}

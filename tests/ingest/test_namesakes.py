@@ -65,7 +65,7 @@ def reason(outcome: Outcome) -> str:
 async def test_the_same_line_again_is_one_order(upsert: bool, journaled: bool) -> None:  # noqa: FBT001 parameters
     """A line that comes again finds what the first one made, also while that is under way."""
     emulator = Emulator(switches=Switches(upsert=upsert, latency=0.01))
-    async with serving(emulator, timeout=30) as cdp:
+    async with serving(emulator) as cdp:
         outcomes = await loaded(cdp, [whole()] * 5, MemoryJournal() if journaled else None)
     assert [outcome.verdict for outcome in outcomes] == [Verdict.LOADED, *[Verdict.ALREADY] * 4]
     assert len({tuple(sorted(refs([outcome]))) for outcome in outcomes}) == 1

@@ -130,7 +130,7 @@ async def test_a_deadline_in_the_middle_of_an_order() -> None:
     plan: Json = {"faults": [{"operation": "contacts.create", "script": [busy] * 500}]}
     emulator = Emulator(faults=Faults.of(plan))
     graph = attrs.evolve(whole(), items=(), consumers=(), extension=None)
-    async with serving(emulator, timeout=30, deadline=2) as cdp:
+    async with serving(emulator, deadline=2) as cdp:
         with pytest.raises(DeadlineExceeded) as caught:
             await ingest_one(cdp, graph)
         outcome = told(caught.value)
@@ -144,9 +144,9 @@ async def test_a_deadline_while_nothing_was_done() -> None:
     """Where everything was refused, the error says that nothing of it is there."""
     busy: Json = {"action": "status", "phase": "before", "status": 429, "retry_after": 60}
     emulator = Emulator(faults=Faults.of({"faults": [{"operation": "*", "script": [busy]}]}))
-    async with serving(emulator, timeout=30) as cdp:
+    async with serving(emulator) as cdp:
         with pytest.raises(DeadlineExceeded) as caught:
-            await ingest_one(cdp, whole(), deadline=2)
+            await ingest_one(cdp, whole(), deadline=0.3)
     assert told(caught.value).is_untouched
     assert stored(emulator) == []
 
@@ -313,7 +313,7 @@ async def test_a_single_order_goes_before_a_load() -> None:
     """The order of a web backend overtakes a load of the same client, unless it is told to go with it."""
     emulator = Emulator()
     between: dict[str, int] = {}
-    async with serving(emulator, timeout=30, rate=100, connections=4) as cdp, ingest(cdp, some(200)) as load:
+    async with serving(emulator, rate=100, connections=4) as cdp, ingest(cdp, some(200)) as load:
         await anext(load)
         for priority in ("interactive", "bulk"):
             before = emulator.requests.total()

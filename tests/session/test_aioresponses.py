@@ -45,7 +45,8 @@ from tests.session.calling import closed_port
 
 ANSWER: Any = partial(aiohttp.ClientResponse, stream_writer=Mock())
 """What makes the answers: aiohttp 3.14 wants a `stream_writer`, which aioresponses 0.7.9 does not give."""
-ORDERS = "https://api-engage-eu.sitecorecloud.io/v2.1/orders"
+BASE = "http://127.0.0.1"
+ORDERS = f"{BASE}/v2.1/orders"
 ANY = re.compile(".*")
 REF = UUID(int=1)
 NEW = NewOrder(
@@ -75,8 +76,8 @@ async def _cdp(server: aioresponses) -> AsyncGenerator[CdpOrders, None]:
 
 
 def client(settings: Settings, http: aiohttp.ClientSession | None = None) -> CdpOrders:
-    """Return a client of the API itself, which no test here reaches."""
-    return CdpOrders(region="eu", client_key="key", api_token="token", settings=settings, http_session=http)  # noqa: S106 it guards nothing
+    """Return a client of a server that is nowhere."""
+    return CdpOrders(base_url=BASE, client_key="key", api_token="token", settings=settings, http_session=http)  # noqa: S106 it guards nothing
 
 
 def play(server: aioresponses, method: str, url: str | re.Pattern[str] = ANY, **answer: Any) -> None:  # noqa: ANN401 its own

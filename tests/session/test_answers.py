@@ -131,7 +131,7 @@ async def test_time_is_accounted_for() -> None:
         spent = session.stats.times
         assert min(spent.connect, spent.server, spent.body, spent.decode) >= 1
         assert spent.connection == spent.rate == spent.lane == spent.backoff == 0
-        session.limiter.pause_until(next(now) + 9)
+        session.limiter.pause_until(next(now) + 6)
         async with asyncio.TaskGroup() as group:
             group.create_task(session.send(ask("POST")))
             group.create_task(session.send(ask("POST")))
