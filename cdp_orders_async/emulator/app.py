@@ -7,6 +7,7 @@ import functools
 import logging
 import socket
 import struct
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
@@ -34,6 +35,8 @@ LINE_MAX = 8190
 HTTP = 80  # the port that an origin leaves out
 OWN_SITES = frozenset({"none", "same-origin"})
 MOST_CONNECTIONS = 2_000
+OTHER_FILES = 24
+"""Open files that are no connections: the storage, the event loop, and whatever else the process has."""
 HEAD_SECONDS = 75
 """How long a connection may stay without the head of a request."""
 BODY_SECONDS = 30
@@ -43,6 +46,8 @@ DRIP_STEPS = 20
 LOST_SECONDS = 3600.0
 """How long a request waits for an answer that never comes, unless its client goes first."""
 TOO_MANY = 429
+RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+"""A socket that lingers for no time at all ends with RST: ``struct linger``, as the system has it."""
 STOP_SECONDS = 0.1
 """How long a request in flight may take to end when the server stops; an answer is one step, so none needs it."""
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -58,12 +63,16 @@ async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGe
     stays as it is afterwards, so that a test can look into it; its owner closes it.
     """
     own = Emulator() if emulator is None else emulator
+    # In one turn the event loop takes in as many as wait, before the first that is too many can be ended.
+    spare = max(2, most_files() - OTHER_FILES)
+    most, backlog = min(MOST_CONNECTIONS, spare * 2 // 3), min(BACKLOG, spare // 3)
     closing = asyncio.Event()
     logger.addFilter(sound)
     patience = Patience()
     server = BoundedServer(
         Front(own, closing, patience).handle,
         patience=patience,
+        most=most,
         lingering_time=LINGERING_SECONDS,
         # Ends a stall or a latency when the client goes. An effect and its answer are one step, so none is cut in two.
         handler_cancellation=True,
@@ -77,7 +86,7 @@ async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGe
     runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, HOST, port, backlog=BACKLOG)
+        site = web.TCPSite(runner, HOST, port, backlog=backlog)
         await site.start()
         yield f"http://{HOST}:{runner.addresses[0][1]}"
     finally:
@@ -94,6 +103,16 @@ async def serve(emulator: Emulator, port: int, ready: Callable[[str], None], sto
     async with running(emulator, port=port) as base_url:
         ready(base_url)
         await stop.wait()
+
+
+def most_files() -> int:
+    """Return how many files this process may have open; on macOS it is 256 where nobody has said more."""
+    try:
+        import resource  # noqa: PLC0415 Windows has none
+    except ImportError:
+        return sys.maxsize
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return sys.maxsize if most == resource.RLIM_INFINITY else most
 
 
 class Patience:
@@ -118,14 +137,15 @@ class Patience:
 class BoundedServer(web.Server):
     """A server that has only so many connections, and waits only so long for a request on each."""
 
-    def __init__(self, handler: Handler, *, patience: Patience, **options: Any) -> None:  # noqa: ANN401 those of aiohttp
+    def __init__(self, handler: Handler, *, patience: Patience, most: int, **options: Any) -> None:  # noqa: ANN401 aiohttp's
         super().__init__(handler, **options)
         self._patience = patience
+        self._most = most
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection, or end it."""
         super().connection_made(handler, transport)
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > self._most:
             transport.abort()
         else:
             self._patience.begin(handler, transport)
@@ -356,7 +376,7 @@ def hang_up(request: web.BaseRequest, *, reset: bool) -> web.StreamResponse:
     transport = request.transport
     if transport is not None and reset:
         linger: socket.socket = transport.get_extra_info("socket")
-        linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         transport.abort()
     elif transport is not None:
         transport.close()
