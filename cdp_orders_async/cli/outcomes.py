@@ -81,7 +81,7 @@ def _check(path: Path) -> bool:
 def _check_owner(path: Path, found: os.stat_result) -> None:
     if found.st_nlink > 1:
         raise _unwritable(path, "it has several names (hard links), name a file that has one")
-    if os.name == "posix" and found.st_uid != os.geteuid():
+    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():  # Windows has no such number
         raise _unwritable(path, "it belongs to another user, name a file of your own")
 
 

@@ -106,7 +106,7 @@ def check(file: Path) -> None:
         raise OSError(f"{file} is no regular file")
     if found.st_nlink > 1:
         raise OSError(f"{file} is a file with several names (hard links): name a file that has one")
-    if os.name == "posix" and found.st_uid != os.geteuid():
+    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():  # Windows has no such number
         raise OSError(f"{file} belongs to another user: name a file of your own")
 
 

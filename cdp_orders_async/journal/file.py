@@ -83,7 +83,7 @@ def _check_kind(file: Path) -> None:
         raise JournalError(f"{file} is {kind}, not a journal: name a file")
     if found.st_nlink > 1:
         raise JournalError(f"{file} is a file with several names (hard links): name a file that has one")
-    if os.name == "posix" and found.st_uid != os.geteuid():
+    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():  # Windows has no such number
         raise JournalError(f"{file} belongs to another user: name a file of your own")
 
 

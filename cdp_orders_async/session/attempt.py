@@ -7,6 +7,7 @@ import contextlib
 import math
 import os
 import select
+import selectors
 import ssl
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -51,6 +52,7 @@ START = 100  # bytes of a too large answer that its error keeps
 LONGEST_HEAD = 65_536  # bytes of a head; and of what comes with no byte of a body, such as interim answers
 HEAD_TOO_LARGE = f"the head of the answer is larger than {LONGEST_HEAD:,} bytes"
 NO_BODY = f"{LONGEST_HEAD:,} bytes came after the head that are no part of the body"
+OF_WINSOCK = 10_000  # the first of the numbers that sockets have on Windows
 SUSPICION = 60.0  # seconds for which creates go over new connections after a kept one lost an answer
 
 
@@ -192,9 +194,22 @@ def in_words(error: BaseException, reason: str | None = None) -> str:
         return str(error)
     if isinstance(error, TimeoutError):
         reason = "timed out"
-    elif reason is None and isinstance(error, OSError) and error.errno:
-        reason = os.strerror(error.errno)
+    elif reason is None and isinstance(error, OSError):
+        reason = _of_system(error)
     return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
+
+
+def _of_system(error: OSError) -> str | None:
+    """Return what this system calls an error; Windows has numbers of its own, which the C library cannot name."""
+    own: int | None = getattr(error, "winerror", None)
+    if not own and error.errno and error.errno < OF_WINSOCK:
+        return os.strerror(error.errno)
+    if not (number := own or error.errno):
+        return None
+    import ctypes  # noqa: PLC0415 few need it
+
+    name: Callable[[int], str] = getattr(ctypes, "FormatError", os.strerror)
+    return name(number).rstrip(". ")
 
 
 def untrusted(error: BaseException, host: str | None) -> str | None:
@@ -217,7 +232,9 @@ def spoke(transport: asyncio.BaseTransport | None) -> bool:
         poll = select.poll()
         poll.register(number, select.POLLIN)
         return bool(poll.poll(0))
-    return bool(select.select([number], (), (), 0)[0])  # Windows
+    with selectors.DefaultSelector() as selector:  # dearer, and what Windows and some of macOS have
+        selector.register(number, selectors.EVENT_READ)
+        return bool(selector.select(0))
 
 
 def wait_asked(retry_after: str | None, date: str | None) -> str | None:
