@@ -35,7 +35,7 @@ LINE_MAX = 8190
 HTTP = 80  # the port that an origin leaves out
 OWN_SITES = frozenset({"none", "same-origin"})
 MOST_CONNECTIONS = 2_000
-OTHER_FILES = 56
+OTHER_FILES = 24
 """Open files that are no connections: the storage, the event loop, and whatever else the process has."""
 HEAD_SECONDS = 75
 """How long a connection may stay without the head of a request."""

@@ -61,6 +61,7 @@ def begin() -> None:
         change(path, 0o666 if mode & 0o200 else 0o444, **given)
 
     modules["os"].chmod = chmod
+    modules["os"].process_cpu_count = os.cpu_count  # which Python 3.13 defines by what is gone
     time.monotonic, time.process_time = coarse(time.monotonic), coarse(time.process_time)
     time.get_clock_info = lambda name: SimpleNamespace(**{**vars(info(name)), "resolution": 1 / TICKS})
     sys.addaudithook(refuse)
