@@ -199,12 +199,13 @@ async def test_ping_of_nothing() -> None:
 
 async def test_ping_is_interactive() -> None:
     """It waits for its turn in the lane that goes before bulk work."""
-    settings = Settings(rate=1, trust_env=False)
+    settings = Settings(rate=1, deadline=None, trust_env=False)
     async with CdpOrders(base_url="http://127.0.0.1:1", client_key="key", api_token=TOKEN, settings=settings) as cdp:
-        limiter = cdp.session.limiter
+        assert cdp.session.autorate is not None
+        limiter = cdp.session.autorate.limiter(reads=True)
         limiter.pause_until(math.inf)
         ping = asyncio.create_task(cdp.ping())
-        while not limiter.waiting:  # noqa: ASYNC110 nothing else tells it
+        while not (limiter.waiting or ping.done()):  # noqa: ASYNC110 nothing else tells it
             await asyncio.sleep(0)
         assert limiter.overtaking() == 1  # of one interactive call, at one a second
         ping.cancel()
