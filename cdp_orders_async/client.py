@@ -273,6 +273,8 @@ class CdpOrders(_Client, Resources):
             )
     """
 
+    __annotations__ = {**Resources.__annotations__}  # its own too, for what reads those of one class alone
+
 
 class CdpOrdersV2(_Client, ResourcesV2):
     """Call the legacy Order REST API, version 2; its parameters, and what it raises, are those of `CdpOrders`.
@@ -283,3 +285,5 @@ class CdpOrdersV2(_Client, ResourcesV2):
         async with CdpOrdersV2(region="eu") as cdp:
             order = await cdp.orders.get(ref, expand_items=True)
     """
+
+    __annotations__ = {**ResourcesV2.__annotations__}

@@ -136,7 +136,7 @@ def test_bulk_share_is_a_share(value: float) -> None:
 def test_retries_are_not_negative() -> None:
     """No retry at all is a choice; fewer are none."""
     assert Settings(retries=0).retries == 0
-    with pytest.raises(Invalid, match=r"^retries: must be a whole number, not negative$"):
+    with pytest.raises(Invalid, match=r"^retries: must be a whole number of at least 0$"):
         Settings(retries=-1)
 
 
@@ -201,7 +201,7 @@ def test_environment_that_says_nothing() -> None:
         ("CDP_CONNECTIONS", "many", "must be a whole number above 0"),
         ("CDP_TIMEOUT", "30s", FINITE),
         ("CDP_DEADLINE", "never", FINITE),
-        ("CDP_RETRIES", "0x3", "must be a whole number, not negative"),
+        ("CDP_RETRIES", "0x3", "must be a whole number of at least 0"),
         ("CDP_TRUST_ENV", "maybe", "must be true or false"),
         ("CDP_PROXY", "socks5://canary", "must be like http://user:password@host:port"),
     ],
