@@ -31,8 +31,7 @@ def checked(observers: Iterable[Observer]) -> tuple[Observer, ...]:
     given = tuple(observers)
     for number, observer in enumerate(given):
         if not callable(observer):
-            kind = type(observer).__name__
-            raise TypeError(f"observers[{number}] must be a function that takes an event, not {kind}")
+            raise TypeError(f"observers[{number}] must be a function of an event, not {type(observer).__name__}")
         if inspect.iscoroutinefunction(observer) or inspect.iscoroutinefunction(type(observer).__call__):
             raise TypeError(f"observers[{number}] must be a function that is not async: nobody awaits it")
     return given
