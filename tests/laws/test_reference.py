@@ -38,6 +38,7 @@ from cdp_orders_async import (
     ingest,
     ingest_one,
     parse_graph,
+    telemetry,
 )
 from cdp_orders_async.cli import main
 from cdp_orders_async.cli.load import load
@@ -188,6 +189,14 @@ def test_exit_statuses() -> None:
     assert re.findall(r"SIG\w+", rows[stopped]) == [stops[number] for number in sorted(stops)]
     assert stopped.split(", ") == [str(Report(stopped_by=number).status) for number in sorted(stops)]
     assert list(rows) == ["0", "1", "2", stopped]
+
+
+def test_table_of_events() -> None:
+    """Every event is there, with its fields; the first one has those of the call, which the others have in common."""
+    found = {code(event)[0]: code(fields) for event, fields in table("event", "fields")}
+    events = {event.__name__: list(event.__struct_fields__) for event in get_args(telemetry.Event)}
+    call = [*telemetry.CallStarted.__struct_fields__, *telemetry.Call.__struct_fields__]
+    assert found == events | {"CallStarted": call}
 
 
 def test_table_of_floors() -> None:
