@@ -17,6 +17,8 @@ from uuid import UUID
 
 import attrs
 
+from cdp_orders_async.models.constraints import Country, Currency, Filled, Past
+
 __all__ = [
     "RESERVED_KEYS",
     "AnyItem",
@@ -143,13 +145,13 @@ class OrderOptions(Value):
 class AnyNewOrder(OrderOptions):
     """What every new order needs, in every version."""
 
-    reference_id: str
+    reference_id: Filled
     """Your own id of the order, often a booking code. It cannot be changed later."""
     ordered_at: datetime
     """When it was ordered, with a time zone. It cannot be changed later."""
     price: Decimal
     """The amount paid, to 15 significant digits."""
-    currency_code: str
+    currency_code: Currency
     """ISO 4217, three letters."""
 
 
@@ -170,7 +172,7 @@ class AnyNewItem(ItemOptions):
     """What every new item needs, in every version."""
 
     price: Decimal
-    currency_code: str
+    currency_code: Filled
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -192,9 +194,9 @@ class AnyItem(Resource, ItemOptions):
 class Identifier(Value):
     """An id by which the tenant's identity rules may find the guest."""
 
-    provider: str
+    provider: Filled
     """The name of the identifier in the identity rule."""
-    id: str = attrs.field(repr=False)
+    id: Filled = attrs.field(repr=False)
     expiry_date: datetime | None = attrs.field(default=None, repr=False)
 
 
@@ -204,7 +206,7 @@ class AnyPerson(Value):
 
     title: str | None = attrs.field(default=None, repr=False)
     gender: Gender | str | None = attrs.field(default=None, repr=False)
-    date_of_birth: datetime | None = attrs.field(default=None, repr=False)
+    date_of_birth: Past | None = attrs.field(default=None, repr=False)
     """In the past."""
     emails: tuple[str, ...] | None = attrs.field(default=None, repr=False)
     phone_numbers: tuple[str, ...] | None = attrs.field(default=None, repr=False)
@@ -213,7 +215,7 @@ class AnyPerson(Value):
     passport_expiry: datetime | None = attrs.field(default=None, repr=False)
     identifiers: tuple[Identifier, ...] | None = attrs.field(default=None, repr=False)
     """Enough of them for your identity rules to find the guest."""
-    country: str | None = attrs.field(default=None, repr=False)
+    country: Country | None = attrs.field(default=None, repr=False)
     """ISO 3166-1 alpha-2, two letters."""
 
 

@@ -14,6 +14,15 @@ from uuid import UUID
 import attrs
 
 from cdp_orders_async.models.common import AnyItem, AnyNewItem, AnyNewOrder, AnyPerson, Value
+from cdp_orders_async.models.constraints import (
+    Capitals,
+    Currency,
+    Filled,
+    FilledCapitals,
+    ItemName,
+    Language,
+    LocalTime,
+)
 from cdp_orders_async.models.v2_1 import Consumer, Contact, Order
 
 __all__ = [
@@ -94,7 +103,7 @@ OrderItemTypeV2: TypeAlias = Literal[
 class NewOrderV2(AnyNewOrder):
     """An order to create with version 2, or to send again."""
 
-    point_of_sale: str
+    point_of_sale: Filled
     """One of those that your tenant defines."""
     status: OrderStatusV2 | str | None = None
 
@@ -109,6 +118,10 @@ class OrderV2(Order):
     """Whole after ``get(ref, expand_items=True)``; otherwise those that are named have only *ref* and *href*."""
 
 
+NEEDED = {"needed": True}
+"""Of a field that must be sent, though the server may show it as None."""
+
+
 @attrs.define(kw_only=True, eq=False, repr=False)
 class FlightSegment(Value):
     """One leg of a flight.
@@ -118,21 +131,21 @@ class FlightSegment(Value):
     airport that end in Z although they are not in UTC. As a `datetime` they would be an hour that they do not mean.
     """
 
-    id: str | None = None
-    origin: str | None = None
+    id: Filled | None = attrs.field(default=None, metadata=NEEDED)
+    origin: FilledCapitals | None = attrs.field(default=None, metadata=NEEDED)
     """The IATA code of an airport or a city, in capitals."""
-    destination: str | None = None
-    origin_destination: str | None = None
-    departure_date_time: str | None = None
-    arrival_date_time: str | None = None
-    fare_class: str | None = None
+    destination: FilledCapitals | None = attrs.field(default=None, metadata=NEEDED)
+    origin_destination: Capitals | None = None
+    departure_date_time: LocalTime | None = attrs.field(default=None, metadata=NEEDED)
+    arrival_date_time: LocalTime | None = attrs.field(default=None, metadata=NEEDED)
+    fare_class: Filled | None = attrs.field(default=None, metadata=NEEDED)
     fare_family: str | None = None
-    booking_class: str | None = None
-    carrier: str | None = None
-    flight_number: str | None = None
+    booking_class: Capitals | None = None
+    carrier: FilledCapitals | None = attrs.field(default=None, metadata=NEEDED)
+    flight_number: Filled | None = attrs.field(default=None, metadata=NEEDED)
     operating_carrier: str | None = None
     operating_flight_number: str | None = None
-    equipment_type: str | None = None
+    equipment_type: Capitals | None = None
     """The type of the aircraft, in capitals."""
 
 
@@ -140,12 +153,17 @@ class FlightSegment(Value):
 class NewOrderItemV2(AnyNewItem):
     """Something bought as part of an order, to create with version 2 or to send again."""
 
+    currency_code: Currency
     type: OrderItemTypeV2 | str
-    product_id: str
-    reference_id: str
+    product_id: Filled
+    reference_id: Filled
     """Your own id of the item."""
     status: OrderItemStatusV2 | str
-    name: str | None = None
+    original_currency_code: Currency | None = None
+    vendor: str | None = None  # here so that the fields keep their order
+    language: Language | None = None
+    channel: Capitals | None = None
+    name: ItemName | None = None
     """At most 128 characters."""
     quantity: int | Decimal | None = None
     """A number, which version 2.1 wants to be whole."""
@@ -173,8 +191,8 @@ class OrderItemV2(AnyItem):
 class PersonV2(AnyPerson):
     """What new contacts and consumers have in common; its repr shows no personal value."""
 
-    first_name: str = attrs.field(repr=False)
-    last_name: str = attrs.field(repr=False)
+    first_name: Filled = attrs.field(repr=False)
+    last_name: Filled = attrs.field(repr=False)
     guest: UUID | None = None
     """The reference of the guest that this person is, where you know it."""
 

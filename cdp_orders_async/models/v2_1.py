@@ -21,6 +21,7 @@ from cdp_orders_async.models.common import (
     OrderOptions,
     Resource,
 )
+from cdp_orders_async.models.constraints import Filled, ItemName, ItemType
 
 __all__ = [
     "Consumer",
@@ -76,11 +77,11 @@ class Order(Resource, OrderOptions):
 class NewOrderItem(AnyNewItem):
     """Something bought as part of an order, to create or to put in place of one."""
 
-    type: str
+    type: ItemType
     """Free text, but none of the words that the vendor reserves (FLIGHT, HOTEL, ...)."""
-    name: str
+    name: ItemName
     """At most 128 characters."""
-    status: str
+    status: Filled
     product_id: str | None = None
     reference_id: str | None = None
     quantity: int | None = None

@@ -15,8 +15,9 @@ from uuid import UUID
 from cdp_orders_async import kinds
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.kinds import Api, Changes, Got, Kind, New
+from cdp_orders_async.models.constraints import text
 from cdp_orders_async.redact import seal_methods, sealed
-from cdp_orders_async.rules import check, check_limit, refuse, text, types_and_rules
+from cdp_orders_async.rules import check, check_limit, refuse, types_and_rules
 from cdp_orders_async.wire import (
     NO_QUERY,
     Made,

@@ -244,7 +244,7 @@ def make_converter(*, detailed: bool) -> cattrs.Converter:
             overrides[name] = override(rename=camel(name), struct_hook=read_links)
         if cls is Extension:
             overrides["pairs"] = override(struct_hook=lambda pairs, _: pairs)
-        read = make_dict_structure_fn(cls, converter, **overrides)
+        read = make_dict_structure_fn(attrs.resolve_types(cls, include_extras=False), converter, **overrides)
 
         def hook(value: object, _: object) -> object:
             if not is_object(value):
@@ -254,7 +254,8 @@ def make_converter(*, detailed: bool) -> cattrs.Converter:
         return hook
 
     def unstructure_attrs(cls: type[Any]) -> Callable[..., Any]:
-        write = make_dict_unstructure_fn(cls, converter, _cattrs_omit_if_default=True, **_camel_overrides(cls))
+        plain = attrs.resolve_types(cls, include_extras=False)
+        write = make_dict_unstructure_fn(plain, converter, _cattrs_omit_if_default=True, **_camel_overrides(cls))
         if cls is not Extension:
             return write
 
