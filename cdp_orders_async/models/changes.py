@@ -8,11 +8,8 @@ from decimal import Decimal
 from typing import TypedDict
 from uuid import UUID
 
-from cdp_orders_async.models.common import Channel, Gender, Identifier
+from cdp_orders_async.models.common import Channel, Gender, Identifier, OrderStatus
 from cdp_orders_async.models.constraints import Country, Currency, Filled, ItemName, ItemType, Past
-from cdp_orders_async.models.v2_1 import OrderStatus
-
-__all__ = ["ConsumerChanges", "ContactChanges", "OrderChanges", "OrderItemChanges", "PersonChanges"]
 
 
 class OrderChanges(TypedDict, total=False):

@@ -19,26 +19,6 @@ import attrs
 
 from cdp_orders_async.models.constraints import Country, Currency, Filled, Past
 
-__all__ = [
-    "RESERVED_KEYS",
-    "AnyItem",
-    "AnyNewItem",
-    "AnyNewOrder",
-    "AnyPerson",
-    "Channel",
-    "Extension",
-    "ExtensionValue",
-    "Gender",
-    "Identifier",
-    "ItemOptions",
-    "Link",
-    "OrderOptions",
-    "Resource",
-    "Value",
-    "camel",
-    "list_fields",
-]
-
 _KEY = os.urandom(16)
 
 RESERVED_KEYS = frozenset({"name", "href", "ref", "key", "createdAt", "modifiedAt", "order", "orderItem"})
@@ -47,20 +27,25 @@ RESERVED_KEYS = frozenset({"name", "href", "ref", "key", "createdAt", "modifiedA
 ExtensionValue: TypeAlias = str | bool | int | float
 """What a data extension can hold: primitive values only."""
 
-Channel: TypeAlias = Literal[
-    "WEB",
-    "MOBILE_WEB",
-    "MOBILE_APP",
-    "CALL_CENTER",
-    "AIRPORT_KIOSK",
-    "BRANCH",
-    "KIOSK",
-    "OFFLINE",
-    "GDS",
-    "OTA",
-    "OTHER",
-]
 Gender: TypeAlias = Literal["male", "female", "unknown"]
+Channel: TypeAlias = Literal[
+    "WEB", "MOBILE_WEB", "MOBILE_APP", "CALL_CENTER", "AIRPORT_KIOSK", "BRANCH", "KIOSK", "OFFLINE", "GDS", "OTA",
+    "OTHER",
+]  # fmt: skip
+OrderItemStatusV2: TypeAlias = Literal[
+    "RESERVED", "PENDING", "DECLINED", "CONFIRMED", "CANCELLED", "REFUNDED", "PURCHASED", "UNKNOWN",
+]  # fmt: skip
+OrderStatusV2: TypeAlias = Literal[
+    OrderItemStatusV2, "PAYMENT_PENDING", "PARTIALY_CONFIRMED", "PARTIALY_REFUNDED"  # the vendor's spelling
+]  # fmt: skip
+OrderStatus: TypeAlias = Literal[OrderStatusV2, "BROWSED", "SEARCHED"]
+OrderItemTypeV2: TypeAlias = Literal[
+    "FLIGHT", "HOTEL", "CAR", "BAG", "INSURANCE", "CAR_SEAT", "MEAL", "FEE", "LOUNGE_ACCESS", "HOTEL_WIFI",
+    "HOTEL_BREAKFAST", "SEAT_UPGRADE", "TAXI", "PARKING", "SEAT", "UPGRADE", "TRANSPORT", "OTHER",
+    "INFLIGHT_ENTERTAINMENT", "ACTIVITY", "CARBON_OFFSET", "PAID_SUBSCRIPTION", "COMFORT_PACK", "INFLIGHT_VOUCHER",
+    "PACKAGE", "SMS_ITINERARY", "SPECIAL_ASSISTANCE", "CHARITY_DONATION", "TRANSFER",
+    "BAGGAGE", "FEES", "SEAT_UPGRADES", "INFLIGHT_VOUCHERS",  # these are deprecated
+]  # fmt: skip
 
 
 def list_fields(model: type[Any]) -> list[str]:

@@ -15,33 +15,6 @@ from decimal import Decimal
 from typing import Annotated, TypeAlias, TypeGuard
 from uuid import UUID
 
-__all__ = [
-    "RESERVED_TYPES",
-    "Capitals",
-    "Country",
-    "Currency",
-    "Filled",
-    "FilledCapitals",
-    "ItemName",
-    "ItemType",
-    "Language",
-    "LocalTime",
-    "Past",
-    "Rule",
-    "amount",
-    "filled",
-    "is_list",
-    "moment",
-    "money",
-    "name",
-    "one_of",
-    "ref",
-    "refs",
-    "text",
-    "texts",
-    "whole",
-]
-
 Rule: TypeAlias = Callable[[object], str | None]
 
 LONGEST_NAME = 128

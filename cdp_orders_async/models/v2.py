@@ -8,12 +8,20 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, TypeAlias
 from uuid import UUID
 
 import attrs
 
-from cdp_orders_async.models.common import AnyItem, AnyNewItem, AnyNewOrder, AnyPerson, Value
+from cdp_orders_async.models.common import (
+    AnyItem,
+    AnyNewItem,
+    AnyNewOrder,
+    AnyPerson,
+    OrderItemStatusV2,
+    OrderItemTypeV2,
+    OrderStatusV2,
+    Value,
+)
 from cdp_orders_async.models.constraints import (
     Capitals,
     Currency,
@@ -25,78 +33,8 @@ from cdp_orders_async.models.constraints import (
 )
 from cdp_orders_async.models.v2_1 import Consumer, Contact, Order
 
-__all__ = [
-    "FlightSegment",
-    "NewConsumerV2",
-    "NewContactV2",
-    "NewOrderItemV2",
-    "NewOrderV2",
-    "OrderItemStatusV2",
-    "OrderItemTypeV2",
-    "OrderItemV2",
-    "OrderStatusV2",
-    "OrderV2",
-    "PersonV2",
-]
-
-OrderStatusV2: TypeAlias = Literal[
-    "RESERVED",
-    "PAYMENT_PENDING",
-    "DECLINED",
-    "PURCHASED",
-    "PENDING",
-    "CONFIRMED",
-    "PARTIALY_CONFIRMED",  # the vendor's spelling
-    "CANCELLED",
-    "REFUNDED",
-    "PARTIALY_REFUNDED",
-    "UNKNOWN",
-]
-OrderItemStatusV2: TypeAlias = Literal[
-    "RESERVED",
-    "PENDING",
-    "DECLINED",
-    "CONFIRMED",
-    "CANCELLED",
-    "REFUNDED",
-    "PURCHASED",
-    "UNKNOWN",
-]
-OrderItemTypeV2: TypeAlias = Literal[
-    "FLIGHT",
-    "HOTEL",
-    "CAR",
-    "BAG",
-    "INSURANCE",
-    "CAR_SEAT",
-    "MEAL",
-    "FEE",
-    "LOUNGE_ACCESS",
-    "HOTEL_WIFI",
-    "HOTEL_BREAKFAST",
-    "SEAT_UPGRADE",
-    "TAXI",
-    "PARKING",
-    "SEAT",
-    "UPGRADE",
-    "TRANSPORT",
-    "OTHER",
-    "INFLIGHT_ENTERTAINMENT",
-    "ACTIVITY",
-    "CARBON_OFFSET",
-    "PAID_SUBSCRIPTION",
-    "COMFORT_PACK",
-    "INFLIGHT_VOUCHER",
-    "PACKAGE",
-    "SMS_ITINERARY",
-    "SPECIAL_ASSISTANCE",
-    "CHARITY_DONATION",
-    "TRANSFER",
-    "BAGGAGE",  # this one and those below are deprecated
-    "FEES",
-    "SEAT_UPGRADES",
-    "INFLIGHT_VOUCHERS",
-]
+NEEDED = {"needed": True}
+"""Of a field that must be sent, though the server may show it as None."""
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -116,10 +54,6 @@ class OrderV2(Order):
     consumers: tuple[Consumer, ...] | None = None
     order_items: tuple[OrderItemV2, ...] | None = None
     """Whole after ``get(ref, expand_items=True)``; otherwise those that are named have only *ref* and *href*."""
-
-
-NEEDED = {"needed": True}
-"""Of a field that must be sent, though the server may show it as None."""
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, TypeAlias
 from uuid import UUID
 
 import attrs
@@ -19,38 +18,10 @@ from cdp_orders_async.models.common import (
     AnyPerson,
     Link,
     OrderOptions,
+    OrderStatus,
     Resource,
 )
 from cdp_orders_async.models.constraints import Filled, ItemName, ItemType
-
-__all__ = [
-    "Consumer",
-    "Contact",
-    "NewConsumer",
-    "NewContact",
-    "NewOrder",
-    "NewOrderItem",
-    "Order",
-    "OrderItem",
-    "OrderStatus",
-    "Person",
-]
-
-OrderStatus: TypeAlias = Literal[
-    "BROWSED",
-    "CANCELLED",
-    "CONFIRMED",
-    "DECLINED",
-    "PARTIALY_CONFIRMED",  # the vendor's spelling
-    "PARTIALY_REFUNDED",
-    "PAYMENT_PENDING",
-    "PENDING",
-    "PURCHASED",
-    "REFUNDED",
-    "RESERVED",
-    "SEARCHED",
-    "UNKNOWN",
-]
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)

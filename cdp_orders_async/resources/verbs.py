@@ -20,7 +20,6 @@ from cdp_orders_async.redact import seal_methods, sealed
 from cdp_orders_async.rules import check, check_limit, refuse, types_and_rules
 from cdp_orders_async.wire import (
     NO_QUERY,
-    Made,
     Page,
     Request,
     Transport,
@@ -30,12 +29,10 @@ from cdp_orders_async.wire import (
     reads_page,
     ref_text,
     to_json,
-    write,
     writer,
 )
 
 __all__ = [
-    "CHECKED",
     "LARGEST_PAGE",
     "AtTheRoot",
     "Deletable",
@@ -45,6 +42,7 @@ __all__ = [
     "UnderAnOrder",
     "Updatable",
     "Verbs",
+    "checked_writer",
     "ref_in",
     "whole_by",
 ]
@@ -53,8 +51,11 @@ T = TypeVar("T")
 
 LARGEST_PAGE = 100
 
-CHECKED = Made[type[Any]](lambda model: writer(model, *types_and_rules(model)))
-"""What writes a model that keeps its rules, and raises any exception for another: in one go."""
+
+@functools.cache
+def checked_writer(model: type[Any]) -> Callable[[Any], bytes]:
+    """Return what writes a *model* that keeps its rules, and raises any exception for another."""
+    return writer(model, *types_and_rules(model))
 
 
 @functools.cache
@@ -146,19 +147,16 @@ class Verbs(Generic[New, Got, Changes]):
     def _checked(self, new: New) -> bytes:
         """Write *new*; raise `Invalid` for what breaks a rule."""
         model = self._kind.new
-        try:
-            body = None if self._has_links or type(new) is not model else CHECKED[model](new)
-        except Exception:  # noqa: BLE001 what is wrong, `check` says in words
-            body = None
-        if body is None:
-            refuse(check(model, new))
-            body = self._body(new)
-        return body
+        if type(new) is model and not self._has_links:
+            try:
+                return checked_writer(model)(new)
+            except Exception:  # noqa: BLE001, S110 what is wrong, `check` says in words
+                pass
+        refuse(check(model, new))
+        return self._body(new)
 
     def _body(self, value: New | Changes) -> bytes:
         """Write links as the vendor does, as absolute URLs."""
-        if type(value) is self._kind.new and not self._has_links:
-            return write(value)
         plain = to_json(value)
         at = self._base + self._api.prefix
         if "orderItems" in plain:
