@@ -16,7 +16,7 @@ from peers import NEW
 from server import BODY
 
 from cdp_orders_async import NewOrderItem, OrderItem
-from cdp_orders_async.wire import reads, reads_page, write
+from cdp_orders_async.wire import encode, reads, reads_page, to_json
 
 PAGE = 100
 KEPT = {**orjson.loads(BODY), "order": {"href": "https://host/v2.1/orders/2d7de9df-45a2-45ea-872c-30e45139007d"}}
@@ -48,14 +48,14 @@ async def measure(options: Namespace) -> tuple[list[Result], list[Point]]:
     struct = mirror(OrderItem)
     page_of = msgspec.defstruct("Page", [("items", types.GenericAlias(list, (struct,)))])
     decode, decode_page = msgspec.json.Decoder(struct).decode, msgspec.json.Decoder(page_of).decode
-    encode = msgspec.json.Encoder(decimal_format="number").encode
+    encode_struct = msgspec.json.Encoder(decimal_format="number").encode
     read, read_page = reads(OrderItem), reads_page(OrderItem)
     body, page = orjson.dumps(KEPT), orjson.dumps({"items": [KEPT] * PAGE})
     new, sent = NewOrderItem(**NEW), mirror(NewOrderItem)(**NEW)
     calls: dict[str, tuple[int, Callable[[], object], Callable[[], object]]] = {
         "decode an item": (1, lambda: read(body), lambda: decode(body)),
         "decode an item in a page": (PAGE, lambda: read_page(page), lambda: decode_page(page)),
-        "encode an item": (1, lambda: write(new), lambda: encode(sent)),
+        "encode an item": (1, lambda: encode(to_json(new)), lambda: encode_struct(sent)),
     }
     results: list[Result] = []
     for what, (things, ours, theirs) in calls.items():

@@ -8,29 +8,7 @@ from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
-from cdp_orders_async import routes
-from cdp_orders_async.models import (
-    Consumer,
-    ConsumerChanges,
-    Contact,
-    ContactChanges,
-    Extension,
-    ExtensionValue,
-    NewConsumer,
-    NewConsumerV2,
-    NewContact,
-    NewContactV2,
-    NewOrder,
-    NewOrderItem,
-    NewOrderItemV2,
-    NewOrderV2,
-    Order,
-    OrderChanges,
-    OrderItem,
-    OrderItemChanges,
-    OrderItemV2,
-    OrderV2,
-)
+from cdp_orders_async import models, routes
 
 __all__ = [
     "CONSUMERS",
@@ -68,19 +46,19 @@ class Kind(Struct, Generic[New, Got, Changes], frozen=True, eq=False):
     changes: type[Changes]
 
 
-ORDERS = Kind("orders", NewOrder, Order, OrderChanges)
-ITEMS = Kind("items", NewOrderItem, OrderItem, OrderItemChanges)
-CONTACTS = Kind("contacts", NewContact, Contact, ContactChanges)
-CONSUMERS = Kind("consumers", NewConsumer, Consumer, ConsumerChanges)
-Pairs = dict[str, ExtensionValue]
-ORDER_EXTENSIONS = Kind("order_extensions", Pairs, Extension, Pairs)
-ITEM_EXTENSIONS = Kind("item_extensions", Pairs, Extension, Pairs)
+ORDERS = Kind("orders", models.NewOrder, models.Order, models.OrderChanges)
+ITEMS = Kind("items", models.NewOrderItem, models.OrderItem, models.OrderItemChanges)
+CONTACTS = Kind("contacts", models.NewContact, models.Contact, models.ContactChanges)
+CONSUMERS = Kind("consumers", models.NewConsumer, models.Consumer, models.ConsumerChanges)
+Pairs = dict[str, models.ExtensionValue]
+ORDER_EXTENSIONS = Kind("order_extensions", Pairs, models.Extension, Pairs)
+ITEM_EXTENSIONS = Kind("item_extensions", Pairs, models.Extension, Pairs)
 
-ORDERS_V2 = Kind("orders", NewOrderV2, OrderV2, NewOrderV2)
-ITEMS_V2 = Kind("items", NewOrderItemV2, OrderItemV2, NewOrderItemV2)
-CONTACTS_V2 = Kind("contacts", NewContactV2, Contact, NewContactV2)
-CONSUMERS_V2 = Kind("consumers", NewConsumerV2, Consumer, NewConsumerV2)
-ORDER_EXTENSIONS_V2 = Kind("order_extensions", Pairs, Extension, Pairs)
+ORDERS_V2 = Kind("orders", models.NewOrderV2, models.OrderV2, models.NewOrderV2)
+ITEMS_V2 = Kind("items", models.NewOrderItemV2, models.OrderItemV2, models.NewOrderItemV2)
+CONTACTS_V2 = Kind("contacts", models.NewContactV2, models.Contact, models.NewContactV2)
+CONSUMERS_V2 = Kind("consumers", models.NewConsumerV2, models.Consumer, models.NewConsumerV2)
+ORDER_EXTENSIONS_V2 = Kind("order_extensions", Pairs, models.Extension, Pairs)
 
 
 class Api(Struct, frozen=True, eq=False):

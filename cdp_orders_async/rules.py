@@ -1,18 +1,13 @@
-"""The vendor's documented rules, checked before anything is sent: one row a field.
-
-Each rule is a function of a value that returns what is wrong in words, or None. The words name the
-rule and never repeat the value, which may be personal.
-"""
+"""The vendor's documented rules, checked before anything is sent: each stands in the models, beside its field."""
 
 from __future__ import annotations
 
 import math
-import re
-import string
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping
+from datetime import datetime
 from decimal import Decimal
-from typing import Annotated, Any, TypeAlias, TypeGuard, get_args, is_typeddict
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeGuard, Union, get_args, get_origin, get_type_hints, is_typeddict
 from uuid import UUID
 
 import attrs
@@ -20,327 +15,38 @@ from msgspec import Meta
 
 from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import Invalid, Violation, shown_key
-from cdp_orders_async.models import (
-    Channel,
-    ConsumerChanges,
-    ContactChanges,
-    FlightSegment,
-    Gender,
-    Identifier,
-    NewConsumer,
-    NewConsumerV2,
-    NewContact,
-    NewContactV2,
-    NewOrder,
-    NewOrderItem,
-    NewOrderItemV2,
-    NewOrderV2,
-    OrderChanges,
-    OrderItemChanges,
-    OrderItemStatusV2,
-    OrderItemTypeV2,
-    OrderStatus,
-    OrderStatusV2,
+from cdp_orders_async.models.common import RESERVED_KEYS, camel, once_a_model
+from cdp_orders_async.models.constraints import (
+    INT32,
+    LONGEST_NAME,
+    Rule,
+    amount,
+    filled,
+    is_list,
+    moment,
+    money,
+    name,
+    one_of,
+    ref,
+    refs,
+    text,
+    texts,
+    whole,
 )
-from cdp_orders_async.models.common import RESERVED_KEYS, camel
 
-__all__ = ["check", "check_extension", "check_limit", "refuse", "text", "types_and_rules"]
-
-Rule: TypeAlias = Callable[[object], str | None]
+__all__ = ["check", "check_extension", "check_limit", "refuse", "rules_of", "types_and_rules"]
 
 EXTENSION_LIMIT = 100
-LONGEST_NAME = 128
-SIGNIFICANT_DIGITS = 15
-TOO_MANY_DIGITS = f"must have at most {SIGNIFICANT_DIGITS} significant digits: round it, as 3.3000000000000003 to 3.30"
-INT32 = 2**31
-RESERVED_TYPES = frozenset(
-    {"FLIGHT", "HOTEL", "MORTGAGE", "MORTGAGE_APPLICATION", "LOAN_APPLICATION", "PERSONAL_LOAN", "RAIL"}
-)
-EARLIEST, LATEST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
-CAPITALS = frozenset(string.ascii_uppercase)
-LOCAL_TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?Z"
-
-
-def text(value: object) -> str | None:
-    """Accept any text that UTF-8 can carry."""
-    if not isinstance(value, str):
-        return "must be text"
-    if not value.isascii():
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return "must be valid Unicode"
-    return None
-
-
-def filled(value: object) -> str | None:
-    """Accept text that is not empty."""
-    if isinstance(value, str) and value and value.isascii():  # nearly always
-        return None
-    return text(value) or (None if value else "must not be empty")
-
-
-def code(length: int, words: str) -> Rule:
-    """Accept a code of so many capital letters, told in *words*."""
-
-    def rule(value: object) -> str | None:
-        good = isinstance(value, str) and len(value) == length and CAPITALS.issuperset(value)
-        return None if good else f"must be {words}"
-
-    return rule
-
-
-def capitals(value: object) -> str | None:
-    """Accept text without small letters."""
-    return text(value) or (None if value == str(value).upper() else "must be in capitals")
-
-
-def filled_capitals(value: object) -> str | None:
-    """Accept text without small letters that is not empty."""
-    return filled(value) or capitals(value)
-
-
-def one_of(alias: object) -> Rule:
-    """Accept one of the values that the vendor lists."""
-    values = get_args(alias)
-
-    def rule(value: object) -> str | None:
-        return None if value in values else f"must be one of {', '.join(values)}"
-
-    return rule
-
-
-def name(value: object) -> str | None:
-    """Accept the name of an item."""
-    return filled(value) or (None if len(str(value)) <= LONGEST_NAME else f"must be at most {LONGEST_NAME} characters")
-
-
-def item_type(value: object) -> str | None:
-    """Accept the type of an item, which must not be a reserved word; say what to send in its place."""
-    if (wrong := filled(value)) or value not in RESERVED_TYPES:
-        return wrong
-    word = str(value).replace("_", " ").lower()
-    return (
-        f"must not be {value} in version 2.1: use another word, such as '{word.capitalize()}', "
-        f"and put the {word} details into the item's extension"
-    )
-
-
-def money(value: object) -> str | None:
-    """Accept an exact amount that survives the trip through a JSON number."""
-    if not isinstance(value, Decimal):
-        if not isinstance(value, int) or isinstance(value, bool):
-            return "must be a number (a Decimal in Python)"
-        value = Decimal(value)
-    if not value.is_finite() or abs(value.adjusted()) > 300:  # noqa: PLR2004 what a JSON number can hold
-        return "must be a finite number"
-    if len(str(value)) <= SIGNIFICANT_DIGITS:  # nearly always, and much cheaper than to count them
-        return None
-    digits = "".join(map(str, value.as_tuple().digits)).rstrip("0")
-    return None if len(digits) <= SIGNIFICANT_DIGITS else TOO_MANY_DIGITS
-
-
-def whole(value: object) -> str | None:
-    """Accept a 32-bit integer."""
-    good = isinstance(value, int) and not isinstance(value, bool) and -INT32 <= value < INT32
-    return None if good else "must be an integer of 32 bits"
-
-
-def amount(value: object) -> str | None:
-    """Accept a number of things, where it need not be whole."""
-    return whole(value) if isinstance(value, int) else money(value)
-
-
-def moment(value: object) -> str | None:
-    """Accept a date and time whose zone is known, and which UTC has too."""
-    good = isinstance(value, datetime) and value.utcoffset() is not None and EARLIEST <= value <= LATEST
-    return None if good else "must be a date and time with a time zone"
-
-
-def past(value: object) -> str | None:
-    """Accept a date and time in the past."""
-    return moment(value) or (
-        None if isinstance(value, datetime) and value < datetime.now(UTC) else "must be in the past"
-    )
-
-
-def local_time(value: object) -> str | None:
-    """Accept the text of a date and time without a zone, as flights have it."""
-    good = isinstance(value, str) and re.fullmatch(LOCAL_TIME, value, re.ASCII) and _is_time(value)
-    return None if good else "must be a local date and time that ends in Z: 2025-08-23T16:17Z"
-
-
-def _is_time(value: str) -> bool:
-    try:
-        datetime.fromisoformat(value)
-    except ValueError:
-        return False
-    return True
-
-
-def is_list(value: object) -> TypeGuard[Sequence[object]]:
-    """Tell whether a value is what a model takes for a list."""
-    return isinstance(value, (tuple, list))
-
-
-def texts(value: object) -> str | None:
-    """Accept a list of text."""
-    return next(filter(None, map(text, value)), None) if is_list(value) else "must be a list of text"
-
-
-def ref(value: object) -> str | None:
-    """Accept a reference."""
-    return None if isinstance(value, UUID) else "must be a UUID"
-
-
-def refs(value: object) -> str | None:
-    """Accept a list of references."""
-    good = is_list(value) and all(isinstance(one, UUID) for one in value)
-    return None if good else "must be a list of UUIDs"
-
-
-def identifiers(value: object) -> str | None:
-    """Accept a list of identifiers, each whole."""
-    for one in value if is_list(value) else (None,):
-        if not isinstance(one, Identifier):
-            return "must be a list of Identifier"
-        if wrong := filled(one.provider) or filled(one.id):
-            return f"each needs a provider and an id: {wrong}"
-        if one.expiry_date is not None and (wrong := moment(one.expiry_date)):
-            return f"expiryDate {wrong}"
-    return None
-
-
-def segments(value: object) -> str | None:
-    """Accept a list of flight segments, each with what it needs."""
-    for one in value if is_list(value) else (None,):
-        if not isinstance(one, FlightSegment):
-            return "must be a list of FlightSegment"
-        for key, rule in SEGMENT.items():
-            if (field := getattr(one, key)) is None:
-                wrong = "is required" if key in SEGMENT_NEEDS else None
-            else:
-                wrong = rule(field)
-            if wrong:
-                return f"each {camel(key)} {wrong}"
-    return None
-
-
-CURRENCY = code(3, "an ISO 4217 code of three capital letters")
-ORDER: Mapping[str, Rule] = {
-    "reference_id": filled,
-    "ordered_at": moment,
-    "price": money,
-    "currency_code": CURRENCY,
-    "channel": one_of(Channel),
-    "point_of_sale": text,
-    "status": one_of(OrderStatus),
-    "payment_type": text,
-    "card_type": text,
+OF_TYPE: Mapping[Any, Rule] = {
+    str: text,
+    int: whole,
+    Decimal: money,
+    datetime: moment,
+    UUID: ref,
+    tuple[str, ...]: texts,
+    tuple[UUID, ...]: refs,
 }
-ITEM: Mapping[str, Rule] = {
-    "type": item_type,
-    "name": name,
-    "price": money,
-    "currency_code": filled,
-    "status": filled,
-    "description": text,
-    "product_id": text,
-    "original_price": money,
-    "original_currency_code": text,
-    "reference_id": text,
-    "vendor": text,
-    "language": text,
-    "quantity": whole,
-    "channel": text,
-}
-PERSON: Mapping[str, Rule] = {
-    "title": text,
-    "first_name": text,
-    "last_name": text,
-    "gender": one_of(Gender),
-    "date_of_birth": past,
-    "emails": texts,
-    "phone_numbers": texts,
-    "nationality": text,
-    "passport_number": text,
-    "passport_expiry": moment,
-    "identifiers": identifiers,
-    "street": texts,
-    "city": text,
-    "state": text,
-    "post_code": text,
-    "country": code(2, "an ISO 3166-1 code of two capital letters"),
-}
-CONSUMER: Mapping[str, Rule] = {**PERSON, "order_items": refs}
-
-SEGMENT: Mapping[str, Rule] = {
-    **{field.name: text for field in attrs.fields(FlightSegment)},
-    "id": filled,
-    "origin": filled_capitals,
-    "destination": filled_capitals,
-    "origin_destination": capitals,
-    "departure_date_time": local_time,
-    "arrival_date_time": local_time,
-    "fare_class": filled,
-    "booking_class": capitals,
-    "carrier": filled_capitals,
-    "flight_number": filled,
-    "equipment_type": capitals,
-}
-SEGMENT_NEEDS = frozenset(
-    {
-        *("id", "origin", "destination", "departure_date_time", "arrival_date_time"),
-        *("fare_class", "carrier", "flight_number"),
-    }
-)
-"""The fields that a flight segment must have to be sent."""
-ORDER_V2: Mapping[str, Rule] = {**ORDER, "point_of_sale": filled, "status": one_of(OrderStatusV2)}
-ITEM_V2: Mapping[str, Rule] = {
-    **ITEM,
-    "type": one_of(OrderItemTypeV2),
-    "status": one_of(OrderItemStatusV2),
-    "currency_code": CURRENCY,
-    "original_currency_code": CURRENCY,
-    "channel": capitals,
-    "product_id": filled,
-    "reference_id": filled,
-    "language": code(2, "an ISO 639 code of two capital letters"),
-    "quantity": amount,
-    "ordered_at": moment,
-    "passenger_type_code": text,
-    "flight_segments": segments,
-    "consumer_type_code": text,
-}
-PERSON_V2: Mapping[str, Rule] = {
-    **{key: rule for key, rule in PERSON.items() if key not in {"street", "city", "state", "post_code"}},
-    "first_name": filled,
-    "last_name": filled,
-    "guest": ref,
-}
-CONSUMER_V2: Mapping[str, Rule] = {**PERSON_V2, "order_items": refs}
-
-RULES: Mapping[type, tuple[Mapping[str, Rule], frozenset[str]]] = {
-    NewOrder: (ORDER, frozenset({"reference_id", "ordered_at", "price", "currency_code"})),
-    OrderChanges: (
-        {key: rule for key, rule in ORDER.items() if key not in {"reference_id", "ordered_at"}},
-        frozenset(),
-    ),
-    NewOrderItem: (ITEM, frozenset({"type", "name", "price", "currency_code", "status"})),
-    OrderItemChanges: (ITEM, frozenset()),
-    NewContact: (PERSON, frozenset()),
-    ContactChanges: (PERSON, frozenset()),
-    NewConsumer: (CONSUMER, frozenset()),
-    ConsumerChanges: (CONSUMER, frozenset()),
-    NewOrderV2: (ORDER_V2, frozenset({"reference_id", "ordered_at", "price", "currency_code", "point_of_sale"})),
-    NewOrderItemV2: (
-        ITEM_V2,
-        frozenset({"type", "price", "currency_code", "status", "product_id", "reference_id"}),
-    ),
-    NewContactV2: (PERSON_V2, frozenset({"first_name", "last_name"})),
-    NewConsumerV2: (CONSUMER_V2, frozenset({"first_name", "last_name"})),
-}
-"""For each model: the rule of each field, and which fields must be there."""
+"""The rules of fields beside which none stands."""
 TYPES: Mapping[Rule, Any] = {
     text: str,
     filled: Annotated[str, Meta(min_length=1)],
@@ -350,12 +56,55 @@ TYPES: Mapping[Rule, Any] = {
 """The types that tell msgspec what a rule says, but for what UTF-8 cannot carry: that, it refuses to write."""
 
 
-def types_and_rules(model: type) -> tuple[Mapping[str, Any], Sequence[tuple[str, bool, Rule]]]:
+@once_a_model
+def rules_of(model: type[Any]) -> tuple[Mapping[str, Rule], frozenset[str]]:
+    """Return the rule of each field of a *model*, a class or a TypedDict, and the fields that must be there.
+
+    Those come first.
+    """
+    fields = attrs.fields(model) if attrs.has(model) else ()
+    needed = frozenset(one.name for one in fields if one.default is attrs.NOTHING or "needed" in one.metadata)
+    hints = get_type_hints(model, include_extras=True)
+    return {name: _rule(hints[name]) for name in sorted(hints, key=lambda name: name not in needed)}, needed
+
+
+def _rule(hint: Any) -> Rule:  # noqa: ANN401 types are Any
+    """Return the rule of a value of that type."""
+    match get_origin(hint), get_args(hint):
+        case (origin, kinds) if origin in {Union, UnionType}:
+            first, *others = (kind for kind in kinds if kind is not NoneType)
+            found = amount if others == [Decimal] else _rule(first)  # of words and any text, the words come first
+        case origin, (_, rule) if origin is Annotated:
+            found = rule
+        case origin, words if origin is Literal:
+            found = one_of(words)
+        case origin, (model, _) if origin is tuple and attrs.has(model):
+            found = _each(model)
+        case _:
+            found = OF_TYPE[hint]
+    return found
+
+
+def _each(model: type[Any]) -> Rule:
+    """Accept a list of a *model*, each with what it needs."""
+
+    def rule(value: object) -> str | None:
+        for one in value if is_list(value) else (None,):
+            if not isinstance(one, model):
+                return f"must be a list of {model.__name__}"
+            for wrong in check(model, one):
+                return f"each {wrong.field.removeprefix('$.')} {wrong.rule}"
+        return None
+
+    return rule
+
+
+def types_and_rules(model: type) -> tuple[Mapping[str, Any], list[tuple[str, bool, Rule]]]:
     """Return the rules of *model*: those that a type tells, as such, by field; and the others.
 
     Each of these comes after the name of its field, and whether None is right.
     """
-    table, required = RULES[model]
+    table, required = rules_of(model)
     forms = {
         key: TYPES[rule] if key in required else TYPES[rule] | None for key, rule in table.items() if rule in TYPES
     }
@@ -368,7 +117,7 @@ def check(model: type, value: object, at: str = "$") -> list[Violation]:
     Parameters: *model*, the class or TypedDict whose rules hold; *value*, an instance or a dict of
     changes; *at*, the path of the value, put before each field.
     """
-    table, required = RULES[model]
+    table, required = rules_of(model)
     if type(value) is not model:
         if is_typeddict(model):
             return _check_changes(table, value, at)

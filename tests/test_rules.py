@@ -28,7 +28,8 @@ from cdp_orders_async import (
     Violation,
 )
 from cdp_orders_async.models.common import RESERVED_KEYS, camel
-from cdp_orders_async.rules import RESERVED_TYPES, RULES, check, check_extension, check_limit, refuse
+from cdp_orders_async.models.constraints import RESERVED_TYPES
+from cdp_orders_async.rules import check, check_extension, check_limit, refuse, rules_of
 from tests import values
 
 ORDER = NewOrder(reference_id="B94TXY-1", ordered_at=values.NOW, price=Decimal(50), currency_code="EUR")
@@ -79,7 +80,7 @@ def evolved(base: Any, fields: Mapping[str, object]) -> object:  # noqa: ANN401 
 )
 def test_good_values(base: object, field: str, good: list[object]) -> None:
     """What the vendor documents as right is let through, to create and to change."""
-    table, _ = RULES[CHANGES[type(base)]]
+    table, _ = rules_of(CHANGES[type(base)])
     for value in good:
         changed = evolved(base, {field: value})
         assert check(type(base), changed) == []
@@ -152,13 +153,13 @@ RESERVED = (
             CONSUMER,
             "identifiers",
             (Identifier(provider="a", id=""),),
-            "each needs a provider and an id: must not be empty",
+            "each id must not be empty",
         ),
         (
             CONSUMER,
             "identifiers",
             (values.IDENTIFIER, Identifier(provider="a", id="b", expiry_date=datetime(2024, 1, 1))),  # noqa: DTZ001
-            f"expiryDate {MOMENT}",
+            f"each expiryDate {MOMENT}",
         ),
         (CONSUMER, "country", "IRL", "must be an ISO 3166-1 code of two capital letters"),
         (CONSUMER, "order_items", ("8e3ee1a2-9c54-4ae5-8a4b-3b8b8b1e2d11",), "must be a list of UUIDs"),
@@ -195,7 +196,7 @@ def test_reserved_types() -> None:
 def test_required_fields(base: attrs.AttrsInstance, required: list[str]) -> None:
     """All that is required and not there is told at once."""
     empty = evolved(base, dict.fromkeys(attrs.asdict(base, recurse=False)))
-    assert check(type(base), empty) == [Violation(f"$.{camel(field)}", "is required") for field in required]
+    assert {*check(type(base), empty)} == {Violation(f"$.{camel(field)}", "is required") for field in required}
 
 
 def test_changes_need_no_field_and_know_no_other() -> None:
@@ -229,8 +230,8 @@ def test_what_is_no_such_thing(model: type, value: object, rule: str) -> None:
 def test_every_field_has_a_rule() -> None:
     """The rules cover what is sent, field by field."""
     for new, changes in CHANGES.items():
-        assert RULES[new][0].keys() == {field.name for field in attrs.fields(new)}
-        assert RULES[changes][0].keys() == changes.__annotations__.keys()
+        assert rules_of(new)[0].keys() == {field.name for field in attrs.fields(new)}
+        assert rules_of(changes)[0].keys() == changes.__annotations__.keys()
 
 
 @given(values.graphs())

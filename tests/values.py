@@ -31,7 +31,7 @@ from cdp_orders_async import (
     OrderStatus,
     OrderStatusV2,
 )
-from cdp_orders_async.rules import RESERVED_TYPES
+from cdp_orders_async.models.constraints import RESERVED_TYPES
 
 NOW = datetime(2024, 1, 1, 16, 17, 16, tzinfo=UTC)
 SECRETS = ("Ada", "Lovelace", "1815", "ada@example.com", "+44 20", "PZ4A9565", "St James", "London-Hall", "B7524AE6")

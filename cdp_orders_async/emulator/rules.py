@@ -252,33 +252,14 @@ RESERVED_TYPES = ("FLIGHT", "HOTEL", "MORTGAGE", "MORTGAGE_APPLICATION", "LOAN_A
 SERVED = frozenset({"ref", "href", "createdAt", "modifiedAt"})
 
 CHANNELS = (
-    "WEB",
-    "MOBILE_WEB",
-    "MOBILE_APP",
-    "CALL_CENTER",
-    "AIRPORT_KIOSK",
-    "BRANCH",
-    "KIOSK",
-    "OFFLINE",
-    "GDS",
-    "OTA",
+    "WEB", "MOBILE_WEB", "MOBILE_APP", "CALL_CENTER", "AIRPORT_KIOSK", "BRANCH", "KIOSK", "OFFLINE", "GDS", "OTA",
     "OTHER",
-)
-ORDER_STATUSES = (
-    "BROWSED",
-    "CANCELLED",
-    "CONFIRMED",
-    "DECLINED",
-    "PARTIALY_CONFIRMED",
-    "PARTIALY_REFUNDED",
-    "PAYMENT_PENDING",
-    "PENDING",
-    "PURCHASED",
-    "REFUNDED",
-    "RESERVED",
-    "SEARCHED",
-    "UNKNOWN",
-)
+)  # fmt: skip
+ITEM_STATUSES_V2 = (
+    "RESERVED", "PENDING", "DECLINED", "CONFIRMED", "CANCELLED", "REFUNDED", "PURCHASED", "UNKNOWN",
+)  # fmt: skip
+ORDER_STATUSES_V2 = (*ITEM_STATUSES_V2, "PAYMENT_PENDING", "PARTIALY_CONFIRMED", "PARTIALY_REFUNDED")
+ORDER_STATUSES = (*ORDER_STATUSES_V2, "BROWSED", "SEARCHED")
 
 ORDER = Rules(
     fields={
@@ -341,17 +322,6 @@ CONSUMER = attrs.evolve(CONTACT, fields={**CONTACT.fields, "orderItems": item_li
 
 V2_1_RULES: Mapping[str, Rules] = {"orders": ORDER, "items": ITEM, "contacts": CONTACT, "consumers": CONSUMER}
 
-ORDER_STATUSES_V2 = tuple(status for status in ORDER_STATUSES if status not in {"BROWSED", "SEARCHED"})
-ITEM_STATUSES_V2 = (
-    "RESERVED",
-    "PENDING",
-    "DECLINED",
-    "CONFIRMED",
-    "CANCELLED",
-    "REFUNDED",
-    "PURCHASED",
-    "UNKNOWN",
-)
 ITEM_TYPES_V2 = (
     "FLIGHT", "HOTEL", "CAR", "BAG", "INSURANCE", "CAR_SEAT", "MEAL", "FEE", "LOUNGE_ACCESS", "HOTEL_WIFI",
     "HOTEL_BREAKFAST", "SEAT_UPGRADE", "TAXI", "PARKING", "SEAT", "UPGRADE", "TRANSPORT", "OTHER",

@@ -26,7 +26,7 @@ from cdp_orders_async.models import (
     PersonV2,
 )
 from cdp_orders_async.models.common import AnyItem, AnyNewOrder, AnyPerson
-from cdp_orders_async.rules import is_list
+from cdp_orders_async.models.constraints import is_list
 from cdp_orders_async.wire.codec import in_utc
 
 __all__ = ["diff", "extra_fields", "may_match", "merge", "same_order"]

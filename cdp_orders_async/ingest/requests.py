@@ -9,7 +9,7 @@ from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.ingest.compare import merge
 from cdp_orders_async.ingest.parts import EXTENSIONS, CreatedExtension, CreatedRef, Part
 from cdp_orders_async.redact import unsealed
-from cdp_orders_async.wire import Made, Request, reads
+from cdp_orders_async.wire import Request, reads
 
 __all__ = ["IMMUTABLE", "Requests"]
 
@@ -28,7 +28,9 @@ class Requests:
     def __init__(self, client: Resources | ResourcesV2) -> None:
         self._client = client
         # The seal of the client is not needed here, because the load has its own.
-        self._creators = Made[str](lambda kind: unsealed(getattr(client, kind).to_create))
+        self._creators = {
+            kind: unsealed(getattr(client, kind).to_create) for kind in RESPONSE_READERS if hasattr(client, kind)
+        }
 
     def to_create(self, part: Part) -> Request[Any]:
         """Return the request that creates *part*."""

@@ -9,17 +9,26 @@ from cdp_orders_async.models.changes import (
     OrderItemChanges,
     PersonChanges,
 )
-from cdp_orders_async.models.common import Channel, Extension, ExtensionValue, Gender, Identifier, Link, Resource
+from cdp_orders_async.models.common import (
+    Channel,
+    Extension,
+    ExtensionValue,
+    Gender,
+    Identifier,
+    Link,
+    OrderItemStatusV2,
+    OrderItemTypeV2,
+    OrderStatus,
+    OrderStatusV2,
+    Resource,
+)
 from cdp_orders_async.models.v2 import (
     FlightSegment,
     NewConsumerV2,
     NewContactV2,
     NewOrderItemV2,
     NewOrderV2,
-    OrderItemStatusV2,
-    OrderItemTypeV2,
     OrderItemV2,
-    OrderStatusV2,
     OrderV2,
     PersonV2,
 )
@@ -32,7 +41,6 @@ from cdp_orders_async.models.v2_1 import (
     NewOrderItem,
     Order,
     OrderItem,
-    OrderStatus,
     Person,
 )
 

@@ -8,17 +8,15 @@ from decimal import Decimal
 from typing import TypedDict
 from uuid import UUID
 
-from cdp_orders_async.models.common import Channel, Gender, Identifier
-from cdp_orders_async.models.v2_1 import OrderStatus
-
-__all__ = ["ConsumerChanges", "ContactChanges", "OrderChanges", "OrderItemChanges", "PersonChanges"]
+from cdp_orders_async.models.common import Channel, Gender, Identifier, OrderStatus
+from cdp_orders_async.models.constraints import Country, Currency, Filled, ItemName, ItemType, Past
 
 
 class OrderChanges(TypedDict, total=False):
     """What `update` may change of an order; *reference_id* and *ordered_at* cannot change."""
 
     price: Decimal
-    currency_code: str
+    currency_code: Currency
     channel: Channel | str
     point_of_sale: str
     status: OrderStatus | str
@@ -29,11 +27,11 @@ class OrderChanges(TypedDict, total=False):
 class OrderItemChanges(TypedDict, total=False):
     """What `update` may change of an item."""
 
-    type: str
-    name: str
+    type: ItemType
+    name: ItemName
     price: Decimal
-    currency_code: str
-    status: str
+    currency_code: Filled
+    status: Filled
     description: str
     product_id: str
     original_price: Decimal
@@ -52,7 +50,7 @@ class PersonChanges(TypedDict, total=False):
     first_name: str
     last_name: str
     gender: Gender | str
-    date_of_birth: datetime
+    date_of_birth: Past
     emails: tuple[str, ...]
     phone_numbers: tuple[str, ...]
     nationality: str
@@ -63,7 +61,7 @@ class PersonChanges(TypedDict, total=False):
     city: str
     state: str
     post_code: str
-    country: str
+    country: Country
 
 
 class ContactChanges(PersonChanges, total=False):

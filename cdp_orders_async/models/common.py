@@ -8,36 +8,20 @@ marks, so that a failed comparison shows which fields differ.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias, cast, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_type_hints
 from uuid import UUID
 
 import attrs
 
-__all__ = [
-    "RESERVED_KEYS",
-    "AnyItem",
-    "AnyNewItem",
-    "AnyNewOrder",
-    "AnyPerson",
-    "Channel",
-    "Extension",
-    "ExtensionValue",
-    "Gender",
-    "Identifier",
-    "ItemOptions",
-    "Link",
-    "OrderOptions",
-    "Resource",
-    "Value",
-    "camel",
-    "differences",
-    "list_fields",
-]
+from cdp_orders_async.models.constraints import Country, Currency, Filled, Past
+
+R = TypeVar("R")
 
 _KEY = os.urandom(16)
 
@@ -47,20 +31,31 @@ RESERVED_KEYS = frozenset({"name", "href", "ref", "key", "createdAt", "modifiedA
 ExtensionValue: TypeAlias = str | bool | int | float
 """What a data extension can hold: primitive values only."""
 
-Channel: TypeAlias = Literal[
-    "WEB",
-    "MOBILE_WEB",
-    "MOBILE_APP",
-    "CALL_CENTER",
-    "AIRPORT_KIOSK",
-    "BRANCH",
-    "KIOSK",
-    "OFFLINE",
-    "GDS",
-    "OTA",
-    "OTHER",
-]
 Gender: TypeAlias = Literal["male", "female", "unknown"]
+Channel: TypeAlias = Literal[
+    "WEB", "MOBILE_WEB", "MOBILE_APP", "CALL_CENTER", "AIRPORT_KIOSK", "BRANCH", "KIOSK", "OFFLINE", "GDS", "OTA",
+    "OTHER",
+]  # fmt: skip
+OrderItemStatusV2: TypeAlias = Literal[
+    "RESERVED", "PENDING", "DECLINED", "CONFIRMED", "CANCELLED", "REFUNDED", "PURCHASED", "UNKNOWN",
+]  # fmt: skip
+OrderStatusV2: TypeAlias = Literal[
+    OrderItemStatusV2, "PAYMENT_PENDING", "PARTIALY_CONFIRMED", "PARTIALY_REFUNDED"  # the vendor's spelling
+]  # fmt: skip
+OrderStatus: TypeAlias = Literal[OrderStatusV2, "BROWSED", "SEARCHED"]
+OrderItemTypeV2: TypeAlias = Literal[
+    "FLIGHT", "HOTEL", "CAR", "BAG", "INSURANCE", "CAR_SEAT", "MEAL", "FEE", "LOUNGE_ACCESS", "HOTEL_WIFI",
+    "HOTEL_BREAKFAST", "SEAT_UPGRADE", "TAXI", "PARKING", "SEAT", "UPGRADE", "TRANSPORT", "OTHER",
+    "INFLIGHT_ENTERTAINMENT", "ACTIVITY", "CARBON_OFFSET", "PAID_SUBSCRIPTION", "COMFORT_PACK", "INFLIGHT_VOUCHER",
+    "PACKAGE", "SMS_ITINERARY", "SPECIAL_ASSISTANCE", "CHARITY_DONATION", "TRANSFER",
+    "BAGGAGE", "FEES", "SEAT_UPGRADES", "INFLIGHT_VOUCHERS",  # these are deprecated
+]  # fmt: skip
+
+
+def once_a_model(make: Callable[[type[Any]], R]) -> Callable[[type[Any]], R]:
+    """Make *make* keep its result for each model."""
+    made: Callable[[type[Any]], R] = functools.cache(make)  # type: ignore[assignment] # for mypy no class has a hash
+    return made
 
 
 def list_fields(model: type[Any]) -> list[str]:
@@ -175,13 +170,13 @@ class OrderOptions(Value):
 class AnyNewOrder(OrderOptions):
     """What every new order needs, in every version."""
 
-    reference_id: str
+    reference_id: Filled
     """Your own id of the order, often a booking code. It cannot be changed later."""
     ordered_at: datetime
     """When it was ordered, with a time zone. It cannot be changed later."""
     price: Decimal
     """The amount paid, to 15 significant digits."""
-    currency_code: str
+    currency_code: Currency
     """ISO 4217, three letters."""
 
 
@@ -202,7 +197,7 @@ class AnyNewItem(ItemOptions):
     """What every new item needs, in every version."""
 
     price: Decimal
-    currency_code: str
+    currency_code: Filled
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -224,9 +219,9 @@ class AnyItem(Resource, ItemOptions):
 class Identifier(Value):
     """An id by which the tenant's identity rules may find the guest."""
 
-    provider: str
+    provider: Filled
     """The name of the identifier in the identity rule."""
-    id: str = attrs.field(repr=False)
+    id: Filled = attrs.field(repr=False)
     expiry_date: datetime | None = attrs.field(default=None, repr=False)
 
 
@@ -236,7 +231,7 @@ class AnyPerson(Value):
 
     title: str | None = attrs.field(default=None, repr=False)
     gender: Gender | str | None = attrs.field(default=None, repr=False)
-    date_of_birth: datetime | None = attrs.field(default=None, repr=False)
+    date_of_birth: Past | None = attrs.field(default=None, repr=False)
     """In the past."""
     emails: tuple[str, ...] | None = attrs.field(default=None, repr=False)
     phone_numbers: tuple[str, ...] | None = attrs.field(default=None, repr=False)
@@ -245,7 +240,7 @@ class AnyPerson(Value):
     passport_expiry: datetime | None = attrs.field(default=None, repr=False)
     identifiers: tuple[Identifier, ...] | None = attrs.field(default=None, repr=False)
     """Enough of them for your identity rules to find the guest."""
-    country: str | None = attrs.field(default=None, repr=False)
+    country: Country | None = attrs.field(default=None, repr=False)
     """ISO 3166-1 alpha-2, two letters."""
 
 

@@ -8,93 +8,40 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, TypeAlias
 from uuid import UUID
 
 import attrs
 
-from cdp_orders_async.models.common import AnyItem, AnyNewItem, AnyNewOrder, AnyPerson, Value
+from cdp_orders_async.models.common import (
+    AnyItem,
+    AnyNewItem,
+    AnyNewOrder,
+    AnyPerson,
+    OrderItemStatusV2,
+    OrderItemTypeV2,
+    OrderStatusV2,
+    Value,
+)
+from cdp_orders_async.models.constraints import (
+    Capitals,
+    Currency,
+    Filled,
+    FilledCapitals,
+    ItemName,
+    Language,
+    LocalTime,
+)
 from cdp_orders_async.models.v2_1 import Consumer, Contact, Order
 
-__all__ = [
-    "FlightSegment",
-    "NewConsumerV2",
-    "NewContactV2",
-    "NewOrderItemV2",
-    "NewOrderV2",
-    "OrderItemStatusV2",
-    "OrderItemTypeV2",
-    "OrderItemV2",
-    "OrderStatusV2",
-    "OrderV2",
-    "PersonV2",
-]
-
-OrderStatusV2: TypeAlias = Literal[
-    "RESERVED",
-    "PAYMENT_PENDING",
-    "DECLINED",
-    "PURCHASED",
-    "PENDING",
-    "CONFIRMED",
-    "PARTIALY_CONFIRMED",  # the vendor's spelling
-    "CANCELLED",
-    "REFUNDED",
-    "PARTIALY_REFUNDED",
-    "UNKNOWN",
-]
-OrderItemStatusV2: TypeAlias = Literal[
-    "RESERVED",
-    "PENDING",
-    "DECLINED",
-    "CONFIRMED",
-    "CANCELLED",
-    "REFUNDED",
-    "PURCHASED",
-    "UNKNOWN",
-]
-OrderItemTypeV2: TypeAlias = Literal[
-    "FLIGHT",
-    "HOTEL",
-    "CAR",
-    "BAG",
-    "INSURANCE",
-    "CAR_SEAT",
-    "MEAL",
-    "FEE",
-    "LOUNGE_ACCESS",
-    "HOTEL_WIFI",
-    "HOTEL_BREAKFAST",
-    "SEAT_UPGRADE",
-    "TAXI",
-    "PARKING",
-    "SEAT",
-    "UPGRADE",
-    "TRANSPORT",
-    "OTHER",
-    "INFLIGHT_ENTERTAINMENT",
-    "ACTIVITY",
-    "CARBON_OFFSET",
-    "PAID_SUBSCRIPTION",
-    "COMFORT_PACK",
-    "INFLIGHT_VOUCHER",
-    "PACKAGE",
-    "SMS_ITINERARY",
-    "SPECIAL_ASSISTANCE",
-    "CHARITY_DONATION",
-    "TRANSFER",
-    "BAGGAGE",  # this one and those below are deprecated
-    "FEES",
-    "SEAT_UPGRADES",
-    "INFLIGHT_VOUCHERS",
-]
+NEEDED = {"needed": True}
+"""Of a field that must be sent, though the server may show it as None."""
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class NewOrderV2(AnyNewOrder):
     """An order to create with version 2, or to send again."""
 
-    point_of_sale: str
+    point_of_sale: Filled
     """One of those that your tenant defines."""
     status: OrderStatusV2 | str | None = None
 
@@ -118,21 +65,21 @@ class FlightSegment(Value):
     airport that end in Z although they are not in UTC. As a `datetime` they would be an hour that they do not mean.
     """
 
-    id: str | None = None
-    origin: str | None = None
+    id: Filled | None = attrs.field(default=None, metadata=NEEDED)
+    origin: FilledCapitals | None = attrs.field(default=None, metadata=NEEDED)
     """The IATA code of an airport or a city, in capitals."""
-    destination: str | None = None
-    origin_destination: str | None = None
-    departure_date_time: str | None = None
-    arrival_date_time: str | None = None
-    fare_class: str | None = None
+    destination: FilledCapitals | None = attrs.field(default=None, metadata=NEEDED)
+    origin_destination: Capitals | None = None
+    departure_date_time: LocalTime | None = attrs.field(default=None, metadata=NEEDED)
+    arrival_date_time: LocalTime | None = attrs.field(default=None, metadata=NEEDED)
+    fare_class: Filled | None = attrs.field(default=None, metadata=NEEDED)
     fare_family: str | None = None
-    booking_class: str | None = None
-    carrier: str | None = None
-    flight_number: str | None = None
+    booking_class: Capitals | None = None
+    carrier: FilledCapitals | None = attrs.field(default=None, metadata=NEEDED)
+    flight_number: Filled | None = attrs.field(default=None, metadata=NEEDED)
     operating_carrier: str | None = None
     operating_flight_number: str | None = None
-    equipment_type: str | None = None
+    equipment_type: Capitals | None = None
     """The type of the aircraft, in capitals."""
 
 
@@ -140,12 +87,17 @@ class FlightSegment(Value):
 class NewOrderItemV2(AnyNewItem):
     """Something bought as part of an order, to create with version 2 or to send again."""
 
+    currency_code: Currency
     type: OrderItemTypeV2 | str
-    product_id: str
-    reference_id: str
+    product_id: Filled
+    reference_id: Filled
     """Your own id of the item."""
     status: OrderItemStatusV2 | str
-    name: str | None = None
+    original_currency_code: Currency | None = None
+    vendor: str | None = None  # here so that the fields keep their order
+    language: Language | None = None
+    channel: Capitals | None = None
+    name: ItemName | None = None
     """At most 128 characters."""
     quantity: int | Decimal | None = None
     """A number, which version 2.1 wants to be whole."""
@@ -173,8 +125,8 @@ class OrderItemV2(AnyItem):
 class PersonV2(AnyPerson):
     """What new contacts and consumers have in common; its repr shows no personal value."""
 
-    first_name: str = attrs.field(repr=False)
-    last_name: str = attrs.field(repr=False)
+    first_name: Filled = attrs.field(repr=False)
+    last_name: Filled = attrs.field(repr=False)
     guest: UUID | None = None
     """The reference of the guest that this person is, where you know it."""
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
-from typing import Literal, TypeAlias
 from uuid import UUID
 
 import attrs
@@ -19,37 +18,10 @@ from cdp_orders_async.models.common import (
     AnyPerson,
     Link,
     OrderOptions,
+    OrderStatus,
     Resource,
 )
-
-__all__ = [
-    "Consumer",
-    "Contact",
-    "NewConsumer",
-    "NewContact",
-    "NewOrder",
-    "NewOrderItem",
-    "Order",
-    "OrderItem",
-    "OrderStatus",
-    "Person",
-]
-
-OrderStatus: TypeAlias = Literal[
-    "BROWSED",
-    "CANCELLED",
-    "CONFIRMED",
-    "DECLINED",
-    "PARTIALY_CONFIRMED",  # the vendor's spelling
-    "PARTIALY_REFUNDED",
-    "PAYMENT_PENDING",
-    "PENDING",
-    "PURCHASED",
-    "REFUNDED",
-    "RESERVED",
-    "SEARCHED",
-    "UNKNOWN",
-]
+from cdp_orders_async.models.constraints import Filled, ItemName, ItemType
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -76,11 +48,11 @@ class Order(Resource, OrderOptions):
 class NewOrderItem(AnyNewItem):
     """Something bought as part of an order, to create or to put in place of one."""
 
-    type: str
+    type: ItemType
     """Free text, but none of the words that the vendor reserves (FLIGHT, HOTEL, ...)."""
-    name: str
+    name: ItemName
     """At most 128 characters."""
-    status: str
+    status: Filled
     product_id: str | None = None
     reference_id: str | None = None
     quantity: int | None = None

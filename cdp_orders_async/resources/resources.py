@@ -33,6 +33,7 @@ from cdp_orders_async.models import (
     OrderItemV2,
     OrderV2,
 )
+from cdp_orders_async.models.constraints import text
 from cdp_orders_async.resources.verbs import (
     LARGEST_PAGE,
     AtTheRoot,
@@ -46,7 +47,7 @@ from cdp_orders_async.resources.verbs import (
     ref_in,
     whole_by,
 )
-from cdp_orders_async.rules import check_extension, refuse, text
+from cdp_orders_async.rules import check_extension, refuse
 from cdp_orders_async.wire import Request, encode, reads_nothing, reads_page
 
 __all__ = [

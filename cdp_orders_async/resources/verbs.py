@@ -15,11 +15,12 @@ from uuid import UUID
 from cdp_orders_async import kinds
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.kinds import Api, Changes, Got, Kind, New
+from cdp_orders_async.models.common import once_a_model
+from cdp_orders_async.models.constraints import text
 from cdp_orders_async.redact import seal_methods, sealed
-from cdp_orders_async.rules import check, check_limit, refuse, text, types_and_rules
+from cdp_orders_async.rules import check, check_limit, refuse, types_and_rules
 from cdp_orders_async.wire import (
     NO_QUERY,
-    Made,
     Page,
     Request,
     Transport,
@@ -29,12 +30,10 @@ from cdp_orders_async.wire import (
     reads_page,
     ref_text,
     to_json,
-    write,
     writer,
 )
 
 __all__ = [
-    "CHECKED",
     "LARGEST_PAGE",
     "AtTheRoot",
     "Deletable",
@@ -44,6 +43,7 @@ __all__ = [
     "UnderAnOrder",
     "Updatable",
     "Verbs",
+    "checked_writer",
     "ref_in",
     "whole_by",
 ]
@@ -52,8 +52,11 @@ T = TypeVar("T")
 
 LARGEST_PAGE = 100
 
-CHECKED = Made[type[Any]](lambda model: writer(model, *types_and_rules(model)))
-"""What writes a model that keeps its rules, and raises any exception for another: in one go."""
+
+@once_a_model
+def checked_writer(model: type[Any]) -> Callable[[Any], bytes]:
+    """Return what writes a *model* that keeps its rules, and raises any exception for another."""
+    return writer(model, *types_and_rules(model))
 
 
 @functools.cache
@@ -145,19 +148,16 @@ class Verbs(Generic[New, Got, Changes]):
     def _checked(self, new: New) -> bytes:
         """Write *new*; raise `Invalid` for what breaks a rule."""
         model = self._kind.new
-        try:
-            body = None if self._has_links or type(new) is not model else CHECKED[model](new)
-        except Exception:  # noqa: BLE001 what is wrong, `check` says in words
-            body = None
-        if body is None:
-            refuse(check(model, new))
-            body = self._body(new)
-        return body
+        if type(new) is model and not self._has_links:
+            try:
+                return checked_writer(model)(new)
+            except Exception:  # noqa: BLE001, S110 what is wrong, `check` says in words
+                pass
+        refuse(check(model, new))
+        return self._body(new)
 
     def _body(self, value: New | Changes) -> bytes:
         """Write links as the vendor does, as absolute URLs."""
-        if type(value) is self._kind.new and not self._has_links:
-            return write(value)
         plain = to_json(value)
         at = self._base + self._api.prefix
         if "orderItems" in plain:

@@ -16,12 +16,11 @@ from cdp_orders_async.wire.codec import (
     to_json,
 )
 from cdp_orders_async.wire.copies import copy_of
-from cdp_orders_async.wire.direct import Made, write, writer
+from cdp_orders_async.wire.direct import writer
 from cdp_orders_async.wire.request import NO_QUERY, Page, Request, Transport, answer, reads, reads_nothing, reads_page
 
 __all__ = [
     "NO_QUERY",
-    "Made",
     "Page",
     "Request",
     "Transport",
@@ -38,6 +37,5 @@ __all__ = [
     "ref_text",
     "structure",
     "to_json",
-    "write",
     "writer",
 ]

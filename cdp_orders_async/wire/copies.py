@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 import attrs
 
-from cdp_orders_async.models.common import list_fields
-from cdp_orders_async.wire.direct import Made, setter
+from cdp_orders_async.models.common import list_fields, once_a_model
+from cdp_orders_async.wire.direct import setter
 
 __all__ = ["copy_of"]
 
@@ -18,10 +18,11 @@ T = TypeVar("T")
 
 def copy_of(model: T) -> T:
     """Return a copy of a *model*; the models in its lists are copied too."""
-    copy: T = COPIERS[model.__class__](model)
+    copy: T = _copier(model.__class__)(model)
     return copy
 
 
+@once_a_model
 def _copier(model: type[Any]) -> Callable[[Any], Any]:
     names, lists, new = [one.name for one in attrs.fields(model)], list_fields(model), object.__new__
     values_of, set_all = attrgetter(*names), setter(names)
@@ -35,6 +36,3 @@ def _copier(model: type[Any]) -> Callable[[Any], Any]:
         return copy
 
     return copied
-
-
-COPIERS = Made[type[Any]](_copier)

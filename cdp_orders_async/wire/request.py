@@ -6,11 +6,12 @@ import functools
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
-from typing import Generic, NoReturn, Protocol, TypeVar, get_args
+from typing import Generic, Literal, NoReturn, Protocol, TypeVar, get_args, get_origin
 
 import attrs
 from msgspec import Struct
 
+from cdp_orders_async import models
 from cdp_orders_async.errors import (
     BadRequest,
     CdpError,
@@ -23,22 +24,6 @@ from cdp_orders_async.errors import (
     ServerError,
     Unauthorized,
     Unreadable,
-)
-from cdp_orders_async.models import (
-    Channel,
-    Contact,
-    FlightSegment,
-    Identifier,
-    NewConsumer,
-    NewConsumerV2,
-    NewOrder,
-    NewOrderItem,
-    NewOrderV2,
-    OrderItemStatusV2,
-    OrderItemTypeV2,
-    OrderItemV2,
-    OrderStatus,
-    OrderStatusV2,
 )
 from cdp_orders_async.models.common import RESERVED_KEYS, camel
 from cdp_orders_async.redact import NO_SECRETS, Secrets, collect_words, mask_unknown_words
@@ -244,20 +229,10 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
 @functools.cache
 def _words_of_the_api() -> frozenset[str]:
     """Return the names of its fields, and the values that it lists, apart from what they tell of a person."""
-    models = (
-        NewOrder,
-        NewOrderItem,
-        NewConsumer,
-        Contact,
-        OrderItemV2,
-        NewOrderV2,
-        NewConsumerV2,
-        FlightSegment,
-        Identifier,
-    )
-    lists = (Channel, OrderStatus, OrderStatusV2, OrderItemStatusV2, OrderItemTypeV2)
-    names = (camel(field.name) for model in models for field in attrs.fields(model))
-    return frozenset([*names, *RESERVED_KEYS, *(word for one in lists for word in get_args(one))])
+    known = [getattr(models, name) for name in models.__all__ if name != "Gender"]
+    names = (camel(field.name) for one in known if attrs.has(one) for field in attrs.fields(one))
+    words = (word for one in known if get_origin(one) is Literal for word in get_args(one))
+    return frozenset([*names, *RESERVED_KEYS, *words])
 
 
 def _texts(value: object) -> Iterator[str]:

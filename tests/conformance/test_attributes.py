@@ -15,7 +15,7 @@ from cdp_orders_async.emulator.records import moment
 from cdp_orders_async.emulator.rules import V2_1_RULES, V2_RULES, Rules
 from cdp_orders_async.kinds import V2, V2_1, Api, Kind
 from cdp_orders_async.models.common import camel
-from cdp_orders_async.rules import RULES, check
+from cdp_orders_async.rules import check, rules_of
 from cdp_orders_async.wire import encode, reads, structure
 from tests.conformance.attributes import KINDS, Attribute, Json, Version, attributes, bad, good, names, refused
 from tests.conformance.contract import document
@@ -50,7 +50,7 @@ def test_models_are_the_tables(version: Version, kind: str) -> None:
     assert fields(row.got) - names(rows, "required", "optional", "answer") == (
         {"street", "city", "state", "postCode"} if version == "v2" and kind in {"contacts", "consumers"} else set()
     )  # both versions read persons alike
-    table, required = RULES[row.new]
+    table, required = rules_of(row.new)
     assert {camel(name) for name in table} == names(rows, "required", "optional")
     assert {camel(name) for name in required} == names(rows, "required")
     for name, hint in get_type_hints(row.new).items():

@@ -130,8 +130,8 @@ async def test_lists_are_links_without_next() -> None:
     ("path", "body", "message"),
     [
         ("/v2/orders", ORDER, "pointOfSale: may not be null."),
-        ("/v2/orders", {**OLD_ORDER, "status": "BROWSED"}, "status: must be one of CANCELLED, "),
-        ("/v2/orders/{orders}", {"status": "SEARCHED"}, "status: must be one of CANCELLED, "),
+        ("/v2/orders", {**OLD_ORDER, "status": "BROWSED"}, "status: must be one of RESERVED, "),
+        ("/v2/orders/{orders}", {"status": "SEARCHED"}, "status: must be one of RESERVED, "),
         ("/v2/orders/{orders}", {"referenceId": "other"}, "referenceId: cannot be changed."),
         ("/v2/orders/{orders}/orderItems", ITEM, "productId: may not be null. referenceId: may not be null. type: "),
         ("/v2/orders/{orders}/orderItems", {**FLIGHT, "status": "Confirmed"}, "status: must be one of RESERVED"),

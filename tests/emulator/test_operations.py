@@ -98,7 +98,7 @@ async def test_unknown_ref_gives_404(route: tuple[str, str, str]) -> None:
         ("/v2.1/orders", {**ORDER, "price": True}, "price: must be a number."),
         ("/v2.1/orders", {**ORDER, "orderedAt": "2024-01-01T00:00:00"}, "orderedAt: must be an ISO 8601 date-time"),
         ("/v2.1/orders", {**ORDER, "orderedAt": 5}, "orderedAt: must be an ISO 8601 date-time"),
-        ("/v2.1/orders", {**ORDER, "status": "purchased"}, "status: must be one of BROWSED, CANCELLED"),
+        ("/v2.1/orders", {**ORDER, "status": "purchased"}, "status: must be one of RESERVED, PENDING"),
         ("/v2.1/orders", {**ORDER, "channel": "TV"}, "channel: must be one of WEB, MOBILE_WEB"),
         ("/v2.1/orders", [], "The body must be a JSON object."),
         ("/v2.1/orders/{orders}/orderItems", {**ITEM, "name": "x" * 129}, "name: must be a string of at most 128"),

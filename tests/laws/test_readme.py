@@ -53,7 +53,7 @@ def test_blocks_are_of_languages_that_are_checked() -> None:
     assert all(
         re.match(r"cdp-orders (load|emulator) |\.venv/bin/python (-m tests\.|benchmarks/)", line) for line in COMMANDS
     )
-    assert len(PROGRAMS) == 5
+    assert len(PROGRAMS) == 7
 
 
 def slug(heading: str) -> str:

@@ -49,8 +49,8 @@ from cdp_orders_async.ingest import SETTLE, claims
 from cdp_orders_async.jobs import Report, probe
 from cdp_orders_async.jobs.stopping import SAME_SIGNAL, STOPS
 from cdp_orders_async.models import OrderItemTypeV2
+from cdp_orders_async.models.constraints import RESERVED_TYPES
 from cdp_orders_async.pacing import health
-from cdp_orders_async.rules import RESERVED_TYPES
 from cdp_orders_async.session.autorate import governor
 from cdp_orders_async.sources.jsonlines import LONGEST_LINE
 from cdp_orders_async.wire.request import BY_STATUS

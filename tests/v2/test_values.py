@@ -30,7 +30,7 @@ from cdp_orders_async import (
     Violation,
 )
 from cdp_orders_async.models.common import camel
-from cdp_orders_async.rules import RULES, check
+from cdp_orders_async.rules import check, rules_of
 from cdp_orders_async.wire import encode, reads, structure, to_json
 from tests import values
 from tests.v2.samples import BASE, CONTACT, FLIGHT, GUEST, KEPT, ORDER, REF, SEGMENT
@@ -121,7 +121,7 @@ def test_people_show_nobody() -> None:
 def test_every_field_has_a_rule() -> None:
     """The rules cover what is sent, field by field, and what is required of a model is required to send."""
     for model in KEPT:
-        table, required = RULES[model]
+        table, required = rules_of(model)
         assert table.keys() == {field.name for field in attrs.fields(model)}
         assert required == {field.name for field in attrs.fields(model) if field.default is attrs.NOTHING}
 
