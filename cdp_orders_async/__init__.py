@@ -128,7 +128,7 @@ from cdp_orders_async.telemetry import (
     PauseEnded,
     RateChanged,
 )
-from cdp_orders_async.version import VERSION as __version__  # noqa: N811 Python's own name for it
+from cdp_orders_async.version import VERSION as _VERSION
 from cdp_orders_async.wire import Page, Request, Transport
 
 __all__ = [
@@ -252,9 +252,10 @@ __all__ = [
     "Unreadable",
     "Verdict",
     "Violation",
-    "__version__",
     "assign_references",
     "ingest",
     "ingest_one",
     "parse_graph",
 ]
+
+__version__ = _VERSION
