@@ -39,16 +39,7 @@ from cdp_orders_async.resources.verbs import (
 from cdp_orders_async.rules import check_extension, refuse
 from cdp_orders_async.wire import Request, encode, reads_nothing, reads_page
 
-__all__ = [
-    "Consumers",
-    "DeletablePartsV2",
-    "Extensions",
-    "ExtensionsV2",
-    "Orders",
-    "OrdersV2",
-    "Parts",
-    "PartsV2",
-]
+__all__ = ["Consumers", "DeletablePartsV2", "Extensions", "ExtensionsV2", "Orders", "OrdersV2", "Parts", "PartsV2"]
 
 
 class Orders(Editable[NewOrder, Order, OrderChanges], AtTheRoot[NewOrder, Order, OrderChanges]):
@@ -128,11 +119,7 @@ class Extensible(Verbs[dict[str, ExtensionValue], Extension, dict[str, Extension
         return encode(dict(value))
 
     def to_create(
-        self,
-        owner: UUID,
-        pairs: Mapping[str, ExtensionValue],
-        *,
-        read: Callable[[bytes], Extension] | None = None,
+        self, owner: UUID, pairs: Mapping[str, ExtensionValue], *, read: Callable[[bytes], Extension] | None = None
     ) -> Request[Extension]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
         return self._request("create", owner, read or self._read, body=self._body(pairs), creates=True)
