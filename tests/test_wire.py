@@ -26,7 +26,6 @@ from cdp_orders_async import (
     InputError,
     Invalid,
     JournalError,
-    Link,
     NotFound,
     NotSent,
     Order,
@@ -336,10 +335,3 @@ def test_request_is_a_value_without_secrets() -> None:
     assert request() != request(creates=True)
     assert request().with_query({}) != request()
     assert "Ada" not in repr(request())
-
-
-def test_models_are_written_flat() -> None:
-    """An extension is written as the vendor has it, its pairs beside the server's keys."""
-    extension = Extension(ref=UUID(REF), name="ext", pairs={"a": 1})
-    assert to_json(extension) == {"ref": REF, "name": "ext", "a": 1}
-    assert to_json(Link(href=HREF)) == {"href": HREF}

@@ -178,12 +178,7 @@ class Rules:
 
 
 def checked(
-    rules: Rules,
-    body: dict[str, Json],
-    *,
-    now: datetime,
-    partial: bool,
-    switches: Switches,
+    rules: Rules, body: dict[str, Json], *, now: datetime, partial: bool, switches: Switches
 ) -> dict[str, Json]:
     """Return what is to be kept of *body*; null stays only in a *partial* one, where it removes.
 
@@ -370,9 +365,4 @@ CONTACT_V2 = Rules(
 )
 CONSUMER_V2 = attrs.evolve(CONTACT_V2, fields={**CONTACT_V2.fields, "orderItems": item_links})
 
-V2_RULES: Mapping[str, Rules] = {
-    "orders": ORDER_V2,
-    "items": ITEM_V2,
-    "contacts": CONTACT_V2,
-    "consumers": CONSUMER_V2,
-}
+V2_RULES: Mapping[str, Rules] = {"orders": ORDER_V2, "items": ITEM_V2, "contacts": CONTACT_V2, "consumers": CONSUMER_V2}

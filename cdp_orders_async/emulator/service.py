@@ -108,7 +108,7 @@ class Emulator:
         self._mount(V2_1)
         self._mount(V2)
         self._root.add("GET", "/__ledger", Endpoint("", self._ledger))
-        self._root.add("GET", "/__state", Endpoint("", self._state))
+        self._root.add("GET", "/__state", Endpoint("", lambda asked, _: Reply(200, self.state(asked.base))))
         self._root.add("POST", "/__reset", Endpoint("", self._reset))
 
     def close(self) -> None:
@@ -252,9 +252,6 @@ class Emulator:
     def _ledger(self, asked: Asked, _: list[str]) -> Reply:
         return Reply(200, self.ledger(whole_number(asked.query, "since", 0, least=0)))
 
-    def _state(self, asked: Asked, _: list[str]) -> Reply:
-        return Reply(200, self.state(asked.base))
-
     def _reset(self, _asked: Asked, _: list[str]) -> Reply:
         self.reset()
         return Reply(204)
@@ -266,13 +263,7 @@ def _nothing() -> None:
 
 def refusal(status: int, message: str, *, retry_after: int | None = None) -> Reply:
     """Return the envelope of every error but 401; *retry_after* is in seconds."""
-    body = {
-        "status": status,
-        "code": status,
-        "message": message,
-        "developerMessage": message,
-        "moreInfoUrl": SUPPORT,
-    }
+    body = {"status": status, "code": status, "message": message, "developerMessage": message, "moreInfoUrl": SUPPORT}
     return Reply(status, body, retry_after)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from datetime import tzinfo
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import attrs
 from msgspec import Struct, field
@@ -27,8 +27,6 @@ from cdp_orders_async.rules import check, check_extension
 from cdp_orders_async.wire import in_utc, is_list, is_object, read_moment, structure
 
 __all__ = ["Read", "parse_graph", "read_graph"]
-
-M = TypeVar("M", bound=attrs.AttrsInstance)
 
 MOST_ENTRIES = 1_000
 """Of a list within a part, such as the emails of a person: each that is wrong takes long to tell."""

@@ -37,8 +37,6 @@ ROUNDING = 1e-9
 class _Waiters(Generic[T]):
     """Who waits: two lanes, in each whoever came first is next."""
 
-    __slots__ = ("_credit", "_lanes", "_share")
-
     def __init__(self, bulk_share: float) -> None:
         if not 0 <= bulk_share <= 1:
             raise ValueError(f"bulk_share: {bulk_share} is not from 0 to 1")
@@ -110,21 +108,6 @@ class Limiter:
     The algorithm is GCRA: one number, the time from which the next call is due, and one timer for all who wait.
     No span of one second gets more than 1.01 * *rate* + *burst* + 1 grants, however late timers fire.
     """
-
-    __slots__ = (
-        "_burst",
-        "_clock",
-        "_due",
-        "_granted",
-        "_interval",
-        "_late",
-        "_most",
-        "_paused_until",
-        "_rate",
-        "_timer",
-        "_tolerance",
-        "_waiters",
-    )
 
     def __init__(
         self,
@@ -288,8 +271,6 @@ class Slots:
     While interactive and bulk callers wait, *bulk_share* of the slots that come free, from 0 to 1, go to bulk.
     A size below 1 or such a share raises `ValueError`.
     """
-
-    __slots__ = ("_free", "_size", "_waiters")
 
     def __init__(self, size: int, *, bulk_share: float = 0.1) -> None:
         self._size = self._free = 0

@@ -203,11 +203,7 @@ class Extensible(Verbs[dict[str, ExtensionValue], Extension, dict[str, Extension
         return encode(dict(value))
 
     def to_create(
-        self,
-        owner: UUID,
-        pairs: Mapping[str, ExtensionValue],
-        *,
-        read: Callable[[bytes], Extension] | None = None,
+        self, owner: UUID, pairs: Mapping[str, ExtensionValue], *, read: Callable[[bytes], Extension] | None = None
     ) -> Request[Extension]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
         return self._request("create", owner, read or self._read, body=self._body(pairs), creates=True)

@@ -167,13 +167,7 @@ class Verbs(Generic[New, Got, Changes]):
         return encode(plain)
 
     def _pages(
-        self,
-        name: str,
-        ref: UUID | None,
-        model: type[T],
-        limit: int,
-        whole: Callable[[T], Awaitable[T]],
-        **query: str,
+        self, name: str, ref: UUID | None, model: type[T], limit: int, whole: Callable[[T], Awaitable[T]], **query: str
     ) -> Listing[T]:
         refuse(check_limit(limit))
         read = reads_page(model, asked=None if self._api.whole_lists else limit)
@@ -255,13 +249,7 @@ class Editable(Deletable[New, Got, Changes], Updatable[New, Got, Changes]):
 class UnderAnOrder(Readable[New, Got, Changes]):
     """What is created and listed under an order."""
 
-    def to_create(
-        self,
-        order: UUID,
-        new: New,
-        *,
-        read: Callable[[bytes], Got] | None = None,
-    ) -> Request[Got]:
+    def to_create(self, order: UUID, new: New, *, read: Callable[[bytes], Got] | None = None) -> Request[Got]:
         """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
         return self._request("create", order, read or self._read, body=self._body(new), creates=True)
 

@@ -20,7 +20,6 @@ from cdp_orders_async.models import (
     Consumer,
     Contact,
     Extension,
-    ExtensionValue,
     Link,
     NewConsumer,
     NewConsumerV2,
@@ -37,7 +36,6 @@ __all__ = [
     "is_list",
     "is_object",
     "load",
-    "pairs_in",
     "read_moment",
     "ref_text",
     "structure",
@@ -149,18 +147,13 @@ def _union_hook(hint: Any, converter: cattrs.Converter) -> Callable[[object, obj
     """Return how ``X | None`` is read, with as few calls as can be: most fields are of such a type."""
     if str in get_args(hint):
         return _text_or_none
-    read = _some_hook(hint, converter)
+    kind = _widest(hint)
+    read = _amount if int in get_args(hint) and kind is Decimal else converter.get_structure_hook(kind)
 
     def read_some(value: object, _: object) -> Any:  # noqa: ANN401 the same
         return None if value is None else read(value, None)
 
     return read_some
-
-
-def _some_hook(hint: Any, converter: cattrs.Converter) -> Callable[[object, object], Any]:  # noqa: ANN401 the same
-    """Return how the X of ``X | None`` is read."""
-    kind = _widest(hint)
-    return _amount if int in get_args(hint) and kind is Decimal else converter.get_structure_hook(kind)
 
 
 def _is_tuple(hint: object) -> bool:
@@ -222,20 +215,17 @@ def _links(converter: cattrs.Converter) -> Mapping[type[Any], Mapping[str, Calla
     }
 
 
-def pairs_in(value: Mapping[str, object]) -> dict[str, ExtensionValue]:
-    """Return your pairs in the JSON data of an extension, apart from what the server sets."""
-    return {key: one for key, one in value.items() if key not in RESERVED_KEYS and isinstance(one, (str, int, float))}
-
-
 def _with_pairs(value: dict[str, Any]) -> dict[str, Any]:
-    """Put your pairs in an extension under a key of their own."""
-    return {**{key: value[key] for key in RESERVED_KEYS & value.keys()}, "pairs": pairs_in(value)}
+    """Put your pairs in an extension, apart from what the server sets, under a key of their own."""
+    set_by_server = {key: value[key] for key in RESERVED_KEYS & value.keys()}
+    pairs = {key: one for key, one in value.items() if key not in RESERVED_KEYS and isinstance(one, (str, int, float))}
+    return {**set_by_server, "pairs": pairs}
 
 
-def make_converter(*, detailed: bool) -> cattrs.Converter:
+@functools.cache
+def _converter(*, detailed: bool = False) -> cattrs.Converter:
     """Make the converter of this API; *detailed* tells where an answer does not fit, at a price."""
     converter = cattrs.Converter(detailed_validation=detailed)
-
     links = _links(converter)
 
     def structure_attrs(cls: type[Any]) -> Callable[..., Any]:
@@ -255,16 +245,7 @@ def make_converter(*, detailed: bool) -> cattrs.Converter:
 
     def unstructure_attrs(cls: type[Any]) -> Callable[..., Any]:
         plain = attrs.resolve_types(cls, include_extras=False)
-        write = make_dict_unstructure_fn(plain, converter, _cattrs_omit_if_default=True, **_camel_overrides(cls))
-        if cls is not Extension:
-            return write
-
-        def flat(value: Extension) -> dict[str, Any]:
-            plain: dict[str, Any] = write(value)
-            plain.update(plain.pop("pairs", {}))
-            return plain
-
-        return flat
+        return make_dict_unstructure_fn(plain, converter, _cattrs_omit_if_default=True, **_camel_overrides(cls))
 
     def write_union(hint: object) -> Callable[[Any], Any]:
         return converter.get_unstructure_hook(_widest(hint))
@@ -283,11 +264,6 @@ def make_converter(*, detailed: bool) -> cattrs.Converter:
     converter.register_unstructure_hook(UUID, ref_text)
     converter.register_unstructure_hook(datetime, _iso)
     return converter
-
-
-@functools.cache
-def _converter(*, detailed: bool = False) -> cattrs.Converter:
-    return make_converter(detailed=detailed)
 
 
 def field_hook(model: type[Any], name: str, hint: object) -> Callable[[object, object], Any]:

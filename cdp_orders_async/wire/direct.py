@@ -27,7 +27,6 @@ from cdp_orders_async.wire.codec import (
     is_list,
     is_object,
     load,
-    pairs_in,
     structure,
     with_ref,
     write_hook,
@@ -106,17 +105,11 @@ def _listed(page: object, model: type[T]) -> Listed[T]:
 @once_a_model
 def reader(model: type[Any]) -> Callable[[bytes], Any]:
     """Return what makes a *model* of a body that is as documented, and raises any exception for another."""
+    if model is Extension:  # whose pairs stand beside its fields
+        return lambda body: structure(load(body), model)
     struct, to_model = _struct(model)
     read = msgspec.json.Decoder(struct, float_hook=EXACT.create_decimal).decode
-    if model is not Extension:
-        return lambda body: to_model(read(body))
-
-    def to_extension(body: bytes) -> Any:  # noqa: ANN401 the model
-        made = to_model(read(body))
-        made.pairs = pairs_in(load(body))  # they stand beside its fields
-        return made
-
-    return to_extension
+    return lambda body: to_model(read(body))
 
 
 @once_a_model
@@ -161,16 +154,10 @@ def writer(model: type[Any], forms: Mapping[str, Any], rules: Sequence[Asked]) -
     return to_body
 
 
-def _amount(value: object) -> Decimal:
-    if not isinstance(value, Decimal):
-        raise TypeError("must be a Decimal")
-    return value
-
-
 def _struct(model: type[Any]) -> tuple[type[msgspec.Struct], Callable[[msgspec.Struct], Any]]:
     """Return a struct with the fields of *model*, and what makes a *model* of one."""
     hints = typing.get_type_hints(model)
-    fields = [field for field in _fields(model) if field.name != "pairs"]
+    fields = _fields(model)
     ways = {one.name: _read(model, one.name, hints[one.name]) for one in fields}
     moments = [at for at, way in enumerate(ways.values(), 1) if way.hook is in_utc]
     hooks = [(at, way.ready, way.hook) for at, way in enumerate(ways.values(), 1) if at not in moments and way.hook]
@@ -220,7 +207,9 @@ def _read(model: type[Any], name: str, hint: Any) -> _Way:  # noqa: ANN401 types
 def _number(value: object) -> Decimal:
     if type(value) is int and value in WORD:
         return Decimal(value)
-    return _amount(value)
+    if not isinstance(value, Decimal):
+        raise TypeError("must be a number")
+    return value
 
 
 def _fields(model: type[Any]) -> list[attrs.Attribute[Any]]:

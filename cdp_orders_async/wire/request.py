@@ -153,11 +153,7 @@ BY_STATUS: Mapping[int, type[Refused]] = {
 
 
 def answer(
-    request: Request[T],
-    status: int,
-    body: bytes,
-    retry_after: float | None = None,
-    secrets: Secrets = NO_SECRETS,
+    request: Request[T], status: int, body: bytes, retry_after: float | None = None, secrets: Secrets = NO_SECRETS
 ) -> T:
     """Return the result that an answer holds, or raise the error that it is, without the *secrets* of the client.
 

@@ -236,16 +236,22 @@ def nothing(body: bytes) -> tuple[attrs.AttrsInstance, ...]:
     return ()
 
 
+def flat(value: attrs.AttrsInstance) -> Json:
+    """Return a model as JSON; the pairs of an extension stand beside its fields there."""
+    plain = to_json(value)
+    return {**plain, **plain.pop("pairs", {})}
+
+
 def assert_stable(value: attrs.AttrsInstance, model: type[attrs.AttrsInstance]) -> None:
     """Assert that what was read is written in a form that is read as the same; links are written by resources."""
-    written = to_json(value)
+    written = flat(value)
     parts = {key: written.pop(key) for key in ("contacts", "consumers", "orderItems") if key in written}
     if isinstance(value, NewContactV2 | NewConsumerV2) and value.guest is not None:
         written["guest"] = {"href": f"/guests/{value.guest}"}
     if isinstance(value, NewConsumer | NewConsumerV2 | Consumer) and value.order_items is not None:
         assert parts["orderItems"] == [str(ref) for ref in value.order_items]
         written["orderItems"] = {"items": [{"href": f"/orderItems/{ref}"} for ref in value.order_items]}
-    again = to_json(structure(json.loads(encode(written)), model))
+    again = flat(structure(json.loads(encode(written)), model))
     assert {key: again.get(key) for key in written.keys() - REFS} == {
         key: written[key] for key in written.keys() - REFS
     }
