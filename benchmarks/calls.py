@@ -40,7 +40,7 @@ from peers import NEW, ORDERS, PEERS, client
 
 from cdp_orders_async import Credentials, NewOrderItem, Request
 from cdp_orders_async.session import Times
-from cdp_orders_async.session.backends.aiohttp import OverAiohttp
+from cdp_orders_async.session.backends.aiohttp import AiohttpBackend
 
 OURS = {"typed": "cdp-orders-async", "typed over httptools": "cdp-orders-async, httptools"}
 RAW, HTTPX, IN_FLIGHT = "raw aiohttp", "raw httpx", 16
@@ -51,7 +51,7 @@ LAYERS = ("one attempt over aiohttp", "retries, rate, connections", "reading the
 async def layers(url: str, stack: AsyncExitStack) -> dict[str, Call]:
     """Return the typed create without its upper layers: each does what the one before does, and one thing more."""
     cdp = await stack.enter_async_context(client(url, IN_FLIGHT, 100_000))
-    http = OverAiohttp(url, Credentials("key", "token"), cdp.session.settings, None, (), time.monotonic)
+    http = AiohttpBackend(url, Credentials("key", "token"), cdp.session.settings, None, (), time.monotonic)
     stack.push_async_callback(http.aclose)
     await http.open()
     times = Times()

@@ -32,7 +32,7 @@ __all__ = [
     "LONGEST_HEAD",
     "NO_BODY",
     "Answer",
-    "Http",
+    "HttpBackend",
     "cut",
     "in_words",
     "late",
@@ -56,7 +56,7 @@ OF_WINSOCK = 10_000  # the first of the numbers that sockets have on Windows
 SUSPICION = 60.0  # seconds for which creates go over new connections after a kept one lost an answer
 
 
-class Http(ABC):
+class HttpBackend(ABC):
     """The connections to one server: opened on first use, and from then on part of that event loop.
 
     Raises `Invalid` where the settings or the environment name a proxy or certificates that cannot be used.

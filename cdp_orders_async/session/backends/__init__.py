@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from aiohttp import ClientSession, TraceConfig
 
 from cdp_orders_async.errors import Invalid, Violation
-from cdp_orders_async.session.attempt import Http
-from cdp_orders_async.session.backends.aiohttp import OverAiohttp
+from cdp_orders_async.session.attempt import HttpBackend
+from cdp_orders_async.session.backends.aiohttp import AiohttpBackend
 from cdp_orders_async.settings import Credentials, Settings
 
 __all__ = ["backend"]
@@ -21,16 +21,16 @@ def backend(
     session: ClientSession | None,
     trace_configs: Sequence[TraceConfig],
     clock: Callable[[], float],
-) -> Http:
+) -> HttpBackend:
     """Return what sends as *settings* ask for; raises `Invalid` where that cannot be."""
     if settings.http == "aiohttp":
-        return OverAiohttp(base_url, credentials, settings, session, trace_configs, clock)
+        return AiohttpBackend(base_url, credentials, settings, session, trace_configs, clock)
     if session is not None or trace_configs:
         raise Invalid((Violation("http", "must be aiohttp where an http_session or trace_configs are given"),))
     try:
         # An extra, and so loaded only where it is asked for.
-        from cdp_orders_async.session.backends.httptools import OverHttptools  # noqa: PLC0415
+        from cdp_orders_async.session.backends.httptools import HttptoolsBackend  # noqa: PLC0415
     except ImportError:
         rule = "needs an extra: pip install 'cdp-orders-async[httptools]'"
         raise Invalid((Violation("http", rule),)) from None
-    return OverHttptools(base_url, credentials, settings, clock)
+    return HttptoolsBackend(base_url, credentials, settings, clock)

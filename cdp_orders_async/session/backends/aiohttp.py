@@ -31,7 +31,7 @@ from cdp_orders_async.session.attempt import (
     LONGEST_HEAD,
     NO_BODY,
     Answer,
-    Http,
+    HttpBackend,
     cut,
     in_words,
     late,
@@ -48,7 +48,7 @@ from cdp_orders_async.settings import Credentials, Settings, tls_of
 from cdp_orders_async.timings import Times
 from cdp_orders_async.wire import Request
 
-__all__ = ["OverAiohttp"]
+__all__ = ["AiohttpBackend"]
 
 SENT_ONCE = frozenset({"POST", "PATCH"})
 """What aiohttp does not send again after a dropped connection, as HTTP forbids it."""
@@ -223,7 +223,7 @@ class _Connector(aiohttp.TCPConnector):
         return handler
 
 
-class OverAiohttp(Http):
+class AiohttpBackend(HttpBackend):
     """Sends over aiohttp: through proxies too, traced, and with a session of your own.
 
     *session* is such a one, which is used as it is, without its client middlewares, and never closed.
@@ -278,7 +278,7 @@ class OverAiohttp(Http):
             await self._session.close()
 
     async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Times) -> Answer:
-        """Send once, with *left* seconds until the deadline, and return the answer; see `Http`."""
+        """Send once, with *left* seconds until the deadline, and return the answer; see `HttpBackend`."""
         body = None
         if request.body is not None:
             body = _Body(request.body, content_type="application/json")

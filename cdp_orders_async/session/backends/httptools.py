@@ -25,7 +25,7 @@ from cdp_orders_async.session.attempt import (
     LONGEST_HEAD,
     NO_BODY,
     Answer,
-    Http,
+    HttpBackend,
     cut,
     in_words,
     late,
@@ -43,7 +43,7 @@ from cdp_orders_async.settings import Credentials, Settings, tls_of
 from cdp_orders_async.timings import Times
 from cdp_orders_async.wire import Request
 
-__all__ = ["OverHttptools"]
+__all__ = ["HttptoolsBackend"]
 
 PIECE = 16_384  # bytes that are read at once, as large as a record of TLS
 NEXT_ADDRESS = 0.25  # seconds until the next address of a host is tried beside the one before, as RFC 8305 advises
@@ -203,7 +203,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._patience = None if stop else self._loop.call_later(self._silence, self.end, "timed out")
 
 
-class OverHttptools(Http):
+class HttptoolsBackend(HttpBackend):
     """Sends over connections of our own, to the server itself: through no proxy."""
 
     def __init__(self, base_url: str, credentials: Credentials, settings: Settings, clock: Callable[[], float]) -> None:
@@ -222,7 +222,7 @@ class OverHttptools(Http):
         self._resolver: Resolver
 
     async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Times) -> Answer:
-        """Send once, with *left* seconds until the deadline, and return the answer; see `Http`."""
+        """Send once, with *left* seconds until the deadline, and return the answer; see `HttpBackend`."""
         data = self._written(request, request_id)
         limit = Limit(self._watch, left)
         connection = None
