@@ -38,7 +38,7 @@ __all__ = [
     "tls_of",
 ]
 
-WAYS = ("aiohttp", "httptools")
+BACKENDS = ("aiohttp", "httptools")
 CERTIFICATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----.*?-----END [A-Z0-9 ]*CERTIFICATE-----", re.DOTALL)
 LARGEST_CA_FILE = 2**24  # bytes in which the first certificate must be
 
@@ -115,7 +115,7 @@ RATE = _Rule("a finite number above 0, or auto", (float, str, NoneType), _is_rat
 WHOLE = _Rule("a whole number above 0", (int,), lambda number: number > 0, int)
 COUNT = _Rule("a whole number of at least 0", (int,), lambda number: number >= 0, int)
 SHARE = _Rule("a number from 0 to 1", (float,), lambda share: 0 <= share <= 1, float)
-WAY = _Rule(f"one of {', '.join(WAYS)}", (str,), WAYS.__contains__)
+WAY = _Rule(f"one of {', '.join(BACKENDS)}", (str,), BACKENDS.__contains__)
 SWITCH = _Rule("true or false", (bool,), _is_anything, _switch)
 FILE = _Rule("the path of a file", (str, PathLike, NoneType), _is_anything)
 PROXY = _Rule(PROXY_FORM, (Opaque, NoneType), _is_proxy, Opaque)
