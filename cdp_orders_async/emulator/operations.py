@@ -179,12 +179,12 @@ def list_orders(call: Call) -> Reply:
     return call.page(orders[::-1] if direction == "DESC" else orders)
 
 
-EVERY = {"create": create, "get": get, "replace": replace, "update": update, "delete": delete, "list": list_parts}
-EXTENSION = {**EVERY, "create": extend, "delete_fields": delete_fields, "list": list_extensions}
-ODD = {"orders.list": list_orders, "consumers.items": list_items_of}
+HANDLERS = {"create": create, "get": get, "replace": replace, "update": update, "delete": delete, "list": list_parts}
+EXTENSION = {**HANDLERS, "create": extend, "delete_fields": delete_fields, "list": list_extensions}
+OVERRIDES = {"orders.list": list_orders, "consumers.items": list_items_of}
 # In version 2 an update is the whole resource, but for an order, of which no key is documented as required then.
-ODD_V2 = {
-    **ODD,
+OVERRIDES_V2 = {
+    **OVERRIDES,
     **dict.fromkeys(("items.update", "contacts.update", "consumers.update"), replace),
     "orders.create": create_for_guest,
 }
@@ -206,19 +206,19 @@ class Version:
         return Links(base, self.paths, self.legacy)
 
 
-def operations(table: Table, odd: Mapping[str, Operation]) -> Iterator[tuple[Route, Operation]]:
+def operations(table: Table, overrides: Mapping[str, Operation]) -> Iterator[tuple[Route, Operation]]:
     """Yield each route of the table with what is behind it, and the one that the links to guests lead to."""
     for route in table.routes():
         kind, _, verb = route.operation.partition(".")
-        yield route, odd.get(route.operation) or (EXTENSION if kind in EXTENSION_OWNERS else EVERY)[verb]
+        yield route, overrides.get(route.operation) or (EXTENSION if kind in EXTENSION_OWNERS else HANDLERS)[verb]
     yield Route("guests.get", "GET", f"{table.prefix}/guests/{{ref}}"), get
 
 
-def version(table: Table, odd: Mapping[str, Operation], rules: Mapping[str, Rules]) -> Version:
-    """Return the version of a table, whose *odd* operations are not those of their verb."""
-    served = dict(operations(table, odd))
+def version(table: Table, overrides: Mapping[str, Operation], rules: Mapping[str, Rules]) -> Version:
+    """Return the version of a table, whose *overrides* operations are not those of their verb."""
+    served = dict(operations(table, overrides))
     return Version(served, rules, table is V2_TABLE, {route.operation: route.path for route in served})
 
 
-V2_1 = version(V2_1_TABLE, ODD, V2_1_RULES)
-V2 = version(V2_TABLE, ODD_V2, V2_RULES)
+V2_1 = version(V2_1_TABLE, OVERRIDES, V2_1_RULES)
+V2 = version(V2_TABLE, OVERRIDES_V2, V2_RULES)
