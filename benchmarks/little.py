@@ -26,7 +26,7 @@ from loader import loaded, sample
 from peers import Way, client, raw_aiohttp
 
 from cdp_orders_async import OrderGraph, ingest
-from cdp_orders_async.__main__ import collect_seldom
+from cdp_orders_async.__main__ import relax_gc
 
 DELAY = 0.1
 GOALS: dict[int, tuple[float | None, float | None]] = {
@@ -65,7 +65,7 @@ async def measure(options: Namespace) -> tuple[list[Result], list[Point]]:
     """Measure everything."""
     graphs = await sample(1000 if options.quick else 2000)
     rounds = 1 if options.quick else 3
-    collect_seldom()
+    relax_gc()
     found: dict[str, dict[int, list[tuple[float, float, float]]]] = {
         series: {connections: [] for connections in GOALS} for series in (*LOADERS, "raw aiohttp")
     }

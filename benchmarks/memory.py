@@ -20,7 +20,7 @@ from harness import Point, Result, arguments, benchmark, pin, result
 from loader import Network
 
 from cdp_orders_async import GraphFile, Resources, SqliteJournal, ingest
-from cdp_orders_async.__main__ import collect_seldom
+from cdp_orders_async.__main__ import relax_gc
 
 OPEN = 256
 
@@ -43,7 +43,7 @@ def feed(count: int) -> None:
 
 async def load(source: GraphFile, count: int, folder: Path, file: BinaryIO) -> list[tuple[int, float]]:
     """Load *count* orders; return the memory in MB by how many were done."""
-    collect_seldom()
+    relax_gc()
     samples = [(0, rss())]
     async with (
         await SqliteJournal.open(folder / "journal.sqlite", identity={"base URL": "https://host"}) as journal,

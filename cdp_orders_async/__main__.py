@@ -7,7 +7,7 @@ import io
 import os
 import sys
 
-__all__ = ["collect_seldom", "main"]
+__all__ = ["main", "relax_gc"]
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def _run() -> int:
             raise
         sys.stderr.write("cdp-orders: the command line needs an extra: pip install 'cdp-orders-async[cli]'\n")
         return 2
-    collect_seldom()
+    relax_gc()
     return run()
 
 
@@ -43,7 +43,7 @@ def _fill_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free, which is this one
 
 
-def collect_seldom() -> None:
+def relax_gc() -> None:
     """Let the garbage collector look less often, and not at what is imported: a load makes no circles to be found.
 
     By its own settings it takes a sixth of the time of a load.
