@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from cdp_orders_async.emulator.limits import Gate, Limit
-from cdp_orders_async.pacing.limiter import Limiter, Slots
+from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
 from cdp_orders_async.session.autorate import Autorate
 
 LONGEST_PAUSE = 300.0
@@ -42,7 +42,7 @@ class World:
     bad: list[tuple[float, bool]] = attrs.field(factory=list[tuple[float, bool]])
     """The same of calls that were refused."""
     limiter: Limiter = attrs.field(init=False)
-    slots: Slots = attrs.field(init=False)
+    slots: ConnectionSlots = attrs.field(init=False)
     autorate: Autorate = attrs.field(init=False)
     _random: random.Random = attrs.field(init=False)
     _gate: Gate = attrs.field(init=False)
@@ -57,7 +57,7 @@ class World:
     def __attrs_post_init__(self) -> None:
         clock = lambda: self.now  # noqa: E731
         self.limiter = Limiter(self.most, clock=clock)
-        self.slots = Slots(self.connections)
+        self.slots = ConnectionSlots(self.connections)
         self.autorate = Autorate(self.limiter, self.slots, self.most, clock)
         if not self.governed:
             self.limiter.set_rate(self.most)

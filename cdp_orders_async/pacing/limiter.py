@@ -18,7 +18,7 @@ from typing import Generic, TypeVar
 
 from cdp_orders_async.arguments import need
 
-__all__ = ["Limiter", "Slots"]
+__all__ = ["ConnectionSlots", "Limiter"]
 
 T = TypeVar("T")
 
@@ -265,7 +265,7 @@ class Limiter:
             self._due = max(self._due, began + 1)
 
 
-class Slots:
+class ConnectionSlots:
     """Hand out *size* slots, in each lane in the order of asking.
 
     While interactive and bulk callers wait, *bulk_share* of the slots that come free, from 0 to 1, go to bulk.
@@ -278,7 +278,7 @@ class Slots:
         self.resize(size)
 
     def __repr__(self) -> str:
-        return f"Slots({self._size}, free={self.free}, waiting={self.waiting})"
+        return f"ConnectionSlots({self._size}, free={self.free}, waiting={self.waiting})"
 
     @property
     def size(self) -> int:

@@ -28,7 +28,7 @@ from cdp_orders_async.errors import (
     ServerError,
 )
 from cdp_orders_async.pacing.health import overload
-from cdp_orders_async.pacing.limiter import Limiter, Slots
+from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
 from cdp_orders_async.pacing.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.redact import sealed, strip_frames
 from cdp_orders_async.session.attempt import late, lost
@@ -151,7 +151,7 @@ class Session:
         self.limiter = Limiter(rate, burst=settings.burst, clock=clock, bulk_share=settings.bulk_share)
         self._shared_limiter = limiter
         self._http = backend(base_url, credentials, settings, http, trace_configs, clock)
-        self._slots = Slots(settings.connections, bulk_share=settings.bulk_share)
+        self._slots = ConnectionSlots(settings.connections, bulk_share=settings.bulk_share)
         self.autorate: Autorate | None = None
         """What finds the rate that the server bears, where there is one: at most the one that is given."""
         if settings.rate is not None:

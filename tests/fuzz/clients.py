@@ -146,7 +146,7 @@ async def clients() -> AsyncGenerator[Callable[[bytes], Awaitable[None]], None]:
                     except CdpError as error:
                         assert str(error)  # noqa: PT017 any error must be told
                     size = SETTINGS.connections
-                    assert f"0 in flight, Slots({size}, free={size}, waiting=0)" in repr(cdp.session)
+                    assert f"0 in flight, ConnectionSlots({size}, free={size}, waiting=0)" in repr(cdp.session)
 
         yield check
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_orders_async.pacing.limiter import Limiter, Slots
+from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
 from tests.virtual import VirtualLoop, run
 
 SHARES = (0, 0.1, 0.3, 0.5, 1)
@@ -103,7 +103,7 @@ def test_bulk_gets_its_share_of_the_grants(
     assert run(main) == expected(callers, 2**power, burst, Fraction(str(share)))
 
 
-async def order_of(gate: Limiter | Slots, free: Callable[[], None]) -> str:
+async def order_of(gate: Limiter | ConnectionSlots, free: Callable[[], None]) -> str:
     """Let 50 bulk and then 50 interactive callers wait, and return the order of their grants."""
     order: list[str] = []
 
@@ -138,7 +138,7 @@ def test_a_share_of_a_tenth_is_every_tenth_grant(share: float, order: str) -> No
         return await order_of(Limiter(64, bulk_share=share, clock=loop.time), lambda: None)
 
     async def of_slots(_loop: VirtualLoop) -> str:
-        slots = Slots(1, bulk_share=share)
+        slots = ConnectionSlots(1, bulk_share=share)
         return await order_of(slots, slots.release)
 
     assert run(of_limiter) == order

@@ -8,15 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_orders_async.pacing.limiter import Slots
+from cdp_orders_async.pacing.limiter import ConnectionSlots
 from tests.virtual import VirtualLoop, run
 
 
 class Crew:
-    """Callers of `Slots`, next to a plain model of who must hold a slot and who must wait."""
+    """Callers of `ConnectionSlots`, next to a plain model of who must hold a slot and who must wait."""
 
     def __init__(self, size: int, group: asyncio.TaskGroup) -> None:
-        self.slots = Slots(size, bulk_share=0.5)
+        self.slots = ConnectionSlots(size, bulk_share=0.5)
         self.size = size
         self.group = group
         self.tasks: list[asyncio.Task[None]] = []
@@ -119,7 +119,7 @@ def test_slots_go_to_whoever_came_first(size: int, moves: list[tuple[str, int, i
             while crew.holding:
                 await crew.leave(0, 0)
                 crew.check()
-        assert repr(crew.slots) == f"Slots({crew.size}, free={crew.size}, waiting=0)"
+        assert repr(crew.slots) == f"ConnectionSlots({crew.size}, free={crew.size}, waiting=0)"
 
     run(main)
 
@@ -128,7 +128,7 @@ def test_a_newcomer_does_not_overtake() -> None:
     """A caller that comes in the moment of a release queues behind those who wait."""
 
     async def main(_loop: VirtualLoop) -> list[str]:
-        slots = Slots(1)
+        slots = ConnectionSlots(1)
         order: list[str] = []
 
         async def caller(name: str) -> None:
@@ -152,10 +152,10 @@ def test_a_newcomer_does_not_overtake() -> None:
 async def test_slots_refuse_misuse() -> None:
     """No size, and a release of what nobody holds are errors that change nothing."""
     with pytest.raises(ValueError, match=r"^size: 0"):
-        Slots(0)
+        ConnectionSlots(0)
     with pytest.raises(ValueError, match=r"^bulk_share: 2"):
-        Slots(1, bulk_share=2)
-    slots = Slots(1)
+        ConnectionSlots(1, bulk_share=2)
+    slots = ConnectionSlots(1)
     with pytest.raises(ValueError, match=r"^size: 0"):
         slots.resize(0)
     with pytest.raises(RuntimeError, match=r"^release"):

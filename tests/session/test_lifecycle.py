@@ -277,8 +277,8 @@ async def test_cancelled_between_retries() -> None:
 def assert_idle(session: Session) -> None:
     """Assert that nobody holds a slot or waits, as its text tells."""
     assert session.stats.in_flight == 0
-    assert "0 in flight, Slots(" in repr(session)
-    slots = re.search(r"Slots\((\d+), free=(\d+), waiting=0\)", repr(session))
+    assert "0 in flight, ConnectionSlots(" in repr(session)
+    slots = re.search(r"ConnectionSlots\((\d+), free=(\d+), waiting=0\)", repr(session))
     assert slots is not None
     assert slots[1] == slots[2]
     assert session.limiter.waiting == 0

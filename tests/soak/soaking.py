@@ -60,7 +60,7 @@ class Held:
     """Calls that wait for their turn at the rate."""
     in_flight: int
     free: int
-    """Slots that nobody holds."""
+    """ConnectionSlots that nobody holds."""
     requests: int
     mebibytes: float
 
@@ -131,7 +131,9 @@ def holding(cdp: CdpOrders | None = None) -> Held:
             files.append(str(file.readlink()))
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     free = 0
-    if cdp is not None and (found := re.search(r"Slots\(\d+, free=(\d+), waiting=(\d+)\)", repr(cdp.session))):
+    if cdp is not None and (
+        found := re.search(r"ConnectionSlots\(\d+, free=(\d+), waiting=(\d+)\)", repr(cdp.session))
+    ):
         free = int(found[1])
     return Held(
         tasks=len(asyncio.all_tasks()),

@@ -121,7 +121,7 @@ async def cancelled(session: Session, dice: random.Random, met: Counter[str]) ->
 def assert_idle(session: Session) -> None:
     """Assert that nobody holds a slot or waits."""
     size = slots_of(session)
-    assert f": 0 in flight, Slots({size}, free={size}, waiting=0)" in repr(session)
+    assert f": 0 in flight, ConnectionSlots({size}, free={size}, waiting=0)" in repr(session)
     assert session.limiter.waiting == 0
 
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from cdp_orders_async.pacing.limiter import Limiter, Slots
+from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
 from cdp_orders_async.session.autorate.governor import SETTLED, START, Governor, RateState, climb_to, spread
 
 __all__ = ["Autorate"]
@@ -32,7 +32,11 @@ class Autorate:
     """
 
     def __init__(
-        self, limiter: Limiter, slots: Slots, most: float | None = None, clock: Callable[[], float] = time.monotonic
+        self,
+        limiter: Limiter,
+        slots: ConnectionSlots,
+        most: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.on_change: OnChange | None = None
         self._slots = slots
