@@ -25,7 +25,7 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.emulator import Bucket, Emulator, Limit, Queue, Switches, Window
 from cdp_orders_async.session import Session, Times
-from cdp_orders_async.session.attempt import Answer, Http
+from cdp_orders_async.session.attempt import Answer, HttpBackend
 from cdp_orders_async.settings import Credentials
 from tests.ingest.expectations import stored, wanted
 from tests.ingest.network import asked
@@ -38,7 +38,7 @@ REQUESTS = ORDERS * count([whole()])
 WAY = 0.025
 
 
-class Wire(Http):
+class Wire(HttpBackend):
     """A way to an emulator that takes virtual time and no sockets."""
 
     def __init__(self, emulator: Emulator, settings: Settings, loop: VirtualLoop, seed: int) -> None:
