@@ -18,7 +18,7 @@ import pytest
 
 from cdp_orders_async.emulator import Emulator
 from cdp_orders_async.graph import parse_graph
-from cdp_orders_async.session.attempt import in_words, spoke
+from cdp_orders_async.session.attempt import describe, has_spoken
 from tests.cli.support import TOKEN, cdp_orders, ended, names, orders, started, watched, write
 from tests.ingest.expectations import stored, wanted
 from tests.windows.lacking import LOOP, MODULES, lacks
@@ -111,10 +111,10 @@ def test_a_connection_is_asked_without_poll(monkeypatch: pytest.MonkeyPatch) -> 
             return high if name == "socket" else default
 
     with here, there, high:
-        assert not spoke(Transport())
+        assert not has_spoken(Transport())
         there.send(b"HTTP/1.1 408")
-        assert spoke(Transport())
-    assert spoke(Transport())  # it is closed
+        assert has_spoken(Transport())
+    assert has_spoken(Transport())  # it is closed
 
 
 WORDS = {10061: "The target machine refused it. ", 1225: "The remote computer refused it."}
@@ -140,7 +140,7 @@ def of_windows(kind: type[OSError], number: int, winerror: int | None) -> OSErro
 def test_errors_have_the_words_of_the_system(monkeypatch: pytest.MonkeyPatch, error: OSError, words: str) -> None:
     """The numbers that Windows gives to errors are told in its words, not as unknown errors of the C library."""
     monkeypatch.setattr(ctypes, "FormatError", WORDS.__getitem__, raising=False)
-    assert in_words(error) == words
+    assert describe(error) == words
 
 
 def unguarded(tree: ast.AST, *, asked: frozenset[str] = frozenset()) -> Iterator[str]:

@@ -14,7 +14,7 @@ from cdp_orders_async.jobs.journal import opened
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.probe import checked
 from cdp_orders_async.jobs.progress import Meter
-from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, in_words, place
+from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, describe, place
 from cdp_orders_async.jobs.stopping import Stopper, on_stop
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources import GraphFile
@@ -84,7 +84,7 @@ async def load(
                             write(outcome)
                 except CdpError as error:
                     report.error = error
-                    report.reason = in_words(error, client.base_url, listener.where(error))
+                    report.reason = describe(error, client.base_url, listener.where(error))
         book.blank = listener.untouched == run.done
         report.counts, report.times, report.requests = run.counts, run.times, meter.requests
         report.seconds, report.cpu = clock() - began, time.process_time() - computed

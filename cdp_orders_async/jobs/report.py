@@ -10,7 +10,7 @@ from cdp_orders_async.errors import CdpError, Forbidden, InputError, Invalid, Jo
 from cdp_orders_async.ingest import Outcome, Verdict
 from cdp_orders_async.timings import Times
 
-__all__ = ["NOT_AS_WANTED", "Report", "in_words", "is_damaged", "place"]
+__all__ = ["NOT_AS_WANTED", "Report", "describe", "is_damaged", "place"]
 
 NOT_AS_WANTED = tuple(one for one in Verdict if one not in {Verdict.LOADED, Verdict.ALREADY, Verdict.UPDATED})
 """The verdicts of an order that is not on the server as the input says."""
@@ -83,7 +83,7 @@ def place(outcome: Outcome) -> str:
     return outcome.key or "an order" if outcome.file is None else f"{outcome.file}:{outcome.number}"
 
 
-def in_words(error: CdpError, base_url: str, where: str | None = None) -> str:
+def describe(error: CdpError, base_url: str, where: str | None = None) -> str:
     """Say in one sentence what ended a load; *where* says from where the order came whose request met it."""
     asked = "" if where is None else f" to {where}"
     match error:

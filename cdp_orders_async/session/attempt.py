@@ -33,14 +33,14 @@ __all__ = [
     "NO_BODY",
     "Answer",
     "HttpBackend",
-    "cut",
-    "in_words",
-    "late",
-    "lost",
-    "spoke",
-    "too_large",
-    "untrusted",
-    "unusable",
+    "connection_error",
+    "cut_answer",
+    "deadline_error",
+    "describe",
+    "describe_certificate",
+    "describe_too_large",
+    "has_spoken",
+    "unusable_answer",
     "wait_asked",
 ]
 
@@ -163,7 +163,7 @@ class HttpBackend(ABC):
         self._lost_at = self._watch.loop.time()
 
 
-def late(delivery: Delivery, attempts: int = 0, request_id: str | None = None) -> DeadlineExceeded:
+def deadline_error(delivery: Delivery, attempts: int = 0, request_id: str | None = None) -> DeadlineExceeded:
     """Return the error for a passed deadline."""
     error = DeadlineExceeded("the deadline of the call passed, or cannot be met any more")
     error.delivery = delivery
@@ -172,7 +172,9 @@ def late(delivery: Delivery, attempts: int = 0, request_id: str | None = None) -
     return error
 
 
-def lost(request: Request[Any], cause: str, *, began: bool, lasting: bool = False) -> NotSent | OutcomeUnknown:
+def connection_error(
+    request: Request[Any], cause: str, *, began: bool, lasting: bool = False
+) -> NotSent | OutcomeUnknown:
     """Return the error for a request that got no status, *cause* in words; *began* where it had begun to leave.
 
     *lasting* where the cause is not likely to pass.
@@ -184,7 +186,7 @@ def lost(request: Request[Any], cause: str, *, began: bool, lasting: bool = Fals
     return error
 
 
-def cut(request: Request[Any], status: int, retry_after: str | None, cause: str) -> Answer:
+def cut_answer(request: Request[Any], status: int, retry_after: str | None, cause: str) -> Answer:
     """Judge an answer whose head came whole and whose body did not, *cause* in words: the status still counts."""
     if _succeeded(status):
         problem = f"its transfer broke off ({cause})"
@@ -192,7 +194,7 @@ def cut(request: Request[Any], status: int, retry_after: str | None, cause: str)
     return status, b"", retry_after
 
 
-def in_words(error: BaseException, reason: str | None = None) -> str:
+def describe(error: BaseException, reason: str | None = None) -> str:
     """Name a cause without its text, which may hold the query, or the URL of a proxy with its password."""
     if isinstance(error, Broken):
         return str(error)
@@ -216,14 +218,14 @@ def _of_system(error: OSError) -> str | None:
     return name(number).rstrip(". ")
 
 
-def untrusted(error: BaseException, host: str | None) -> str | None:
+def describe_certificate(error: BaseException, host: str | None) -> str | None:
     """Say why the certificate of *host* is not trusted; None where *error* is another one."""
     if not isinstance(error, ssl.SSLCertVerificationError):
         return None
     return f"the certificate of {host} is not trusted: {error.verify_message.rstrip('.')}"
 
 
-def spoke(transport: asyncio.BaseTransport | None) -> bool:
+def has_spoken(transport: asyncio.BaseTransport | None) -> bool:
     """Tell, without waiting, whether a connection that rests has ended or has something to read.
 
     Nobody asked for what it has, so it cannot take a request.
@@ -255,7 +257,7 @@ def wait_asked(retry_after: str | None, date: str | None) -> str | None:
     return retry_after
 
 
-def unusable(
+def unusable_answer(
     request: Request[Any], status: int, problem: str, start: bytes | bytearray, secrets: Secrets = NO_SECRETS
 ) -> bytes:
     """Judge an answer whose body, that begins with *start*, is of no use: return what counts as its body.
@@ -267,7 +269,7 @@ def unusable(
     return b""  # half a refusal says nothing
 
 
-def too_large(most: int) -> str:
+def describe_too_large(most: int) -> str:
     """Say that an answer has more than *most* bytes."""
     return f"it is larger than {most:,} bytes"
 

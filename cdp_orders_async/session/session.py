@@ -31,7 +31,7 @@ from cdp_orders_async.pacing.health import overload
 from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
 from cdp_orders_async.pacing.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.redact import sealed, strip_frames
-from cdp_orders_async.session.attempt import late, lost
+from cdp_orders_async.session.attempt import connection_error, deadline_error
 from cdp_orders_async.session.autorate import Autorate
 from cdp_orders_async.session.backends import backend
 from cdp_orders_async.session.calls import OpenCall, Report, judged, report_of
@@ -333,7 +333,7 @@ class Session:
         if not may or not (isinstance(error, RateLimited) or self._budget.spend()):
             raise failure from failure.__cause__
         if call.until is not None and self._clock() + wait >= call.until:
-            raise late(failure.delivery, call.attempts, call.id) from failure
+            raise deadline_error(failure.delivery, call.attempts, call.id) from failure
         if failure.delivery is not Delivery.NOT_SENT:
             call.doubt = failure.delivery
         if call.report is not None:
@@ -356,7 +356,7 @@ class Session:
         try:
             await self._http.open()
         except Broken as error:
-            raise lost(request, str(error), began=False) from None
+            raise connection_error(request, str(error), began=False) from None
 
     async def _wait(
         self, request: Request[T], waited_for: Callable[[], Awaitable[object]], seconds: float | None = None
@@ -371,7 +371,7 @@ class Session:
         except Broken as error:
             if not self._http.closed:  # a limiter of one's own was cancelled, and not its caller
                 raise error.__cause__ or error from None
-            raise lost(request, CLOSED, began=False) from None
+            raise connection_error(request, CLOSED, began=False) from None
 
     async def _wait_for_slot(self, request: Request[T], until: float | None, *, bulk: bool) -> None:
         left = None if until is None else until - self._clock()
@@ -383,7 +383,7 @@ class Session:
             if pool is not None and (left is None or pool < left):
                 msg = f"no connection became free within {pool} s"
                 raise PoolTimeout(msg) from None
-            raise late(Delivery.NOT_SENT) from None
+            raise deadline_error(Delivery.NOT_SENT) from None
 
     async def _wait_for_turn(
         self, limiter: Limiter, request: Request[T], until: float | None, times: Times, *, bulk: bool
@@ -392,12 +392,12 @@ class Session:
         delay = limiter.delay(bulk=bulk)
         lane = limiter.overtaking() if bulk else 0.0
         if until is not None and began + delay >= until:
-            raise late(Delivery.NOT_SENT)
+            raise deadline_error(Delivery.NOT_SENT)
         try:
             left = None if until is None else until - began
             await self._wait(request, lambda: self._turn(limiter, bulk=bulk), left)
         except TimeoutError:
-            raise late(Delivery.NOT_SENT) from None
+            raise deadline_error(Delivery.NOT_SENT) from None
         finally:
             waited = self._clock() - began
             times.lane += min(lane, waited)

@@ -305,11 +305,11 @@ def structure(value: object, model: type[T], at: str = "$") -> T:
         try:
             return _converter(detailed=True).structure(value, model)
         except Exception as error:  # noqa: BLE001 the same
-            misfits = cattrs.transform_error(error, at, format_exception=_in_words)
+            misfits = cattrs.transform_error(error, at, format_exception=_describe)
     raise ValueError(*map(camel, misfits))  # with no cause, because that would show the values
 
 
-def _in_words(error: BaseException, _: type | None) -> str:
+def _describe(error: BaseException, _: type | None) -> str:
     return (
         "is required"
         if isinstance(error, KeyError)

@@ -32,14 +32,14 @@ from cdp_orders_async.session.attempt import (
     NO_BODY,
     Answer,
     HttpBackend,
-    cut,
-    in_words,
-    late,
-    lost,
-    spoke,
-    too_large,
-    untrusted,
-    unusable,
+    connection_error,
+    cut_answer,
+    deadline_error,
+    describe,
+    describe_certificate,
+    describe_too_large,
+    has_spoken,
+    unusable_answer,
     wait_asked,
 )
 from cdp_orders_async.session.backends.sockets import Sockets
@@ -193,7 +193,11 @@ class _Connector(aiohttp.TCPConnector):
             kept = handler.used_at is not None
             good = not handler.should_close
             if handler.used_at is not None:
-                good = good and self._may_use(handler.used_at, creates=attempt.creates) and not spoke(handler.transport)
+                good = (
+                    good
+                    and self._may_use(handler.used_at, creates=attempt.creates)
+                    and not has_spoken(handler.transport)
+                )
             if good:
                 handler.begin(self._loop.time())
                 attempt.connected, attempt.kept = True, kept
@@ -303,7 +307,7 @@ class AiohttpBackend(HttpBackend):
             cause = (isinstance(error, _Dropped) and error.__cause__) or error
             if response is not None:
                 response.close()
-                return cut(request, response.status, _wait_asked(response), _in_words(cause))
+                return cut_answer(request, response.status, _wait_asked(response), _describe(cause))
             times.server += self._clock() - start
             if body is not None:
                 began = body.began is not None
@@ -314,9 +318,9 @@ class AiohttpBackend(HttpBackend):
             # Of the timeouts only the total one is none of aiohttp's own errors.
             ended = isinstance(cause, TimeoutError) and not isinstance(cause, aiohttp.ClientError)
             if ended and limit.shortened:
-                raise late(Delivery.UNKNOWN if began else Delivery.NOT_SENT) from None
+                raise deadline_error(Delivery.UNKNOWN if began else Delivery.NOT_SENT) from None
             lasting = isinstance(cause, aiohttp.ClientConnectorCertificateError)
-            raise lost(request, _in_words(cause), began=began, lasting=lasting) from None
+            raise connection_error(request, _describe(cause), began=began, lasting=lasting) from None
         except BaseException:
             if response is not None:
                 response.close()
@@ -366,7 +370,7 @@ class AiohttpBackend(HttpBackend):
         if len(body) <= most:
             return bytes(body)
         response.close()
-        return unusable(request, response.status, too_large(most), body, self.secrets)
+        return unusable_answer(request, response.status, describe_too_large(most), body, self.secrets)
 
 
 def _never_connected(error: BaseException) -> bool:
@@ -379,17 +383,17 @@ def _wait_asked(response: ClientResponse) -> str | None:
     return None if asked is None else wait_asked(asked, response.headers.get("Date"))
 
 
-def _in_words(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     if _head_too_large(error):
         return HEAD_TOO_LARGE
     reason: str | None = None
     if isinstance(error, aiohttp.ClientHttpProxyError):
         reason = f"status {error.status}"
     elif isinstance(error, aiohttp.ClientConnectorCertificateError):
-        return untrusted(error.certificate_error, error.host) or in_words(error)
+        return describe_certificate(error.certificate_error, error.host) or describe(error)
     elif isinstance(error, aiohttp.ClientConnectorError):
         reason = getattr(error.__cause__, "strerror", None)
-    return in_words(error, reason)
+    return describe(error, reason)
 
 
 def _head_too_large(error: BaseException | None) -> bool:

@@ -26,14 +26,14 @@ from cdp_orders_async.session.attempt import (
     NO_BODY,
     Answer,
     HttpBackend,
-    cut,
-    in_words,
-    late,
-    lost,
-    spoke,
-    too_large,
-    untrusted,
-    unusable,
+    connection_error,
+    cut_answer,
+    deadline_error,
+    describe,
+    describe_certificate,
+    describe_too_large,
+    has_spoken,
+    unusable_answer,
     wait_asked,
 )
 from cdp_orders_async.session.backends.resolver import Resolver
@@ -107,9 +107,9 @@ class _Connection(asyncio.BufferedProtocol):
         return wait_asked(*(None if text is None else text.decode("latin-1") for text in texts))
 
     @property
-    def spoke(self) -> bool:
+    def has_spoken(self) -> bool:
         """Whether it has ended or has something to read, though that may not have been read yet."""
-        return spoke(self._transport)
+        return has_spoken(self._transport)
 
     def end(self, reason: str = "the connection was closed") -> None:
         """Close it; what is still waited for ends with *reason*."""
@@ -160,7 +160,7 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is None and self.head_at is not None and not self.headers.keys() & LENGTHS:
             self._finish()  # such a body ends with its connection
-        self.end(ENDED if exc is None else _in_words(exc))
+        self.end(ENDED if exc is None else _describe(exc))
         self._all.discard(self)
         del self._parser  # which refers to this, so that both would wait for the garbage collector
 
@@ -237,18 +237,18 @@ class HttptoolsBackend(HttpBackend):
             answer = connection.status, self._body(request, connection), connection.retry_after
             self._count(times, start, sent, connection.head_at or sent)
         except (Broken, TimeoutError) as error:
-            cause = in_words(error)
+            cause = describe(error)
             if connection is not None and connection.head_at is not None:
                 self._count(times, start, sent, connection.head_at)
-                return cut(request, connection.status, connection.retry_after, cause)
+                return cut_answer(request, connection.status, connection.retry_after, cause)
             began = connection is not None
             self._count(times, start, sent if began else self._clock(), self._clock())
             if connection is not None and connection.kept:
                 self._suspect()
             if isinstance(error, TimeoutError) and limit.shortened:
-                raise late(Delivery.UNKNOWN if began else Delivery.NOT_SENT) from None
+                raise deadline_error(Delivery.UNKNOWN if began else Delivery.NOT_SENT) from None
             lasting = isinstance(error, Broken) and error.lasting
-            raise lost(request, cause, began=began, lasting=lasting) from None
+            raise connection_error(request, cause, began=began, lasting=lasting) from None
         finally:
             if connection is not None:
                 self._rest(connection)
@@ -285,12 +285,12 @@ class HttptoolsBackend(HttpBackend):
         coding = connection.headers.get(b"content-encoding", b"identity").lower()
         if body and coding != b"identity":
             if coding not in PACKED:
-                return unusable(request, connection.status, PACKED_OTHERWISE, body, self.secrets)
+                return unusable_answer(request, connection.status, PACKED_OTHERWISE, body, self.secrets)
             body = _unpacked(body, coding, most)
         return (
             bytes(body)
             if len(body) <= most
-            else unusable(request, connection.status, too_large(most), body, self.secrets)
+            else unusable_answer(request, connection.status, describe_too_large(most), body, self.secrets)
         )
 
     def _count(self, times: Times, start: float, sent: float, head: float) -> None:
@@ -304,7 +304,12 @@ class HttptoolsBackend(HttpBackend):
         while self._resting:
             connection = self._resting.pop()
             since = connection.rests_since
-            if connection.free and since > oldest and self._may_use(since, creates=creates) and not connection.spoke:
+            if (
+                connection.free
+                and since > oldest
+                and self._may_use(since, creates=creates)
+                and not connection.has_spoken
+            ):
                 return connection
             connection.end()
         return None
@@ -346,8 +351,8 @@ class HttptoolsBackend(HttpBackend):
         except (OSError, UnicodeError) as error:
             connection.end()
             self._resolver.forget()
-            flaw = untrusted(error, host)
-            raise Broken(flaw or _in_words(error), lasting=flaw is not None) from None
+            flaw = describe_certificate(error, host)
+            raise Broken(flaw or _describe(error), lasting=flaw is not None) from None
         except BaseException:
             connection.end()
             raise
@@ -367,7 +372,7 @@ def _unpacked(body: bytearray, coding: bytes, most: int) -> bytearray:
         raise Broken("it cannot be unpacked") from None
 
 
-def _in_words(error: Exception) -> str:
+def _describe(error: Exception) -> str:
     # What OpenSSL and the resolver say of themselves is no text of ours or of the server's, and there is no other.
     own = error.strerror if isinstance(error, (ssl.SSLError, socket.gaierror)) else None
-    return in_words(error, own)
+    return describe(error, own)
