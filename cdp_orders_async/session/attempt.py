@@ -20,7 +20,7 @@ from yarl import URL
 from cdp_orders_async.errors import DeadlineExceeded, Delivery, NotSent, OutcomeUnknown, Unreadable
 from cdp_orders_async.pacing.retry import parse_retry_after
 from cdp_orders_async.redact import NO_SECRETS, Secrets
-from cdp_orders_async.session.watch import CLOSED, Broken, Watch
+from cdp_orders_async.session.timeouts import CLOSED, Broken, TimeoutPool
 from cdp_orders_async.settings import Credentials, Settings, check_tls, proxy_of
 from cdp_orders_async.timings import Times
 from cdp_orders_async.version import VERSION
@@ -72,8 +72,8 @@ class HttpBackend(ABC):
         self._settings = settings
         self._proxy = proxy_of(settings, base_url)
         check_tls(settings)
-        self._watch: Watch
-        self.waits: Watch
+        self._timeouts: TimeoutPool
+        self.waits: TimeoutPool
         """What goes on before a call is sent, without a limit in time of its own, and ends when this is closed."""
         self._lost_at = -math.inf  # when a kept connection last lost an answer
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -119,12 +119,12 @@ class HttpBackend(ABC):
         self._closed = True
         async with self._opening:
             if self._loop is not None and self._pid == os.getpid():
-                both = self._watch, self.waits
-                for watch in both:
-                    watch.close()
+                both = self._timeouts, self.waits
+                for pool in both:
+                    pool.close()
                 try:
-                    for watch in both:
-                        await watch.wait_closed()
+                    for pool in both:
+                        await pool.wait_closed()
                 finally:
                     await self._close()
 
@@ -148,7 +148,9 @@ class HttpBackend(ABC):
         if self._loop is None and not self._closed:
             await self._open()
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
-            self._watch, self.waits = (Watch(seconds, self._loop) for seconds in (self._settings.timeout, math.inf))
+            self._timeouts, self.waits = (
+                TimeoutPool(seconds, self._loop) for seconds in (self._settings.timeout, math.inf)
+            )
 
     def _may_use(self, used_at: float, *, creates: bool) -> bool:
         """Tell whether a kept connection that was last used at *used_at* can take a request, one that *creates* or not.
@@ -156,11 +158,11 @@ class HttpBackend(ABC):
         Some gateways end each kept connection without a word. One lost answer is a sign of it: what rested then is
         not used any more, and creates, which cannot be sent again, go over new connections for a while.
         """
-        return used_at > self._lost_at and not (creates and self._watch.loop.time() < self._lost_at + SUSPICION)
+        return used_at > self._lost_at and not (creates and self._timeouts.loop.time() < self._lost_at + SUSPICION)
 
     def _suspect(self) -> None:
         """Note that a kept connection lost an answer."""
-        self._lost_at = self._watch.loop.time()
+        self._lost_at = self._timeouts.loop.time()
 
 
 def deadline_error(delivery: Delivery, attempts: int = 0, request_id: str | None = None) -> DeadlineExceeded:

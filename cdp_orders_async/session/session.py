@@ -36,7 +36,7 @@ from cdp_orders_async.session.autorate import Autorate
 from cdp_orders_async.session.backends import backend
 from cdp_orders_async.session.calls import OpenCall, Report, judged, report_of
 from cdp_orders_async.session.stats import Stats
-from cdp_orders_async.session.watch import CLOSED, Broken, Limit
+from cdp_orders_async.session.timeouts import CLOSED, Broken, Timeout
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.telemetry import Event, Observer, PartAdopted, checked, tell
 from cdp_orders_async.telemetry.logs import is_on as is_logging
@@ -366,7 +366,7 @@ class Session:
         Raises `TimeoutError` after them, and `NotSent` where the session is closed meanwhile.
         """
         try:
-            with Limit(self._http.waits, seconds):
+            with Timeout(self._http.waits, seconds):
                 await waited_for()
         except Broken as error:
             if not self._http.closed:  # a limiter of one's own was cancelled, and not its caller

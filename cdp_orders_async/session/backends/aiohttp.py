@@ -43,7 +43,7 @@ from cdp_orders_async.session.attempt import (
     wait_asked,
 )
 from cdp_orders_async.session.backends.sockets import Sockets
-from cdp_orders_async.session.watch import Broken, Limit
+from cdp_orders_async.session.timeouts import Broken, Timeout
 from cdp_orders_async.settings import Credentials, Settings, tls_of
 from cdp_orders_async.timings import Times
 from cdp_orders_async.wire import Request
@@ -162,7 +162,7 @@ class _Connector(aiohttp.TCPConnector):
     def __init__(
         self,
         may_use: _MayUse,
-        opening: Callable[[], Limit],
+        opening: Callable[[], Timeout],
         limit: int,
         keepalive: float,
         tls: ssl.SSLContext | bool,  # noqa: FBT001 aiohttp's own
@@ -267,7 +267,7 @@ class AiohttpBackend(HttpBackend):
             self._session = ClientSession(
                 connector=_Connector(
                     self._may_use,
-                    lambda: Limit(self.waits, settings.connect_timeout),
+                    lambda: Timeout(self.waits, settings.connect_timeout),
                     settings.connections,
                     settings.keepalive,
                     tls,
@@ -289,7 +289,7 @@ class AiohttpBackend(HttpBackend):
             body.clock = self._clock
         attempt = _Attempt(request.creates)
         token = ATTEMPT.set(attempt)
-        limit = Limit(self._watch, left)
+        limit = Timeout(self._timeouts, left)
         response = None
         start = self._clock()
         try:

@@ -38,7 +38,7 @@ from cdp_orders_async.session.attempt import (
 )
 from cdp_orders_async.session.backends.resolver import Resolver
 from cdp_orders_async.session.backends.sockets import Sockets
-from cdp_orders_async.session.watch import Broken, Limit
+from cdp_orders_async.session.timeouts import Broken, Timeout
 from cdp_orders_async.settings import Credentials, Settings, tls_of
 from cdp_orders_async.timings import Times
 from cdp_orders_async.wire import Request
@@ -224,7 +224,7 @@ class HttptoolsBackend(HttpBackend):
     async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Times) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer; see `HttpBackend`."""
         data = self._written(request, request_id)
-        limit = Limit(self._watch, left)
+        limit = Timeout(self._timeouts, left)
         connection = None
         start = sent = self._clock()
         try:
@@ -300,7 +300,7 @@ class HttptoolsBackend(HttpBackend):
 
     def _rested(self, *, creates: bool) -> _Connection | None:
         """Return a connection that is kept, the last used one; None where none can take what *creates*, or not."""
-        oldest = self._watch.loop.time() - self._settings.keepalive
+        oldest = self._timeouts.loop.time() - self._settings.keepalive
         while self._resting:
             connection = self._resting.pop()
             since = connection.rests_since
@@ -319,14 +319,14 @@ class HttptoolsBackend(HttpBackend):
         if not connection.free:
             connection.end()
             return
-        connection.kept, connection.rests_since = True, self._watch.loop.time()
+        connection.kept, connection.rests_since = True, self._timeouts.loop.time()
         self._resting.append(connection)
         if self._sweeper is None:
             self._sweep()
 
     def _sweep(self) -> None:
         """Close what has rested too long, and come again when the next one has."""
-        self._sweeper, loop = None, self._watch.loop
+        self._sweeper, loop = None, self._timeouts.loop
         while self._resting:
             end = self._resting[0].rests_since + self._settings.keepalive
             if end > loop.time():
@@ -336,10 +336,10 @@ class HttptoolsBackend(HttpBackend):
 
     async def _connect(self) -> _Connection:
         """Open a connection; raises `Broken`."""
-        host, loop = self.base_url.raw_host, self._watch.loop
+        host, loop = self.base_url.raw_host, self._timeouts.loop
         connection = _Connection(self._all, self._settings.max_answer, self._settings.read_timeout, self._clock)
         try:
-            with Limit(self.waits, self._settings.connect_timeout):
+            with Timeout(self.waits, self._settings.connect_timeout):
                 addresses = await self._resolver.addresses()
                 await self._sockets.room()
                 plain = await aiohappyeyeballs.start_connection(  # pyright: ignore[reportUnknownMemberType] a bare tuple
