@@ -40,7 +40,7 @@ from cdp_orders_async import (
     Unreadable,
     Violation,
 )
-from cdp_orders_async.wire import answer, encode, reads, reads_nothing, reads_page, structure, to_json
+from cdp_orders_async.wire import encode, parse_response, reads, reads_nothing, reads_page, structure, to_json
 from tests import values
 
 EXAMPLES = Path(__file__).parent / "data" / "examples"
@@ -66,7 +66,7 @@ def request(read: Callable[[bytes], object] | None = None, *, creates: bool = Fa
 def fails(status: int, body: bytes, *, creates: bool = False) -> CdpError:
     """Return the error that an answer is."""
     with pytest.raises(CdpError) as caught:
-        answer(request(creates=creates), status, body)
+        parse_response(request(creates=creates), status, body)
     return caught.value
 
 
@@ -142,7 +142,7 @@ def test_consumer_names_its_items() -> None:
 def test_misfits_are_named(model: type[object], value: object, misfits: list[str]) -> None:
     """What does not fit is told with its path, all of it and without its value, also in a traceback."""
     with pytest.raises(Unreadable) as caught:
-        answer(request(reads(model)), 200, encode(value))
+        parse_response(request(reads(model)), 200, encode(value))
     assert sorted(caught.value.problems) == sorted(misfits)
     shown = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
     assert [secret for secret in values.SECRETS if secret in shown] == []
@@ -161,7 +161,7 @@ def test_path_begins_where_it_is_told_to() -> None:
 def test_body_that_is_no_json(read: Callable[[bytes], object], body: bytes) -> None:
     """A body that is no JSON, such as a proxy's page with status 200, is unreadable and not shown."""
     with pytest.raises(Unreadable) as caught:
-        answer(request(read), 200, body)
+        parse_response(request(read), 200, body)
     error = caught.value
     assert (error.delivery, error.status, error.start) == (Delivery.DONE_UNREADABLE, 200, body[:500])
     shown = "".join(traceback.format_exception(error)) + repr(error)
@@ -172,13 +172,13 @@ def test_body_that_is_no_json(read: Callable[[bytes], object], body: bytes) -> N
 @pytest.mark.parametrize("status", [200, 204])
 def test_deletion_needs_no_body(status: int, body: bytes) -> None:
     """A deletion is done with 200 and with 204, with and without JSON."""
-    answer(request(reads_nothing), status, body)
+    parse_response(request(reads_nothing), status, body)
 
 
 def test_deletion_answered_by_a_proxy() -> None:
     """A proxy's page with status 200 does not say that something was deleted."""
     with pytest.raises(Unreadable):
-        answer(request(reads_nothing), 200, HTML)
+        parse_response(request(reads_nothing), 200, HTML)
 
 
 def test_page_of_whole_entries() -> None:
@@ -250,7 +250,7 @@ def test_status_decides_the_error(status: int, *, creates: bool) -> None:
 @pytest.mark.parametrize("status", [200, 201, 202])
 def test_every_success_is_one(status: int) -> None:
     """The vendor's pages disagree which success it is, so any of them is."""
-    assert answer(request(), status, encode({"ref": REF})) == Contact(ref=UUID(REF))
+    assert parse_response(request(), status, encode({"ref": REF})) == Contact(ref=UUID(REF))
 
 
 def test_vendors_refusal() -> None:
@@ -289,7 +289,7 @@ def test_envelopes(envelope: object, read: object) -> None:
 def test_retry_after_is_kept() -> None:
     """The time that the server asked to wait is on the error."""
     with pytest.raises(RateLimited) as caught:
-        answer(request(), 429, b"", 2.5)
+        parse_response(request(), 429, b"", 2.5)
     assert caught.value.retry_after == 2.5
 
 

@@ -41,7 +41,7 @@ from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.telemetry import Event, Observer, PartAdopted, checked, tell
 from cdp_orders_async.telemetry.logs import is_on as is_logging
 from cdp_orders_async.timings import Times
-from cdp_orders_async.wire import Request, answer
+from cdp_orders_async.wire import Request, parse_response
 
 __all__ = ["BulkTransport", "GivenUp", "RateLimiter", "Session"]
 
@@ -313,7 +313,7 @@ class Session:
         call.status = status
         wait = None if retry_after is None else parse_retry_after(retry_after, datetime.now(UTC))
         try:
-            result = answer(request, status, body, wait, self._http.secrets)
+            result = parse_response(request, status, body, wait, self._http.secrets)
         finally:
             done = clock()
             times.decode += done - came

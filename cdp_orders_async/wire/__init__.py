@@ -17,19 +17,28 @@ from cdp_orders_async.wire.codec import (
 )
 from cdp_orders_async.wire.copies import copy_of
 from cdp_orders_async.wire.direct import writer
-from cdp_orders_async.wire.request import NO_QUERY, Page, Request, Transport, answer, reads, reads_nothing, reads_page
+from cdp_orders_async.wire.request import (
+    NO_QUERY,
+    Page,
+    Request,
+    Transport,
+    parse_response,
+    reads,
+    reads_nothing,
+    reads_page,
+)
 
 __all__ = [
     "NO_QUERY",
     "Page",
     "Request",
     "Transport",
-    "answer",
     "copy_of",
     "encode",
     "in_utc",
     "is_list",
     "is_object",
+    "parse_response",
     "read_moment",
     "reads",
     "reads_nothing",

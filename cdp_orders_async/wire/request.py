@@ -30,7 +30,7 @@ from cdp_orders_async.redact import NO_SECRETS, Secrets, collect_words, mask_unk
 from cdp_orders_async.wire.codec import is_list, is_object, load
 from cdp_orders_async.wire.direct import decode, decode_page
 
-__all__ = ["NO_QUERY", "Page", "Request", "Transport", "answer", "reads", "reads_nothing", "reads_page"]
+__all__ = ["NO_QUERY", "Page", "Request", "Transport", "parse_response", "reads", "reads_nothing", "reads_page"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -152,7 +152,7 @@ BY_STATUS: Mapping[int, type[Refused]] = {
 }
 
 
-def answer(
+def parse_response(
     request: Request[T], status: int, body: bytes, retry_after: float | None = None, secrets: Secrets = NO_SECRETS
 ) -> T:
     """Return the result that an answer holds, or raise the error that it is, without the *secrets* of the client.

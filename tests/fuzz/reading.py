@@ -51,7 +51,7 @@ from cdp_orders_async import (
 from cdp_orders_async.kinds import Api
 from cdp_orders_async.pacing.retry import parse_retry_after
 from cdp_orders_async.sources.jsonlines import LONGEST_LINE
-from cdp_orders_async.wire import answer, encode, reads, reads_nothing, reads_page, structure, to_json
+from cdp_orders_async.wire import encode, parse_response, reads, reads_nothing, reads_page, structure, to_json
 from tests.fuzz.corpus import BEYOND, LINES, REF, Json, anything, dumped, keys, leaves, mutated, reshaped
 from tests.fuzz.engine import Target, looped, pure
 
@@ -219,7 +219,7 @@ def codec(data: bytes) -> None:
         request = Request("x.create", "POST", "/x", read, creates=creates)
         values, refused = tuple[attrs.AttrsInstance, ...](), None
         try:
-            values = answer(request, int(status), body, 1.5)
+            values = parse_response(request, int(status), body, 1.5)
         except CdpError as error:
             refused = error.__cause__ if isinstance(error, OutcomeUnknown) else error
         assert refused is not None or good

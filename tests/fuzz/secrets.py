@@ -8,7 +8,7 @@ from cdp_orders_async import Refused, Request
 from cdp_orders_async.errors import shown_key
 from cdp_orders_async.redact import Secrets, mask_unknown_words
 from cdp_orders_async.redact.words import SERVER_WORDS
-from cdp_orders_async.wire import answer, reads_nothing
+from cdp_orders_async.wire import parse_response, reads_nothing
 from tests.fuzz.corpus import dumped, mutated
 from tests.fuzz.engine import Target, pure
 from tests.security.gateways import FORMS
@@ -51,7 +51,7 @@ def secrets(data: bytes) -> None:
 def refusal(request: Request[None], body: bytes) -> Refused:
     """Return the error that an answer is."""
     try:
-        answer(request, 400, body, None, SECRETS)
+        parse_response(request, 400, body, None, SECRETS)
     except Refused as refused:
         return refused
     raise AssertionError
