@@ -24,8 +24,8 @@ class Broken(Exception):
 class TimeoutPool:
     """Gives everything the same number of *seconds*: ``with Timeout(pool): ...`` raises `TimeoutError` after them.
 
-    Where they are infinite, only a timeout of its own or `close` ends something. *loop* is the event loop in which all of
-    it runs.
+    Where they are infinite, only a timeout of its own or `close` ends something. *loop* is the event loop in which all
+    of it runs.
     """
 
     __slots__ = ("_idle", "_timer", "closed", "loop", "seconds", "timeouts")

@@ -29,7 +29,7 @@ from cdp_orders_async import (
     Settings,
 )
 from cdp_orders_async.kinds import V2_1
-from cdp_orders_async.wire import answer
+from cdp_orders_async.wire import parse_response
 from tests import values
 from tests.calls import CALLS, Refs, walked
 from tests.conformance.attributes import attributes, bad, names
@@ -71,7 +71,7 @@ class Recorder:
     async def send(self, request: Request[T], /) -> T:
         """Keep *request*."""
         self.requests.append(request)
-        return answer(request, 200, ANYTHING)
+        return parse_response(request, 200, ANYTHING)
 
 
 def changed(new: SearchStrategy[Any], changes: type) -> SearchStrategy[dict[str, Any]]:

@@ -34,7 +34,7 @@ from cdp_orders_async import (
     Unreadable,
 )
 from cdp_orders_async.models.common import camel
-from cdp_orders_async.wire import answer, is_object, reads, reads_page
+from cdp_orders_async.wire import is_object, parse_response, reads, reads_page
 from tests.conformance.answering import REF
 from tests.values import NOW
 
@@ -178,7 +178,7 @@ def judge(raw: str | bytes, model: type[object]) -> object:
     """Return what reading *raw* as a *model* ends in."""
     body = raw if isinstance(raw, bytes) else raw.encode()
     try:
-        return answer(Request("x.get", "GET", "/x", reads(model)), 200, body)
+        return parse_response(Request("x.get", "GET", "/x", reads(model)), 200, body)
     except CdpError as error:
         return error
 
@@ -186,7 +186,7 @@ def judge(raw: str | bytes, model: type[object]) -> object:
 def judge_page(raw: str) -> Page[OrderItem] | None:
     """Return what *raw* is as a page of items, None where it does not fit."""
     try:
-        return answer(Request("x.list", "GET", "/x", reads_page(OrderItem)), 200, raw.encode())
+        return parse_response(Request("x.list", "GET", "/x", reads_page(OrderItem)), 200, raw.encode())
     except Unreadable:
         return None
 
@@ -299,7 +299,7 @@ def test_any_refusal_is_one(status: int, body: object, creates: bool) -> None:  
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     request = Request("x.create", "POST", "/x", reads(Order), creates=creates)
     with pytest.raises(CdpError) as caught:
-        answer(request, status, raw)
+        parse_response(request, status, raw)
     refused = caught.value.__cause__ if isinstance(caught.value, OutcomeUnknown) else caught.value
     assert isinstance(refused, Refused)
     assert refused.status == status

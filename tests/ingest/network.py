@@ -14,7 +14,7 @@ from cdp_orders_async.emulator import Emulator
 from cdp_orders_async.emulator.records import Cause, Record
 from cdp_orders_async.emulator.service import Asked
 from cdp_orders_async.ingest import OnExisting
-from cdp_orders_async.wire import answer
+from cdp_orders_async.wire import parse_response
 from tests.ingest.orders import Json
 from tests.ingest.serving import BASE, KEY, TOKEN
 from tests.ingest.versions import NEW, Version
@@ -50,11 +50,11 @@ class Network:
         fate = self.fate(request)
         if not isinstance(fate, str):
             status, refusal = (fate, {}) if isinstance(fate, int) else (400, fate)
-            return answer(request, status, orjson.dumps(refusal))
+            return parse_response(request, status, orjson.dumps(refusal))
         if fate == "not sent":
             raise NotSent("the wire is cut")
         if fate.startswith("page "):
-            return answer(request, int(fate.removeprefix("page ")), b"<html>Come back later</html>")
+            return parse_response(request, int(fate.removeprefix("page ")), b"<html>Come back later</html>")
         body = b"{}"
         status = 200
         if "not done" not in fate:
@@ -65,7 +65,7 @@ class Network:
             await asyncio.get_running_loop().create_future()
         if fate.startswith("lost"):
             raise OutcomeUnknown("the answer is lost")
-        return answer(request, status, b"<html>" if fate == "unreadable" else body)
+        return parse_response(request, status, b"<html>" if fate == "unreadable" else body)
 
 
 def loading(

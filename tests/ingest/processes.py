@@ -12,7 +12,7 @@ import orjson
 
 from cdp_orders_async import CdpError, NotSent, OutcomeUnknown, Request
 from cdp_orders_async.emulator import Emulator
-from cdp_orders_async.wire import answer
+from cdp_orders_async.wire import parse_response
 from tests.ingest.network import asked
 from tests.journal.shared import SharedDatabase, SharedJournal
 
@@ -68,9 +68,9 @@ class Wire:
         if fate == "lost, not done":
             raise OutcomeUnknown("the answer is lost")
         if fate.isdigit():
-            return answer(request, int(fate), REFUSAL)
+            return parse_response(request, int(fate), REFUSAL)
         if fate.startswith("html"):
-            return answer(request, int(fate.removeprefix("html ")), PAGE)
+            return parse_response(request, int(fate.removeprefix("html ")), PAGE)
         try:
             async with asyncio.timeout(0.01 if fate == "gone" else TIMEOUT):
                 reply = await self._ask(request)
@@ -78,7 +78,7 @@ class Wire:
             raise OutcomeUnknown("no answer came in time") from None
         if fate in {"lost", "gone"}:
             raise OutcomeUnknown("the answer is lost")
-        return answer(request, reply.status, PAGE if fate == "unreadable" else orjson.dumps(reply.body))
+        return parse_response(request, reply.status, PAGE if fate == "unreadable" else orjson.dumps(reply.body))
 
     def _ask(self, request: Request[Any]) -> Coroutine[Any, Any, Any]:
         endpoint, segments = self.emulator.find(request.method, request.path)

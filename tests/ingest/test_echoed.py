@@ -21,7 +21,7 @@ from cdp_orders_async import (
     ingest_one,
 )
 from cdp_orders_async.emulator import Emulator, Switches
-from cdp_orders_async.wire import answer
+from cdp_orders_async.wire import parse_response
 from tests.ingest.expectations import stored, wanted
 from tests.ingest.network import Network, asked
 from tests.ingest.orders import consumer, item, order
@@ -44,7 +44,7 @@ class Echo(Network):
             return await super().send(request)
         reply = self.emulator.answer(*self.emulator.find(request.method, request.path), asked(request))
         self.first = self.first or orjson.dumps(reply.body)
-        return answer(request, reply.status, self.first)
+        return parse_response(request, reply.status, self.first)
 
 
 async def test_one_answer_to_several_orders_at_once(tmp_path: Path) -> None:
