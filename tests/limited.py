@@ -90,12 +90,12 @@ class World:
 
     def _go(self) -> None:
         """Take free slots for calls, which then wait for their turn."""
-        while self.slots.take():
+        while self.slots.acquire_nowait():
             reads = self._held[True] < self.reads
             self._held[reads] += 1
             self._asking.append(reads)
         for reads in self._asking[:]:
-            if self._limiter(reads=reads).take():
+            if self._limiter(reads=reads).acquire_nowait():
                 self._asking.remove(reads)
                 self._send(reads=reads)
             elif not self.autorate.apart:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from types import NoneType
 from typing import Generic, TypeVar
+from warnings import warn
 
 from cdp_orders_async.arguments import need
 
@@ -160,7 +161,7 @@ class Limiter:
         """Estimate how many seconds the interactive callers who wait now keep a bulk caller waiting."""
         return self._waiters.interactive * self._interval
 
-    def take(self) -> bool:
+    def acquire_nowait(self) -> bool:
         """Use a grant if there is one right now and nobody waits; tell whether there was."""
         now = self._clock()
         due = self._due
@@ -173,9 +174,18 @@ class Limiter:
             self._hold(now)
         return True
 
+    def take(self) -> bool:
+        """Do the same as `acquire_nowait`, under its old name."""
+        warn(
+            "Limiter.take is now acquire_nowait; the old name goes in the next release",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.acquire_nowait()
+
     async def acquire(self, *, bulk: bool = False) -> None:
         """Wait for this caller's turn, in the lane for *bulk* or before it. One that is cancelled uses up no grant."""
-        if self.take():
+        if self.acquire_nowait():
             return
         waiter = self._waiters.join(bulk=bulk)
         if self._timer is None:
@@ -295,7 +305,7 @@ class ConnectionSlots:
         """How many callers wait for a slot."""
         return len(self._waiters)
 
-    def take(self) -> bool:
+    def acquire_nowait(self) -> bool:
         """Take a slot, which the caller must `release`, if one is free right now; tell whether there was."""
         if self._free <= 0:
             return False
@@ -307,7 +317,7 @@ class ConnectionSlots:
 
         One that is cancelled holds none.
         """
-        if self.take():
+        if self.acquire_nowait():
             return
         waiter = self._waiters.join(bulk=bulk)
         try:

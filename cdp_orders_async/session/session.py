@@ -284,12 +284,12 @@ class Session:
         if not self._http.ready():
             await self._open(request)
         asked = turn = clock()
-        if not self._slots.take():
+        if not self._slots.acquire_nowait():
             await self._wait_for_slot(request, call.until, bulk=bulk)
             turn = clock()
             times.connection += turn - asked
         try:
-            if self._shared_limiter is not None or not limiter.take():
+            if self._shared_limiter is not None or not limiter.acquire_nowait():
                 await self._wait_for_turn(limiter, request, call.until, times, bulk=bulk)
                 turn = clock()
             if sender is not None and request.creates and sender.halted():

@@ -466,3 +466,12 @@ def test_uvloop_takes_an_endless_pause() -> None:
         task.cancel()
 
     assert count(main) == [3600]
+
+
+def test_old_name_of_acquire_nowait() -> None:
+    """The old name works for one release, with a warning."""
+    limiter = Limiter(1, clock=lambda: 0.0)
+    with pytest.warns(DeprecationWarning, match="acquire_nowait"):
+        assert limiter.take()
+    with pytest.warns(DeprecationWarning, match="acquire_nowait"):
+        assert not limiter.take()

@@ -30,7 +30,7 @@ async def slots(session: Session) -> None:
 async def rate(session: Session) -> None:
     """Let the next turn be far away."""
     session.limiter.set_rate(0.001)
-    session.limiter.take()
+    session.limiter.acquire_nowait()
 
 
 async def pause(session: Session) -> None:
