@@ -39,7 +39,7 @@ from harness import (
 from peers import NEW, ORDERS, PEERS, client
 
 from cdp_orders_async import Credentials, NewOrderItem, Request
-from cdp_orders_async.session import Times
+from cdp_orders_async.session import Timings
 from cdp_orders_async.session.backends.aiohttp import AiohttpBackend
 
 OURS = {"typed": "cdp-orders-async", "typed over httptools": "cdp-orders-async, httptools"}
@@ -54,7 +54,7 @@ async def layers(url: str, stack: AsyncExitStack) -> dict[str, Call]:
     http = AiohttpBackend(url, Credentials("key", "token"), cdp.session.settings, None, (), time.monotonic)
     stack.push_async_callback(http.aclose)
     await http.open()
-    times = Times()
+    times = Timings()
     ready = [cdp.items.to_create(order, NewOrderItem(**NEW)) for order in ORDERS]
     unread = itertools.cycle([Request(one.operation, one.method, one.path, bytes, body=one.body) for one in ready])
     requests = itertools.cycle(ready)

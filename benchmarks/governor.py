@@ -26,7 +26,7 @@ import attrs
 from harness import Point, Result, arguments, benchmark, pin, result
 
 from cdp_orders_async import CdpError, CdpOrders, NewOrder, NewOrderItem, Resources, Settings, emulator
-from cdp_orders_async.session import BulkTransport, Times
+from cdp_orders_async.session import BulkTransport, Timings
 
 CONNECTIONS = 32
 LATENCY = 0.05
@@ -106,7 +106,7 @@ class Load:
 
     async def bulk(self, order: UUID) -> None:
         """Create items, one after the other."""
-        items = Resources(BulkTransport(self.cdp.session, Times()), self.cdp.base_url).items
+        items = Resources(BulkTransport(self.cdp.session, Timings()), self.cdp.base_url).items
         while True:
             if await self.counted(items.create(order, ITEM)):
                 self.created.append(time.monotonic())

@@ -1,6 +1,6 @@
 """What every benchmark needs: a server on a core of its own, interleaved rounds, results that a machine can read.
 
-Times drift by some 15 % from minute to minute, so what counts are ratios: variants run in turn, in random order, the
+Timings drift by some 15 % from minute to minute, so what counts are ratios: variants run in turn, in random order, the
 ratio is taken in each round, and the median of the rounds is told with its quartiles. One variant runs twice under
 two names, as the control: how much those two differ is noise.
 """

@@ -112,7 +112,7 @@ from cdp_orders_async.resources import (
     Orders,
     OrdersV2,
 )
-from cdp_orders_async.session import RateLimiter, Session, Stats, Times
+from cdp_orders_async.session import RateLimiter, Session, Stats, Timings
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.sources import GraphFile
 from cdp_orders_async.telemetry import (
@@ -245,8 +245,8 @@ __all__ = [
     "Source",
     "SqliteJournal",
     "Stats",
-    "Times",
     "Timezone",
+    "Timings",
     "Transport",
     "Unauthorized",
     "Unreadable",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import msgspec
 
-__all__ = ["Times"]
+__all__ = ["Timings"]
 
 
-class Times(msgspec.Struct):
+class Timings(msgspec.Struct):
     """The seconds that calls spent, by purpose; the seconds of parallel calls add up."""
 
     connection: float = 0.0
@@ -35,7 +35,7 @@ class Times(msgspec.Struct):
         seconds: float = sum(msgspec.structs.astuple(self))
         return seconds
 
-    def add(self, other: Times) -> None:
+    def add(self, other: Timings) -> None:
         """Add the seconds of *other*."""
         for name in FIELD_NAMES:
             if seconds := getattr(other, name):
@@ -46,4 +46,4 @@ class Times(msgspec.Struct):
         return {name: seconds for name in FIELD_NAMES if (seconds := round(getattr(self, name), 3))}
 
 
-FIELD_NAMES = Times.__struct_fields__
+FIELD_NAMES = Timings.__struct_fields__

@@ -1,4 +1,4 @@
-"""Times that do not say their zone."""
+"""Timings that do not say their zone."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from rich.text import Text
 from cdp_orders_async.ingest import Outcome, PartVerdict, Verdict
 from cdp_orders_async.jobs import NOT_AS_WANTED, Event, Message, Problem, Progress, Report, place
 from cdp_orders_async.redact import printable
-from cdp_orders_async.timings import Times
+from cdp_orders_async.timings import Timings
 
 __all__ = ["Display", "Screen", "hush", "problem", "show_summary"]
 
@@ -244,14 +244,14 @@ ADVICE = {
 }
 
 
-def split(times: Times) -> str:
+def split(times: Timings) -> str:
     """Say in one line where the time went, the most first."""
     shares = {name: f"{seconds / times.total:.0%}" for name, seconds in msgspec.structs.asdict(times).items()}
     order = sorted(shares, key=lambda name: -getattr(times, name))
     return f"Where the time went: {', '.join(f'{shares[name]} {name}' for name in order if shares[name] != '0%')}"
 
 
-def conclusion(times: Times, seconds: float, cpu: float) -> str:
+def conclusion(times: Timings, seconds: float, cpu: float) -> str:
     """Say what most of the time was spent on, and what follows, where the process computed *cpu* of *seconds*."""
     spent = msgspec.structs.asdict(times)
     if times.rate + times.lane > times.connect + times.server + times.body:

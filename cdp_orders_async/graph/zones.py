@@ -1,4 +1,4 @@
-"""Times that do not say their zone: whose zone is told reads them, and nobody guesses it."""
+"""Timings that do not say their zone: whose zone is told reads them, and nobody guesses it."""
 
 from __future__ import annotations
 

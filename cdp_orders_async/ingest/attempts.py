@@ -5,7 +5,7 @@ from __future__ import annotations
 from cdp_orders_async.errors import CdpError, DeadlineExceeded, Delivery, PoolTimeout, Unreadable
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.pacing.health import Sign
-from cdp_orders_async.session import BulkTransport, Times, attempt_failed
+from cdp_orders_async.session import BulkTransport, Timings, attempt_failed
 from cdp_orders_async.wire import Transport
 
 __all__ = ["MAYBE_DONE", "Attempts"]
@@ -22,7 +22,7 @@ MAYBE_DONE = frozenset({Delivery.UNKNOWN, Delivery.DONE_UNREADABLE})
 class Attempts:
     """The failed attempts of one request of an *operation*, which leaves over *transport*."""
 
-    def __init__(self, context: LoadContext, transport: Transport, operation: str, times: Times) -> None:
+    def __init__(self, context: LoadContext, transport: Transport, operation: str, times: Timings) -> None:
         self.transport = transport
         """What the next attempt leaves over."""
         self._context = context

@@ -17,7 +17,7 @@ from cdp_orders_async.ingest.requests import Requests
 from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.journal import Journal
 from cdp_orders_async.pacing.health import Health, Sign
-from cdp_orders_async.session import BulkTransport, Session, Times
+from cdp_orders_async.session import BulkTransport, Session, Timings
 from cdp_orders_async.telemetry import Event, PauseBegan, PauseEnded
 from cdp_orders_async.wire import Transport
 
@@ -118,7 +118,7 @@ class LoadContext:
         if self._session is not None:
             self._session.tell(event)
 
-    def transport(self, times: Times, key: str, file: str | None, number: int) -> Transport:
+    def transport(self, times: Timings, key: str, file: str | None, number: int) -> Transport:
         """Return the transport of one order, which counts in *times* where the time goes.
 
         *key* is that of the order; *file* and *number* say where it is in the input.
@@ -132,7 +132,7 @@ class LoadContext:
         of_version = ResourcesV2 if isinstance(self.cdp, ResourcesV2) else Resources
         return of_version(transport, self.cdp.base_url)
 
-    def waiting(self, times: Times, name: str) -> Waiting:
+    def waiting(self, times: Timings, name: str) -> Waiting:
         """Return a context in which another worker works; its seconds are added to *times* as *name*."""
         return Waiting(self, times, name)
 
@@ -143,7 +143,7 @@ class LoadContext:
                 async with asyncio.timeout(seconds):
                     await self._halted.wait()
 
-    async def server_is_up(self, times: Times) -> None:
+    async def server_is_up(self, times: Timings) -> None:
         """Wait while the server is not well, and for the turn to try it; *times* counts it."""
         if not self.halted:
             with self.waiting(times, "backoff"):
@@ -180,7 +180,7 @@ class Waiting:
 
     __slots__ = ("_began", "_context", "_name", "_times")
 
-    def __init__(self, context: LoadContext, times: Times, name: str) -> None:
+    def __init__(self, context: LoadContext, times: Timings, name: str) -> None:
         self._context = context
         self._times = times
         self._name = name

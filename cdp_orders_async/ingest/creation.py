@@ -22,7 +22,7 @@ from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part
 from cdp_orders_async.ingest.requests import IMMUTABLE
 from cdp_orders_async.journal import PartRecord
-from cdp_orders_async.session import BulkTransport, GivenUp, Times, as_one_call
+from cdp_orders_async.session import BulkTransport, GivenUp, Timings, as_one_call
 
 __all__ = ["ConflictError", "Creation"]
 
@@ -46,7 +46,7 @@ class Creation:
         key: str,
         place: tuple[str | None, int],
         parts: Sequence[Part],
-        times: Times,
+        times: Timings,
         *,
         updates: bool,
     ) -> None:

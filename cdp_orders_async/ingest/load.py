@@ -21,7 +21,7 @@ from cdp_orders_async.journal import Journal
 from cdp_orders_async.kinds import Api
 from cdp_orders_async.outlasting import outlast
 from cdp_orders_async.redact import sealed, strip_frames
-from cdp_orders_async.session import Session, Times
+from cdp_orders_async.session import Session, Timings
 from cdp_orders_async.telemetry import OrderEnded
 
 __all__ = ["Load"]
@@ -35,7 +35,7 @@ NOTHING = frozenset({Verdict.FAILED, Verdict.INVALID, Verdict.NOT_TRIED})
 LAST = 5.0
 """Seconds that a journal gets to write the end of what was given up."""
 RENEWALS = 3
-"""Times that a claim is renewed within the time that it lasts."""
+"""Timings that a claim is renewed within the time that it lasts."""
 UNKNOWN_WIDTH = 100
 """Parts that may be under way where nobody says how many connections there are."""
 
@@ -67,7 +67,7 @@ class Load:
     ) -> None:
         self.counts: collections.Counter[Verdict] = collections.Counter()
         """How many orders came to each verdict so far."""
-        self.times = Times()
+        self.times = Timings()
         """Where the time of the orders went that came to their end so far."""
         self.error: Exception | None = None
         """What ended the load before the input did."""

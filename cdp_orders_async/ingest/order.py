@@ -16,7 +16,7 @@ from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, combine_knowledg
 from cdp_orders_async.ingest.outcomes import Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part, digest_of_parts, kind_of, parts_of
 from cdp_orders_async.journal import Busy, Claimed, OrderId, PartRecord
-from cdp_orders_async.session import Times
+from cdp_orders_async.session import Timings
 
 __all__ = ["OrderRun"]
 
@@ -41,7 +41,7 @@ class OrderRun:
         self.order_part = self.parts[0]
         self.left = len(self.parts)
         """The number of parts without a verdict."""
-        self.times = Times()
+        self.times = Timings()
         """The time that was spent on the order."""
         self.order = OrderId.of(self.reference_id, graph.order.ordered_at)
         self.key = self.order.key

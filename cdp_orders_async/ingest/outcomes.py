@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import asdict
 
 from cdp_orders_async.errors import CdpError, Refused, Violation
-from cdp_orders_async.session import Times
+from cdp_orders_async.session import Timings
 
 __all__ = ["Failure", "Leftover", "Outcome", "PartOutcome", "PartVerdict", "Verdict"]
 
@@ -153,7 +153,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """The parts on the server that the input no longer has."""
     seconds: float = 0.0
     """The seconds from taking the order from the input to its end."""
-    times: Times = field(default_factory=Times)
+    times: Timings = field(default_factory=Timings)
     """How that time was spent; the times of parallel calls add up."""
 
     @classmethod

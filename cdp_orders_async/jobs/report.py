@@ -8,7 +8,7 @@ import attrs
 
 from cdp_orders_async.errors import CdpError, Forbidden, InputError, Invalid, JournalError, NotSent, Unauthorized
 from cdp_orders_async.ingest import Outcome, Verdict
-from cdp_orders_async.timings import Times
+from cdp_orders_async.timings import Timings
 
 __all__ = ["NOT_AS_WANTED", "Report", "describe", "is_damaged", "place"]
 
@@ -29,7 +29,7 @@ class Report:
     seconds: float = 0.0
     cpu: float = 0.0
     """Seconds that this process computed, in all its threads."""
-    times: Times = attrs.field(factory=Times)
+    times: Timings = attrs.field(factory=Timings)
     """Where the time of the orders went."""
     error: CdpError | None = None
     """What ended the load before its input did."""

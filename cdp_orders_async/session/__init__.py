@@ -7,7 +7,7 @@ from aiohttp import ClientSession, TraceConfig
 from cdp_orders_async.session.calls import as_one_call, attempt_failed
 from cdp_orders_async.session.session import BulkTransport, GivenUp, RateLimiter, Session
 from cdp_orders_async.session.stats import Stats
-from cdp_orders_async.timings import Times
+from cdp_orders_async.timings import Timings
 
 __all__ = [
     "BulkTransport",
@@ -16,7 +16,7 @@ __all__ = [
     "RateLimiter",
     "Session",
     "Stats",
-    "Times",
+    "Timings",
     "TraceConfig",
     "as_one_call",
     "attempt_failed",

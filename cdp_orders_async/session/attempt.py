@@ -22,7 +22,7 @@ from cdp_orders_async.pacing.retry import parse_retry_after
 from cdp_orders_async.redact import NO_SECRETS, Secrets
 from cdp_orders_async.session.timeouts import CLOSED, Broken, TimeoutPool
 from cdp_orders_async.settings import Credentials, Settings, check_tls, proxy_of
-from cdp_orders_async.timings import Times
+from cdp_orders_async.timings import Timings
 from cdp_orders_async.version import VERSION
 from cdp_orders_async.wire import Request
 
@@ -129,7 +129,7 @@ class HttpBackend(ABC):
                     await self._close()
 
     @abstractmethod
-    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Times) -> Answer:
+    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Timings) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer.
 
         Where the time went is added to *times*. Raises a `CdpError` that says how far the request got where no

@@ -15,7 +15,7 @@ from yarl import URL
 from cdp_orders_async.errors import CdpError, Delivery, JournalError, NotSent, OutcomeUnknown, Unreadable
 from cdp_orders_async.routes import V2, V2_1
 from cdp_orders_async.telemetry import AttemptEnded, Call, CallEnded, CallStarted, Event
-from cdp_orders_async.timings import Times
+from cdp_orders_async.timings import Timings
 from cdp_orders_async.wire import Request
 
 __all__ = ["MAYBE_DONE", "OpenCall", "Report", "as_one_call", "attempt_failed", "judged", "report_of"]
@@ -33,7 +33,7 @@ class OpenCall(Struct):
     id: str
     until: float | None
     """When its deadline is; a call of the loader has none."""
-    times: Times
+    times: Timings
     alone: bool = False
     """Whether its failures concern nobody else."""
     attempts: int = 0

@@ -40,7 +40,7 @@ from cdp_orders_async.session.timeouts import CLOSED, Broken, Timeout
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.telemetry import Event, Observer, PartAdopted, checked, tell
 from cdp_orders_async.telemetry.logs import is_on as is_logging
-from cdp_orders_async.timings import Times
+from cdp_orders_async.timings import Timings
 from cdp_orders_async.wire import Request, parse_response
 
 __all__ = ["BulkTransport", "GivenUp", "RateLimiter", "Session"]
@@ -75,7 +75,7 @@ class BulkTransport(Struct, frozen=True):
     """
 
     session: Session
-    times: Times
+    times: Timings
     """Where the time of its calls is counted."""
     halted: Callable[[], bool] = _never
     """Asked when a turn comes, whether nothing may be created any more."""
@@ -386,7 +386,7 @@ class Session:
             raise deadline_error(Delivery.NOT_SENT) from None
 
     async def _wait_for_turn(
-        self, limiter: Limiter, request: Request[T], until: float | None, times: Times, *, bulk: bool
+        self, limiter: Limiter, request: Request[T], until: float | None, times: Timings, *, bulk: bool
     ) -> None:
         began = self._clock()
         delay = limiter.delay(bulk=bulk)

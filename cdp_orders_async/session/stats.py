@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from cdp_orders_async.timings import Times
+from cdp_orders_async.timings import Timings
 
 __all__ = ["Stats"]
 
@@ -22,5 +22,5 @@ class Stats(Struct):
     """Parts of orders that a look-up found on the server, so that they were not created again."""
     in_flight: int = 0
     """Attempts that are sent and not answered now."""
-    times: Times = field(default_factory=Times)
+    times: Timings = field(default_factory=Timings)
     """Where the time of the calls went that were not part of a load."""

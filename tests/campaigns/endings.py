@@ -17,7 +17,7 @@ from tests.virtual import run_in
 from tests.ways import Way
 
 WAVES = 25
-"""Times that a session is used by some calls at once before it is closed."""
+"""Timings that a session is used by some calls at once before it is closed."""
 
 
 def say(text: str) -> None:

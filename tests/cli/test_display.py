@@ -19,7 +19,7 @@ from cdp_orders_async import Verdict, Violation
 from cdp_orders_async.cli.display import ADVICE, Display, Screen, conclusion, picture, problem, show_summary, split
 from cdp_orders_async.ingest import Failure, Leftover, Outcome, PartOutcome, PartVerdict
 from cdp_orders_async.jobs import Problem, Progress, Report
-from cdp_orders_async.timings import Times
+from cdp_orders_async.timings import Timings
 from tests.cli.support import PARTS, PATIENCE, orders, started, watched, write
 
 PROGRESS = Progress(seconds=1.0, done=7, not_loaded=0, retries=0, speed=99.6, rate=200.0)
@@ -93,7 +93,7 @@ def test_first_problems_are_told_one_by_one() -> None:
 
 def test_summary_gives_no_advice_for_a_short_load() -> None:
     """What a load of a few seconds waited for is no reason to change anything; one request is no requests."""
-    times, counts = Times(server=9.0), collections.Counter({Verdict.LOADED: 1})
+    times, counts = Timings(server=9.0), collections.Counter({Verdict.LOADED: 1})
     told: list[list[str]] = []
     for seconds, requests in ((9.9, 1), (10.0, 2)):
         console, file = log()
@@ -203,26 +203,28 @@ def test_screen_disarms_what_a_terminal_would_obey() -> None:
 
 def test_split_tells_all_that_matters() -> None:
     """One line has every share of a percent or more, the largest first, by the names that --json has."""
-    times = Times(server=60, rate=30, connect=9.6, journal=0.36, decode=0.04)
+    times = Timings(server=60, rate=30, connect=9.6, journal=0.36, decode=0.04)
     assert split(times) == "Where the time went: 60% server, 30% rate, 10% connect"
     assert times.to_json().keys() == {"server", "rate", "connect", "journal", "decode"}
 
 
 def test_conclusion_names_what_took_most() -> None:
     """The last line says what most of the time was spent on, and whether more connections would help."""
-    assert conclusion(Times(connection=50, rate=31, server=19), 10, 2) == (
+    assert conclusion(Timings(connection=50, rate=31, server=19), 10, 2) == (
         "81% of the time was waiting for the rate: more connections will not help"
     )
-    assert conclusion(Times(connection=50, lane=30, rate=1, server=19), 10, 2).startswith(
+    assert conclusion(Timings(connection=50, lane=30, rate=1, server=19), 10, 2).startswith(
         "80% of the time was waiting for int"
     )
-    assert conclusion(Times(connection=50, rate=10, server=40), 10, 2).startswith("50% of the time was waiting for a f")
-    assert conclusion(Times(journal=50, server=40), 10, 2).startswith("56% of the time was waiting for the journal")
-    assert conclusion(Times(server=97, body=3), 10, 2).startswith("97% of the time was the server's own: more --conn")
-    assert set(ADVICE) == set(Times.__struct_fields__)
+    assert conclusion(Timings(connection=50, rate=10, server=40), 10, 2).startswith(
+        "50% of the time was waiting for a f"
+    )
+    assert conclusion(Timings(journal=50, server=40), 10, 2).startswith("56% of the time was waiting for the journal")
+    assert conclusion(Timings(server=97, body=3), 10, 2).startswith("97% of the time was the server's own: more --conn")
+    assert set(ADVICE) == set(Timings.__struct_fields__)
 
 
-QUEUE = Times(connection=53, server=40, connect=7)
+QUEUE = Timings(connection=53, server=40, connect=7)
 
 
 @pytest.mark.parametrize(
@@ -231,13 +233,13 @@ QUEUE = Times(connection=53, server=40, connect=7)
         (QUEUE, 10, 8, "This process's CPU was busy 80% of the time, which is the limit: more connections will not"),
         (QUEUE, 10, 10.4, "This process's CPU was busy 100% of the time, which is the limit: more connections will"),
         (QUEUE, 10, 7.9, "53% of the time was waiting for a free connection: fewer are used"),
-        (Times(connection=50, rate=31, server=19), 10, 9, "81% of the time was waiting for the rate"),
-        (Times(connection=50, lane=31, server=19), 10, 9, "81% of the time was waiting for interactive calls"),
+        (Timings(connection=50, rate=31, server=19), 10, 9, "81% of the time was waiting for the rate"),
+        (Timings(connection=50, lane=31, server=19), 10, 9, "81% of the time was waiting for interactive calls"),
     ],
     ids=["most", "with the journal's thread", "not most", "rate", "lane"],
 )
 def test_conclusion_knows_a_process_that_computes_all_the_time(
-    times: Times, seconds: float, cpu: float, words: str
+    times: Timings, seconds: float, cpu: float, words: str
 ) -> None:
     """Where a core is used up, that is the limit and not what calls wait for; but a rate that they wait for is one."""
     assert conclusion(times, seconds, cpu).startswith(words)

@@ -87,7 +87,7 @@ async def test_order_shows_its_parts() -> None:
 
 
 async def test_times_have_milliseconds() -> None:
-    """Times of version 2 have milliseconds, those of version 2.1 none, and local times are left alone."""
+    """Timings of version 2 have milliseconds, those of version 2.1 none, and local times are left alone."""
     async with talking(clock=Clock()) as talk:
         refs = await graph(talk)
         item = (await talk("GET", f"/v2/orderItems/{refs['items']}")).json

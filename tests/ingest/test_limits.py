@@ -24,7 +24,7 @@ from cdp_orders_async import (
     Verdict,
 )
 from cdp_orders_async.emulator import Bucket, Emulator, Limit, Queue, Switches, Window
-from cdp_orders_async.session import Session, Times
+from cdp_orders_async.session import Session, Timings
 from cdp_orders_async.session.attempt import Answer, HttpBackend
 from cdp_orders_async.settings import Credentials
 from tests.ingest.expectations import stored, wanted
@@ -46,7 +46,7 @@ class Wire(HttpBackend):
         self._emulator = emulator
         self._random = random.Random(seed)  # noqa: S311 not for secrets
 
-    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Times) -> Answer:
+    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Timings) -> Answer:
         """Send once."""
         del request_id, left, times
         emulator = self._emulator

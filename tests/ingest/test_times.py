@@ -6,7 +6,7 @@ import orjson
 import pytest
 from msgspec.structs import asdict, replace
 
-from cdp_orders_async import MemoryJournal, OrderGraph, Times, Verdict, ingest
+from cdp_orders_async import MemoryJournal, OrderGraph, Timings, Verdict, ingest
 from cdp_orders_async.emulator import Emulator
 from cdp_orders_async.journal import Busy, Claimed, OrderId
 from tests.ingest.network import Network, collected, loading
@@ -55,8 +55,8 @@ def test_times_in_the_file_of_outcomes() -> None:
         await load.aclose()
         told = orjson.loads(orjson.dumps(outcome.to_json()))
         assert (told["seconds"], told["times"]) == (0.75, {"journal": 0.75})
-        assert load.times == outcome.times == Times(journal=0.75)
-        assert "times" not in replace(outcome, times=Times(server=0.0001)).to_json()
+        assert load.times == outcome.times == Timings(journal=0.75)
+        assert "times" not in replace(outcome, times=Timings(server=0.0001)).to_json()
 
     run(main)
 

@@ -182,7 +182,7 @@ async def test_what_is_finer_than_the_server_gets(
     second: timedelta,
     is_same: bool,  # noqa: FBT001 a parameter of the test
 ) -> None:
-    """Times are sent in milliseconds: what is finer does not make two orders of one."""
+    """Timings are sent in milliseconds: what is finer does not make two orders of one."""
     for one, other in ((first, second), (second, first)):
         name = f"G{one}"
         known, wanted = at(START + one, name), at(START + other, name)

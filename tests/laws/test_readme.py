@@ -18,7 +18,7 @@ import pytest
 
 from cdp_orders_async import DeadlineExceeded, Outcome, Verdict, parse_graph
 from cdp_orders_async.emulator import Faults
-from cdp_orders_async.timings import Times
+from cdp_orders_async.timings import Timings
 from tests.cli.support import TOKEN, Ran, Watched, cdp_orders, ended, lines_of, started, watched, write
 from tests.laws.pages import BLOCKS, FRONT, PAGES, PROSE, ROOT, blocks, section, table
 
@@ -112,7 +112,7 @@ def test_first_blocks_are_the_demo_and_the_tests() -> None:
 
 def masked(output: str) -> str:
     """Return the *output* of a demo without times, folders and ports, which differ from run to run."""
-    names = "|".join(Times.__struct_fields__)
+    names = "|".join(Timings.__struct_fields__)
     for pattern, mask in (
         (r"^.* done · .*\n", ""),  # progress, where the demo takes long
         (r"http://127\.0\.0\.1:\d+", "URL"),

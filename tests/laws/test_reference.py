@@ -30,7 +30,7 @@ from cdp_orders_async import (
     PartVerdict,
     Resources,
     Settings,
-    Times,
+    Timings,
     Verdict,
     Violation,
     emulator,
@@ -155,7 +155,7 @@ def test_keys_of_outcomes() -> None:
     """The keys of a line of outcomes, and of a part in it, are named, in their order."""
     failure, ref = Failure("NotSent", "no"), UUID(int=1)
     part = PartOutcome("ext", PartVerdict.KEPT, ref, ("name",), failure, "why")
-    times = Times(server=1.0)
+    times = Timings(server=1.0)
     outcome = Outcome(
         file="f",
         number=1,
@@ -175,7 +175,7 @@ def test_keys_of_outcomes() -> None:
 def test_table_of_times() -> None:
     """Everything that time goes to is there."""
     rows = table("time", "seconds", "if it is the most")
-    assert [code(name) for name, *_ in rows] == [[name] for name in msgspec.structs.asdict(Times())]
+    assert [code(name) for name, *_ in rows] == [[name] for name in msgspec.structs.asdict(Timings())]
 
 
 def test_exit_statuses() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 
 from cdp_orders_async.errors import CdpError, Delivery
-from cdp_orders_async.session import BulkTransport, Session, Times
+from cdp_orders_async.session import BulkTransport, Session, Timings
 from tests.session.calling import METHODS, ask
 from tests.session.endings import (
     FATES,
@@ -157,7 +157,7 @@ class Batch:
         request = ask(self._dice.choice(METHODS))
         await turns(self._dice.randrange(LATE))
         self._begun.add(asyncio.current_task())
-        sender = self._session if self._dice.randrange(3) else BulkTransport(self._session, Times())
+        sender = self._session if self._dice.randrange(3) else BulkTransport(self._session, Timings())
         try:
             await sender.send(request)
         except CdpError as error:

@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from cdp_orders_async.errors import CdpError
-from cdp_orders_async.session import BulkTransport, RateLimiter, Session, Times, TraceConfig
+from cdp_orders_async.session import BulkTransport, RateLimiter, Session, Timings, TraceConfig
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.telemetry import Observer
 from cdp_orders_async.wire import Request
@@ -85,7 +85,7 @@ async def calling(
 
 def bulk_of(session: Session) -> BulkTransport:
     """Return what sends the calls of a load over *session*."""
-    return BulkTransport(session, Times())
+    return BulkTransport(session, Timings())
 
 
 async def failure(session: Session | BulkTransport, request: Request[bytes]) -> CdpError:

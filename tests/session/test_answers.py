@@ -13,7 +13,7 @@ from aiohttp import TraceConfig
 from msgspec.structs import astuple
 
 from cdp_orders_async.errors import BadRequest, Delivery, OutcomeUnknown, Refused, ServerError, Unreadable
-from cdp_orders_async.session import Times
+from cdp_orders_async.session import Timings
 from cdp_orders_async.settings import Settings
 from tests.servers import Cut, Reply, serving
 from tests.session.calling import ask, calling, failure
@@ -137,7 +137,7 @@ async def test_time_is_accounted_for() -> None:
             group.create_task(session.send(ask("POST")))
         assert min(spent.connection, spent.rate) >= 1
         assert spent.total == sum(astuple(spent))
-        twice = Times()
+        twice = Timings()
         twice.add(spent)
         twice.add(spent)
         assert twice.total == 2 * spent.total

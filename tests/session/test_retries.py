@@ -21,7 +21,7 @@ from cdp_orders_async.errors import (
     Refused,
     ServerError,
 )
-from cdp_orders_async.session import BulkTransport, GivenUp, Times
+from cdp_orders_async.session import BulkTransport, GivenUp, Timings
 from cdp_orders_async.settings import Settings
 from tests.servers import Cut, Reply, serving
 from tests.session.calling import (
@@ -393,7 +393,7 @@ async def test_a_cancelled_call_of_a_load_tells_whether_it_left() -> None:
 async def test_a_halted_load_creates_nothing() -> None:
     """Once a load is halted, it sends no create; what only reads is sent."""
     async with serving(DONE) as server, calling(server.url, AGAIN) as session:
-        halted = BulkTransport(session, Times(), lambda: True)
+        halted = BulkTransport(session, Timings(), lambda: True)
         error = await failure(halted, ask("POST"))
         assert (type(error), error.delivery) == (GivenUp, Delivery.NOT_SENT)
         assert await halted.send(ask()) == b'"done"'

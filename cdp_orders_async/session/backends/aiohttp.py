@@ -45,7 +45,7 @@ from cdp_orders_async.session.attempt import (
 from cdp_orders_async.session.backends.sockets import Sockets
 from cdp_orders_async.session.timeouts import Broken, Timeout
 from cdp_orders_async.settings import Credentials, Settings, tls_of
-from cdp_orders_async.timings import Times
+from cdp_orders_async.timings import Timings
 from cdp_orders_async.wire import Request
 
 __all__ = ["AiohttpBackend"]
@@ -281,7 +281,7 @@ class AiohttpBackend(HttpBackend):
         if self._is_mine:
             await self._session.close()
 
-    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Times) -> Answer:
+    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Timings) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer; see `HttpBackend`."""
         body = None
         if request.body is not None:

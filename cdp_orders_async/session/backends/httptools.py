@@ -40,7 +40,7 @@ from cdp_orders_async.session.backends.resolver import Resolver
 from cdp_orders_async.session.backends.sockets import Sockets
 from cdp_orders_async.session.timeouts import Broken, Timeout
 from cdp_orders_async.settings import Credentials, Settings, tls_of
-from cdp_orders_async.timings import Times
+from cdp_orders_async.timings import Timings
 from cdp_orders_async.wire import Request
 
 __all__ = ["HttptoolsBackend"]
@@ -221,7 +221,7 @@ class HttptoolsBackend(HttpBackend):
         self._sockets = Sockets(settings.connections)
         self._resolver: Resolver
 
-    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Times) -> Answer:
+    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Timings) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer; see `HttpBackend`."""
         data = self._written(request, request_id)
         limit = Timeout(self._timeouts, left)
@@ -293,7 +293,7 @@ class HttptoolsBackend(HttpBackend):
             else unusable_answer(request, connection.status, describe_too_large(most), body, self.secrets)
         )
 
-    def _count(self, times: Times, start: float, sent: float, head: float) -> None:
+    def _count(self, times: Timings, start: float, sent: float, head: float) -> None:
         times.connect += sent - start
         times.server += head - sent
         times.body += self._clock() - head
