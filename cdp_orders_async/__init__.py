@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2, Resources, ResourcesV2
 from cdp_orders_async.errors import (
     BadRequest,
@@ -27,7 +29,7 @@ from cdp_orders_async.errors import (
 from cdp_orders_async.graph import (
     GraphConsumer,
     GraphItem,
-    Line,
+    InputLine,
     OrderGraph,
     Pairs,
     Timezone,
@@ -175,6 +177,7 @@ __all__ = [
     "GraphRecord",
     "Identifier",
     "InputError",
+    "InputLine",
     "Invalid",
     "Items",
     "ItemsV2",
@@ -182,7 +185,6 @@ __all__ = [
     "JournalError",
     "Leftover",
     "Limiter",
-    "Line",
     "Link",
     "Listing",
     "Load",
@@ -259,3 +261,13 @@ __all__ = [
 ]
 
 __version__ = _VERSION
+_RENAMED = {"Line": InputLine, "Times": Timings}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    new = _RENAMED[name]
+    message = f"{name} is now {new.__name__}; the old name goes in the next release"
+    warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return new

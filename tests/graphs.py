@@ -7,7 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from cdp_orders_async import GraphFile, Invalid, Line, parse_graph
+from cdp_orders_async import GraphFile, InputLine, Invalid, parse_graph
 
 Json = dict[str, object]
 
@@ -25,7 +25,7 @@ TEXT = GOOD + b"\n" + GOOD + b"\n"
 KEY = "B94TXY-1@2024-01-01T16:17:16+00:00"
 
 
-def told(line: Line) -> list[str]:
+def told(line: InputLine) -> list[str]:
     """Return what is wrong with a line, in words."""
     return [str(violation) for violation in line.violations]
 
@@ -43,6 +43,6 @@ def written(path: Path, *lines: bytes) -> Path:
     return path
 
 
-async def read(file: GraphFile) -> list[Line]:
+async def read(file: GraphFile) -> list[InputLine]:
     """Return all lines of a file."""
     return [line async for line in file]

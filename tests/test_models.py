@@ -26,7 +26,7 @@ from cdp_orders_async import (
     GraphConsumer,
     GraphItem,
     Identifier,
-    Line,
+    InputLine,
     Link,
     NewConsumer,
     NewContact,
@@ -286,7 +286,7 @@ def people() -> list[object]:
         Extension(pairs={"who": "Ada"}),
         Page((contact,), 0, 10, has_next=False),
         graph,
-        Line("input.jsonl", 1, graph),
+        InputLine("input.jsonl", 1, graph),
     ]
 
 

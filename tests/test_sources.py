@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_orders_async import GraphFile, InputError, Line
+from cdp_orders_async import GraphFile, InputError, InputLine
 from cdp_orders_async.sources.jsonlines import LONGEST_LINE, lines
 from tests.graphs import GOOD, KEY, TEXT, read, told, written
 
@@ -191,7 +191,7 @@ LINES = [GOOD.replace(b"B94TXY-1", b"%d" % n) for n in range(5000)]
 SMALLER = "it became smaller while it was read"
 
 
-async def rest(stream: AsyncIterator[Line]) -> list[Line]:
+async def rest(stream: AsyncIterator[InputLine]) -> list[InputLine]:
     """Return what is left of a file."""
     return [line async for line in stream]
 

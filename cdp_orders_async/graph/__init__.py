@@ -5,14 +5,22 @@ from __future__ import annotations
 from cdp_orders_async.graph.exact import read_json
 from cdp_orders_async.graph.findings import Findings
 from cdp_orders_async.graph.parsing import Read, parse_graph, read_graph
-from cdp_orders_async.graph.values import GraphConsumer, GraphItem, Line, OrderGraph, Pairs, assign_references, need
+from cdp_orders_async.graph.values import (
+    GraphConsumer,
+    GraphItem,
+    InputLine,
+    OrderGraph,
+    Pairs,
+    assign_references,
+    need,
+)
 from cdp_orders_async.graph.zones import Timezone, zone_of
 
 __all__ = [
     "Findings",
     "GraphConsumer",
     "GraphItem",
-    "Line",
+    "InputLine",
     "OrderGraph",
     "Pairs",
     "Read",

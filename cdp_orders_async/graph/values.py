@@ -38,7 +38,7 @@ __all__ = [
     "MODES",
     "GraphConsumer",
     "GraphItem",
-    "Line",
+    "InputLine",
     "OrderGraph",
     "Pairs",
     "assign_references",
@@ -164,7 +164,7 @@ class OrderGraph(Value):
                     found.add(at, "must name exactly one item of this order")
 
 
-class Line(Struct, frozen=True):
+class InputLine(Struct, frozen=True):
     """One line of an input: where it is, and the order on it or what is wrong with it."""
 
     file: str

@@ -55,7 +55,8 @@ def ingest(
     """Load whole orders, exactly once in effect: ``async with`` gives the `Load`.
 
     Parameters: *client*, a `CdpOrders` or a `CdpOrdersV2`, or resources over a transport of your own. *source*, any
-    iterable or async iterable of `OrderGraph` or `Line`, or the path of a file; made for the version of the *client*.
+    iterable or async iterable of `OrderGraph` or `InputLine`, or the path of a file; made for the version of the
+    *client*.
     *journal*, what was done already and what is under way; without it, only *look_first* makes a second run safe.
     *look_first* asks the server about each order before it is sent; one that is absent waits until the load is
     *settle* seconds old. *on_existing* says what to do where something is there but differs from the input: ``keep``
@@ -203,7 +204,7 @@ def _orders(client: Resources | ResourcesV2, source: object) -> Orders:
     if isinstance(source, OrderGraph):
         raise TypeError("source: ingest takes orders, not one OrderGraph: put it into a list, or use ingest_one")
     if not isinstance(source, (AsyncIterable, Iterable)) or isinstance(source, (type, bytes, bytearray, Mapping)):
-        what = "ingest takes orders (an iterable of OrderGraph or Line) or a path"
+        what = "ingest takes orders (an iterable of OrderGraph or InputLine) or a path"
         raise TypeError(f"source: {what}, not {kind}")
     return cast("Orders", source)
 

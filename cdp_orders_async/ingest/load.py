@@ -10,7 +10,7 @@ from typing import Any
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, DeadlineExceeded, Delivery, Violation
-from cdp_orders_async.graph import Line, OrderGraph
+from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.ingest.context import LoadContext, OnExisting, as_failure
 from cdp_orders_async.ingest.order import OrderRun
 from cdp_orders_async.ingest.outcomes import Outcome, Verdict
@@ -239,14 +239,14 @@ class Load:
             and self._outcomes.qsize() <= self._open_orders
         )
 
-    def _take(self, position: int, line: OrderGraph | Line) -> None:
+    def _take(self, position: int, line: OrderGraph | InputLine) -> None:
         """Take an order from the input."""
         file, number, key, graph, violations = _read(position, line, self._api)
         if graph is None or violations:
             self._tell(Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations))
             return
         # Nobody else has what was read from a file; a source of one's own may use its objects again.
-        run = OrderRun(graph, self._context, file, number, copy=not isinstance(line, Line))
+        run = OrderRun(graph, self._context, file, number, copy=not isinstance(line, InputLine))
         self._runs[run] = None
         if self._context.claims.acquire(run.reference_id, self._begin, run):
             self._begin(run)
@@ -366,7 +366,7 @@ def _read(
     position: int, line: object, api: Api
 ) -> tuple[str | None, int, str | None, OrderGraph | None, tuple[Violation, ...]]:
     """Return where an order is in the input, its key, the order, and the rules of *api* that it breaks."""
-    if isinstance(line, Line):
+    if isinstance(line, InputLine):
         graph, violations = line.graph, line.violations
         # A line has kept the rules of the version that it was read for.
         if graph is not None and not isinstance(graph.order, api.models["orders"]):
@@ -377,7 +377,7 @@ def _read(
         if violations:
             return None, position, _key(line), None, violations
         return None, position, None, line, ()
-    raise TypeError(f"an input gives OrderGraph or Line, not {type(line).__name__}")
+    raise TypeError(f"an input gives OrderGraph or InputLine, not {type(line).__name__}")
 
 
 def _key(graph: OrderGraph) -> str | None:

@@ -7,11 +7,11 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaita
 from typing import Any, Final, TypeAlias
 
 from cdp_orders_async.errors import InputError
-from cdp_orders_async.graph import Line, OrderGraph
+from cdp_orders_async.graph import InputLine, OrderGraph
 
 __all__ = ["Orders", "Source"]
 
-Orders: TypeAlias = Iterable[OrderGraph | Line] | AsyncIterable[OrderGraph | Line]
+Orders: TypeAlias = Iterable[OrderGraph | InputLine] | AsyncIterable[OrderGraph | InputLine]
 
 END_OF_INPUT: Final[Any] = object()
 """Follows the last order. A None from the input is not the end: it is a wrong order."""
@@ -28,7 +28,7 @@ class Source:
         self,
         orders: Orders,
         room: Callable[[], bool],
-        take: Callable[[int, OrderGraph | Line], None],
+        take: Callable[[int, OrderGraph | InputLine], None],
         ended: Callable[[], None],
     ) -> None:
         self.stopped = False
@@ -132,7 +132,7 @@ class Source:
             self._take(position, line)
 
 
-async def _close(lines: AsyncIterator[OrderGraph | Line]) -> None:
+async def _close(lines: AsyncIterator[OrderGraph | InputLine]) -> None:
     try:
         if isinstance(lines, AsyncGenerator):
             await lines.aclose()
@@ -149,8 +149,8 @@ def _input_error(error: BaseException) -> InputError:
     return ended
 
 
-def _iterator(orders: Orders) -> AsyncIterator[OrderGraph | Line]:
-    async def walk(plain: Iterable[OrderGraph | Line]) -> AsyncGenerator[OrderGraph | Line, None]:
+def _iterator(orders: Orders) -> AsyncIterator[OrderGraph | InputLine]:
+    async def walk(plain: Iterable[OrderGraph | InputLine]) -> AsyncGenerator[OrderGraph | InputLine, None]:
         for line in plain:
             yield line
 

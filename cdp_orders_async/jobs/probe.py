@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, Forbidden, JournalError, NotFound, Unauthorized
-from cdp_orders_async.graph import Line, OrderGraph
+from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.journal import Journal, OrderId, is_same_order
 from cdp_orders_async.sources import GraphFile
 
@@ -23,14 +23,14 @@ IDLE = 0.5  # seconds in which an input that is not at its end gives nothing
 
 async def checked(
     source: GraphFile, client: Resources | ResourcesV2, records: Journal, journal: Path, *, look: bool
-) -> AsyncGenerator[Line, None]:
+) -> AsyncGenerator[InputLine, None]:
     """Yield the lines of *source*, unless the *journal* does not fit what is on the server.
 
     *look* for the first orders of a larger input, which must not be there if the journal is new. Raises
     `JournalError`, and what `lost_on_server` and the requests raise.
     """
 
-    async def compare(lines: Sequence[Line]) -> None:
+    async def compare(lines: Sequence[InputLine]) -> None:
         if len(lines) <= SMALL:
             return
         orders = [line.graph for line in lines if line.graph is not None and not line.violations]
@@ -95,14 +95,14 @@ async def lost_on_server(client: Resources | ResourcesV2, journal: Journal) -> b
 
 
 async def peeked(
-    lines: AsyncGenerator[Line, None], most: int, look: Callable[[Sequence[Line]], Awaitable[None]]
-) -> AsyncGenerator[Line, None]:
+    lines: AsyncGenerator[InputLine, None], most: int, look: Callable[[Sequence[InputLine]], Awaitable[None]]
+) -> AsyncGenerator[InputLine, None]:
     """Yield *lines* after *look* saw the first of them: *most*, or as many as come before a pause or an error.
 
     What *look* raises ends it before the first line.
     """
-    first: list[Line] = []
-    coming: asyncio.Future[Line | None] | None = None
+    first: list[InputLine] = []
+    coming: asyncio.Future[InputLine | None] | None = None
     try:
         while len(first) < most:
             coming = asyncio.ensure_future(anext(lines, None))

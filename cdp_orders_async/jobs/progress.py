@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Generator
 
 from msgspec import Struct
 
-from cdp_orders_async.graph import Line
+from cdp_orders_async.graph import InputLine
 from cdp_orders_async.ingest import Load
 from cdp_orders_async.jobs.events import OnEvent, Progress
 from cdp_orders_async.jobs.report import NOT_AS_WANTED
@@ -74,7 +74,7 @@ class Meter:
         self._sends: collections.deque[tuple[float, int]] = collections.deque()
         self._left = TimeLeft()
 
-    async def counted(self, lines: AsyncGenerator[Line, None]) -> AsyncGenerator[Line, None]:
+    async def counted(self, lines: AsyncGenerator[InputLine, None]) -> AsyncGenerator[InputLine, None]:
         """Yield the *lines* that the load takes, and count them: more is read than is taken, and taken than done."""
         async with contextlib.aclosing(lines):
             async for line in lines:

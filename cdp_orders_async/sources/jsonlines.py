@@ -19,7 +19,7 @@ import orjson
 from msgspec import Struct
 
 from cdp_orders_async.errors import InputError, Violation
-from cdp_orders_async.graph import Findings, Line, Timezone, need, read_graph, read_json, zone_of
+from cdp_orders_async.graph import Findings, InputLine, Timezone, need, read_graph, read_json, zone_of
 from cdp_orders_async.kinds import V2_1, Api
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources.formats import bare, what_else
@@ -33,12 +33,12 @@ MOST_HELD = 1000
 LONGEST_LINE = 16 * 2**20  # bytes; an order of 100 items with full extensions has about 0.5 MB
 
 
-async def _in_thread(batches: Iterator[list[Line]]) -> list[Line] | None:
+async def _in_thread(batches: Iterator[list[InputLine]]) -> list[InputLine] | None:
     """Return the next batch, read in a thread that does not hold up the end of the process while it waits."""
     loop = asyncio.get_running_loop()
-    came: asyncio.Future[list[Line] | None] = loop.create_future()
+    came: asyncio.Future[list[InputLine] | None] = loop.create_future()
 
-    def deliver(batch: list[Line] | None, error: Exception | None) -> None:
+    def deliver(batch: list[InputLine] | None, error: Exception | None) -> None:
         if came.cancelled():
             return
         if error is None:
@@ -91,7 +91,7 @@ class _Parser(Struct):
     zone: tzinfo | None
     assign_references: bool
 
-    def line(self, number: int, raw: bytes) -> Line | None:
+    def line(self, number: int, raw: bytes) -> InputLine | None:
         """Parse one line; an empty one is None."""
         if len(raw) > LONGEST_LINE:  # before anything else, since what was cut off may not have been empty
             return self.refused(number, Violation("$", f"must be at most {LONGEST_LINE:,} bytes long"))
@@ -106,10 +106,10 @@ class _Parser(Struct):
         if value is None and lost.count:
             return self.refused(number, *lost.told)
         read = read_graph(value, self.api, self.zone, assign_references=self.assign_references, lost=lost)
-        return Line(self.file, number, read.graph, tuple(read.violations), read.key)
+        return InputLine(self.file, number, read.graph, tuple(read.violations), read.key)
 
-    def refused(self, number: int, *violations: Violation) -> Line:
-        return Line(self.file, number, None, violations)
+    def refused(self, number: int, *violations: Violation) -> InputLine:
+        return InputLine(self.file, number, None, violations)
 
 
 class _Watched(io.FileIO):
@@ -136,8 +136,8 @@ class _Watched(io.FileIO):
 class GraphFile:
     """The orders of a JSON lines file, plain or gzip, told by its first bytes; ``-`` is standard input.
 
-    ``async for line in GraphFile(path)`` yields a `Line` for each line that is not empty. Reading and parsing
-    happen in a thread, so a slow source does not hold up the event loop. A bad line is a `Line` with its
+    ``async for line in GraphFile(path)`` yields a `InputLine` for each line that is not empty. Reading and parsing
+    happen in a thread, so a slow source does not hold up the event loop. A bad line is a `InputLine` with its
     *violations*: also one in which a key of an object is given twice, or a number would not arrive digit for digit.
 
     Raises `InputError` for a file that cannot be read, or not any further: also one that is no JSON lines, and one
@@ -167,13 +167,13 @@ class GraphFile:
         """How much of it was read, from 0 to 1; None where its size is not known."""
         self._parser = _Parser(self.name, api, zone_of(timezone), assign_references)
 
-    async def __aiter__(self) -> AsyncGenerator[Line, None]:
+    async def __aiter__(self) -> AsyncGenerator[InputLine, None]:
         batches = self._batches()
         while (batch := await _in_thread(batches)) is not None:
             for line in batch:
                 yield line
 
-    def _batches(self) -> Iterator[list[Line]]:
+    def _batches(self) -> Iterator[list[InputLine]]:
         """Yield the lines in the batches in which they arrive."""
         import gzip  # noqa: PLC0415 only those who read files need it
 

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from cdp_orders_async import CdpOrders, GraphFile, InputError, JournalError, SqliteJournal, Verdict, ingest
-from cdp_orders_async.graph import Line
+from cdp_orders_async.graph import InputLine
 from cdp_orders_async.jobs.probe import peeked
 from tests.cli.support import PARTS, TOKEN, Json, Watched, cdp_orders, ended, names, orders, started, watched, write
 from tests.ingest.orders import order
@@ -179,7 +179,7 @@ async def test_default_journal_lies_beside_the_input(tmp_path: Path) -> None:
     assert not (there / "o.jsonl.journal.sqlite").exists()
 
 
-LINES = [Line("o", n, None) for n in range(1, 6)]
+LINES = [InputLine("o", n, None) for n in range(1, 6)]
 
 
 @pytest.mark.parametrize("most", [2, 5, 6])
@@ -188,7 +188,7 @@ async def test_what_was_looked_at_is_not_lost(most: int) -> None:
     seen: list[int] = []
     closed: list[str] = []
 
-    async def lines(*, broken: bool) -> AsyncGenerator[Line, None]:
+    async def lines(*, broken: bool) -> AsyncGenerator[InputLine, None]:
         try:
             for line in LINES:
                 yield line
@@ -197,7 +197,7 @@ async def test_what_was_looked_at_is_not_lost(most: int) -> None:
         finally:
             closed.append("yes")
 
-    async def look(first: Sequence[Line]) -> None:
+    async def look(first: Sequence[InputLine]) -> None:
         seen.append(len(first))
 
     assert [line async for line in peeked(lines(broken=False), most, look)] == LINES
@@ -213,7 +213,7 @@ async def test_look_at_silent_input_can_be_cancelled() -> None:
     closed: list[str] = []
     waits = asyncio.Event()
 
-    async def lines() -> AsyncGenerator[Line, None]:
+    async def lines() -> AsyncGenerator[InputLine, None]:
         try:
             yield LINES[0]
             waits.set()
@@ -221,7 +221,7 @@ async def test_look_at_silent_input_can_be_cancelled() -> None:
         finally:
             closed.append("yes")
 
-    async def look(_: Sequence[Line]) -> None:
+    async def look(_: Sequence[InputLine]) -> None:
         raise AssertionError
 
     task = asyncio.ensure_future(anext(peeked(lines(), 5, look)))

@@ -26,8 +26,8 @@ from cdp_orders_async import (
     Extension,
     GraphFile,
     InputError,
+    InputLine,
     Invalid,
-    Line,
     NewConsumer,
     NewConsumerV2,
     NewContact,
@@ -69,9 +69,9 @@ async def graph_file() -> AsyncGenerator[Callable[[bytes], Awaitable[None]], Non
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "orders"
 
-        async def read(data: bytes, api: Api) -> tuple[list[Line], str]:
+        async def read(data: bytes, api: Api) -> tuple[list[InputLine], str]:
             path.write_bytes(data)
-            file, found, ended = GraphFile(path, api), list[Line](), ""
+            file, found, ended = GraphFile(path, api), list[InputLine](), ""
             try:
                 async for line in file:
                     found.append(line)

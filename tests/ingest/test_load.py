@@ -18,9 +18,9 @@ from cdp_orders_async import (
     Forbidden,
     GraphFile,
     InputError,
+    InputLine,
     Invalid,
     JournalError,
-    Line,
     MemoryJournal,
     NotSent,
     OrderGraph,
@@ -141,7 +141,7 @@ async def test_a_time_that_utc_does_not_have_is_an_outcome(time: str) -> None:
 async def test_orders_of_the_other_version_are_outcomes(version: Version) -> None:
     """An order that was made or read for the other version is told before anything is sent, and the others load."""
     right, wrong = (as_v2(whole("A")), whole("B")) if version is OLD else (whole("A"), as_v2(whole("B")))
-    lines: list[Line | OrderGraph] = [Line("o", 1, right), Line("o", 2, wrong), wrong]
+    lines: list[InputLine | OrderGraph] = [InputLine("o", 1, right), InputLine("o", 2, wrong), wrong]
     network = Network(Emulator())
     async with ingest(version.resources(network, BASE), lines) as load:
         outcomes = sorted(await collected(load), key=lambda outcome: outcome.number)

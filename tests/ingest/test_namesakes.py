@@ -11,7 +11,7 @@ import pytest
 
 from cdp_orders_async import (
     CdpOrders,
-    Line,
+    InputLine,
     MemoryJournal,
     NewContact,
     OrderGraph,
@@ -96,7 +96,7 @@ async def test_lines_of_several_files(journaled: bool, on_existing: OnExisting, 
     """Lines have their numbers within their files: those of two files are two lines, and the file is named too."""
     ann, bob = bought("Ann", 500), bought("Bob", 7, apart)
     for place in (("b.jsonl", 1), ("b.jsonl", 2), ("a.jsonl", 2)):
-        lines: list[Line | OrderGraph] = [Line("a.jsonl", 1, ann), Line(*place, bob), bob]
+        lines: list[InputLine | OrderGraph] = [InputLine("a.jsonl", 1, ann), InputLine(*place, bob), bob]
         emulator, journal = Emulator(switches=Switches(upsert=False)), MemoryJournal() if journaled else None
         async with (
             serving(emulator) as cdp,

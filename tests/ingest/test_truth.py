@@ -368,6 +368,6 @@ async def test_an_input_that_gives_something_else(wrong: object) -> None:
     network = Network(Emulator())
     given: Sequence[Any] = [whole(), wrong, whole("B")]
     async with ingest(Resources(network, BASE), given) as load:
-        with pytest.raises(TypeError, match=f"an input gives OrderGraph or Line, not {type(wrong).__name__}"):
+        with pytest.raises(TypeError, match=f"an input gives OrderGraph or InputLine, not {type(wrong).__name__}"):
             await load.run()
     assert load.counts == {Verdict.LOADED: 1}

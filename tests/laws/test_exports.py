@@ -69,3 +69,10 @@ def test_exports_are_documented() -> None:
         if (inspect.isclass(value) or inspect.isfunction(value)) and not value.__doc__:
             bare.append(name)
     assert bare == []
+
+
+@pytest.mark.parametrize(("old", "new"), list(cdp_orders_async._RENAMED.items()))  # noqa: SLF001 a law of the package
+def test_old_names_warn(old: str, new: type) -> None:
+    """A name that was public works for one release more, with a warning that tells the new one."""
+    with pytest.warns(DeprecationWarning, match=f"{old} is now {new.__name__}"):
+        assert getattr(cdp_orders_async, old) is new

@@ -28,7 +28,7 @@ from cdp_orders_async import (
     Contact,
     Credentials,
     GraphFile,
-    Line,
+    InputLine,
     MemoryJournal,
     Opaque,
     Page,
@@ -157,7 +157,7 @@ def made(folder: Path) -> list[object]:
         return [
             *parts.parts,
             Request("contacts.create", "POST", "/x", reads_nothing, {"name": "canary"}, b"canary"),
-            *(read, reading, lost, graph, parts, Line("file", 1, graph), watched),
+            *(read, reading, lost, graph, parts, InputLine("file", 1, graph), watched),
             *(Listed((contact,)), Page((contact,), 0, 1, has_next=False), CreatedExtension()),
             *(Credentials("key", TOKEN), Credentials(bearer_token=TOKEN), Connection(api_token=TOKEN)),
             *(Settings(proxy=f"http://user:{TOKEN}@127.0.0.1"), Secrets(TOKEN), Opaque(TOKEN)),

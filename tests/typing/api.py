@@ -28,11 +28,11 @@ from cdp_orders_async import (
     FlightSegment,
     GraphFile,
     Identifier,
+    InputLine,
     Invalid,
     Items,
     ItemsV2,
     Journal,
-    Line,
     Listing,
     Load,
     MemoryJournal,
@@ -244,7 +244,7 @@ async def results(cdp: CdpOrders, ref: UUID) -> None:
         assert_type(page, Page[OrderItem])
         assert_type(page.items, tuple[OrderItem, ...])
     async for line in GraphFile("orders.jsonl", V2):
-        assert_type(line, Line)
+        assert_type(line, InputLine)
         assert_type(line.graph, OrderGraph | None)
 
 
