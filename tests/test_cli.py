@@ -17,8 +17,9 @@ from pathlib import Path
 import attrs
 import orjson
 import pytest
+from rich.console import Console
 
-from cdp_orders_async import CdpOrders
+from cdp_orders_async import CdpOrders, cli
 from cdp_orders_async.__main__ import main as entry
 from cdp_orders_async.addresses import REGIONS
 from cdp_orders_async.cli import main
@@ -87,7 +88,7 @@ def test_help_documents_every_option(
     command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The help of a command has an example, and says of each option what it does."""
-    monkeypatch.setenv("COLUMNS", "300")
+    monkeypatch.setattr(cli.app, "console", Console(width=300))
     assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
     rows: list[tuple[str, str]] = re.findall(r"^│\s+(--[\w-]+)(?: [A-Z]+)?\s{2,}(\S.*?)\s*│$", text, re.MULTILINE)

@@ -112,7 +112,7 @@ def test_first_blocks_are_the_demo_and_the_tests() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert [block.count("\n") for block in (DEMO, TESTS)] == [1, 1]
     assert DEMO.endswith(" && .venv/bin/cdp-orders demo\n")
-    assert TESTS.endswith(" && .venv/bin/python -m pytest --quiet\n")
+    assert TESTS.endswith(" && .venv/bin/python -m pytest --quiet -n auto\n")
     assert {
         extra for names in re.findall(r"'\.\[(.*?)\]'", DEMO + TESTS) for extra in names.split(",")
     } <= extras.keys()
