@@ -398,7 +398,7 @@ def test_help_shows_nothing_of_the_environment() -> None:
     """The help of no public name shows a value of the environment: no default value holds one."""
     code = (
         "import pydoc, cdp_orders_async as package\n"
-        "for name in package.__all__: print(name, pydoc.plain(pydoc.render_doc(getattr(package, name))))"
+        "for name in package.__all__: print(name, pydoc.plain(pydoc.render_doc(f'cdp_orders_async.{name}')))"
     )
     environ = {**os.environ, "CDP_API_TOKEN": "canary-value", "CANARY": "canary-value"}
     run = subprocess.run([sys.executable, "-c", code], env=environ, check=True, capture_output=True, text=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,31 +13,25 @@ import orjson
 import pytest
 
 from cdp_orders_async import (
-    Load,
     NewContact,
     OrderGraph,
     Outcome,
     PartVerdict,
     Request,
     Resources,
-    Settings,
     SqliteJournal,
     Verdict,
     ingest,
     ingest_one,
 )
-from cdp_orders_async.emulator import Emulator, Faults, Switches, running
-from cdp_orders_async.ingest import entry
-from cdp_orders_async.session import Session
-from cdp_orders_async.settings import Credentials
+from cdp_orders_async.emulator import Emulator, Faults, Switches
 from cdp_orders_async.wire import to_json
 from tests.ingest.expectations import refs, stored, wanted
 from tests.ingest.network import Network, add
 from tests.ingest.orders import Json, consumer, count, item, order, person, whole
-from tests.ingest.serving import BASE, KEY, TOKEN, serving
+from tests.ingest.serving import BASE, serving, virtually
 from tests.ingest.versions import NEW, OLD, Version, in_both_versions
 from tests.virtual import LoopbackLoop, run_in
-from tests.ways import over
 
 T = TypeVar("T")
 
@@ -78,17 +71,11 @@ def named(fault: Json) -> str:
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, version: Version, emulator: Emulator, graph: OrderGraph) -> Outcome:
-    """Load an order over real sockets in virtual time, with the times that a client has by default, but no deadline."""
+    """Load an order over real sockets in virtual time."""
 
     async def load(loop: LoopbackLoop) -> Outcome:
-        monkeypatch.setattr(entry, "Load", partial(Load, clock=loop.time))
-        async with running(emulator) as url:
-            credentials, settings = Credentials(KEY, TOKEN), over(Settings(trust_env=False, deadline=None))
-            session = Session(url, credentials, settings, clock=loop.time, uniform=max)  # the longest wait of those
-            try:
-                return await ingest_one(version.resources(session, url), graph)
-            finally:
-                await session.aclose()
+        async with virtually(loop, monkeypatch, emulator) as given:
+            return await ingest_one(version.resources(*given), graph)
 
     return run_in(LoopbackLoop, load)
 

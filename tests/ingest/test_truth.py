@@ -38,8 +38,8 @@ from tests.ingest.expectations import stored, wanted
 from tests.ingest.network import Network, collected, loading
 from tests.ingest.orders import Json, count, item, order, whole
 from tests.ingest.runs import Case, differs
-from tests.ingest.serving import BASE, KEY, TOKEN, serving
-from tests.virtual import VirtualLoop, run
+from tests.ingest.serving import BASE, KEY, TOKEN, serving, virtually
+from tests.virtual import LoopbackLoop, VirtualLoop, run, run_in
 
 
 def some(number: int) -> list[OrderGraph]:
@@ -309,17 +309,23 @@ def test_a_journal_that_knows_the_order_makes_a_look_free(known: bool) -> None: 
     run(main)
 
 
-async def test_a_single_order_goes_before_a_load() -> None:
+def test_a_single_order_goes_before_a_load(monkeypatch: pytest.MonkeyPatch) -> None:
     """The order of a web backend overtakes a load of the same client, unless it is told to go with it."""
     emulator = Emulator()
     between: dict[str, int] = {}
-    async with serving(emulator, rate=100, connections=4) as cdp, ingest(cdp, some(200)) as load:
-        await anext(load)
-        for priority in ("interactive", "bulk"):
-            before = emulator.requests.total()
-            await ingest_one(cdp, whole(priority), priority=priority)
-            between[priority] = emulator.requests.total() - before - count([whole()])
-        load.stop()
+
+    async def main(loop: LoopbackLoop) -> None:
+        async with virtually(loop, monkeypatch, emulator, rate=100, connections=4) as given:
+            cdp = Resources(*given)
+            async with ingest(cdp, some(200)) as load:
+                await anext(load)
+                for priority in ("interactive", "bulk"):
+                    before = emulator.requests.total()
+                    await ingest_one(cdp, whole(priority), priority=priority)
+                    between[priority] = emulator.requests.total() - before - count([whole()])
+                load.stop()
+
+    run_in(LoopbackLoop, main)
     assert between["interactive"] < between["bulk"]
     assert between["interactive"] < count([whole()])
 
