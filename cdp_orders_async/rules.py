@@ -53,7 +53,7 @@ TYPES: Mapping[Rule, Any] = {
     name: Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)],
     whole: Annotated[int, Meta(ge=-INT32, le=INT32 - 1)],
 }
-"""The types that tell msgspec what a rule says, but for what UTF-8 cannot carry: that, it refuses to write."""
+"""The types with which msgspec checks a rule. They leave out invalid Unicode, because msgspec refuses to write it."""
 
 
 @once_a_model

@@ -182,7 +182,7 @@ def remarks(progress: Progress) -> list[str]:
 
 
 def about(seconds: float) -> str:
-    """Return an estimate in words, no more exact than it is."""
+    """Return an estimate in words, rounded to what it can tell."""
     unit, size = next(((unit, size) for unit, size in (("h", 3600), ("min", 60)) if seconds >= 2 * size), ("s", 1))
     return f"about {math.ceil(seconds / size)} {unit}"
 

@@ -182,7 +182,7 @@ def list_orders(call: Call) -> Reply:
 HANDLERS = {"create": create, "get": get, "replace": replace, "update": update, "delete": delete, "list": list_parts}
 EXTENSION = {**HANDLERS, "create": extend, "delete_fields": delete_fields, "list": list_extensions}
 OVERRIDES = {"orders.list": list_orders, "consumers.items": list_items_of}
-# In version 2 an update is the whole resource, but for an order, of which no key is documented as required then.
+# In version 2 an update is the whole resource. An order is the exception: no key is documented as required.
 OVERRIDES_V2 = {
     **OVERRIDES,
     **dict.fromkeys(("items.update", "contacts.update", "consumers.update"), replace),

@@ -89,7 +89,7 @@ def one_of(*words: str) -> Check:
 
 
 def item_type(value: Json) -> Json:
-    """Accept free text but for the reserved words."""
+    """Accept free text, except the reserved words."""
     if value in RESERVED_TYPES:
         raise Invalid(f"must not be one of {', '.join(RESERVED_TYPES)}.")
     return text(value)

@@ -365,7 +365,7 @@ class Creation:
     def _know(self, part: Part, ref: UUID | None, differs: tuple[str, ...] = (), *, created: bool = False) -> None:
         """Note that *part* is on the server as *ref*, where it *differs* from the input in some fields."""
         context = self._context
-        part.ref = ref or part.owner_ref  # an extension is found by its owner, whatever it is called
+        part.ref = ref or part.owner_ref  # a look-up finds an extension by its owner
         part.in_doubt, part.differs = False, differs
         if part.ref is not None and part.kind not in EXTENSIONS:
             self._taken[part.ref.int] = part

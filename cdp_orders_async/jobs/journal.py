@@ -50,7 +50,7 @@ class Book:
 
     records: SqliteJournal
     blank: bool = True
-    """Whether it knows no more than when it was opened."""
+    """Whether nothing was added since it was opened."""
 
 
 @contextlib.asynccontextmanager

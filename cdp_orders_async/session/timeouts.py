@@ -54,7 +54,7 @@ class TimeoutPool:
             self._idle.set_result(None)
 
     def close(self) -> None:
-        """Take the timer away and end all that goes on, but for the task that calls this: it raises `Broken`."""
+        """Cancel the timer and end all work with `Broken`, except that of the task that calls this."""
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import subprocess
 import sys
@@ -162,7 +161,6 @@ with in_thread() as served:
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_fork_has_no_server() -> None:
     """A forked process is told that the server is not its own, and ends without ending it."""
     run = subprocess.run(

@@ -36,7 +36,7 @@ def order(reference_id: str = "A", **rest: object) -> NewOrder:
 def item(
     reference_id: str | None = None, extension: Mapping[str, str | int] | None = None, **rest: object
 ) -> GraphItem:
-    """Return an item, equal to all others but for what is given."""
+    """Return an item with the same values each time, except those that are given."""
     values: Json = {"type": "SEAT", "name": "Seat", "price": Decimal("9.5"), "currency_code": "EUR", "status": "OK"}
     values.update(rest)
     return GraphItem(NewOrderItem(reference_id=reference_id, **values), extension)
