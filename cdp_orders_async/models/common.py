@@ -8,16 +8,20 @@ marks, so that a failed comparison shows which fields differ.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
+from collections.abc import Callable
 from datetime import datetime
 from decimal import Decimal
-from typing import Any, Literal, TypeAlias, cast, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar, cast, get_type_hints
 from uuid import UUID
 
 import attrs
 
 from cdp_orders_async.models.constraints import Country, Currency, Filled, Past
+
+T = TypeVar("T")
 
 _KEY = os.urandom(16)
 
@@ -46,6 +50,11 @@ OrderItemTypeV2: TypeAlias = Literal[
     "PACKAGE", "SMS_ITINERARY", "SPECIAL_ASSISTANCE", "CHARITY_DONATION", "TRANSFER",
     "BAGGAGE", "FEES", "SEAT_UPGRADES", "INFLIGHT_VOUCHERS",  # these are deprecated
 ]  # fmt: skip
+
+
+def per_model(make: Callable[[type[Any]], T]) -> Callable[[type[Any]], T]:
+    """Call *make* once for each model: mypy takes a type variable for no key of a `functools.cache`."""
+    return functools.cache(make)
 
 
 def list_fields(model: type[Any]) -> list[str]:

@@ -135,7 +135,8 @@ def past(value: object) -> str | None:
 def local_time(value: object) -> str | None:
     """Accept the text of a date and time without a zone, as flights have it."""
     with suppress(ValueError):
-        if isinstance(value, str) and re.fullmatch(LOCAL_TIME, value, re.ASCII) and datetime.fromisoformat(value):
+        if isinstance(value, str) and re.fullmatch(LOCAL_TIME, value, re.ASCII):
+            datetime.fromisoformat(value)  # which raises for the 30th of February
             return None
     return "must be a local date and time that ends in Z: 2025-08-23T16:17Z"
 

@@ -15,6 +15,7 @@ from uuid import UUID
 from cdp_orders_async import kinds
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.kinds import Api, Changes, Got, Kind, New
+from cdp_orders_async.models.common import per_model
 from cdp_orders_async.models.constraints import text
 from cdp_orders_async.redact import seal_methods, sealed
 from cdp_orders_async.rules import check, check_limit, refuse, types_and_rules
@@ -52,7 +53,7 @@ T = TypeVar("T")
 LARGEST_PAGE = 100
 
 
-@functools.cache
+@per_model
 def checked_writer(model: type[Any]) -> Callable[[Any], bytes]:
     """Return what writes a *model* that keeps its rules, and raises any exception for another."""
     return writer(model, *types_and_rules(model))

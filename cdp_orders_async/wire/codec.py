@@ -27,7 +27,7 @@ from cdp_orders_async.models import (
     OrderItemV2,
     OrderV2,
 )
-from cdp_orders_async.models.common import RESERVED_KEYS, camel
+from cdp_orders_async.models.common import RESERVED_KEYS, camel, per_model
 
 __all__ = [
     "encode",
@@ -272,8 +272,8 @@ def field_hook(model: type[Any], name: str, hint: object) -> Callable[[object, o
     return _links(converter).get(model, {}).get(name) or converter.get_structure_hook(hint)
 
 
-@functools.cache
-def write_hook(hint: object) -> Callable[[Any], Any]:
+@per_model
+def write_hook(hint: type[Any]) -> Callable[[Any], Any]:
     """Return what makes JSON data of a value of that type."""
     return _converter().get_unstructure_hook(hint)
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from operator import attrgetter
 from typing import Any, TypeVar
 
 import attrs
 
-from cdp_orders_async.models.common import list_fields
+from cdp_orders_async.models.common import list_fields, per_model
 from cdp_orders_async.wire.direct import setter
 
 __all__ = ["copy_of"]
@@ -23,7 +22,7 @@ def copy_of(model: T) -> T:
     return copy
 
 
-@functools.cache
+@per_model
 def _copier(model: type[Any]) -> Callable[[Any], Any]:
     names, lists, new = [one.name for one in attrs.fields(model)], list_fields(model), object.__new__
     values_of, set_all = attrgetter(*names), setter(names)

@@ -7,7 +7,6 @@ wrong.
 
 from __future__ import annotations
 
-import functools
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -20,7 +19,7 @@ import attrs
 import msgspec
 
 from cdp_orders_async.models import Extension, Link
-from cdp_orders_async.models.common import camel
+from cdp_orders_async.models.common import camel, per_model
 from cdp_orders_async.wire.codec import (
     WORD,
     field_hook,
@@ -103,7 +102,7 @@ def _listed(page: object, model: type[T]) -> Listed[T]:
     return Listed(items, page.get("offset"), page.get("limit"), page.get("next"))
 
 
-@functools.cache
+@per_model
 def reader(model: type[Any]) -> Callable[[bytes], Any]:
     """Return what makes a *model* of a body that is as documented, and raises any exception for another."""
     if model is Extension:  # whose pairs stand beside its fields
@@ -113,7 +112,7 @@ def reader(model: type[Any]) -> Callable[[bytes], Any]:
     return lambda body: to_model(read(body))
 
 
-@functools.cache
+@per_model
 def page_reader(model: type[Any]) -> Callable[[bytes], Listed[Any]]:
     """Return what makes a page of *model* of a body, as the reader of one does."""
     if model is Extension:
@@ -161,7 +160,7 @@ def _struct(model: type[Any]) -> tuple[type[msgspec.Struct], Callable[[msgspec.S
     fields = _fields(model)
     ways = {one.name: _read(model, one.name, hints[one.name]) for one in fields}
     moments = [at for at, way in enumerate(ways.values(), 1) if way.hook is in_utc]
-    hooks = [(at, way.ready, way.hook) for at, way in enumerate(ways.values(), 1) if at not in moments and way.hook]
+    hooks = [(at, way.hook) for at, way in enumerate(ways.values(), 1) if at not in moments and way.hook]
     new, values_of = object.__new__, msgspec.structs.astuple
     set_all = setter([*ways])
 
@@ -170,8 +169,8 @@ def _struct(model: type[Any]) -> tuple[type[msgspec.Struct], Callable[[msgspec.S
         for at in moments:
             if (moment := values[at]) is not None and moment.tzinfo is not UTC:
                 values[at] = in_utc(moment)
-        for at, ready, hook in hooks:
-            if type(value := values[at]) not in ready:
+        for at, hook in hooks:
+            if (value := values[at]) is not None:
                 values[at] = hook(value)
         set_all(*values)
         return made
@@ -186,8 +185,6 @@ class _Way(msgspec.Struct):
     """As what msgspec takes it."""
     hook: Callable[[Any], Any] | None = None
     """What makes the one of the other, where they differ."""
-    ready: tuple[type[Any], ...] = ()
-    """The types of values that need no hook."""
 
 
 def _read(model: type[Any], name: str, hint: Any) -> _Way:  # noqa: ANN401 types are Any
@@ -196,21 +193,21 @@ def _read(model: type[Any], name: str, hint: Any) -> _Way:  # noqa: ANN401 types
         known = READ.get(kind, datetime)
         return _Way(known | None if optional else known, in_utc if kind is datetime else None)
     if kind is Decimal and optional:
-        return _Way(Any, _number, (Decimal, NoneType))
+        return _Way(Any, _number)
     hook = field_hook(model, name, hint)
 
     def value_of(raw: msgspec.Raw) -> Any:  # noqa: ANN401 the value
         return hook(load(bytes(raw)), None)
 
-    return _Way(msgspec.Raw, value_of, (NoneType,))
+    return _Way(msgspec.Raw, value_of)
 
 
 def _number(value: object) -> Decimal:
-    if type(value) is int and value in WORD:
-        return Decimal(value)
-    if not isinstance(value, Decimal):
+    if isinstance(value, Decimal):
+        return value
+    if type(value) is not int or value not in WORD:
         raise TypeError("must be a number")
-    return value
+    return Decimal(value)
 
 
 def _fields(model: type[Any]) -> list[attrs.Attribute[Any]]:
