@@ -54,7 +54,8 @@ OrderItemTypeV2: TypeAlias = Literal[
 
 def per_model(make: Callable[[type[Any]], T]) -> Callable[[type[Any]], T]:
     """Call *make* once for each model: mypy takes a type variable for no key of a `functools.cache`."""
-    return functools.cache(make)
+    once: Callable[..., T] = functools.cache(make)
+    return once
 
 
 def list_fields(model: type[Any]) -> list[str]:
