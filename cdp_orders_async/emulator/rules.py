@@ -238,8 +238,8 @@ SEGMENT: Mapping[str, Check] = {
     "departureDateTime": LOCAL_TIME,
     "arrivalDateTime": LOCAL_TIME,
 }
-SEGMENT_NEEDS = (
-    *("id", "origin", "destination", "departureDateTime", "arrivalDateTime", "flightNumber", "fareClass", "carrier"),
+SEGMENT_NEEDS = frozenset(
+    {"id", "origin", "destination", "departureDateTime", "arrivalDateTime", "flightNumber", "fareClass", "carrier"}
 )
 CAMEL_CASE = re.compile(r"[a-z][A-Za-z0-9]*")
 RESERVED_KEYS = frozenset({"name", "href", "ref", "key", "createdAt", "modifiedAt", "order", "orderItem"})

@@ -144,7 +144,7 @@ class Emulator:
         if switches.rate is not None:
             limits += (Bucket(rate=switches.rate, burst=switches.burst, retry_after=switches.retry_after),)
         if not operation or not limits:
-            return PASS, _nothing
+            return PASS, lambda: None
         if self._gate is None or self._gate[0] != limits:
             self._gate = (limits, Gate(limits, now))
         return self._gate[1].enter(method, now)
@@ -255,10 +255,6 @@ class Emulator:
     def _reset(self, _asked: Asked, _: list[str]) -> Reply:
         self.reset()
         return Reply(204)
-
-
-def _nothing() -> None:
-    """Do nothing."""
 
 
 def refusal(status: int, message: str, *, retry_after: int | None = None) -> Reply:

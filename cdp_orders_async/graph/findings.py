@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from msgspec import Struct, field
-
 from cdp_orders_async.errors import Violation
 
 __all__ = ["COUNTED", "Findings"]
@@ -15,13 +13,14 @@ COUNTED = 10_000
 """After so many broken rules, what takes long to judge is not judged any more."""
 
 
-class Findings(Struct):
+class Findings:
     """The rules that one order breaks: the first are kept, the others are counted."""
 
-    kept: list[Violation] = field(default_factory=list[Violation])
-    count: int = 0
-    skipped: bool = False
-    """Whether some of the order was not judged, since more than enough is wrong."""
+    def __init__(self) -> None:
+        self.kept: list[Violation] = []
+        self.count = 0
+        self.skipped = False
+        """Whether some of the order was not judged, since more than enough is wrong."""
 
     def add(self, at: str, rule: str) -> None:
         """Note that the field *at* breaks a *rule*."""

@@ -7,12 +7,11 @@ around the same value. Sources: the vendor's pages on the Order REST API and on 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import tzinfo
 from typing import Any, NamedTuple
 
 import attrs
-from msgspec import Struct, field
 
 from cdp_orders_async.errors import Invalid, Violation, shown, shown_key
 from cdp_orders_async.graph.exact import is_doubled, is_record
@@ -85,7 +84,7 @@ def read_graph(
     lost: Findings | None = None,
 ) -> Read:
     """Read an order from JSON data, of which something is *lost* already."""
-    reading = _Reading(api, api.models, zone, lost or Findings())
+    reading = _Reading(api, zone, lost or Findings())
     mode: Any = "insert"
     if is_object(value) and is_record(value):
         mode = value.get("mode")
@@ -120,17 +119,16 @@ def _key(value: dict[str, Any], zone: tzinfo | None) -> str | None:
         return reference
 
 
-class _Reading(Struct):
+class _Reading:
     """How an order is read, and what did not fit."""
 
-    api: Api
-    models: Mapping[str, type]
-    zone: tzinfo | None
-    found: Findings
-    parts: dict[str, attrs.AttrsInstance] = field(default_factory=dict[str, attrs.AttrsInstance])
-    """The models that were read, by path."""
-    extensions: list[tuple[str, Opaque[Pairs]]] = field(default_factory=list[tuple[str, Opaque[Pairs]]])
-    """The extensions that were read, and the path of whose they are."""
+    def __init__(self, api: Api, zone: tzinfo | None, found: Findings) -> None:
+        self.api, self.models, self.zone, self.found = api, api.models, zone, found
+        self.refuse = found.add
+        self.parts: dict[str, attrs.AttrsInstance] = {}
+        """The models that were read, by path."""
+        self.extensions: list[tuple[str, Opaque[Pairs]]] = []
+        """The extensions that were read, and the path of whose they are."""
 
     def order(self, order: dict[str, Any], mode: Any, *, assign_references: bool) -> OrderGraph | None:  # noqa: ANN401 it is judged already
         """Read the order and its parts; return None where something does not fit."""
@@ -173,9 +171,6 @@ class _Reading(Struct):
             self.found.extend(check(type(part), part), at)
         for at, pairs in self.extensions:
             self.found.extend(check_extension(pairs.open()), f"{at}.extensions[0]")
-
-    def refuse(self, at: str, rule: str) -> None:
-        self.found.add(at, rule)
 
     def objects(self, values: list[Any], at: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield a copy of each object in a list, with its path, as long as not more than enough is wrong."""

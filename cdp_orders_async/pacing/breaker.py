@@ -8,58 +8,54 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from msgspec import Struct, field
-
 __all__ = ["Breaker"]
 
 
-class Breaker(Struct, eq=False):
+class Breaker:
     """Stop all calls after many failures in a row, then try with one call at a time.
 
-    It opens after `threshold` failures with no success between. Once `pause` seconds have passed it lets one
-    call through, the probe: a success closes it, a failure opens it for twice as long. A probe that reports
-    neither (its call was cancelled) blocks nobody for ever: the next one goes when the same time has passed again.
+    It opens after *threshold* failures with no success between. Once *pause* seconds have passed it lets one
+    call through, the probe: a success closes it, a failure opens it for twice as long, up to *max_pause* seconds. A
+    probe that reports neither (its call was cancelled) blocks nobody for ever: the next one goes when the same time
+    has passed again.
 
     A read that succeeds proves nothing where creates failed: then it neither closes the breaker nor ends the row
     of failures, and the next call is the probe.
 
-    A number that is not above 0 raises `ValueError`.
+    *clock* gives the time in seconds. A number that is not above 0 raises `ValueError`.
     """
 
-    threshold: int = 20
-    """Failures in a row that open it."""
-    pause: float = 5.0
-    """Seconds that it stays open at first."""
-    max_pause: float = 60.0
-    """Seconds that it stays open at most."""
-    clock: Callable[[], float] = time.monotonic
-    """Gives the time in seconds."""
-
-    _failures: int = 0
-    creates_fail: bool = False
-    """Whether a create is among the failures in a row."""
-    until: float | None = None
-    """When a call is tried again; None while calls pass."""
-    _wait: float = 0.0
-    _probing: bool = False
-    _waiters: dict[asyncio.Future[None], None] = field(default_factory=dict[asyncio.Future[None], None])
-
-    def __post_init__(self) -> None:
-        for name in ("threshold", "pause", "max_pause"):
-            if not (value := getattr(self, name)) > 0:
+    def __init__(
+        self,
+        threshold: int = 20,
+        pause: float = 5.0,
+        max_pause: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        for name, value in (("threshold", threshold), ("pause", pause), ("max_pause", max_pause)):
+            if not value > 0:
                 raise ValueError(f"{name}: {value} is not above 0")
+        self.creates_fail = False
+        """Whether a create is among the failures in a row."""
+        self.until: float | None = None
+        """When a call is tried again; None while calls pass."""
+        self._threshold, self._pause, self._max_pause, self._clock = threshold, pause, max_pause, clock
+        self._failures = 0  # in a row
+        self._wait = 0.0  # seconds that it stays open this time
+        self._probing = False
+        self._waiters: dict[asyncio.Future[None], None] = {}
 
     @property
     def state(self) -> Literal["closed", "open", "half-open"]:
         """Whether calls pass ("closed"), wait ("open"), or are tried one at a time ("half-open")."""
         if self.until is None:
             return "closed"
-        return "half-open" if self._probing or self.clock() >= self.until else "open"
+        return "half-open" if self._probing or self._clock() >= self.until else "open"
 
     @property
     def open_for(self) -> float:
         """Seconds until a call is tried again; 0 unless it is open."""
-        return 0.0 if self.until is None or self._probing else max(0.0, self.until - self.clock())
+        return 0.0 if self.until is None or self._probing else max(0.0, self.until - self._clock())
 
     def success(self, *, creates: bool = True) -> None:
         """Count a call that the server answered, one that *creates* or a read: everybody may go."""
@@ -68,7 +64,7 @@ class Breaker(Struct, eq=False):
         if self.creates_fail and not creates:
             if self._probing:
                 self._probing = False
-                self.until = self.clock()
+                self.until = self._clock()
                 self._wake()
             return
         self._failures = 0
@@ -79,7 +75,7 @@ class Breaker(Struct, eq=False):
 
     def retire(self) -> None:
         """Let everybody go, for good: no failure opens it again."""
-        self.threshold = sys.maxsize
+        self._threshold = sys.maxsize
         self.success()
 
     def failure(self, *, creates: bool = True) -> None:
@@ -89,13 +85,13 @@ class Breaker(Struct, eq=False):
         """
         self._failures += 1
         self.creates_fail = self.creates_fail or creates
-        if self.until is None and self._failures >= self.threshold:
-            self._wait = min(self.pause, self.max_pause)
+        if self.until is None and self._failures >= self._threshold:
+            self._wait = min(self._pause, self._max_pause)
         elif self._probing:
-            self._wait = min(2 * self._wait, self.max_pause)
+            self._wait = min(2 * self._wait, self._max_pause)
         else:
             return
-        self.until = self.clock() + self._wait
+        self.until = self._clock() + self._wait
         self._probing = False
 
     def _wake(self) -> None:
@@ -106,7 +102,7 @@ class Breaker(Struct, eq=False):
     async def wait(self) -> None:
         """Return at once when it is closed; else when it closes, or when this caller is to be the probe."""
         while self.until is not None:
-            now = self.clock()
+            now = self._clock()
             if now >= self.until:
                 self.until = now + self._wait
                 self._probing = True

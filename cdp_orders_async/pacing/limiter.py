@@ -41,7 +41,7 @@ class _Waiters(Generic[T]):
     def __init__(self, bulk_share: float) -> None:
         if not 0 <= bulk_share <= 1:
             raise ValueError(f"bulk_share: {bulk_share} is not from 0 to 1")
-        self._share = bulk_share
+        self.share = bulk_share  # of the grants, which the bulk lane keeps
         self._credit = 0.0  # grants that the bulk lane is owed
         self._lanes: tuple[deque[asyncio.Future[T]], ...] = (deque(), deque())  # interactive, bulk
 
@@ -59,14 +59,9 @@ class _Waiters(Generic[T]):
     def ahead(self, *, bulk: bool) -> float:
         """Estimate how many go before one who joins now."""
         everybody = len(self)
-        if bulk or self._share == 1:
+        if bulk or self.share == 1:
             return everybody
-        return min(everybody, self.interactive / (1 - self._share))
-
-    @property
-    def share(self) -> float:
-        """The share of grants that the bulk lane keeps."""
-        return self._share
+        return min(everybody, self.interactive / (1 - self.share))
 
     def join(self, *, bulk: bool) -> asyncio.Future[T]:
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -83,7 +78,7 @@ class _Waiters(Generic[T]):
             return None
         interactive, bulk = map(self._first, self._lanes)
         if interactive and bulk:
-            self._credit += self._share
+            self._credit += self.share
             if self._credit >= 1 - ROUNDING:
                 self._credit -= 1
                 return bulk.popleft()

@@ -86,35 +86,31 @@ def backoff(attempt: int, retries: Retries, uniform: Callable[[float, float], fl
     return uniform(0.0, min(retries.cap, retries.base * 2.0**doublings))
 
 
-class RetryBudget(Struct):
+class RetryBudget:
     """Keep retries a bounded share of the traffic: they spend tokens that only successes earn.
 
-    While everything fails, `capacity` / `cost` retries are let through and no more; in the long run there is
-    one retry for `cost` successes. Raises `ValueError` for a capacity below 0 or a cost below 1.
+    There are *capacity* tokens at first, and at most; a retry costs *cost* of them, and a success earns 1. While
+    everything fails, *capacity* / *cost* retries are let through and no more; in the long run there is one retry for
+    *cost* successes. Raises `ValueError` for a capacity below 0 or a cost below 1.
     """
 
-    capacity: int = 500
-    """Tokens there are at first, and at most."""
-    cost: int = 5
-    """Tokens that a retry costs; a success earns 1."""
-    tokens: int = 0
-    """Tokens left."""
-
-    def __post_init__(self) -> None:
-        _at_least(0, capacity=self.capacity)
-        _at_least(1, cost=self.cost)
-        self.tokens = self.capacity
+    def __init__(self, capacity: int = 500, cost: int = 5) -> None:
+        _at_least(0, capacity=capacity)
+        _at_least(1, cost=cost)
+        self._capacity, self._cost = capacity, cost
+        self.tokens = capacity
+        """Tokens left."""
 
     def spend(self) -> bool:
         """Pay for one retry; False if there is not enough left, and then nothing is paid."""
-        if self.tokens < self.cost:
+        if self.tokens < self._cost:
             return False
-        self.tokens -= self.cost
+        self.tokens -= self._cost
         return True
 
     def earn(self) -> None:
         """Count a success."""
-        if self.tokens < self.capacity:
+        if self.tokens < self._capacity:
             self.tokens += 1
 
 

@@ -27,7 +27,7 @@ from cdp_orders_async.models import (
     OrderItemV2,
     OrderV2,
 )
-from cdp_orders_async.models.common import RESERVED_KEYS, camel
+from cdp_orders_async.models.common import RESERVED_KEYS, camel, once_a_model
 
 __all__ = [
     "encode",
@@ -91,7 +91,7 @@ def _amount(value: object, _: object) -> int | Decimal:
 
 def _number(value: Decimal) -> int | float:
     number = float(value)
-    return int(number) if abs(number) < WHOLE and number.is_integer() else number
+    return int(number) if -WHOLE < number < WHOLE and number.is_integer() else number
 
 
 def _uuid(value: object, _: object) -> UUID:
@@ -272,17 +272,17 @@ def field_hook(model: type[Any], name: str, hint: object) -> Callable[[object, o
     return _links(converter).get(model, {}).get(name) or converter.get_structure_hook(hint)
 
 
-def write_hook(hint: object) -> Callable[[Any], Any]:
+@once_a_model
+def write_hook(hint: type[Any]) -> Callable[[Any], Any]:
     """Return what makes JSON data of a value of that type."""
     return _converter().get_unstructure_hook(hint)
 
 
 def to_json(value: object) -> dict[str, Any]:
     """Return *value* as JSON has it: a model, or a mapping of changes with snake_case keys."""
-    converter = _converter()
     if is_object(value):
-        return {camel(key): converter.unstructure(one) for key, one in value.items()}
-    plain: dict[str, Any] = converter.unstructure(value)
+        return {camel(key): _converter().unstructure(one) for key, one in value.items()}
+    plain: dict[str, Any] = write_hook(value.__class__)(value)
     return plain
 
 

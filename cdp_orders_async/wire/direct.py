@@ -160,7 +160,7 @@ def _struct(model: type[Any]) -> tuple[type[msgspec.Struct], Callable[[msgspec.S
     fields = _fields(model)
     ways = {one.name: _read(model, one.name, hints[one.name]) for one in fields}
     moments = [at for at, way in enumerate(ways.values(), 1) if way.hook is in_utc]
-    hooks = [(at, way.ready, way.hook) for at, way in enumerate(ways.values(), 1) if at not in moments and way.hook]
+    hooks = [(at, way.hook) for at, way in enumerate(ways.values(), 1) if at not in moments and way.hook]
     new, values_of = object.__new__, msgspec.structs.astuple
     set_all = setter([*ways])
 
@@ -169,8 +169,8 @@ def _struct(model: type[Any]) -> tuple[type[msgspec.Struct], Callable[[msgspec.S
         for at in moments:
             if (moment := values[at]) is not None and moment.tzinfo is not UTC:
                 values[at] = in_utc(moment)
-        for at, ready, hook in hooks:
-            if type(value := values[at]) not in ready:
+        for at, hook in hooks:
+            if (value := values[at]) is not None:
                 values[at] = hook(value)
         set_all(*values)
         return made
@@ -185,8 +185,6 @@ class _Way(msgspec.Struct):
     """As what msgspec takes it."""
     hook: Callable[[Any], Any] | None = None
     """What makes the one of the other, where they differ."""
-    ready: tuple[type[Any], ...] = ()
-    """The types of values that need no hook."""
 
 
 def _read(model: type[Any], name: str, hint: Any) -> _Way:  # noqa: ANN401 types are Any
@@ -195,21 +193,21 @@ def _read(model: type[Any], name: str, hint: Any) -> _Way:  # noqa: ANN401 types
         known = READ.get(kind, datetime)
         return _Way(known | None if optional else known, in_utc if kind is datetime else None)
     if kind is Decimal and optional:
-        return _Way(Any, _number, (Decimal, NoneType))
+        return _Way(Any, _number)
     hook = field_hook(model, name, hint)
 
     def value_of(raw: msgspec.Raw) -> Any:  # noqa: ANN401 the value
         return hook(load(bytes(raw)), None)
 
-    return _Way(msgspec.Raw, value_of, (NoneType,))
+    return _Way(msgspec.Raw, value_of)
 
 
 def _number(value: object) -> Decimal:
-    if type(value) is int and value in WORD:
-        return Decimal(value)
-    if not isinstance(value, Decimal):
+    if isinstance(value, Decimal):
+        return value
+    if type(value) is not int or value not in WORD:
         raise TypeError("must be a number")
-    return value
+    return Decimal(value)
 
 
 def _fields(model: type[Any]) -> list[attrs.Attribute[Any]]:

@@ -145,7 +145,7 @@ def made(folder: Path) -> list[object]:
     """Return instances of what lives too shortly to be seen, and of what holds a person only now and then."""
     lost = Findings()
     read = read_graph(read_json(orjson.dumps(WHOLE), lost), V2_1)
-    reading = _Reading(V2_1, V2_1.models, None, lost)
+    reading = _Reading(V2_1, None, lost)
     graph = reading.order(dict(WHOLE), "insert", assign_references=False)
     assert graph is not None
     parts = _Parts()

@@ -170,7 +170,7 @@ def test_the_budget_of_an_outage_is_bounded() -> None:
     """While everything fails, a hundred retries are let through and no more."""
     budget = RetryBudget()
     assert sum(budget.spend() for _ in range(1000)) == 100
-    assert repr(budget) == "RetryBudget(capacity=500, cost=5, tokens=0)"
+    assert budget.tokens == 0
 
 
 @given(st.lists(st.booleans(), max_size=300), st.integers(0, 30), st.integers(1, 7))

@@ -56,6 +56,7 @@ TO_PROXY = (
     "must have no proxy elsewhere for an http base_url, of its own or of the environment (trust_env): the API token"
     " would travel in the clear"
 )
+NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 LONGEST_LINE = 8 * LONGEST_HEAD  # more than is read before the head is measured, so that the reason can be said
 
 
@@ -312,7 +313,7 @@ class AiohttpBackend(HttpBackend):
             if body is not None:
                 began = body.began is not None
             else:
-                began = attempt.connected or not (self._is_mine or _never_connected(cause))
+                began = attempt.connected or not (self._is_mine or isinstance(cause, NEVER_CONNECTED))
             if began and attempt.kept:
                 self._suspect()
             # Of the timeouts only the total one is none of aiohttp's own errors.
@@ -371,11 +372,6 @@ class AiohttpBackend(HttpBackend):
             return bytes(body)
         response.close()
         return unusable_answer(request, response.status, describe_too_large(most), body, self.secrets)
-
-
-def _never_connected(error: BaseException) -> bool:
-    refused = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
-    return isinstance(error, refused)
 
 
 def _wait_asked(response: ClientResponse) -> str | None:
