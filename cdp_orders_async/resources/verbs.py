@@ -59,6 +59,12 @@ def checked_writer(model: type[Any]) -> Callable[[Any], bytes]:
     return writer(model, *types_and_rules(model))
 
 
+@once_a_model
+def unchecked_writer(model: type[Any]) -> Callable[[Any], bytes]:
+    """Return what writes a *model* of which the rules were checked before: for an order in half the codec's time."""
+    return writer(model, {}, ())
+
+
 @functools.cache
 def _routes(api: Api, kind: Kind[Any, Any, Any]) -> Mapping[str, tuple[str, str, str, str, str]]:
     """Return the routes of *kind* by their verbs, with their paths parted at ``{ref}``."""
@@ -158,6 +164,8 @@ class Verbs(Generic[New, Got, Changes]):
 
     def _body(self, value: New | Changes) -> bytes:
         """Write links as the vendor does, as absolute URLs."""
+        if type(value) is self._kind.new and not self._has_links:
+            return unchecked_writer(self._kind.new)(value)
         plain = to_json(value)
         at = self._base + self._api.prefix
         if "orderItems" in plain:
