@@ -25,7 +25,7 @@ from cdp_orders_async.redact import Opaque, sealed
 from cdp_orders_async.rules import check, check_extension
 from cdp_orders_async.wire import in_utc, is_list, is_object, read_moment, structure
 
-__all__ = ["Read", "parse_graph", "read_graph"]
+__all__ = ["Read", "Reading", "known_key", "parse_graph", "read_graph"]
 
 MOST_ENTRIES = 1_000
 """Of a list within a part, such as the emails of a person: each that is wrong takes long to tell."""
@@ -84,7 +84,7 @@ def read_graph(
     lost: Findings | None = None,
 ) -> Read:
     """Read an order from JSON data, of which something is *lost* already."""
-    reading = _Reading(api, zone, lost or Findings())
+    reading = Reading(api, zone, lost or Findings())
     mode: Any = "insert"
     if is_object(value) and is_record(value):
         mode = value.get("mode")
@@ -119,7 +119,7 @@ def _key(value: dict[str, Any], zone: tzinfo | None) -> str | None:
         return reference
 
 
-class _Reading:
+class Reading:
     """How an order is read, and what did not fit."""
 
     def __init__(self, api: Api, zone: tzinfo | None, found: Findings) -> None:
@@ -181,6 +181,7 @@ class _Reading:
                 yield f"{at}[{n}]", dict(value)
 
     def pop_object(self, fields: dict[str, Any], key: str) -> dict[str, Any] | None:
+        """Take the object off *fields* that is there under *key*."""
         value = fields.pop(key, None)
         if value is None or is_object(value):
             return None if value is None else dict(value)
@@ -188,6 +189,7 @@ class _Reading:
         return None
 
     def pop_list(self, fields: dict[str, Any], key: str, at: str = "$") -> list[Any]:
+        """Take the list off *fields* that is there under *key*."""
         value = fields.pop(key, None)
         if value is None or is_list(value):
             return value or []
@@ -212,6 +214,7 @@ class _Reading:
         return pairs
 
     def pop_uses(self, fields: dict[str, Any], at: str) -> tuple[str, ...]:
+        """Take the items that a consumer uses off its *fields*."""
         named: list[str] = []
         for n, item in enumerate(self.pop_list(fields, "orderItems", at)):
             reference = item.get("referenceId") if is_object(item) else None
@@ -221,18 +224,18 @@ class _Reading:
                 self.refuse(f"{at}.orderItems[{n}].referenceId", "must name an item of this order")
         return tuple(named)
 
-    def person(self, fields: dict[str, Any], kind: str, at: str) -> Any:  # noqa: ANN401 one of several models
+    def person(self, fields: dict[str, Any], kind: str, at: str, nested: tuple[str, ...] | None = None) -> Any:  # noqa: ANN401 one of several models
         """Read a person; the single ``email`` of the Batch API is one of the ``emails``."""
         email = fields.pop("email", None)
         if email is not None:
             emails: object = fields.get("emails") or []
             fields["emails"] = [email, *emails] if is_list(emails) and email not in emails else emails
-        return self.model(fields, kind, at)
+        return self.model(fields, kind, at, nested)
 
-    def model(self, fields: dict[str, Any], kind: str, at: str) -> Any:  # noqa: ANN401 one of several models
-        """Read a model of which nothing may be lost."""
+    def model(self, fields: dict[str, Any], kind: str, at: str, nested: tuple[str, ...] | None = None) -> Any:  # noqa: ANN401 one of several models
+        """Read a model of which nothing may be lost; *nested* are the further keys that may be meant, if not all."""
         model: type[Any] = self.models[kind]
-        self.judge_keys(fields, model, at, NESTED[kind])
+        self.judge_keys(fields, model, at, NESTED[kind] if nested is None else nested)
         try:
             read = structure(fields, model, at)
         except ValueError as error:
@@ -281,10 +284,11 @@ class _Reading:
         known = [one for one in (*_keys(model), *nested) if one not in fields and one not in SERVER_SET]
         if key == "guest":
             way = "name identifiers"
-        elif (meant := _meant(key, known)) is not None:
+        elif (meant := known_key(key, known)) is not None:
             way = f"did you mean {meant}?"
         else:
-            of_item = at.startswith("$.orderItems") and "item_extensions" in self.models
+            of_item = at.startswith("$.orderItems") or model is self.models["items"]
+            of_item = of_item and "item_extensions" in self.models
             way = f"put its values into the {'item' if of_item else 'order'}'s extension"
         self.refuse(f"{at}.{shown_key(key)}", f"is no key of version {self.api.version}; {way}")
 
@@ -296,7 +300,7 @@ def _with_references(items: list[Any], order: str) -> Iterator[Any]:
         yield {**item, "referenceId": reference} if is_object(item) else item
 
 
-def _meant(key: str, known: list[str]) -> str | None:
+def known_key(key: str, known: list[str]) -> str | None:
     """Return the known key that *key* is another spelling of, or a part of."""
     if len(key) > LONGEST_NAME_MEANT:
         return None

@@ -11,6 +11,7 @@ from cdp_orders_async.jobs.load import load
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, is_damaged, place
 from cdp_orders_async.jobs.stopping import on_stop
+from cdp_orders_async.jobs.whole import whole_order
 
 __all__ = [
     "NOT_AS_WANTED",
@@ -25,5 +26,6 @@ __all__ = [
     "load",
     "on_stop",
     "place",
+    "whole_order",
     "written",
 ]
