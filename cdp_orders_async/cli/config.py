@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from json import dumps
-from typing import NamedTuple
+from operator import itemgetter
+from typing import TypeAlias
 
 import attrs
 
@@ -22,10 +23,8 @@ MASK = "***"
 SECRET = {"api_token", "bearer_token", "proxy"}
 
 
-class _Row(NamedTuple):
-    name: str
-    value: str | float | None
-    source: str
+Row: TypeAlias = tuple[str, str | float | None, str]
+"""The name of a setting, its value, and where that comes from."""
 
 
 def config(*, connection: Connection | None = None, json: Flag = False) -> int:  # noqa: D417 the others document themselves
@@ -55,35 +54,35 @@ def config(*, connection: Connection | None = None, json: Flag = False) -> int: 
     """
     connection = connection or Connection()
     try:
-        rows = sorted(_rows(connection))
+        rows = sorted(_rows(connection), key=itemgetter(0))
     except Invalid as error:
         return refuse(error)
     out, file = Screen(), str(config_file())
     if json:
-        settings = {row.name: {"value": row.value, "source": row.source} for row in rows}
+        settings = {name: {"value": value, "source": source} for name, value, source in rows}
         out.say(dumps({"file": file, "profile": connection.profile, "settings": settings}))
         return 0
     out.say(f"config file: {file}")
-    shown = [(row.name, "-" if row.value is None else str(row.value), row.source) for row in rows]
+    shown = [(name, "-" if value is None else str(value), source) for name, value, source in rows]
     widths = [max(map(len, column)) for column in list(zip(*shown, strict=True))[:2]]
     for name, value, source in shown:
         out.say(f"{name:{widths[0]}}  {value:{widths[1]}}  {source}")
     return 0
 
 
-def _rows(connection: Connection) -> Iterator[_Row]:
+def _rows(connection: Connection) -> Iterator[Row]:
     for name in attrs.fields_dict(Connection):
         source, value = origins().get(name, "default"), getattr(connection, name)
         if source.startswith("CDP_"):
             value = os.environ[source] if value is None else value
-        yield _Row(name, _shown(name, value), source)
+        yield name, _shown(name, value), source
     if value := os.environ.get("CDP_BEARER_TOKEN"):
-        yield _Row("bearer_token", _shown("bearer_token", value), "CDP_BEARER_TOKEN")
+        yield "bearer_token", _shown("bearer_token", value), "CDP_BEARER_TOKEN"
     settings = Settings.from_env()
     for name in WITHOUT_OPTION - {"ssl_context"}:
         variable = f"CDP_{name.upper()}"
         value = getattr(settings, name)
-        yield _Row(name, _shown(name, value), variable if os.environ.get(variable) else "default")
+        yield name, _shown(name, value), variable if os.environ.get(variable) else "default"
 
 
 def _shown(name: str, value: object) -> str | float | None:

@@ -147,8 +147,7 @@ def _show(report: jobs.Report, *, json: bool) -> int:
 
 def _tell_resume(console: Screen, journal: Path, connection: Connection, *, look_first: bool) -> None:
     """Say which command resumes; it never has the API token in it."""
-    token = connection.api_token
-    if token is not None and os.environ.get("CDP_API_TOKEN") != token:
+    if connection.has_token_on_the_command_line and os.environ.get("CDP_API_TOKEN") != connection.api_token:
         console.say("Set CDP_API_TOKEN to the API token first.")
     console.say(f"To resume: {_resume(sys.argv[1:], journal, look_first=look_first)}")
 

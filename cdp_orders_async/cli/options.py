@@ -22,7 +22,7 @@ from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.settings import Settings
 
-__all__ = ["WITHOUT_OPTION", "Connection", "Flag", "fitting", "refuse", "unwritten"]
+__all__ = ["WITHOUT_OPTION", "Connection", "Flag", "file_or_dash", "fitting", "refuse", "unwritten"]
 
 LONGEST_TOKEN = 65_536  # characters
 COMMAND_PATIENCE = 60.0
@@ -31,6 +31,13 @@ RESERVED_FILES = 30
 """Files that a process opens beside its connections: the journal, the outcomes, those of asyncio, a module."""
 NAMES_THE_PLACE = ("profile", "base_url", "region", "api")
 """The options without which another command would talk to another server, tenant or version."""
+
+
+def file_or_dash(_: object, value: str | None) -> None:
+    """Refuse an option that is misspelt where a FILE, which may be ``-``, is expected."""
+    if value is not None and value.startswith("--"):
+        raise ValueError("It is not an option of this command")
+
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 

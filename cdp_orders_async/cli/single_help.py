@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_type_hints
 import attrs
 from cyclopts import Parameter
 
-from cdp_orders_async.cli.options import Connection, Flag
+from cdp_orders_async.cli.options import Connection, Flag, file_or_dash
 from cdp_orders_async.kinds import Kind
 from cdp_orders_async.models.common import camel
 from cdp_orders_async.routes import Route
@@ -75,13 +75,21 @@ def _positional(verb: str, route: Route) -> Iterator[inspect.Parameter]:
         name = "ref" if route.path.endswith("{ref}") else f"{owner}_ref"
         yield _parameter(name, str, f"The reference of the {owner}, a UUID.", inspect.Parameter.POSITIONAL_ONLY)
     if verb in {"create", "replace", "update"}:
-        yield _parameter("file", str | None, FILE, inspect.Parameter.POSITIONAL_ONLY, None, allow_leading_hyphen=True)
+        yield _parameter(
+            "file",
+            str | None,
+            FILE,
+            inspect.Parameter.POSITIONAL_ONLY,
+            None,
+            allow_leading_hyphen=True,
+            validator=file_or_dash,
+        )
     if verb == "delete_fields":
         yield _parameter("keys", str, "The keys to delete.", inspect.Parameter.VAR_POSITIONAL, negative=())
 
 
 def _options(kind: Kind[Any, Any, Any], verb: str) -> Iterator[inspect.Parameter]:
-    if verb == "update":
+    if verb in {"create", "replace", "update"}:
         rule = "A field and its value, NAME=VALUE, in place of FILE: JSON, or else text. Give it again for another one."
         yield _parameter("set", list[str] | None, rule, default=None, negative=(), metavar="NAME=VALUE")
     if verb in {"create", "replace", "update"} and not is_extension(kind):

@@ -12,6 +12,7 @@ import orjson
 
 from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.models.common import camel
+from cdp_orders_async.redact import Opaque
 from cdp_orders_async.wire import Request, Transport, is_object
 from cdp_orders_async.wire.codec import BOM, load
 
@@ -28,14 +29,19 @@ class Keeping:
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self.json: Any = None
+        self._json: Opaque[Any] = Opaque(None)
+
+    @property
+    def json(self) -> Any:  # noqa: ANN401 JSON can be anything
+        """The JSON data of the last answer."""
+        return self._json.open()
 
     async def send(self, request: Request[T]) -> T:
         """Send *request* and return its result."""
 
         def read(body: bytes) -> T:
             result = request.read(body)
-            self.json = load(body) if body.strip() else None
+            self._json = Opaque(load(body) if body.strip() else None)
             return result
 
         sent = Request(request.operation, request.method, request.path, read, request.query, request.body)
@@ -44,7 +50,8 @@ class Keeping:
 
     def entries(self) -> list[Any]:
         """Return the entries of the page that came last."""
-        return (self.json.get("items") if is_object(self.json) else None) or []
+        page = self.json
+        return (page.get("items") if is_object(page) else None) or []
 
 
 def print_line(value: object) -> None:

@@ -41,10 +41,11 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.cli.display import Display, Screen
 from cdp_orders_async.cli.options import Connection
+from cdp_orders_async.cli.single_io import Keeping
 from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.graph.exact import _Doubled, _Lost, read_json  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.graph.findings import Findings
-from cdp_orders_async.graph.parsing import _Reading, read_graph  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.graph.parsing import Reading, read_graph
 from cdp_orders_async.ingest.knowledge import Knowledge
 from cdp_orders_async.ingest.outcomes import Leftover, Outcome, Verdict
 from cdp_orders_async.ingest.parts import CreatedExtension, CreatedRef, _Parts, parts_of  # pyright: ignore[reportPrivateUsage] every class is looked at
@@ -145,7 +146,7 @@ def made(folder: Path) -> list[object]:
     """Return instances of what lives too shortly to be seen, and of what holds a person only now and then."""
     lost = Findings()
     read = read_graph(read_json(orjson.dumps(WHOLE), lost), V2_1)
-    reading = _Reading(V2_1, None, lost)
+    reading = Reading(V2_1, None, lost)
     graph = reading.order(dict(WHOLE), "insert", assign_references=False)
     assert graph is not None
     parts = _Parts()
