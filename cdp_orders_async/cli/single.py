@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 import sys
+from collections.abc import Coroutine
 from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
@@ -48,6 +49,8 @@ DONE = {
 """The verbs that write, and their participles."""
 BODIES = ("create", "update", "replace")
 YES = ("y", "yes")
+STOPPED = 128
+"""The exit status of a command that a signal stopped is this and the number of the signal."""
 
 COMMANDS = tuple(kind.name for kind in V2_1.kinds)
 """The groups of commands, each an attribute of this module."""
@@ -93,12 +96,19 @@ def _run(name: str, verb: str, connection: Connection, values: Any) -> int:  # n
         return refuse(error)
     look = " ".join(["cdp-orders", *_look(name, verb, refs, body), *connection.words])
     try:
-        return asyncio.run(_over(client, name, verb, refs, body, values))
+        status = asyncio.run(_stoppable(_over(client, name, verb, refs, body, values)))
     except BrokenPipeError:  # its reader has enough, as under | head
         hush(sys.stdout)
         return 0
-    except (CdpError, OSError, KeyboardInterrupt) as error:
-        return _ended(error, verb, look, client.base_url)
+    except OSError as error:
+        status = unwritten(error)
+        if verb in DONE:
+            Screen.of_messages().say(f"It was {DONE[verb]}; look with {look}")
+    except CdpError as error:
+        return _failed(error, verb, look, client.base_url)
+    if status > STOPPED and verb in DONE:
+        Screen.of_messages().say(f"Stopped: it may have been {DONE[verb]}; look with {look}")
+    return status
 
 
 def _body(name: str, verb: str, api: Api, values: Any) -> Any:  # noqa: ANN401 a model, or changes
@@ -150,6 +160,20 @@ def _confirmed(name: str, ref: UUID) -> bool:
         return True
     screen.say("Nothing was deleted.")
     return False
+
+
+async def _stoppable(work: Coroutine[Any, Any, int]) -> int:
+    """Return the exit status of *work*, or that of the signal that stops it."""
+    task = asyncio.get_running_loop().create_task(work)
+    signals: list[int] = []
+
+    def stop(number: int) -> None:
+        signals.append(number)
+        task.cancel()
+
+    async with jobs.on_stop(stop):
+        await asyncio.wait([task])
+    return STOPPED + signals[0] if task.cancelled() else task.result()
 
 
 async def _over(
@@ -227,31 +251,19 @@ def _look(name: str, verb: str, refs: list[UUID], body: Any) -> list[str]:  # no
     return [command_of(name), "list", "--reference-id", shlex.quote(body.reference_id)]
 
 
-def _ended(error: BaseException, verb: str, look: str, base_url: str) -> int:
-    """Say what ended the command, what it did, and what to do next; return the exit status."""
-    if isinstance(error, CdpError):
-        return _failed(error, verb, look, base_url)
-    if isinstance(error, OSError):
-        status, what = unwritten(error), f"It was {DONE.get(verb)}"
-    else:
-        status, what = 130, f"Stopped: it may have been {DONE.get(verb)}"
-    if verb in DONE:
-        Screen.of_messages().say(f"{what}; look with {look}")
-    return status
-
-
 def _failed(error: CdpError, verb: str, look: str, base_url: str) -> int:
+    """Say what failed, what it did, and what to do next; return the exit status."""
     if isinstance(error, Invalid):
         return refuse(error)
     sentence = [str(error)]
     if verb in DONE:
         sentence.append(_effect(error, DONE[verb], look))
-    if isinstance(error, (Unauthorized, Forbidden)):
+    if isinstance(error, (Refused, Unreadable)) and not error.from_api:
+        sentence.append(f"see whether {base_url} is the right place: the answer is not one of the API")
+    elif isinstance(error, (Unauthorized, Forbidden)):
         sentence.append("check the client key and the API token: cdp-orders config shows where they come from")
     elif isinstance(error, NotSent):
         sentence.append(f"see whether {base_url} is the right place: cdp-orders config shows where it comes from")
-    elif isinstance(error, (Refused, Unreadable)) and not error.from_api:
-        sentence.append(f"see whether {base_url} is the right place: the answer is not one of the API")
     elif isinstance(error, NotFound):
         sentence.append("nothing is stored under this reference")
     refuse("; ".join(sentence))

@@ -369,7 +369,8 @@ def test_credentials_and_place(shell: Shell, monkeypatch: pytest.MonkeyPatch) ->
     told = shell.refused("orders", "create", "--base-url", "http://127.0.0.1:1", given=ORDER)
     assert "nothing was created" in told
     assert "cdp-orders config" in told
-    shell.refused("orders", "get", NOBODY, "--base-url", f"{shell.served.base_url}/nothing")
+    shell.served.faults = faults("orders.get", "html", status=404)
+    assert "the answer is not one of the API" in shell.refused("orders", "get", NOBODY)
     monkeypatch.delenv("CDP_API_TOKEN")
     assert "must be given together" in shell.refused("orders", "get", NOBODY)
 
@@ -384,7 +385,7 @@ def test_credentials_and_place(shell: Shell, monkeypatch: pytest.MonkeyPatch) ->
     ids=str,
 )
 def test_a_lost_answer_of_a_create(shell: Shell, words: tuple[str, ...], look: str) -> None:
-    """A create whose answer was lost may have been done; the sentence has the command that looks, and the status is 1."""
+    """A create whose answer was lost may have been done; the sentence has the command that looks; status 1."""
     name = words[0].replace("-", "_")
     shell.served.faults = faults(f"{name}.create", "close", phase="written")
     given = BODIES[name] | ({"referenceId": "B 1"} if name == "orders" else {})
@@ -472,7 +473,7 @@ def test_help_of_each(
     text = capsys.readouterr().out
     assert f"Example: cdp-orders {' '.join(words)} " in text
     rows: list[tuple[str, str]] = re.findall(
-        r"^│\s[ *]\s*((?:--)?[\w-]+)(?: [A-Z=]+)?\s{2,}(\S.*?)\s*│$", text, re.MULTILINE
+        r"^│\s+(?:\*\s+)?((?:--)?[\w-]+)(?: [A-Z=]+)?\s{2,}(\S.*?)\s*│$", text, re.MULTILINE
     )
     assert [row for row, told in rows if not re.match(r"[A-Z].*\w\.", told)] == []
     assert {row for row, _ in rows} >= {"--profile", "--base-url"}
@@ -489,7 +490,7 @@ def test_examples_run(shell: Shell) -> None:
             *words,
             given=BODIES[name],
             status=0
-            if verb == "create" and name == "orders" or words[1:] == ["list", "--reference-id", "B94TXY-1"]
+            if (verb == "create" and name == "orders") or words[1:] == ["list", "--reference-id", "B94TXY-1"]
             else 1,
         )
         assert "Traceback" not in shell.err
