@@ -197,22 +197,20 @@ def _token_by(command: str, name: str) -> str:
 def _output(process: subprocess.Popen[bytes]) -> tuple[bytes, int | None]:
     """Return the start of what *process* prints, and its exit status; None where it had to be ended."""
     pieces: list[bytes] = []
-    stream = process.stdout
 
     def read() -> None:
-        with contextlib.suppress(OSError, ValueError):
-            pieces.append(b"" if stream is None else stream.read(LONGEST_TOKEN + 1))
+        if process.stdout is not None:
+            with process.stdout as stream:
+                pieces.append(stream.read(LONGEST_TOKEN + 1))
 
     # A thread reads, since something that the command left behind may hold the pipe open for ever.
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
     reader.join(COMMAND_PATIENCE)
     output = b"".join(pieces)
-    try:
-        if not reader.is_alive() and len(output) <= LONGEST_TOKEN:
+    if pieces and len(output) <= LONGEST_TOKEN:
+        with contextlib.suppress(subprocess.TimeoutExpired):
             return output, process.wait(COMMAND_PATIENCE)
-    except subprocess.TimeoutExpired:
-        pass
     process.kill()
     process.wait()
     return output, 0 if len(output) > LONGEST_TOKEN else None

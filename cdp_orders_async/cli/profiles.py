@@ -47,6 +47,7 @@ def use_profile(_: App, __: tuple[str, ...], arguments: ArgumentCollection) -> N
     """
     options = {option.name.removeprefix("--").replace("-", "_"): option for option in arguments}
     if "profile" not in options:
+        note_origins({})
         return
     given = {name: _origin(option.tokens[0]) for name, option in options.items() if option.tokens}
     variables = {name: f"CDP_{name.upper()}" for name in UNDECLARED}

@@ -187,7 +187,7 @@ def test_each_operation_of_version_2(shell: Shell, name: str, verb: str) -> None
 @pytest.mark.parametrize(("name", "verb"), LACKING, ids=map(".".join, LACKING))
 def test_what_version_2_lacks(shell: Shell, name: str, verb: str) -> None:
     """An operation that version 2 does not have is refused in a sentence, before anything is read or sent."""
-    words = [NOBODY] if verb not in {"delete_fields"} else [NOBODY, "k"]
+    words = [NOBODY] if verb != "delete_fields" else [NOBODY, "k"]
     command = name.replace("_", "-")
     assert f"version 2 of the API has no {command}" in shell.refused(
         command, verb.replace("_", "-"), *words, "--api", "v2"

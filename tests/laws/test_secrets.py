@@ -160,6 +160,7 @@ def made(folder: Path) -> list[object]:
             Request("contacts.create", "POST", "/x", reads_nothing, {"name": "canary"}, b"canary"),
             *(read, reading, lost, graph, parts, InputLine("file", 1, graph), watched),
             *(Listed((contact,)), Page((contact,), 0, 1, has_next=False), CreatedExtension()),
+            Keeping(CdpOrders(base_url="http://127.0.0.1:9", client_key="key", api_token=TOKEN).transport),
             *(Credentials("key", TOKEN), Credentials(bearer_token=TOKEN), Connection(api_token=TOKEN)),
             *(Settings(proxy=f"http://user:{TOKEN}@127.0.0.1"), Secrets(TOKEN), Opaque(TOKEN)),
             *(order, Busy(order.key, None), CreatedPart(order.key, "order", ref, b""), MemoryJournal(identity={})),
