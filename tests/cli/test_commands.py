@@ -44,12 +44,13 @@ from tests.ingest.orders import order
 OPTIONS = {
     "load": {
         *("--base-url", "--region", "--api", "--client-key", "--api-token", "--journal", "--outcomes", "--rate"),
-        "--api-token-file",
+        *("--api-token-file", "--api-token-command", "--profile"),
         *("--connections", "--http", "--timeout", "--deadline", "--look-first", "--on-existing", "--settle", "--drain"),
         *("--timezone", "--assign-references", "--verbose", "--json"),
     },
     "emulator": {"--port", "--client-key", "--api-token", "--seed", "--faults", "--switch", "--storage"},
     "demo": {"--rate"},
+    "completion": set(),
 }
 HERE = ("--base-url", "http://127.0.0.1:9", "--client-key", "K", "--api-token", "T")
 """Options for a `load` that is refused before it connects."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import shutil
 import subprocess
 from pathlib import Path
@@ -20,12 +22,14 @@ printf '%s\\n' "${COMPREPLY[@]}"
 BASH = shutil.which("bash")
 
 
-@pytest.fixture(name="script")
-def _script(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+@pytest.fixture(name="script", scope="module")
+def _script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give the file of the script for bash."""
-    assert main(["completion", "bash"]) == 0
-    path = tmp_path / "cdp-orders.bash"
-    path.write_text(capsys.readouterr().out, encoding="utf-8")
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        assert main(["completion", "bash"]) == 0
+    path = tmp_path_factory.mktemp("completion") / "cdp-orders.bash"
+    path.write_text(out.getvalue(), encoding="utf-8")
     return path
 
 

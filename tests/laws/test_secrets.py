@@ -246,7 +246,7 @@ def test_no_documentation_shows_the_environment() -> None:
         "for name in ('cdp_orders_async', *(f'cdp_orders_async.{one}' for one in cdp.__all__)):\n"
         "    print(pydoc.render_doc(name, renderer=pydoc.plaintext))\n"
         "from cdp_orders_async.cli import main\n"
-        "for command in ((), ('load',), ('emulator',), ('demo',)):\n"
+        "for command in ((), ('load',), ('emulator',), ('demo',), ('config',), ('orders', 'create')):\n"
         "    main([*command, '--help'])\n"
     )
     names = ("CDP_API_TOKEN", "CDP_BEARER_TOKEN", "CDP_PROXY", "CDP_API_TOKEN_FILE", "CDP_CA_FILE", "ANYTHING")
