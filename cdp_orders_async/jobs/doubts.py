@@ -20,20 +20,22 @@ IDS = {"reference_id": "referenceId", "product_id": "productId"}
 
 
 def doubts(graph: OrderGraph, now: datetime) -> Iterator[Violation]:
-    """Yield what is doubtful in an order that keeps every rule; *now* tells what is in the future."""
+    """Yield what is doubtful in an order that keeps every rule; *now* tells what is in the future.
+
+    The paths have no indexes: one finding stands for all items, or people, of the order.
+    """
     order = graph.order
     yield from _of_model(order, "$", now)
-    for n, entry in enumerate(graph.items):
-        if found := list(_of_model(entry.item, "$.orderItems[]", now)):
-            yield from (Violation(one.field.replace("[]", f"[{n}]", 1), one.rule) for one in found)
-    if any([entry.item.currency_code != order.currency_code for entry in graph.items]):
+    for entry in graph.items:
+        yield from _of_model(entry.item, "$.orderItems[]", now)
+    if {entry.item.currency_code for entry in graph.items} - {order.currency_code}:
         yield Violation("$.orderItems", "have another currency than their order")
     elif graph.items and not _adds_up(graph):
         yield Violation("$.price", "is not the sum of the prices of the items, with or without their quantities")
     if graph.contact is not None:
         yield from _of_person(graph.contact, "$.contact")
-    for n, user in enumerate(graph.consumers):
-        yield from _of_person(user.consumer, f"$.consumers[{n}]")
+    for user in graph.consumers:
+        yield from _of_person(user.consumer, "$.consumers[]")
 
 
 def _adds_up(graph: OrderGraph) -> bool:
@@ -57,10 +59,11 @@ def _of_model(model: Any, at: str, now: datetime) -> Iterator[Violation]:  # noq
 
 def _of_person(person: AnyPerson, at: str) -> Iterator[Violation]:
     yield from _unknown_words(person, at)
-    for n, identifier in enumerate(person.identifiers or ()):
-        for name in ("provider", "id"):
-            if not getattr(identifier, name).strip():
-                yield Violation(f"{at}.identifiers[{n}].{name}", "is blank")
+    for identifier in person.identifiers or ():
+        if not identifier.provider.strip():
+            yield Violation(f"{at}.identifiers[].provider", "is blank")
+        if not identifier.id.strip():
+            yield Violation(f"{at}.identifiers[].id", "is blank")
 
 
 def _unknown_words(model: object, at: str) -> Iterator[Violation]:
@@ -78,5 +81,5 @@ def _words(model: type[Any]) -> list[tuple[str, frozenset[str]]]:
         members = get_args(hint) if get_origin(hint) in {Union, types.UnionType} else ()
         lists = [get_args(member) for member in members if get_origin(member) is Literal]
         if lists:
-            fields.append((name, frozenset().union(*lists)))
+            fields.append((name, frozenset[str]().union(*lists)))
     return fields
