@@ -7,7 +7,7 @@ import errno
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import attrs
 from cyclopts import Parameter
@@ -17,11 +17,20 @@ from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.settings import Settings
 
-__all__ = ["Connection", "fitting", "refuse", "unwritten"]
+__all__ = ["Connection", "InputName", "fitting", "refuse", "unwritten"]
 
 LONGEST_TOKEN = 65_536  # characters
 RESERVED = 30
 """Files that a process has open beside its connections: the journal, the outcomes, what asyncio needs, a module."""
+
+
+def _name_or_dash(_: object, value: str) -> None:
+    if value.startswith("--"):
+        raise ValueError("It is no option of this command")
+
+
+InputName: TypeAlias = Annotated[str, Parameter(allow_leading_hyphen=True, validator=_name_or_dash)]
+"""The name of an input; - is standard input."""
 
 
 @Parameter(name="*")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any, get_args
 
 from cdp_orders_async.errors import Violation
 from cdp_orders_async.graph import OrderGraph
-from cdp_orders_async.models.common import AnyPerson, camel, once_a_model
+from cdp_orders_async.models.common import AnyPerson, Channel, OrderStatus, camel
 
 __all__ = ["doubts"]
 
@@ -17,6 +16,13 @@ EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 CLOCKS_DIFFER = timedelta(minutes=5)
 """What a clock that is fast may be ahead."""
 IDS = {"reference_id": "referenceId", "product_id": "productId"}
+WORDS = {
+    "status": frozenset(get_args(OrderStatus)),
+    "channel": frozenset(get_args(Channel)),
+    "payment_type": frozenset({"Card", "Paypal", "Voucher", "ATM", "Cash", "Other"}),
+    "card_type": frozenset({"Mastercard", "Visa", "Diners", "American Express"}),
+}
+"""The words that the vendor names for fields of orders and items, some of which may hold any text."""
 
 
 def doubts(graph: OrderGraph, now: datetime) -> Iterator[Violation]:
@@ -54,32 +60,15 @@ def _of_model(model: Any, at: str, now: datetime) -> Iterator[Violation]:  # noq
     moment = getattr(model, "ordered_at", None)
     if moment is not None and not EARLIEST <= moment <= now + CLOCKS_DIFFER:
         yield Violation(f"{at}.orderedAt", "is before 2000" if moment < EARLIEST else "is in the future")
-    yield from _unknown_words(model, at)
+    for name, words in WORDS.items():
+        value = getattr(model, name, None)
+        if value is not None and value not in words:
+            yield Violation(f"{at}.{camel(name)}", "is none of the words that the vendor names")
 
 
 def _of_person(person: AnyPerson, at: str) -> Iterator[Violation]:
-    yield from _unknown_words(person, at)
     for identifier in person.identifiers or ():
         if not identifier.provider.strip():
             yield Violation(f"{at}.identifiers[].provider", "is blank")
         if not identifier.id.strip():
             yield Violation(f"{at}.identifiers[].id", "is blank")
-
-
-def _unknown_words(model: object, at: str) -> Iterator[Violation]:
-    for name, words in _words(type(model)):
-        value = getattr(model, name)
-        if value is not None and value not in words:
-            yield Violation(f"{at}.{camel(name)}", "is a word outside the vendor's list")
-
-
-@once_a_model
-def _words(model: type[Any]) -> list[tuple[str, frozenset[str]]]:
-    """Return the fields of *model* for which the vendor lists words, though it may take others, and those words."""
-    fields: list[tuple[str, frozenset[str]]] = []
-    for name, hint in get_type_hints(model).items():
-        members = get_args(hint) if get_origin(hint) in {Union, types.UnionType} else ()
-        lists = [get_args(member) for member in members if get_origin(member) is Literal]
-        if lists:
-            fields.append((name, frozenset[str]().union(*lists)))
-    return fields

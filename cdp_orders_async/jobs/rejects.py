@@ -12,6 +12,7 @@ import orjson
 from cdp_orders_async.errors import InputError
 from cdp_orders_async.graph import InputLine
 from cdp_orders_async.jobs.owned_file import check, create, escaped, put_aside, unwritable, write_all
+from cdp_orders_async.sources.jsonlines import LONGEST_LINE
 
 __all__ = ["REASONS", "rejected"]
 
@@ -41,6 +42,8 @@ def rejected(path: Path | None) -> Generator[Callable[[InputLine], None], None, 
         if path is None:
             return
         raw = None if line.raw is None else line.raw.open()
+        if raw is not None and len(raw) > LONGEST_LINE:  # it was cut there
+            raw = None
         reason = {
             "line": None if raw is None else kept + 1,
             "file": line.file,
@@ -71,6 +74,8 @@ def _beside(path: Path) -> Path:
 
 def _holds_rejects(path: Path) -> bool:
     """Refuse what is there unless it is of an earlier run, or empty; tell whether there is anything to put aside."""
+    if path.is_char_device():
+        raise unwritable(path, WHAT, "it is no regular file")
     lines, reasons = check(path, WHAT), check(_beside(path), WHAT)
     if reasons and not _is_reason(_first_line(_beside(path))):
         raise _holds_something_else(_beside(path))
