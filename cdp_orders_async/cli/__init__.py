@@ -29,6 +29,7 @@ app.command("cdp_orders_async.cli.config:config", name="config")
 app.command("cdp_orders_async.cli.demo:demo", name="demo")
 app.command("cdp_orders_async.cli.emulator:emulator", name="emulator")
 app.command("cdp_orders_async.cli.load:load", name="load")
+app.command("cdp_orders_async.cli.plan:plan", name="plan")
 for kind in V2_1.kinds:
     app.command(f"cdp_orders_async.cli.single:{kind.name}", name=kind.name.replace("_", "-"))
 

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import attrs
 from cyclopts import Parameter
@@ -22,7 +22,7 @@ from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.settings import Settings
 
-__all__ = ["WITHOUT_OPTION", "Connection", "Flag", "file_or_dash", "fitting", "refuse", "unwritten"]
+__all__ = ["WITHOUT_OPTION", "Connection", "Flag", "InputName", "file_or_dash", "fitting", "refuse", "unwritten"]
 
 LONGEST_TOKEN = 65_536  # characters
 COMMAND_PATIENCE = 60.0
@@ -40,6 +40,10 @@ def file_or_dash(_: object, value: str | None) -> None:
 
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+
+
+InputName: TypeAlias = Annotated[str, Parameter(allow_leading_hyphen=True, validator=file_or_dash)]
+"""The name of an input; - is standard input."""
 
 
 @Parameter(name="*")

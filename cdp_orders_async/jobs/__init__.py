@@ -5,27 +5,39 @@ report = await jobs.load(client, GraphFile("orders.jsonl"), journal=Path("orders
 
 from __future__ import annotations
 
-from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem, Progress
+from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem, Progress, Reading
+from cdp_orders_async.jobs.groups import Group, Groups
 from cdp_orders_async.jobs.journal import journal_path
 from cdp_orders_async.jobs.load import load
 from cdp_orders_async.jobs.outcomes_file import written
+from cdp_orders_async.jobs.plan import Clash, Plan, plan
+from cdp_orders_async.jobs.rejects import rejected
 from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, is_damaged, place
+from cdp_orders_async.jobs.sample import Presence
 from cdp_orders_async.jobs.stopping import on_stop
 from cdp_orders_async.jobs.whole import whole_order
 
 __all__ = [
     "NOT_AS_WANTED",
+    "Clash",
     "Event",
+    "Group",
+    "Groups",
     "Message",
     "OnEvent",
+    "Plan",
+    "Presence",
     "Problem",
     "Progress",
+    "Reading",
     "Report",
     "is_damaged",
     "journal_path",
     "load",
     "on_stop",
     "place",
+    "plan",
+    "rejected",
     "whole_order",
     "written",
 ]
