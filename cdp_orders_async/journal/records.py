@@ -18,6 +18,7 @@ __all__ = [
     "Journal",
     "OrderId",
     "PartRecord",
+    "RecordedOrder",
     "SameReference",
     "is_same_order",
 ]
@@ -130,6 +131,15 @@ class CreatedPart(Struct, frozen=True):
     """The hash of the part's payload when it was sent."""
 
 
+class RecordedOrder(Struct, frozen=True):
+    """An order of a journal."""
+
+    key: str
+    record: GraphRecord
+    created: frozenset[str]
+    """The names of the parts that loads with this journal created."""
+
+
 class Journal(Protocol):
     """Where a load claims an order, notes what it is about to do with it, and notes what came of it.
 
@@ -218,6 +228,10 @@ class Journal(Protocol):
 
         The graph that was claimed first comes last, and so does, of one graph, the part that was created first.
         """
+        ...
+
+    def orders(self) -> AsyncIterator[RecordedOrder]:
+        """Yield each order with all that is recorded of it; the order that was claimed first comes first."""
         ...
 
     async def known(self, limit: int) -> Sequence[tuple[str, UUID]]:
