@@ -64,7 +64,8 @@ def shown(record: Record, store: Store, links: Links) -> dict[str, Json]:
             for key, kind in ORDER_PARTS.items():
                 answer[key] = {"href": links.to(f"{kind}.list", record.ref)}
         case "items":
-            answer.setdefault("orderedAt", store.get("orders", record.order).data["orderedAt"])
+            if (order := store.find("orders", record.order)) is not None:  # else it was deleted without its items
+                answer.setdefault("orderedAt", order.data["orderedAt"])
             answer["order"] = {"href": links.to("orders.get", record.order)}
         case "order_extensions":
             answer.update(name="ext", key="default", order={"href": links.to("orders.get", record.owner)})
