@@ -168,7 +168,7 @@ class Store:
         return self._change("updated", record, without(record.data, names), cause)
 
     def delete(self, record: Record, cause: Cause) -> None:
-        """Delete a record, with the switch *cascade* everything under it; a consumer forgets an item that is deleted."""
+        """Delete a record, with *cascade* everything under it; a consumer forgets an item that is deleted."""
         last = record.kind == "contacts" and len(self.parts("contacts", record.owner)) == 1
         if last and self.switches.delete_last_contact == "refuse":
             raise Invalid("contact: the last contact of an order may not be deleted.")

@@ -5,25 +5,37 @@ report = await jobs.load(client, GraphFile("orders.jsonl"), journal=Path("orders
 
 from __future__ import annotations
 
+from cdp_orders_async.jobs.before_file import Changed
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem, Progress
 from cdp_orders_async.jobs.journal import journal_path
 from cdp_orders_async.jobs.load import load
 from cdp_orders_async.jobs.outcomes_file import written
+from cdp_orders_async.jobs.records import JournalReport, forget_order, journal_orders, journal_report
 from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, is_damaged, place
 from cdp_orders_async.jobs.stopping import on_stop
+from cdp_orders_async.jobs.undo import Undoable, UndoReport, undo, undoable
 
 __all__ = [
     "NOT_AS_WANTED",
+    "Changed",
     "Event",
+    "JournalReport",
     "Message",
     "OnEvent",
     "Problem",
     "Progress",
     "Report",
+    "UndoReport",
+    "Undoable",
+    "forget_order",
     "is_damaged",
+    "journal_orders",
     "journal_path",
+    "journal_report",
     "load",
     "on_stop",
     "place",
+    "undo",
+    "undoable",
     "written",
 ]

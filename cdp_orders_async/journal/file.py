@@ -47,9 +47,7 @@ def open_file(path: Path, identity: Mapping[str, str] | None) -> tuple[Tables, b
     log = read_log(path)
     if log and is_broken(log, length):
         raise JournalError(_DAMAGED.format(path=path))
-    if not length and identity is None:
-        raise JournalError(f"there is no journal at {path}: name the file of one")
-    _make_file(path)
+    _make_file(path, new=not length, known=identity is not None)
     # Absolute, because SQLite gives names such as ":memory:" a meaning of their own.
     db = sqlite3.connect(path.absolute(), timeout=0, isolation_level=None)
     try:
@@ -108,8 +106,10 @@ def _check_program(path: Path) -> None:
             raise JournalError(_FOREIGN.format(path=path))
 
 
-def _make_file(path: Path) -> None:
-    """Create the file if it is missing, for its owner alone."""
+def _make_file(path: Path, *, new: bool, known: bool) -> None:
+    """Create the file if it is missing, for its owner alone, and if what it will belong to is *known*."""
+    if new and not known:
+        raise JournalError(f"there is no journal at {path}: name the file of one")
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         path.chmod(0o600)  # whatever the umask

@@ -185,8 +185,8 @@ class Journal(Protocol):
         *created*: a load with this journal created it; False: it was found, or nothing new is known. What was created
         stays created while no other ref is recorded for that part.
 
-        It is queued, in order, and durable at the latest when the next `claim` or `end` returns. It never fails
-        because of the disk: the next call that is awaited says so. A graph that was never claimed has no records. A
+        It is queued, in order, and durable at the latest when the next `claim`, `end` or `owner` returns. It never
+        fails because of the disk: the next call that is awaited says so. A graph that was never claimed has none. A
         graph whose claim was lost has: a *ref* is a fact, whoever holds the order. That it may have been done is none,
         and is dropped where somebody else has claimed the order before it is durable.
         """

@@ -8,7 +8,16 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-from cdp_orders_async.journal import Busy, Claimed, CreatedPart, GraphRecord, OrderId, PartRecord, RecordedOrder, SameReference
+from cdp_orders_async.journal import (
+    Busy,
+    Claimed,
+    CreatedPart,
+    GraphRecord,
+    OrderId,
+    PartRecord,
+    RecordedOrder,
+    SameReference,
+)
 
 
 @dataclass

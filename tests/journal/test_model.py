@@ -154,7 +154,14 @@ class Play:
             await self.restart(worker, crash=worker == 1)
         self.store.seconds += LEASE
         self.model.now += LEASE
-        for name, ref in (("known", ONE), ("created", ONE), ("orders", ONE), ("owner", ONE), ("owner", TWO), ("owner", BIG)):
+        for name, ref in (
+            ("known", ONE),
+            ("created", ONE),
+            ("orders", ONE),
+            ("owner", ONE),
+            ("owner", TWO),
+            ("owner", BIG),
+        ):
             told, expected = await self.look(0, name, ref)
             assert told == expected
         for wanted in ORDERS:
