@@ -130,7 +130,7 @@ def refuse(error: Exception | str) -> int:
 
 
 def confirmed(console: Screen, question: str) -> bool:
-    """Ask the person at the terminal, on *console*; say what to do where the answer is not yes, or nobody can answer."""
+    """Ask the person at the terminal, on *console*; where the answer is not yes, say that nothing was done."""
     if sys.stdin is None or not sys.stdin.isatty():
         refuse("nobody is at a terminal to be asked, and nothing was done: add --yes")
         return False

@@ -64,9 +64,9 @@ def read_before(path: Path) -> Iterator[Changed]:
 
 def _changed(line: Mapping[str, Any]) -> Changed | None:
     match line:
-        case {"key": str(key), "part": str(part), "ref": str() | None as ref, "fields": {**fields}}:
+        case {"key": str(key), "part": str(part), "ref": str() | None as ref, "fields": dict(fields)}:
             with contextlib.suppress(ValueError):
-                return Changed(key, part, None if ref is None else UUID(ref), tuple(fields))
+                return Changed(key, part, None if ref is None else UUID(ref), tuple(map(str, fields)))
         case _:
             pass
     return None
