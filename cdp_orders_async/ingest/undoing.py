@@ -32,6 +32,7 @@ RANKS = {"orders": 2, "items": 1}
 LISTED = ("items", "contacts", "consumers")
 CHANGED = "it was changed after it was created"
 UNCLEAR = "the server shows other values than were sent, and its times do not tell whether somebody changed them"
+OWNER_IN_DOUBT = "whether its owner is on the server is not known: load once more first, which finds that out"
 STOPPED = "the undo was stopped"
 
 
@@ -106,6 +107,8 @@ class OrderUndo:
         newest_first = sorted(created, key=lambda part: RANKS.get(kind_of(part.part), 0))
         self._digests = {part.part: part.digest.removeprefix(UNDOING) for part in newest_first}
         self._parts = {part.part: UndonePart(part.part, part.ref) for part in newest_first}
+        self._addresses = {part.part: part.ref for part in newest_first}
+        """The references in the paths of the parts: an extension has that of its owner."""
         self._record = GraphRecord(b"", complete=False, ended=False, parts={})
         self._users: dict[UUID, tuple[UUID, ...]] = {}
         """The items that each consumer uses, by the references."""
@@ -149,6 +152,7 @@ class OrderUndo:
             return
         self._record = claim.record or self._record
         try:
+            self._find_owners()
             if not self._force:
                 await self._look()
             if left := self._left():
@@ -174,6 +178,18 @@ class OrderUndo:
         part = self._parts.get(name)
         if part is not None and part.verdict is None:
             part.verdict, part.reason = verdict, reason
+
+    def _find_owners(self) -> None:
+        """End the extensions whose owner the journal does not name: they can be neither read nor deleted."""
+        for part in self._left():
+            if kind_of(part.name) in EXTENSIONS:
+                owner = self._record.parts.get(part.name.removesuffix("/ext"))
+                if owner is None:  # it was deleted
+                    self._gone(part)
+                elif owner.ref is None:
+                    self._keep(part.name, OWNER_IN_DOUBT, UndoVerdict.FAILED)
+                else:
+                    self._addresses[part.name] = owner.ref
 
     async def _look(self) -> None:
         """Read everything back, and decide what stays."""
@@ -213,8 +229,18 @@ class OrderUndo:
                             await self._note_use(found)
             except CdpError as error:
                 self._check(error)
+                if isinstance(error, NotFound) and await self._is_gone(order.ref):
+                    break
                 self._unlisted[kind] = error
         return stored
+
+    async def _is_gone(self, order: UUID) -> bool:
+        """Tell whether the server certainly has no such *order*."""
+        try:
+            return await _found(self._client.orders.get(order)) is None
+        except CdpError as error:
+            self._check(error)
+            return False
 
     async def _note_use(self, consumer: Any) -> None:  # noqa: ANN401 a Consumer
         """Note which items a consumer uses; version 2.1 may show them only in a list of their own."""
@@ -228,7 +254,7 @@ class OrderUndo:
         """Keep a part that changed since it was created, or that has an extension of somebody else."""
         kind = kind_of(part.name)
         if kind in EXTENSIONS:
-            stored = await self._extension(kind, self._owner_ref(part.name))
+            stored = await self._extension(kind, self._addresses[part.name])
         elif stored is None:
             stored = await _found(getattr(self._client, kind).get(part.ref))
             if stored is not None and kind == "consumers":
@@ -249,14 +275,9 @@ class OrderUndo:
         if extension is not None and is_strange and await self._extension(extension, part.ref) is not None:
             self._keep(part.name, "it has an extension that no load with this journal created")
 
-    async def _extension(self, kind: str, owner: UUID | None) -> Extension | None:
-        resource: Any = getattr(self._client, kind)
-        return None if owner is None else await _found(resource.get(owner))
-
-    def _owner_ref(self, name: str) -> UUID | None:
-        """Return the reference of the owner of the extension *name*, None if it is not known."""
-        owner = self._record.parts.get(name.removesuffix("/ext"))
-        return None if owner is None else owner.ref
+    async def _extension(self, kind: str, owner: UUID) -> Extension | None:
+        found: Extension | None = await _found(getattr(self._client, kind).get(owner))
+        return found
 
     def _keep_needed(self) -> None:
         """Keep what is needed by something that stays."""
@@ -311,14 +332,9 @@ class OrderUndo:
                         self._fail(part, str(error))
 
     async def _delete_one(self, part: UndonePart) -> None:
-        kind = kind_of(part.name)
-        resource: Any = getattr(self._client, kind)
-        ref = self._owner_ref(part.name) if kind in EXTENSIONS else part.ref
-        if ref is None:
-            self._fail(part, "the journal does not know its owner")
-            return
+        resource: Any = getattr(self._client, kind_of(part.name))
         try:
-            await _found(resource.delete(ref))
+            await _found(resource.delete(self._addresses[part.name]))
         except (BadRequest, Conflict) as error:
             order = self._parts.get("order", part)
             if not error.from_api or order is part or not self._goes(order):
@@ -340,10 +356,9 @@ class OrderUndo:
 
     async def _look_at_refused(self, part: UndonePart) -> None:
         """See whether a part that the server refused to delete, such as the last contact, went with the order."""
-        kind = kind_of(part.name)
-        ref = self._owner_ref(part.name) if kind in EXTENSIONS else part.ref
-        order = self._parts["order"]
-        if order.verdict is UndoVerdict.DELETED and await _found(getattr(self._client, kind).get(ref)) is None:
+        resource: Any = getattr(self._client, kind_of(part.name))
+        is_gone = self._parts["order"].verdict is UndoVerdict.DELETED
+        if is_gone and await _found(resource.get(self._addresses[part.name])) is None:
             self._gone(part)
         else:
             self._fail(part, self._refused[part.name])
