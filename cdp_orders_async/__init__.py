@@ -38,7 +38,9 @@ from cdp_orders_async.graph import (
 )
 from cdp_orders_async.ingest import (
     SETTLE,
+    Before,
     Failure,
+    KeepBefore,
     Leftover,
     Load,
     OnExisting,
@@ -60,6 +62,7 @@ from cdp_orders_async.journal import (
     MemoryJournal,
     OrderId,
     PartRecord,
+    RecordedOrder,
     SameReference,
     SqliteJournal,
 )
@@ -140,6 +143,7 @@ __all__ = [
     "Api",
     "AttemptEnded",
     "BadRequest",
+    "Before",
     "Busy",
     "Call",
     "CallEnded",
@@ -184,6 +188,7 @@ __all__ = [
     "ItemsV2",
     "Journal",
     "JournalError",
+    "KeepBefore",
     "Leftover",
     "Limiter",
     "Link",
@@ -236,6 +241,7 @@ __all__ = [
     "RateChanged",
     "RateLimited",
     "RateLimiter",
+    "RecordedOrder",
     "Refused",
     "Request",
     "Resource",

@@ -28,8 +28,10 @@ app.command("cdp_orders_async.cli.completion:completion", name="completion")
 app.command("cdp_orders_async.cli.config:config", name="config")
 app.command("cdp_orders_async.cli.demo:demo", name="demo")
 app.command("cdp_orders_async.cli.emulator:emulator", name="emulator")
+app.command("cdp_orders_async.cli.journal:journal", name="journal")
 app.command("cdp_orders_async.cli.load:load", name="load")
 app.command("cdp_orders_async.cli.plan:plan", name="plan")
+app.command("cdp_orders_async.cli.undo:undo", name="undo")
 for kind in V2_1.kinds:
     app.command(f"cdp_orders_async.cli.single:{kind.name}", name=kind.name.replace("_", "-"))
 

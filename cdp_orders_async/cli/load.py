@@ -46,6 +46,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     assign_references: Flag = False,
     settle: Annotated[float, Parameter(allow_leading_hyphen=True)] = SETTLE,
     drain: Annotated[float, Parameter(allow_leading_hyphen=True)] = 20.0,
+    keep_before: Path | None = None,
     verbose: Flag = False,
     json: Flag = False,
 ) -> int:
@@ -83,6 +84,9 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
         was lost counts as absent.
     drain
         Seconds that what is in flight may take to finish after the first Ctrl-C.
+    keep_before
+        Where to keep the values that --on-existing update changes, as JSON lines: key, part, ref and fields. They
+        may be personal values, so only you can read the file. Those of an earlier load are put aside first.
     verbose
         Tell each problem, and log each request.
     json
@@ -111,6 +115,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
                 on_existing=on_existing,
                 settle=settle,
                 drain=drain,
+                before=keep_before,
                 on_event=display,
             )
             report = asyncio.run(_over(client, job))

@@ -22,7 +22,17 @@ from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.settings import Settings
 
-__all__ = ["WITHOUT_OPTION", "Connection", "Flag", "InputName", "file_or_dash", "fitting", "refuse", "unwritten"]
+__all__ = [
+    "WITHOUT_OPTION",
+    "Connection",
+    "Flag",
+    "InputName",
+    "confirmed",
+    "file_or_dash",
+    "fitting",
+    "refuse",
+    "unwritten",
+]
 
 LONGEST_TOKEN = 65_536  # characters
 COMMAND_PATIENCE = 60.0
@@ -236,6 +246,18 @@ def refuse(error: Exception | str) -> int:
         error = "; ".join(f"{_named(field)} {rule}" for field, rule in error.violations)
     Screen.of_messages().say(f"cdp-orders: {error}")
     return 2
+
+
+def confirmed(console: Screen, question: str) -> bool:
+    """Ask the person at the terminal, on *console*; where the answer is not yes, say that nothing was done."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        refuse("nobody is at a terminal to be asked, and nothing was done: add --yes")
+        return False
+    console.say(f"{question} Type yes:")
+    if sys.stdin.readline().strip() == "yes":
+        return True
+    refuse("the answer was not yes: nothing was done")
+    return False
 
 
 def unwritten(error: OSError) -> int:

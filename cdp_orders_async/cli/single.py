@@ -14,7 +14,7 @@ from cyclopts import App
 
 from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import Screen, hush
-from cdp_orders_async.cli.options import Connection, refuse, unwritten
+from cdp_orders_async.cli.options import Connection, confirmed, refuse, unwritten
 from cdp_orders_async.cli.single_help import command_of, is_extension, noun_of, signature_of, text_of
 from cdp_orders_async.cli.single_io import Keeping, json_of, print_line
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2, Resources, ResourcesV2
@@ -48,7 +48,6 @@ DONE = {
 }
 """The verbs that write, and their participles."""
 BODIES = ("create", "update", "replace")
-YES = ("y", "yes")
 STOPPED = 128
 """The exit status of a command that a signal stopped is this and the number of the signal."""
 
@@ -90,8 +89,9 @@ def _run(name: str, verb: str, connection: Connection, values: Any) -> int:  # n
         refs = _refs(values)
         body = _body(name, verb, V2 if connection.api == "v2" else V2_1, values)
         client = connection.client(Screen.of_messages())
-        if "yes" in vars(values) and not values.yes and not _confirmed(name, refs[0]):
-            return 1
+        question = f"Delete the {noun_of(name)} {refs[0]}?"
+        if "yes" in vars(values) and not values.yes and not confirmed(Screen.of_messages(), question):
+            return 2
     except CdpError as error:
         return refuse(error)
     look = " ".join(["cdp-orders", *_look(name, verb, refs, body), *connection.words])
@@ -148,18 +148,6 @@ def _refs(values: Any) -> list[UUID]:  # noqa: ANN401 of the parameters
             except ValueError:
                 raise Invalid((Violation(name.upper(), "must be a UUID"),)) from None
     return refs
-
-
-def _confirmed(name: str, ref: UUID) -> bool:
-    """Ask the person at the terminal; raise `InputError` where there is none."""
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise InputError("nothing was deleted: without a terminal to ask on, --yes must be given")
-    screen = Screen.of_messages()
-    screen.print(f"Delete with the {noun_of(name)} commands, {ref}? [y/N] ", end="", highlight=False, markup=False)
-    if sys.stdin.readline().strip().lower() in YES:
-        return True
-    screen.say("Nothing was deleted.")
-    return False
 
 
 async def _stoppable(work: Coroutine[Any, Any, int]) -> int:

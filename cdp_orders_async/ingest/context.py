@@ -8,10 +8,11 @@ import hashlib
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, ParamSpec, TypeAlias
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, OutcomeUnknown
+from cdp_orders_async.ingest.before import Before, KeepBefore
 from cdp_orders_async.ingest.claims import Claims
 from cdp_orders_async.ingest.requests import Requests
 from cdp_orders_async.ingest.scheduler import Scheduler
@@ -22,6 +23,8 @@ from cdp_orders_async.telemetry import Event, PauseBegan, PauseEnded
 from cdp_orders_async.wire import Transport
 
 __all__ = ["LoadContext", "OnExisting", "as_failure"]
+
+P = ParamSpec("P")
 
 OnExisting: TypeAlias = Literal["keep", "update", "fail"]
 """What to do where something is there but differs from the input."""
@@ -49,9 +52,12 @@ class LoadContext:
         settle: float,
         bulk: bool,
         patient: bool,
+        keep_before: KeepBefore | None,
         clock: Callable[[], float],
     ) -> None:
         self.cdp = client
+        self._fail = fail
+        self._keep_before = keep_before
         self._session = client.transport if isinstance(client.transport, Session) else None
         self.scheduler = scheduler
         self.journal = journal
@@ -112,6 +118,16 @@ class LoadContext:
     def is_watched(self) -> bool:
         """Whether anybody is told of events."""
         return self._session is not None and self._session.is_watched
+
+    def kept(self, make: Callable[P, Before], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Keep the values that *make* returns, if anybody wants them; tell whether the change may be sent."""
+        if self._keep_before is not None:
+            try:
+                self._keep_before(make(*args, **kwargs))
+            except Exception as error:  # noqa: BLE001 the load raises it
+                self._fail(error)
+                return False
+        return True
 
     def tell(self, event: Event) -> None:
         """Tell the observers of the client of *event*."""

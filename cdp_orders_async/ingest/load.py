@@ -11,6 +11,7 @@ from typing import Any
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, DeadlineExceeded, Delivery, Violation
 from cdp_orders_async.graph import InputLine, OrderGraph
+from cdp_orders_async.ingest.before import KeepBefore
 from cdp_orders_async.ingest.context import LoadContext, OnExisting, as_failure
 from cdp_orders_async.ingest.order import OrderRun
 from cdp_orders_async.ingest.outcomes import Outcome, Verdict
@@ -63,6 +64,7 @@ class Load:
         width: int | None = None,
         bulk: bool = True,
         patient: bool = True,
+        keep_before: KeepBefore | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts: collections.Counter[Verdict] = collections.Counter()
@@ -88,6 +90,7 @@ class Load:
             settle=settle,
             bulk=bulk,
             patient=patient,
+            keep_before=keep_before,
             clock=clock,
         )
         self._source = Source(source, self._has_room, self._take, self._go_on)

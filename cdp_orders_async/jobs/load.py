@@ -9,6 +9,7 @@ from pathlib import Path
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
+from cdp_orders_async.jobs.before_file import kept_before
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem
 from cdp_orders_async.jobs.journal import opened
 from cdp_orders_async.jobs.outcomes_file import written
@@ -40,6 +41,7 @@ async def load(
     on_existing: OnExisting = "keep",
     settle: float = SETTLE,
     drain: float = 5.0,
+    before: Path | None = None,
     on_event: OnEvent = _unheard,
     clock: Callable[[], float] = time.monotonic,
 ) -> Report:
@@ -50,7 +52,8 @@ async def load(
 
     Parameters: *journal*, the file of the journal, made where it is missing; *outcomes*, a new file for what came of
     each order, as JSON lines; *look_first*, *on_existing* and *settle* (seconds), as in `ingest`; *drain*, the seconds
-    that what is in flight may take to finish after a signal or an error; *on_event*, which is told what happens, and
+    that what is in flight may take to finish after a signal or an error; *before*, a new file, readable by its owner
+    only, for the values that the load changes, which may be personal; *on_event*, which is told what happens, and
     ends the load if it raises; *clock*, in seconds.
 
     Raises `JournalError` and `InputError` for what is wrong before the load begins, with the journal and the outcomes;
@@ -64,7 +67,7 @@ async def load(
         listener = _Listener(on_event, journal if book.records.new else None)
         lines = checked(source, client, book.records, journal, look=book.records.new and not look_first)
         # The outcomes come second: they are those of another run, as long as that run has the journal.
-        with written(outcomes) as write:
+        with written(outcomes) as write, kept_before(before) as keep:
             async with ingest(
                 client,
                 meter.counted(lines),
@@ -74,6 +77,7 @@ async def load(
                 open_orders=2 * client.session.settings.connections,
                 settle=settle,
                 drain=drain,
+                keep_before=keep,
             ) as run:
                 book.blank = False
                 stopper.watch(run)

@@ -315,7 +315,7 @@ def test_lists_come_page_by_page(shell: Shell) -> None:
         (("orders", "get", "canary"), None, "REF must be a UUID"),
         (("items", "list", "canary"), None, "ORDER_REF must be a UUID"),
         (("orders", "list"), None, "--reference-id, --guest-ref: exactly one"),
-        (("orders", "delete", NOBODY), None, "nothing was deleted: without a terminal"),
+        (("orders", "delete", NOBODY), None, "nobody is at a terminal to be asked, and nothing was done: add --yes"),
         (("orders", "delete"), None, "REF"),
         (("order-extensions", "delete-fields", NOBODY, "--yes"), None, "KEY must be given"),
     ],

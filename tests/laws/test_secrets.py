@@ -46,12 +46,23 @@ from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.graph.exact import _Doubled, _Lost, read_json  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.graph.findings import Findings
 from cdp_orders_async.graph.parsing import Reading, read_graph
+from cdp_orders_async.ingest.before import Before
 from cdp_orders_async.ingest.knowledge import Knowledge
 from cdp_orders_async.ingest.outcomes import Leftover, Outcome, Verdict
 from cdp_orders_async.ingest.parts import CreatedExtension, CreatedRef, _Parts, parts_of  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.ingest.undoing import UndoneOrder, UndonePart
+from cdp_orders_async.jobs.before_file import Changed
 from cdp_orders_async.jobs.progress import _Mark  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
-from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, GraphRecord, OrderId, SameReference
+from cdp_orders_async.journal.records import (
+    Busy,
+    Claimed,
+    CreatedPart,
+    GraphRecord,
+    OrderId,
+    RecordedOrder,
+    SameReference,
+)
 from cdp_orders_async.journal.sqlite import _Failed  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.pacing.health import Overload
 from cdp_orders_async.redact import Secrets
@@ -178,6 +189,13 @@ def made(folder: Path) -> list[object]:
             *(jobs.Progress(seconds=1, done=1, not_loaded=0, retries=0, speed=1, rate=None), _Mark(1, 0.5, 1, 1)),
             *(PauseBegan("it is not well", 5.0), PauseEnded("it is not well", 5.0)),
             RateState(None, 1, None, 0.0, None).changed(cut=True),
+            *(
+                Before(order.key, "contact", ref, Opaque({"firstName": "canary"})),
+                Changed(order.key, "contact", ref, ()),
+            ),
+            *(UndonePart("order", ref), UndoneOrder(order.key, ()), jobs.Undoable(1, 1), jobs.UndoReport()),
+            RecordedOrder(order.key, GraphRecord(b"", complete=True, ended=True, parts={}), frozenset()),
+            jobs.JournalReport({}, 1),
         ]
 
 
@@ -220,6 +238,8 @@ async def loaded(looking: Looking, url: str, version: type[CdpOrders | CdpOrders
                 drain=0.0,
                 on_event=Display(Screen.of_messages(plain=True), every_problem=True),
             )
+            if isinstance(client, CdpOrders):
+                await jobs.undo(client, folder / journal, on_event=Display(Screen.of_messages(plain=True)))
         looking.look([one async for one in graphs])
 
 
@@ -246,7 +266,8 @@ def test_no_documentation_shows_the_environment() -> None:
         "for name in ('cdp_orders_async', *(f'cdp_orders_async.{one}' for one in cdp.__all__)):\n"
         "    print(pydoc.render_doc(name, renderer=pydoc.plaintext))\n"
         "from cdp_orders_async.cli import main\n"
-        "for command in ((), ('load',), ('emulator',), ('demo',), ('config',), ('orders', 'create')):\n"
+        "commands = 'load', 'undo', 'journal show', 'emulator', 'demo', 'config', 'orders create', 'plan', ''\n"
+        "for command in map(str.split, commands):\n"
         "    main([*command, '--help'])\n"
     )
     names = ("CDP_API_TOKEN", "CDP_BEARER_TOKEN", "CDP_PROXY", "CDP_API_TOKEN_FILE", "CDP_CA_FILE", "ANYTHING")
