@@ -48,6 +48,7 @@ from cdp_orders_async.ingest import (
     Priority,
     Source,
     Verdict,
+    differences,
     ingest,
     ingest_one,
 )
@@ -255,6 +256,7 @@ __all__ = [
     "Verdict",
     "Violation",
     "assign_references",
+    "differences",
     "ingest",
     "ingest_one",
     "parse_graph",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cdp_orders_async.ingest.compare import differences
 from cdp_orders_async.ingest.context import OnExisting
 from cdp_orders_async.ingest.entry import SETTLE, Priority, Source, ingest, ingest_one
 from cdp_orders_async.ingest.load import Load
@@ -19,6 +20,7 @@ __all__ = [
     "Priority",
     "Source",
     "Verdict",
+    "differences",
     "ingest",
     "ingest_one",
 ]
