@@ -9,7 +9,7 @@ import attrs
 
 from cdp_orders_async.ingest import Outcome
 
-__all__ = ["Event", "Message", "OnEvent", "Problem", "Progress"]
+__all__ = ["Event", "Message", "OnEvent", "Problem", "Progress", "ignore"]
 
 
 @attrs.frozen
@@ -59,3 +59,7 @@ class Progress:
 Event: TypeAlias = Message | Problem | Progress
 OnEvent: TypeAlias = Callable[[Event], None]
 """The observer of a job. It is called in the event loop of the job and must not block."""
+
+
+def ignore(_: Event) -> None:
+    """Hear what happens, and do nothing."""

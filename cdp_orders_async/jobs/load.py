@@ -9,7 +9,7 @@ from pathlib import Path
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
-from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem
+from cdp_orders_async.jobs.events import Message, OnEvent, Problem, ignore
 from cdp_orders_async.jobs.journal import opened
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.probe import checked
@@ -25,10 +25,6 @@ LAST = 20  # requests that were denied, of which is remembered where they came f
 NOTHING = (Verdict.INVALID, Verdict.NOT_TRIED, Verdict.FAILED)
 
 
-def _unheard(_: Event) -> None:
-    """Hear what happens, and do nothing."""
-
-
 @sealed
 async def load(
     client: CdpOrders | CdpOrdersV2,
@@ -40,7 +36,7 @@ async def load(
     on_existing: OnExisting = "keep",
     settle: float = SETTLE,
     drain: float = 5.0,
-    on_event: OnEvent = _unheard,
+    on_event: OnEvent = ignore,
     clock: Callable[[], float] = time.monotonic,
 ) -> Report:
     """Load the orders of *source* over *client*, which is open and stays so, and return what became of them.
