@@ -117,7 +117,7 @@ from cdp_orders_async.resources import (
 )
 from cdp_orders_async.session import RateLimiter, Session, Stats, Timings
 from cdp_orders_async.settings import Credentials, Settings
-from cdp_orders_async.sources import GraphFile
+from cdp_orders_async.sources import GraphFile, GraphFiles
 from cdp_orders_async.telemetry import (
     AttemptEnded,
     Call,
@@ -174,6 +174,7 @@ __all__ = [
     "Gender",
     "GraphConsumer",
     "GraphFile",
+    "GraphFiles",
     "GraphItem",
     "GraphRecord",
     "Identifier",

@@ -17,11 +17,11 @@ from cdp_orders_async import GraphFile, InputError
 from tests.graphs import GOOD, ORDER, TEXT, read
 from tests.packing import zstd
 
-GIVE = "; give JSON lines, plain or gzip: one order on each line"
+GIVE = "; give JSON lines, plain, gzip or zstd: one order on each line"
 WIDE = "its text is UTF-16 or UTF-32, and must be UTF-8"
 ARRAY = "it is a JSON array"
 SPREAD = "its JSON is spread over several lines"
-NONE = "its lines are no JSON objects"
+NONE = "its lines are not JSON objects"
 
 
 def archived(data: bytes) -> bytes:
@@ -42,6 +42,7 @@ def stored(data: bytes) -> bytes:
     return packed.getvalue()
 
 
+ZSTD = "it is packed by zstd, which the extra cli reads where it is the outermost packing"
 FORMATS = {
     "utf-16": (TEXT.decode().encode("utf-16"), WIDE),
     "utf-16-le": (TEXT.decode().encode("utf-16-le"), WIDE),
@@ -50,8 +51,10 @@ FORMATS = {
     "utf-32-be": (TEXT.decode().encode("utf-32-be"), WIDE),
     "zip": (stored(TEXT), "it is a zip archive"),
     "tar": (archived(TEXT), "it is a tar archive"),
-    "zstd": (zstd.compress(TEXT), "it is packed by zstd"),
-    "zstd with a frame to skip": (b"\x50\x2a\x4d\x18\x01\0\0\0\n" + zstd.compress(TEXT), "it is packed by zstd"),
+    "zstd": (
+        zstd.compress(zstd.compress(TEXT)),
+        "it is packed by zstd, which the extra cli reads where it is the outermost packing",
+    ),
     "bzip2": (bz2.compress(TEXT), "it is packed by bzip2"),
     "xz": (lzma.compress(TEXT), "it is packed by xz"),
     "lzma": (lzma.compress(TEXT, lzma.FORMAT_ALONE), "it is packed by lzma"),
@@ -114,5 +117,5 @@ async def test_members_of_gzip(tmp_path: Path) -> None:
     assert len(await read(GraphFile(path))) == 4
     for rest in (b"x", TEXT, whole[:5], whole[:-1]):
         path.write_bytes(whole + rest)
-        with pytest.raises(InputError, match=r"cannot be read after line \d: it is no whole gzip file"):
+        with pytest.raises(InputError, match=r"cannot be read after line \d: it is cut off or damaged"):
             await read(GraphFile(path))

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from cdp_orders_async import GraphFile, InputError, InputLine
 from cdp_orders_async.sources.jsonlines import LONGEST_LINE, lines
 from tests.graphs import GOOD, KEY, TEXT, read, told, written
+from tests.packing import zstd
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -110,17 +111,24 @@ async def test_empty_file(tmp_path: Path) -> None:
             "cut.gz",
             gzip.compress(GOOD + b"\n" + GOOD, mtime=0)[:-6],
             1,
-            "cannot be read after line 1: it is no whole gzip file",
+            "cannot be read after line 1: it is cut off or damaged",
         ),
-        ("no.gz", b"\x1f\x8b" + GOOD, 0, "cannot be read: it is no whole gzip file"),
-        ("no.Z", b"\x1f\x9d" + GOOD, 0, "cannot be read: it is no whole gzip file"),
+        ("no.gz", b"\x1f\x8b" + GOOD, 0, "cannot be read: it is cut off or damaged"),
+        (
+            "no.Z",
+            b"\x1f\x9d" + GOOD,
+            0,
+            "cannot be read: it is packed by compress; give JSON lines, plain, gzip or zstd: one order on each line",
+        ),
+        ("cut.zst", zstd.compress(GOOD + b"\n")[:-3], 0, "cannot be read: it is cut off or damaged"),
+        ("no.zst", zstd.compress(GOOD)[:4] + GOOD, 0, "cannot be read: it is cut off or damaged"),
         (
             "bad.gz",
             gzip.compress(GOOD + b"\n", mtime=0)[:-8] + b"\0" * 8,
             1,
-            "cannot be read after line 1: it is no whole gzip file",
+            "cannot be read after line 1: it is cut off or damaged",
         ),
-        ("wild.gz", gzip.compress(GOOD, mtime=0)[:10] + b"\xff" * 40, 0, "cannot be read: it is no whole gzip file"),
+        ("wild.gz", gzip.compress(GOOD, mtime=0)[:10] + b"\xff" * 40, 0, "cannot be read: it is cut off or damaged"),
     ],
 )
 async def test_file_that_cannot_be_read(

@@ -31,7 +31,7 @@ from cdp_orders_async.models import (
     NewOrderV2,
 )
 from cdp_orders_async.models.common import Value
-from cdp_orders_async.redact import sealed
+from cdp_orders_async.redact import Opaque, sealed
 from cdp_orders_async.rules import check, check_extension
 
 __all__ = [
@@ -175,6 +175,8 @@ class InputLine(Struct, frozen=True):
     key: str | None = None
     """The key of the order, also of one that breaks rules, as far as it can be read: its reference id and when it
     was ordered, or the reference id alone. It is at most 256 characters long and has no control characters."""
+    raw: Opaque[bytes] | None = None
+    """The line as it stands in the file, where it has *violations*."""
 
 
 def assigned(order: str, references: Sequence[Any]) -> list[Any]:

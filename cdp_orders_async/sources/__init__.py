@@ -1,7 +1,8 @@
-"""Where orders come from: a file as lines, each an order or what is wrong with it."""
+"""Where orders come from: files as lines, each an order or what is wrong with it."""
 
 from __future__ import annotations
 
+from cdp_orders_async.sources.files import GraphFiles
 from cdp_orders_async.sources.jsonlines import GraphFile
 
-__all__ = ["GraphFile"]
+__all__ = ["GraphFile", "GraphFiles"]

@@ -1,18 +1,17 @@
-"""What a file is that is no JSON lines, told from its first bytes: one sentence in place of an error for each line."""
+"""Tell the format of a file from its first bytes: one sentence in place of an error for each line."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
 
-__all__ = ["bare", "what_else"]
+__all__ = ["bare", "is_zstd", "what_else"]
 
 BOM = b"\xef\xbb\xbf"
 BEGINNINGS = {
     b"PK": "it is a zip archive",
     b"\x1f\x8b": "it is gzip within gzip",
     b"\x1f\x9d": "it is packed by compress",
-    b"\x28\xb5\x2f\xfd": "it is packed by zstd",
     b"BZh": "it is packed by bzip2",
     b"\xfd7zXZ\x00": "it is packed by xz",
     b"\x5d\x00\x00": "it is packed by lzma",
@@ -30,7 +29,8 @@ BEGINNINGS = {
     b"\xd0\xcf\x11\xe0": "it is a file of Microsoft Office",
     b"%PDF": "it is a PDF file",
 }
-ZSTD_SKIPPED = re.compile(rb"[\x50-\x5f]\x2a\x4d\x18")
+ZSTD = re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18")
+"""The beginning of a frame, or of one that is skipped."""
 TAR, TAR_AT = b"ustar", 257
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 WIDE = 4
@@ -38,7 +38,12 @@ WIDE = 4
 CR_ALONE = re.compile(rb"\}[ \t\r]*\r[ \t\r]*\{")
 """The end of an order, a line end that is no LF, and the next order."""
 
-ONE_ORDER_A_LINE = "give JSON lines, plain or gzip: one order on each line"
+ONE_ORDER_A_LINE = "give JSON lines, plain, gzip or zstd: one order on each line"
+
+
+def is_zstd(first: bytes) -> bool:
+    """Tell whether a file with these *first* bytes is packed by zstd."""
+    return ZSTD.match(first) is not None
 
 
 def bare(line: bytes) -> bytes:
@@ -47,21 +52,21 @@ def bare(line: bytes) -> bytes:
 
 
 def what_else(raw: bytes, texts: Sequence[bytes]) -> str | None:
-    """Return in words what a file is that is no JSON lines; None where it may be.
+    """Return in words the format of a file that is not JSON lines; None where it may be JSON lines.
 
     Parameters: *raw*, its first line that is not blank; *texts*, that line and the next, as `bare` returns them.
     """
     what = _packed(raw) or _text(raw, texts[0])
     if what is None and len(texts) > 1 and not any(text.startswith(b"{") for text in texts):
-        what = "its lines are no JSON objects"
+        what = "its lines are not JSON objects"
     return what and f"{what}; {ONE_ORDER_A_LINE}"
 
 
 def _packed(first: bytes) -> str | None:
     if first[TAR_AT:].startswith(TAR):
         return "it is a tar archive"
-    if ZSTD_SKIPPED.match(first):
-        return "it is packed by zstd"
+    if is_zstd(first):
+        return "it is packed by zstd, which the extra cli reads where it is the outermost packing"
     return next((what for beginning, what in BEGINNINGS.items() if first.startswith(beginning)), None)
 
 

@@ -1,19 +1,24 @@
-"""Orders from a file of JSON lines."""
+"""The orders of one file of JSON lines."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import errno
+import functools
+import hashlib
+import importlib
 import io
 import itertools
 import os
 import stat
+import sys
 import threading
 import zlib
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Container, Iterator
 from datetime import tzinfo
-from typing import Any
+from types import NoneType
+from typing import Any, TypeVar
 
 import orjson
 from msgspec import Struct
@@ -21,39 +26,38 @@ from msgspec import Struct
 from cdp_orders_async.errors import InputError, Violation
 from cdp_orders_async.graph import Findings, InputLine, Timezone, need, read_graph, read_json, zone_of
 from cdp_orders_async.kinds import V2_1, Api
-from cdp_orders_async.redact import sealed
-from cdp_orders_async.sources.formats import bare, what_else
+from cdp_orders_async.redact import Opaque, sealed
+from cdp_orders_async.sources.formats import bare, is_zstd, what_else
 
-__all__ = ["CHUNK", "LONGEST_LINE", "GraphFile", "lines"]
+__all__ = ["CHUNK", "LONGEST_LINE", "GraphFile", "in_thread", "lines", "start_hash"]
 
-GZIP = b"\x1f"  # its first byte, with which no JSON begins
+T = TypeVar("T")
+
+GZIP = b"\x1f\x8b"
 PAGE = 1 << 12  # what is read first; then it is chunks
 CHUNK = 1 << 16
 MOST_HELD = 1000
 LONGEST_LINE = 16 * 2**20  # bytes; an order of 100 items with full extensions has about 0.5 MB
 
 
-async def _in_thread(batches: Iterator[list[InputLine]]) -> list[InputLine] | None:
-    """Return the next batch, read in a thread that does not hold up the end of the process while it waits."""
+async def in_thread(do: Callable[[], T]) -> T:
+    """Return the result of *do*, called in a thread that does not hold up the end of the process while it waits."""
     loop = asyncio.get_running_loop()
-    came: asyncio.Future[list[InputLine] | None] = loop.create_future()
+    came: asyncio.Future[T] = loop.create_future()
 
-    def deliver(batch: list[InputLine] | None, error: Exception | None) -> None:
-        if came.cancelled():
-            return
-        if error is None:
-            came.set_result(batch)
-        else:
-            came.set_exception(error)
+    def deliver(call: Callable[[], None]) -> None:
+        if not came.cancelled():
+            call()
 
     def work() -> None:
-        batch, error = None, None
         try:
-            batch = next(batches, None)
-        except Exception as caught:  # noqa: BLE001 it is raised where the batch is awaited
-            error = caught
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            loop.call_soon_threadsafe(deliver, batch, error)
+            result = do()
+        except Exception as error:  # noqa: BLE001 it is raised where the result is awaited
+            call = functools.partial(came.set_exception, error)
+        else:
+            call = functools.partial(came.set_result, result)
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any longer
+            loop.call_soon_threadsafe(deliver, call)
 
     threading.Thread(target=work, daemon=True).start()
     return await came
@@ -90,11 +94,14 @@ class _Parser(Struct):
     api: Api
     zone: tzinfo | None
     assign_references: bool
+    only: Container[int] | None
 
     def line(self, number: int, raw: bytes) -> InputLine | None:
-        """Parse one line; an empty one is None."""
-        if len(raw) > LONGEST_LINE:  # before anything else, since what was cut off may not have been empty
-            return self.refused(number, Violation("$", f"must be at most {LONGEST_LINE:,} bytes long"))
+        """Parse one line; return None for a line that is empty or not wanted."""
+        if self.only is not None and number not in self.only:
+            return None
+        if len(raw) > LONGEST_LINE:  # before anything else, since the part that was cut off may not have been empty
+            return self.refused(number, raw, Violation("$", f"must be at most {LONGEST_LINE:,} bytes long"))
         text = bare(raw)  # files that were put one after the other have the mark of each
         if not text:
             return None
@@ -102,14 +109,44 @@ class _Parser(Struct):
         try:
             value = read_json(text, lost)
         except orjson.JSONDecodeError as error:
-            return self.refused(number, Violation("$", f"must be JSON: {error.msg} at column {error.colno}"))
+            return self.refused(number, raw, Violation("$", f"must be JSON: {error.msg} at column {error.colno}"))
         if value is None and lost.count:
-            return self.refused(number, *lost.told)
+            return self.refused(number, raw, *lost.told)
         read = read_graph(value, self.api, self.zone, assign_references=self.assign_references, lost=lost)
-        return InputLine(self.file, number, read.graph, tuple(read.violations), read.key)
+        stood = Opaque(raw) if read.violations else None
+        return InputLine(self.file, number, read.graph, tuple(read.violations), read.key, stood)
 
-    def refused(self, number: int, *violations: Violation) -> InputLine:
-        return InputLine(self.file, number, None, violations)
+    def refused(self, number: int, raw: bytes, *violations: Violation) -> InputLine:
+        return InputLine(self.file, number, None, violations, None, Opaque(raw))
+
+
+def _zstd() -> Any:  # noqa: ANN401 a module
+    """Return the module that unpacks zstd, or None."""
+    try:
+        if sys.version_info >= (3, 14):
+            return importlib.import_module("compression.zstd")
+        return importlib.import_module("backports.zstd")
+    except ModuleNotFoundError:
+        return None
+
+
+def _unpacker(first: bytes) -> Callable[[Any], Any] | None:
+    """Return the opener of a packed file that has these *first* bytes; None for a file that is not packed."""
+    if first.startswith(GZIP):
+        import gzip  # noqa: PLC0415 only those who read packed files need it
+
+        return lambda raw: gzip.GzipFile(fileobj=raw)
+    zstd = _zstd() if is_zstd(first) else None
+    if zstd is None:
+        return None
+    unpack: Callable[[Any], Any] = zstd.ZstdFile
+    return unpack
+
+
+def _reading_errors() -> tuple[type[Exception], ...]:
+    """Return the errors of a file that cannot be read or unpacked."""
+    zstd = _zstd()
+    return (OSError, EOFError, zlib.error, *(() if zstd is None else (zstd.ZstdError,)))
 
 
 class _Watched(io.FileIO):
@@ -132,21 +169,26 @@ class _Watched(io.FileIO):
         return count
 
 
+def start_hash(options: str = "") -> hashlib.blake2b:
+    """Return a hash of the *options* of an input, to which its lines are added."""
+    return hashlib.blake2b(options.encode(), digest_size=16)
+
+
 @sealed
 class GraphFile:
-    """The orders of a JSON lines file, plain or gzip, told by its first bytes; ``-`` is standard input.
+    """The orders of one file of JSON lines: plain, gzip or zstd, told by its first bytes; ``-`` is standard input.
 
-    ``async for line in GraphFile(path)`` yields a `InputLine` for each line that is not empty. Reading and parsing
-    happen in a thread, so a slow source does not hold up the event loop. A bad line is a `InputLine` with its
-    *violations*: also one in which a key of an object is given twice, or a number would not arrive digit for digit.
+    ``async for line in GraphFile(path)`` yields an `InputLine` for each line that is not empty. A thread reads and
+    parses, so a slow source does not hold up the event loop. A bad line is an `InputLine` with its *violations*: also
+    one in which a key of an object is given twice, or a number would not arrive digit for digit.
 
-    Raises `InputError` for a file that cannot be read, or not any further: also one that is no JSON lines, and one
+    Raises `InputError` for a file that cannot be read to its end, also for one that is not JSON lines, and for one
     that becomes smaller while it is read. Lines that are appended meanwhile are read too.
 
     Parameters: *path*; *api*, the version that the orders are for; *timezone*, the zone of times that do not say
     theirs, as in `parse_graph`; *assign_references*, whether each item without a reference id gets one, as by the
-    function of that name. Raises `Invalid` for a time zone that this system does not know, and TypeError for an
-    argument of the wrong type.
+    function of that name; *only*, the numbers of the lines that are read, None for all. Raises `Invalid` for a time
+    zone that this system does not know, and TypeError for an argument of the wrong type.
     """
 
     def __init__(
@@ -156,44 +198,54 @@ class GraphFile:
         *,
         timezone: Timezone = None,
         assign_references: bool = False,
+        only: Container[int] | None = None,
     ) -> None:
         need(path, (str, os.PathLike), "path")
         need(api, Api, "api")
         need(assign_references, bool, "assign_references", "True or False")
+        need(only, (Container, NoneType), "only")
         self._path = os.fspath(path)
         self.name = "standard input" if self._path == "-" else self._path
-        """What messages call it."""
+        """The name of the file in messages."""
         self.fraction: float | None = None
-        """How much of it was read, from 0 to 1; None where its size is not known."""
-        self._parser = _Parser(self.name, api, zone_of(timezone), assign_references)
+        """The share of it that was read, from 0 to 1; None while its size is not known."""
+        self.lines_hash = start_hash()
+        """The hash of the lines that were read, without empty ones."""
+        self._parser = _Parser(self.name, api, zone_of(timezone), assign_references, only)
 
     async def __aiter__(self) -> AsyncGenerator[InputLine, None]:
-        batches = self._batches()
-        while (batch := await _in_thread(batches)) is not None:
+        batches = self._parsed()
+        while (batch := await in_thread(lambda: next(batches, None))) is not None:
             for line in batch:
                 yield line
 
-    def _batches(self) -> Iterator[list[InputLine]]:
+    def _parsed(self) -> Iterator[list[InputLine]]:
         """Yield the lines in the batches in which they arrive."""
-        import gzip  # noqa: PLC0415 only those who read files need it
+        number = 0
+        for raws in self.batches():
+            numbered = enumerate(raws, number + 1)
+            yield [line for n, raw in numbered if (line := self._parser.line(n, raw))]
+            number += len(raws)
 
+    def batches(self) -> Iterator[list[bytes]]:
+        """Yield the lines as they stand, in the batches in which they arrive, and keep the *fraction* up to date."""
         number = 0
         try:
             with contextlib.ExitStack() as stack:
                 # Not sys.stdin, whose lock a waiting thread would hold at the exit.
                 file = stack.enter_context(_Watched(0 if self._path == "-" else self._path))
                 raw = stack.enter_context(io.BufferedReader(file, PAGE))
-                packed = raw.peek(1)[:1] == GZIP
-                stream = stack.enter_context(gzip.GzipFile(fileobj=raw)) if packed else raw
+                unpack = _unpacker(raw.peek(4)[:4])
+                stream = raw if unpack is None else stack.enter_context(unpack(raw))
                 for raws in self._recognised(lines(stream)):
-                    numbered = zip(itertools.count(number + 1), raws, strict=False)
-                    yield [line for n, text in numbered if (line := self._parser.line(n, text))]
+                    self.lines_hash.update(b"".join(text + b"\n" for text in map(bare, raws) if text))
+                    yield raws
                     number += len(raws)
                     self.fraction = min(1.0, raw.tell() / file.size) if file.size else None
-        except (OSError, EOFError, zlib.error) as error:
+        except _reading_errors() as error:
             reason = error.strerror if isinstance(error, OSError) else None
             where = f" after line {number}" if number else ""
-            raise InputError(f"{self.name} cannot be read{where}: {reason or 'it is no whole gzip file'}") from error
+            raise InputError(f"{self.name} cannot be read{where}: {reason or 'it is cut off or damaged'}") from error
 
     def _recognised(self, batches: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
         """Yield the batches of lines; raise `InputError` if the first lines that are not blank are no JSON lines.

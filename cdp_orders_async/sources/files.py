@@ -1,0 +1,164 @@
+"""The orders of several files, one file after the other."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Mapping
+from pathlib import Path
+from types import NoneType
+
+from cdp_orders_async.errors import InputError
+from cdp_orders_async.graph import InputLine, Timezone, need, zone_of
+from cdp_orders_async.kinds import V2_1, Api
+from cdp_orders_async.redact import sealed
+from cdp_orders_async.sources.jsonlines import GraphFile, in_thread, start_hash
+
+__all__ = ["GraphFiles"]
+
+SUFFIXES = (".jsonl", ".ndjson")
+PACKED = ("", ".gz", ".zst")
+NAMES = tuple(suffix + packed for suffix in SUFFIXES for packed in PACKED)
+"""The ends of the names of files that are read in a folder."""
+STANDARD_INPUT = "-"
+
+
+@sealed
+class GraphFiles:
+    """The orders of several files, one file after the other, as `GraphFile` reads each.
+
+    Parameters: *files*, names of files, globs such as ``2024-*.jsonl`` (``**`` stands for any folders), and folders, of
+    which all files are read whose name ends in .jsonl or .ndjson, also with .gz or .zst; ``-`` is standard input. They
+    are read in this order; those of a glob or a folder by name, and a file that is named twice once. *api*, *timezone*
+    and *assign_references*, as in `GraphFile`; *only*, the numbers of the lines that are read, by the name of the file:
+    a file that is not named there is left out. Raises `InputError` for a file that does not exist, and for a glob or
+    a folder with nothing to read; `Invalid` and TypeError as `GraphFile` does.
+
+        async for line in GraphFiles(["2023.jsonl.gz", "2024/"]):
+            print(line.file, line.number, line.key)
+    """
+
+    def __init__(
+        self,
+        files: Iterable[str | os.PathLike[str]],
+        api: Api = V2_1,
+        *,
+        timezone: Timezone = None,
+        assign_references: bool = False,
+        only: Mapping[str, Container[int]] | None = None,
+    ) -> None:
+        need(files, Iterable, "files")
+        if isinstance(files, (str, bytes)):
+            raise TypeError("files must be several names: put the one into a list")
+        need(only, (Mapping, NoneType), "only")
+        self.names: tuple[str, ...] = tuple(_distinct(name for file in files for name in _expanded(file)))
+        """The names of the files, in the order in which they are read."""
+        if not self.names:
+            raise InputError("no input is named: name a file")
+        self._only = only
+        self._options = f"{api.version} {zone_of(timezone)} {assign_references}"
+        self._files = [
+            GraphFile(
+                name,
+                api,
+                timezone=timezone,
+                assign_references=assign_references,
+                only=None if only is None else only.get(name, ()),
+            )
+            for name in self.names
+        ]
+        self._sizes = [_size(name) for name in self.names]
+        self._restart()
+
+    @property
+    def name(self) -> str:
+        """The input in messages: the name of the one file, or how many files there are."""
+        return self._files[0].name if len(self._files) == 1 else f"{len(self._files):,} files"
+
+    @property
+    def fraction(self) -> float | None:
+        """The share of all files that was read, from 0 to 1; None while their size is not known."""
+        total = sum(self._sizes)
+        if len(self._files) == 1:
+            return self._files[0].fraction
+        if not all(self._sizes):
+            return None
+        return sum((file.fraction or 0.0) * size for file, size in zip(self._files, self._sizes, strict=True)) / total
+
+    @property
+    def digest(self) -> str:
+        """The hash of the lines that were read, and of the options: the same orders in the same order have it too.
+
+        Empty lines, the names of the files and their packing do not count.
+        """
+        return self._hash.hexdigest()
+
+    async def fingerprint(self) -> str:
+        """Read all lines without a look at them, and return the *digest* that they will have.
+
+        Raises `InputError` for standard input, which can be read only once, and for a file that cannot be read.
+        """
+        if STANDARD_INPUT in self.names:
+            raise InputError("standard input can be read only once: put the orders into a file")
+        self._restart()
+        await in_thread(self._read_all)
+        return self.digest
+
+    async def __aiter__(self) -> AsyncGenerator[InputLine, None]:
+        self._restart()
+        for file in self._files:
+            if self._only is None or file.name in self._only:
+                async for line in file:
+                    yield line
+
+    def _restart(self) -> None:
+        """Forget what was read."""
+        self._hash = start_hash(self._options)
+        for file in self._files:
+            file.lines_hash = self._hash
+
+    def _read_all(self) -> None:
+        for file in self._files:
+            for _ in file.batches():
+                pass
+
+
+def _expanded(file: str | os.PathLike[str]) -> Iterator[str]:
+    """Yield the names of the files that *file* stands for."""
+    need(file, (str, os.PathLike), "each of files")
+    name = os.fspath(file)
+    path = Path(name)
+    if name == STANDARD_INPUT:
+        yield name
+    elif path.is_dir():
+        found = sorted(str(inner) for inner in path.rglob("*") if inner.name.endswith(NAMES) and inner.is_file())
+        if not found:
+            raise InputError(f"the folder {name} holds no file whose name ends in {' or '.join(SUFFIXES)}")
+        yield from found
+    elif not path.exists() and glob.has_magic(name):
+        found = sorted(inner for inner in glob.iglob(name, recursive=True) if not Path(inner).is_dir())  # noqa: PTH207 Path.glob takes no absolute name
+        if not found:
+            raise InputError(f"no file has a name like {name}")
+        yield from found
+    else:
+        try:
+            path.stat()
+        except OSError as error:
+            raise InputError(f"{name} cannot be read: {error.strerror}") from error
+        yield name
+
+
+def _distinct(names: Iterable[str]) -> Iterator[str]:
+    """Yield the *names* of different files."""
+    seen: set[str] = set()
+    for name in names:
+        real = name if name == STANDARD_INPUT else str(Path(name).resolve())
+        if real not in seen:
+            seen.add(real)
+            yield name
+
+
+def _size(name: str) -> int:
+    """Return the bytes of a file; 0 where they are not known, as of a pipe."""
+    path = Path(name)
+    return path.stat().st_size if name != STANDARD_INPUT and path.is_file() else 0
