@@ -10,20 +10,27 @@ from cdp_orders_async.jobs.journal import journal_path
 from cdp_orders_async.jobs.load import load
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, is_damaged, place
+from cdp_orders_async.jobs.retry import RETRIED, retry
 from cdp_orders_async.jobs.stopping import on_stop
+from cdp_orders_async.jobs.verifier import VerifyReport
+from cdp_orders_async.jobs.verify import verify
 
 __all__ = [
     "NOT_AS_WANTED",
+    "RETRIED",
     "Event",
     "Message",
     "OnEvent",
     "Problem",
     "Progress",
     "Report",
+    "VerifyReport",
     "is_damaged",
     "journal_path",
     "load",
     "on_stop",
     "place",
+    "retry",
+    "verify",
     "written",
 ]

@@ -10,14 +10,15 @@ from uuid import UUID
 import attrs
 from msgspec import Struct
 
+from cdp_orders_async.graph import GraphItem, OrderGraph
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part
 from cdp_orders_async.jobs.snapshot import KINDS, Snapshot
 
-__all__ = ["Difference", "Kind", "all_missing", "compare"]
+__all__ = ["Difference", "DifferenceKind", "all_missing", "compare", "names_of"]
 
 
-class Kind(enum.StrEnum):
+class DifferenceKind(enum.StrEnum):
     """How a server differs from the input."""
 
     DIFFERENT = "different"
@@ -36,7 +37,7 @@ class Difference(Struct, frozen=True):
     extends, or else its kind, such as ``items``."""
     ref: UUID | None
     """The reference of the part, or of what is extra; None where it is not known."""
-    problem: Kind
+    problem: DifferenceKind
     fields: tuple[str, ...] = ()
     """The fields that differ, or the keys of an extension."""
 
@@ -46,9 +47,24 @@ class Difference(Struct, frozen=True):
         return {"key": key, "part": self.part, "ref": ref, "problem": str(self.problem), "fields": self.fields}
 
 
-def all_missing(parts: Sequence[Part], refs: Mapping[str, UUID | None]) -> list[Difference]:
+def names_of(graph: OrderGraph) -> list[str]:
+    """Return the names of the parts of an order that may break rules."""
+    return [
+        "order",
+        *(["contact"] if graph.contact is not None else []),
+        *(["ext"] if graph.extension is not None else []),
+        *(f"consumers/{n}" for n in range(len(graph.consumers))),
+        *(name for n, item in enumerate(graph.items) for name in _names_of_item(n, item)),
+    ]
+
+
+def _names_of_item(n: int, item: GraphItem) -> tuple[str, ...]:
+    return (f"items/{n}",) if item.extension is None else (f"items/{n}", f"items/{n}/ext")
+
+
+def all_missing(names: Sequence[str], refs: Mapping[str, UUID | None]) -> list[Difference]:
     """Return the differences of an order that is not there: each part is missing."""
-    return [Difference(part.name, refs.get(part.name), Kind.MISSING) for part in parts]
+    return [Difference(name, refs.get(name), DifferenceKind.MISSING) for name in names]
 
 
 def compare(
@@ -84,7 +100,7 @@ class _Comparison:
         for part in self._parts:
             yield from self._part(part)
         for ref in self._snapshot.doubles:
-            yield Difference("order", ref, Kind.EXTRA)
+            yield Difference("order", ref, DifferenceKind.EXTRA)
         for kind in KINDS:
             yield from self._extra(kind)
         yield from self._extra_extensions()
@@ -130,9 +146,9 @@ class _Comparison:
         elif part.ref is not None:
             stored = self._snapshot.listed(part.kind)[part.ref]
         if stored is None:
-            yield Difference(part.name, ref, Kind.MISSING)
+            yield Difference(part.name, ref, DifferenceKind.MISSING)
         elif fields := diff(*self._pair(part, stored)):
-            yield Difference(part.name, stored.ref or ref, Kind.DIFFERENT, fields)
+            yield Difference(part.name, stored.ref or ref, DifferenceKind.DIFFERENT, fields)
 
     def _extra(self, kind: str) -> Iterator[Difference]:
         """Yield what is there of a *kind* and no part claims, by the part that it repeats."""
@@ -141,7 +157,7 @@ class _Comparison:
         for ref, thing in self._snapshot.listed(kind).items():
             if ref not in claimed:
                 repeats = (part.name for part in parts if not diff(*self._pair(part, thing)))
-                yield Difference(next(repeats, kind), ref, Kind.EXTRA)
+                yield Difference(next(repeats, kind), ref, DifferenceKind.EXTRA)
 
     def _extra_extensions(self) -> Iterator[Difference]:
         extended = {part.owner_ref for part in self._parts if part.kind in EXTENSIONS} | set(self._others)
@@ -149,4 +165,4 @@ class _Comparison:
         for owner, held in self._snapshot.extensions.items():
             extension = held.open()
             if owner not in extended and extension.pairs:
-                yield Difference(names.get(owner, "item_extensions"), extension.ref, Kind.EXTRA)
+                yield Difference(names.get(owner, "item_extensions"), extension.ref, DifferenceKind.EXTRA)

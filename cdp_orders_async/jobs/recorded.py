@@ -15,7 +15,7 @@ from cdp_orders_async.errors import InputError, shown
 from cdp_orders_async.ingest import Leftover, PartVerdict, Verdict
 from cdp_orders_async.jobs.events import Message, OnEvent, ignore
 
-__all__ = ["Recorded", "RecordedPart", "read", "read_at", "read_lines"]
+__all__ = ["Recorded", "RecordedPart", "open_outcomes", "read", "read_at", "read_lines"]
 
 LONGEST_LINE = 2**24
 """The bytes of the longest line."""
@@ -82,6 +82,14 @@ def read_lines(path: Path, on_event: OnEvent = ignore) -> Iterator[tuple[int, Re
                     return
                 yield offset, recorded
                 offset += len(line)
+    except OSError as error:
+        raise InputError(f"the outcomes cannot be read from {path}: {error.strerror}") from error
+
+
+def open_outcomes(path: Path) -> BinaryIO:
+    """Open the file of outcomes at *path* for `read_at`."""
+    try:
+        return path.open("rb")
     except OSError as error:
         raise InputError(f"the outcomes cannot be read from {path}: {error.strerror}") from error
 

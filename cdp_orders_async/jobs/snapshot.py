@@ -79,11 +79,8 @@ async def read_snapshot(
                 if found is not None:
                     listed[ref] = found
         snapshot.parts[kind] = Opaque(listed)
-    if isinstance(cdp, Resources) and any(part.uses for part in parts):
-        for consumer in snapshot.listed("consumers").values():
-            if consumer.order_items is None:  # version 2.1 may show them in a list of their own only
-                links = await _pages(cdp.consumers.items(consumer.ref))
-                consumer.order_items = tuple(item.ref for item in links)
+    if any(part.uses for part in parts):
+        await _add_links(cdp, snapshot.listed("consumers"))
     owners = {"order_extensions": [snapshot.ref], "item_extensions": list(snapshot.listed("items"))}
     for kind, its in owners.items():
         extensions: Any = getattr(cdp, kind, None)  # version 2 has none of items
@@ -91,6 +88,14 @@ async def read_snapshot(
             extension = await _found(extensions.get(owner))
             if extension is not None:
                 snapshot.extensions[owner] = Opaque(extension)
+
+
+async def _add_links(cdp: Resources | ResourcesV2, consumers: Mapping[UUID, Any]) -> None:
+    """Add the links to their items to *consumers*: version 2.1 may show them in a list of their own only."""
+    for consumer in consumers.values():
+        if isinstance(cdp, Resources) and consumer.order_items is None:
+            links = await _pages(cdp.consumers.items(consumer.ref))
+            consumer.order_items = tuple(item.ref for item in links)
 
 
 async def _entries(listing: Listing[Any]) -> dict[UUID, Any]:
