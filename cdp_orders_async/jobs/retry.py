@@ -69,19 +69,18 @@ async def retry(
         files[recorded.file] = None
         if recorded.verdict in verdicts:
             wanted[recorded.file, recorded.number] = recorded.key
+        else:  # a later outcome of the same line counts
+            wanted.pop((recorded.file, recorded.number), None)
     if not wanted:
         on_event(Message(f"No order in {path} is {_one_of(verdicts)}: nothing was loaded."))
         return Report()
-    if not (look_first or journal.exists()):
-        raise InputError(
-            f"the journal {journal} does not exist: name the journal of the load, or add --look-first, which looks for"
-            " each order; nothing was loaded"
-        )
+    if not look_first:
+        _check_exists(journal)
     if source is None:
         source = options_of(path, client.api, timezone, assign_references).files(files, path)
     return await load(
         client,
-        source.with_only(await _found(source, wanted)),
+        source.with_only(await _found(source, wanted)),  # type: ignore[arg-type]
         journal=journal,
         outcomes=outcomes_to,
         look_first=look_first,
@@ -91,6 +90,15 @@ async def retry(
         on_event=on_event,
         clock=clock,
     )
+
+
+def _check_exists(journal: Path) -> None:
+    """Refuse a new journal: it would not know the parts that are there already."""
+    if not journal.exists():
+        raise InputError(
+            f"the journal {journal} does not exist: name the journal of the load, or add --look-first, which looks for"
+            " each order; nothing was loaded"
+        )
 
 
 def _verdicts(names: Iterable[str]) -> frozenset[Verdict]:
@@ -123,11 +131,12 @@ async def _found(source: GraphFiles, wanted: Mapping[Place, str | None]) -> dict
             lines[line.file].add(line.number)
             del lost[line.file, line.number]
     if lost:
-        places = {key: place for place, key in reversed(lost.items()) if key is not None}
+        keys = set(lost.values()) - {None}
         async for line in source:
-            if line.key in places and line.number not in lines[line.file]:
+            if line.key in keys:
                 lines[line.file].add(line.number)
-                del lost[places.pop(line.key)]
+                keys.discard(line.key)
+        lost = {place: key for place, key in lost.items() if key is None or key in keys}
     for (file, number), key in lost.items():
         order = "its order" if key is None else f"the order {key}"
         raise InputError(
