@@ -12,6 +12,8 @@ from cdp_orders_async.cli.display import hush
 from cdp_orders_async.cli.emulator import emulator
 from cdp_orders_async.cli.load import load
 from cdp_orders_async.cli.options import refuse, unwritten
+from cdp_orders_async.cli.retry import retry
+from cdp_orders_async.cli.verify import verify
 from cdp_orders_async.version import VERSION
 
 __all__ = ["main"]
@@ -25,6 +27,8 @@ app = App(
 app.command(demo)
 app.command(emulator)
 app.command(load)
+app.command(retry)
+app.command(verify)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +48,7 @@ def _run(tokens: Sequence[str]) -> int:
     try:
         status = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
-        command = f" {tokens[0]}" if tokens and tokens[0] in {"demo", "emulator", "load"} else ""
+        command = f" {tokens[0]}" if tokens and tokens[0] in {"demo", "emulator", "load", "retry", "verify"} else ""
         return refuse(f"{' '.join(str(error).split()).rstrip('.')}; see cdp-orders{command} --help")
     except OSError as error:  # such as a full disk under standard output
         return unwritten(error)

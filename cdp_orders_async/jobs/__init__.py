@@ -6,6 +6,7 @@ report = await jobs.load(client, GraphFile("orders.jsonl"), journal=Path("orders
 from __future__ import annotations
 
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem, Progress
+from cdp_orders_async.jobs.inputs import options_of
 from cdp_orders_async.jobs.journal import journal_path
 from cdp_orders_async.jobs.load import load
 from cdp_orders_async.jobs.outcomes_file import written
@@ -29,6 +30,7 @@ __all__ = [
     "journal_path",
     "load",
     "on_stop",
+    "options_of",
     "place",
     "retry",
     "verify",

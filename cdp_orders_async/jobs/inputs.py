@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import orjson
@@ -27,25 +27,22 @@ class InputOptions(Struct, frozen=True):
     timezone: str | None = None
     assign_references: bool = False
 
-    def files(
-        self, names: Iterable[str | None], outcomes: Path, only: Mapping[str, Container[int]] | None = None
-    ) -> GraphFiles:
-        """Return the files with these *names* from the *outcomes*; raises `InputError` if they cannot be read again."""
+    def files(self, names: Iterable[str]) -> GraphFiles:
+        """Return the files with these *names*; raises `InputError` as `GraphFiles` does."""
+        return GraphFiles(names, self.api, timezone=self.timezone, assign_references=self.assign_references)
+
+    def files_in(self, outcomes: Path, names: Iterable[str | None]) -> GraphFiles:
+        """Return the files with the *names* in *outcomes*; raises `InputError` if they cannot be read again."""
         found = list(names)
-        if not found or None in found or STANDARD_INPUT in found:
-            what = "came from standard input" if STANDARD_INPUT in found else "did not come from a file"
-            what = f"an order in {outcomes} {what}" if found else f"{outcomes} holds no orders"
-            raise InputError(f"{what}: name the file of the orders after the outcomes")
+        if not found:
+            raise InputError(f"{outcomes} holds no orders: name the outcomes of a load")
+        if None in found or STANDARD_INPUT in found:
+            what = "from standard input" if STANDARD_INPUT in found else "from no file"
+            raise InputError(f"an order in {outcomes} came {what}: name the file of the orders after the outcomes")
         try:
-            return GraphFiles(
-                [name for name in found if name is not None],
-                self.api,
-                timezone=self.timezone,
-                assign_references=self.assign_references,
-                only=only,
-            )
+            return self.files([name for name in found if name is not None])
         except InputError as error:
-            raise InputError(f"{error}; name the file of the orders after the outcomes if it was moved") from error
+            raise InputError(f"{error}: if it was moved, name the file of the orders after the outcomes") from error
 
 
 def options_of(outcomes: Path, api: Api, timezone: str | None, assign_references: bool) -> InputOptions:  # noqa: FBT001 as the load has them

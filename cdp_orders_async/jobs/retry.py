@@ -77,7 +77,7 @@ async def retry(
     if not look_first:
         _check_exists(journal)
     if source is None:
-        source = options_of(path, client.api, timezone, assign_references).files(files, path)
+        source = options_of(path, client.api, timezone, assign_references).files_in(path, files)
     return await load(
         client,
         source.with_only(await _found(source, wanted)),  # type: ignore[arg-type]

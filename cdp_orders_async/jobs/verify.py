@@ -16,7 +16,7 @@ from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.ingest import SETTLE
 from cdp_orders_async.jobs.confidence import most_differing
 from cdp_orders_async.jobs.differences_file import written
-from cdp_orders_async.jobs.events import Message, OnEvent, ignore
+from cdp_orders_async.jobs.events import Event, Message, OnEvent, ignore
 from cdp_orders_async.jobs.inputs import options_of
 from cdp_orders_async.jobs.recorded import open_outcomes, read_lines
 from cdp_orders_async.jobs.verification import opened
@@ -70,9 +70,12 @@ async def verify(
     began = clock()
     with opened(path.with_name(f"{path.name}.verified"), stamp) as verification:
         if not verification.is_filled:
-            await anyio.to_thread.run_sync(verification.fill, read_lines(path, on_event), sample, seed)
+            told: list[Event] = []  # the observer is called in the loop alone
+            await anyio.to_thread.run_sync(verification.fill, read_lines(path, told.append), sample, seed)
+            for event in told:
+                on_event(event)
         if source is None:
-            source = options_of(path, client.api, timezone, assign_references).files(verification.files(), path)
+            source = options_of(path, client.api, timezone, assign_references).files_in(path, verification.files())
         counts, length = verification.saved()
         if counts:
             on_event(Message(f"The verification that was stopped goes on: {counts[0]:,} orders are checked."))
@@ -84,8 +87,9 @@ async def verify(
             run.resume(counts)
             report = await run.over(source)
         report.seconds = clock() - began
-        verification.done = report.error is None and report.stopped_by is None
-        if sample is not None and verification.done:
+        whole = report.error is None and report.stopped_by is None
+        verification.done = whole or report.orders == report.unread
+        if sample is not None and whole:
             report.population = verification.count()
             report.differing = most_differing(report.population, min(sample, report.population), report.wrong)
     return report
