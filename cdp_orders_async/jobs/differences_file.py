@@ -71,7 +71,7 @@ def _check(path: Path, length: int) -> bool:
     try:
         if holds and not _is_of_differences(path):
             raise unwritable(path, WHAT, "it holds something else than differences, name another file")
-        if length and (not holds or path.stat().st_size < length):
+        if length and not path.is_char_device() and (not holds or path.stat().st_size < length):
             raise unwritable(path, WHAT, "the differences that were found so far are gone, name another file")
     except OSError as error:
         raise unwritable(path, WHAT, error.strerror) from error
@@ -83,7 +83,7 @@ def _opened(path: Path, length: int) -> int:
     if _check(path, length) and not length:
         put_aside(path)
     number = create(path, WHAT)
-    if length:
+    if length and path.is_file():
         os.ftruncate(number, length)
         os.lseek(number, length, os.SEEK_SET)
     return number

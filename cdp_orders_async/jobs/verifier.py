@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from asyncio import sleep
 from collections.abc import AsyncIterable, Callable, Generator, Sequence
 from typing import BinaryIO
 from uuid import UUID
@@ -235,7 +236,7 @@ class Verifier:
             if not found or looked >= self._settled:
                 self._read, self._failed = self._read + 1, 0
                 return parts, found
-            await asyncio.sleep(max(0.0, self._settled - self._clock()))
+            await sleep(max(0.0, self._settled - self._clock()))
 
     async def _compare(
         self, graph: OrderGraph, row: Row, refs: dict[str, UUID | None]

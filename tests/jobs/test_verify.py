@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,8 @@ from cdp_orders_async import (
     jobs,
 )
 from cdp_orders_async.emulator import Faults
+from cdp_orders_async.emulator.switches import Switches
+from cdp_orders_async.jobs import verifier
 from cdp_orders_async.jobs.confidence import most_differing
 from tests.cli.support import TOKEN, Json, Watched, lines_of, names, orders, orders_v2, watched, write
 
@@ -307,3 +310,35 @@ async def test_last_line_that_is_cut_is_left_out(tmp_path: Path) -> None:
     first = next(event for event in told if isinstance(event, jobs.Message))
     assert first.text == f"{outcomes}, line 3: the file ends in the middle of this outcome, which is left out"
     assert orjson.loads(whole.splitlines()[2])["number"] in {1, 2, 3}
+
+
+async def test_lists_that_lag_are_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What differs is looked at again once the settling time has passed."""
+    now = 0.0
+    slept: list[float] = []
+
+    async def pass_by(seconds: float) -> None:
+        nonlocal now
+        slept.append(seconds)
+        now += seconds
+
+    monkeypatch.setattr(verifier, "sleep", pass_by)
+    async with loaded(tmp_path, orders(1)) as (server, cdp, outcomes):
+        at = refs(outcomes, 0)
+        server.store.clock = lambda: datetime(2125, 1, 1, tzinfo=UTC) + timedelta(seconds=now)
+        await cdp.consumers.delete(at["consumers/0"])
+        await cdp.consumers.create(at["order"], NewConsumer(first_name="canary-Jane", order_items=(at["items/0"],)))
+        write(outcomes, [without_ref(line, "consumers/0") for line in lines_of(outcomes)])
+        server.store.switches = Switches(list_lag=4)
+        early = await jobs.verify(cdp, outcomes, settle=0, clock=lambda: now)
+        assert (counts(early), slept) == ({**clean(1, 6), "same": 5, "missing": 1}, [])
+        settled = await jobs.verify(cdp, outcomes, settle=5, clock=lambda: now)
+        assert (counts(settled), slept) == (clean(1, 6), [5.0])
+
+
+def without_ref(line: Json, name: str) -> Json:
+    """Return a line of outcomes that does not know the reference of one part."""
+    parts = [
+        {key: value for key, value in part.items() if (part["name"], key) != (name, "ref")} for part in line["parts"]
+    ]
+    return {**line, "parts": parts}
