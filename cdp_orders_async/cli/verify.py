@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from cdp_orders_async import jobs
-from cdp_orders_async.cli.display import AS_LINES, SEPARATOR, Screen, about
+from cdp_orders_async.cli.display import SEPARATOR, Screen, about
 from cdp_orders_async.cli.options import Connection, refuse
 from cdp_orders_async.cli.running import run, show
 from cdp_orders_async.errors import CdpError
@@ -18,6 +18,7 @@ from cdp_orders_async.sources import GraphFiles
 
 __all__ = ["verify"]
 
+EVERY = 30.0  # seconds between two lines of progress
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
@@ -99,7 +100,7 @@ class _Teller:
 
     def __init__(self, console: Screen) -> None:
         self._console = console
-        self._next_line = AS_LINES
+        self._next_line = EVERY
 
     def __call__(self, event: jobs.Event) -> None:
         """Tell of an *event*; of the progress only now and then."""
@@ -107,7 +108,7 @@ class _Teller:
             case jobs.Message():
                 self._console.say(event.text)
             case jobs.Progress() if event.seconds >= self._next_line:
-                self._next_line = event.seconds + AS_LINES
+                self._next_line = event.seconds + EVERY
                 self._console.say(SEPARATOR.join(_words(event)))
             case _:
                 pass

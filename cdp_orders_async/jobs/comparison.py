@@ -10,12 +10,11 @@ from uuid import UUID
 import attrs
 from msgspec import Struct
 
-from cdp_orders_async.graph import GraphItem, OrderGraph
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part
 from cdp_orders_async.jobs.snapshot import KINDS, Snapshot
 
-__all__ = ["Difference", "DifferenceKind", "all_missing", "compare", "names_of"]
+__all__ = ["Difference", "DifferenceKind", "all_missing", "compare"]
 
 
 class DifferenceKind(enum.StrEnum):
@@ -45,21 +44,6 @@ class Difference(Struct, frozen=True):
         """Return it as JSON data; *key* is that of the order."""
         ref = None if self.ref is None else str(self.ref)
         return {"key": key, "part": self.part, "ref": ref, "problem": str(self.problem), "fields": self.fields}
-
-
-def names_of(graph: OrderGraph) -> list[str]:
-    """Return the names of the parts of an order that may break rules."""
-    return [
-        "order",
-        *(["contact"] if graph.contact is not None else []),
-        *(["ext"] if graph.extension is not None else []),
-        *(f"consumers/{n}" for n in range(len(graph.consumers))),
-        *(name for n, item in enumerate(graph.items) for name in _names_of_item(n, item)),
-    ]
-
-
-def _names_of_item(n: int, item: GraphItem) -> tuple[str, ...]:
-    return (f"items/{n}",) if item.extension is None else (f"items/{n}", f"items/{n}/ext")
 
 
 def all_missing(names: Sequence[str], refs: Mapping[str, UUID | None]) -> list[Difference]:

@@ -16,8 +16,9 @@ from anyio.abc import TaskGroup
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import CdpError, Forbidden, Unauthorized
 from cdp_orders_async.graph import InputLine, OrderGraph
+from cdp_orders_async.ingest import Verdict
 from cdp_orders_async.ingest.parts import parts_of
-from cdp_orders_async.jobs.comparison import Difference, DifferenceKind, all_missing, compare, names_of
+from cdp_orders_async.jobs.comparison import Difference, DifferenceKind, all_missing, compare
 from cdp_orders_async.jobs.differences_file import DifferencesFile
 from cdp_orders_async.jobs.events import Message, OnEvent, Progress
 from cdp_orders_async.jobs.recorded import read_at
@@ -199,37 +200,44 @@ class Verifier:
                 continue
             self._verification.meet(row)
             if line.graph is None:
-                self._cannot_read(line, "the line holds no order that could be read")
+                self._without_order(line, row)
                 continue
             await self._slots.acquire()
             assert self._group is not None  # noqa: S101 it is open
             self._group.start_soon(self._one, line, line.graph, row)
 
+    def _without_order(self, line: InputLine, row: Row) -> None:
+        """Count a *line* that breaks rules: if the load refused it too, its order is missing, as far as it is known."""
+        recorded = read_at(self._recorded, row.place)
+        if line.key is not None and recorded.verdict is Verdict.INVALID:
+            self._count(line, row, 1, all_missing(["order"], {}))
+        else:
+            self._cannot_read(line, "the line holds no order that could be read")
+
     async def _one(self, line: InputLine, graph: OrderGraph, row: Row) -> None:
         """Check the order of one line."""
         try:
             try:
-                parts, found = await self._look(line, graph, row)
+                parts, found = await self._look(graph, row)
             except CdpError as error:
                 self._fail(line, error)
             else:
                 self._count(line, row, parts, found)
+        except CdpError as error:  # the differences cannot be written
+            self._end(error)
         except Exception as error:  # noqa: BLE001 it is raised once the others have ended
             self._raised = self._raised or error
             self._cancel()
         finally:
             self._slots.release()
 
-    async def _look(self, line: InputLine, graph: OrderGraph, row: Row) -> tuple[int, Sequence[Difference]]:
+    async def _look(self, graph: OrderGraph, row: Row) -> tuple[int, Sequence[Difference]]:
         """Return how many parts an order has, and what differs.
 
         What differs before the settling time has passed is looked at again afterwards.
         """
         recorded = read_at(self._recorded, row.place)
         refs = {part.name: part.ref for part in recorded.parts}
-        if line.violations:  # it cannot be loaded, and it may have no parts that could be compared
-            names = names_of(graph)
-            return len(names), all_missing(names, refs)
         while True:
             looked = self._clock()
             parts, found = await self._compare(graph, row, refs)

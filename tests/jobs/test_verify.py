@@ -176,15 +176,42 @@ async def test_second_order_is_extra(tmp_path: Path) -> None:
 
 
 async def test_orders_that_were_not_loaded_are_missing(tmp_path: Path) -> None:
-    """An invalid order is missing with all its parts; a line without an order cannot be compared."""
+    """An order that breaks a rule is missing; what it has of parts is not known. A line without an order is unread."""
     lines = orders(4)
-    del lines[1]["orderItems"][0]["name"]
-    write(tmp_path / "more", [])
+    lines[1]["orderItems"][0]["name"] = "x" * 129
     async with loaded(tmp_path, [*lines, {}]) as (_, cdp, outcomes):
         report = await jobs.verify(cdp, outcomes, differences=tmp_path / "d", settle=0)
-    assert (report.orders, report.same, report.unread, report.status) == (5, 18, report.unread, 1)
-    assert report.missing + report.unread > 0
-    assert report.different == report.extra == 0
+        line = lines_of(tmp_path / "d")
+        write(tmp_path / "o.jsonl", lines)
+        lines[1]["orderItems"][0]["name"] = "AZ10"
+        mended = await jobs.verify(cdp, outcomes, GraphFiles([write(tmp_path / "m", lines)]), settle=0)
+    assert counts(report) == {**clean(5, 19), "same": 18, "missing": 1, "unread": 1}
+    assert [(one["part"], one["problem"], one["ref"]) for one in line] == [("order", "missing", None)]
+    assert (mended.missing, mended.same, mended.unread) == (6, 18, 1)
+    assert report.status == mended.status == 1
+
+
+async def test_lines_of_one_order_are_compared_with_it(tmp_path: Path) -> None:
+    """A line that repeats an order has the same parts; an order that would overwrite another one is missing."""
+    lines = orders(2)
+    later = {**lines[1], "orderedAt": "2024-01-02T16:17:16Z", "price": 7}
+    async with loaded(tmp_path, [lines[0], lines[0], lines[1], later]) as (_, cdp, outcomes):
+        report = await jobs.verify(cdp, outcomes, differences=tmp_path / "d", settle=0)
+    assert counts(report) == {**clean(4, 24), "same": 18, "missing": 6}
+    assert {one["key"] for one in lines_of(tmp_path / "d")} == {"B-1@2024-01-02T16:17:16+00:00"}
+
+
+async def test_input_is_read_as_the_load_read_it(tmp_path: Path) -> None:
+    """The time zone of the load is in the record of its run, beside the outcomes."""
+    lines = orders(1)
+    lines[0]["orderedAt"] = "2024-01-01T17:17:16"
+    async with loaded(tmp_path, orders(1)) as (_, cdp, outcomes):
+        write(tmp_path / "o.jsonl", lines)
+        assert (await jobs.verify(cdp, outcomes, settle=0)).unread > 0
+        write(tmp_path / "out.run.json", [{"options": {"timezone": "Europe/Paris", "assign_references": False}}])
+        assert counts(await jobs.verify(cdp, outcomes, settle=0)) == clean(1, 6)
+        other = await jobs.verify(cdp, outcomes, timezone="Europe/Dublin", settle=0)
+        assert other.same == 0
 
 
 async def test_input_and_outcomes_must_have_the_same_orders(tmp_path: Path) -> None:
