@@ -17,7 +17,7 @@ from cdp_orders_async.jobs.progress import Meter
 from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, describe, place
 from cdp_orders_async.jobs.stopping import Stopper, on_stop
 from cdp_orders_async.redact import sealed
-from cdp_orders_async.sources import GraphFile
+from cdp_orders_async.sources import GraphFile, GraphFiles
 
 __all__ = ["load"]
 
@@ -28,7 +28,7 @@ NOTHING = (Verdict.INVALID, Verdict.NOT_TRIED, Verdict.FAILED)
 @sealed
 async def load(
     client: CdpOrders | CdpOrdersV2,
-    source: GraphFile,
+    source: GraphFile | GraphFiles,
     *,
     journal: Path,
     outcomes: Path | None = None,
@@ -121,7 +121,7 @@ class _Listener:
         return None if error.request_id is None else self._denied.get(error.request_id)
 
 
-def _conclude(report: Report, source: GraphFile, on_event: OnEvent) -> None:
+def _conclude(report: Report, source: GraphFile | GraphFiles, on_event: OnEvent) -> None:
     """Say how many orders the end of the load left, or that there were none."""
     if left := report.counts[Verdict.NOT_TRIED]:
         orders = "order was" if left == 1 else "orders were"

@@ -80,7 +80,7 @@ async def retry(
         source = options_of(path, client.api, timezone, assign_references).files_in(path, files)
     return await load(
         client,
-        source.with_only(await _found(source, wanted)),  # type: ignore[arg-type]
+        source.with_only(await _found(source, wanted)),
         journal=journal,
         outcomes=outcomes_to,
         look_first=look_first,

@@ -83,8 +83,10 @@ async def read_snapshot(
         await _add_links(cdp, snapshot.listed("consumers"))
     owners = {"order_extensions": [snapshot.ref], "item_extensions": list(snapshot.listed("items"))}
     for kind, its in owners.items():
-        extensions: Any = getattr(cdp, kind, None)  # version 2 has none of items
-        for owner in its if extensions is not None else ():
+        if not hasattr(cdp, kind):  # version 2 has none of items
+            continue
+        extensions: Any = getattr(cdp, kind)
+        for owner in its:
             extension = await _found(extensions.get(owner))
             if extension is not None:
                 snapshot.extensions[owner] = Opaque(extension)

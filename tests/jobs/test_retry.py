@@ -12,8 +12,6 @@ from cdp_orders_async import CdpOrders, GraphFiles, InputError, Invalid, Setting
 from cdp_orders_async.emulator import Faults
 from tests.cli.support import PARTS, TOKEN, Json, Watched, lines_of, names, orders, watched, write
 
-REFUSED = {"operation": "items.create", "action": "status", "status": 400}
-
 
 @asynccontextmanager
 async def connected() -> AsyncGenerator[tuple[Watched, CdpOrders], None]:
@@ -29,11 +27,10 @@ async def connected() -> AsyncGenerator[tuple[Watched, CdpOrders], None]:
 async def half_loaded(server: Watched, cdp: CdpOrders, folder: Path, lines: list[Json]) -> Path:
     """Load *lines*, of which some become partial, and one is invalid; return the outcomes."""
     write(folder / "o.jsonl", [*lines, {}])
-    server.faults = Faults.of(
-        {"faults": [{"operation": "items.create", "script": [{"action": "status", "status": 400}] * 3}]}
-    )
+    plan: Json = {"faults": [{"operation": "items.create", "script": [{"action": "status", "status": 400}] * 3}]}
+    server.faults = Faults.of(plan)
     source = GraphFiles([folder / "o.jsonl"])
-    report = await jobs.load(cdp, source, journal=folder / "j", outcomes=folder / "out")  # type: ignore[arg-type]
+    report = await jobs.load(cdp, source, journal=folder / "j", outcomes=folder / "out")
     assert report.counts == {Verdict.LOADED: len(lines) - 3, Verdict.PARTIAL: 3, Verdict.INVALID: 1}
     server.faults = Faults()
     return folder / "out"

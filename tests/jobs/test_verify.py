@@ -47,7 +47,7 @@ async def loaded(
         version(base_url=server.base_url, client_key="key", api_token=TOKEN, settings=Settings(**values)) as cdp,
     ):
         source = GraphFiles([write(tmp_path / "o.jsonl", lines)], cdp.api)
-        await jobs.load(cdp, source, journal=tmp_path / "j", outcomes=tmp_path / "out")  # type: ignore[arg-type]
+        await jobs.load(cdp, source, journal=tmp_path / "j", outcomes=tmp_path / "out")
         yield server, cdp, tmp_path / "out"
 
 
@@ -108,7 +108,7 @@ async def test_exactly_the_damage_is_named(tmp_path: Path) -> None:
         report = await jobs.verify(cdp, outcomes, differences=found, settle=0)
     told = sorted(lines_of(found), key=lambda one: (one["key"], one["part"]))
     keys = [line["key"] for line in lines_of(outcomes)]
-    expected = [
+    expected: list[tuple[Any, str, UUID | None, str, list[str]]] = [
         (keys[0], "order", at[0]["order"], "different", ["price"]),
         (keys[1], "items/1", at[1]["items/1"], "missing", []),
         (keys[2], "items/0/ext", at[2].get("items/0/ext"), "missing", []),
