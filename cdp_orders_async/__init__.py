@@ -50,6 +50,7 @@ from cdp_orders_async.ingest import (
     Priority,
     Source,
     Verdict,
+    differences,
     ingest,
     ingest_one,
 )
@@ -262,6 +263,7 @@ __all__ = [
     "Verdict",
     "Violation",
     "assign_references",
+    "differences",
     "ingest",
     "ingest_one",
     "parse_graph",

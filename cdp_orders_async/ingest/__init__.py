@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from cdp_orders_async.ingest.before import Before, KeepBefore
+from cdp_orders_async.ingest.compare import differences
 from cdp_orders_async.ingest.context import OnExisting
 from cdp_orders_async.ingest.entry import SETTLE, Priority, Source, ingest, ingest_one
 from cdp_orders_async.ingest.load import Load
@@ -28,6 +29,7 @@ __all__ = [
     "UndoneOrder",
     "UndonePart",
     "Verdict",
+    "differences",
     "ingest",
     "ingest_one",
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 from cdp_orders_async.jobs.before_file import Changed
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem, Progress, Reading
 from cdp_orders_async.jobs.groups import Group, Groups
+from cdp_orders_async.jobs.inputs import options_of
 from cdp_orders_async.jobs.journal import journal_path
 from cdp_orders_async.jobs.load import load
 from cdp_orders_async.jobs.outcomes_file import written
@@ -15,13 +16,17 @@ from cdp_orders_async.jobs.plan import Clash, Plan, plan
 from cdp_orders_async.jobs.records import JournalReport, forget_order, journal_orders, journal_report
 from cdp_orders_async.jobs.rejects import rejected
 from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, is_damaged, place
+from cdp_orders_async.jobs.retry import RETRIED, retry
 from cdp_orders_async.jobs.sample import Presence
 from cdp_orders_async.jobs.stopping import on_stop
 from cdp_orders_async.jobs.undo import Undoable, UndoReport, undo, undoable
+from cdp_orders_async.jobs.verifier import VerifyReport
+from cdp_orders_async.jobs.verify import verify
 from cdp_orders_async.jobs.whole import whole_order
 
 __all__ = [
     "NOT_AS_WANTED",
+    "RETRIED",
     "Changed",
     "Clash",
     "Event",
@@ -38,6 +43,7 @@ __all__ = [
     "Report",
     "UndoReport",
     "Undoable",
+    "VerifyReport",
     "forget_order",
     "is_damaged",
     "journal_orders",
@@ -45,11 +51,14 @@ __all__ = [
     "journal_report",
     "load",
     "on_stop",
+    "options_of",
     "place",
     "plan",
     "rejected",
+    "retry",
     "undo",
     "undoable",
+    "verify",
     "whole_order",
     "written",
 ]

@@ -9,7 +9,7 @@ import attrs
 
 from cdp_orders_async.ingest import Outcome
 
-__all__ = ["Event", "Message", "OnEvent", "Problem", "Progress", "Reading"]
+__all__ = ["Event", "Message", "OnEvent", "Problem", "Progress", "Reading", "ignore"]
 
 
 @attrs.frozen
@@ -73,3 +73,7 @@ class Reading:
 Event: TypeAlias = Message | Problem | Progress | Reading
 OnEvent: TypeAlias = Callable[[Event], None]
 """The observer of a job. It is called in the event loop of the job and must not block."""
+
+
+def ignore(_: Event) -> None:
+    """Hear what happens, and do nothing."""

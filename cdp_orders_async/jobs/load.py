@@ -10,7 +10,7 @@ from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.jobs.before_file import kept_before
-from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem
+from cdp_orders_async.jobs.events import Message, OnEvent, Problem, ignore
 from cdp_orders_async.jobs.journal import opened
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.probe import checked
@@ -18,7 +18,7 @@ from cdp_orders_async.jobs.progress import Meter
 from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, describe, place
 from cdp_orders_async.jobs.stopping import Stopper, on_stop
 from cdp_orders_async.redact import sealed
-from cdp_orders_async.sources import GraphFile
+from cdp_orders_async.sources import GraphFile, GraphFiles
 
 __all__ = ["load"]
 
@@ -26,14 +26,10 @@ LAST = 20  # requests that were denied, of which is remembered where they came f
 NOTHING = (Verdict.INVALID, Verdict.NOT_TRIED, Verdict.FAILED)
 
 
-def _unheard(_: Event) -> None:
-    """Hear what happens, and do nothing."""
-
-
 @sealed
 async def load(
     client: CdpOrders | CdpOrdersV2,
-    source: GraphFile,
+    source: GraphFile | GraphFiles,
     *,
     journal: Path,
     outcomes: Path | None = None,
@@ -42,7 +38,7 @@ async def load(
     settle: float = SETTLE,
     drain: float = 5.0,
     before: Path | None = None,
-    on_event: OnEvent = _unheard,
+    on_event: OnEvent = ignore,
     clock: Callable[[], float] = time.monotonic,
 ) -> Report:
     """Load the orders of *source* over *client*, which is open and stays so, and return what became of them.
@@ -129,7 +125,7 @@ class _Listener:
         return None if error.request_id is None else self._denied.get(error.request_id)
 
 
-def _conclude(report: Report, source: GraphFile, on_event: OnEvent) -> None:
+def _conclude(report: Report, source: GraphFile | GraphFiles, on_event: OnEvent) -> None:
     """Say how many orders the end of the load left, or that there were none."""
     if left := report.counts[Verdict.NOT_TRIED]:
         orders = "order was" if left == 1 else "orders were"

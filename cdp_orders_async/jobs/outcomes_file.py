@@ -11,8 +11,9 @@ import orjson
 
 from cdp_orders_async.ingest import Outcome, Verdict
 from cdp_orders_async.jobs.owned_file import check, create, escaped, put_aside, unwritable, write_all
+from cdp_orders_async.jobs.recorded import Recorded, read
 
-__all__ = ["written"]
+__all__ = ["Recorded", "read", "written"]
 
 LONGEST_LINE = 2**24  # bytes of an outcome, of which the first must be whole
 VERDICTS = frozenset(map(str, Verdict))

@@ -11,7 +11,7 @@ from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, Forbidden, JournalError, NotFound, Unauthorized
 from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.journal import Journal, OrderId, is_same_order
-from cdp_orders_async.sources import GraphFile
+from cdp_orders_async.sources import GraphFile, GraphFiles
 
 __all__ = ["checked", "found_on_server", "lost_on_server", "peeked"]
 
@@ -22,7 +22,7 @@ IDLE = 0.5  # seconds in which an input that is not at its end gives nothing
 
 
 async def checked(
-    source: GraphFile, client: Resources | ResourcesV2, records: Journal, journal: Path, *, look: bool
+    source: GraphFile | GraphFiles, client: Resources | ResourcesV2, records: Journal, journal: Path, *, look: bool
 ) -> AsyncGenerator[InputLine, None]:
     """Yield the lines of *source*, unless the *journal* does not fit what is on the server.
 

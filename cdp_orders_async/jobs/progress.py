@@ -14,7 +14,7 @@ from cdp_orders_async.ingest import Load
 from cdp_orders_async.jobs.events import OnEvent, Progress
 from cdp_orders_async.jobs.report import NOT_AS_WANTED
 from cdp_orders_async.session import Session
-from cdp_orders_async.sources import GraphFile
+from cdp_orders_async.sources import GraphFile, GraphFiles
 
 __all__ = ["Meter", "TimeLeft"]
 
@@ -66,7 +66,7 @@ class TimeLeft:
 class Meter:
     """Measures a load that takes its lines from a file."""
 
-    def __init__(self, source: GraphFile, session: Session) -> None:
+    def __init__(self, source: GraphFile | GraphFiles, session: Session) -> None:
         self._source = source
         self._session = session
         self._taken = 0

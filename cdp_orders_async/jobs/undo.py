@@ -16,7 +16,7 @@ from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import CdpError, InputError
 from cdp_orders_async.ingest import OrderUndo, UndoneOrder, UndoVerdict
 from cdp_orders_async.jobs.before_file import Changed, read_before
-from cdp_orders_async.jobs.events import Event, Message, OnEvent
+from cdp_orders_async.jobs.events import Message, OnEvent, ignore
 from cdp_orders_async.jobs.lines_file import lines_written
 from cdp_orders_async.jobs.report import describe
 from cdp_orders_async.jobs.stopping import SAME_SIGNAL, on_stop
@@ -29,10 +29,6 @@ WHAT = "outcomes"
 FEW = 20  # orders that are not deleted and are told one by one
 MOST_FAILURES = 20  # orders in a row of which nothing could be deleted: then the server is not well
 TOLD = 30.0  # seconds between two sentences on how far it is
-
-
-def _unheard(_: Event) -> None:
-    """Hear what happens, and do nothing."""
 
 
 class Undoable(Struct, frozen=True):
@@ -109,7 +105,7 @@ async def undo(
     force: bool = False,
     outcomes: Path | None = None,
     before: Path | None = None,
-    on_event: OnEvent = _unheard,
+    on_event: OnEvent = ignore,
     clock: Callable[[], float] = time.monotonic,
 ) -> UndoReport:
     """Delete what loads with *journal* created over *client*, and nothing that they only found.

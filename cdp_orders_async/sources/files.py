@@ -56,6 +56,7 @@ class GraphFiles:
         if not self.names:
             raise InputError("no input is named: name a file")
         self._only = only
+        self._given = (api, timezone, assign_references)
         self._options = f"{api.version} {zone_of(timezone)} {assign_references}"
         self._files = [
             GraphFile(
@@ -92,6 +93,11 @@ class GraphFiles:
         Empty lines, the names of the files and their packing do not count.
         """
         return self._hash.hexdigest()
+
+    def with_only(self, only: Mapping[str, Container[int]]) -> GraphFiles:
+        """Return the same files, of which *only* the lines with these numbers are read, by the name of the file."""
+        api, timezone, assign_references = self._given
+        return GraphFiles(self.names, api, timezone=timezone, assign_references=assign_references, only=only)
 
     async def fingerprint(self) -> str:
         """Read all lines without a look at them, and return the *digest* that they will have.
