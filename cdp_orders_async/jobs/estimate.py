@@ -1,0 +1,166 @@
+"""How long the rest of a load takes: how many lines are left, how many of them need requests, and how fast that goes."""
+
+from __future__ import annotations
+
+import collections
+
+from msgspec import Struct
+
+__all__ = ["Estimate", "LineCount", "Mix", "Speed"]
+
+SHORTEST = 2.0  # seconds of work before there is a speed
+LATELY = 60.0  # seconds over which the speed is measured
+ENOUGH = 30  # requests over which it is measured at least
+MARK = 0.5  # seconds between two marks
+RUN = 8  # orders in a row that may show a change of the input
+CHANCE = 1e-4  # how likely such a row may be by chance
+
+
+class LineCount:
+    """Counts the lines of an input that were read, and estimates how many it has.
+
+    Files are read in blocks, and a block is unpacked ahead of its lines. So only the growth from the first block on
+    tells how many lines a share of the input has.
+    """
+
+    def __init__(self) -> None:
+        self.read = 0
+        """The lines that were read."""
+        self.ended = False
+        """Whether the input has no further line."""
+        self._first: tuple[int, float] | None = None
+        self._last: tuple[int, float] | None = None
+
+    def note(self, fraction: float | None) -> None:
+        """Note the share of the input, from 0 to 1, that was read with the lines so far."""
+        if fraction is None or (self._last is not None and fraction == self._last[1]):
+            return
+        self._last = self.read, fraction
+        self._first = self._first or self._last
+
+    @property
+    def total(self) -> float | None:
+        """The estimated number of lines of the input; None while nothing tells it."""
+        if self.ended:
+            return self.read
+        if self._first is None or self._last is None or self._first == self._last:
+            return None
+        (lines, share), (lines_then, share_then) = self._last, self._first
+        return max(self.read, lines + (1 - share) * (lines - lines_then) / (share - share_then))
+
+
+class Mix:
+    """Tells which share of the orders to come needs requests, from those that ended.
+
+    The others end at once, for instance because the journal knows them. They stand among the others, or all in one
+    place: a row that is too long for chance begins a new mix.
+    """
+
+    def __init__(self) -> None:
+        self._counts = [0, 0]  # without requests, with requests
+        self._row = 0
+        self._row_is: bool | None = None
+
+    def ended(self, *, sent: bool) -> None:
+        """Count an order that ended; *sent* tells whether it needed requests."""
+        self._row = self._row + 1 if sent is self._row_is else 1
+        self._row_is = sent
+        self._counts[sent] += 1
+        before = sum(self._counts) - self._row
+        if before and self._row >= RUN and ((self._counts[sent] - self._row) / before) ** self._row < CHANCE:
+            self._counts = [0, 0]
+            self._counts[sent] = self._row
+
+    @property
+    def share(self) -> float | None:
+        """The share, from 0 to 1; None while it is not known."""
+        skipped, sent = self._counts
+        if not skipped:
+            return 1.0
+        return None if sent < RUN else sent / (skipped + sent)
+
+
+class _Mark(Struct, frozen=True):
+    """How far a load was at a time."""
+
+    seconds: float
+    """Seconds of work before it."""
+    orders: float
+    requests: int
+
+
+class Speed:
+    """Measures how many orders a second are sent, of late; time in which the load waits for a server does not count."""
+
+    def __init__(self) -> None:
+        self._marks: collections.deque[_Mark] = collections.deque()
+        self._began: float | None = None
+        self._seconds = 0.0  # of work
+        self._now: float | None = None
+        self._latest = _Mark(0.0, 0.0, 0)
+        self._grew = 0.0  # the seconds of work until the last progress
+
+    def restart(self) -> None:
+        """Forget how fast it was, because it will be another speed."""
+        self._marks.clear()
+        self._began = None
+
+    def note(self, now: float, orders: float, requests: int, *, waiting: bool = False) -> None:
+        """Note that at the time *now* so many *orders* were sent, with so many *requests*.
+
+        *waiting*: the load waits. What was slow before it, since nothing was answered, belongs to the wait.
+        """
+        gone = 0.0 if self._now is None else now - self._now
+        self._now = now
+        if waiting:
+            self._seconds = self._grew
+            while self._marks and self._marks[-1].seconds > self._grew:
+                self._marks.pop()
+            return
+        self._seconds += gone
+        if orders > self._latest.orders:
+            self._grew = self._seconds
+        self._latest = _Mark(self._seconds, orders, requests)
+        if not orders:  # nothing was sent yet
+            return
+        if self._began is None:
+            self._began = self._seconds
+        if not self._marks or self._seconds - self._marks[-1].seconds >= MARK:
+            self._marks.append(self._latest)
+        span = min(LATELY, (self._seconds - self._began) / 2)
+        while len(self._marks) > 1 and self._is_enough(self._marks[1], span):
+            self._marks.popleft()
+
+    def _is_enough(self, mark: _Mark, span: float) -> bool:
+        latest = self._latest
+        return latest.seconds - mark.seconds >= max(span, SHORTEST) and latest.requests - mark.requests >= ENOUGH
+
+    @property
+    def orders(self) -> float | None:
+        """Orders a second; None while it is not known."""
+        if not self._marks:
+            return None
+        mark, latest = self._marks[0], self._latest
+        gone, orders = latest.seconds - mark.seconds, latest.orders - mark.orders
+        return orders / gone if gone >= SHORTEST and orders > 0 and latest.requests - mark.requests >= ENOUGH else None
+
+
+class Estimate:
+    """Estimates how long the rest of a load takes."""
+
+    def __init__(self) -> None:
+        self.lines = LineCount()
+        self.mix = Mix()
+        self.speed = Speed()
+
+    def fraction(self, orders: float) -> float | None:
+        """Return the share of the input, from 0 to 1, that *orders* are; None while its length is not known."""
+        total = self.lines.total
+        return None if not total else min(1.0, orders / total)
+
+    def seconds(self, orders: float) -> float | None:
+        """Return the seconds of work that are left after so many *orders*; None while they are not known."""
+        total, share, speed = self.lines.total, self.mix.share, self.speed.orders
+        if total is None or share is None or speed is None or total <= orders:
+            return None
+        return (total - orders) * share / speed
