@@ -9,7 +9,7 @@ import attrs
 
 from cdp_orders_async.ingest import Outcome
 
-__all__ = ["Event", "Message", "OnEvent", "Problem", "Progress", "ignore"]
+__all__ = ["Event", "Message", "OnEvent", "Problem", "Progress", "Reading", "ignore"]
 
 
 @attrs.frozen
@@ -70,7 +70,21 @@ def _rounded(value: object) -> object:
     return round(value, 3) if isinstance(value, float) else value
 
 
-Event: TypeAlias = Message | Problem | Progress
+@attrs.frozen(kw_only=True)
+class Reading:
+    """How far a job is that reads an input and sends nothing."""
+
+    seconds: float
+    """Since it began."""
+    orders: int
+    """Orders that were read."""
+    invalid: int
+    """Those of them that break rules."""
+    fraction: float | None = None
+    """The share of the input that was read, from 0 to 1; None where its size is not known."""
+
+
+Event: TypeAlias = Message | Problem | Progress | Reading
 OnEvent: TypeAlias = Callable[[Event], None]
 """The observer of a job. It is called in the event loop of the job and must not block."""
 
