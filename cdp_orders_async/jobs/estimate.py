@@ -1,4 +1,4 @@
-"""How long the rest of a load takes: how many lines are left, how many of them need requests, and how fast that goes."""
+"""The time that the rest of a load takes: the lines that are left, their share that needs requests, and the speed."""
 
 from __future__ import annotations
 

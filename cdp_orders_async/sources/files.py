@@ -76,6 +76,11 @@ class GraphFiles:
         return self._files[0].name if len(self._files) == 1 else f"{len(self._files):,} files"
 
     @property
+    def options(self) -> dict[str, object]:
+        """How the lines are read, as JSON data: ``api``, ``timezone`` and ``assign_references``."""
+        return self._files[0].options
+
+    @property
     def fraction(self) -> float | None:
         """The share of all files that was read, from 0 to 1; None while their size is not known."""
         total = sum(self._sizes)

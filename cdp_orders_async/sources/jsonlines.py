@@ -213,6 +213,16 @@ class GraphFile:
         """The hash of the lines that were read, without empty ones."""
         self._parser = _Parser(self.name, api, zone_of(timezone), assign_references, only)
 
+    @property
+    def options(self) -> dict[str, object]:
+        """How the lines are read, as JSON data: ``api``, ``timezone`` and ``assign_references``."""
+        zone = self._parser.zone
+        return {
+            "api": self._parser.api.version,
+            "timezone": None if zone is None else str(zone),
+            "assign_references": self._parser.assign_references,
+        }
+
     async def __aiter__(self) -> AsyncGenerator[InputLine, None]:
         batches = self._parsed()
         while (batch := await in_thread(lambda: next(batches, None))) is not None:
