@@ -29,15 +29,8 @@ __all__ = ["load"]
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
-def _no_option(_: object, values: str | Sequence[str]) -> None:
-    if any(value.startswith("--") for value in ((values,) if isinstance(values, str) else values)):
-        raise ValueError("It is no option of this command")
-
-
 def load(  # noqa: D417 the options of a connection say themselves what they are
-    file: Annotated[str, Parameter(allow_leading_hyphen=True, validator=_no_option)],
-    /,
-    *more: Annotated[str, Parameter(allow_leading_hyphen=True, validator=_no_option, show=False)],
+    *files: Annotated[str, Parameter(name="FILE", allow_leading_hyphen=True, required=True)],
     connection: Connection | None = None,
     journal: Path | None = None,
     outcomes: Path | None = None,
@@ -70,7 +63,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
 
     Parameters
     ----------
-    file
+    files
         The files of orders, or - for standard input.
     journal
         The SQLite file that remembers what is done; made where it is missing. By default FILE.journal.sqlite beside
@@ -116,7 +109,8 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
         Print one JSON object at the end in place of the table.
 
     """
-    given = [file, *more]
+    if unknown := [name for name in files if name.startswith("--")]:
+        return refuse(f"Unknown option: {unknown[0]}; see cdp-orders load --help")
     connection = connection or Connection()
     path: Path | None = None
     # What is logged would break a picture that is redrawn.
@@ -126,7 +120,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
         if not progress_every > 0:
             raise Invalid((Violation("progress_every", "must be above 0"),))
         client = connection.client(console)
-        source = GraphFiles(given, client.api, timezone=timezone, assign_references=assign_references)
+        source = GraphFiles(files, client.api, timezone=timezone, assign_references=assign_references)
         kind = JsonDisplay if progress == "json" else Display
         display = kind(
             console,
@@ -140,7 +134,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
             log_to(display)
         with display:
             others = {"outcomes": outcomes, "rejects": rejects, "control": control}
-            path = jobs.journal_path(given, source.names, journal, display, others)
+            path = jobs.journal_path(files, source.names, journal, display, others)
             job = partial(
                 jobs.load,
                 client,

@@ -6,47 +6,14 @@ import collections
 
 from msgspec import Struct
 
-__all__ = ["Estimate", "LineCount", "Mix", "Speed"]
+__all__ = ["Estimate", "Mix", "Speed"]
 
-SHORTEST = 2.0  # seconds of work before there is a speed
+SHORTEST = 1.0  # seconds of work before there is a speed
 LATELY = 60.0  # seconds over which the speed is measured
-ENOUGH = 30  # requests over which it is measured at least
+ENOUGH = 20  # requests over which it is measured at least
 MARK = 0.5  # seconds between two marks
-RUN = 8  # orders in a row that may show a change of the input
+RUN = 4  # orders in a row that may show a change of the input
 CHANCE = 1e-4  # how likely such a row may be by chance
-
-
-class LineCount:
-    """Counts the lines of an input that were read, and estimates how many it has.
-
-    Files are read in blocks, and a block is unpacked ahead of its lines. So only the growth from the first block on
-    tells how many lines a share of the input has.
-    """
-
-    def __init__(self) -> None:
-        self.read = 0
-        """The lines that were read."""
-        self.ended = False
-        """Whether the input has no further line."""
-        self._first: tuple[int, float] | None = None
-        self._last: tuple[int, float] | None = None
-
-    def note(self, fraction: float | None) -> None:
-        """Note the share of the input, from 0 to 1, that was read with the lines so far."""
-        if fraction is None or (self._last is not None and fraction == self._last[1]):
-            return
-        self._last = self.read, fraction
-        self._first = self._first or self._last
-
-    @property
-    def total(self) -> float | None:
-        """The estimated number of lines of the input; None while nothing tells it."""
-        if self.ended:
-            return self.read
-        if self._first is None or self._last is None or self._first == self._last:
-            return None
-        (lines, share), (lines_then, share_then) = self._last, self._first
-        return max(self.read, lines + (1 - share) * (lines - lines_then) / (share - share_then))
 
 
 class Mix:
@@ -149,18 +116,10 @@ class Estimate:
     """Estimates how long the rest of a load takes."""
 
     def __init__(self) -> None:
-        self.lines = LineCount()
         self.mix = Mix()
         self.speed = Speed()
 
-    def fraction(self, orders: float) -> float | None:
-        """Return the share of the input, from 0 to 1, that *orders* are; None while its length is not known."""
-        total = self.lines.total
-        return None if not total else min(1.0, orders / total)
-
-    def seconds(self, orders: float) -> float | None:
-        """Return the seconds of work that are left after so many *orders*; None while they are not known."""
-        total, share, speed = self.lines.total, self.mix.share, self.speed.orders
-        if total is None or share is None or speed is None or total <= orders:
-            return None
-        return (total - orders) * share / speed
+    def seconds(self, left: float) -> float | None:
+        """Return the seconds of work that so many orders take that are *left*; None while they are not known."""
+        share, speed = self.mix.share, self.speed.orders
+        return None if share is None or speed is None or left <= 0 else left * share / speed

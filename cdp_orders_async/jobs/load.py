@@ -129,7 +129,7 @@ async def load(
                 book.unused = listener.untouched == loading.done
                 _finish(report, loading, meter)
                 report.reason = report.reason or limits.reason
-                if report.error is None and meter.estimate.lines.ended:
+                if report.error is None and meter.ended:
                     _finish_hash(report, source, plan)
                 report.ended = run.now()
         except InputError as error:

@@ -20,8 +20,6 @@ __all__ = ["Meter"]
 EVERY = 0.25  # seconds between two looks
 WINDOW = 5.0  # seconds over which the speed is measured
 LONG = 5.0  # seconds; a longer wait that the server asks for is a pause, a shorter one part of its speed
-CLOSELY = 1_000  # lines after each of which is looked at how much of the input they are; then it is some
-SOME = 16
 WITHOUT_REQUESTS = frozenset({Verdict.INVALID, Verdict.BUSY, Verdict.NOT_TRIED})
 
 
@@ -30,6 +28,9 @@ class Meter:
 
     def __init__(self, source: GraphFile | GraphFiles, session: Session) -> None:
         self.estimate = Estimate()
+        self.ended = False
+        """Whether the source was read to its end."""
+        self._read = 0
         self._source = source
         self._session = session
         self._before = session.stats.requests, session.stats.retries
@@ -39,15 +40,11 @@ class Meter:
 
     async def __aiter__(self) -> AsyncGenerator[InputLine, None]:
         """Yield the lines of the source, and count them."""
-        lines = self.estimate.lines
-        async with contextlib.aclosing(aiter(self._source)) as read:
-            async for line in read:
-                # The share is that of the lines before, since it grows when the next block of the input is read.
-                if lines.read < CLOSELY or lines.read % SOME == 0:
-                    lines.note(self._source.fraction)
-                lines.read += 1
+        async with contextlib.aclosing(aiter(self._source)) as lines:
+            async for line in lines:
+                self._read += 1
                 yield line
-        lines.ended = True
+        self.ended = True
 
     def hear(self, outcome: Outcome) -> None:
         """Count an order that ended."""
@@ -96,6 +93,7 @@ class Meter:
             self._rate = session.settings.rate
             self.estimate.speed.restart()
         self.estimate.speed.note(now, self._sent + share, self.requests - retries, waiting=waits)
+        total = self._read if self.ended else self._source.expected_lines
         return Progress(
             seconds=now - began,
             done=load.done,
@@ -105,8 +103,8 @@ class Meter:
             rate=limiter.rate,
             limits=() if autorate is None else tuple(map(str, autorate.states())),
             interactive=limiter.interactive,
-            fraction=self.estimate.fraction(self._heard + share),
-            seconds_left=self.estimate.seconds(self._heard + share),
+            fraction=None if not total else min(1.0, (self._heard + share) / total),
+            seconds_left=None if total is None else self.estimate.seconds(total - self._heard - share),
             breaker=load.breaker,
             paused=load.paused,
             wait=limiter.paused_for if load.paused is None else load.paused_for,

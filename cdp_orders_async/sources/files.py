@@ -91,6 +91,17 @@ class GraphFiles:
         return sum((file.fraction or 0.0) * size for file, size in zip(self._files, self._sizes, strict=True)) / total
 
     @property
+    def expected_lines(self) -> float | None:
+        """The number of lines that are not empty, estimated from those that were read; None where nothing tells."""
+        known = [
+            (file.expected_lines, size)
+            for file, size in zip(self._files, self._sizes, strict=True)
+            if file.expected_lines is not None
+        ]
+        seen = sum(size for _, size in known)
+        return sum(lines for lines, _ in known) * sum(self._sizes) / seen if seen else None
+
+    @property
     def digest(self) -> str:
         """The hash of the lines that were read, and of the options: the same orders in the same order have it too.
 

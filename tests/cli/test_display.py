@@ -137,7 +137,7 @@ def test_first_problems_are_told_one_by_one() -> None:
 
 @pytest.mark.parametrize(("one_file", "where"), [(True, "line 186"), (False, "o:186")])
 def test_invalid_lines_are_grouped(*, one_file: bool, where: str) -> None:
-    """The first invalid lines are told one by one; at the end there is one line for each rule, the most frequent first."""
+    """The first invalid lines are told one by one; at the end there is one line for each rule."""
     console, file = log()
     with Display(console, one_file=one_file) as display:
         for n in range(186, 298):
