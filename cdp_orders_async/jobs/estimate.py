@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import math
 
 from msgspec import Struct
 
@@ -10,8 +11,10 @@ __all__ = ["Estimate", "Mix", "Speed"]
 
 SHORTEST = 1.0  # seconds of work before there is a speed
 LATELY = 60.0  # seconds over which the speed is measured
-ENOUGH = 20  # requests over which it is measured at least
+ENOUGH = 10  # requests over which it is measured at least
 MARK = 0.5  # seconds between two marks
+STALL = 5.0  # seconds without progress, and...
+STALLED = 10  # ...so many times the usual time between two requests, are a wait
 RUN = 4  # orders in a row that may show a change of the input
 CHANCE = 1e-4  # how likely such a row may be by chance
 
@@ -38,11 +41,13 @@ class Mix:
             self._counts = [0, 0]
             self._counts[sent] = self._row
 
-    @property
-    def share(self) -> float | None:
-        """The share, from 0 to 1; None while it is not known."""
+    def share(self, row: int) -> float | None:
+        """Return the share, from 0 to 1; None while it is not known.
+
+        *row*: the orders that were taken after the last one that ended without requests.
+        """
         skipped, sent = self._counts
-        if not skipped:
+        if not skipped or (row >= RUN and (sent / (skipped + sent)) ** row < CHANCE):
             return 1.0
         return None if sent < RUN else sent / (skipped + sent)
 
@@ -63,9 +68,10 @@ class Speed:
         self._marks: collections.deque[_Mark] = collections.deque()
         self._began: float | None = None
         self._seconds = 0.0  # of work
-        self._now: float | None = None
+        self._now = -math.inf
         self._latest = _Mark(0.0, 0.0, 0)
         self._grew = 0.0  # the seconds of work until the last progress
+        self._grew_at = 0.0  # when that was
 
     def restart(self) -> None:
         """Forget how fast it was, because it will be another speed."""
@@ -75,18 +81,19 @@ class Speed:
     def note(self, now: float, orders: float, requests: int, *, waiting: bool = False) -> None:
         """Note that at the time *now* so many *orders* were sent, with so many *requests*.
 
-        *waiting*: the load waits. What was slow before it, since nothing was answered, belongs to the wait.
+        *waiting*: the load waits. The time before it in which nothing was done belongs to the wait, and so does any
+        other time without progress that is much longer than usual.
         """
-        gone = 0.0 if self._now is None else now - self._now
+        gone = 0.0 if self._now == -math.inf else now - self._now
         self._now = now
-        if waiting:
+        if waiting or self._is_stalled(orders):
             self._seconds = self._grew
             while self._marks and self._marks[-1].seconds > self._grew:
                 self._marks.pop()
             return
         self._seconds += gone
         if orders > self._latest.orders:
-            self._grew = self._seconds
+            self._grew, self._grew_at = self._seconds, now
         self._latest = _Mark(self._seconds, orders, requests)
         if not orders:  # nothing was sent yet
             return
@@ -97,6 +104,14 @@ class Speed:
         span = min(LATELY, (self._seconds - self._began) / 2)
         while len(self._marks) > 1 and self._is_enough(self._marks[1], span):
             self._marks.popleft()
+
+    def _is_stalled(self, orders: float) -> bool:
+        """Tell whether nothing was done for much longer than usual."""
+        if orders > self._latest.orders or not self._marks:
+            return False
+        mark = self._marks[0]
+        usual = (self._grew - mark.seconds) / max(1, self._latest.requests - mark.requests)
+        return self._now - self._grew_at > max(STALL, STALLED * usual)
 
     def _is_enough(self, mark: _Mark, span: float) -> bool:
         latest = self._latest
@@ -119,7 +134,10 @@ class Estimate:
         self.mix = Mix()
         self.speed = Speed()
 
-    def seconds(self, left: float) -> float | None:
-        """Return the seconds of work that so many orders take that are *left*; None while they are not known."""
-        share, speed = self.mix.share, self.speed.orders
+    def seconds(self, left: float, row: int) -> float | None:
+        """Return the seconds of work that so many orders take that are *left*; None while they are not known.
+
+        *row*, as in `Mix.share`.
+        """
+        share, speed = self.mix.share(row), self.speed.orders
         return None if share is None or speed is None or left <= 0 else left * share / speed

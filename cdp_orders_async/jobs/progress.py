@@ -19,6 +19,7 @@ __all__ = ["Meter"]
 
 EVERY = 0.25  # seconds between two looks
 WINDOW = 5.0  # seconds over which the speed is measured
+MOST = 10_000  # lines that are remembered
 LONG = 5.0  # seconds; a longer wait that the server asks for is a pause, a shorter one part of its speed
 WITHOUT_REQUESTS = frozenset({Verdict.INVALID, Verdict.BUSY, Verdict.NOT_TRIED})
 
@@ -36,6 +37,7 @@ class Meter:
         self._before = session.stats.requests, session.stats.retries
         self._sends: collections.deque[tuple[float, int]] = collections.deque()
         self._heard = self._sent = 0  # orders that ended, and those of them that needed requests
+        self._since: dict[tuple[str | None, int], None] = {}  # lines after the last order that needed no request
         self._rate = session.settings.rate
 
     async def __aiter__(self) -> AsyncGenerator[InputLine, None]:
@@ -43,6 +45,9 @@ class Meter:
         async with contextlib.aclosing(aiter(self._source)) as lines:
             async for line in lines:
                 self._read += 1
+                self._since[line.file, line.number] = None
+                if len(self._since) > MOST:
+                    del self._since[next(iter(self._since))]
                 yield line
         self.ended = True
 
@@ -51,6 +56,10 @@ class Meter:
         spent = outcome.times
         sent = outcome.verdict not in WITHOUT_REQUESTS and spent.total > spent.journal
         self._heard += 1
+        if not sent and (place := (outcome.file, outcome.number)) in self._since:
+            while next(iter(self._since)) != place:
+                del self._since[next(iter(self._since))]
+            del self._since[place]
         self._sent += sent
         self.estimate.mix.ended(sent=sent)
 
@@ -93,6 +102,7 @@ class Meter:
             self._rate = session.settings.rate
             self.estimate.speed.restart()
         self.estimate.speed.note(now, self._sent + share, self.requests - retries, waiting=waits)
+        row = len(self._since) - (load.done - self._heard)
         total = self._read if self.ended else self._source.expected_lines
         return Progress(
             seconds=now - began,
@@ -104,7 +114,7 @@ class Meter:
             limits=() if autorate is None else tuple(map(str, autorate.states())),
             interactive=limiter.interactive,
             fraction=None if not total else min(1.0, (self._heard + share) / total),
-            seconds_left=None if total is None else self.estimate.seconds(total - self._heard - share),
+            seconds_left=None if total is None else self.estimate.seconds(total - self._heard - share, row),
             breaker=load.breaker,
             paused=load.paused,
             wait=limiter.paused_for if load.paused is None else load.paused_for,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pytest
 
@@ -15,9 +15,12 @@ from cdp_orders_async.jobs import Event, Progress
 from cdp_orders_async.jobs.estimate import Mix, Speed
 from cdp_orders_async.jobs.progress import Meter
 from cdp_orders_async.session import Session
+from cdp_orders_async.sources import jsonlines
 from tests.cli.support import Json, orders, write
 from tests.ingest.serving import KEY, TOKEN, virtually
 from tests.virtual import LoopbackLoop, run_in
+
+T = TypeVar("T")
 
 RATE = 10.0
 """Requests a second."""
@@ -30,7 +33,8 @@ class Look(NamedTuple):
 
     at: float
     progress: Progress
-    waits: bool
+    down: bool
+    """Whether the server is down, or nothing was done since."""
 
 
 class Watch:
@@ -39,6 +43,8 @@ class Watch:
     def __init__(self, loop: LoopbackLoop, session: Session, source: Path) -> None:
         self.looks: list[Look] = []
         self.began = self.ended = 0.0
+        self.down = False
+        """Whether the server is down now."""
         self.do: Callable[[Load, Progress], None] = lambda _, __: None
         self.loop = loop
         self.session = session
@@ -49,8 +55,9 @@ class Watch:
         """Note the progress."""
         assert isinstance(event, Progress)
         assert self._load is not None
-        waits = event.paused is not None or event.held
-        self.looks.append(Look(self.loop.time(), event, waits))
+        before = self.looks[-1] if self.looks else None
+        still = before is not None and before.down and before.progress.done == event.done
+        self.looks.append(Look(self.loop.time(), event, self.down or still))
         self.do(self._load, event)
 
     async def load(self, base_url: str, journal: Journal, *, stop_after: int = 0) -> None:
@@ -69,11 +76,6 @@ class Watch:
                         load.stop(60)
         self.ended = self.loop.time()
 
-    @property
-    def paused(self) -> bool:
-        """Whether the load paused."""
-        return any(look.waits for look in self.looks)
-
     def wrong(self, since: float) -> list[tuple[float, float | None, float]]:
         """Return the estimates after *since* that are not within a fifth of the time that the work still took.
 
@@ -82,10 +84,10 @@ class Watch:
         found: list[tuple[float, float | None, float]] = []
         for now, later in zip(self.looks, [*self.looks[1:], None], strict=True):
             waited = sum(
-                b.at - a.at for a, b in zip(self.looks, self.looks[1:], strict=False) if a.waits and a.at >= now.at
+                b.at - a.at for a, b in zip(self.looks, self.looks[1:], strict=False) if a.down and a.at >= now.at
             )
             truth, left = self.ended - now.at - waited, now.progress.seconds_left
-            if now.at < since or now.waits or later is None or truth < 3:
+            if now.at < since or now.down or later is None or truth < 3:
                 continue
             if left is None or not 0.8 * truth <= left <= 1.2 * truth:
                 found.append((round(now.at - self.began, 2), left, round(truth, 2)))
@@ -102,7 +104,11 @@ def in_virtual_time(
 ) -> None:
     """Call *main* with what watches loads of a file, and with the server."""
 
+    async def at_once(do: Callable[[], T]) -> T:
+        return do()
+
     async def run(loop: LoopbackLoop) -> None:
+        monkeypatch.setattr(jsonlines, "in_thread", at_once)  # a thread takes real time
         emulator = Emulator(client_key=KEY, api_token=TOKEN)
         source = write(folder / "o.jsonl", orders(ORDERS))
         async with virtually(loop, monkeypatch, emulator, **{"rate": RATE, "connections": 4, **settings}) as (
@@ -146,16 +152,21 @@ def test_load_with_an_outage(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, se
     """A pause of the server counts neither as work nor as slow work afterwards."""
 
     async def main(watch: Watch, url: str, emulator: Emulator) -> None:
-        loop, down = watch.loop, Faults.of({"faults": [{"operation": "*", "action": "status", "status": 503}]})
+        ends: list[float] = []
+
+        def end() -> None:
+            emulator.faults, watch.down = Faults(), False
 
         def act(_: Load, progress: Progress) -> None:
-            if progress.done >= ORDERS // 2 and emulator.faults is not down and not watch.paused:
-                emulator.faults = down
-                loop.call_later(seconds, setattr, emulator, "faults", Faults())
+            if progress.done >= ORDERS // 2 and not ends:
+                plan: Json = {"faults": [{"operation": "*", "action": "status", "status": 503}]}
+                emulator.faults, watch.down = Faults.of(plan), True
+                ends.append(watch.loop.time() + seconds)
+                watch.loop.call_at(ends[0], end)
 
         watch.do = act
         await watch.load(url, MemoryJournal())
-        assert watch.paused
+        assert watch.ended > ends[0]
         assert watch.wrong(watch.tenth) == []
 
     in_virtual_time(monkeypatch, tmp_path, main)
@@ -175,6 +186,55 @@ def test_load_with_another_rate(monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
 
         watch.do = act
         await watch.load(url, MemoryJournal())
-        assert watch.wrong(changed[0] + 30 / (RATE * factor)) == []
+        assert watch.wrong(changed[0] + 1.5 + 10 / (RATE * factor)) == []
 
     in_virtual_time(monkeypatch, tmp_path, main)
+
+
+def mixed(*ends: bool) -> Mix:
+    """Return the mix of orders that ended, each with requests or not."""
+    mix = Mix()
+    for sent in ends:
+        mix.ended(sent=sent)
+    return mix
+
+
+@pytest.mark.parametrize(
+    ("ends", "row", "share"),
+    [
+        ([], 0, 1.0),
+        ([True] * 3, 0, 1.0),
+        ([False] * 100, 0, None),
+        ([False] * 100, 4, 1.0),  # those that were taken since are enough
+        ([False] * 100 + [True] * 4, 0, 1.0),
+        ([True, False, False, False] * 50, 0, 0.25),
+        ([False, True] * 20 + [False] * 40 + [True] * 20, 0, 1.0),  # a ragged end of what was loaded
+        ([True] * 50 + [False] * 4, 0, None),
+    ],
+)
+def test_share_of_orders_that_need_requests(ends: list[bool], row: int, share: float | None) -> None:
+    """Orders without requests among others are a share of the rest; those in a row are not."""
+    assert mixed(*ends).share(row) == share
+
+
+def test_speed_leaves_out_time_without_progress() -> None:
+    """A wait that is told, and a stall that is not, count neither while they last nor afterwards."""
+    for told in (True, False):
+        speed = Speed()
+        for second in range(200):
+            waits = 50 <= second < 150
+            done = min(second, 50) + max(0, second - 150)
+            speed.note(float(second), float(done), 6 * done, waiting=told and waits)
+            if second >= 20 and not (45 < second < 60):
+                assert speed.orders == pytest.approx(1.0, rel=0.1), second
+        speed.restart()
+        assert speed.orders is None
+
+
+def test_speed_is_that_of_the_last_minute() -> None:
+    """A load that becomes slower is as fast as it is now."""
+    speed, done = Speed(), 0.0
+    for second in range(400):
+        done += 10.0 if second < 200 else 1.0
+        speed.note(float(second), done, int(6 * done))
+    assert speed.orders == pytest.approx(1.0)
