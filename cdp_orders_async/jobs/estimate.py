@@ -88,6 +88,7 @@ class Speed:
         self._now = now
         if waiting or self._is_stalled(orders):
             self._seconds = self._grew
+            self._latest = _Mark(self._grew, self._latest.orders, self._latest.requests)
             while self._marks and self._marks[-1].seconds > self._grew:
                 self._marks.pop()
             return

@@ -39,7 +39,8 @@ from cdp_orders_async import (
     Violation,
     jobs,
 )
-from cdp_orders_async.cli.display import Display, Screen
+from cdp_orders_async.cli.display import Display, JsonDisplay, Screen
+from cdp_orders_async.cli.log import _Handler  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.cli.options import Connection
 from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.graph.exact import _Doubled, _Lost, read_json  # pyright: ignore[reportPrivateUsage] every class is looked at
@@ -49,6 +50,8 @@ from cdp_orders_async.ingest.knowledge import Knowledge
 from cdp_orders_async.ingest.outcomes import Leftover, Outcome, Verdict
 from cdp_orders_async.ingest.parts import CreatedExtension, CreatedRef, _Parts, parts_of  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.estimate import _Mark  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.jobs.outcomes_file import _OutcomesFile  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.jobs.throttle import Wish
 from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, GraphRecord, OrderId, SameReference
 from cdp_orders_async.journal.sqlite import _Failed  # pyright: ignore[reportPrivateUsage] every class is looked at
@@ -176,6 +179,8 @@ def made(folder: Path) -> list[object]:
             *(jobs.Progress(seconds=1, done=1, not_loaded=0, retries=0, speed=1, rate=None), _Mark(1, 0.5, 1)),
             *(PauseBegan("it is not well", 5.0), PauseEnded("it is not well", 5.0)),
             RateState(None, 1, None, 0.0, None).changed(cut=True),
+            *(JsonDisplay(Screen()), _Handler(Display(Screen())), Wish(), jobs.new_run()),
+            _OutcomesFile(folder / "outcomes", {}, None, None),
         ]
 
 
@@ -216,6 +221,7 @@ async def loaded(looking: Looking, url: str, version: type[CdpOrders | CdpOrders
                 on_existing="update",
                 settle=0.0,
                 drain=0.0,
+                control=write(folder / "control", []),
                 on_event=Display(Screen.of_messages(plain=True), every_problem=True),
             )
         looking.look([one async for one in graphs])
