@@ -250,7 +250,7 @@ class GraphFile:
         """How the lines are read, as JSON data: ``api``, ``timezone`` and ``assign_references``."""
         zone = self._parser.zone
         return {
-            "api": self._parser.api.version,
+            "api": f"v{self._parser.api.version}",
             "timezone": None if zone is None else str(zone),
             "assign_references": self._parser.assign_references,
         }

@@ -39,12 +39,25 @@ def test_contents_of_a_control_file(text: str, wish: Wish) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["rate = 0", "rate = -1", "rate = nan", "rate = inf", "rate = true", 'rate = "as it is"', "rate", "rate = [1]"]
-    + ["pause = 1", 'pause = "yes"', "speed = 5", "\x00", "x" * 70_000],
+    [
+        "rate = 0",
+        "rate = -1",
+        "rate = nan",
+        "rate = inf",
+        "rate = true",
+        'rate = "as it is"',
+        "rate",
+        "rate = [1]",
+        "pause = 1",
+        'pause = "yes"',
+        "speed = 5",
+        "\x00",
+        "x" * 70_000,
+    ],
 )
 def test_wrong_contents_are_refused(text: str) -> None:
     """Whatever else it holds is wrong."""
-    with pytest.raises(ValueError, match="it m|rate must|pause must"):
+    with pytest.raises(ValueError, match=r"^(it m|rate must|pause must)"):
         parse_wish(text.encode())
 
 
@@ -88,9 +101,8 @@ async def test_signals_change_the_rate(tmp_path: Path) -> None:
     def observe(event: jobs.Event) -> None:
         if isinstance(event, jobs.Message) and event.text.startswith("SIGUSR"):
             told.append(event.text)
-        elif isinstance(event, jobs.Progress) and len(told) < 2:
-            if len(numbers) + len(told) == 2:
-                os.kill(os.getpid(), numbers.pop(0))
+        elif isinstance(event, jobs.Progress) and numbers and len(numbers) + len(told) == 2:
+            os.kill(os.getpid(), numbers.pop(0))
 
     async with connected() as (_, cdp):
         await jobs.load(cdp, GraphFiles([source]), journal=tmp_path / "j", on_event=observe)

@@ -36,8 +36,14 @@ async def test_record_of_a_run(tmp_path: Path) -> None:
     assert (report.parts_created, again.parts_created) == (3 * PARTS, 0)
     record = orjson.loads((tmp_path / "out.jsonl.1.run.json").read_bytes())
     assert record["options"] == {
-        **{"api": "v2.1", "timezone": None, "assign_references": False, "base_url": server.base_url},
-        **{"journal": str(tmp_path / "j"), "look_first": False, "on_existing": "keep", "settle": 10.0},
+        "api": "v2.1",
+        "timezone": None,
+        "assign_references": False,
+        "base_url": server.base_url,
+        "journal": str(tmp_path / "j"),
+        "look_first": False,
+        "on_existing": "keep",
+        "settle": 10.0,
     }
     assert (record["run"], record["started"], record["ended"]) == (
         "20261129T123605Z-61616161",
@@ -77,7 +83,7 @@ async def test_plan_admits_its_input_alone(tmp_path: Path) -> None:
         assert (report.status, report.hash) == (0, plan)
         write(source, orders(2))
         received = server.received
-        with pytest.raises(InputError, match="^nothing was sent: .* cdp-orders plan$"):
+        with pytest.raises(InputError, match=r"^nothing was sent: .* cdp-orders plan$"):
             await jobs.load(cdp, GraphFiles([source]), journal=tmp_path / "k", plan=plan)
         assert server.received == received
     assert names(tmp_path) == ["j", "o.jsonl"]
