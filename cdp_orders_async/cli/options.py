@@ -16,7 +16,7 @@ from typing import Annotated, Literal, TypeAlias
 import attrs
 from cyclopts import Parameter
 
-from cdp_orders_async.cli.display import Screen, hush
+from cdp_orders_async.cli.display import Display, Screen, hush
 from cdp_orders_async.cli.origins import OPTION, origins
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import Invalid, Violation
@@ -240,11 +240,11 @@ WITHOUT_OPTION = attrs.fields_dict(Settings).keys() - attrs.fields_dict(Connecti
 """The settings that only a variable sets."""
 
 
-def refuse(error: Exception | str) -> int:
-    """Say in one sentence on standard error what is wrong; return the exit status of bad usage or input."""
+def refuse(error: Exception | str, display: Display | None = None) -> int:
+    """Say in one sentence on standard error, or on *display*, what is wrong; return the status of bad usage."""
     if isinstance(error, Invalid):
         error = "; ".join(f"{_named(field)} {rule}" for field, rule in error.violations)
-    Screen.of_messages().say(f"cdp-orders: {error}")
+    (display or Display(Screen.of_messages())).error(str(error))
     return 2
 
 

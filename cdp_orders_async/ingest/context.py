@@ -82,6 +82,8 @@ class LoadContext:
         self.aborting = False
         """Whether calls in flight are being given up."""
         self._halted = asyncio.Event()
+        self._released = asyncio.Event()
+        self._released.set()
         self.pausing: float | None = None
         """When the pause began that the server needs; None where the load does not pause."""
         self.requests = Requests(client)
@@ -111,8 +113,28 @@ class LoadContext:
         """Create nothing more, and wake everybody who waits for the server or for time to pass."""
         self.halted = True
         self._halted.set()
+        self._released.set()
         self.health.breaker.retire()
         self._follow_pause()
+
+    def hold(self) -> None:
+        """Let no request begin until `release`."""
+        if not self.halted:
+            self._released.clear()
+
+    def release(self) -> None:
+        """Let requests begin again after `hold`."""
+        self._released.set()
+
+    @property
+    def held(self) -> bool:
+        """Whether no request begins, because somebody wants it so."""
+        return not self._released.is_set()
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether a request has to wait in `server_is_up` before it begins."""
+        return self.health.breaker.until is not None or not self._released.is_set()
 
     @property
     def is_watched(self) -> bool:
@@ -160,9 +182,10 @@ class LoadContext:
                     await self._halted.wait()
 
     async def server_is_up(self, times: Timings) -> None:
-        """Wait while the server is not well, and for the turn to try it; *times* counts it."""
+        """Wait while the load is held or the server is not well, and for the turn to try it; *times* counts it."""
         if not self.halted:
             with self.waiting(times, "backoff"):
+                await self._released.wait()
                 await self.health.breaker.wait()
 
     def record_success(self, *, creates: bool) -> None:

@@ -171,7 +171,7 @@ class Creation:
         context, transport = self._context, self.transport
         attempts: Attempts | None = None
         while True:
-            if context.health.breaker.until is not None:
+            if context.must_wait:
                 await context.server_is_up(self._times)
             if context.halted or (self.claimed_until is not None and self.is_lost):
                 self.give_up(part, None)
@@ -341,7 +341,7 @@ class Creation:
         context = self._context
         attempts: Attempts | None = None
         while True:
-            if context.health.breaker.until is not None:
+            if context.must_wait:
                 await context.server_is_up(self._times)
             if attempts is not None:
                 attempts.resent()

@@ -1,6 +1,6 @@
 """Work on files of orders from start to end: it tells an observer what happens, returns values and prints nothing.
 
-report = await jobs.load(client, GraphFile("orders.jsonl"), journal=Path("orders.sqlite"))
+report = await jobs.load(client, GraphFiles(["orders.jsonl"]), journal=Path("orders.sqlite"))
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.plan import Clash, Plan, plan
 from cdp_orders_async.jobs.records import JournalReport, forget_order, journal_orders, journal_report
 from cdp_orders_async.jobs.rejects import rejected
-from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, is_damaged, place
+from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, Run, is_damaged, new_run, place
 from cdp_orders_async.jobs.retry import RETRIED, retry
 from cdp_orders_async.jobs.sample import Presence
 from cdp_orders_async.jobs.stopping import on_stop
@@ -41,6 +41,7 @@ __all__ = [
     "Progress",
     "Reading",
     "Report",
+    "Run",
     "UndoReport",
     "Undoable",
     "VerifyReport",
@@ -50,6 +51,7 @@ __all__ = [
     "journal_path",
     "journal_report",
     "load",
+    "new_run",
     "on_stop",
     "options_of",
     "place",

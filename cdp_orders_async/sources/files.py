@@ -77,6 +77,11 @@ class GraphFiles:
         return self._files[0].name if len(self._files) == 1 else f"{len(self._files):,} files"
 
     @property
+    def options(self) -> dict[str, object]:
+        """How the lines are read, as JSON data: ``api``, ``timezone`` and ``assign_references``."""
+        return self._files[0].options
+
+    @property
     def fraction(self) -> float | None:
         """The share of all files that was read, from 0 to 1; None while their size is not known."""
         total = sum(self._sizes)
@@ -85,6 +90,17 @@ class GraphFiles:
         if not all(self._sizes):
             return None
         return sum((file.fraction or 0.0) * size for file, size in zip(self._files, self._sizes, strict=True)) / total
+
+    @property
+    def expected_lines(self) -> float | None:
+        """The number of lines that are not empty, estimated from those that were read; None where nothing tells."""
+        known = [
+            (file.expected_lines, size)
+            for file, size in zip(self._files, self._sizes, strict=True)
+            if file.expected_lines is not None
+        ]
+        seen = sum(size for _, size in known)
+        return sum(lines for lines, _ in known) * sum(self._sizes) / seen if seen else None
 
     @property
     def digest(self) -> str:

@@ -41,7 +41,8 @@ from cdp_orders_async import (
     Violation,
     jobs,
 )
-from cdp_orders_async.cli.display import Display, Screen
+from cdp_orders_async.cli.display import Display, JsonDisplay, Screen
+from cdp_orders_async.cli.log import _Handler  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.cli.options import Connection
 from cdp_orders_async.cli.single_io import Keeping
 from cdp_orders_async.cli.verify import _Teller  # pyright: ignore[reportPrivateUsage] every class is looked at
@@ -57,10 +58,12 @@ from cdp_orders_async.ingest.undoing import UndoneOrder, UndonePart
 from cdp_orders_async.jobs.before_file import Changed
 from cdp_orders_async.jobs.comparison import Difference, DifferenceKind, _Comparison  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.differences_file import DifferencesFile
+from cdp_orders_async.jobs.estimate import _Mark  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.inputs import InputOptions
-from cdp_orders_async.jobs.progress import _Mark  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.jobs.outcomes_file import _OutcomesFile  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.recorded import Recorded, RecordedPart
 from cdp_orders_async.jobs.snapshot import Snapshot
+from cdp_orders_async.jobs.throttle import Wish
 from cdp_orders_async.jobs.verification import Row
 from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.journal.records import (
@@ -195,7 +198,6 @@ def made(folder: Path) -> list[object]:
             ),
             *(_Body(b"canary"), CreatedRef(ref=ref)),
             *(jobs.Message("no"), jobs.Problem(Outcome(file=None, number=1, key=None, verdict=Verdict.FAILED))),
-            *(jobs.Progress(seconds=1, done=1, not_loaded=0, retries=0, speed=1, rate=None), _Mark(1, 0.5, 1, 1)),
             *(
                 FlightSegment(id="1"),
                 Recorded(number=1, verdict=Verdict.LOADED),
@@ -218,6 +220,9 @@ def made(folder: Path) -> list[object]:
             *(UndonePart("order", ref), UndoneOrder(order.key, ()), jobs.Undoable(1, 1), jobs.UndoReport()),
             RecordedOrder(order.key, GraphRecord(b"", complete=True, ended=True, parts={}), frozenset()),
             jobs.JournalReport({}, 1),
+            *(jobs.Progress(seconds=1, done=1, not_loaded=0, retries=0, speed=1, rate=None), _Mark(1, 0.5, 1)),
+            *(JsonDisplay(Screen()), _Handler(Display(Screen())), Wish(), jobs.new_run()),
+            _OutcomesFile(folder / "outcomes", {}, None, None),
         ]
 
 
@@ -259,6 +264,7 @@ async def loaded(looking: Looking, url: str, version: type[CdpOrders | CdpOrders
                 settle=0.0,
                 drain=0.0,
                 outcomes=folder / "out",
+                control=write(folder / "control", []),
                 on_event=Display(Screen.of_messages(plain=True), every_problem=True),
             )
             files = GraphFiles([source], client.api)
