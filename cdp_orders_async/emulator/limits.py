@@ -18,7 +18,7 @@ __all__ = ["PASS", "Bucket", "Concurrency", "Fate", "Gate", "Limit", "Queue", "W
 REFUSALS = ("reset", "lost")
 """How a server refuses without an answer: it resets the connection, or it never answers."""
 STATUSES = range(400, 600)
-ROUNDING = 1e-9
+ROUNDING_ERROR = 1e-9
 
 
 @attrs.frozen
@@ -160,7 +160,7 @@ class _Tokens(Counter):
         gone = 0.0 if self._filled is None else now - self._filled
         self._tokens = min(self._limit.burst, self._tokens + gone * self._limit.rate * factor)
         self._filled = now
-        if self._tokens < 1 - ROUNDING:
+        if self._tokens < 1 - ROUNDING_ERROR:
             return REFUSED
         self._tokens -= 1
         return PASS

@@ -20,7 +20,7 @@ Check: TypeAlias = Callable[[Json], Json]
 EXTENSION_PAIRS_MAX = 100
 NAME_MAX = 128
 INT32_MAX = 2**31 - 1
-WHOLE = 2**53  # below this a float holds every whole number
+EXACT_FLOATS = 2**53  # below this a float holds every whole number
 
 
 def text(value: Json) -> Json:
@@ -41,7 +41,7 @@ def number(value: Json) -> Json:
     """Accept a number; a whole one is shown without a fraction, as by the vendor: some clients read it as an int."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Invalid("must be a number.")
-    return int(value) if isinstance(value, float) and abs(value) < WHOLE and value.is_integer() else value
+    return int(value) if isinstance(value, float) and abs(value) < EXACT_FLOATS and value.is_integer() else value
 
 
 def integer(value: Json) -> Json:

@@ -38,7 +38,7 @@ __all__ = ["EXTENSION_OWNERS", "Store"]
 EXTENSION_OWNERS: Mapping[str, str] = {"order_extensions": "orders", "item_extensions": "items"}
 """The kinds of extensions, and the kind that each extends."""
 
-PARTS: Mapping[str, tuple[str, ...]] = {
+PART_KINDS: Mapping[str, tuple[str, ...]] = {
     "orders": ("items", "contacts", "consumers", "order_extensions"),
     "items": ("item_extensions",),
 }
@@ -262,7 +262,7 @@ class Store:
             self._drop(each)
 
     def _under(self, record: Record) -> Iterator[Record]:
-        for kind in PARTS.get(record.kind, ()):
+        for kind in PART_KINDS.get(record.kind, ()):
             for part in self.parts(kind, record.ref):
                 yield part
                 yield from self._under(part)

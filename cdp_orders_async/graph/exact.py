@@ -27,16 +27,16 @@ ESCAPED = b"\\u003"
 """How the escape of a colon begins."""
 SHAPE = bytes.maketrans(b"123456789.E+", b"0000000000e-")
 """Makes all numbers look alike that are equally long."""
-SURE = 16
-"""Characters of a number, its point counted, of which a float may lose a digit; of fewer it keeps each."""
-LONG = b"0" * SURE
+INEXACT_CHARACTERS = 16
+"""A float may lose a digit of a number of so many characters, the point included; of shorter ones it loses none."""
+INEXACT_SHAPE = b"0" * INEXACT_CHARACTERS
 LARGE_EXPONENT = re.compile(rb"0e-?000+[ \t\r\n,}\]]")
-LARGE = 2**16
+LARGE_TEXT = 2**16
 """Bytes of a text that may hold very many values."""
-MANY_VALUES = 20_000
-"""Of more, what is written again would take a hundred times the memory of the text."""
+MOST_REWRITTEN = 20_000
+"""Values of a text that is written again. With more, that would take a hundred times the memory of the text."""
 MOST_VALUES = 1_000_000
-SURE_INT = 18
+EXACT_DIGITS = 18
 TO_ROUND = frozenset({"price", "originalPrice", "quantity"})
 """The keys of what cannot be sent as text."""
 
@@ -74,13 +74,13 @@ def read_json(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can be 
 
     The value of a number that is lost is 0. Paths start at the order, also within an import record.
     """
-    values = text.count(b",") if len(text) > LARGE else 0
+    values = text.count(b",") if len(text) > LARGE_TEXT else 0
     if values >= MOST_VALUES:
         found.add("$", f"must hold at most {MOST_VALUES:,} values")
         return None
     try:
         value = orjson.loads(text)
-        if values <= MANY_VALUES and _is_whole(text, value):
+        if values <= MOST_REWRITTEN and _is_whole(text, value):
             return value
     except orjson.JSONDecodeError as error:
         if "infinity" not in error.msg:  # the number is too large for a float, which is no fault of the form
@@ -105,7 +105,7 @@ def _is_whole(text: bytes, value: object) -> bool:
     if again.count(b":") != text.count(b":") or ESCAPED in text:
         return False
     shape = text.translate(SHAPE)
-    return LONG not in shape and LARGE_EXPONENT.search(shape) is None
+    return INEXACT_SHAPE not in shape and LARGE_EXPONENT.search(shape) is None
 
 
 def _read_slowly(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can be anything
@@ -114,7 +114,7 @@ def _read_slowly(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can 
     def number(digits: str) -> float:
         nonlocal lost
         value = float(digits)
-        if lost >= COUNTED or (len(digits) < SURE and "e" not in digits and "E" not in digits):
+        if lost >= COUNTED or (len(digits) < INEXACT_CHARACTERS and "e" not in digits and "E" not in digits):
             return value
         try:
             kept = Decimal(repr(value)) == Decimal(digits)
@@ -124,7 +124,7 @@ def _read_slowly(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can 
         return value if kept else _Lost()
 
     def whole(digits: str) -> float:
-        if len(digits) <= SURE_INT or (len(digits) <= SURE_INT + 2 and -(2**63) <= int(digits) < 2**64):
+        if len(digits) <= EXACT_DIGITS or (len(digits) <= EXACT_DIGITS + 2 and -(2**63) <= int(digits) < 2**64):
             return int(digits)
         return number(digits)
 

@@ -8,7 +8,7 @@ from cdp_orders_async.errors import Violation
 
 __all__ = ["COUNTED", "Findings"]
 
-KEPT = 100
+MOST_KEPT = 100
 COUNTED = 10_000
 """After so many broken rules, what takes long to judge is not judged any more."""
 
@@ -25,7 +25,7 @@ class Findings:
     def add(self, at: str, rule: str) -> None:
         """Note that the field *at* breaks a *rule*."""
         self.count += 1
-        if self.count <= KEPT:
+        if self.count <= MOST_KEPT:
             self.kept.append(Violation(at, rule))
 
     def become(self, at: str, rule: str) -> None:
@@ -42,7 +42,7 @@ class Findings:
     @property
     def full(self) -> bool:
         """Whether what is added is only counted."""
-        return self.count >= KEPT
+        return self.count >= MOST_KEPT
 
     @property
     def enough(self) -> bool:

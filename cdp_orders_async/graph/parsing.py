@@ -33,7 +33,7 @@ LONGEST_REFERENCE = 220
 """Characters of a reference id that stand in a key."""
 LONGEST_NAME_MEANT = 40
 SERVER_SET = frozenset({"ref", "href", "createdAt", "modifiedAt"})
-PARTS = {"identifiers": Identifier, "flightSegments": FlightSegment}
+ENTRY_MODELS = {"identifiers": Identifier, "flightSegments": FlightSegment}
 """The keys that hold a list of objects, and their models."""
 NESTED = {
     "orders": ("contact", "orderItems", "consumers", "extensions"),
@@ -265,12 +265,12 @@ class _Reading:
         if len(values) > MOST_ENTRIES:
             self.refuse(at, f"must have at most {MOST_ENTRIES:,} entries")
             return []
-        if key not in PARTS:
+        if key not in ENTRY_MODELS:
             return values
         copies = [dict(one) if is_object(one) else one for one in values]
         for n, one in enumerate(copies):
             if is_object(one):
-                self.judge_keys(one, PARTS[key], f"{at}[{n}]")
+                self.judge_keys(one, ENTRY_MODELS[key], f"{at}[{n}]")
         return copies
 
     def refuse_unknown(self, key: str, fields: dict[str, Any], model: type, at: str, nested: tuple[str, ...]) -> None:

@@ -28,11 +28,11 @@ __all__ = ["Load"]
 
 FEW_ORDERS = 8
 """Orders that may be about to begin, however few connections there are; else one for two connections."""
-FINISH = 5.0
+FINISH_SECONDS = 5.0
 """Seconds that calls in flight get where a load that is not patient ends because of an error."""
-NOTHING = frozenset({Verdict.FAILED, Verdict.INVALID, Verdict.NOT_TRIED})
+NOTHING_MADE = frozenset({Verdict.FAILED, Verdict.INVALID, Verdict.NOT_TRIED})
 """The verdicts of orders of which nothing was made."""
-LAST = 5.0
+RECORDING_SECONDS = 5.0
 """Seconds that a journal gets to write the end of what was given up."""
 RENEWALS = 3
 """Timings that a claim is renewed within the time that it lasts."""
@@ -208,7 +208,7 @@ class Load:
         """End the load because of *error*: nothing more is created, what is in flight has the time to finish."""
         self.error = self.error or strip_frames(error)
         self._context.halt()
-        self.stop(self._drain if self._context.patient else FINISH)
+        self.stop(self._drain if self._context.patient else FINISH_SECONDS)
 
     def _client_closed(self, error: CdpError) -> None:
         if _running_loop() is self._loop:
@@ -335,7 +335,7 @@ class Load:
         for run in self._runs:
             run.abort()
         if self._cut is None:
-            self._cut = self._loop.call_later(LAST, self._cut_off)
+            self._cut = self._loop.call_later(RECORDING_SECONDS, self._cut_off)
 
     def _cut_off(self) -> None:
         """Give up also what writes its end into a journal that does not answer."""
@@ -351,7 +351,7 @@ class Load:
         if self.error is None and self._source.error is not None:
             self.error = strip_frames(self._source.error)
         error = self.error
-        if isinstance(error, CdpError) and error.delivery is Delivery.NOT_SENT and self.counts.keys() - NOTHING:
+        if isinstance(error, CdpError) and error.delivery is Delivery.NOT_SENT and self.counts.keys() - NOTHING_MADE:
             error.delivery = Delivery.UNKNOWN
         if self._session is not None:
             self._session.on_close.pop(self._client_closed, None)

@@ -27,7 +27,7 @@ __all__ = ["Health", "Overload", "Sign", "overload", "sign_of"]
 
 MISDIRECTED = frozenset({404, 405, 408, 421})
 """What the API itself never says to the creation of an order: the request went to somebody else."""
-FEW = 5
+MAX_IN_ROW = 5
 """Answers in a row, with no success between, that are enough to end a load: none of them passes by waiting."""
 UNPROVEN = 30.0
 """Seconds of failures after which a server that never did anything is given up."""
@@ -165,7 +165,7 @@ class Health:
             self._reached = True
             self._denied += 1
             known = isinstance(error, Refused) and error.from_api
-            if self._denied >= FEW or (known and not (self.answered and self._patient)):
+            if self._denied >= MAX_IN_ROW or (known and not (self.answered and self._patient)):
                 self._fail(error)
         elif sign is Sign.BUSY and self._refuses_all():
             self.cause = error
@@ -205,5 +205,5 @@ class Health:
         gone = now - self._since
         if not self._patient:
             return
-        if (not self.answered and (self._misdirected >= FEW or gone > UNPROVEN)) or (lasting and gone > LASTING):
+        if (not self.answered and (self._misdirected >= MAX_IN_ROW or gone > UNPROVEN)) or (lasting and gone > LASTING):
             self._fail(error)

@@ -27,11 +27,11 @@ SLACK = 0.05
 """Seconds of grants that a timer which fires late makes up for: a busy loop does not lower the rate."""
 PROMPT = 0.01
 """Seconds that a timer may be late without a limit on what it makes up for: a hundredth of a second's grants."""
-SHORTEST = 0.001
+SHORTEST_TIMER = 0.001
 """Seconds; uvloop's clock has this grain, and a shorter timer would spin."""
-LONGEST = 3600.0
+LONGEST_TIMER = 3600.0
 """Seconds; a longer wait is slept in parts, since event loops refuse an endless timer."""
-ROUNDING = 1e-9
+ROUNDING_ERROR = 1e-9
 """What adding up a share such as 0.1 may lack of a whole grant."""
 
 
@@ -79,7 +79,7 @@ class _Waiters(Generic[T]):
         interactive, bulk = map(self._first, self._lanes)
         if interactive and bulk:
             self._credit += self.share
-            if self._credit >= 1 - ROUNDING:
+            if self._credit >= 1 - ROUNDING_ERROR:
                 self._credit -= 1
                 return bulk.popleft()
         lane = interactive or bulk
@@ -245,7 +245,7 @@ class Limiter:
             self._timer = None
         waiter = next(iter(self._waiters), None)
         if waiter is not None:
-            delay = min(max(self._due - now, SHORTEST), LONGEST)
+            delay = min(max(self._due - now, SHORTEST_TIMER), LONGEST_TIMER)
             self._timer = waiter.get_loop().call_later(delay, self._wake)
 
     def _wake(self) -> None:

@@ -48,7 +48,7 @@ Answer: TypeAlias = tuple[int, bytes, str | None]
 """Status, body and ``Retry-After``."""
 
 HEADERS = {"Accept": "application/json", "User-Agent": f"cdp-orders-async/{VERSION}"}
-START = 100  # bytes of a too large answer that its error keeps
+KEPT_BYTES = 100  # bytes of a too large answer that its error keeps
 LONGEST_HEAD = 65_536  # bytes of a head; and of what comes with no byte of a body, such as interim answers
 HEAD_TOO_LARGE = f"the head of the answer is larger than {LONGEST_HEAD:,} bytes"
 NO_BODY = f"{LONGEST_HEAD:,} bytes came after the head that are no part of the body"
@@ -267,7 +267,7 @@ def unusable_answer(
     Of what is kept of it, the *secrets* are masked.
     """
     if _succeeded(status):
-        raise Unreadable(request.method, request.path, status, (problem,), secrets.start(start, START))
+        raise Unreadable(request.method, request.path, status, (problem,), secrets.start(start, KEPT_BYTES))
     return b""  # half a refusal says nothing
 
 

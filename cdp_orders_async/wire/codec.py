@@ -47,8 +47,8 @@ __all__ = [
 T = TypeVar("T")
 
 BOM = b"\xef\xbb\xbf"
-WORD = range(-(2**63), 2**64)  # the whole numbers that are read as such; larger ones are floats
-WHOLE = 2**53  # below this a float holds every whole number, and JSON shows it without a fraction
+INTEGERS = range(-(2**63), 2**64)  # the whole numbers that are read as such; larger ones are floats
+EXACT_FLOATS = 2**53  # below this a float holds every whole number, and JSON shows it without a fraction
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
@@ -72,7 +72,7 @@ def _text(value: object, _: object) -> str:
 
 
 def _whole(value: object, _: object) -> int:
-    if type(value) is int and value in WORD:
+    if type(value) is int and value in INTEGERS:
         return value
     if type(value) is not float or not value.is_integer():
         raise TypeError("must be an integer")
@@ -80,18 +80,18 @@ def _whole(value: object, _: object) -> int:
 
 
 def _decimal(value: object, _: object) -> Decimal:
-    if type(value) is not float and not (type(value) is int and value in WORD):
+    if type(value) is not float and not (type(value) is int and value in INTEGERS):
         raise TypeError("must be a number")
     return Decimal(repr(value))
 
 
 def _amount(value: object, _: object) -> int | Decimal:
-    return value if type(value) is int and value in WORD else _decimal(value, Decimal)
+    return value if type(value) is int and value in INTEGERS else _decimal(value, Decimal)
 
 
 def _number(value: Decimal) -> int | float:
     number = float(value)
-    return int(number) if -WHOLE < number < WHOLE and number.is_integer() else number
+    return int(number) if -EXACT_FLOATS < number < EXACT_FLOATS and number.is_integer() else number
 
 
 def _uuid(value: object, _: object) -> UUID:

@@ -21,7 +21,7 @@ import msgspec
 from cdp_orders_async.models import Extension, Link
 from cdp_orders_async.models.common import camel, once_a_model
 from cdp_orders_async.wire.codec import (
-    WORD,
+    INTEGERS,
     field_hook,
     in_utc,
     is_list,
@@ -42,7 +42,7 @@ WRITTEN = frozenset({str, UUID, int, Decimal})
 READ: Mapping[Any, Any] = {
     str: str,
     UUID: UUID,
-    int: Annotated[int, msgspec.Meta(ge=WORD.start, le=WORD.stop // 2 - 1)],
+    int: Annotated[int, msgspec.Meta(ge=INTEGERS.start, le=INTEGERS.stop // 2 - 1)],
     tuple[str, ...]: tuple[str, ...],
     Link: Link,
 }
@@ -205,7 +205,7 @@ def _read(model: type[Any], name: str, hint: Any) -> _Way:  # noqa: ANN401 types
 def _number(value: object) -> Decimal:
     if isinstance(value, Decimal):
         return value
-    if type(value) is not int or value not in WORD:
+    if type(value) is not int or value not in INTEGERS:
         raise TypeError("must be a number")
     return Decimal(value)
 

@@ -37,8 +37,8 @@ T_co = TypeVar("T_co", covariant=True)
 
 NO_QUERY: Mapping[str, str] = MappingProxyType({})
 """Of a request without one."""
-START = 500  # bytes of an unreadable answer that its error keeps
-WORDS = 1000  # characters of each thing that a server says which its error keeps
+KEPT_BYTES = 500  # bytes of an unreadable answer that its error keeps
+KEPT_TEXT = 1000  # characters of each thing that a server says which its error keeps
 LARGEST_CODE = 100_000  # what is larger may be somebody's number
 PERSONAL = ("contacts.", "consumers.", "order_extensions.", "item_extensions.")
 """The operations whose bodies are about people, or may be."""
@@ -177,7 +177,7 @@ def _unreadable(
 ) -> Unreadable:
     # A read that came with no body at all did not come whole: there is nothing in it to misread.
     cut = not body.strip() and not request.creates
-    error = Unreadable(request.method, request.path, status, problems, secrets.start(body, START), cut=cut)
+    error = Unreadable(request.method, request.path, status, problems, secrets.start(body, KEPT_BYTES), cut=cut)
     error.from_api = _data(body) is not None
     return error
 
@@ -202,7 +202,7 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
 
     def words(*keys: str) -> str | None:
         found = next((found for key in keys if isinstance(found := envelope.get(key), str)), None)
-        return found and mask_unknown_words(secrets.masked(found[: 3 * WORDS]), WORDS, known=known, sent=sent)
+        return found and mask_unknown_words(secrets.masked(found[: 3 * KEPT_TEXT]), KEPT_TEXT, known=known, sent=sent)
 
     code = envelope.get("code")
     # A status below 200 is none of an answer: the server broke the protocol, and nobody knows what it did.
@@ -218,7 +218,7 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
         retry_after,
     )
     refusal.from_api = from_api
-    refusal.start = secrets.start(body, START)
+    refusal.start = secrets.start(body, KEPT_BYTES)
     return refusal
 
 

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
-from cdp_orders_async.session.autorate.governor import SETTLED, START, Governor, RateState, climb_to, spread
+from cdp_orders_async.session.autorate.governor import MIN_ANSWERS, START_RATE, Governor, RateState, climb_to, spread
 
 __all__ = ["Autorate"]
 
-RECENT = 400  # Of more answers than these the older half is forgotten, so that a new difference shows in seconds.
+MAX_COUNTED = 400  # Of more answers than these the older half is forgotten, so that a new difference shows in seconds.
 APART = 5.0  # Reads and writes have limits of their own where the one is refused five times as often as the other...
 CERTAIN = 3.0  # ...and by three standard deviations, which is no chance.
 
@@ -42,7 +42,7 @@ class Autorate:
         self._slots = slots
         self._clock = clock
         self._together = most is not None  # a rate that somebody gave is one for all calls
-        governor = Governor(slots.size, START if most is None else most, math.inf if most is None else most)
+        governor = Governor(slots.size, START_RATE if most is None else most, math.inf if most is None else most)
         self._lanes = [(limiter, governor)] * 2  # of writes, of reads
         self._answers = [0.0, 0.0]
         self._refusals = [0.0, 0.0]
@@ -91,10 +91,10 @@ class Autorate:
         """Part reads from writes if *one* of them, reads or else writes, is refused far more often than the other."""
         if self.apart or self._together:
             return
-        if sum(self._answers) > RECENT:
+        if sum(self._answers) > MAX_COUNTED:
             self._answers = [count / 2 for count in self._answers]
             self._refusals = [count / 2 for count in self._refusals]
-        if min(self._answers) < SETTLED:
+        if min(self._answers) < MIN_ANSWERS:
             return
         here, there = (self._refusals[which] / self._answers[which] for which in (one, not one))
         both = sum(self._refusals) / sum(self._answers)

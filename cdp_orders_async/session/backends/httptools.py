@@ -45,7 +45,7 @@ from cdp_orders_async.wire import Request
 
 __all__ = ["HttptoolsBackend"]
 
-PIECE = 16_384  # bytes that are read at once, as large as a record of TLS
+BUFFER_BYTES = 16_384  # bytes that are read at once, as large as a record of TLS
 NEXT_ADDRESS = 0.25  # seconds until the next address of a host is tried beside the one before, as RFC 8305 advises
 PACKED_OTHERWISE = "it is packed in a way that was not asked for"
 ENDED = "the server closed the connection"
@@ -68,7 +68,7 @@ class _Connection(asyncio.BufferedProtocol):
     ) -> None:
         self._all, self._most, self._silence, self._clock = all_of_them, most, silence, clock
         self._loop = asyncio.get_running_loop()
-        self._buffer = memoryview(bytearray(PIECE))
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._parser: HttpResponseParser
         self._patience: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport

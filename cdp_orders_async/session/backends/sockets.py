@@ -10,7 +10,7 @@ __all__ = ["Address", "Sockets"]
 
 Address: TypeAlias = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
 """As `socket.getaddrinfo` gives it."""
-PIECE = 65_536  # bytes
+READ_BYTES = 65_536  # bytes
 
 
 class _Socket(socket.socket):
@@ -22,7 +22,7 @@ class _Socket(socket.socket):
     among: Sockets
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
-        return super().recv(min(bufsize, PIECE), flags)
+        return super().recv(min(bufsize, READ_BYTES), flags)
 
     def close(self) -> None:
         super().close()
