@@ -23,6 +23,7 @@ from typing import NamedTuple
 from cdp_orders_async.redact import Opaque, printable
 
 __all__ = [
+    "MAYBE_DONE",
     "BadRequest",
     "CdpError",
     "Conflict",
@@ -72,6 +73,10 @@ class Delivery(enum.StrEnum):
     """The server did it; its answer could not be read."""
     REFUSED = "refused"
     """The server answered that it did not do it."""
+
+
+MAYBE_DONE = frozenset({Delivery.UNKNOWN, Delivery.DONE_UNREADABLE})
+"""The deliveries after which the server may have done what was asked."""
 
 
 class Violation(NamedTuple):

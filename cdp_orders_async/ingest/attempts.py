@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from cdp_orders_async.errors import CdpError, DeadlineExceeded, Delivery, PoolTimeout, Unreadable
+from cdp_orders_async.errors import MAYBE_DONE, CdpError, DeadlineExceeded, PoolTimeout, Unreadable
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.pacing.health import Sign
 from cdp_orders_async.session import BulkTransport, Timings, attempt_failed
 from cdp_orders_async.wire import Transport
 
-__all__ = ["MAYBE_DONE", "Attempts"]
+__all__ = ["Attempts"]
 
 ROUNDS = 8
 """Attempts that a request gets while nothing but the request itself seems to be the reason that it fails."""
@@ -16,7 +16,6 @@ ALONE = 3
 """Answers 429, while other requests get through, after which one concerns this request alone."""
 QUICK = 2.0
 """Seconds that a load which is not patient waits at most before the next attempt."""
-MAYBE_DONE = frozenset({Delivery.UNKNOWN, Delivery.DONE_UNREADABLE})
 
 
 class Attempts:

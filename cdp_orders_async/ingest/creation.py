@@ -12,8 +12,8 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from cdp_orders_async.errors import CdpError, Delivery, JournalError, NotSent, OutcomeUnknown
-from cdp_orders_async.ingest.attempts import MAYBE_DONE, Attempts
+from cdp_orders_async.errors import MAYBE_DONE, CdpError, Delivery, JournalError, NotSent, OutcomeUnknown
+from cdp_orders_async.ingest.attempts import Attempts
 from cdp_orders_async.ingest.compare import diff, same_order
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.edits import AmbiguousError

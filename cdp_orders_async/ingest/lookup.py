@@ -15,6 +15,7 @@ from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, NotFound, OutcomeUnknown
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
 from cdp_orders_async.ingest.edits import AmbiguousError, pair_edited
+from cdp_orders_async.ingest.knowledge import NEVER
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part
 from cdp_orders_async.models import Extension
 from cdp_orders_async.resources import Listing
@@ -23,8 +24,6 @@ from cdp_orders_async.wire import Page
 __all__ = ["Lookup", "Retrier"]
 
 T = TypeVar("T")
-
-NEVER = float("-inf")
 
 
 class Retrier(Protocol):

@@ -25,6 +25,7 @@ from cdp_orders_async.models.common import AnyPerson, Value
 from cdp_orders_async.wire import copy_of, encode, to_json
 
 __all__ = [
+    "CREATED",
     "EXTENSIONS",
     "CreatedExtension",
     "CreatedRef",
