@@ -1,7 +1,7 @@
 """The errors of the library; each one says whether it is safe to send the request again.
 
 CdpError                      the root; only subclasses are raised
-├─ Invalid                    our own check failed; nothing was sent (also a ValueError)
+├─ Invalid                    a value breaks a documented rule; nothing was sent (also a ValueError)
 ├─ NotSent                    nothing reached the server: always safe to send again
 │  └─ PoolTimeout             no connection became free in time
 ├─ OutcomeUnknown             sent, but the answer was lost: look before you send a create again
@@ -146,7 +146,7 @@ class _Answered(CdpError):
     def start(self) -> bytes:
         """The beginning of the answer, for a person who needs it.
 
-        It may repeat personal values, so no text, repr or pickle of the error has it. Credentials in it are masked.
+        It may repeat personal values, so no text, repr or pickle of the error shows it. Credentials in it are masked.
         """
         return b"" if self._start is None else self._start.open()
 

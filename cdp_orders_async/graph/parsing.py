@@ -89,12 +89,12 @@ def read_graph(
     if is_object(value) and is_record(value):
         mode = value.get("mode")
         if value.get("schema") != "order":
-            reading.refuse("$.schema", "must be 'order'")
+            reading.add_violation("$.schema", "must be 'order'")
         if mode not in MODES:  # a set would need a mode that can be hashed
-            reading.refuse("$.mode", "must be 'insert' or 'upsert'")
+            reading.add_violation("$.mode", "must be 'insert' or 'upsert'")
         value = value["value"]
     if not is_object(value):
-        reading.refuse("$", "must be an object")
+        reading.add_violation("$", "must be an object")
         return Read(None, reading.found.told, None)
     graph = reading.order(dict(value), mode, assign_references=assign_references)
     key = _key(value, zone)
@@ -124,7 +124,7 @@ class _Reading:
 
     def __init__(self, api: Api, zone: tzinfo | None, found: Findings) -> None:
         self.api, self.models, self.zone, self.found = api, api.models, zone, found
-        self.refuse = found.add
+        self.add_violation = found.add
         self.parts: dict[str, attrs.AttrsInstance] = {}
         """The models that were read, by path."""
         self.extensions: list[tuple[str, Opaque[Pairs]]] = []
@@ -176,7 +176,7 @@ class _Reading:
         """Yield a copy of each object in a list, with its path, as long as not more than enough is wrong."""
         for n, value in enumerate(values):
             if not is_object(value):
-                self.refuse(f"{at}[{n}]", "must be an object")
+                self.add_violation(f"{at}[{n}]", "must be an object")
             elif not self.found.enough:
                 yield f"{at}[{n}]", dict(value)
 
@@ -184,14 +184,14 @@ class _Reading:
         value = fields.pop(key, None)
         if value is None or is_object(value):
             return None if value is None else dict(value)
-        self.refuse(f"$.{key}", "must be an object")
+        self.add_violation(f"$.{key}", "must be an object")
         return None
 
     def pop_list(self, fields: dict[str, Any], key: str, at: str = "$") -> list[Any]:
         value = fields.pop(key, None)
         if value is None or is_list(value):
             return value or []
-        self.refuse(f"{at}.{key}", "must be a list")
+        self.add_violation(f"{at}.{key}", "must be a list")
         return []
 
     def pop_extension(self, fields: dict[str, Any], at: str) -> Pairs | None:
@@ -200,14 +200,14 @@ class _Reading:
         if not extensions:
             return None
         if len(extensions) > 1:
-            self.refuse(f"{at}.extensions", "must have at most one extension")
+            self.add_violation(f"{at}.extensions", "must have at most one extension")
         if not is_object(extensions[0]):
-            self.refuse(f"{at}.extensions[0]", "must be an object")
+            self.add_violation(f"{at}.extensions[0]", "must be an object")
             return None
         pairs = dict(extensions[0])
         for key, only in (("name", "ext"), ("key", "default")):
             if pairs.pop(key, only) != only:
-                self.refuse(f"{at}.extensions[0].{key}", f"must be '{only}'")
+                self.add_violation(f"{at}.extensions[0].{key}", f"must be '{only}'")
         self.extensions.append((at, Opaque(pairs)))
         return pairs
 
@@ -218,7 +218,7 @@ class _Reading:
             if isinstance(reference, str):
                 named.append(reference)
             else:
-                self.refuse(f"{at}.orderItems[{n}].referenceId", "must name an item of this order")
+                self.add_violation(f"{at}.orderItems[{n}].referenceId", "must name an item of this order")
         return tuple(named)
 
     def person(self, fields: dict[str, Any], kind: str, at: str) -> Any:  # noqa: ANN401 one of several models
@@ -238,7 +238,7 @@ class _Reading:
         except ValueError as error:
             for line in error.args:
                 rule, _, path = str(line).rpartition(" @ ")
-                self.refuse(path, rule)
+                self.add_violation(path, rule)
             return None
         self.parts[at] = read
         return read
@@ -252,18 +252,18 @@ class _Reading:
             if key in plain:
                 continue
             if key not in _keys(model):
-                self.refuse_unknown(key, fields, model, at, nested)
+                self.add_unknown_key(key, fields, model, at, nested)
             elif is_list(value):
                 fields[key] = self.entries(value, key, f"{at}.{key}")
             elif isinstance(value, str) and (key in MOMENTS or key in DATES):
                 fields[key], wrong = zoned(key, value, self.zone)
                 if wrong:
-                    self.refuse(f"{at}.{key}", wrong)
+                    self.add_violation(f"{at}.{key}", wrong)
 
     def entries(self, values: list[Any], key: str, at: str) -> list[Any]:
         """Judge the entries of a list within a part, and return them as they are to be read."""
         if len(values) > MOST_ENTRIES:
-            self.refuse(at, f"must have at most {MOST_ENTRIES:,} entries")
+            self.add_violation(at, f"must have at most {MOST_ENTRIES:,} entries")
             return []
         if key not in ENTRY_MODELS:
             return values
@@ -273,10 +273,10 @@ class _Reading:
                 self.judge_keys(one, ENTRY_MODELS[key], f"{at}[{n}]")
         return copies
 
-    def refuse_unknown(self, key: str, fields: dict[str, Any], model: type, at: str, nested: tuple[str, ...]) -> None:
+    def add_unknown_key(self, key: str, fields: dict[str, Any], model: type, at: str, nested: tuple[str, ...]) -> None:
         """Note a key that the API does not have, since what it holds would be lost, and what to do about it."""
         if self.found.full:  # it is only counted
-            self.refuse(at, "")
+            self.add_violation(at, "")
             return
         known = [one for one in (*_keys(model), *nested) if one not in fields and one not in SERVER_SET]
         if key == "guest":
@@ -286,7 +286,7 @@ class _Reading:
         else:
             of_item = at.startswith("$.orderItems") and "item_extensions" in self.models
             way = f"put its values into the {'item' if of_item else 'order'}'s extension"
-        self.refuse(f"{at}.{shown_key(key)}", f"is no key of version {self.api.version}; {way}")
+        self.add_violation(f"{at}.{shown_key(key)}", f"is no key of version {self.api.version}; {way}")
 
 
 def _with_references(items: list[Any], order: str) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""The form of things on the wire: values to JSON and back, a request as a value, an answer or an error.
+"""Values to JSON and back, a request as a value, and an answer as a result or an error.
 
 Nothing here does I/O, so all of it can be tested, printed and compared.
 """

@@ -122,7 +122,7 @@ def raises(function: Callable[..., Any]) -> bool:
     """Tell whether *function* itself raises an error, or refuses an argument."""
     code = ast.parse(textwrap.dedent(inspect.getsource(function)))
     called = {node.func.id for node in ast.walk(code) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    return bool(called & {"need", "need_method", "refuse"}) or any(
+    return bool(called & {"need", "need_method", "raise_invalid"}) or any(
         isinstance(node, ast.Raise) for node in ast.walk(code)
     )
 
