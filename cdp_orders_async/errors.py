@@ -239,14 +239,7 @@ class Unreadable(_Answered):
     """Whether the answer was JSON, as from the API; the page of a gateway is not."""
 
     def __init__(
-        self,
-        method: str,
-        path: str,
-        status: int,
-        problems: tuple[str, ...],
-        start: bytes = b"",
-        *,
-        cut: bool = False,
+        self, method: str, path: str, status: int, problems: tuple[str, ...], start: bytes = b"", *, cut: bool = False
     ) -> None:
         super().__init__(method, path, status, problems)
         self.method = method

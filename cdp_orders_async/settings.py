@@ -29,14 +29,7 @@ from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.models.common import Value
 from cdp_orders_async.redact import Opaque, Secrets, sealed
 
-__all__ = [
-    "Credentials",
-    "Settings",
-    "check_tls",
-    "fingerprint",
-    "proxy_of",
-    "tls_of",
-]
+__all__ = ["Credentials", "Settings", "check_tls", "fingerprint", "proxy_of", "tls_of"]
 
 BACKENDS = ("aiohttp", "httptools")
 CERTIFICATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----.*?-----END [A-Z0-9 ]*CERTIFICATE-----", re.DOTALL)

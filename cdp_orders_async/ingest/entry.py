@@ -139,12 +139,7 @@ async def ingest_one(
     _check_ends(client, journal)
     _check_graph(graph)
     _check(
-        look_first=look_first,
-        on_existing=on_existing,
-        settle=settle,
-        drain=drain,
-        deadline=deadline,
-        priority=priority,
+        look_first=look_first, on_existing=on_existing, settle=settle, drain=drain, deadline=deadline, priority=priority
     )
     if journal is not None:
         journal.check(client.identity)

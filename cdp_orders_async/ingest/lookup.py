@@ -41,11 +41,7 @@ class Lookup:
     """
 
     def __init__(
-        self,
-        parts: Sequence[Part],
-        cdp: Resources | ResourcesV2,
-        retry: Retrier,
-        clock: Callable[[], float],
+        self, parts: Sequence[Part], cdp: Resources | ResourcesV2, retry: Retrier, clock: Callable[[], float]
     ) -> None:
         self.edited = False
         """Whether the input may have been edited: then an unclaimed resource may be an older state of a part."""

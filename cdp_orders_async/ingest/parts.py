@@ -24,16 +24,7 @@ from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
 from cdp_orders_async.models.common import AnyPerson, Value
 from cdp_orders_async.wire import copy_of, encode, to_json
 
-__all__ = [
-    "CREATED",
-    "EXTENSIONS",
-    "CreatedExtension",
-    "CreatedRef",
-    "Part",
-    "digest_of_parts",
-    "kind_of",
-    "parts_of",
-]
+__all__ = ["CREATED", "EXTENSIONS", "CreatedExtension", "CreatedRef", "Part", "digest_of_parts", "kind_of", "parts_of"]
 
 EXTENSIONS = frozenset({"order_extensions", "item_extensions"})
 KIND_BY_PREFIX = {"order": "orders", "item": "items", "contact": "contacts", "consumer": "consumers"}

@@ -18,15 +18,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from cdp_orders_async.arguments import need, need_method
-from cdp_orders_async.errors import (
-    CdpError,
-    Delivery,
-    NotSent,
-    OutcomeUnknown,
-    PoolTimeout,
-    RateLimited,
-    ServerError,
-)
+from cdp_orders_async.errors import CdpError, Delivery, NotSent, OutcomeUnknown, PoolTimeout, RateLimited, ServerError
 from cdp_orders_async.pacing.health import overload
 from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
 from cdp_orders_async.pacing.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
