@@ -23,7 +23,6 @@ from typing import NamedTuple
 from cdp_orders_async.redact import Opaque, printable
 
 __all__ = [
-    "MAYBE_DONE",
     "BadRequest",
     "CdpError",
     "Conflict",

@@ -1,4 +1,4 @@
-"""The log that SQLite writes beside the file of a journal: whether it broke."""
+"""Check the write-ahead log that SQLite keeps beside the file of a journal."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _LOG_HEADER: Final = struct.Struct(">4I8s2I")  # magic, version, page size, numb
 _FRAME_HEADER: Final = struct.Struct(">2I8s2I")  # page, pages there are after a commit or else 0, salts, checksum
 _LEAST_PAGE: Final = 512  # bytes
 LARGEST: Final = 2**30
-"""Bytes of a log at most; a load leaves some megabytes."""
+"""The most bytes of a log; a load leaves some megabytes."""
 _ORDERS: Final = MappingProxyType({0x377F0682: "<", 0x377F0683: ">"})
 """The byte order of the checksums in a log, by its magic number."""
 
 
 def read_log(path: Path) -> bytes:
-    """Return the log of the journal at *path*; nothing if there is none. One that is too large comes cut."""
+    """Return the log of the journal at *path*, empty if there is none; a log that is too large is cut."""
     try:
         with Path(f"{path}-wal").open("rb") as file:
             return file.read(LARGEST + 1)
@@ -30,10 +30,11 @@ def read_log(path: Path) -> bytes:
 
 
 def is_broken(log: bytes, length: int) -> bool:
-    """Tell whether commits of *log* would be lost, or pages that a file of *length* bytes lacks are not in it either.
+    """Tell whether commits of *log* would be lost, or pages are missing from both the log and its file.
 
-    SQLite would drop those commits, or read zeros, without a word. It reads a log as far as its checksums hold. Each
-    commit is synced before the next one begins, so a loss of power can only have torn the last.
+    *length* is the size of the file in bytes. SQLite would silently drop those commits, or read zeros. It reads a log
+    up to the first wrong checksum. Each commit is synced before the next one begins, so a loss of power can only have
+    damaged the last one.
     """
     if not length:
         return True
@@ -59,7 +60,7 @@ def is_broken(log: bytes, length: int) -> bool:
 
 
 def _checksum(data: bytes, order: str, one: int, two: int) -> tuple[int, int]:
-    """Go on with the checksum of a log; https://sqlite.org/fileformat2.html#checksum_algorithm."""
+    """Continue the checksum of a log; https://sqlite.org/fileformat2.html#checksum_algorithm."""
     for first, second in struct.iter_unpack(f"{order}2I", data):
         one = one + first + two & _WORDS
         two = two + second + one & _WORDS
