@@ -1,4 +1,4 @@
-"""How often one request was sent, and whether it is sent again: the loader's one loop of attempts asks this."""
+"""Count the attempts of one request, and decide whether it is sent again."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from cdp_orders_async.wire import Transport
 __all__ = ["Attempts"]
 
 ROUNDS = 8
-"""Attempts that a request gets while nothing but the request itself seems to be the reason that it fails."""
+"""The most attempts of a request that fails for a reason of its own, while other requests succeed."""
 ALONE = 3
-"""Answers 429, while other requests get through, after which one concerns this request alone."""
+"""After so many answers 429 while other requests succeed, a 429 concerns this request alone."""
 QUICK = 2.0
-"""Seconds that a load which is not patient waits at most before the next attempt."""
+"""The longest wait in seconds before the next attempt of a load that is not patient."""
 
 
 class Attempts:
-    """The failed attempts of one request of an *operation*, which leaves over *transport*."""
+    """The failed attempts of one request of an *operation* over *transport*."""
 
     def __init__(self, context: LoadContext, transport: Transport, operation: str, times: Timings) -> None:
         self.transport = transport
-        """What the next attempt leaves over."""
+        """The transport of the next attempt."""
         self._context = context
         self._operation = operation
         self._creates = operation.endswith(".create")
@@ -32,11 +32,11 @@ class Attempts:
         self._rounds = 0
         self._refused = 0
         self._wait = 0.0
-        self._is_held = False  # the limiter holds it for that time, and that is waiting for its turn
+        self._is_held = False  # whether the limiter makes it wait, instead of `wait`
         self._through = self._others()
 
     def failed(self, error: CdpError) -> bool:
-        """Count an attempt that failed with *error*; tell whether another one may follow, the observers too."""
+        """Count an attempt that failed with *error*; tell the caller and the observers whether another may follow."""
         again = self._may_follow(error)
         if not again:
             attempt_failed(again=False, wait=None)
@@ -47,14 +47,14 @@ class Attempts:
         return again
 
     def resent(self) -> None:
-        """Count an attempt that leaves now, after one that failed."""
+        """Count a further attempt, which is sent now."""
         if isinstance(self.transport, BulkTransport):
             self.transport.session.stats.retries += 1
 
     def _may_follow(self, error: CdpError) -> bool:
         """Tell whether another attempt may follow the one that failed with *error*.
 
-        A server that is not well fails every request, and one that is busy some: then the request waits for its turn.
+        If the server is not well, every request fails, and if it is busy, some do: then the request only waits.
         """
         context = self._context
         self._count += 1

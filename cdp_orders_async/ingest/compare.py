@@ -155,7 +155,7 @@ def _same_day(sent: object, stored: object) -> bool:
 
 
 def _same_local_time(sent: object, stored: object) -> bool:
-    """Compare the times of a flight, which are text in several forms, with or without seconds."""
+    """Compare the times of a flight, which are text with or without seconds."""
     try:
         return _same(_read(sent), _read(stored))
     except (ValueError, OverflowError):  # not a time: the text counts

@@ -114,14 +114,12 @@ def _pairs(
         return same(part, key) and same_extension(part, key)
 
     paired: list[tuple[Part, str]] = []
-
-    def same_key(part: Part, key: str) -> bool:
-        return part.key == key
-
-    def any_key(_: Part, __: str) -> bool:
-        return True
-
-    fits: tuple[Callable[[Part, str], bool], ...] = (same_with_extension, same, same_key, any_key)
+    fits: tuple[Callable[[Part, str], bool], ...] = (
+        same_with_extension,
+        same,
+        lambda part, key: part.key == key,
+        lambda _, __: True,
+    )
     for fit in fits:
         for part in list(sought):
             key = next((key for key in keys if fit(part, key)), None)

@@ -24,7 +24,7 @@ NO_RECORDS: Mapping[str, PartRecord] = MappingProxyType({})
 FOUND_VERDICTS = frozenset({PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
 """The verdicts of parts that were on the server before this run."""
 MATCHING_VERDICTS = FOUND_VERDICTS - {PartVerdict.KEPT}
-"""Those of parts that are as the input says."""
+"""The verdicts of such parts that are as the input says."""
 VERDICTS_IF_ALL_PRESENT = ((PartVerdict.KEPT, Verdict.KEPT), (PartVerdict.UPDATED, Verdict.UPDATED))
 VERDICTS_IF_SOME_ABSENT = ((PartVerdict.CONFLICT, Verdict.CONFLICT), (PartVerdict.UNKNOWN, Verdict.UNKNOWN))
 """Pairs of a part's verdict and the verdict that it gives the whole order. The first pair that applies counts."""

@@ -65,7 +65,7 @@ class Part(Struct, eq=False):
     differs: tuple[str, ...] = ()
     failure: Failure | None = None
     reason: str | None = None
-    """Why it is not on the server as the input says, in a sentence; None where the failure says it."""
+    """Why it is not on the server as the input says, in a sentence; None if the failure says it."""
     _digest: bytes = b""
 
     @property
