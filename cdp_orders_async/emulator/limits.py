@@ -112,10 +112,6 @@ class Limit:
             seconds %= self.repeat
         return next((factor for at, factor in reversed(self.steps) if seconds >= at), 1.0)
 
-    def counter(self) -> Counter:
-        """Return a counter for the requests of one server."""
-        raise NotImplementedError
-
 
 class Counter:
     """The requests that a limiter has seen."""
@@ -144,10 +140,6 @@ class Bucket(Limit):
     """Requests a second."""
     burst: float = attrs.field(default=1.0, validator=_positive)
     """The number of requests that may come at once after a rest."""
-
-    def counter(self) -> Counter:
-        """Return a full bucket."""
-        return _Tokens(self)
 
 
 class _Tokens(Counter):
@@ -180,10 +172,6 @@ class Window(Limit):
     """Whether a refused request counts too."""
     tells: bool = attrs.field(default=False, validator=_flag)
     """Whether ``Retry-After`` has the rest of the span."""
-
-    def counter(self) -> Counter:
-        """Return an empty window."""
-        return _Log(self) if self.sliding else _Span(self)
 
 
 class _Span(Counter):
@@ -229,10 +217,6 @@ class Concurrency(Limit):
     calls: float = attrs.field(validator=_positive)
     """The number of requests."""
 
-    def counter(self) -> Counter:
-        """Return an idle server."""
-        return _Busy(self)
-
 
 class _Busy(Counter):
     def __init__(self, limit: Concurrency) -> None:
@@ -261,10 +245,6 @@ class Queue(Limit):
     None: there is no gateway."""
     refusal: int | str = attrs.field(default=504, validator=_a_refusal)
 
-    def counter(self) -> Counter:
-        """Return an empty queue."""
-        return _Line(self)
-
 
 class _Line(Counter):
     def __init__(self, limit: Queue) -> None:
@@ -285,6 +265,12 @@ KINDS: Mapping[str, Callable[..., Limit]] = {
     "queue": Queue,
     "window": Window,
 }
+COUNTERS: Mapping[type[Limit], Callable[[Any], Counter]] = {
+    Bucket: _Tokens,
+    Concurrency: _Busy,
+    Queue: _Line,
+    Window: lambda limit: _Log(limit) if limit.sliding else _Span(limit),
+}
 Leave: TypeAlias = Callable[[], None]
 
 
@@ -292,7 +278,7 @@ class Gate:
     """Asks all *limits* of a server about each request; it starts *now*."""
 
     def __init__(self, limits: Sequence[Limit], now: float) -> None:
-        self._limits = [(limit, limit.counter()) for limit in limits]
+        self._limits = [(limit, COUNTERS[type(limit)](limit)) for limit in limits]
         self._began = now
         self._banned: dict[int, float] = {}
 

@@ -13,8 +13,6 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar, TypeVarTuple
 from uuid import UUID
 
-from msgspec import Struct
-
 from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.claims import Claims
@@ -34,12 +32,6 @@ _Work: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[An
 """A method of the tables for the thread, its arguments, and the future for its result, if any."""
 
 _PAGE: Final = 500  # created parts that are read at a time
-
-
-class _Failed(Struct, frozen=True):
-    """The reason why there is no result, in a sentence."""
-
-    sentence: str
 
 
 class SqliteJournal:
@@ -72,7 +64,7 @@ class SqliteJournal:
         self._claims = Claims()
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
-        self._failure: _Failed | None = None
+        self._failure: JournalError | None = None
         self._failure_told = False
         self._closed = False
         self._ended: Future[None] = Future()
@@ -96,7 +88,7 @@ class SqliteJournal:
         need(identity, Mapping, "identity")
         need(max_batch, int, "max_batch")
         self = cls(Path(path), identity, max_batch)
-        opened: asyncio.Future[_Failed | None] = self._loop.create_future()
+        opened: asyncio.Future[JournalError | None] = self._loop.create_future()
         self._queue.put((self._tables.Tables.nothing, (), opened))
         self._thread.start()
         try:
@@ -108,7 +100,7 @@ class SqliteJournal:
         if failure is not None:
             self._failure_told = True
             await self.aclose()
-            raise JournalError(failure.sentence)
+            raise JournalError(*failure.args)
         return self
 
     async def __aenter__(self) -> Self:
@@ -210,7 +202,7 @@ class SqliteJournal:
         self._thread.join()  # it has nothing left to do
         if self._failure is not None and not self._failure_told:
             self._failure_told = True
-            raise JournalError(self._failure.sentence)
+            raise JournalError(*self._failure.args)
 
     def _stop(self) -> None:
         if not self._closed:
@@ -233,12 +225,12 @@ class SqliteJournal:
         self._queue.put((do, args, answer))
 
     async def _ask(self, do: Callable[[Tables, *_Args], _T], *args: *_Args) -> _T:
-        answer: asyncio.Future[_T | _Failed] = self._loop.create_future()
+        answer: asyncio.Future[_T | JournalError] = self._loop.create_future()
         self._put(do, args, answer)
         result = await answer
-        if isinstance(result, _Failed):
+        if isinstance(result, JournalError):
             self._failure_told = True
-            raise JournalError(result.sentence)
+            raise JournalError(*result.args)  # a new one for each caller
         return result
 
     def _run(self) -> None:
@@ -250,7 +242,7 @@ class SqliteJournal:
                 tables, self._new = self._file.open_file(self._path, self._identity)
                 stack.callback(tables.close)
             except Exception as error:  # noqa: BLE001 - the callers that wait must get it
-                self._failure = _Failed(self._file.explain(self._path, error))
+                self._failure = JournalError(self._file.explain(self._path, error))
             while self._serve(tables):
                 pass
 
@@ -267,7 +259,7 @@ class SqliteJournal:
                 tables.commit()
                 self.commits += 1
             except Exception as error:  # noqa: BLE001 - the callers that wait must get it
-                self._failure = _Failed(self._file.explain(self._path, error))
+                self._failure = JournalError(self._file.explain(self._path, error))
         if self._failure is not None:
             results = [self._failure] * len(work)
         answers = [(answer, result) for (_, _, answer), result in zip(work, results, strict=True) if answer is not None]

@@ -79,33 +79,29 @@ class HttpBackend(ABC):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0  # a fork copies the loop too, and both copies would speak on one connection
         self._opening = asyncio.Lock()
-        self._closed = False
+        self.closed = False
+        """Whether it was closed: then it cannot be opened again."""
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied or pickled, as `Session` does: a copy would hold a copy of the event loop."""
         raise TypeError("the connections of a client cannot be copied or pickled")
 
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed: then it cannot be opened again."""
-        return self._closed
-
     def ready(self) -> bool:
         """Tell whether it can send, so that `open` need not be called."""
         here = asyncio.get_running_loop() is self._loop and os.getpid() == self._pid
-        return here and not self._closed
+        return here and not self.closed
 
     async def open(self) -> None:
         """Make it ready; raises `RuntimeError` after `aclose`, in a second event loop and after a fork.
 
         Raises `Broken` if it is closed meanwhile.
         """
-        if self._closed:
+        if self.closed:
             raise RuntimeError(CLOSED)
         if self._loop is None:
             async with self._opening:
                 await self._open_first()
-            if self._closed:
+            if self.closed:
                 raise Broken(CLOSED)
         if os.getpid() != self._pid:
             raise RuntimeError("the client belongs to another process; make one client for each process")
@@ -114,7 +110,7 @@ class HttpBackend(ABC):
 
     async def aclose(self) -> None:
         """Close the connections and end the calls on them. Closing twice is not an error."""
-        self._closed = True
+        self.closed = True
         async with self._opening:
             if self._loop is not None and self._pid == os.getpid():
                 both = self._timeouts, self.waits
@@ -142,7 +138,7 @@ class HttpBackend(ABC):
         """Close the objects that `_open` made."""
 
     async def _open_first(self) -> None:
-        if self._loop is None and not self._closed:
+        if self._loop is None and not self.closed:
             await self._open()
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
             self._timeouts, self.waits = (
