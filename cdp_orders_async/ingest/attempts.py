@@ -86,7 +86,7 @@ class Attempts:
 
     @property
     def _is_alone(self) -> bool:
-        """Whether this request was refused again and again while others got through."""
+        """Whether this request was refused repeatedly while others succeeded."""
         return self._refused >= ALONE
 
     async def wait(self) -> None:

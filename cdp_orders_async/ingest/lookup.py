@@ -257,7 +257,7 @@ def _assign(
 
 
 def _is_other(asked: str, returned: str | None) -> bool:
-    """Tell whether a server returned another reference id than the one that was asked for, beyond case and spaces."""
+    """Tell whether the *returned* reference id differs from the *asked* one, apart from case and spaces."""
     return returned is not None and returned.strip().casefold() != asked.strip().casefold()
 
 

@@ -87,12 +87,11 @@ class Value:  # noqa: PLW1641 a mutable value has no hash
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def differences(one: Value, other: Value, at: str = "") -> Iterator[str]:
+def differences(first: Value, second: Value, at: str = "") -> Iterator[str]:
     """Yield the fields in which two values of one class differ: the path below *at*, and both reprs."""
-    for field in _fields(one):
-        mine: object = getattr(one, field.name)
-        whole = (f"{at}{field.name}", mine, getattr(other, field.name))
-        for where, left, right in _apart(*whole) if field.repr else [whole]:
+    for field in _fields(first):
+        whole = (f"{at}{field.name}", getattr(first, field.name), getattr(second, field.name))
+        for where, left, right in _pairs_of(*whole) if field.repr else [whole]:
             if not field.eq or left == right:
                 continue
             if field.repr and isinstance(left, Value) and isinstance(right, Value) and type(left) is type(right):
@@ -101,7 +100,7 @@ def differences(one: Value, other: Value, at: str = "") -> Iterator[str]:
                 yield f"{where}: {_shown(field, left)} != {_shown(field, right)}"
 
 
-def _apart(name: str, left: object, right: object) -> list[tuple[str, object, object]]:
+def _pairs_of(name: str, left: object, right: object) -> list[tuple[str, object, object]]:
     """Return the entries of two lists of one length in pairs, with their paths; any other two values are one pair."""
     if not isinstance(left, tuple) or not isinstance(right, tuple):
         return [(name, left, right)]

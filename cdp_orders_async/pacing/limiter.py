@@ -119,7 +119,7 @@ class Limiter:
         self._granted = 0
         self._late: deque[tuple[float, int]] = deque()  # of the last second: when a timer was late, grants before it
         self._timer: asyncio.TimerHandle | None = None
-        self._waiters = _Waiters[float](bulk_share)  # a grant is what it cost, to give it back
+        self._waiters = _Waiters[float](bulk_share)  # the result is the cost of the permit, to give it back
         self._configure(rate, burst)
 
     def __repr__(self) -> str:
