@@ -40,9 +40,13 @@ class Fate:
 PASS = Fate()
 
 
+def _wrong(limit: Limit, field: attrs.Attribute[Any], rule: str, value: object) -> ValueError:
+    return ValueError(f"{type(limit).__name__.lower()}: {field.name} must be {rule}, not {value!r}")
+
+
 def _positive(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ValueError(f"{_name(limit)}: {field.name} must be a finite number above 0, not {value!r}")
+        raise _wrong(limit, field, "a finite number above 0", value)
 
 
 def _not_negative(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
@@ -52,23 +56,23 @@ def _not_negative(limit: Limit, field: attrs.Attribute[Any], value: object) -> N
 
 def _flag(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
     if type(value) is not bool:
-        raise ValueError(f"{_name(limit)}: {field.name} must be true or false, not {value!r}")
+        raise _wrong(limit, field, "true or false", value)
 
 
 def _a_refusal(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
     if value not in REFUSALS and (type(value) is not int or value not in STATUSES):
-        raise ValueError(f"{_name(limit)}: {field.name} must be a status from 400 to 599, reset or lost, not {value!r}")
+        raise _wrong(limit, field, "a status from 400 to 599, reset or lost", value)
 
 
 def _methods(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
     if not all(isinstance(method, str) for method in _members(value)):
-        raise ValueError(f"{_name(limit)}: {field.name} must be names of HTTP methods, not {value!r}")
+        raise _wrong(limit, field, "names of HTTP methods", value)
 
 
 def _steps(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
     for pair in map(_members, _members(value)):
         if len(pair) != 2:  # noqa: PLR2004 a pair
-            raise ValueError(f"{_name(limit)}: {field.name} must be pairs of seconds and a factor, not {value!r}")
+            raise _wrong(limit, field, "pairs of seconds and a factor", value)
         _not_negative(limit, field, pair[0])
         _positive(limit, field, pair[1])
 
@@ -83,10 +87,6 @@ def _tuples(value: object) -> Any:  # noqa: ANN401 the validator of the field ch
     if isinstance(value, list | tuple):
         return tuple(map(_tuples, cast("Sequence[object]", value)))
     return value
-
-
-def _name(limit: Limit) -> str:
-    return type(limit).__name__.lower()
 
 
 @attrs.frozen(kw_only=True)

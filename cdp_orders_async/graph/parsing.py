@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import Invalid, Violation, shown, shown_key
 from cdp_orders_async.graph.exact import is_doubled, is_record
 from cdp_orders_async.graph.findings import Findings
-from cdp_orders_async.graph.values import MODES, GraphConsumer, GraphItem, OrderGraph, Pairs, assigned, need
+from cdp_orders_async.graph.values import MODES, GraphConsumer, GraphItem, OrderGraph, Pairs, assigned
 from cdp_orders_async.graph.zones import DATES, MOMENTS, Timezone, zone_of, zoned
 from cdp_orders_async.kinds import V2_1, Api
 from cdp_orders_async.models import FlightSegment, Identifier

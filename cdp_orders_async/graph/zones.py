@@ -6,8 +6,8 @@ from datetime import date, datetime, time, tzinfo
 from types import NoneType
 from typing import TypeAlias
 
+from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import Invalid, Violation
-from cdp_orders_async.graph.values import need
 from cdp_orders_async.redact import printable
 from cdp_orders_async.wire import read_moment
 

@@ -67,9 +67,7 @@ class Attempts:
             self._rounds += not others and (self._is_alone or not context.patient)
         elif sign is Sign.UNWELL:
             self._rounds += others or not context.patient
-        elif (sign is Sign.REQUEST and self._creates and isinstance(error, Unreadable)) or isinstance(
-            error, DeadlineExceeded
-        ):
+        elif isinstance(error, DeadlineExceeded) or (self._creates and isinstance(error, Unreadable)):
             self._rounds += 1
         elif not isinstance(error, PoolTimeout):
             return False

@@ -107,16 +107,10 @@ def _pairs(
         extension, record = extensions.get(part), records.get(f"{key}/ext")
         return (extension.digest if extension else None) == (record.digest if record else None)
 
-    def same(part: Part, key: str) -> bool:
-        return part.digest == records[key].digest
-
-    def same_with_extension(part: Part, key: str) -> bool:
-        return same(part, key) and same_extension(part, key)
-
     paired: list[tuple[Part, str]] = []
-    fits: tuple[Callable[[Part, str], bool], ...] = (
-        same_with_extension,
-        same,
+    fits: tuple[Callable[[Part, str], bool], ...] = (  # the best fit first
+        lambda part, key: part.digest == records[key].digest and same_extension(part, key),
+        lambda part, key: part.digest == records[key].digest,
         lambda part, key: part.key == key,
         lambda _, __: True,
     )

@@ -202,6 +202,10 @@ class Extensible(Verbs[dict[str, ExtensionValue], Extension, dict[str, Extension
     def _body(self, value: Mapping[str, ExtensionValue]) -> bytes:
         return encode(dict(value))
 
+    def _checked(self, new: Mapping[str, ExtensionValue]) -> bytes:
+        raise_invalid(check_extension(new))
+        return self._body(new)
+
     def to_create(
         self, owner: UUID, pairs: Mapping[str, ExtensionValue], *, read: Callable[[bytes], Extension] | None = None
     ) -> Request[Extension]:
@@ -211,8 +215,7 @@ class Extensible(Verbs[dict[str, ExtensionValue], Extension, dict[str, Extension
     async def create(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Create the extension of the order or item with the reference *owner*."""
         request = self._request("create", owner, self._read, creates=True)
-        raise_invalid(check_extension(pairs))
-        request.body = self._body(pairs)
+        request.body = self._checked(pairs)
         del pairs
         return await self._transport.send(request)
 
@@ -240,16 +243,14 @@ class Extensions(Extensible):
     async def replace(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Replace all pairs of the extension with *pairs*."""
         request = self._request("replace", owner, self._read)
-        raise_invalid(check_extension(pairs))
-        request.body = self._body(pairs)
+        request.body = self._checked(pairs)
         del pairs
         return await self._transport.send(request)
 
     async def update(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Set the given *pairs*; the other pairs stay."""
         request = self._request("update", owner, self._read)
-        raise_invalid(check_extension(pairs))
-        request.body = self._body(pairs)
+        request.body = self._checked(pairs)
         del pairs
         return await self._transport.send(request)
 

@@ -376,8 +376,11 @@ def _wait_asked(response: ClientResponse) -> str | None:
 
 
 def _describe(error: BaseException) -> str:
-    if _head_too_large(error):
-        return HEAD_TOO_LARGE
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, LineTooLong):
+            return HEAD_TOO_LARGE
+        cause = cause.__cause__
     reason: str | None = None
     if isinstance(error, aiohttp.ClientHttpProxyError):
         reason = f"status {error.status}"
@@ -386,10 +389,3 @@ def _describe(error: BaseException) -> str:
     elif isinstance(error, aiohttp.ClientConnectorError):
         reason = getattr(error.__cause__, "strerror", None)
     return describe(error, reason)
-
-
-def _head_too_large(error: BaseException | None) -> bool:
-    """Tell whether a line of the head was too long for aiohttp."""
-    while error is not None and not isinstance(error, LineTooLong):
-        error = error.__cause__
-    return error is not None
