@@ -138,8 +138,7 @@ async def ingest_one(
         outcome = await ingest_one(cdp, graph, look_first=redelivered)
     """
     _check_ends(client, journal)
-    if not isinstance(graph, OrderGraph):
-        raise TypeError(f"graph: ingest_one takes an OrderGraph, not {called(graph)}: OrderGraph(order=NewOrder(...))")
+    _check_graph(graph)
     _check(
         look_first=look_first, on_existing=on_existing, settle=settle, drain=drain, deadline=deadline, priority=priority
     )
@@ -181,6 +180,11 @@ async def ingest_one(
         raise load.error
     assert outcome is not None  # noqa: S101 every order has one
     return outcome
+
+
+def _check_graph(graph: object) -> None:
+    if not isinstance(graph, OrderGraph):
+        raise TypeError(f"graph: ingest_one takes an OrderGraph, not {called(graph)}: OrderGraph(order=NewOrder(...))")
 
 
 def _orders(client: Resources | ResourcesV2, source: object) -> Orders:

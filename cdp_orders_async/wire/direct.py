@@ -216,7 +216,7 @@ def _defined(
             for field in fields
         ],
         rename=camel,
-        namespace={"__repr__": object.__repr__, "__rich_repr__": lambda _: ()},  # it holds personal data
+        namespace={"__repr__": object.__repr__, "__rich_repr__": tuple},  # `tuple()` shows none of its personal data
         omit_defaults=True,
         gc=False,
     )
