@@ -221,7 +221,7 @@ class _Client(_Bound):
         """
         route = self.api.table.routes_of(kinds.ORDERS.name)["list"]
         query = {"referenceId": NOBODY, "offset": "0", "limit": "1"}
-        request = Request(route.operation, route.method, route.path, reads_page(kinds.ORDERS.got), query)
+        request = Request(route.operation, route.method, route.path, reads_page(kinds.ORDERS.stored), query)
         await self.transport.send(request)
 
     async def aclose(self) -> None:

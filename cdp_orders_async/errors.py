@@ -46,7 +46,7 @@ __all__ = [
 
 
 MAX_KEY_LENGTH = 64
-MAX_KEY_DIGITS = 4  # more digits may be a date or somebody's number
+MAX_KEY_DIGITS = 4  # more digits may be a date or a personal number
 
 
 def shown_key(key: str) -> str:

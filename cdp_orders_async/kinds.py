@@ -26,23 +26,23 @@ __all__ = [
     "V2_1",
     "Api",
     "Changes",
-    "Got",
     "Kind",
     "New",
+    "Stored",
 ]
 
 New = TypeVar("New")
-Got = TypeVar("Got")
+Stored = TypeVar("Stored")
 Changes = TypeVar("Changes")
 
 
-class Kind(Struct, Generic[New, Got, Changes], frozen=True, eq=False):
+class Kind(Struct, Generic[New, Stored, Changes], frozen=True, eq=False):
     """The name of a kind, and its models: to create, as the server stores it, and for changes."""
 
     name: str
     """The attribute of the client, as in ``cdp.items``."""
     new: type[New]
-    got: type[Got]
+    stored: type[Stored]
     changes: type[Changes]
 
 

@@ -80,7 +80,7 @@ class Faults:
         path = Path(path)
         # Reading a pipe would block, and some devices never end.
         if path.exists() and not (path.is_file() or path.is_dir()):
-            raise PlanError(f"{path} is no regular file.")
+            raise PlanError(f"{path} is not a regular file.")
         try:
             with path.open("rb") as file:
                 raw = file.read(LARGEST_PLAN + 1)

@@ -104,7 +104,7 @@ def check(file: Path) -> None:
     if stat.S_ISLNK(found.st_mode):
         raise OSError(f"{file} is a symbolic link: name the file itself")
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(f"{file} is no regular file")
+        raise OSError(f"{file} is not a regular file")
     if found.st_nlink > 1:
         raise OSError(f"{file} is a file with several names (hard links): name a file that has one")
     if hasattr(os, "geteuid") and found.st_uid != os.geteuid():  # Windows has no such number

@@ -138,7 +138,7 @@ class Switches:
             if name not in hints:
                 raise ValueError(f"{text}: there is no switch {name}; there are {', '.join(hints)}")
             if not _fits(value, hints[name]):
-                raise ValueError(f"{text}: {word!r} is no value of this switch")
+                raise ValueError(f"{text}: {word!r} is not a value of this switch")
             change: dict[str, Any] = {name: value}
             try:
                 found = attrs.evolve(found, **change)

@@ -58,10 +58,10 @@ class _Waiters(Generic[T]):
 
     def ahead(self, *, bulk: bool) -> float:
         """Estimate how many callers go before a caller that joins now."""
-        everybody = len(self)
+        waiting = len(self)
         if bulk or self.share == 1:
-            return everybody
-        return min(everybody, self.interactive / (1 - self.share))
+            return waiting
+        return min(waiting, self.interactive / (1 - self.share))
 
     def join(self, *, bulk: bool) -> asyncio.Future[T]:
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()

@@ -10,7 +10,7 @@ from uuid import UUID
 from cdp_orders_async import kinds
 from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import NotFound, Violation
-from cdp_orders_async.kinds import Changes, Got, New
+from cdp_orders_async.kinds import Changes, New, Stored
 from cdp_orders_async.models import (
     Consumer,
     ConsumerChanges,
@@ -128,7 +128,7 @@ class OrdersV2(Updatable[NewOrderV2, OrderV2, NewOrderV2], AtTheRoot[NewOrderV2,
         return self._list(reference_id, guest_ref, limit)
 
 
-class Parts(Editable[New, Got, Changes], UnderAnOrder[New, Got, Changes]):
+class Parts(Editable[New, Stored, Changes], UnderAnOrder[New, Stored, Changes]):
     """The parts of an order."""
 
 
@@ -150,11 +150,11 @@ class Contacts(Parts[NewContact, Contact, ContactChanges]):
     """
 
 
-class PartsV2(Updatable[New, Got, New], UnderAnOrder[New, Got, New]):
+class PartsV2(Updatable[New, Stored, New], UnderAnOrder[New, Stored, New]):
     """The parts of an order in version 2."""
 
 
-class DeletablePartsV2(PartsV2[New, Got], Deletable[New, Got, New]):
+class DeletablePartsV2(PartsV2[New, Stored], Deletable[New, Stored, New]):
     """The parts of an order that version 2 can delete: items and contacts."""
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from cdp_orders_async import kinds
 from cdp_orders_async.errors import CdpError, Invalid, Violation
-from cdp_orders_async.kinds import Api, Changes, Got, Kind, New
+from cdp_orders_async.kinds import Api, Changes, Kind, New, Stored
 from cdp_orders_async.models.common import once_a_model
 from cdp_orders_async.models.constraints import text
 from cdp_orders_async.redact import seal_methods, sealed
@@ -115,7 +115,7 @@ class Listing(Generic[T]):
             offset += len(page.items)
 
 
-class Verbs(Generic[New, Got, Changes]):
+class Verbs(Generic[New, Stored, Changes]):
     """The base of every resource: its routes and its transport.
 
     Each public method is sealed. While a request is sent, none of its frames holds an argument.
@@ -125,13 +125,15 @@ class Verbs(Generic[New, Got, Changes]):
         super().__init_subclass__()
         seal_methods(cls)
 
-    def __init__(self, transport: Transport, kind: Kind[New, Got, Changes], base: str, api: Api = kinds.V2_1) -> None:
+    def __init__(
+        self, transport: Transport, kind: Kind[New, Stored, Changes], base: str, api: Api = kinds.V2_1
+    ) -> None:
         self._transport = transport
         self._kind = kind
         self._base = base
         self._api = api
         self._routes = _routes(api, kind)
-        self._read = reads(kind.got)
+        self._read = reads(kind.stored)
         self._has_links = any(hasattr(kind.new, name) for name in ("order_items", "guest"))
 
     def _request(
@@ -207,15 +209,15 @@ def ref_in(ref: object) -> str:
         raise Invalid((Violation("ref", "must be a UUID"),)) from None
 
 
-class Readable(Verbs[New, Got, Changes]):
+class Readable(Verbs[New, Stored, Changes]):
     """A resource whose objects can be fetched."""
 
-    async def get(self, ref: UUID) -> Got:
+    async def get(self, ref: UUID) -> Stored:
         """Fetch the object with the reference *ref*."""
         return await self._transport.send(self._request("get", ref, self._read))
 
 
-class Deletable(Readable[New, Got, Changes]):
+class Deletable(Readable[New, Stored, Changes]):
     """A resource whose objects can be deleted."""
 
     async def delete(self, ref: UUID) -> None:
@@ -223,14 +225,14 @@ class Deletable(Readable[New, Got, Changes]):
         await self._transport.send(self._request("delete", ref, reads_nothing))
 
 
-class Updatable(Readable[New, Got, Changes]):
+class Updatable(Readable[New, Stored, Changes]):
     """A resource whose objects can be changed: by some fields in version 2.1, only as a whole in version 2."""
 
-    def to_update(self, ref: UUID, changes: Changes) -> Request[Got]:
+    def to_update(self, ref: UUID, changes: Changes) -> Request[Stored]:
         """Return the request of `update`, unchecked."""
         return self._request("update", ref, self._read, body=self._body(changes))
 
-    async def update(self, ref: UUID, changes: Changes) -> Got:
+    async def update(self, ref: UUID, changes: Changes) -> Stored:
         """Change the fields in *changes*; in version 2.1 the other fields stay."""
         request = self._request("update", ref, self._read)
         raise_invalid(check(self._kind.changes, changes))
@@ -239,14 +241,14 @@ class Updatable(Readable[New, Got, Changes]):
         return await self._transport.send(request)
 
 
-class Editable(Deletable[New, Got, Changes], Updatable[New, Got, Changes]):
+class Editable(Deletable[New, Stored, Changes], Updatable[New, Stored, Changes]):
     """A resource whose objects can be changed, replaced and deleted."""
 
-    def to_replace(self, ref: UUID, new: New) -> Request[Got]:
+    def to_replace(self, ref: UUID, new: New) -> Request[Stored]:
         """Return the request of `replace`, unchecked."""
         return self._request("replace", ref, self._read, body=self._body(new))
 
-    async def replace(self, ref: UUID, new: New) -> Got:
+    async def replace(self, ref: UUID, new: New) -> Stored:
         """Replace the object with the reference *ref* with *new*; fields that *new* leaves out are dropped."""
         request = self._request("replace", ref, self._read)
         request.body = self._checked(new)
@@ -254,33 +256,33 @@ class Editable(Deletable[New, Got, Changes], Updatable[New, Got, Changes]):
         return await self._transport.send(request)
 
 
-class UnderAnOrder(Readable[New, Got, Changes]):
+class UnderAnOrder(Readable[New, Stored, Changes]):
     """A resource whose objects are created and listed under an order."""
 
-    def to_create(self, order: UUID, new: New, *, read: Callable[[bytes], Got] | None = None) -> Request[Got]:
+    def to_create(self, order: UUID, new: New, *, read: Callable[[bytes], Stored] | None = None) -> Request[Stored]:
         """Return the request of `create`, unchecked; *read* is another reader for its answer."""
         return self._request("create", order, read or self._read, body=self._body(new), creates=True)
 
-    async def create(self, order: UUID, new: New) -> Got:
+    async def create(self, order: UUID, new: New) -> Stored:
         """Create an object under the order with the reference *order*."""
         request = self._request("create", order, self._read, creates=True)
         request.body = self._checked(new)
         del new
         return await self._transport.send(request)
 
-    def list(self, order: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Got]:
+    def list(self, order: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Stored]:
         """Walk the objects of an order, *limit* (1 to 100) a page."""
-        return self._pages("list", order, self._kind.got, limit, whole_by(self.get))
+        return self._pages("list", order, self._kind.stored, limit, whole_by(self.get))
 
 
-class AtTheRoot(Readable[New, Got, Changes]):
+class AtTheRoot(Readable[New, Stored, Changes]):
     """A resource whose objects are created and listed on their own: orders."""
 
-    def to_create(self, new: New, *, read: Callable[[bytes], Got] | None = None) -> Request[Got]:
+    def to_create(self, new: New, *, read: Callable[[bytes], Stored] | None = None) -> Request[Stored]:
         """Return the request of `create`, unchecked; *read* is another reader for its answer."""
         return self._request("create", None, read or self._read, body=self._body(new), creates=True)
 
-    async def create(self, new: New) -> Got:
+    async def create(self, new: New) -> Stored:
         """Create an order.
 
         The API matches orders with the same *reference_id* whose *ordered_at* lies within two days.
@@ -298,11 +300,11 @@ class AtTheRoot(Readable[New, Got, Changes]):
         del new
         return await self._transport.send(request)
 
-    def _list(self, reference_id: str | None, guest_ref: UUID | None, limit: int, **more: str) -> Listing[Got]:
+    def _list(self, reference_id: str | None, guest_ref: UUID | None, limit: int, **more: str) -> Listing[Stored]:
         if (reference_id is None) == (guest_ref is None):
             raise_invalid([Violation("reference_id, guest_ref", "exactly one of them must be given")])
         given = {name: value for name, value in {"reference_id": reference_id, **more}.items() if value is not None}
         # Text that UTF-8 cannot carry would silently be left out of the URL.
         raise_invalid([Violation(name, wrong) for name, value in given.items() if (wrong := text(value))])
         query = {"referenceId": reference_id} if reference_id is not None else {"guestRef": ref_in(guest_ref)}
-        return self._pages("list", None, self._kind.got, limit, whole_by(self.get), **query, **more)
+        return self._pages("list", None, self._kind.stored, limit, whole_by(self.get), **query, **more)
