@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from cdp_orders_async.errors import MAYBE_DONE, CdpError, DeadlineExceeded, PoolTimeout, Unreadable
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.pacing.health import Sign
@@ -75,8 +77,8 @@ class Attempts:
             return False
         if isinstance(self.transport, BulkTransport):
             if self._is_alone and not self.transport.alone:
-                self.transport = self.transport.on_its_own()
-            wait, held = self.transport.hold(error, self._count)
+                self.transport = replace(self.transport, alone=True)
+            wait, held = self.transport.session.hold(error, self._count, alone=self.transport.alone)
             if not held and not context.patient:
                 wait = min(wait, QUICK)
             self._wait, self._is_held = wait, held

@@ -15,7 +15,6 @@ from uuid import UUID
 
 from aiohttp import ClientSession, TraceConfig
 from msgspec import Struct
-from msgspec.structs import replace
 
 from cdp_orders_async.arguments import need, need_method
 from cdp_orders_async.errors import CdpError, Delivery, NotSent, OutcomeUnknown, PoolTimeout, RateLimited, ServerError
@@ -79,17 +78,6 @@ class BulkTransport(Struct, frozen=True):
     async def send(self, request: Request[T], /) -> T:
         """Send *request* once."""
         return await self.session.send_once(request, self)
-
-    def on_its_own(self) -> BulkTransport:
-        """Return a transport for one call that is refused repeatedly while others succeed."""
-        return replace(self, alone=True)
-
-    def hold(self, error: CdpError, attempt: int) -> tuple[float, bool]:
-        """Hold up all calls if *error* asks for it; return the seconds until the next attempt, and whether it asked.
-
-        *attempt* is the number of the failed attempt, from 1.
-        """
-        return self.session.hold(error, attempt, alone=self.alone)
 
     def adopted(self, part: str, kind: str, ref: UUID | None) -> None:
         """Count a *part* of the order that a look-up found on the server as *ref*."""
@@ -237,7 +225,7 @@ class Session:
     def hold(self, error: CdpError, attempt: int, *, alone: bool = False) -> tuple[float, bool]:
         """Hold up all calls if *error* asks for it, unless it concerns its own call *alone*.
 
-        Returns the seconds to wait after the attempt number *attempt*, and whether all calls were held up.
+        Returns the seconds to wait after the attempt number *attempt*, from 1, and whether all calls were held up.
         """
         answered = error.__cause__ if isinstance(error, OutcomeUnknown) else error
         wait = backoff(attempt, self._retries, self._uniform)
