@@ -52,7 +52,7 @@ class RateLimiter(Protocol):
 
 
 class GivenUp(NotSent):
-    """A create of the loader was not sent: when it got its permit, the load had ended."""
+    """A create of the loader was not sent: when it got its permit, the load created nothing any longer."""
 
 
 class BulkTransport(Struct, frozen=True):
