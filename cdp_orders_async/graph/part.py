@@ -17,7 +17,7 @@ from cdp_orders_async.kinds import V2_1, Api, Kind
 from cdp_orders_async.models import Link
 from cdp_orders_async.models.common import RESERVED_KEYS, camel
 from cdp_orders_async.redact import sealed
-from cdp_orders_async.rules import check, check_extension, refuse
+from cdp_orders_async.rules import check, check_extension, raise_invalid
 from cdp_orders_async.wire import is_list, is_object, ref_text, structure
 
 __all__ = ["read_part"]
@@ -60,7 +60,7 @@ def read_part(
         _read_links(fields, kind, found)
         partial = changes and kind.changes is not kind.new
         part = _changes(fields, kind, reading) if partial else _whole(fields, kind, reading)
-    refuse(found.told)
+    raise_invalid(found.told)
     return part
 
 
@@ -79,8 +79,8 @@ def _without_what_the_server_adds(value: dict[str, Any], kind: Kind[Any, Any, An
     """Return a copy; of an answer of the server, which has its ``href``, without the keys that only answers have."""
     if "href" not in value:
         return dict(value)
-    new, got = ({camel(field.name) for field in attrs.fields(model)} for model in (kind.new, kind.got))
-    return {key: one for key, one in value.items() if key in new or not (key in got or _is_link(one))}
+    new, stored = ({camel(field.name) for field in attrs.fields(model)} for model in (kind.new, kind.stored))
+    return {key: one for key, one in value.items() if key in new or not (key in stored or _is_link(one))}
 
 
 def _is_link(value: object) -> bool:

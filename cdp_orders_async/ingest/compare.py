@@ -38,7 +38,7 @@ from cdp_orders_async.models import (
     PersonV2,
 )
 from cdp_orders_async.models.common import AnyItem, AnyNewOrder, AnyPerson
-from cdp_orders_async.models.constraints import is_list
+from cdp_orders_async.models.constraints import is_tuple_or_list
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.wire.codec import in_utc
 
@@ -180,7 +180,7 @@ def _same(sent: object, stored: object) -> bool:
         return sent is stored
     if isinstance(sent, datetime) and isinstance(stored, datetime):
         return abs(sent - stored) < TIME_TOLERANCE
-    if is_list(sent) and is_list(stored):
+    if is_tuple_or_list(sent) and is_tuple_or_list(stored):
         return _same_list(sent, stored)
     if attrs.has(type(sent)) and attrs.has(type(stored)):
         return not diff(sent, stored)
@@ -215,7 +215,7 @@ def _same_day(sent: object, stored: object) -> bool:
 
 
 def _same_local_time(sent: object, stored: object) -> bool:
-    """Compare the times of a flight, which are text in several forms, with or without seconds."""
+    """Compare the times of a flight, which are text with or without seconds."""
     try:
         return _same(_read(sent), _read(stored))
     except (ValueError, OverflowError):  # not a time: the text counts
@@ -235,11 +235,11 @@ def _key(part: object) -> object:
 
 def _by_key(parts: object) -> dict[object, object]:
     """Return a list of identifiers or flight segments by key; an empty dict for anything else."""
-    return {key: part for part in parts if (key := _key(part)) is not None} if is_list(parts) else {}
+    return {key: part for part in parts if (key := _key(part)) is not None} if is_tuple_or_list(parts) else {}
 
 
 def _is_empty(value: object) -> bool:
-    return value is None or value == "" or (is_list(value) and not value)
+    return value is None or value == "" or (is_tuple_or_list(value) and not value)
 
 
 def _is_pairs(value: object) -> TypeGuard[Pairs]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import CellType
 from typing import Any
 from uuid import UUID
@@ -25,6 +25,7 @@ from cdp_orders_async.models.common import AnyPerson, Value
 from cdp_orders_async.wire import copy_of, encode, to_json
 
 __all__ = [
+    "CREATED",
     "EXTENSIONS",
     "UNDOING",
     "CreatedExtension",
@@ -77,7 +78,7 @@ class Part(Struct, eq=False):
     differs: tuple[str, ...] = ()
     failure: Failure | None = None
     reason: str | None = None
-    """Why it is not on the server as the input says, in a sentence; None where the failure says it."""
+    """Why it is not on the server as the input says, in a sentence; None if the failure says it."""
     _digest: bytes = b""
 
     @property
@@ -212,7 +213,8 @@ def parts_of(graph: OrderGraph, *, copy: bool = False) -> list[Part]:
     later changes to the objects of the *graph* do not change the parts.
     """
     made = _Parts()
-    hold, hold_pairs = (_copied, _copied_pairs) if copy else (CellType, CellType)
+    hold: Callable[[object], CellType] = (lambda model: CellType(copy_of(model))) if copy else CellType
+    hold_pairs: Callable[[Pairs], CellType] = (lambda pairs: CellType(dict(pairs))) if copy else CellType
     order = made.add(Part("order", "order", "orders", hold(graph.order), group="order"))
     items: dict[int, Part] = {}
     # Duplicates are numbered by their extensions, so that the order of the items in a line does not change their keys.
@@ -235,14 +237,6 @@ def parts_of(graph: OrderGraph, *, copy: bool = False) -> list[Part]:
         part = Part(f"consumers/{n}", key, "consumers", held, order, uses, "consumer")
         made.add(part, order, *uses)
     return made.parts
-
-
-def _copied(model: object) -> CellType:
-    return CellType(copy_of(model))
-
-
-def _copied_pairs(pairs: Pairs) -> CellType:
-    return CellType(dict(pairs))
 
 
 def _hash(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs

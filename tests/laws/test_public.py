@@ -53,7 +53,7 @@ from cdp_orders_async.resources.verbs import Verbs
 
 T = typing.TypeVar("T")
 
-INSIDE = {"BulkTransport", "Changes", "Got", "Kind", "New", "Secrets", "T", "T_co", "routes"}
+INSIDE = {"BulkTransport", "Changes", "Kind", "New", "Secrets", "Stored", "T", "T_co", "routes"}
 """What stands in signatures of parts that the package makes and calls itself, and type variables."""
 RULED = {name for name, each in vars(constraints).items() if get_origin(each) is Annotated}
 """Types with a rule beside them, which stand for a plain type."""
@@ -124,7 +124,7 @@ def raises(function: Callable[..., Any]) -> bool:
     """Tell whether *function* itself raises an error, or refuses an argument."""
     code = ast.parse(textwrap.dedent(inspect.getsource(function)))
     called = {node.func.id for node in ast.walk(code) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    return bool(called & {"need", "need_method", "refuse"}) or any(
+    return bool(called & {"need", "need_method", "raise_invalid"}) or any(
         isinstance(node, ast.Raise) for node in ast.walk(code)
     )
 

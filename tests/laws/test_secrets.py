@@ -75,14 +75,13 @@ from cdp_orders_async.journal.records import (
     RecordedOrder,
     SameReference,
 )
-from cdp_orders_async.journal.sqlite import _Failed  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.pacing.health import Overload
 from cdp_orders_async.redact import Secrets
 from cdp_orders_async.session.autorate.governor import Climb, RateState, Trial
 from cdp_orders_async.session.backends.aiohttp import _Attempt, _Body  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.sources.jsonlines import _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.wire import reads_nothing
-from cdp_orders_async.wire.direct import Listed, _Way  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.wire.direct import Listed
 from tests.cli.support import write
 from tests.emulator.talking import Json
 from tests.security.canaries import TOKEN, WHOLE, WHOLE_V2, leaks
@@ -188,7 +187,7 @@ def made(folder: Path) -> list[object]:
             *(Settings(proxy=f"http://user:{TOKEN}@127.0.0.1"), Secrets(TOKEN), Opaque(TOKEN)),
             *(order, Busy(order.key, None), CreatedPart(order.key, "order", ref, b""), MemoryJournal(identity={})),
             *(_Graph(order, 0, b"", b"", 1), SameReference(order.key, ref, b"", 1), Knowledge(None, [], [])),
-            *(_Failed("no"), _Attempt(creates=True), _Way(str), Violation("$.price", "is required")),
+            *(_Attempt(creates=True), Violation("$.price", "is required")),
             *(Claimed(GraphRecord(b"", complete=True, ended=True, parts={})), Leftover("items", ref)),
             *(
                 Trial(1.0, 1.0, 1.0, 1.0, 0.0),
