@@ -84,13 +84,13 @@ def _command(kind: Kind[Any, Any, Any], verb: str, route: Route) -> Any:  # noqa
     return run
 
 
-def _run(name: str, verb: str, connection: Connection, values: Any) -> int:  # noqa: ANN401 of the parameters
+def _run(name: str, verb: str, connection: Connection, values: SimpleNamespace) -> int:
     """Run one operation; return the exit status."""
     try:
         refs = _refs(values)
         body = _body(name, verb, V2 if connection.api == "v2" else V2_1, values)
         client = connection.client(Screen.of_messages())
-        if "yes" in vars(values) and not values.yes and not _confirmed(name, refs[0]):
+        if "yes" in vars(values) and not values.yes and not _confirmed(name, verb, refs[0]):
             return 1
     except CdpError as error:
         return refuse(error)
@@ -111,7 +111,7 @@ def _run(name: str, verb: str, connection: Connection, values: Any) -> int:  # n
     return status
 
 
-def _body(name: str, verb: str, api: Api, values: Any) -> Any:  # noqa: ANN401 a model, or changes
+def _body(name: str, verb: str, api: Api, values: SimpleNamespace) -> Any:  # noqa: ANN401 a model, or changes
     """Check what the command was given; return what it sends, None for a verb that sends nothing."""
     kind = _kind(api, name, verb)
     if "limit" in vars(values) and values.limit is not None and values.limit < 1:
@@ -138,7 +138,7 @@ def _kind(api: Api, name: str, verb: str) -> Kind[Any, Any, Any]:
     raise InputError(f"version {api.version} of the API has no {command_of(name)}")
 
 
-def _refs(values: Any) -> list[UUID]:  # noqa: ANN401 of the parameters
+def _refs(values: SimpleNamespace) -> list[UUID]:
     """Return the reference that the command was given, if it takes one."""
     refs: list[UUID] = []
     for name, value in vars(values).items():
@@ -150,12 +150,15 @@ def _refs(values: Any) -> list[UUID]:  # noqa: ANN401 of the parameters
     return refs
 
 
-def _confirmed(name: str, ref: UUID) -> bool:
+def _confirmed(name: str, verb: str, ref: UUID) -> bool:
     """Ask the person at the terminal; raise `InputError` where there is none."""
     if sys.stdin is None or not sys.stdin.isatty():
         raise InputError("nothing was deleted: without a terminal to ask on, --yes must be given")
     screen = Screen.of_messages()
-    screen.print(f"Delete with the {noun_of(name)} commands, {ref}? [y/N] ", end="", highlight=False, markup=False)
+    what = (
+        f"{'keys of ' if verb == 'delete_fields' else ''}the {noun_of(name)}{' of' * name.endswith('extensions')} {ref}"
+    )
+    screen.print(f"Delete {what}? [y/N] ", end="", highlight=False, markup=False)
     if sys.stdin.readline().strip().lower() in YES:
         return True
     screen.say("Nothing was deleted.")
@@ -182,7 +185,7 @@ async def _over(
     verb: str,
     refs: list[UUID],
     body: object,
-    values: Any,  # noqa: ANN401 of the parameters
+    values: SimpleNamespace,
 ) -> int:
     async with client:
         keeping = Keeping(client.transport)
@@ -201,7 +204,7 @@ async def _over(
         return 0
 
 
-def _listing(resource: Any, verb: str, refs: list[UUID], values: Any) -> Listing[Any]:  # noqa: ANN401 of its rows
+def _listing(resource: Any, verb: str, refs: list[UUID], values: SimpleNamespace) -> Listing[Any]:  # noqa: ANN401 of its rows
     limit = min(values.limit or LARGEST_PAGE, LARGEST_PAGE)
     found: dict[str, Any] = {}
     if "reference_id" in vars(values):
