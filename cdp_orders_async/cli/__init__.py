@@ -28,7 +28,12 @@ app.command("cdp_orders_async.cli.completion:completion", name="completion")
 app.command("cdp_orders_async.cli.config:config", name="config")
 app.command("cdp_orders_async.cli.demo:demo", name="demo")
 app.command("cdp_orders_async.cli.emulator:emulator", name="emulator")
+app.command("cdp_orders_async.cli.journal:journal", name="journal")
 app.command("cdp_orders_async.cli.load:load", name="load")
+app.command("cdp_orders_async.cli.plan:plan", name="plan")
+app.command("cdp_orders_async.cli.retry:retry", name="retry")
+app.command("cdp_orders_async.cli.undo:undo", name="undo")
+app.command("cdp_orders_async.cli.verify:verify", name="verify")
 for kind in V2_1.kinds:
     app.command(f"cdp_orders_async.cli.single:{kind.name}", name=kind.name.replace("_", "-"))
 

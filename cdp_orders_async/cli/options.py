@@ -11,18 +11,28 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import attrs
 from cyclopts import Parameter
 
-from cdp_orders_async.cli.display import Screen, hush
+from cdp_orders_async.cli.display import Display, Screen, hush
 from cdp_orders_async.cli.origins import OPTION, origins
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.settings import Settings
 
-__all__ = ["WITHOUT_OPTION", "Connection", "Flag", "file_or_dash", "fitting", "refuse", "unwritten"]
+__all__ = [
+    "WITHOUT_OPTION",
+    "Connection",
+    "Flag",
+    "InputName",
+    "confirmed",
+    "file_or_dash",
+    "fitting",
+    "refuse",
+    "unwritten",
+]
 
 LONGEST_TOKEN = 65_536  # characters
 COMMAND_PATIENCE = 60.0
@@ -40,6 +50,10 @@ def file_or_dash(_: object, value: str | None) -> None:
 
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+
+
+InputName: TypeAlias = Annotated[str, Parameter(allow_leading_hyphen=True, validator=file_or_dash)]
+"""The name of an input; - is standard input."""
 
 
 @Parameter(name="*")
@@ -226,12 +240,24 @@ WITHOUT_OPTION = attrs.fields_dict(Settings).keys() - attrs.fields_dict(Connecti
 """The settings that only a variable sets."""
 
 
-def refuse(error: Exception | str) -> int:
-    """Say in one sentence on standard error what is wrong; return the exit status of bad usage or input."""
+def refuse(error: Exception | str, display: Display | None = None) -> int:
+    """Say in one sentence on standard error, or on *display*, what is wrong; return the status of bad usage."""
     if isinstance(error, Invalid):
         error = "; ".join(f"{_named(field)} {rule}" for field, rule in error.violations)
-    Screen.of_messages().say(f"cdp-orders: {error}")
+    (display or Display(Screen.of_messages())).error(str(error))
     return 2
+
+
+def confirmed(console: Screen, question: str) -> bool:
+    """Ask the person at the terminal, on *console*; where the answer is not yes, say that nothing was done."""
+    if sys.stdin is None or not sys.stdin.isatty():
+        refuse("nobody is at a terminal to be asked, and nothing was done: add --yes")
+        return False
+    console.say(f"{question} Type yes:")
+    if sys.stdin.readline().strip() == "yes":
+        return True
+    refuse("the answer was not yes: nothing was done")
+    return False
 
 
 def unwritten(error: OSError) -> int:

@@ -14,7 +14,7 @@ from cyclopts import App
 
 from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import Screen, hush
-from cdp_orders_async.cli.options import Connection, refuse, unwritten
+from cdp_orders_async.cli.options import Connection, confirmed, refuse, unwritten
 from cdp_orders_async.cli.single_help import command_of, is_extension, noun_of, signature_of, text_of
 from cdp_orders_async.cli.single_io import Keeping, json_of, print_line
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2, Resources, ResourcesV2
@@ -48,7 +48,6 @@ DONE = {
 }
 """The verbs that write, and their participles."""
 BODIES = ("create", "update", "replace")
-YES = ("y", "yes")
 STOPPED = 128
 """The exit status of a command that a signal stopped is this and the number of the signal."""
 
@@ -90,8 +89,10 @@ def _run(name: str, verb: str, connection: Connection, values: SimpleNamespace) 
         refs = _refs(values)
         body = _body(name, verb, V2 if connection.api == "v2" else V2_1, values)
         client = connection.client(Screen.of_messages())
-        if "yes" in vars(values) and not values.yes and not _confirmed(name, verb, refs[0]):
-            return 1
+        if "yes" in vars(values) and not values.yes:
+            question = _question(name, verb, refs[0])
+            if not confirmed(Screen.of_messages(), question):
+                return 2
     except CdpError as error:
         return refuse(error)
     look = " ".join(["cdp-orders", *_look(name, verb, refs, body), *connection.words])
@@ -150,19 +151,9 @@ def _refs(values: SimpleNamespace) -> list[UUID]:
     return refs
 
 
-def _confirmed(name: str, verb: str, ref: UUID) -> bool:
-    """Ask the person at the terminal; raise `InputError` where there is none."""
-    if sys.stdin is None or not sys.stdin.isatty():
-        raise InputError("nothing was deleted: without a terminal to ask on, --yes must be given")
-    screen = Screen.of_messages()
-    what = (
-        f"{'keys of ' if verb == 'delete_fields' else ''}the {noun_of(name)}{' of' * name.endswith('extensions')} {ref}"
-    )
-    screen.print(f"Delete {what}? [y/N] ", end="", highlight=False, markup=False)
-    if sys.stdin.readline().strip().lower() in YES:
-        return True
-    screen.say("Nothing was deleted.")
-    return False
+def _question(name: str, verb: str, ref: UUID) -> str:
+    keys, of = "keys of " * (verb == "delete_fields"), " of" * name.endswith("extensions")
+    return f"Delete {keys}the {noun_of(name)}{of} {ref}?"
 
 
 async def _stoppable(work: Coroutine[Any, Any, int]) -> int:

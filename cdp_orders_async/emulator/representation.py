@@ -64,7 +64,7 @@ def shown(record: Record, store: Store, links: Links) -> dict[str, Json]:
             for key, kind in ORDER_PARTS.items():
                 answer[key] = {"href": links.to(f"{kind}.list", record.ref)}
         case "items":
-            answer.setdefault("orderedAt", store.get("orders", record.order).data["orderedAt"])
+            answer = {**ordered_at(record, store), **answer}
             answer["order"] = {"href": links.to("orders.get", record.order)}
         case "order_extensions":
             answer.update(name="ext", key="default", order={"href": links.to("orders.get", record.owner)})
@@ -82,6 +82,12 @@ def shown(record: Record, store: Store, links: Links) -> dict[str, Json]:
         if name in answer:
             answer[name] = links.time(moment(str(answer[name])))
     return answer
+
+
+def ordered_at(item: Record, store: Store) -> dict[str, Json]:
+    """Return the time of the order of an *item*; nothing if the order was deleted without its items."""
+    order = store.find("orders", item.order)
+    return {} if order is None else {"orderedAt": order.data["orderedAt"]}
 
 
 def embed(answer: dict[str, Json], order: Record, store: Store, links: Links, *, whole: bool) -> None:

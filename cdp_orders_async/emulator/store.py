@@ -78,10 +78,14 @@ class Store:
 
     def get(self, kind: str, ref: str) -> Record:
         """Return what is kept under *ref*; raise Missing."""
-        record = self._records.get(kind, {}).get(ref.lower())
+        record = self.find(kind, ref)
         if record is None:
             raise Missing(f"ref: no such resource: {ref}.")
         return record
+
+    def find(self, kind: str, ref: str) -> Record | None:
+        """Return what is kept under *ref*, None if nothing is."""
+        return self._records.get(kind, {}).get(ref.lower())
 
     def extension(self, kind: str, owner: str) -> Record:
         """Return the data extension of *owner*; raise Missing, and NoExtension where only the extension is absent."""
@@ -164,7 +168,7 @@ class Store:
         return self._change("updated", record, without(record.data, names), cause)
 
     def delete(self, record: Record, cause: Cause) -> None:
-        """Delete a record with everything under it; a consumer forgets an item that is deleted."""
+        """Delete a record, with *cascade* everything under it; a consumer forgets an item that is deleted."""
         last = record.kind == "contacts" and len(self.parts("contacts", record.owner)) == 1
         if last and self.switches.delete_last_contact == "refuse":
             raise Invalid("contact: the last contact of an order may not be deleted.")
@@ -176,7 +180,8 @@ class Store:
             for user in (self.parts("consumers", record.order) if record.kind == "items" else ())
             if record.ref in texts(user.data.get("orderItems"))
         ]
-        self._commit("deleted", record, cause, puts=users, gone=[record, *self._under(record)])
+        under = self._under(record) if self.switches.cascade else ()
+        self._commit("deleted", record, cause, puts=users, gone=[record, *under])
 
     def reset(self) -> None:
         """Forget everything, the ledger too; the refs begin again."""

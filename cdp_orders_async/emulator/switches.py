@@ -101,6 +101,8 @@ class Switches:
     """12: seconds for which what was created is missing in every list."""
     delete_last_contact: Literal["keep", "refuse"] = "keep"
     """13: an order whose last contact is deleted is kept, without an owner; or the deletion gives 400."""
+    cascade: bool = True
+    """Deleting an order or an item deletes what is under it. False: the parts stay, each under its own reference."""
     ignore_expand: bool = False
     """Lists stay unexpanded even with ``expand=true``."""
     repeat_next: bool = False

@@ -8,10 +8,11 @@ import hashlib
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, ParamSpec, TypeAlias
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, OutcomeUnknown
+from cdp_orders_async.ingest.before import Before, KeepBefore
 from cdp_orders_async.ingest.claims import Claims
 from cdp_orders_async.ingest.requests import Requests
 from cdp_orders_async.ingest.scheduler import Scheduler
@@ -22,6 +23,8 @@ from cdp_orders_async.telemetry import Event, PauseBegan, PauseEnded
 from cdp_orders_async.wire import Transport
 
 __all__ = ["LoadContext", "OnExisting", "as_failure"]
+
+P = ParamSpec("P")
 
 OnExisting: TypeAlias = Literal["keep", "update", "fail"]
 """What to do where something is there but differs from the input."""
@@ -49,9 +52,12 @@ class LoadContext:
         settle: float,
         bulk: bool,
         patient: bool,
+        keep_before: KeepBefore | None,
         clock: Callable[[], float],
     ) -> None:
         self.cdp = client
+        self._fail = fail
+        self._keep_before = keep_before
         self._session = client.transport if isinstance(client.transport, Session) else None
         self.scheduler = scheduler
         self.journal = journal
@@ -76,6 +82,8 @@ class LoadContext:
         self.aborting = False
         """Whether calls in flight are being given up."""
         self._halted = asyncio.Event()
+        self._released = asyncio.Event()
+        self._released.set()
         self.pausing: float | None = None
         """When the pause began that the server needs; None where the load does not pause."""
         self.requests = Requests(client)
@@ -105,13 +113,43 @@ class LoadContext:
         """Create nothing more, and wake everybody who waits for the server or for time to pass."""
         self.halted = True
         self._halted.set()
+        self._released.set()
         self.health.breaker.retire()
         self._follow_pause()
+
+    def hold(self) -> None:
+        """Let no request begin until `release`."""
+        if not self.halted:
+            self._released.clear()
+
+    def release(self) -> None:
+        """Let requests begin again after `hold`."""
+        self._released.set()
+
+    @property
+    def held(self) -> bool:
+        """Whether no request begins, because somebody wants it so."""
+        return not self._released.is_set()
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether a request has to wait in `server_is_up` before it begins."""
+        return self.health.breaker.until is not None or not self._released.is_set()
 
     @property
     def is_watched(self) -> bool:
         """Whether anybody is told of events."""
         return self._session is not None and self._session.is_watched
+
+    def kept(self, make: Callable[P, Before], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Keep the values that *make* returns, if anybody wants them; tell whether the change may be sent."""
+        if self._keep_before is not None:
+            try:
+                self._keep_before(make(*args, **kwargs))
+            except Exception as error:  # noqa: BLE001 the load raises it
+                self._fail(error)
+                return False
+        return True
 
     def tell(self, event: Event) -> None:
         """Tell the observers of the client of *event*."""
@@ -144,9 +182,10 @@ class LoadContext:
                     await self._halted.wait()
 
     async def server_is_up(self, times: Timings) -> None:
-        """Wait while the server is not well, and for the turn to try it; *times* counts it."""
+        """Wait while the load is held or the server is not well, and for the turn to try it; *times* counts it."""
         if not self.halted:
             with self.waiting(times, "backoff"):
+                await self._released.wait()
                 await self.health.breaker.wait()
 
     def record_success(self, *, creates: bool) -> None:

@@ -12,14 +12,15 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from cdp_orders_async.errors import CdpError, Delivery, JournalError, NotSent, OutcomeUnknown
+from cdp_orders_async.errors import CdpError, Delivery, JournalError, NotFound, NotSent, OutcomeUnknown
 from cdp_orders_async.ingest.attempts import MAYBE_DONE, Attempts
+from cdp_orders_async.ingest.before import before
 from cdp_orders_async.ingest.compare import diff, same_order
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.edits import AmbiguousError
 from cdp_orders_async.ingest.lookup import Lookup
 from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict
-from cdp_orders_async.ingest.parts import EXTENSIONS, Part
+from cdp_orders_async.ingest.parts import EXTENSIONS, UNDOING, Part
 from cdp_orders_async.ingest.requests import IMMUTABLE
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.session import BulkTransport, GivenUp, Timings, as_one_call
@@ -114,7 +115,13 @@ class Creation:
         elif part.ref is not None:
             if part is self._order:
                 await self._check_owner(part, part.ref)
-            got = await self.lookup.fetch(part)
+            try:
+                got = await self.lookup.fetch(part)
+            except NotFound as error:
+                if known is None or not known.digest.startswith(UNDOING) or not error.from_api:
+                    raise
+                self._know_deleted(part)  # by an undo that was cut off
+                return False
             if part is self._order and got.reference_id not in {None, part.value.reference_id}:
                 part.ref = None
                 raise ConflictError(
@@ -164,7 +171,7 @@ class Creation:
         context, transport = self._context, self.transport
         attempts: Attempts | None = None
         while True:
-            if context.health.breaker.until is not None:
+            if context.must_wait:
                 await context.server_is_up(self._times)
             if context.halted or (self.claimed_until is not None and self.is_lost):
                 self.give_up(part, None)
@@ -316,7 +323,7 @@ class Creation:
         if differs and self.refuses:
             part.verdict = PartVerdict.CONFLICT
             return
-        if changed and self._updates and not self.is_lost:
+        if changed and self._updates and not self.is_lost and self._context.kept(before, self._key, part, changed, got):
             change = partial(self.transport.send, self._context.requests.to_change(part, changed, got))
             await self._patiently(change, f"{part.kind}.update")
             self.made = True
@@ -334,7 +341,7 @@ class Creation:
         context = self._context
         attempts: Attempts | None = None
         while True:
-            if context.health.breaker.until is not None:
+            if context.must_wait:
                 await context.server_is_up(self._times)
             if attempts is not None:
                 attempts.resent()
@@ -378,6 +385,14 @@ class Creation:
             context.journal.record(self._key, part.key, digest, part.ref, created=created)
             if old is not None:  # as it was called before the input was edited
                 context.journal.forget(self._key, old)
+
+    def _know_deleted(self, part: Part) -> None:
+        """Note that *part* is no longer on the server; without the order, none of its parts is."""
+        part.ref, part.in_doubt = None, False
+        if part is self._order:
+            self._nothing_is_in_doubt()
+        if self._context.journal is not None:
+            self._context.journal.forget(self._key, part.key)
 
     def _nothing_is_in_doubt(self) -> None:
         for part in self._parts:

@@ -16,6 +16,7 @@ from cdp_orders_async.arguments import called, need, need_method
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.graph import OrderGraph
+from cdp_orders_async.ingest.before import KeepBefore
 from cdp_orders_async.ingest.context import OnExisting
 from cdp_orders_async.ingest.load import Load
 from cdp_orders_async.ingest.outcomes import Outcome
@@ -51,6 +52,7 @@ def ingest(
     open_orders: int = 200,
     settle: float = SETTLE,
     drain: float = 5.0,
+    keep_before: KeepBefore | None = None,
 ) -> AbstractAsyncContextManager[Load]:
     """Load whole orders, exactly once in effect: ``async with`` gives the `Load`.
 
@@ -62,7 +64,8 @@ def ingest(
     *settle* seconds old. *on_existing* says what to do where something is there but differs from the input: ``keep``
     it and say so, ``update`` it, or ``fail``, which sends nothing of that order. *open_orders*, how many orders are
     under way at once. *settle*, seconds that lists may lag behind writes; the vendor says that orders are available
-    "within seconds". *drain*, seconds that calls in flight get to finish when the block is left early.
+    "within seconds". *drain*, seconds that calls in flight get to finish when the block is left early. *keep_before*,
+    which gets the values that an ``update`` is about to replace, as a `Before`; if it raises, that ends the load.
 
     Iterate the load for its outcomes, or ``await load.run()``: a block that does neither ends the load when it is left.
     Every order taken from the source ends in one `Outcome`; orders that fail raise nothing. Leaving the block early,
@@ -80,6 +83,8 @@ def ingest(
                     print(outcome.key, outcome.verdict)
     """
     _check_ends(client, journal)
+    if keep_before is not None:
+        need_method(keep_before, "__call__", "keep_before", "a function, or None")
     _check(look_first=look_first, on_existing=on_existing, open_orders=open_orders, settle=settle, drain=drain)
     if journal is not None:
         journal.check(client.identity)
@@ -93,6 +98,7 @@ def ingest(
         open_orders=open_orders,
         settle=settle,
         drain=drain,
+        keep_before=keep_before,
     )
     return _running(make)
 

@@ -6,11 +6,12 @@ import asyncio
 import collections
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, DeadlineExceeded, Delivery, Violation
 from cdp_orders_async.graph import InputLine, OrderGraph
+from cdp_orders_async.ingest.before import KeepBefore
 from cdp_orders_async.ingest.context import LoadContext, OnExisting, as_failure
 from cdp_orders_async.ingest.order import OrderRun
 from cdp_orders_async.ingest.outcomes import Outcome, Verdict
@@ -63,6 +64,7 @@ class Load:
         width: int | None = None,
         bulk: bool = True,
         patient: bool = True,
+        keep_before: KeepBefore | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts: collections.Counter[Verdict] = collections.Counter()
@@ -88,6 +90,7 @@ class Load:
             settle=settle,
             bulk=bulk,
             patient=patient,
+            keep_before=keep_before,
             clock=clock,
         )
         self._source = Source(source, self._has_room, self._take, self._go_on)
@@ -132,9 +135,38 @@ class Load:
         return health.why if health.breaker.state != "closed" else None
 
     @property
+    def breaker(self) -> Literal["closed", "open", "half-open"]:
+        """Whether requests pass, wait for a server that is not well, or are tried one at a time."""
+        return self._context.health.breaker.state
+
+    @property
     def paused_for(self) -> float:
         """Seconds until the server is tried again; 0 while the load does not wait for it."""
         return self._context.health.breaker.open_for
+
+    @property
+    def share(self) -> float:
+        """The orders under way, each counted as the share of its parts that came to their end."""
+        return sum(1 - run.left / len(run.parts) for run in self._runs)
+
+    @property
+    def succeeded(self) -> int:
+        """How many requests succeeded so far, of those that count while the server is not well."""
+        health = self._context.health
+        return health.created if health.breaker.creates_fail else health.answered
+
+    @property
+    def held(self) -> bool:
+        """Whether `hold` keeps the load from sending."""
+        return self._context.held
+
+    def hold(self) -> None:
+        """Begin no request until `release`; those that wait for their turn at the rate are still sent."""
+        self._context.hold()
+
+    def release(self) -> None:
+        """Go on after `hold`."""
+        self._context.release()
 
     def start(self) -> None:
         """Begin to draw from the input; `ingest` does it."""

@@ -20,16 +20,18 @@ from msgspec import Struct, field
 from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
 from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict
 from cdp_orders_async.journal import PartRecord
-from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
+from cdp_orders_async.models import Extension, NewOrderItem, NewOrderItemV2
 from cdp_orders_async.models.common import AnyPerson, Value
 from cdp_orders_async.wire import copy_of, encode, to_json
 
 __all__ = [
     "EXTENSIONS",
+    "UNDOING",
     "CreatedExtension",
     "CreatedRef",
     "Part",
     "digest_of_parts",
+    "digest_of_stored",
     "kind_of",
     "parts_of",
 ]
@@ -38,6 +40,8 @@ EXTENSIONS = frozenset({"order_extensions", "item_extensions"})
 KIND_BY_PREFIX = {"order": "orders", "item": "items", "contact": "contacts", "consumer": "consumers"}
 """The kinds of parts, by the beginning of their keys."""
 CREATED = PartVerdict.CREATED
+UNDOING = b"undo:"
+"""The beginning of the hash of a part that is being deleted: the rest is its hash before. It fits no input."""
 RESERVED_SUFFIX = re.compile(r"(/ext|~[0-9]+)/*$")
 """The end of a reference id whose key would look like the key of an extension or of a duplicate."""
 
@@ -145,6 +149,17 @@ def digest_of(*texts: bytes) -> bytes:
 def digest_of_parts(parts: Sequence[Part]) -> bytes:
     """Return the hash of a whole order."""
     return digest_of(*[part.key.encode() + part.digest for part in parts])
+
+
+def digest_of_stored(model: type[Any], stored: Any, uses: Sequence[str]) -> bytes:  # noqa: ANN401 any resource
+    """Return the digest that a part would have if the input said what the server has of it.
+
+    *model* is what was sent; *uses* are the keys of the items that a consumer uses.
+    """
+    if isinstance(stored, Extension):
+        return _hash(stored.pairs)
+    values = {name: getattr(stored, name) for name in attrs.fields_dict(model) if name != "order_items"}
+    return _hash(model(**values), *[key.encode() for key in uses])
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)

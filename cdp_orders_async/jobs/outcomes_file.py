@@ -3,86 +3,106 @@
 from __future__ import annotations
 
 import contextlib
-import errno
-import itertools
-import json
 import os
-import stat
 from collections.abc import Callable, Generator
 from pathlib import Path
+from typing import TypeAlias
 
 import orjson
 
 from cdp_orders_async.errors import InputError
 from cdp_orders_async.ingest import Outcome, Verdict
+from cdp_orders_async.jobs.owned_file import check, create, escaped, put_aside, unwritable, write_all
+from cdp_orders_async.jobs.recorded import Recorded, read
+from cdp_orders_async.jobs.run_file import ENDING, check_run, run_path, write_run
 
-__all__ = ["written"]
+__all__ = ["Recorded", "read", "written"]
 
 LONGEST_LINE = 2**24  # bytes of an outcome, of which the first must be whole
-FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # Windows has the latter
 VERDICTS = frozenset(map(str, Verdict))
+WHAT = "outcomes"
+
+
+Record: TypeAlias = Callable[[], dict[str, object]]
+"""Gives the record of a run as it is now."""
 
 
 @contextlib.contextmanager
-def written(path: Path | None) -> Generator[Callable[[Outcome], None], None, None]:
+def written(
+    path: Path | None, run: str | None = None, record: Record | None = None
+) -> Generator[Callable[[Outcome], None], None, None]:
     """Give a function that writes outcomes to *path*, readable by its owner only; without a path it does nothing.
 
-    The file is opened with the first outcome. The outcomes of an earlier run are put aside then, as ``PATH.1`` or the
-    first such name that is free. Raises `InputError` where the file cannot be written, or is not one of outcomes.
+    Each line has the id of the *run*. The *record* of the run is written to ``PATH.run.json`` beside it, with the
+    first outcome and again at the end. Both files are opened with the first outcome. Those of an earlier run are put
+    aside then, as ``PATH.1`` and ``PATH.1.run.json`` or with the first number that is free. Raises `InputError` where
+    a file cannot be written, or holds something else.
     """
-    number: int | None = None
-    if path is not None:
-        _check(path)
+    if path is None:
+        yield _ignore
+        return
+    _holds_outcomes(path)
+    beside = None if record is None or path.is_char_device() else run_path(path)
+    if beside is not None:
+        check_run(beside)
+    file = _OutcomesFile(path, {} if run is None else {"run": run}, beside, record)
+    try:
+        yield file.write
+    except BaseException:
+        with contextlib.suppress(InputError):  # the first error is the one to tell
+            file.close()
+        raise
+    file.close()
 
-    def write(outcome: Outcome) -> None:
-        nonlocal number
-        if path is None:
-            return
-        line = _escaped(orjson.dumps(outcome.to_json()).decode()) + b"\n"
+
+def _ignore(_: Outcome) -> None:
+    """Write nothing."""
+
+
+class _OutcomesFile:
+    """The file at *path*, each line of which has what *named* says; the *record* of the run goes *beside* it."""
+
+    def __init__(self, path: Path, named: dict[str, str], beside: Path | None, record: Record | None) -> None:
+        self._path = path
+        self._named = named
+        self._beside = beside
+        self._record = record
+        self._number: int | None = None
+
+    def write(self, outcome: Outcome) -> None:
+        """Write one *outcome*."""
+        line = escaped(orjson.dumps({**outcome.to_json(), **self._named}).decode()) + b"\n"
         try:
-            number = _opened(path) if number is None else number
-            while line:  # a disk that is nearly full takes a part
-                line = line[os.write(number, line) :]
+            if self._number is None:
+                self._number = _opened(self._path)
+                self._write_record()
+            write_all(self._number, line)
         except OSError as error:
-            raise _unwritable(path, error.strerror) from error
+            raise unwritable(self._path, WHAT, error.strerror) from error
 
-    try:
-        yield write
-    finally:
-        if number is not None:
-            os.close(number)
+    def close(self) -> None:
+        """Close the file, if it was opened, and write the record of the run as it is now."""
+        if self._number is not None:
+            os.close(self._number)
+            self._write_record()
+
+    def _write_record(self) -> None:
+        if self._beside is not None and self._record is not None:
+            write_run(self._beside, self._record())
 
 
-def _check(path: Path) -> bool:
+def _holds_outcomes(path: Path) -> bool:
     """Refuse what is there unless it is a file of outcomes or of nothing; tell whether it holds any."""
+    if not check(path, WHAT):
+        return False
     try:
-        path.parent.stat()  # raises where there is no such folder
-        found = path.lstat() if os.path.lexists(path) else None
-        kind = stat.S_IFREG if found is None else found.st_mode
-        if stat.S_ISCHR(kind):
-            return False
-        if stat.S_ISLNK(kind) or not stat.S_ISREG(kind):  # a pipe would wait for its reader
-            what = "a symbolic link, name the file itself" if stat.S_ISLNK(kind) else "no regular file"
-            raise _unwritable(path, f"it is {what}")
-        if found is not None:
-            _check_owner(path, found)
-        if not os.access(path.parent, os.W_OK | os.X_OK):
-            raise _unwritable(path, os.strerror(errno.EACCES))
-        first = b""
-        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        with path.open("rb") as file:
             first = file.readline(LONGEST_LINE)
     except OSError as error:
-        raise _unwritable(path, error.strerror) from error
+        raise unwritable(path, WHAT, error.strerror) from error
     if first and not _is_outcome(first):
-        raise _unwritable(path, "it holds something else than outcomes, name another file")
+        raise unwritable(path, WHAT, "it holds something else than outcomes, name another file")
     return bool(first)
-
-
-def _check_owner(path: Path, found: os.stat_result) -> None:
-    if found.st_nlink > 1:
-        raise _unwritable(path, "it has several names (hard links), name a file that has one")
-    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():  # Windows has no such number
-        raise _unwritable(path, "it belongs to another user, name a file of your own")
 
 
 def _is_outcome(line: bytes) -> bool:
@@ -97,29 +117,6 @@ def _is_outcome(line: bytes) -> bool:
 
 def _opened(path: Path) -> int:
     """Open *path* for the outcomes of this run alone."""
-    if _check(path):
-        names = (path.with_name(f"{path.name}.{n}") for n in itertools.count(1))
-        path.chmod(0o600)  # whoever could read it
-        path.rename(next(name for name in names if not os.path.lexists(name)))
-    number = os.open(path, FLAGS, 0o600)
-    found = os.fstat(number)
-    if stat.S_ISREG(found.st_mode):
-        try:
-            _check_owner(path, found)  # of what is open, whatever stood there before
-        except InputError:
-            os.close(number)
-            raise
-        if hasattr(os, "fchmod"):  # which Windows lacks
-            os.fchmod(number, 0o600)  # whatever the umask, and whoever could read an empty one
-    return number
-
-
-def _escaped(text: str) -> bytes:
-    """Return JSON without what a terminal may obey although JSON lets it stand, such as marks of direction."""
-    if not text.isprintable():
-        text = "".join(char if char.isprintable() else json.dumps(char)[1:-1] for char in text)
-    return text.encode()
-
-
-def _unwritable(path: Path, reason: str | None) -> InputError:
-    return InputError(f"the outcomes cannot be written to {path}: {reason}")
+    if _holds_outcomes(path) or os.path.lexists(run_path(path)):
+        put_aside(path, ("", ENDING))
+    return create(path, WHAT)

@@ -16,6 +16,7 @@ from cdp_orders_async.journal.records import (
     Journal,
     OrderId,
     PartRecord,
+    RecordedOrder,
     SameReference,
     is_same_order,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "MemoryJournal",
     "OrderId",
     "PartRecord",
+    "RecordedOrder",
     "SameReference",
     "SqliteJournal",
     "is_same_order",

@@ -33,8 +33,11 @@ _UNOPENED: Final = "the journal {path} cannot be opened for writing: see that yo
 _FOREIGN: Final = "{path} is the database of another program, not a journal: name another file"
 
 
-def open_file(path: Path, identity: Mapping[str, str]) -> tuple[Tables, bool]:
-    """Open the journal at *path*, or make it, for nobody else; return its tables, and whether they are new."""
+def open_file(path: Path, identity: Mapping[str, str] | None) -> tuple[Tables, bool]:
+    """Open the journal at *path*, or make it, for nobody else; return its tables, and whether they are new.
+
+    Without an *identity*, open only a journal that is there, whatever it belongs to.
+    """
     files = (path, *(Path(f"{path}{suffix}") for suffix in ("-wal", "-journal")))
     for file in files:
         _check_kind(file)
@@ -44,7 +47,7 @@ def open_file(path: Path, identity: Mapping[str, str]) -> tuple[Tables, bool]:
     log = read_log(path)
     if log and is_broken(log, length):
         raise JournalError(_DAMAGED.format(path=path))
-    _make_file(path)
+    _make_file(path, new=not length, known=identity is not None)
     # Absolute, because SQLite gives names such as ":memory:" a meaning of their own.
     db = sqlite3.connect(path.absolute(), timeout=0, isolation_level=None)
     try:
@@ -53,9 +56,9 @@ def open_file(path: Path, identity: Mapping[str, str]) -> tuple[Tables, bool]:
         db.execute("BEGIN EXCLUSIVE")
         # Asked by the size, and not because there are no tables, as where the head of the file is broken.
         if new := not path.stat().st_size:
-            make(db, identity)
+            make(db, identity or {})
         elif _check(db, path, identity, has_log=bool(log)) < FORMAT:
-            migrate(db, identity)
+            migrate(db, identity or {})
         for file in files:
             if file.exists() and file.stat().st_mode & 0o077:
                 file.chmod(0o600)
@@ -103,8 +106,10 @@ def _check_program(path: Path) -> None:
             raise JournalError(_FOREIGN.format(path=path))
 
 
-def _make_file(path: Path) -> None:
-    """Create the file if it is missing, for its owner alone."""
+def _make_file(path: Path, *, new: bool, known: bool) -> None:
+    """Create the file if it is missing, for its owner alone, and if what it will belong to is *known*."""
+    if new and not known:
+        raise JournalError(f"there is no journal at {path}: name the file of one")
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         path.chmod(0o600)  # whatever the umask
@@ -112,7 +117,7 @@ def _make_file(path: Path) -> None:
         raise JournalError(_UNOPENED.format(path=path))
 
 
-def _check(db: sqlite3.Connection, path: Path, identity: Mapping[str, str], *, has_log: bool) -> int:
+def _check(db: sqlite3.Connection, path: Path, identity: Mapping[str, str] | None, *, has_log: bool) -> int:
     """Refuse a file that is not a whole journal, or not the one of *identity*; return its format."""
     (application_id,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -128,6 +133,10 @@ def _check(db: sqlite3.Connection, path: Path, identity: Mapping[str, str], *, h
     # The first format does not say whether it needs its log.
     if version == FORMAT and not has_log and db.execute("SELECT needed FROM log").fetchall() != [(0,)]:
         raise JournalError(_DAMAGED.format(path=path))
+    if identity is None:
+        if version < FORMAT:  # only a load knows what that format leaves out
+            raise JournalError(f"the journal {path} is of version 0.1.0: run its load again first, which updates it")
+        return int(version)
     stored: dict[str, str] = dict(db.execute("SELECT key, value FROM meta").fetchall())
     # Programs that wrote the first format left out what later ones say.
     if found := differences(stored, identity, stored if version < FORMAT else stored.keys() | identity.keys()):

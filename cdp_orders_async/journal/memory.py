@@ -21,6 +21,7 @@ from cdp_orders_async.journal.records import (
     GraphRecord,
     OrderId,
     PartRecord,
+    RecordedOrder,
     SameReference,
     is_same_order,
 )
@@ -98,7 +99,7 @@ class MemoryJournal:
             self._graphs[order.key] = _Graph(order, next(self._places), digest, run, number)
             self._forget_some()
             return Claimed(None, same_reference)
-        before = GraphRecord(known.digest, known.complete, known.ended, dict(known.parts), known.run, known.number)
+        before = _record(known)
         if not (known.complete and known.digest == digest):
             known.digest, known.complete, known.ended = digest, False, False
         known.run, known.number = run, number
@@ -170,6 +171,13 @@ class MemoryJournal:
                 if record and record.ref == ref:
                     yield CreatedPart(known.order.key, part, ref, record.digest)
 
+    async def orders(self) -> AsyncIterator[RecordedOrder]:
+        """Yield each order with all that is recorded of it, the one that was claimed first first."""
+        self._check_open()
+        for key, known in [*self._graphs.items()]:
+            created = (part for part, ref in known.created.items() if known.parts[part].ref == ref)
+            yield RecordedOrder(key, _record(known), frozenset(created))
+
     async def known(self, limit: int) -> Sequence[tuple[str, UUID]]:
         """Return the keys of at most *limit* complete orders, newest first, and the refs of their orders."""
         self._check_open()
@@ -220,6 +228,10 @@ class MemoryJournal:
             keys.discard(key)
             if not keys:
                 del self._keys[known.order.reference_id]
+
+
+def _record(known: _Graph) -> GraphRecord:
+    return GraphRecord(known.digest, known.complete, known.ended, dict(known.parts), known.run, known.number)
 
 
 def _renamed(known: Mapping[str, T], names: Mapping[str, str | None], replaced: Container[str | None]) -> dict[str, T]:

@@ -18,6 +18,7 @@ __all__ = [
     "Journal",
     "OrderId",
     "PartRecord",
+    "RecordedOrder",
     "SameReference",
     "is_same_order",
 ]
@@ -130,6 +131,15 @@ class CreatedPart(Struct, frozen=True):
     """The hash of the part's payload when it was sent."""
 
 
+class RecordedOrder(Struct, frozen=True):
+    """An order of a journal."""
+
+    key: str
+    record: GraphRecord
+    created: frozenset[str]
+    """The names of the parts that loads with this journal created."""
+
+
 class Journal(Protocol):
     """Where a load claims an order, notes what it is about to do with it, and notes what came of it.
 
@@ -175,8 +185,8 @@ class Journal(Protocol):
         *created*: a load with this journal created it; False: it was found, or nothing new is known. What was created
         stays created while no other ref is recorded for that part.
 
-        It is queued, in order, and durable at the latest when the next `claim` or `end` returns. It never fails
-        because of the disk: the next call that is awaited says so. A graph that was never claimed has no records. A
+        It is queued, in order, and durable at the latest when the next `claim`, `end` or `owner` returns. It never
+        fails because of the disk: the next call that is awaited says so. A graph that was never claimed has none. A
         graph whose claim was lost has: a *ref* is a fact, whoever holds the order. That it may have been done is none,
         and is dropped where somebody else has claimed the order before it is durable.
         """
@@ -218,6 +228,10 @@ class Journal(Protocol):
 
         The graph that was claimed first comes last, and so does, of one graph, the part that was created first.
         """
+        ...
+
+    def orders(self) -> AsyncIterator[RecordedOrder]:
+        """Yield each order with all that is recorded of it; the order that was claimed first comes first."""
         ...
 
     async def known(self, limit: int) -> Sequence[tuple[str, UUID]]:

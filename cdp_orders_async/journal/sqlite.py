@@ -9,7 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar, TypeVarTuple
 from uuid import UUID
 
@@ -19,7 +19,7 @@ from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.claims import Claims
 from cdp_orders_async.journal.identity import check_identity
-from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, OrderId
+from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, OrderId, RecordedOrder
 from cdp_orders_async.outlasting import outlast
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _Args = TypeVarTuple("_Args")
 _Work: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any] | None]"
 """What to do in the thread, with what, and who waits for what it returns, if anybody."""
 
-_PAGE: Final = 500  # created parts that are read at a time
+_PAGE: Final = 500  # created parts, or orders, that are read at a time
 
 
 class _Failed(Struct, frozen=True):
@@ -56,7 +56,7 @@ class SqliteJournal:
     lease: float | None = None
     """A claim holds as long as the journal is open."""
 
-    def __init__(self, path: Path, identity: Mapping[str, str], max_batch: int) -> None:
+    def __init__(self, path: Path, identity: Mapping[str, str] | None, max_batch: int) -> None:
         """Use `open` instead: this alone opens nothing."""
         # Only those who open a journal need sqlite3, and pay for its import.
         from queue import SimpleQueue  # noqa: PLC0415
@@ -66,7 +66,7 @@ class SqliteJournal:
         self._file = file
         self._tables = tables
         self._path = path
-        self._identity = MappingProxyType(dict(identity))
+        self._identity = None if identity is None else MappingProxyType(dict(identity))
         self._new = False
         self._max_batch = max_batch
         self._claims = Claims()
@@ -82,18 +82,19 @@ class SqliteJournal:
         self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
 
     @classmethod
-    async def open(cls, path: Path | str, *, identity: Mapping[str, str], max_batch: int = 1000) -> Self:
+    async def open(cls, path: Path | str, *, identity: Mapping[str, str] | None, max_batch: int = 1000) -> Self:
         """Open the journal at *path*, or make it (readable by its owner only), and keep everybody else out.
 
         *identity* says what the journal is about, by names that a person understands (``{"base URL": "https://…"}``):
-        it is stored, and a journal with another identity is refused. Put no secret into it. *max_batch* is the most
-        operations that are committed together. A journal of version 0.1.0 is brought up to date.
+        it is stored, and a journal with another identity is refused. Put no secret into it. None opens a journal that
+        is there, whatever it is about, to look into it. *max_batch* is the most operations that are committed together.
+        A journal of version 0.1.0 is brought up to date where the *identity* is given.
 
         Raise `JournalError` with one sentence that names the file and says what to do, and TypeError for an argument of
         another type.
         """
         need(path, (str, os.PathLike), "path")
-        need(identity, Mapping, "identity")
+        need(identity, (Mapping, NoneType), "identity", "a mapping of names to texts, or None")
         need(max_batch, int, "max_batch")
         self = cls(Path(path), identity, max_batch)
         opened: asyncio.Future[_Failed | None] = self._loop.create_future()
@@ -120,7 +121,7 @@ class SqliteJournal:
     @property
     def identity(self) -> Mapping[str, str]:
         """What the journal belongs to."""
-        return self._identity
+        return self._identity or {}
 
     @property
     def new(self) -> bool:
@@ -130,7 +131,7 @@ class SqliteJournal:
     def check(self, identity: Mapping[str, str]) -> None:
         """Raise `JournalError` unless this journal belongs to *identity*, or was opened with an empty one."""
         self._check_open()
-        check_identity(f"the journal {self._path}", self._identity, identity, "name another file")
+        check_identity(f"the journal {self._path}", self.identity, identity, "name another file")
 
     async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
         """Claim *order*, make durable that it is under way, and return what was known before.
@@ -194,6 +195,14 @@ class SqliteJournal:
                 yield part
             page, place = await self._ask(self._tables.Tables.created, place, _PAGE)
 
+    async def orders(self) -> AsyncIterator[RecordedOrder]:
+        """Yield each order with all that is recorded of it, the one that was claimed first first."""
+        page, place = await self._ask(self._tables.Tables.orders, 0, _PAGE)
+        while page:
+            for order in page:
+                yield order
+            page, place = await self._ask(self._tables.Tables.orders, place, _PAGE)
+
     async def known(self, limit: int) -> Sequence[tuple[str, UUID]]:
         """Return the keys of at most *limit* complete orders, newest first, and the refs of their orders."""
         return await self._ask(self._tables.Tables.known, limit)
@@ -249,6 +258,7 @@ class SqliteJournal:
             try:
                 tables, self._new = self._file.open_file(self._path, self._identity)
                 stack.callback(tables.close)
+                self._identity = MappingProxyType(tables.identity() if self._identity is None else self._identity)
             except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits and must be told
                 self._failure = _Failed(self._file.explain(self._path, error))
             while self._serve(tables):

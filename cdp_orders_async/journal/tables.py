@@ -18,6 +18,7 @@ from cdp_orders_async.journal.records import (
     GraphRecord,
     OrderId,
     PartRecord,
+    RecordedOrder,
     SameReference,
     is_same_order,
 )
@@ -142,6 +143,10 @@ _CREATED: Final = """SELECT graphs.graph, parts.ref, parts.digest, parts.graph, 
     WHERE parts.created > 0 AND parts.graph <= ? AND (parts.graph, parts.created, parts.part) < (?, ?, ?)
     ORDER BY parts.graph DESC, parts.created DESC, parts.part DESC LIMIT ?"""
 
+_ORDERS: Final = """SELECT id, graph, digest, state, run, number FROM graphs WHERE id > ? ORDER BY id LIMIT ?"""
+
+_PARTS: Final = "SELECT part, digest, ref, created FROM parts WHERE graph = ?"
+
 _NEAR: Final = SAME_ORDER + timedelta(milliseconds=1)
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
@@ -190,6 +195,10 @@ class Tables:
             self._db.execute("UPDATE log SET needed = 0")
         self._commits, self._changes = 0, self._db.total_changes
 
+    def identity(self) -> dict[str, str]:
+        """Return what the journal belongs to."""
+        return dict(self._db.execute("SELECT key, value FROM meta").fetchall())
+
     def nothing(self) -> None:
         """Only see whether it is open."""
 
@@ -205,9 +214,7 @@ class Tables:
         graph, known_digest, state, known_run, known_number = known
         self._numbers[order.key] = graph
         parts: dict[str, PartRecord] = {}
-        for part, sent, ref, created in db.execute(
-            "SELECT part, digest, ref, created FROM parts WHERE graph = ?", (graph,)
-        ):
+        for part, sent, ref, created in db.execute(_PARTS, (graph,)):
             parts[part] = PartRecord(sent, _ref(ref, created))
             self._last_created = max(self._last_created, abs(created))
         stays = state == COMPLETE and known_digest == digest
@@ -263,6 +270,17 @@ class Tables:
         found = self._db.execute(_CREATED, (before[0], *before, limit)).fetchall()
         page = [CreatedPart(graph, part, UUID(bytes=ref), digest) for graph, ref, digest, _, _, part in found]
         return page, found[-1][3:] if found else before
+
+    def orders(self, after: int, limit: int) -> tuple[list[RecordedOrder], int]:
+        """Return the oldest orders after a place, and the place behind them."""
+        found = self._db.execute(_ORDERS, (after, limit)).fetchall()
+        page: list[RecordedOrder] = []
+        for graph, key, digest, state, run, number in found:
+            rows = self._db.execute(_PARTS, (graph,)).fetchall()
+            parts = {part: PartRecord(sent, _ref(ref, created)) for part, sent, ref, created in rows}
+            record = GraphRecord(digest, state == COMPLETE, state != UNDER_WAY, parts, run, number)
+            page.append(RecordedOrder(key, record, frozenset(part for part, _, _, created in rows if created > 0)))
+        return page, found[-1][0] if found else after
 
     def _number(self, graph: str) -> int | None:
         if (number := self._numbers.get(graph)) is not None:

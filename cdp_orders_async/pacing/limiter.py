@@ -144,6 +144,11 @@ class Limiter:
         return len(self._waiters)
 
     @property
+    def interactive(self) -> int:
+        """How many of them are interactive, and so go first."""
+        return self._waiters.interactive
+
+    @property
     def paused_for(self) -> float:
         """Seconds until the pause ends; 0 when there is none."""
         return max(0.0, self._paused_until - self._clock())

@@ -10,9 +10,10 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from types import NoneType
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 from uuid import UUID
 
+import attrs
 from aiohttp import ClientSession, TraceConfig
 from msgspec import Struct
 from msgspec.structs import replace
@@ -173,6 +174,23 @@ class Session:
         """Refuse to be pickled: sockets cannot travel, and the API token must not."""
         msg = "a session cannot be pickled; pickle its Settings and make a new one"
         raise TypeError(msg)
+
+    def set_rate(self, rate: float | Literal["auto"] | None) -> None:
+        """Change the setting *rate* from now on, for the calls that wait too.
+
+        Requests per second, ``auto`` or None, as in `Settings`; raises `Invalid` for another value.
+        """
+        self.settings = attrs.evolve(self.settings, rate=rate)
+        most = None if rate == "auto" else rate
+        if rate is None and self.autorate is not None:
+            self.autorate.retire()
+            self.autorate = None
+            self._slots.resize(self.settings.connections)
+        elif self.autorate is not None:
+            self.autorate.set_most(most)
+        elif rate is not None:
+            self.autorate = Autorate(self.limiter, self._slots, most, self._clock)
+            self.autorate.on_change = self._rate_changed
 
     async def aclose(self) -> None:
         """Close the connections; a session that was passed in stays open. Closing twice is no error.

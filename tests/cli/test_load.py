@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import re
 import signal
 import socket
 import stat
@@ -48,6 +49,8 @@ KEYS = [
     "times",
     "error",
 ]
+"""The counts and the times; what names the run comes after them."""
+RUN_KEYS = ["run", "started", "ended", "files", "hash", "parts_created"]
 
 
 async def test_load_loads_each_order_once(tmp_path: Path) -> None:
@@ -66,13 +69,17 @@ async def test_load_loads_each_order_once(tmp_path: Path) -> None:
     told: Json = orjson.loads(first.out)
     assert (first.status, first.out.count("\n")) == (0, 1)
     assert first.err == f"A new journal remembers what is loaded: {tmp_path / 'j.sqlite'}\n"
-    assert list(told) == KEYS
+    assert list(told) == [*KEYS, *RUN_KEYS]
+    run = {key: told.pop(key) for key in RUN_KEYS}
+    assert (run["parts_created"], len(run["hash"])) == (5 * PARTS, 32)
+    assert run["files"] == [{"name": str(source), "bytes": source.stat().st_size}]
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", run["run"])
     assert isinstance(told.pop("seconds"), float)
     assert told.pop("cpu") > 0
     assert told.pop("times")["server"] > 0
     assert told == {**dict.fromkeys(KEYS[:-4], 0), "graphs": 5, "loaded": 5, "requests": 5 * PARTS, "error": None}
     assert sorted((one["number"], one["verdict"]) for one in outcomes) == [(n, "loaded") for n in range(1, 6)]
-    assert {one["file"] for one in outcomes} == {str(source)}
+    assert {(one["file"], one["run"]) for one in outcomes} == {(str(source), run["run"])}
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in files[1::2]] == [0o600, 0o600]
     told = orjson.loads(again.out)
     assert (again.status, again.err, told["already"], told["requests"]) == (0, "", 5, 1)
@@ -142,8 +149,8 @@ async def test_load_tells_few_problems(tmp_path: Path) -> None:
     async with watched() as server:
         ran = await cdp_orders("load", source, "--outcomes", "out.jsonl", cwd=tmp_path, env=server.environment)
         verbose = await cdp_orders("load", source, "--verbose", cwd=tmp_path, env=server.environment)
-    assert ran.err.count(": invalid: ") == 20
-    assert ran.err.endswith("There are more problems: out.jsonl has them all.\n")
+    assert ran.err.count(": invalid: ") == 5
+    assert "\n30 lines are invalid; out.jsonl has them all:\n  30 x $.referenceId is required, first at" in ran.err
     assert len(lines_of(tmp_path / "out.jsonl")) == verbose.err.count(": invalid: ") == 30
 
 

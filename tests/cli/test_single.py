@@ -97,7 +97,7 @@ REFUSED: list[tuple[tuple[str, ...], object, str]] = [
     (("orders", "get", "canary"), None, "REF must be a UUID"),
     (("items", "list", "canary"), None, "ORDER_REF must be a UUID"),
     (("orders", "list"), None, "--reference-id, --guest-ref: exactly one"),
-    (("orders", "delete", NOBODY), None, "nothing was deleted: without a terminal"),
+    (("orders", "delete", NOBODY), None, "nobody is at a terminal to be asked, and nothing was done: add --yes"),
     (("orders", "delete"), None, "REF"),
     (("order-extensions", "delete-fields", NOBODY, "--yes"), None, "KEY must be given"),
 ]
@@ -408,13 +408,13 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("answer", "deletes"), [("y\n", True), ("YES\n", True), ("\n", False), ("", False), ("no\n", False)]
+    ("answer", "deletes"), [("yes\n", True), ("y\n", False), ("\n", False), ("", False), ("no\n", False)]
 )
 def test_deletes_ask(shell: Shell, monkeypatch: pytest.MonkeyPatch, answer: str, *, deletes: bool) -> None:
     """On a terminal a delete asks, and only a yes deletes."""
     _, ref = shell.made("items")
     monkeypatch.setattr(sys, "stdin", Terminal(answer))
-    assert main(["items", "delete", ref]) == (0 if deletes else 1)
+    assert main(["items", "delete", ref]) == (0 if deletes else 2)
     shell("items", "get", ref, status=1 if deletes else 0)
 
 

@@ -27,7 +27,9 @@ from cdp_orders_async import (
     CdpOrdersV2,
     Contact,
     Credentials,
+    FlightSegment,
     GraphFile,
+    GraphFiles,
     InputLine,
     MemoryJournal,
     Opaque,
@@ -39,19 +41,40 @@ from cdp_orders_async import (
     Violation,
     jobs,
 )
-from cdp_orders_async.cli.display import Display, Screen
+from cdp_orders_async.cli.display import Display, JsonDisplay, Screen
+from cdp_orders_async.cli.log import _Handler  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.cli.options import Connection
 from cdp_orders_async.cli.single_io import Keeping
+from cdp_orders_async.cli.verify import _Teller  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.graph.exact import _Doubled, _Lost, read_json  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.graph.findings import Findings
 from cdp_orders_async.graph.parsing import Reading, read_graph
+from cdp_orders_async.ingest.before import Before
 from cdp_orders_async.ingest.knowledge import Knowledge
-from cdp_orders_async.ingest.outcomes import Leftover, Outcome, Verdict
+from cdp_orders_async.ingest.outcomes import Leftover, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import CreatedExtension, CreatedRef, _Parts, parts_of  # pyright: ignore[reportPrivateUsage] every class is looked at
-from cdp_orders_async.jobs.progress import _Mark  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.ingest.undoing import UndoneOrder, UndonePart
+from cdp_orders_async.jobs.before_file import Changed
+from cdp_orders_async.jobs.comparison import Difference, DifferenceKind, _Comparison  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.jobs.differences_file import DifferencesFile
+from cdp_orders_async.jobs.estimate import _Mark  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.jobs.inputs import InputOptions
+from cdp_orders_async.jobs.outcomes_file import _OutcomesFile  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.jobs.recorded import Recorded, RecordedPart
+from cdp_orders_async.jobs.snapshot import Snapshot
+from cdp_orders_async.jobs.throttle import Wish
+from cdp_orders_async.jobs.verification import Row
 from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
-from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, GraphRecord, OrderId, SameReference
+from cdp_orders_async.journal.records import (
+    Busy,
+    Claimed,
+    CreatedPart,
+    GraphRecord,
+    OrderId,
+    RecordedOrder,
+    SameReference,
+)
 from cdp_orders_async.journal.sqlite import _Failed  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.pacing.health import Overload
 from cdp_orders_async.redact import Secrets
@@ -175,9 +198,31 @@ def made(folder: Path) -> list[object]:
             ),
             *(_Body(b"canary"), CreatedRef(ref=ref)),
             *(jobs.Message("no"), jobs.Problem(Outcome(file=None, number=1, key=None, verdict=Verdict.FAILED))),
-            *(jobs.Progress(seconds=1, done=1, not_loaded=0, retries=0, speed=1, rate=None), _Mark(1, 0.5, 1, 1)),
+            *(
+                FlightSegment(id="1"),
+                Recorded(number=1, verdict=Verdict.LOADED),
+                RecordedPart("order", PartVerdict.CREATED),
+                Difference("contact", ref, DifferenceKind.DIFFERENT, ("first_name",)),
+                _Comparison(parts.parts, {}, Snapshot(ref, Opaque(contact)), ()),
+                Row(1, 1, 0),
+                InputOptions(V2_1),
+                Snapshot(ref, Opaque(contact), parts={"contacts": Opaque({ref: contact})}),
+                DifferencesFile(None, 0),
+                jobs.VerifyReport(),
+                _Teller(Screen.of_messages()),
+            ),
             *(PauseBegan("it is not well", 5.0), PauseEnded("it is not well", 5.0)),
             RateState(None, 1, None, 0.0, None).changed(cut=True),
+            *(
+                Before(order.key, "contact", ref, Opaque({"firstName": "canary"})),
+                Changed(order.key, "contact", ref, ()),
+            ),
+            *(UndonePart("order", ref), UndoneOrder(order.key, ()), jobs.Undoable(1, 1), jobs.UndoReport()),
+            RecordedOrder(order.key, GraphRecord(b"", complete=True, ended=True, parts={}), frozenset()),
+            jobs.JournalReport({}, 1),
+            *(jobs.Progress(seconds=1, done=1, not_loaded=0, retries=0, speed=1, rate=None), _Mark(1, 0.5, 1)),
+            *(JsonDisplay(Screen()), _Handler(Display(Screen())), Wish(), jobs.new_run()),
+            _OutcomesFile(folder / "outcomes", {}, None, None),
         ]
 
 
@@ -218,8 +263,15 @@ async def loaded(looking: Looking, url: str, version: type[CdpOrders | CdpOrders
                 on_existing="update",
                 settle=0.0,
                 drain=0.0,
+                outcomes=folder / "out",
+                control=write(folder / "control", []),
                 on_event=Display(Screen.of_messages(plain=True), every_problem=True),
             )
+            files = GraphFiles([source], client.api)
+            report = await jobs.verify(client, folder / "out", files, differences=folder / "found", settle=0.0)
+            assert report.parts > 0
+            if isinstance(client, CdpOrders):
+                await jobs.undo(client, folder / journal, on_event=Display(Screen.of_messages(plain=True)))
         looking.look([one async for one in graphs])
 
 
@@ -246,7 +298,8 @@ def test_no_documentation_shows_the_environment() -> None:
         "for name in ('cdp_orders_async', *(f'cdp_orders_async.{one}' for one in cdp.__all__)):\n"
         "    print(pydoc.render_doc(name, renderer=pydoc.plaintext))\n"
         "from cdp_orders_async.cli import main\n"
-        "for command in ((), ('load',), ('emulator',), ('demo',), ('config',), ('orders', 'create')):\n"
+        "commands = 'load', 'undo', 'journal show', 'emulator', 'demo', 'config', 'orders create', 'plan', ''\n"
+        "for command in map(str.split, commands):\n"
         "    main([*command, '--help'])\n"
     )
     names = ("CDP_API_TOKEN", "CDP_BEARER_TOKEN", "CDP_PROXY", "CDP_API_TOKEN_FILE", "CDP_CA_FILE", "ANYTHING")

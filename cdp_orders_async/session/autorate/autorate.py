@@ -39,6 +39,7 @@ class Autorate:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.on_change: OnChange | None = None
+        self._retired = False
         self._slots = slots
         self._clock = clock
         self._together = most is not None  # a rate that somebody gave is one for all calls
@@ -65,6 +66,23 @@ class Autorate:
     def apart(self) -> bool:
         """Whether reads and writes have a rate each."""
         return self._lanes[0] is not self._lanes[1]
+
+    def set_most(self, most: float | None) -> None:
+        """Send at most *most* calls a second from now on; None: as many as the server bears."""
+        (writes, governor), (reads, _) = self._lanes
+        self._together = most is not None
+        if self._together and self.apart:
+            reads.set_rate(most)  # for those who wait there
+            self._lanes = [(writes, governor)] * 2
+        for lane in (False, True):
+            self._lanes[lane][1].set_most(math.inf if most is None else most)
+            self._apply(reads=lane)
+
+    def retire(self) -> None:
+        """Change nothing any longer, whatever becomes of the calls that are under way."""
+        self._retired = True
+        for limiter, _ in self._lanes:
+            limiter.set_rate(None)
 
     def sent(self, *, reads: bool) -> None:
         """Count a call that leaves now."""
@@ -110,8 +128,12 @@ class Autorate:
         self._tell(limiter.rate, reads=one)
 
     def _apply(self, *, reads: bool) -> None:
+        if self._retired:
+            return
         limiter, governor = self._lanes[reads]
         allowed, rate, slots = governor.allowed, limiter.rate, self._slots.size
+        if (math.inf if allowed.rate is None else allowed.rate) > governor.most:  # it was lowered meanwhile
+            allowed.rate = governor.most
         if rate == allowed.rate and slots == allowed.slots:
             return
         if rate != allowed.rate:

@@ -150,6 +150,20 @@ class Governor:
         self._taken = 0  # the good answers of this spell
         self._spell = (0.0, 0.0)  # the good answers and the seconds of the one before
 
+    @property
+    def most(self) -> float:
+        """The highest rate."""
+        return self._most
+
+    def set_most(self, most: float) -> None:
+        """Let the rate go up to *most*, at once where no limit of the server is known, and no higher."""
+        self._most = most
+        allowed = self.allowed
+        if most < math.inf and allowed.climb is None and self._outage is None:
+            allowed.rate = most
+        if self._outage is not None:
+            self._outage = min(self._outage, most)
+
     def state(self, now: float, of: str = "") -> RateState:
         """Return what is known *now* of the limit *of* some calls."""
         allowed = self.allowed

@@ -1,0 +1,66 @@
+"""Equal findings of many orders, told once: how often, and where the first one is."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+
+from msgspec import Struct
+
+from cdp_orders_async.errors import Violation
+
+__all__ = ["Group", "Groups"]
+
+MOST = 1_000
+"""Rules that are told apart: a rule may hold a key of the input, of which there is no end."""
+REST = "other rules"
+INDEX = re.compile(r"\[[0-9]+\]")
+COLUMN = re.compile(r" at column [0-9]+$")
+MORE = re.compile(r"breaks .*[0-9]+ more rules?$")
+"""These tell two lines apart, and not two faults."""
+
+
+class Group(Struct):
+    """One rule, and the orders that break it."""
+
+    rule: str
+    count: int
+    first: str
+    """The place of the first of them, such as ``orders.jsonl:186``."""
+
+    def __str__(self) -> str:
+        return f"{self.count:,} x {self.rule}, first at {self.first}"
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as JSON data."""
+        return {"rule": self.rule, "count": self.count, "first": self.first}
+
+
+class Groups:
+    """Findings, grouped: two are equal where they differ only in an index, such as that of an item."""
+
+    def __init__(self) -> None:
+        self._groups: dict[str, Group] = {}
+
+    def add(self, found: Iterable[Violation], place: str) -> None:
+        """Note what is *found* in the order at that *place*; equal findings in one order count once."""
+        for rule in dict.fromkeys(map(_rule_of, found)):
+            known = rule in self._groups or len(self._groups) < MOST
+            group = self._groups.setdefault(rule if known else REST, Group(rule if known else REST, 0, place))
+            group.count += 1
+
+    def __iter__(self) -> Iterator[Group]:
+        """Yield the groups, the largest first."""
+        return iter(sorted(self._groups.values(), key=lambda group: -group.count))
+
+    def __len__(self) -> int:
+        return len(self._groups)
+
+    def to_json(self) -> list[dict[str, object]]:
+        """Return the groups as JSON data."""
+        return [group.to_json() for group in self]
+
+
+def _rule_of(found: Violation) -> str:
+    rule = MORE.sub("breaks more rules", COLUMN.sub("", found.rule))
+    return f"{INDEX.sub('[]', found.field)} {rule}"

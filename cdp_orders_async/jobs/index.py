@@ -1,0 +1,172 @@
+"""Which orders of an input are the same to the server: an index on disk, because an input can have millions."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Generator, Iterable, Iterator
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import attrs
+from msgspec import msgpack
+
+from cdp_orders_async.errors import InputError
+from cdp_orders_async.graph import OrderGraph
+from cdp_orders_async.ingest import Verdict
+from cdp_orders_async.journal import SAME_ORDER
+from cdp_orders_async.models.common import list_fields, once_a_model
+
+if TYPE_CHECKING:
+    import sqlite3
+
+__all__ = ["Entry", "Index", "content_of"]
+
+BATCH = 1_000  # rows that are written at once
+MICROSECOND = timedelta(microseconds=1)
+MILLISECOND = 1_000  # microseconds
+NEAR = SAME_ORDER // MICROSECOND
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Entry(NamedTuple):
+    """An order of the input that keeps the rules."""
+
+    reference_id: str
+    at: int
+    """When it was ordered, in microseconds."""
+    content: int
+    """The hash of the order, as `content_of` makes it."""
+    file: int
+    """The number of its file."""
+    line: int
+    orders: int
+    """The requests that it takes: this and the following are in the order of `KINDS` of the plan."""
+    items: int
+    contacts: int
+    consumers: int
+    order_extensions: int
+    item_extensions: int
+    looks: int
+
+    @property
+    def requests(self) -> tuple[int, ...]:
+        """The requests that it takes, by kind."""
+        return self[5:]
+
+    @property
+    def ordered_at(self) -> datetime:
+        """When it was ordered."""
+        return EPOCH + self.at * MICROSECOND
+
+
+COLUMNS = ", ".join(Entry._fields)
+SAME_REFERENCE = f"""
+    SELECT {COLUMNS} FROM orders WHERE reference_id IN
+        (SELECT reference_id FROM orders GROUP BY reference_id HAVING count(*) > 1)
+    ORDER BY reference_id, rowid
+"""  # noqa: S608 the names of columns
+
+
+class Index:
+    """The orders of an input, by reference id. The file has no name, and so ends with this process, however it ends."""
+
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+        self._batch: list[Entry] = []
+        database.execute(f"CREATE TABLE orders ({COLUMNS})")
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls) -> Generator[Index, None, None]:
+        """Give an empty index; what goes wrong with its file is an `InputError`."""
+        import sqlite3  # noqa: PLC0415 only those who plan need it
+
+        try:
+            # An empty name is a file that SQLite makes in the folder of temporary files, for its owner only.
+            with contextlib.closing(sqlite3.connect("", isolation_level=None)) as database:
+                for setting in ("journal_mode = OFF", "synchronous = OFF", "temp_store = FILE"):
+                    database.execute(f"PRAGMA {setting}")
+                yield cls(database)
+        except sqlite3.Error as error:
+            raise InputError(
+                f"the index of the orders cannot be kept in the folder of temporary files (TMPDIR): {error}"
+            ) from error
+
+    def add(self, entry: Entry) -> None:
+        """Add an order; they come in the order of the input."""
+        self._batch.append(entry)
+        if len(self._batch) >= BATCH:
+            self._write()
+
+    def _write(self) -> None:
+        marks = ", ".join("?" * len(Entry._fields))
+        self._database.execute("BEGIN")
+        self._database.executemany(f"INSERT INTO orders VALUES ({marks})", self._batch)  # noqa: S608 only marks
+        self._database.execute("COMMIT")
+        self._batch.clear()
+
+    def same(self) -> Iterator[tuple[Entry, Entry, Verdict]]:
+        """Yield each order of which a load sends nothing: the one that it repeats or clashes with, itself, its verdict.
+
+        It is ``already`` loaded where it repeats the other one, and else in ``conflict`` with it.
+        """
+        self._write()
+        rows = map(Entry._make, self._database.execute(SAME_REFERENCE))
+        for _, entries in groupby(rows, key=itemgetter(0)):
+            yield from _same(entries)
+
+
+def _same(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry, Verdict]]:
+    """Go through the orders with one reference id as a load does, which is in the order of the input."""
+    loaded: dict[int, Entry] = {}
+    changed: set[int] = set()
+    for entry in entries:
+        first = loaded.get(entry.at) or next((one for one in loaded.values() if _is_near(one.at, entry.at)), None)
+        if first is None:
+            loaded[entry.at] = entry
+        elif first.at == entry.at and first.content == entry.content and first.at not in changed:
+            yield first, entry, Verdict.ALREADY
+        else:
+            changed.add(entry.at)
+            yield first, entry, Verdict.CONFLICT
+
+
+def _is_near(one: int, other: int) -> bool:
+    """Tell whether two times make one order to the server, which gets milliseconds."""
+    return abs(one // MILLISECOND - other // MILLISECOND) * MILLISECOND <= NEAR
+
+
+def content_of(graph: OrderGraph) -> int:
+    """Return a hash of the parts of an order: equal where a load takes one order for a copy of the other.
+
+    It tells 50 from 51, and not from 50.0. The hash of the journal says the same, and takes five times as long.
+    """
+    # A load creates the consumers in this order.
+    users = sorted(graph.consumers, key=lambda user: sorted(user.uses)) if len(graph.consumers) > 1 else graph.consumers
+    people = (graph.contact, [(user.consumer, user.uses) for user in users], graph.extension)
+    items = [(_fields(entry.item), entry.extension and _encode(entry.extension)) for entry in graph.items]
+    return hash((_fields(graph.order), tuple(items), _encode(people)))
+
+
+def _fields(model: object) -> tuple[object, ...]:
+    plain, lists = _getters(type(model))
+    return plain(model) if lists is None else (plain(model), _encode(lists(model)))
+
+
+@once_a_model
+def _getters(model: type[Any]) -> tuple[Callable[[object], tuple[object, ...]], Callable[[object], object] | None]:
+    """Return what gets the plain fields of a *model*, and its lists."""
+    lists = list_fields(model)
+    plain = [field.name for field in attrs.fields(model) if field.name not in lists]
+    return attrgetter(*plain), attrgetter(*lists) if lists else None
+
+
+def _listed(value: object) -> list[object]:
+    """Return the fields of a model that msgspec does not take for one of attrs, as its class adds none."""
+    model: Any = type(value)
+    return [getattr(value, field.name) for field in attrs.fields(model)]
+
+
+_encode = msgpack.Encoder(enc_hook=_listed, order="deterministic").encode

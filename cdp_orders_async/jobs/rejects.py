@@ -1,0 +1,113 @@
+"""The bad lines of an input, kept as they stood, so that they can be mended and loaded."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import orjson
+
+from cdp_orders_async.errors import InputError
+from cdp_orders_async.graph import InputLine
+from cdp_orders_async.jobs.owned_file import check, create, escaped, put_aside, unwritable, write_all
+from cdp_orders_async.sources.jsonlines import LONGEST_LINE
+
+__all__ = ["REASONS", "rejected"]
+
+REASONS = ".reasons.jsonl"
+"""The ending of the file beside the bad lines that says what is wrong with each."""
+WHAT = "rejected lines"
+LONGEST_REASON = 2**24  # bytes of a reason, of which the first must be whole
+
+
+@contextlib.contextmanager
+def rejected(path: Path | None) -> Generator[Callable[[InputLine], None], None, None]:
+    """Give a function that keeps a bad line in *path*, and its reasons beside it; without a path it does nothing.
+
+    *path* holds the lines byte for byte, each ended by LF. ``PATH.reasons.jsonl`` has a JSON line for each: ``line``,
+    its line in *path* (null for one that is too long to be kept), ``file``, ``number``, ``key`` and ``violations``.
+    Both are readable by their owner only. They are opened with the first bad line; those of an earlier run are put
+    aside then, as ``PATH.1`` and ``PATH.1.reasons.jsonl``. Raises `InputError` where a file cannot be written, or
+    holds something else.
+    """
+    files: list[int] = []
+    kept = 0
+    if path is not None:
+        _holds_rejects(path)
+
+    def write(line: InputLine) -> None:
+        nonlocal kept
+        if path is None:
+            return
+        raw = None if line.raw is None else line.raw.open()
+        if raw is not None and len(raw) > LONGEST_LINE:  # it was cut there
+            raw = None
+        reason = {
+            "line": None if raw is None else kept + 1,
+            "file": line.file,
+            "number": line.number,
+            "key": line.key,
+            "violations": [{"field": wrong.field, "rule": wrong.rule} for wrong in line.violations],
+        }
+        try:
+            if not files:
+                _open(path, files)
+            if raw is not None:
+                write_all(files[0], raw + b"\n")
+                kept += 1
+            write_all(files[1], escaped(orjson.dumps(reason).decode()) + b"\n")
+        except OSError as error:
+            raise unwritable(path, WHAT, error.strerror) from error
+
+    try:
+        yield write
+    finally:
+        for number in files:
+            os.close(number)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(path.name + REASONS)
+
+
+def _holds_rejects(path: Path) -> bool:
+    """Refuse what is there unless it is of an earlier run, or empty; tell whether there is anything to put aside."""
+    if path.is_char_device():
+        raise unwritable(path, WHAT, "it is no regular file")
+    lines, reasons = check(path, WHAT), check(_beside(path), WHAT)
+    if reasons and not _is_reason(_first_line(_beside(path))):
+        raise _holds_something_else(_beside(path))
+    if lines and not reasons:
+        raise _holds_something_else(path)
+    return reasons
+
+
+def _open(path: Path, files: list[int]) -> None:
+    if _holds_rejects(path):
+        put_aside(path, ("", REASONS))
+    files.append(create(path, WHAT))
+    files.append(create(_beside(path), WHAT))
+
+
+def _first_line(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.readline(LONGEST_REASON)
+    except OSError as error:
+        raise unwritable(path, WHAT, error.strerror) from error
+
+
+def _is_reason(line: bytes) -> bool:
+    with contextlib.suppress(orjson.JSONDecodeError):
+        match orjson.loads(line):
+            case {"line": _, "number": int(), "violations": [*_]}:
+                return True
+            case _:
+                pass
+    return False
+
+
+def _holds_something_else(path: Path) -> InputError:
+    return unwritable(path, WHAT, "it holds something else than rejected lines, name another file")
