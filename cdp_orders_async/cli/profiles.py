@@ -148,11 +148,9 @@ def _parsed(file: Path, content: Opaque[bytes]) -> dict[str, Any]:
 
 
 def _check_writers(file: Path, status: os.stat_result) -> None:
-    if not hasattr(os, "geteuid"):  # Windows, which has no such bits
-        return
-    if status.st_uid not in {0, os.geteuid()}:
+    if hasattr(os, "geteuid") and status.st_uid not in {0, os.geteuid()}:  # Windows has no such number
         raise InputError(f"the config file {file} belongs to another user: who can write it can take the credentials")
-    if status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+    if hasattr(os, "geteuid") and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise InputError(f"others can write the config file {file}: take that right away (chmod go-w)")
 
 

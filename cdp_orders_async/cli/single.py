@@ -83,15 +83,16 @@ def _command(kind: Kind[Any, Any, Any], verb: str, route: Route) -> Any:  # noqa
     return run
 
 
-def _run(name: str, verb: str, connection: Connection, values: Any) -> int:  # noqa: ANN401 of the parameters
+def _run(name: str, verb: str, connection: Connection, values: SimpleNamespace) -> int:
     """Run one operation; return the exit status."""
     try:
         refs = _refs(values)
         body = _body(name, verb, V2 if connection.api == "v2" else V2_1, values)
         client = connection.client(Screen.of_messages())
-        question = f"Delete the {noun_of(name)} {refs[0]}?"
-        if "yes" in vars(values) and not values.yes and not confirmed(Screen.of_messages(), question):
-            return 2
+        if "yes" in vars(values) and not values.yes:
+            question = _question(name, verb, refs[0])
+            if not confirmed(Screen.of_messages(), question):
+                return 2
     except CdpError as error:
         return refuse(error)
     look = " ".join(["cdp-orders", *_look(name, verb, refs, body), *connection.words])
@@ -111,7 +112,7 @@ def _run(name: str, verb: str, connection: Connection, values: Any) -> int:  # n
     return status
 
 
-def _body(name: str, verb: str, api: Api, values: Any) -> Any:  # noqa: ANN401 a model, or changes
+def _body(name: str, verb: str, api: Api, values: SimpleNamespace) -> Any:  # noqa: ANN401 a model, or changes
     """Check what the command was given; return what it sends, None for a verb that sends nothing."""
     kind = _kind(api, name, verb)
     if "limit" in vars(values) and values.limit is not None and values.limit < 1:
@@ -138,7 +139,7 @@ def _kind(api: Api, name: str, verb: str) -> Kind[Any, Any, Any]:
     raise InputError(f"version {api.version} of the API has no {command_of(name)}")
 
 
-def _refs(values: Any) -> list[UUID]:  # noqa: ANN401 of the parameters
+def _refs(values: SimpleNamespace) -> list[UUID]:
     """Return the reference that the command was given, if it takes one."""
     refs: list[UUID] = []
     for name, value in vars(values).items():
@@ -148,6 +149,11 @@ def _refs(values: Any) -> list[UUID]:  # noqa: ANN401 of the parameters
             except ValueError:
                 raise Invalid((Violation(name.upper(), "must be a UUID"),)) from None
     return refs
+
+
+def _question(name: str, verb: str, ref: UUID) -> str:
+    keys, of = "keys of " * (verb == "delete_fields"), " of" * name.endswith("extensions")
+    return f"Delete {keys}the {noun_of(name)}{of} {ref}?"
 
 
 async def _stoppable(work: Coroutine[Any, Any, int]) -> int:
@@ -170,7 +176,7 @@ async def _over(
     verb: str,
     refs: list[UUID],
     body: object,
-    values: Any,  # noqa: ANN401 of the parameters
+    values: SimpleNamespace,
 ) -> int:
     async with client:
         keeping = Keeping(client.transport)
@@ -189,7 +195,7 @@ async def _over(
         return 0
 
 
-def _listing(resource: Any, verb: str, refs: list[UUID], values: Any) -> Listing[Any]:  # noqa: ANN401 of its rows
+def _listing(resource: Any, verb: str, refs: list[UUID], values: SimpleNamespace) -> Listing[Any]:  # noqa: ANN401 of its rows
     limit = min(values.limit or LARGEST_PAGE, LARGEST_PAGE)
     found: dict[str, Any] = {}
     if "reference_id" in vars(values):
