@@ -55,11 +55,12 @@ from cdp_orders_async.jobs.throttle import Wish
 from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, GraphRecord, OrderId, SameReference
 from cdp_orders_async.journal.sqlite import _Failed  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.models.v2 import FlightSegment
 from cdp_orders_async.pacing.health import Overload
 from cdp_orders_async.redact import Secrets
 from cdp_orders_async.session.autorate.governor import Climb, RateState, Trial
 from cdp_orders_async.session.backends.aiohttp import _Attempt, _Body  # pyright: ignore[reportPrivateUsage] every class is looked at
-from cdp_orders_async.sources.jsonlines import _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.sources.jsonlines import _Expecting, _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.wire import reads_nothing
 from cdp_orders_async.wire.direct import Listed, _Way  # pyright: ignore[reportPrivateUsage] every class is looked at
 from tests.cli.support import write
@@ -180,7 +181,7 @@ def made(folder: Path) -> list[object]:
             *(PauseBegan("it is not well", 5.0), PauseEnded("it is not well", 5.0)),
             RateState(None, 1, None, 0.0, None).changed(cut=True),
             *(JsonDisplay(Screen()), _Handler(Display(Screen())), Wish(), jobs.new_run()),
-            _OutcomesFile(folder / "outcomes", {}, None, None),
+            *(_OutcomesFile(folder / "outcomes", {}, None, None), _Expecting(1, packed=False), FlightSegment()),
         ]
 
 
