@@ -20,6 +20,7 @@ import pytest
 from cdp_orders_async import Verdict, Violation
 from cdp_orders_async.cli.display import (
     ADVICE,
+    PROGRESS_EVERY,
     Display,
     JsonDisplay,
     Screen,
@@ -52,9 +53,9 @@ def noon() -> datetime:
 
 def test_progress_is_lines_where_there_is_no_terminal() -> None:
     """In a log, progress is a line each half minute or as told: time of day, percent, counts, and no control codes."""
-    for every, times in ((None, (30, 60)), (12.0, (12, 24, 36, 48, 60))):
+    for every, times in ((PROGRESS_EVERY, (30, 60)), (12.0, (12, 24, 36, 48, 60))):
         console, file = log()
-        with Display(console, now=noon, **({} if every is None else {"every": every})) as display:
+        with Display(console, now=noon, every=every) as display:
             for n in range(62 * 4):
                 display(attrs.evolve(PROGRESS, seconds=n / 4, done=n // 4, fraction=n / 1000))
         assert file.getvalue().splitlines() == [

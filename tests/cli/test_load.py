@@ -340,3 +340,26 @@ async def test_load_keeps_secrets(tmp_path: Path) -> None:
     assert ran.err.splitlines()[-2] == "Set CDP_API_TOKEN to the API token first."
     everything = ran.out.encode() + ran.err.encode() + written
     assert [secret for secret in (b"canary", base64.b64encode(f"key:{TOKEN}".encode())) if secret in everything] == []
+
+
+async def test_load_reads_several_files(tmp_path: Path) -> None:
+    """A folder, a glob and files are read one after the other; each outcome has its file, and the log each request."""
+    lines, folder = orders(3), tmp_path / "in"
+    folder.mkdir()
+    write(folder / "a.jsonl", lines[:2])
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(orjson.dumps(lines[2])))
+    async with watched() as server:
+        ran = await cdp_orders(
+            *("load", "in", "--outcomes", "out", "--verbose", "--progress", "json", "--json"),
+            cwd=tmp_path,
+            env=server.environment,
+        )
+        again = await cdp_orders(
+            "load", "in/a.jsonl", "in/b*", "--journal", "in.journal.sqlite", cwd=tmp_path, env=server.environment
+        )
+        assert server.holds(lines)
+    assert (ran.status, again.status) == (0, 0)
+    assert sorted(Path(one["file"]).name for one in lines_of(tmp_path / "out")) == ["a.jsonl", "a.jsonl", "b.jsonl.gz"]
+    logged = [line for line in map(orjson.loads, ran.err.splitlines()) if line["event"] == "log" and "status" in line]
+    assert len(logged) == 3 * PARTS
+    assert all({"time", "status", "line", "request_id", "seconds"} <= line.keys() for line in logged)

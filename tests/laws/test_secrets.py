@@ -75,11 +75,12 @@ from cdp_orders_async.journal.records import (
     RecordedOrder,
     SameReference,
 )
+from cdp_orders_async.models.v2 import FlightSegment
 from cdp_orders_async.pacing.health import Overload
 from cdp_orders_async.redact import Secrets
 from cdp_orders_async.session.autorate.governor import Climb, RateState, Trial
 from cdp_orders_async.session.backends.aiohttp import _Attempt, _Body  # pyright: ignore[reportPrivateUsage] every class is looked at
-from cdp_orders_async.sources.jsonlines import _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.sources.jsonlines import _Expecting, _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.wire import reads_nothing
 from cdp_orders_async.wire.direct import Listed
 from tests.cli.support import write
@@ -221,7 +222,7 @@ def made(folder: Path) -> list[object]:
             jobs.JournalReport({}, 1),
             *(jobs.Progress(seconds=1, done=1, not_loaded=0, retries=0, speed=1, rate=None), _Mark(1, 0.5, 1)),
             *(JsonDisplay(Screen()), _Handler(Display(Screen())), Wish(), jobs.new_run()),
-            _OutcomesFile(folder / "outcomes", {}, None, None),
+            *(_OutcomesFile(folder / "outcomes", {}, None, None), _Expecting(1, packed=False), FlightSegment()),
         ]
 
 
