@@ -2,73 +2,90 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, get_args
+from decimal import Decimal
+from typing import get_args
 
 from cdp_orders_async.errors import Violation
 from cdp_orders_async.graph import OrderGraph
-from cdp_orders_async.models.common import AnyPerson, Channel, OrderStatus, camel
+from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
+from cdp_orders_async.models.common import AnyPerson, Channel, OrderStatus
 
 __all__ = ["doubts"]
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 CLOCKS_DIFFER = timedelta(minutes=5)
 """What a clock that is fast may be ahead."""
-IDS = {"reference_id": "referenceId", "product_id": "productId"}
-WORDS = {
-    "status": frozenset(get_args(OrderStatus)),
-    "channel": frozenset(get_args(Channel)),
-    "payment_type": frozenset({"Card", "Paypal", "Voucher", "ATM", "Cash", "Other"}),
-    "card_type": frozenset({"Mastercard", "Visa", "Diners", "American Express"}),
-}
-"""The words that the vendor names for fields of orders and items, some of which may hold any text."""
+BLANK = "is blank"
+UNKNOWN_WORD = "is none of the words that the vendor names"
+# The vendor names these words for fields that may hold any text; for other fields they are a rule.
+STATUSES = frozenset(get_args(OrderStatus))
+CHANNELS = frozenset(get_args(Channel))
+PAYMENTS = frozenset({"Card", "Paypal", "Voucher", "ATM", "Cash", "Other"})
+CARDS = frozenset({"Mastercard", "Visa", "Diners", "American Express"})
 
 
-def doubts(graph: OrderGraph, now: datetime) -> Iterator[Violation]:
-    """Yield what is doubtful in an order that keeps every rule; *now* tells what is in the future.
+def doubts(graph: OrderGraph, now: datetime) -> list[Violation]:
+    """Return what is doubtful in an order that keeps every rule; *now* tells what is in the future.
 
     The paths have no indexes: one finding stands for all items, or people, of the order.
     """
+    found: list[Violation] = []
     order = graph.order
-    yield from _of_model(order, "$", now)
-    for entry in graph.items:
-        yield from _of_model(entry.item, "$.orderItems[]", now)
-    if {entry.item.currency_code for entry in graph.items} - {order.currency_code}:
-        yield Violation("$.orderItems", "have another currency than their order")
-    elif graph.items and not _adds_up(graph):
-        yield Violation("$.price", "is not the sum of the prices of the items, with or without their quantities")
+    _judge_time(order.ordered_at, "$", now, found)
+    if not order.reference_id.strip():
+        found.append(Violation("$.referenceId", BLANK))
+    if order.payment_type is not None and order.payment_type not in PAYMENTS:
+        found.append(Violation("$.paymentType", UNKNOWN_WORD))
+    if order.card_type is not None and order.card_type not in CARDS:
+        found.append(Violation("$.cardType", UNKNOWN_WORD))
+    if graph.items:
+        items = [entry.item for entry in graph.items]
+        _judge_items(items, now, found)
+        if {item.currency_code for item in items} != {order.currency_code}:
+            found.append(Violation("$.orderItems", "have another currency than their order"))
+        elif not _adds_up(items, order.price):
+            rule = "is not the sum of the prices of the items, with or without their quantities"
+            found.append(Violation("$.price", rule))
     if graph.contact is not None:
-        yield from _of_person(graph.contact, "$.contact")
+        _judge_person(graph.contact, "$.contact", found)
     for user in graph.consumers:
-        yield from _of_person(user.consumer, "$.consumers[]")
+        _judge_person(user.consumer, "$.consumers[]", found)
+    return found
 
 
-def _adds_up(graph: OrderGraph) -> bool:
-    """Tell whether the items cost what the order does. The vendor does not say whether a price is that of one piece."""
-    items, price = [entry.item for entry in graph.items], graph.order.price
+def _adds_up(items: Sequence[NewOrderItem | NewOrderItemV2], price: Decimal) -> bool:
+    """Tell whether the items cost *price*. The vendor does not say whether the price of an item is that of one piece."""
     if sum([item.price for item in items]) == price:
         return True
     return sum([item.price * (1 if item.quantity is None else item.quantity) for item in items]) == price
 
 
-def _of_model(model: Any, at: str, now: datetime) -> Iterator[Violation]:  # noqa: ANN401 an order or an item
-    for name, key in IDS.items():
-        value = getattr(model, name, None)
-        if value is not None and not value.strip():
-            yield Violation(f"{at}.{key}", "is blank")
-    moment = getattr(model, "ordered_at", None)
-    if moment is not None and not EARLIEST <= moment <= now + CLOCKS_DIFFER:
-        yield Violation(f"{at}.orderedAt", "is before 2000" if moment < EARLIEST else "is in the future")
-    for name, words in WORDS.items():
-        value = getattr(model, name, None)
-        if value is not None and value not in words:
-            yield Violation(f"{at}.{camel(name)}", "is none of the words that the vendor names")
+def _judge_time(moment: datetime, at: str, now: datetime, found: list[Violation]) -> None:
+    if moment < EARLIEST:
+        found.append(Violation(f"{at}.orderedAt", "is before 2000"))
+    elif moment > now and moment > now + CLOCKS_DIFFER:
+        found.append(Violation(f"{at}.orderedAt", "is in the future"))
 
 
-def _of_person(person: AnyPerson, at: str) -> Iterator[Violation]:
+def _judge_items(items: Sequence[NewOrderItem | NewOrderItemV2], now: datetime, found: list[Violation]) -> None:
+    for item in items:
+        if item.status not in STATUSES:
+            found.append(Violation("$.orderItems[].status", UNKNOWN_WORD))
+        if item.channel is not None and item.channel not in CHANNELS:
+            found.append(Violation("$.orderItems[].channel", UNKNOWN_WORD))
+        if item.reference_id is not None and not item.reference_id.strip():
+            found.append(Violation("$.orderItems[].referenceId", BLANK))
+        if item.product_id is not None and not item.product_id.strip():
+            found.append(Violation("$.orderItems[].productId", BLANK))
+        if isinstance(item, NewOrderItemV2) and item.ordered_at is not None:
+            _judge_time(item.ordered_at, "$.orderItems[]", now, found)
+
+
+def _judge_person(person: AnyPerson, at: str, found: list[Violation]) -> None:
     for identifier in person.identifiers or ():
         if not identifier.provider.strip():
-            yield Violation(f"{at}.identifiers[].provider", "is blank")
+            found.append(Violation(f"{at}.identifiers[].provider", BLANK))
         if not identifier.id.strip():
-            yield Violation(f"{at}.identifiers[].id", "is blank")
+            found.append(Violation(f"{at}.identifiers[].id", BLANK))

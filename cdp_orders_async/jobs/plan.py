@@ -182,7 +182,7 @@ async def plan(
                             last = seconds
                             on_event(_progress(report, source, seconds - began))
                 report.hash = source.digest
-                await reader.compare()
+                await reader.conclude()
             if client is not None and drawn is not None:
                 report.server = await drawn.compare(client)
         except asyncio.CancelledError:
@@ -230,6 +230,10 @@ class _Reader:
         self._now = now
         self._files: dict[str, int] = {}
         """The numbers of the files, in the order in which they were read."""
+        self._shapes: dict[tuple[int, ...], int] = {}
+        """The numbers of the different shapes of orders, by the requests that they take."""
+        self._counts: list[int] = []
+        """How many orders have each shape."""
         self._probed = 0
 
     def take(self, line: InputLine) -> None:
@@ -248,22 +252,21 @@ class _Reader:
             report.requests["orders.list"] += self._probed
 
     def _take_order(self, file: str, number: int, graph: OrderGraph) -> None:
-        if found := list(doubts(graph, self._now)):
+        if found := doubts(graph, self._now):
             self._report.warnings.add(found, _place(file, number))
-        requests = _requests_of(graph)
-        for kind, count in zip(KINDS, requests, strict=True):
-            if count:
-                self._report.requests[kind] += count
-        self._report.upserts += requests[-1]
+        shape = self._shapes.setdefault(_requests_of(graph), len(self._shapes))
+        if shape == len(self._counts):
+            self._counts.append(0)
+        self._counts[shape] += 1
         order = graph.order
         at = (order.ordered_at - EPOCH) // MICROSECOND
         of_file = self._files.setdefault(file, len(self._files))
-        self._index.add(Entry(order.reference_id, at, content_of(graph), of_file, number, *requests))
+        self._index.add(Entry(order.reference_id, at, content_of(graph), of_file, number, shape))
         if self._sample is not None:
             self._sample.offer(graph)
 
-    async def compare(self) -> None:
-        """Take off the requests of the orders that the server takes for an earlier one."""
+    async def conclude(self) -> None:
+        """Count the requests, without those of orders that the server takes for an earlier one."""
         report, names = self._report, list(self._files)
         last: Entry | None = None
         clash: Clash | None = None
@@ -274,14 +277,17 @@ class _Reader:
                 report.copies += 1
             else:
                 report.conflicts += 1
-            report.requests.subtract(dict(zip(KINDS, entry.requests, strict=True)))
-            report.upserts -= entry.looks
+            self._counts[entry.shape] -= 1
             if first is not last:
                 last, clash = first, Clash(first.reference_id, [_told_of(first, names, Verdict.LOADED)])
                 if len(report.same_reference) < TOLD:
                     report.same_reference.append(clash)
             if clash is not None and len(clash.orders) < TOLD:
                 clash.orders.append(_told_of(entry, names, verdict))
+        for requests, shape in self._shapes.items():
+            for kind, count in zip(KINDS, requests, strict=True):
+                report.requests[kind] += count * self._counts[shape]
+            report.upserts += requests[-1] * self._counts[shape]
 
 
 def _requests_of(graph: OrderGraph) -> tuple[int, ...]:
