@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -22,6 +23,7 @@ T = TypeVar("T")
 
 KINDS = ("items", "contacts", "consumers")
 """The kinds of parts that are listed under an order."""
+NO_REFS: Mapping[str, UUID | None] = MappingProxyType({})
 
 
 class Snapshot(Struct, eq=False):
@@ -62,12 +64,17 @@ async def read_order(
 
 
 async def read_snapshot(
-    cdp: Resources | ResourcesV2, snapshot: Snapshot, parts: Sequence[Part], refs: Mapping[str, UUID | None]
+    cdp: Resources | ResourcesV2,
+    snapshot: Snapshot,
+    parts: Sequence[Part] = (),
+    refs: Mapping[str, UUID | None] = NO_REFS,
+    *,
+    with_links: bool,
 ) -> None:
     """Add to a *snapshot* of an order its parts and their extensions.
 
     *parts* are those of the input, and *refs* their known references by name: a part that a list does not show is asked
-    for by its reference.
+    for by its reference. *with_links* reads also which items each consumer uses.
     """
     for kind in KINDS:
         resource: Any = getattr(cdp, kind)
@@ -79,7 +86,7 @@ async def read_snapshot(
                 if found is not None:
                     listed[ref] = found
         snapshot.parts[kind] = Opaque(listed)
-    if any(part.uses for part in parts):
+    if with_links:
         await _add_links(cdp, snapshot.listed("consumers"))
     owners = {"order_extensions": [snapshot.ref], "item_extensions": list(snapshot.listed("items"))}
     for kind, its in owners.items():

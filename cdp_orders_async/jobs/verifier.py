@@ -259,7 +259,7 @@ class Verifier:
         snapshot = await read_order(self._client, parts[0], refs.get("order"), is_foreign)
         if snapshot is None:
             return len(parts), all_missing([part.name for part in parts], refs)
-        await read_snapshot(self._client, snapshot, parts, refs)
+        await read_snapshot(self._client, snapshot, parts, refs, with_links=any(part.uses for part in parts))
         # Other lines may have the same order; the first of them tells of what is extra.
         lines = self._verification.places(snapshot.ref) or [row.place]
         others = {

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 from uuid import UUID
@@ -10,11 +9,10 @@ from uuid import UUID
 import attrs
 
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import NotFound
-from cdp_orders_async.models import Consumer, Contact, Extension, Order, OrderItem, OrderItemV2
+from cdp_orders_async.jobs.snapshot import Snapshot, read_snapshot
+from cdp_orders_async.models import Consumer, Contact, Order, OrderItem, OrderItemV2
 from cdp_orders_async.models.common import camel
-from cdp_orders_async.redact import sealed
-from cdp_orders_async.resources import Listing
+from cdp_orders_async.redact import Opaque, sealed
 from cdp_orders_async.wire import to_json
 
 __all__ = ["whole_order"]
@@ -32,24 +30,18 @@ async def whole_order(client: CdpOrders | CdpOrdersV2, order: Order) -> tuple[di
 
         line, unsaid = await jobs.whole_order(client, await client.orders.get(ref))
     """
-    contacts, items, consumers, extension = await asyncio.gather(
-        _all(client.contacts.list(order.ref)),
-        _all(client.items.list(order.ref)),
-        _all(client.consumers.list(order.ref)),
-        _extension(client, order.ref),
-    )
-    extensions = await asyncio.gather(*(_extension_of_item(client, item.ref) for item in items))
-    uses = await asyncio.gather(*(_uses(client, consumer) for consumer in consumers))
+    snapshot = Snapshot(order.ref, Opaque(order))
+    await read_snapshot(client, snapshot, with_links=True)
+    contacts, items, consumers = (list(snapshot.listed(kind).values()) for kind in ("contacts", "items", "consumers"))
     unsaid = [f"order {order.ref} has {len(contacts)} contacts, of which the first is shown"] if contacts[1:] else []
     line = _plain(client, "orders", order)
     if contacts:
         line["contact"] = _plain(client, "contacts", contacts[0])
-    line["orderItems"] = [
-        {**_plain(client, "items", item), **_nested(pairs)} for item, pairs in zip(items, extensions, strict=True)
-    ]
+    line["orderItems"] = [{**_plain(client, "items", item), **_nested(snapshot, item.ref)} for item in items]
     references = _references(items)
     line["consumers"] = []
-    for consumer, used in zip(consumers, uses, strict=True):
+    for consumer in consumers:
+        used = consumer.order_items or ()
         named = [references[ref] for ref in used if references.get(ref) is not None]
         if len(named) < len(used):
             unsaid.append(
@@ -57,33 +49,7 @@ async def whole_order(client: CdpOrders | CdpOrdersV2, order: Order) -> tuple[di
             )
         at = {"orderItems": [{"referenceId": reference} for reference in named]} if named else {}
         line["consumers"].append({**_plain(client, "consumers", consumer), **at})
-    return {**line, **_nested(extension)}, unsaid
-
-
-async def _all(listing: Listing[Any]) -> list[Any]:
-    return [entry async for entry in listing]
-
-
-async def _extension(client: CdpOrders | CdpOrdersV2, order: UUID) -> Extension | None:
-    try:
-        return await client.order_extensions.get(order)
-    except NotFound:
-        return None
-
-
-async def _extension_of_item(client: CdpOrders | CdpOrdersV2, item: UUID) -> Extension | None:
-    if isinstance(client, CdpOrdersV2):  # version 2 has none
-        return None
-    try:
-        return await client.item_extensions.get(item)
-    except NotFound:
-        return None
-
-
-async def _uses(client: CdpOrders | CdpOrdersV2, consumer: Consumer) -> Sequence[UUID | None]:
-    if consumer.order_items is not None or isinstance(client, CdpOrdersV2):
-        return consumer.order_items or ()
-    return [item.ref async for page in client.consumers.items(consumer.ref).pages() for item in page.items]
+    return {**line, **_nested(snapshot, order.ref)}, unsaid
 
 
 def _references(items: Sequence[OrderItem | OrderItemV2]) -> Mapping[UUID | None, str | None]:
@@ -100,5 +66,6 @@ def _plain(
     return {key: value for key, value in to_json(got).items() if key in taken}
 
 
-def _nested(extension: Extension | None) -> dict[str, Any]:
-    return {} if extension is None else {"extensions": [{"name": "ext", "key": "default", **extension.pairs}]}
+def _nested(snapshot: Snapshot, owner: UUID) -> dict[str, Any]:
+    extension = snapshot.extensions.get(owner)
+    return {} if extension is None else {"extensions": [{"name": "ext", "key": "default", **extension.open().pairs}]}

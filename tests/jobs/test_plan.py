@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from cdp_orders_async import CdpOrders, CdpOrdersV2, GraphFile, InputError, Invalid, NotSent, Settings, jobs
+from cdp_orders_async import CdpOrders, CdpOrdersV2, GraphFile, InputError, Invalid, NotSent, Settings, Verdict, jobs
 from cdp_orders_async.graph import parse_graph
 from cdp_orders_async.ingest.parts import digest_of_parts, parts_of
 from cdp_orders_async.jobs.index import content_of
@@ -105,9 +105,9 @@ async def test_requests_are_those_of_a_load(tmp_path: Path, api: Api, count: int
         sent = {kind: sent for kind in MODULE.KINDS if (sent := server.requests[kind])}
     assert report.requests == plan.requests.total()
     assert sent == +plan.requests
-    assert report.counts["invalid"] == plan.invalid == 1
-    assert report.counts["already"] == plan.copies == 4
-    assert report.counts["conflict"] == plan.conflicts == 4
+    assert report.counts[Verdict.INVALID] == plan.invalid == 1
+    assert report.counts[Verdict.ALREADY] == plan.copies == 4
+    assert report.counts[Verdict.CONFLICT] == plan.conflicts == 4
     assert plan.orders == report.counts.total()
     assert plan.seconds == plan.requests.total() / 20
     assert plan.requests["orders.list"] == 1 + (3 if count > 100 else 0)
