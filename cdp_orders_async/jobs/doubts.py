@@ -56,7 +56,7 @@ def doubts(graph: OrderGraph, now: datetime) -> list[Violation]:
 
 
 def _adds_up(items: Sequence[NewOrderItem | NewOrderItemV2], price: Decimal) -> bool:
-    """Tell whether the items cost *price*. The vendor does not say whether the price of an item is that of one piece."""
+    """Tell whether the items cost *price*. The vendor does not say whether an item has the price of one piece."""
     if sum([item.price for item in items]) == price:
         return True
     return sum([item.price * (1 if item.quantity is None else item.quantity) for item in items]) == price

@@ -14,6 +14,7 @@ import typing
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from random import Random
 from typing import cast
 from uuid import UUID
 
@@ -31,6 +32,7 @@ from cdp_orders_async import (
     InputLine,
     MemoryJournal,
     Opaque,
+    OrderGraph,
     Page,
     PauseBegan,
     PauseEnded,
@@ -41,6 +43,7 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.cli.display import Display, Screen
 from cdp_orders_async.cli.options import Connection
+from cdp_orders_async.cli.plan import _Display  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.graph.exact import _Doubled, _Lost, read_json  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.graph.findings import Findings
@@ -48,7 +51,10 @@ from cdp_orders_async.graph.parsing import _Reading, read_graph  # pyright: igno
 from cdp_orders_async.ingest.knowledge import Knowledge
 from cdp_orders_async.ingest.outcomes import Leftover, Outcome, Verdict
 from cdp_orders_async.ingest.parts import CreatedExtension, CreatedRef, _Parts, parts_of  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.jobs.index import Index
+from cdp_orders_async.jobs.plan import _Reader  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.progress import _Mark  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.jobs.sample import Sample
 from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, GraphRecord, OrderId, SameReference
 from cdp_orders_async.journal.sqlite import _Failed  # pyright: ignore[reportPrivateUsage] every class is looked at
@@ -174,9 +180,26 @@ def made(folder: Path) -> list[object]:
             *(_Body(b"canary"), CreatedRef(ref=ref)),
             *(jobs.Message("no"), jobs.Problem(Outcome(file=None, number=1, key=None, verdict=Verdict.FAILED))),
             *(jobs.Progress(seconds=1, done=1, not_loaded=0, retries=0, speed=1, rate=None), _Mark(1, 0.5, 1, 1)),
+            *planned(graph),
             *(PauseBegan("it is not well", 5.0), PauseEnded("it is not well", 5.0)),
             RateState(None, 1, None, 0.0, None).changed(cut=True),
         ]
+
+
+def planned(graph: OrderGraph) -> list[object]:
+    """Return instances of what a plan is made with."""
+    line, plan, sample = InputLine("file", 1, graph), jobs.Plan(), Sample(2, Random(1))  # noqa: S311 nothing secret
+    plan.faults.add((Violation("$.price", "is required"),), "file:1")
+    with Index.opened() as index:
+        reader = _Reader(plan, index, lambda _: None, sample, NOW)
+        reader.take(line)
+        reader.take(line)
+        (same,) = index.same()
+    return [
+        *(plan, plan.faults, *plan.faults, sample, index, reader, *same[:2]),
+        *(jobs.Presence(1, 1, 0), jobs.Clash("A-1", [("file", 1, "A-1@", Verdict.LOADED)])),
+        *(jobs.Reading(seconds=1, orders=1, invalid=0), _Display(Screen.of_messages(plain=True))),
+    ]
 
 
 FAULTS: list[Json] = [
