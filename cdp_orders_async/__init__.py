@@ -38,7 +38,9 @@ from cdp_orders_async.graph import (
 )
 from cdp_orders_async.ingest import (
     SETTLE,
+    Before,
     Failure,
+    KeepBefore,
     Leftover,
     Load,
     OnExisting,
@@ -48,6 +50,7 @@ from cdp_orders_async.ingest import (
     Priority,
     Source,
     Verdict,
+    differences,
     ingest,
     ingest_one,
 )
@@ -60,6 +63,7 @@ from cdp_orders_async.journal import (
     MemoryJournal,
     OrderId,
     PartRecord,
+    RecordedOrder,
     SameReference,
     SqliteJournal,
 )
@@ -140,6 +144,7 @@ __all__ = [
     "Api",
     "AttemptEnded",
     "BadRequest",
+    "Before",
     "Busy",
     "Call",
     "CallEnded",
@@ -184,6 +189,7 @@ __all__ = [
     "ItemsV2",
     "Journal",
     "JournalError",
+    "KeepBefore",
     "Leftover",
     "Limiter",
     "Link",
@@ -236,6 +242,7 @@ __all__ = [
     "RateChanged",
     "RateLimited",
     "RateLimiter",
+    "RecordedOrder",
     "Refused",
     "Request",
     "Resource",
@@ -256,6 +263,7 @@ __all__ = [
     "Verdict",
     "Violation",
     "assign_references",
+    "differences",
     "ingest",
     "ingest_one",
     "parse_graph",

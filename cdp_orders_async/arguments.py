@@ -1,4 +1,4 @@
-"""What an argument must be: another type is refused in words that name it, and that never show the value."""
+"""Check the types of arguments; the error names the argument and never shows its value."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from types import NoneType
 __all__ = ["called", "need", "need_method"]
 
 NAMES = {NoneType: "None", int: "a whole number", float: "a number"}
-"""What types are called; others have their own name."""
+"""The words for some types; any other type has its own name."""
 
 
 def need(value: object, kinds: type | tuple[type, ...], name: str, what: str = "") -> None:
-    """Raise TypeError in words if *value*, the argument *name*, is of none of these types.
+    """Raise TypeError unless *value*, the argument *name*, has one of these types.
 
-    A whole number is a number; a bool is none. *what* says what is taken, where the names of the types do not.
+    A whole number is a number, a bool is not. *what* describes the allowed values, if the names of the types do not.
     """
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-    if type(value) in kinds or (type(value) is int and float in kinds):  # nearly always, and much cheaper
+    if type(value) in kinds or (type(value) is int and float in kinds):  # nearly always, and much faster
         return
     if isinstance(value, bool) or not isinstance(value, (*kinds, int) if float in kinds else kinds):
         raise TypeError(f"{name} must be {what or ' or '.join(map(_name, kinds))}, not {called(value)}")
 
 
 def need_method(value: object, method: str, name: str, what: str) -> None:
-    """Raise TypeError in words if *value*, the argument *name*, has no such *method*, by which a *what* is known."""
+    """Raise TypeError unless *value*, the argument *name*, has this *method*; *what* describes the allowed values."""
     has: Callable[..., object] | None = getattr(value, method, None)
     if isinstance(value, type) or not callable(has):
         raise TypeError(f"{name} must be {what}, not {called(value)}")
 
 
 def called(value: object) -> str:
-    """Return what the type of *value* is called, for words about a wrong one."""
+    """Return the name of the type of *value*, for a message."""
     if isinstance(value, type):
         return f"the class {value.__name__}"
     return type(value).__name__

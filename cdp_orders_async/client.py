@@ -1,4 +1,4 @@
-"""The client: attributes with docstrings, nothing else."""
+"""The clients of both versions, with their resources as attributes."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from cdp_orders_async.wire import Request, Transport, reads_page
 __all__ = ["CdpOrders", "CdpOrdersV2", "Resources", "ResourcesV2"]
 
 NOBODY = "cdp-orders-async-ping"
-"""The reference id of no order, for a page with nothing on it."""
+"""A reference id that no order has, for an empty page."""
 
 R = TypeVar("R")
 T = TypeVar("T")
 
 
 class _Bound:
-    """What every set of resources has."""
+    """The base of every set of resources."""
 
     api: ClassVar[Api]
     """The version of the API."""
@@ -50,18 +50,18 @@ class _Bound:
         need_method(transport, "send", "transport", "a Transport, which has a method send")
         need(base_url, str, "base_url")
         self.transport = transport
-        """What sends the requests."""
+        """Sends the requests."""
         self.base_url = base_url
-        """Where the API is."""
+        """The URL of the API, without a version."""
         for row in self.api.kinds:
-            getattr(self, row.name)  # which makes the resource, for vars() to show it
+            getattr(self, row.name)  # makes the resource, so that vars() shows it
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """Return what a journal of loads into this API belongs to, by names that a person understands.
+        """Return the identity of a journal of loads into this API, by names that a person understands.
 
-        The base URL, normalised; of a client also a fingerprint of its client key, which tells tenants apart, and
-        which is that of no key where a bearer token authenticates; for version 2 the version of the API.
+        It has the normalised base URL; for a client also a fingerprint of its client key, which identifies the tenant
+        (with a bearer token it is the fingerprint of no key); and for version 2 the version of the API.
         """
         version = {} if self.api is kinds.V2_1 else {"API version": self.api.version}
         return {"base URL": normalised(self.base_url), **self._tenant(), **version}
@@ -71,7 +71,7 @@ class _Bound:
 
 
 class _Resource(Generic[R]):
-    """A resource as an attribute: on the class it is the class of the resource, on an object it is made once."""
+    """A resource as an attribute: on the class, the class of the resource; on an object, the resource, made once."""
 
     def __init__(self, kind: Callable[..., R], *given: object) -> None:
         self._kind = kind
@@ -90,19 +90,19 @@ class _Resource(Generic[R]):
 
 
 def _resource(kind: Callable[..., R], *given: object) -> R:
-    """Declare a resource of *kind*; what is *given* are its row and, if it is not the current one, its API."""
+    """Declare a resource of *kind*; *given* are its row and, for version 2, its API."""
     return cast("R", _Resource(kind, *given))
 
 
 class Resources(_Bound):
-    """The resources of version 2.1 over any transport, for instance a stand-in of your own in a test.
+    """The resources of version 2.1 over any transport, for instance your own stand-in in a test.
 
-    Parameters: *transport*, what sends the requests; *base_url*, put before the links that are sent. Raises TypeError
-    for one of another type.
+    Parameters: *transport*, which sends the requests; *base_url*, the start of the links in requests. Raises TypeError
+    for an argument of another type.
 
-    Each verb of a resource raises `Invalid` for what breaks a documented rule, before anything is sent. Then it raises
-    `NotSent`, `OutcomeUnknown`, `Refused` (by status: `Unauthorized`, `NotFound`, ...), `Unreadable` or
-    `DeadlineExceeded`; the *delivery* of each of them says whether the request may have had an effect.
+    Each verb of a resource raises `Invalid` if an argument breaks a documented rule, before anything is sent. After
+    that it raises `NotSent`, `OutcomeUnknown`, `Refused` (by status: `Unauthorized`, `NotFound`, ...), `Unreadable` or
+    `DeadlineExceeded`; the *delivery* of each error says whether the request may have had an effect.
 
         cdp = Resources(StandIn(), "https://api.test")
         await cdp.orders.get(ref)
@@ -125,7 +125,7 @@ class Resources(_Bound):
 
 
 class ResourcesV2(_Bound):
-    """The resources of the legacy version 2 over any transport; parameters and what is raised are as in `Resources`."""
+    """The resources of the legacy version 2 over any transport; parameters and errors are those of `Resources`."""
 
     api = kinds.V2
 
@@ -143,7 +143,7 @@ class ResourcesV2(_Bound):
 
 @sealed
 class _Client(_Bound):
-    """What makes resources a client: a session of its own."""
+    """Resources with a session of their own."""
 
     def __init__(
         self,
@@ -172,7 +172,8 @@ class _Client(_Bound):
         if bearer_token is None and client_key is None and api_token is None:
             bearer_token = os.environ.get("CDP_BEARER_TOKEN")
         if bearer_token is None:
-            # One that is given empty is none: in its place that of the environment could be another tenant's.
+            # A credential that is given as empty text counts as given: the one of the environment could be another
+            # tenant's.
             client_key = os.environ.get("CDP_CLIENT_KEY") if client_key is None else client_key
             api_token = os.environ.get("CDP_API_TOKEN") if api_token is None else api_token
         url = base_url_of(region, base_url)
@@ -187,11 +188,11 @@ class _Client(_Bound):
             trace_configs=trace_configs,
             observers=observers,
         )
-        """What sends the requests; its *stats* and *limiter* can be watched, and the rate changed."""
+        """Sends the requests; you can read its *stats* and its *limiter*, and change the rate."""
         super().__init__(self.session, url)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({vars(self).get('base_url')!r})"  # a traceback may show one half made
+        return f"{type(self).__name__}({vars(self).get('base_url')!r})"  # a traceback may show an unfinished client
 
     async def __aenter__(self) -> Self:
         return self
@@ -205,28 +206,28 @@ class _Client(_Bound):
         """Ask the API for one page of no orders, to see that the base URL and the credentials are right.
 
         It is one cheap request, ``GET /v2.1/orders`` (in version 2 ``GET /v2/orders``) for a *referenceId* that no
-        order has, and counts as an interactive call: it takes a turn of the rate and is sent again where that is safe.
-        Returns None where all is well. Source:
+        order has. It is an interactive call: it waits for the rate limit and is sent again if it fails. Returns None if
+        all is well. Source:
         https://api-docs.sitecore.com/cdp/order-rest-api/order/retrieveorders and, for version 2,
         https://doc.sitecore.com/cdp/en/developers/api/retrieve-orders--legacy-.html
 
-        Raises `Unauthorized` for credentials that are missing or wrong; `Forbidden` for those that may not read orders;
-        `NotSent` where nothing answers at the base URL; `NotFound`, or another `Refused`, and `Unreadable` where
-        something other than this API answers there, such as a web page; `DeadlineExceeded`; and what else a call of
-        `orders` raises.
+        Raises `Unauthorized` if the credentials are missing or wrong; `Forbidden` if they may not read orders;
+        `NotSent` if nothing answers at the base URL; `NotFound`, or another `Refused`, and `Unreadable` if something
+        other than this API answers there, such as a web page; `DeadlineExceeded`; and the other errors of a call of
+        `orders`.
 
             async with CdpOrders(region="eu") as cdp:
                 await cdp.ping()
         """
         route = self.api.table.routes_of(kinds.ORDERS.name)["list"]
         query = {"referenceId": NOBODY, "offset": "0", "limit": "1"}
-        request = Request(route.operation, route.method, route.path, reads_page(kinds.ORDERS.got), query)
+        request = Request(route.operation, route.method, route.path, reads_page(kinds.ORDERS.stored), query)
         await self.transport.send(request)
 
     async def aclose(self) -> None:
         """Close the connections, and end the calls that wait with `NotSent`.
 
-        A session of your own stays open. Closing twice is no error. Raises nothing.
+        Your own aiohttp session stays open. Closing twice is not an error. Raises nothing.
 
             cdp = CdpOrders(region="eu")
             await cdp.aclose()
@@ -238,7 +239,7 @@ class _Client(_Bound):
 
 
 def _renamed(old: str, of_old: T | None, new: str, of_new: T | None) -> T | None:
-    """Return the value of an argument that has a new name; raises `Invalid` where both names are used."""
+    """Return the value of an argument that has a new name; raises `Invalid` if both names are used."""
     if of_old is None:
         return of_new
     if of_new is not None:
@@ -250,20 +251,21 @@ def _renamed(old: str, of_old: T | None, new: str, of_new: T | None) -> T | None
 class CdpOrders(_Client, Resources):
     """Call the Order REST API, version 2.1, with one connection pool, one rate and one set of credentials.
 
-    What is not given is taken from the environment: ``CDP_REGION`` or ``CDP_BASE_URL``; ``CDP_CLIENT_KEY`` with
+    Missing arguments are taken from the environment: ``CDP_REGION`` or ``CDP_BASE_URL``; ``CDP_CLIENT_KEY`` with
     ``CDP_API_TOKEN``, or ``CDP_BEARER_TOKEN``; and one variable for each of the `Settings`.
 
     Parameters: *region*, one of ``ap``, ``eu``, ``jp`` and ``us``, or else *base_url*, such as
     ``https://cdp-gateway.example.com``, without the version of the API. *client_key* and *api_token*, or else
-    *bearer_token*, who calls. *settings*, the rate, the times in seconds and how else it calls. *http_session*, an
-    aiohttp session of your own: its connector and its TLS are used, and it is never closed. *shared_limiter*, a further
-    limiter, for instance one that several processes share. *trace_configs*, for the aiohttp session that is made where
-    you give none. *observers*, which are told of events, such as calls and the ends of orders. *session* and *limiter*,
+    *bearer_token*, the credentials. *settings*, the rate, the times in seconds and the other settings. *http_session*,
+    your own aiohttp session: its connector and its TLS are used, and it is never closed. *shared_limiter*, a second
+    limiter, for instance one that several processes share. *trace_configs*, for the aiohttp session that is made if you
+    give none. *observers*, functions that get events, such as calls and the ends of orders. *session* and *limiter*,
     the old names of *http_session* and *shared_limiter*.
 
-    The constructor touches no event loop and sends nothing; the connections open on first use, and `ping` tells whether
-    the place and the credentials are right. Close it with ``async with`` or `aclose`. Raises `Invalid` where something
-    is missing or wrong, and TypeError for an argument of another type. What its verbs raise, `Resources` says.
+    The constructor needs no event loop and sends nothing; the connections open at the first call, and `ping` tells
+    whether the base URL and the credentials are right. Close it with ``async with`` or `aclose`. Raises `Invalid` if an
+    argument is missing or wrong, and TypeError for an argument of another type. `Resources` lists the errors of its
+    verbs.
 
     Source: https://api-docs.sitecore.com/cdp/order-rest-api
 
@@ -273,13 +275,13 @@ class CdpOrders(_Client, Resources):
             )
     """
 
-    __annotations__ = {**Resources.__annotations__}  # its own too, for what reads those of one class alone
+    __annotations__ = {**Resources.__annotations__}  # for tools that read the annotations of one class alone
 
 
 class CdpOrdersV2(_Client, ResourcesV2):
-    """Call the legacy Order REST API, version 2; its parameters, and what it raises, are those of `CdpOrders`.
+    """Call the legacy Order REST API, version 2; its parameters and its errors are those of `CdpOrders`.
 
-    It is for what still depends on it; anything new takes `CdpOrders`.
+    It is for programs that still need version 2; use `CdpOrders` for new ones.
     Source: https://doc.sitecore.com/cdp/en/developers/api/create-an-order--legacy-.html
 
         async with CdpOrdersV2(region="eu") as cdp:

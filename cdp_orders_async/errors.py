@@ -1,7 +1,7 @@
 """The errors of the library; each one says whether it is safe to send the request again.
 
 CdpError                      the root; only subclasses are raised
-├─ Invalid                    our own check failed; nothing was sent (also a ValueError)
+├─ Invalid                    a value breaks a documented rule; nothing was sent (also a ValueError)
 ├─ NotSent                    nothing reached the server: always safe to send again
 │  └─ PoolTimeout             no connection became free in time
 ├─ OutcomeUnknown             sent, but the answer was lost: look before you send a create again
@@ -46,7 +46,7 @@ __all__ = [
 
 
 MAX_KEY_LENGTH = 64
-MAX_KEY_DIGITS = 4  # more digits may be a date or somebody's number
+MAX_KEY_DIGITS = 4  # more digits may be a date or a personal number
 
 
 def shown_key(key: str) -> str:
@@ -72,6 +72,10 @@ class Delivery(enum.StrEnum):
     """The server did it; its answer could not be read."""
     REFUSED = "refused"
     """The server answered that it did not do it."""
+
+
+MAYBE_DONE = frozenset({Delivery.UNKNOWN, Delivery.DONE_UNREADABLE})
+"""The deliveries after which the server may have done what was asked."""
 
 
 class Violation(NamedTuple):
@@ -141,7 +145,7 @@ class _Answered(CdpError):
     def start(self) -> bytes:
         """The beginning of the answer, for a person who needs it.
 
-        It may repeat personal values, so no text, repr or pickle of the error has it. Credentials in it are masked.
+        It may repeat personal values, so no text, repr or pickle of the error shows it. Credentials in it are masked.
         """
         return b"" if self._start is None else self._start.open()
 
@@ -234,14 +238,7 @@ class Unreadable(_Answered):
     """Whether the answer was JSON, as from the API; the page of a gateway is not."""
 
     def __init__(
-        self,
-        method: str,
-        path: str,
-        status: int,
-        problems: tuple[str, ...],
-        start: bytes = b"",
-        *,
-        cut: bool = False,
+        self, method: str, path: str, status: int, problems: tuple[str, ...], start: bytes = b"", *, cut: bool = False
     ) -> None:
         super().__init__(method, path, status, problems)
         self.method = method

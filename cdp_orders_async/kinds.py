@@ -1,4 +1,4 @@
-"""What is sent and got at each place of the API: its rows with their models."""
+"""The kinds of objects of the API, with their models."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ __all__ = [
     "V2_1",
     "Api",
     "Changes",
-    "Got",
     "Kind",
     "New",
+    "Stored",
 ]
 
 New = TypeVar("New")
-Got = TypeVar("Got")
+Stored = TypeVar("Stored")
 Changes = TypeVar("Changes")
 
 
-class Kind(Struct, Generic[New, Got, Changes], frozen=True, eq=False):
-    """A row: the name of a place, and the models of what is created, read and changed there."""
+class Kind(Struct, Generic[New, Stored, Changes], frozen=True, eq=False):
+    """The name of a kind, and its models: to create, as the server stores it, and for changes."""
 
     name: str
     """The attribute of the client, as in ``cdp.items``."""
     new: type[New]
-    got: type[Got]
+    stored: type[Stored]
     changes: type[Changes]
 
 
@@ -62,15 +62,15 @@ ORDER_EXTENSIONS_V2 = Kind("order_extensions", Pairs, models.Extension, Pairs)
 
 
 class Api(Struct, frozen=True, eq=False):
-    """One version of the API: its paths and its rows."""
+    """One version of the API: its routes and its kinds."""
 
     table: routes.Table
     kinds: tuple[Kind[Any, Any, Any], ...]
     whole_lists: bool = True
-    """Whether a list can hold whole entries and names its next page; otherwise it is links, page after page."""
+    """Whether a list can hold whole entries and names its next page; otherwise its pages hold links."""
 
     def __repr__(self) -> str:
-        return f"<Api {self.version}>"  # it is a default of public functions, whose help would have all its rows
+        return f"<Api {self.version}>"  # the help of public functions shows it as a default
 
     @property
     def prefix(self) -> str:
@@ -85,7 +85,7 @@ class Api(Struct, frozen=True, eq=False):
     @property
     @functools.cache  # noqa: B019 there are two versions, and they live as long as the program
     def models(self) -> Mapping[str, type[Any]]:
-        """The model of what is sent, by the name of its kind."""
+        """The models to create, by the name of their kind."""
         return {kind.name: kind.new for kind in self.kinds}
 
 

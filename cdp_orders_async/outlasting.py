@@ -1,4 +1,4 @@
-"""Wait for the end of our own work, also when the wait is cancelled."""
+"""Wait for the end of our own work, even if the wait is cancelled."""
 
 from __future__ import annotations
 

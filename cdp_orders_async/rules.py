@@ -1,4 +1,4 @@
-"""The vendor's documented rules, checked before anything is sent: each stands in the models, beside its field."""
+"""Check the vendor's documented rules before anything is sent. Each rule stands in the models, beside its field."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from cdp_orders_async.models.constraints import (
     Rule,
     amount,
     filled,
-    is_list,
+    int32,
+    is_tuple_or_list,
     moment,
     money,
     name,
@@ -31,49 +32,48 @@ from cdp_orders_async.models.constraints import (
     refs,
     text,
     texts,
-    whole,
 )
 
-__all__ = ["check", "check_extension", "check_limit", "refuse", "rules_of", "types_and_rules"]
+__all__ = ["check", "check_extension", "check_limit", "raise_invalid", "rules_of", "types_and_rules"]
 
 EXTENSION_LIMIT = 100
 OF_TYPE: Mapping[Any, Rule] = {
     str: text,
-    int: whole,
+    int: int32,
     Decimal: money,
     datetime: moment,
     UUID: ref,
     tuple[str, ...]: texts,
     tuple[UUID, ...]: refs,
 }
-"""The rules of fields beside which none stands."""
+"""The rules of fields that have only a type."""
 TYPES: Mapping[Rule, Any] = {
     text: str,
     filled: Annotated[str, Meta(min_length=1)],
     name: Annotated[str, Meta(min_length=1, max_length=LONGEST_NAME)],
-    whole: Annotated[int, Meta(ge=-INT32, le=INT32 - 1)],
+    int32: Annotated[int, Meta(ge=-INT32, le=INT32 - 1)],
 }
-"""The types with which msgspec checks a rule. They leave out invalid Unicode, because msgspec refuses to write it."""
+"""The types for rules that msgspec can check. Invalid Unicode needs no rule: msgspec refuses to write it."""
 
 
 @once_a_model
 def rules_of(model: type[Any]) -> tuple[Mapping[str, Rule], frozenset[str]]:
-    """Return the rule of each field of a *model*, a class or a TypedDict, and the fields that must be there.
+    """Return the rule of each field of a *model*, a class or a TypedDict, and the required fields.
 
-    Those come first.
+    The rules of the required fields come first.
     """
     fields = attrs.fields(model) if attrs.has(model) else ()
-    needed = frozenset(one.name for one in fields if one.default is attrs.NOTHING or "needed" in one.metadata)
+    needed = frozenset(field.name for field in fields if field.default is attrs.NOTHING or "needed" in field.metadata)
     hints = get_type_hints(model, include_extras=True)
     return {name: _rule(hints[name]) for name in sorted(hints, key=lambda name: name not in needed)}, needed
 
 
 def _rule(hint: Any) -> Rule:  # noqa: ANN401 types are Any
-    """Return the rule of a value of that type."""
+    """Return the rule of a value of type *hint*."""
     match get_origin(hint), get_args(hint):
         case (origin, kinds) if origin in {Union, UnionType}:
             first, *others = (kind for kind in kinds if kind is not NoneType)
-            found = amount if others == [Decimal] else _rule(first)  # of words and any text, the words come first
+            found = amount if others == [Decimal] else _rule(first)  # for known words or any text: the words
         case origin, (_, rule) if origin is Annotated:
             found = rule
         case origin, words if origin is Literal:
@@ -86,13 +86,13 @@ def _rule(hint: Any) -> Rule:  # noqa: ANN401 types are Any
 
 
 def _each(model: type[Any]) -> Rule:
-    """Accept a list of a *model*, each with what it needs."""
+    """Accept a list of a *model*; each entry must keep the rules of the model."""
 
     def rule(value: object) -> str | None:
-        for one in value if is_list(value) else (None,):
-            if not isinstance(one, model):
+        for entry in value if is_tuple_or_list(value) else (None,):
+            if not isinstance(entry, model):
                 return f"must be a list of {model.__name__}"
-            for wrong in check(model, one):
+            for wrong in check(model, entry):
                 return f"each {wrong.field.removeprefix('$.')} {wrong.rule}"
         return None
 
@@ -100,9 +100,9 @@ def _each(model: type[Any]) -> Rule:
 
 
 def types_and_rules(model: type) -> tuple[Mapping[str, Any], list[tuple[str, bool, Rule]]]:
-    """Return the rules of *model*: those that a type tells, as such, by field; and the others.
+    """Return the rules of *model*: the types for rules that msgspec can check, by field, and a list of the others.
 
-    Each of these comes after the name of its field, and whether None is right.
+    Each entry of the list is the name of a field, whether None is allowed, and the rule.
     """
     table, required = rules_of(model)
     forms = {
@@ -114,8 +114,8 @@ def types_and_rules(model: type) -> tuple[Mapping[str, Any], list[tuple[str, boo
 def check(model: type, value: object, at: str = "$") -> list[Violation]:
     """Return every rule that *value* breaks.
 
-    Parameters: *model*, the class or TypedDict whose rules hold; *value*, an instance or a dict of
-    changes; *at*, the path of the value, put before each field.
+    Parameters: *model*, the class or TypedDict with the rules; *value*, an instance or a dict of changes; *at*, the
+    path of the value, put before each field.
     """
     table, required = rules_of(model)
     if type(value) is not model:
@@ -130,7 +130,7 @@ def check(model: type, value: object, at: str = "$") -> list[Violation]:
             if key in required:
                 found.append(Violation(f"{at}.{camel(key)}", "is required"))
         elif (rule is text or rule is filled) and isinstance(field, str) and field and field.isascii():
-            continue  # nearly always, and a call costs more
+            continue  # nearly always; a call would take longer
         elif wrong := rule(field):
             found.append(Violation(f"{at}.{camel(key)}", wrong))
     return found
@@ -141,8 +141,8 @@ def _check_changes(table: Mapping[str, Rule], value: object, at: str) -> list[Vi
         return [Violation(at, "must be a dict of the fields that change")]
     return [
         Violation(f"{at}.{shown_key(camel(str(key)))}", wrong)
-        for key, one in value.items()
-        if (wrong := table[key](one) if key in table else "is not a field that can change")
+        for key, change in value.items()
+        if (wrong := table[key](change) if key in table else "is not a field that can change")
     ]
 
 
@@ -151,11 +151,11 @@ def _is_dict(value: object) -> TypeGuard[dict[str, object]]:
 
 
 def _is_mapping(value: object) -> TypeGuard[Mapping[object, object]]:
-    return type(value) is dict or isinstance(value, Mapping)  # the first nearly always, and much quicker
+    return type(value) is dict or isinstance(value, Mapping)  # nearly always the first, which is much faster
 
 
 def check_extension(pairs: object, at: str = "$") -> list[Violation]:
-    """Return every rule that the *pairs* of a data extension break; of very many pairs, only that they are too many."""
+    """Return every rule that the *pairs* of a data extension break; of very many pairs, only the limit."""
     if not _is_mapping(pairs):
         return [Violation(at, "must be a dict of keys and values")]
     found = [] if len(pairs) <= EXTENSION_LIMIT else [Violation(at, f"must have at most {EXTENSION_LIMIT} pairs")]
@@ -163,7 +163,9 @@ def check_extension(pairs: object, at: str = "$") -> list[Violation]:
         return found
     for key, value in pairs.items():
         if not (isinstance(key, str) and key.isascii() and key.isalnum() and key[0].islower()):
-            found.append(_key_violation(key, at))
+            name = f"{at}.{shown_key(key)}" if isinstance(key, str) else at
+            rule = "be camelCase, letters and digits only" if isinstance(key, str) else "be text"
+            found.append(Violation(name, f"each key must {rule}"))
         elif key in RESERVED_KEYS:
             found.append(Violation(f"{at}.{key}", "is a key that the server sets itself"))
         elif not (isinstance(value, str) and value.isascii()) and (wrong := primitive(value)):
@@ -171,14 +173,8 @@ def check_extension(pairs: object, at: str = "$") -> list[Violation]:
     return found
 
 
-def _key_violation(key: object, at: str) -> Violation:
-    if isinstance(key, str):
-        return Violation(f"{at}.{shown_key(key)}", "each key must be camelCase, letters and digits only")
-    return Violation(at, "each key must be text")
-
-
 def primitive(value: object) -> str | None:
-    """Accept what a data extension can hold."""
+    """Accept a value of a data extension."""
     if isinstance(value, float):
         return None if math.isfinite(value) else "must be a finite number"
     if isinstance(value, bool):
@@ -189,12 +185,12 @@ def primitive(value: object) -> str | None:
 
 
 def check_limit(limit: int) -> list[Violation]:
-    """Return what is wrong with the size of a page."""
+    """Return the rule that the size of a page breaks, if any."""
     need(limit, int, "limit", "a whole number from 1 to 100")
     return [] if 1 <= limit <= 100 else [Violation("limit", "must be from 1 to 100")]  # noqa: PLR2004 the vendor's numbers
 
 
-def refuse(found: list[Violation]) -> None:
-    """Raise `Invalid` if anything was found."""
+def raise_invalid(found: list[Violation]) -> None:
+    """Raise `Invalid` if there is any violation."""
     if found:
         raise Invalid(tuple(found))

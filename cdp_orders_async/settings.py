@@ -1,6 +1,6 @@
-"""Where the API is, who calls it, and how: values that are checked when they are made.
+"""The settings and the credentials of a client: values that are checked when they are made.
 
-Each has an environment variable ``CDP_...``; what is given in Python comes before it.
+Each has an environment variable ``CDP_...``; a value from Python comes before the environment.
 """
 
 from __future__ import annotations
@@ -29,29 +29,22 @@ from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.models.common import Value
 from cdp_orders_async.redact import Opaque, Secrets, sealed
 
-__all__ = [
-    "Credentials",
-    "Settings",
-    "check_tls",
-    "fingerprint",
-    "proxy_of",
-    "tls_of",
-]
+__all__ = ["Credentials", "Settings", "check_tls", "fingerprint", "proxy_of", "tls_of"]
 
 BACKENDS = ("aiohttp", "httptools")
 CERTIFICATE = re.compile(rb"-----BEGIN [A-Z0-9 ]*CERTIFICATE-----.*?-----END [A-Z0-9 ]*CERTIFICATE-----", re.DOTALL)
-LARGEST_CA_FILE = 2**24  # bytes in which the first certificate must be
+LARGEST_CA_FILE = 2**24  # bytes that are read: the first certificate must be among them
 
 
 class _Rule(Struct, frozen=True):
-    """What a setting may be, in Python and as the text of its variable."""
+    """The rule of a setting, in Python and as the text of its variable."""
 
     words: str
-    """What it is, in words that go on from ``must be``."""
+    """The rule in words, after ``must be``."""
     kinds: tuple[type, ...]
     is_kept: Callable[[Any], bool]
     parse: Callable[[str], object] = str
-    """Makes the value of a text; raises KeyError or ValueError for one of the wrong form."""
+    """Makes the value from a text; raises KeyError or ValueError for a text of the wrong form."""
 
     def __call__(self, _: object, field: attrs.Attribute[Any], value: object) -> None:
         """Check a field of the settings."""
@@ -64,7 +57,7 @@ class _Rule(Struct, frozen=True):
             raise self._broken(name)
 
     def read(self, variable: str, text: str) -> object:
-        """Return the value that the *text* of a variable of the environment stands for; raises `Invalid`."""
+        """Return the value for the *text* of an environment variable; raises `Invalid`."""
         need(text, str, variable)
         try:
             value = self.parse(text)
@@ -109,13 +102,13 @@ def _opaque(value: str | Opaque[str] | None) -> Opaque[str] | None:
     return Opaque(value) if isinstance(value, str) else value
 
 
-NUMBER = _Rule("a finite number above 0", (float,), _is_above_zero, float)
-PERHAPS = structs.replace(NUMBER, kinds=(float, NoneType))
+POSITIVE_NUMBER = _Rule("a finite number above 0", (float,), _is_above_zero, float)
+OPTIONAL_NUMBER = structs.replace(POSITIVE_NUMBER, kinds=(float, NoneType))
 RATE = _Rule("a finite number above 0, or auto", (float, str, NoneType), _is_rate, _rate)
-WHOLE = _Rule("a whole number above 0", (int,), lambda number: number > 0, int)
-COUNT = _Rule("a whole number of at least 0", (int,), lambda number: number >= 0, int)
+POSITIVE_INTEGER = _Rule("a whole number above 0", (int,), lambda number: number > 0, int)
+NATURAL_NUMBER = _Rule("a whole number of at least 0", (int,), lambda number: number >= 0, int)
 SHARE = _Rule("a number from 0 to 1", (float,), lambda share: 0 <= share <= 1, float)
-WAY = _Rule(f"one of {', '.join(BACKENDS)}", (str,), BACKENDS.__contains__)
+BACKEND = _Rule(f"one of {', '.join(BACKENDS)}", (str,), BACKENDS.__contains__)
 SWITCH = _Rule("true or false", (bool,), _is_anything, _switch)
 FILE = _Rule("the path of a file", (str, PathLike, NoneType), _is_anything)
 PROXY = _Rule(PROXY_FORM, (Opaque, NoneType), _is_proxy, Opaque)
@@ -127,54 +120,55 @@ TLS = _Rule("an ssl.SSLContext", (ssl.SSLContext, NoneType), _is_anything)
 class Settings(Value):
     """Say how the client calls: rate, connections, times, retries, proxy and TLS.
 
-    Each field is an argument, given by name, and has a variable of the environment, which `from_env` reads; `CdpOrders`
-    does so where it gets no settings. All times are in seconds. Settings are values: equal where their fields are, and
-    never changed; ``attrs.evolve(settings, rate=50)`` makes others.
+    Each field is an argument, given by name, and has an environment variable, which `from_env` reads; `CdpOrders` calls
+    it if it gets no settings. All times are in seconds. Settings are immutable values, equal if their fields are equal;
+    ``attrs.evolve(settings, rate=50)`` makes a changed copy.
 
     Its arguments, which are its fields:
 
-    - *rate*, requests per second; None is no limit, and *auto* finds what the server bears. ``CDP_RATE``.
+    - *rate*, requests per second; None is no limit, and *auto* finds the rate that the server accepts. ``CDP_RATE``.
     - *burst*, requests that may leave at once after a pause. ``CDP_BURST``.
-    - *bulk_share*, the share of turns, from 0 to 1, that a load keeps while other calls of the same client wait.
-      ``CDP_BULK_SHARE``.
-    - *connections*, how many connections there are at most, and so requests in flight. ``CDP_CONNECTIONS``.
+    - *bulk_share*, the share of the rate and the connections, from 0 to 1, that a load keeps while other calls of the
+      same client wait. ``CDP_BULK_SHARE``.
+    - *connections*, the most connections, and so the most requests in flight. ``CDP_CONNECTIONS``.
     - *timeout*, seconds for one attempt, from the connection to the last byte of the answer. ``CDP_TIMEOUT``.
     - *connect_timeout*, seconds for opening a connection. ``CDP_CONNECT_TIMEOUT``.
-    - *read_timeout*, seconds of silence within an answer, at most; None leaves it to *timeout*. ``CDP_READ_TIMEOUT``.
+    - *read_timeout*, the longest silence within an answer in seconds; None leaves it to *timeout*.
+      ``CDP_READ_TIMEOUT``.
     - *pool_timeout*, seconds of waiting for a free connection; None leaves it to *deadline*. ``CDP_POOL_TIMEOUT``.
     - *deadline*, seconds for one call with all its waits and retries; None is no limit. ``CDP_DEADLINE``.
-    - *retries*, how many times a request is sent again where that is safe. ``CDP_RETRIES``.
-    - *keepalive*, seconds that an idle connection is kept: shorter than common servers keep it, so that a create is
-      not written into a connection that the server is just closing. ``CDP_KEEPALIVE``.
+    - *retries*, how many times a request is sent again if that is safe. ``CDP_RETRIES``.
+    - *keepalive*, seconds that an idle connection is kept. Common servers keep it longer, so a create is not written
+      to a connection that the server is just closing. ``CDP_KEEPALIVE``.
     - *max_answer*, the largest answer in bytes, decompressed. ``CDP_MAX_ANSWER``.
-    - *http*, what the requests go over. *httptools* takes a third of the CPU; it needs the extra of that name, and
-      knows no proxy, no aiohttp session of your own and none of aiohttp's tracing. ``CDP_HTTP``.
-    - *proxy*, the URL of a proxy, as text. It may hold a user and a password, so it is kept where nothing shows it:
-      ``settings.proxy.open()`` gives it, and such settings cannot be pickled. ``CDP_PROXY``.
-    - *trust_env*, whether ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` hold where *proxy* is None; netrc never
-      does. ``CDP_TRUST_ENV``.
-    - *ca_file*, the path of certificates to trust in place of the system's. ``CDP_CA_FILE``.
-    - *ssl_context*, a TLS context of your own, for instance with a client certificate; it comes before *ca_file*.
+    - *http*, the HTTP backend. *httptools* takes a third of the CPU; it needs the extra of that name, and does not
+      support proxies, your own aiohttp session or aiohttp's tracing. ``CDP_HTTP``.
+    - *proxy*, the URL of a proxy, as text. It may hold a user and a password, so nothing shows it:
+      ``settings.proxy.open()`` returns it, and such settings cannot be pickled. ``CDP_PROXY``.
+    - *trust_env*, whether ``HTTPS_PROXY``, ``HTTP_PROXY`` and ``NO_PROXY`` are used if *proxy* is None; netrc is never
+      used. ``CDP_TRUST_ENV``.
+    - *ca_file*, the path of a file of certificates to trust instead of the system's. ``CDP_CA_FILE``.
+    - *ssl_context*, your own TLS context, for instance with a client certificate; it comes before *ca_file*.
 
-    Raises TypeError for a value of another type (a number is an int or a float, and no bool), and `Invalid` for one
+    Raises TypeError for a value of another type (a number is an int or a float, not a bool), and `Invalid` for a value
     that breaks the rule of its field.
 
         CdpOrders(region="eu", settings=Settings(rate=50, deadline=10, proxy="http://proxy.example.com:3128"))
     """
 
     rate: float | Literal["auto"] | None = attrs.field(default=None, validator=RATE)
-    burst: int = attrs.field(default=1, validator=WHOLE)
+    burst: int = attrs.field(default=1, validator=POSITIVE_INTEGER)
     bulk_share: float = attrs.field(default=0.1, validator=SHARE)
-    connections: int = attrs.field(default=100, validator=WHOLE)
-    timeout: float = attrs.field(default=30.0, validator=NUMBER)
-    connect_timeout: float = attrs.field(default=10.0, validator=NUMBER)
-    read_timeout: float | None = attrs.field(default=None, validator=PERHAPS)
-    pool_timeout: float | None = attrs.field(default=None, validator=PERHAPS)
-    deadline: float | None = attrs.field(default=120.0, validator=PERHAPS)
-    retries: int = attrs.field(default=3, validator=COUNT)
-    keepalive: float = attrs.field(default=4.0, validator=NUMBER)
-    max_answer: int = attrs.field(default=64 * 2**20, validator=WHOLE)
-    http: Literal["aiohttp", "httptools"] = attrs.field(default="aiohttp", validator=WAY)
+    connections: int = attrs.field(default=100, validator=POSITIVE_INTEGER)
+    timeout: float = attrs.field(default=30.0, validator=POSITIVE_NUMBER)
+    connect_timeout: float = attrs.field(default=10.0, validator=POSITIVE_NUMBER)
+    read_timeout: float | None = attrs.field(default=None, validator=OPTIONAL_NUMBER)
+    pool_timeout: float | None = attrs.field(default=None, validator=OPTIONAL_NUMBER)
+    deadline: float | None = attrs.field(default=120.0, validator=OPTIONAL_NUMBER)
+    retries: int = attrs.field(default=3, validator=NATURAL_NUMBER)
+    keepalive: float = attrs.field(default=4.0, validator=POSITIVE_NUMBER)
+    max_answer: int = attrs.field(default=64 * 2**20, validator=POSITIVE_INTEGER)
+    http: Literal["aiohttp", "httptools"] = attrs.field(default="aiohttp", validator=BACKEND)
     proxy: Opaque[str] | None = attrs.field(default=None, converter=_opaque, validator=PROXY, repr=False)
     trust_env: bool = attrs.field(default=True, validator=SWITCH)
     ca_file: str | PathLike[str] | None = attrs.field(default=None, validator=FILE)
@@ -182,10 +176,10 @@ class Settings(Value):
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
-        """Make the settings that the ``CDP_...`` variables of *environ* ask for; an empty one counts as absent.
+        """Make settings from the ``CDP_...`` variables of *environ*; an empty variable counts as absent.
 
-        None stands for the environment of the process. Raises `Invalid`, which names the variable and its rule, and
-        TypeError for an *environ* that maps no names to texts.
+        None is the environment of the process. Raises `Invalid`, which names the variable and its rule, and TypeError
+        if *environ* does not map names to texts.
 
             Settings.from_env({"CDP_RATE": "auto", "CDP_DEADLINE": "10"})
         """
@@ -193,7 +187,7 @@ class Settings(Value):
         environ = os.environ if environ is None else environ
         rules = {field.name: field.validator for field in attrs.fields(cls) if field.name != "ssl_context"}
         texts = {name: text for name in rules if (text := environ.get(f"CDP_{name.upper()}"))}
-        del environ  # which holds more, and a traceback that shows locals would show it all
+        del environ  # a traceback that shows locals would show all of it
         return cls(**{name: rules[name].read(f"CDP_{name.upper()}", text) for name, text in texts.items()})
 
 
@@ -201,8 +195,8 @@ class Settings(Value):
 class Credentials:
     """Say who calls: a client key with its API token, or a bearer token. Its repr shows none of them.
 
-    Raises `Invalid` for all but exactly one way to authenticate, and for what cannot be part of a header; TypeError for
-    what is no text.
+    Raises `Invalid` unless exactly one way to authenticate is given, and for text that cannot be part of a header;
+    TypeError for a value that is not text.
 
         Credentials(client_key="...", api_token="...")
     """
@@ -236,7 +230,7 @@ class Credentials:
         return Opaque(f"Basic {base64.b64encode(self._pair().encode()).decode()}")
 
     def secrets(self) -> Secrets:
-        """Return what nobody may see of them: the token, the pair with its client key, and the whole header."""
+        """Return the texts that nobody may see: the token, the pair with its client key, and the whole header."""
         token = self.bearer_token.open() or self.api_token.open() or ""
         return Secrets(token, *([] if self.bearer_token.open() else [self._pair()]), self.header().open())
 
@@ -245,20 +239,19 @@ class Credentials:
 
     def __reduce__(self) -> str:
         """Refuse to be pickled: a token must not lie in a file or a queue."""
-        msg = "credentials cannot be pickled; hand them over as CDP_CLIENT_KEY and CDP_API_TOKEN"
-        raise TypeError(msg)
+        raise TypeError("credentials cannot be pickled; hand them over as CDP_CLIENT_KEY and CDP_API_TOKEN")
 
 
 def fingerprint(client_key: str | None) -> str:
-    """Return what tells the tenant of *client_key* from others, without the key itself."""
+    """Return a hash of *client_key*, which identifies its tenant."""
     return hashlib.blake2b((client_key or "").encode(), digest_size=6).hexdigest()
 
 
 def proxy_of(settings: Settings, base_url: str) -> str | None:
-    """Return the URL of the proxy through which *base_url* is reached, None for no proxy; raises `Invalid`.
+    """Return the URL of the proxy for *base_url*, None for no proxy; raises `Invalid`.
 
-    Where the API token travels in the clear, to this machine, the environment cannot send it to another one.
-    aiohttp's own reading of the environment would read netrc too.
+    For an http URL, which is on this machine, a remote proxy from the environment is ignored: the API token would
+    travel unencrypted. aiohttp does not read the environment, because it would read netrc too.
     """
     url = urlsplit(base_url)
     if settings.proxy is not None:
@@ -275,11 +268,11 @@ def proxy_of(settings: Settings, base_url: str) -> str | None:
 
 
 def check_tls(settings: Settings) -> None:
-    """Refuse, with `Invalid`, a *ca_file* that is no file of certificates; only the first of them is loaded."""
+    """Raise `Invalid` if *ca_file* is not a file of certificates; only the first certificate is loaded."""
     if settings.ca_file is None or settings.ssl_context is not None:
         return
     try:
-        if not Path(settings.ca_file).is_file():  # a pipe would wait for its writer
+        if not Path(settings.ca_file).is_file():  # reading a pipe would block
             raise FileNotFoundError
         with Path(settings.ca_file).open("rb") as file:
             first = CERTIFICATE.search(file.read(LARGEST_CA_FILE))
@@ -289,15 +282,15 @@ def check_tls(settings: Settings) -> None:
 
 
 async def tls_of(settings: Settings) -> ssl.SSLContext:
-    """Return the TLS context for *settings*; raises `Invalid` where *ca_file* is no file of certificates."""
+    """Return the TLS context for *settings*; raises `Invalid` if *ca_file* is not a file of certificates."""
     if settings.ssl_context is not None:
         return settings.ssl_context
     try:
-        # Reading the certificates takes tens of milliseconds, which the loop must not wait.
+        # Reading the certificates takes tens of milliseconds: too long for the event loop.
         context = await asyncio.to_thread(ssl.create_default_context, cafile=settings.ca_file)
     except OSError:
         raise _no_certificates() from None
-    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)  # some builds allow older ones
+    context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)  # some builds allow older versions
     return context
 
 

@@ -1,4 +1,4 @@
-"""How the time of calls was spent."""
+"""The times of calls, by purpose."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Timings(msgspec.Struct):
     rate: float = 0.0
     """Waiting for a permit of the rate limit."""
     lane: float = 0.0
-    """Waiting of a bulk call because interactive calls went first, as far as that was known before."""
+    """Waiting of a bulk call because interactive calls went first, as far as that was known when it began to wait."""
     backoff: float = 0.0
     """Waiting before a call was sent again."""
     connect: float = 0.0

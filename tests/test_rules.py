@@ -29,7 +29,7 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.models.common import RESERVED_KEYS, camel
 from cdp_orders_async.models.constraints import RESERVED_TYPES
-from cdp_orders_async.rules import check, check_extension, check_limit, refuse, rules_of
+from cdp_orders_async.rules import check, check_extension, check_limit, raise_invalid, rules_of
 from tests import values
 
 ORDER = NewOrder(reference_id="B94TXY-1", ordered_at=values.NOW, price=Decimal(50), currency_code="EUR")
@@ -312,8 +312,8 @@ def test_limit(limit: int, *, good: bool) -> None:
 
 def test_refusal_tells_everything() -> None:
     """All violations are in one error, which is a ValueError; without any there is none."""
-    refuse([])
+    raise_invalid([])
     with pytest.raises(ValueError, match=r"^\$\.a: is required; \$\.b: must be text$") as caught:
-        refuse([Violation("$.a", "is required"), Violation("$.b", "must be text")])
+        raise_invalid([Violation("$.a", "is required"), Violation("$.b", "must be text")])
     assert isinstance(caught.value, Invalid)
     assert caught.value.violations == (("$.a", "is required"), ("$.b", "must be text"))

@@ -69,7 +69,8 @@ async def test_load_goes_on_after_each_end(tmp_path: Path) -> None:
         ran = await cdp_orders(*load, cwd=tmp_path, env=env)
         assert ran.status == 0, ran.err
         assert server.holds(lines)
-    assert names(tmp_path) == ["j.sqlite", "o.jsonl", "out.jsonl", "out.jsonl.1", "out.jsonl.2"]
+    outcomes = ("out.jsonl", "out.jsonl.1", "out.jsonl.2")
+    assert names(tmp_path) == sorted(["j.sqlite", "o.jsonl", *outcomes, *(f"{name}.run.json" for name in outcomes)])
 
 
 async def test_emulator_keeps_its_state(tmp_path: Path) -> None:

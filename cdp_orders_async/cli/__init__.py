@@ -1,4 +1,7 @@
-"""The command line: a thin top floor; nothing below imports it."""
+"""The command line: a thin top floor; nothing below imports it.
+
+Each command is imported when it is called, so that one does not wait for what another needs.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,9 @@ from collections.abc import Sequence
 
 from cyclopts import App, CycloptsError
 
-from cdp_orders_async.cli.demo import demo
-from cdp_orders_async.cli.display import hush
-from cdp_orders_async.cli.emulator import emulator
-from cdp_orders_async.cli.load import load
-from cdp_orders_async.cli.options import refuse, unwritten
-from cdp_orders_async.cli.plan import plan
+from cdp_orders_async.cli.profiles import use_profile
+from cdp_orders_async.errors import CdpError
+from cdp_orders_async.kinds import V2_1
 from cdp_orders_async.version import VERSION
 
 __all__ = ["main"]
@@ -22,15 +22,24 @@ app = App(
     help="Load orders into Sitecore CDP over its Order REST API, exactly once in effect.",
     version=VERSION,
     help_format="markdown",
+    config=use_profile,
 )
-app.command(demo)
-app.command(emulator)
-app.command(load)
-app.command(plan)
+app.command("cdp_orders_async.cli.completion:completion", name="completion")
+app.command("cdp_orders_async.cli.config:config", name="config")
+app.command("cdp_orders_async.cli.demo:demo", name="demo")
+app.command("cdp_orders_async.cli.emulator:emulator", name="emulator")
+app.command("cdp_orders_async.cli.journal:journal", name="journal")
+app.command("cdp_orders_async.cli.load:load", name="load")
+app.command("cdp_orders_async.cli.plan:plan", name="plan")
+app.command("cdp_orders_async.cli.retry:retry", name="retry")
+app.command("cdp_orders_async.cli.undo:undo", name="undo")
+app.command("cdp_orders_async.cli.verify:verify", name="verify")
+for kind in V2_1.kinds:
+    app.command(f"cdp_orders_async.cli.single:{kind.name}", name=kind.name.replace("_", "-"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that *arguments* (by default those of the process) ask for; return the exit status."""
+    """Run the command that *arguments* name (by default those of the process); return the exit status."""
     tokens = sys.argv[1:] if arguments is None else list(arguments)
     try:
         return _run(tokens)
@@ -38,16 +47,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             if sys.stderr is not None:
                 sys.stderr.flush()
-        except OSError:  # nobody heard the messages, and the exit status is that of the command
+        except OSError:  # nobody reads the messages; the exit status stays that of the command
+            from cdp_orders_async.cli.display import hush  # noqa: PLC0415 seldom needed
+
             hush(sys.stderr)
 
 
 def _run(tokens: Sequence[str]) -> int:
+    if not tokens or tokens[0] in app.help_flags:
+        for name in app:
+            _ = app[name]  # imports the command, for its line in the help
     try:
         status = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        command = f" {tokens[0]}" if tokens and tokens[0] in {"demo", "emulator", "load", "plan"} else ""
-        return refuse(f"{' '.join(str(error).split()).rstrip('.')}; see cdp-orders{command} --help")
-    except OSError as error:  # such as a full disk under standard output
-        return unwritten(error)
+    except (CycloptsError, CdpError, OSError) as error:
+        return _refused(error, tokens)
     return status if isinstance(status, int) else 0
+
+
+def _refused(error: Exception, tokens: Sequence[str]) -> int:
+    from cdp_orders_async.cli.options import refuse, unwritten  # noqa: PLC0415 seldom needed
+
+    if isinstance(error, OSError):  # such as a full disk under standard output
+        return unwritten(error)
+    if not isinstance(error, CycloptsError):  # of a profile
+        return refuse(error)
+    command = " ".join(["cdp-orders", *app.parse_commands(tokens)[0]])
+    return refuse(f"{' '.join(str(error).split()).rstrip('.')}; see {command} --help")

@@ -17,7 +17,7 @@ from cdp_orders_async.cli.options import fitting, refuse
 from cdp_orders_async.client import CdpOrders
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.settings import Settings
-from cdp_orders_async.sources import GraphFile
+from cdp_orders_async.sources import GraphFiles
 
 __all__ = ["demo"]
 
@@ -67,7 +67,7 @@ async def _demo(folder: Path, settings: Settings, display: Display) -> jobs.Repo
             async with client:
                 report = await jobs.load(
                     client,
-                    GraphFile(path),
+                    GraphFiles([path]),
                     journal=folder / "journal.sqlite",
                     outcomes=folder / "outcomes.jsonl",
                     on_event=display,

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import json
 import math
 import os
 import sys
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Self, cast
 
@@ -19,15 +22,17 @@ from rich.text import Text
 
 from cdp_orders_async.ingest import Outcome, PartVerdict, Verdict
 from cdp_orders_async.jobs import NOT_AS_WANTED, Event, Message, Problem, Progress, Report, place
+from cdp_orders_async.jobs.groups import Groups
 from cdp_orders_async.redact import printable
 from cdp_orders_async.timings import Timings
 
-__all__ = ["Display", "Screen", "hush", "problem", "show_summary"]
+__all__ = ["PROGRESS_EVERY", "Display", "JsonDisplay", "Screen", "hush", "problem", "show_summary"]
 
-AS_LINES = 5.0  # seconds between two lines of progress
+PROGRESS_EVERY = 30.0  # seconds between two lines of progress
 BAR = 12  # columns of the bar of progress
 SEPARATOR = " · "
 FEW = 20  # problems that are told one by one; the file of outcomes has them all
+FEW_INVALID = 5  # invalid lines that are told one by one; then they are grouped
 WORTH_ADVICE = 10.0  # seconds that a load takes before it is worth making faster
 SOME = 4  # of many things of the same kind, told by name
 BUSY = 0.8
@@ -99,17 +104,33 @@ def hush(stream: IO[str] | None) -> None:
 class Display:
     """Tells a person what happens in a load: its problems, and how far it is.
 
-    The first problems are told one by one, with *every_problem* each. Progress is redrawn in place on a terminal, else
-    it is a line now and then.
+    The first problems are told one by one, with *every_problem* each; invalid lines are grouped at the end. Progress
+    is redrawn in place on a terminal, else it is a line each *every* seconds; *lines*: also on a terminal. *now* gives
+    the time of day. *one_file*: the lines of the input are those of one file.
     """
 
-    def __init__(self, console: Screen, outcomes: Path | None = None, *, every_problem: bool = False) -> None:
+    def __init__(
+        self,
+        console: Screen,
+        outcomes: Path | None = None,
+        *,
+        every_problem: bool = False,
+        every: float = PROGRESS_EVERY,
+        lines: bool = False,
+        one_file: bool = True,
+        now: Callable[[], datetime] = datetime.now,
+    ) -> None:
         self._console = console
         self._outcomes = outcomes
         self._every_problem = every_problem
-        self._problems = 0
-        self._next_line = AS_LINES
-        self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
+        self._every = every
+        self._one_file = one_file
+        self._now = now
+        self._problems = self._invalid = 0
+        self._groups = Groups()
+        self._next_line = every
+        live = console.is_terminal and not lines
+        self._live = Live(console=console, auto_refresh=False, transient=True) if live else None
 
     def __enter__(self) -> Self:
         return self
@@ -117,47 +138,118 @@ class Display:
     def __exit__(self, *_: object) -> None:
         if self._live is not None:
             self._live.stop()
+        self._show_groups()
 
     def __call__(self, event: Event) -> None:
         """Tell of an *event*."""
         match event:
             case Message():
-                self._console.say(event.text)
+                self.say(event.text)
             case Problem():
                 self._tell(event.outcome)
             case Progress() if self._live is not None:
                 self._live.start()
-                self._live.update(picture(event), refresh=True)
+                self._live.update(picture(event, self._console.width), refresh=True)
             case Progress():
                 if event.seconds >= self._next_line:
-                    self._next_line = event.seconds + AS_LINES
-                    self._console.say(SEPARATOR.join((*counts(event), *remarks(event))))
+                    self._next_line = event.seconds + self._every
+                    self._show_line(event)
+            case _:
+                pass
+
+    def say(self, text: str) -> None:
+        """Tell a sentence."""
+        self._console.say(text)
+
+    def error(self, text: str) -> None:
+        """Tell the sentence that says what is wrong."""
+        self._console.say(f"cdp-orders: {text}")
+
+    def _show_line(self, progress: Progress) -> None:
+        words = [f"{self._now():%H:%M:%S}", *percent(progress), *counts(progress), *remarks(progress)]
+        self._console.say(SEPARATOR.join(words))
 
     def _tell(self, outcome: Outcome) -> None:
+        if outcome.verdict is Verdict.INVALID:
+            self._invalid += 1
+            where = f"line {outcome.number}" if self._one_file else place(outcome)
+            self._groups.add(outcome.violations, where)
+            if self._every_problem or self._invalid <= FEW_INVALID:
+                self._show_problem(outcome)
+            return
         self._problems += 1
         if self._every_problem or self._problems <= FEW:
-            self._console.say(problem(outcome))
+            self._show_problem(outcome)
         elif self._problems == FEW + 1:
-            where = f"{self._outcomes} has them all" if self._outcomes else "--outcomes FILE keeps them all"
-            self._console.say(f"There are more problems: {where}.")
+            self.say(f"There are more problems: {self._where()}.")
+
+    def _where(self) -> str:
+        return f"{self._outcomes} has them all" if self._outcomes else "--outcomes FILE keeps them all"
+
+    def _show_problem(self, outcome: Outcome) -> None:
+        self.say(problem(outcome))
+
+    def _show_groups(self) -> None:
+        """Tell of the invalid lines, if there are more than were told one by one."""
+        if self._invalid <= FEW_INVALID:
+            return
+        self.say(f"{self._invalid:,} lines are invalid; {self._where()}:")
+        groups = list(self._groups)
+        for group in groups[:FEW]:
+            self.say(f"  {group}")
+        if (more := len(groups) - FEW) > 0:
+            self.say(f"  and {more:,} other rules")
 
 
-def picture(progress: Progress) -> Group:
-    """Return how far a load is in one line or two, each cut where the terminal ends."""
+class JsonDisplay(Display):
+    """Tells a program what happens in a load: a JSON object a line, each with ``event`` and ``time`` (UTC)."""
+
+    def say(self, text: str) -> None:
+        """Tell a sentence."""
+        self.write("message", {"text": text})
+
+    def error(self, text: str) -> None:
+        """Tell the sentence that says what is wrong."""
+        self.write("error", {"text": text})
+
+    def write(self, event: str, values: Mapping[str, object]) -> None:
+        """Write one line."""
+        line = {"event": event, "time": f"{self._now().astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}", **values}
+        self._console.say(json.dumps(line))  # in ASCII, which no terminal obeys
+
+    def _show_line(self, progress: Progress) -> None:
+        self.write("progress", progress.to_json())
+
+    def _show_problem(self, outcome: Outcome) -> None:
+        where = {"file": outcome.file, "number": outcome.number, "key": outcome.key, "verdict": str(outcome.verdict)}
+        self.write("problem", {**where, "text": problem(outcome)})
+
+
+def picture(progress: Progress, width: int = 80) -> Group:
+    """Return how far a load is in one line or two that fit a terminal of so many columns."""
+    words = counts(progress)
+    room = width - BAR - 1
+    while len(SEPARATOR.join(words)) > room and len(words) > 2:  # noqa: PLR2004 the first and the last
+        del words[-2]
     bar = Table.grid(padding=(0, 1))
     bar.add_column(width=BAR)
     bar.add_column(no_wrap=True, overflow="ellipsis")
     fraction = progress.fraction
     bar.add_row(
         ProgressBar(total=1.0, completed=fraction or 0.0, pulse=fraction is None, width=BAR),
-        Text(SEPARATOR.join(counts(progress))),
+        Text(SEPARATOR.join(words)),
     )
-    more = SEPARATOR.join(remarks(progress))
+    more = SEPARATOR.join([*percent(progress), *remarks(progress)])
     return Group(bar, Text(printable(more), no_wrap=True, overflow="ellipsis")) if more else Group(bar)
 
 
+def percent(progress: Progress) -> list[str]:
+    """Return the share that is done, in words; none while it is not known. 100 % is said only when all is done."""
+    return [] if progress.fraction is None else [f"{math.floor(100 * progress.fraction)} %"]
+
+
 def counts(progress: Progress) -> list[str]:
-    """Return what is counted in a load, in words."""
+    """Return the counts of a load, in words."""
     speed = f"{progress.speed:,.0f}"
     return [
         f"{progress.done:,} done",
@@ -168,17 +260,21 @@ def counts(progress: Progress) -> list[str]:
 
 
 def remarks(progress: Progress) -> list[str]:
-    """Return what else is known of a load, in words."""
-    words = list(progress.limits)
-    if progress.seconds_left is not None:
-        words.insert(0, f"{about(progress.seconds_left)} left")
+    """Return what else is known of a load, in words; the reasons why nothing happens come first."""
+    words: list[str] = []
     if progress.paused is not None:
         words.append(f"PAUSED, trying again in {math.ceil(progress.wait)} s: {progress.paused}")
     elif progress.wait > 0:
         words.append(f"the server asked to wait {math.ceil(progress.wait)} s")
+    if progress.held:
+        words.append("PAUSED by the control file")
     if progress.finishing:
         words.append("finishing the orders that have begun")
-    return words
+    if progress.seconds_left is not None:
+        words.append(f"{about(progress.seconds_left)} left")
+    if progress.interactive:
+        words.append(f"{progress.interactive:,} interactive calls go first")
+    return [*words, *progress.limits]
 
 
 def about(seconds: float) -> str:

@@ -30,8 +30,8 @@ def emulator(
 ) -> int:
     """Serve an emulator of the Order REST API v2.1 on 127.0.0.1 until Ctrl-C.
 
-    GET /__state tells what it holds, GET /__ledger what each request did, POST /__reset empties it; they want
-    the same credentials.
+    GET /__state returns all orders, GET /__ledger the effect of each request, POST /__reset deletes everything.
+    They need the same credentials.
 
     Example: cdp-orders emulator --port 8642 --client-key K --api-token T
 
@@ -44,18 +44,18 @@ def emulator(
     client_key
         The client key that callers must use.
     api_token
-        The API token that callers must use. It shows in the list of processes: make it none of your tenant's.
+        The API token that callers must use. It is visible in the list of processes: do not use one of your tenant.
     seed
-        Where the references that it makes begin: the same seed makes the same ones.
+        The start of its references: the same seed makes the same references.
     faults
-        A JSON file of faults to place; the README describes it.
+        A JSON file of faults to inject; the README describes it.
     switch
-        A reading of what the documents leave open, as emulator.Switches names them: list_lag=2 lets lists lag,
-        rate=50 hides a bucket of 429s, limits={"kind": "window", "calls": 600, "seconds": 60} is one of several
-        limiters that the README lists, latency=0.1 holds each answer back, slow_writes=3 lets what is written take
-        effect late, even if the client is gone by then. Give it again for another one.
+        A behaviour that the vendor's documents leave open, by its name in emulator.Switches: list_lag=2 makes lists
+        lag behind writes, rate=50 answers 429 above that rate, limits={"kind": "window", "calls": 600, "seconds": 60}
+        is one of several limiters that the README lists, latency=0.1 delays each answer, slow_writes=3 delays the
+        effect of writes, even if the client has gone. Give the option again for another switch.
     storage
-        An SQLite file to keep the state in, for you alone; without it the state is gone at the end.
+        An SQLite file that keeps the state, readable by you only. Without it the state is lost at the end.
 
     """
     if not 0 <= port <= 65535:  # noqa: PLR2004 what a port can be
@@ -85,7 +85,7 @@ def emulator(
 
 
 def _reason(error: Exception) -> str:
-    """Return the system's own words: those of asyncio repeat the address."""
+    """Return the words of the system, since those of asyncio repeat the address."""
     if isinstance(error, OSError) and error.errno is not None:
         return os.strerror(error.errno)
     return str(error).rstrip(".")

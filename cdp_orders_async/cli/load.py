@@ -1,74 +1,82 @@
-"""``cdp-orders load``: a file of whole orders, exactly once in effect."""
+"""``cdp-orders load``: files of whole orders, exactly once in effect."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
+import re
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from cdp_orders_async import jobs
-from cdp_orders_async.cli.display import Display, Screen, show_summary
+from cdp_orders_async.cli.display import PROGRESS_EVERY, Display, JsonDisplay, Screen, show_summary
+from cdp_orders_async.cli.log import log_to
 from cdp_orders_async.cli.options import Connection, refuse, unwritten
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import CdpError
+from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.ingest import SETTLE, OnExisting
-from cdp_orders_async.sources import GraphFile
+from cdp_orders_async.sources import GraphFiles
 
 __all__ = ["load"]
 
 Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
-def _file_or_dash(_: object, value: str) -> None:
-    if value.startswith("--"):
-        raise ValueError("It is no option of this command")
-
-
 def load(  # noqa: D417 the options of a connection say themselves what they are
-    file: Annotated[str, Parameter(allow_leading_hyphen=True, validator=_file_or_dash)],
-    /,
-    *,
+    *files: Annotated[str, Parameter(name="FILE", allow_leading_hyphen=True, required=True)],
     connection: Connection | None = None,
     journal: Path | None = None,
     outcomes: Path | None = None,
+    rejects: Path | None = None,
+    plan: str | None = None,
     look_first: Flag = False,
     on_existing: OnExisting = "keep",
     timezone: str | None = None,
     assign_references: Flag = False,
     settle: Annotated[float, Parameter(allow_leading_hyphen=True)] = SETTLE,
     drain: Annotated[float, Parameter(allow_leading_hyphen=True)] = 20.0,
+    keep_before: Path | None = None,
+    max_errors: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None,
+    give_up: Annotated[float | None, Parameter(allow_leading_hyphen=True)] = None,
+    control: Path | None = None,
+    progress: Literal["auto", "lines", "json"] = "auto",
+    progress_every: Annotated[float, Parameter(allow_leading_hyphen=True)] = PROGRESS_EVERY,
     verbose: Flag = False,
     json: Flag = False,
 ) -> int:
-    """Load the orders of FILE: each order, then its contact, consumers and items, then their extensions.
+    """Load the orders of FILE...: each order, then its contact, consumers and items, then their extensions.
 
-    FILE holds JSON lines, plain or gzip, or is - for standard input: orders with their parts nested, or the
-    import records of the Batch API. The same command again resumes: what is loaded is skipped, what is
-    unknown is looked up, what failed is tried again. The first Ctrl-C finishes what is in flight, the second
-    stops at once. Exit status: 0 all is there as the input says, 1 some order is not, 2 bad usage, input or
-    server, 129, 130 or 143 stopped.
+    FILE holds JSON lines, plain, gzip or zstd, or is - for standard input: orders with their parts nested, or the
+    import records of the Batch API. Several files, a glob in quotes, and a folder (its .jsonl and .ndjson files, also
+    with .gz or .zst) are read one file after the other. The same command again resumes: what is loaded is skipped, what
+    is unknown is looked up, what failed is tried again. The first Ctrl-C finishes what is in flight, the second stops
+    at once. SIGUSR1 lowers the rate by a quarter, SIGUSR2 raises it. Exit status: 0 all is there as the input says, 1
+    some order is not, 2 bad usage, input or server, 129, 130 or 143 stopped.
 
     Example: cdp-orders load orders.jsonl.gz --region eu --rate 50 --journal orders.sqlite --outcomes outcomes.jsonl
 
     Parameters
     ----------
-    file
-        The file of orders, or - for standard input.
+    files
+        The files of orders, or - for standard input.
     journal
-        The SQLite file that remembers what is done; made where it is missing. By default FILE.journal.sqlite,
-        beside FILE.
+        The SQLite file that remembers what is done; made where it is missing. By default FILE.journal.sqlite beside
+        the one file or the one folder; several files need it.
     outcomes
-        Where to write what came of each order of this run, as JSON lines. Those of an earlier run are put aside
-        first, as OUTCOMES.1, OUTCOMES.2 and so on.
+        Where to write what came of each order of this run, as JSON lines, and the record of the run beside it, as
+        OUTCOMES.run.json. Those of an earlier run are put aside first, as OUTCOMES.1, OUTCOMES.2 and so on.
+    rejects
+        Where to keep the lines that break rules, as they stand in the input, to be mended and loaded; their reasons
+        are beside it, in REJECTS.reasons.jsonl.
+    plan
+        The hash that cdp-orders plan gave; another input is refused before anything is sent.
     look_first
         Ask the server about each order before it is sent, for input of which a part may be loaded already
         without this journal.
@@ -83,48 +91,101 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
         was lost counts as absent.
     drain
         Seconds that what is in flight may take to finish after the first Ctrl-C.
+    keep_before
+        Where to keep the values that --on-existing update changes, as JSON lines: key, part, ref and fields. They
+        may be personal values, so only you can read the file. Those of an earlier load are put aside first.
+    max_errors
+        End the load once so many orders failed or are invalid.
+    give_up
+        End the load once nothing has succeeded for so many seconds, because the server is not well; without it, it
+        waits for the server.
+    control
+        A TOML file that is looked at each second while the load runs: rate = 50, rate = "auto" or rate = "none", and
+        pause = true or false.
+    progress
+        How to show progress: auto draws it on a terminal and writes lines elsewhere; lines; json writes all messages
+        as JSON lines on standard error.
+    progress_every
+        Seconds between two lines of progress.
     verbose
-        Tell each problem, and log each request.
+        Tell each problem, and log each request with its time, status, line and request id.
     json
         Print one JSON object at the end in place of the table.
 
     """
-    # What is logged would break a picture that is redrawn.
-    console = Screen.of_messages(plain=verbose)
-    if verbose:
-        logging.basicConfig(stream=console.file, format="%(message)s")
-        logging.getLogger("cdp_orders_async").setLevel(logging.DEBUG)
+    if unknown := [name for name in files if name.startswith("--")]:
+        return refuse(f"Unknown option: {unknown[0]}; see cdp-orders load --help")
     connection = connection or Connection()
     path: Path | None = None
+    # What is logged would break a picture that is redrawn.
+    console = Screen.of_messages(plain=verbose or progress != "auto")
+    display: Display | None = None
     try:
-        with Display(console, outcomes, every_problem=verbose) as display:
-            path = jobs.journal_path(file, journal, outcomes, display)
-            client = connection.client(console)
-            source = GraphFile(file, client.api, timezone=timezone, assign_references=assign_references)
+        if not progress_every > 0:
+            raise Invalid((Violation("progress_every", "must be above 0"),))
+        client = connection.client(console)
+        source = GraphFiles(files, client.api, timezone=timezone, assign_references=assign_references)
+        kind = JsonDisplay if progress == "json" else Display
+        display = kind(
+            console,
+            outcomes,
+            every_problem=verbose,
+            every=progress_every,
+            lines=progress == "lines",
+            one_file=len(source.names) == 1,
+        )
+        if verbose:
+            log_to(display)
+        with display:
+            others = {"outcomes": outcomes, "rejects": rejects, "control": control}
+            path = jobs.journal_path(files, source.names, journal, display, others)
             job = partial(
                 jobs.load,
                 client,
                 source,
                 journal=path,
                 outcomes=outcomes,
+                rejects=rejects,
+                plan=plan,
                 look_first=look_first,
                 on_existing=on_existing,
                 settle=settle,
                 drain=drain,
+                before=keep_before,
+                max_errors=max_errors,
+                give_up=give_up,
+                control=control,
                 on_event=display,
             )
             report = asyncio.run(_over(client, job))
     except CdpError as refused:
-        status = refuse(refused)
-        if path is not None and jobs.is_damaged(refused):
-            _tell_resume(console, path, connection, look_first=True)
+        status = refuse(_as_options(refused), display)
+        if display is not None and path is not None and jobs.is_damaged(refused):
+            _tell_resume(display, path, connection, look_first=True)
         return status
     status = _show(report, json=json)
     if report.reason is not None:
-        refuse(report.reason)
+        refuse(_as_options(report.reason), display)
     if report.resumable:
-        _tell_resume(console, path, connection, look_first=jobs.is_damaged(report.error))
+        _tell_resume(display, path, connection, look_first=jobs.is_damaged(report.error))
     return status
+
+
+ARGUMENTS = (
+    (re.compile(r"\blook_first=True\b"), "--look-first"),
+    (re.compile(r"\bmax_errors=(\d+)"), r"--max-errors \1"),
+)
+"""Arguments of the job in its sentences, and what they are on the command line."""
+
+
+def _as_options(error: CdpError | str) -> CdpError | str:
+    """Return the sentence of *error* with the names of options; `Invalid` is told field by field."""
+    if isinstance(error, Invalid):
+        return error
+    text = str(error)
+    for argument, option in ARGUMENTS:
+        text = argument.sub(option, text)
+    return text
 
 
 async def _over(client: CdpOrders | CdpOrdersV2, job: Callable[[], Awaitable[jobs.Report]]) -> jobs.Report:
@@ -145,12 +206,11 @@ def _show(report: jobs.Report, *, json: bool) -> int:
     return report.status
 
 
-def _tell_resume(console: Screen, journal: Path, connection: Connection, *, look_first: bool) -> None:
+def _tell_resume(display: Display, journal: Path, connection: Connection, *, look_first: bool) -> None:
     """Say which command resumes; it never has the API token in it."""
-    token = connection.api_token
-    if token is not None and os.environ.get("CDP_API_TOKEN") != token:
-        console.say("Set CDP_API_TOKEN to the API token first.")
-    console.say(f"To resume: {_resume(sys.argv[1:], journal, look_first=look_first)}")
+    if connection.has_token_on_the_command_line and os.environ.get("CDP_API_TOKEN") != connection.api_token:
+        display.say("Set CDP_API_TOKEN to the API token first.")
+    display.say(f"To resume: {_resume(sys.argv[1:], journal, look_first=look_first)}")
 
 
 def _resume(arguments: Sequence[str], journal: Path, *, look_first: bool) -> str:

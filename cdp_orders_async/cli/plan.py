@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cdp_orders_async import jobs
-from cdp_orders_async.cli.display import AS_LINES, SEPARATOR, Screen
+from cdp_orders_async.cli.display import PROGRESS_EVERY, SEPARATOR, Screen
 from cdp_orders_async.cli.options import Connection, InputName, refuse
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.kinds import V2, V2_1
@@ -102,7 +102,7 @@ class _Display:
 
     def __init__(self, console: Screen) -> None:
         self._console = console
-        self._next_line = AS_LINES
+        self._next_line = PROGRESS_EVERY
         self._live = Live(console=console, auto_refresh=False, transient=True) if console.is_terminal else None
 
     def __enter__(self) -> Self:
@@ -120,7 +120,7 @@ class _Display:
             self._live.start()
             self._live.update(Text(_words(event), no_wrap=True, overflow="ellipsis"), refresh=True)
         elif isinstance(event, jobs.Reading) and event.seconds >= self._next_line:
-            self._next_line = event.seconds + AS_LINES
+            self._next_line = event.seconds + PROGRESS_EVERY
             self._console.say(_words(event))
 
 

@@ -1,14 +1,14 @@
-"""An emulator of the Order REST API, so that everything runs and is tested with no account.
+"""An emulator of the Order REST API, to run and test everything without an account.
 
     async with emulator.running() as base_url:
         ...
 
-Where there is no loop, or another one for each test, a thread serves it:
+Without an event loop, or with another one for each test, a thread serves it:
 
     with emulator.in_thread() as served:
         ...
 
-It is an honest witness: it shares only the table of routes with the client, never models, converter or errors.
+It is independent of the client: both share only the table of routes, no models, converters or errors.
 """
 
 from cdp_orders_async.emulator.app import running, serve

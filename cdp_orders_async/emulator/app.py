@@ -1,4 +1,4 @@
-"""The sockets of the emulator: aiohttp on 127.0.0.1, and the faults that only a connection can have."""
+"""The sockets of the emulator: aiohttp on 127.0.0.1, and the faults of connections."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ __all__ = ["running", "serve"]
 
 HOST = "127.0.0.1"
 NAMES = (HOST, "localhost", "[::1]")
-"""What a client may call this machine."""
+"""The names of this machine that a client may use."""
 BACKLOG = 1024
 HEADERS_MAX = 64
 LINE_MAX = 8190
 """Bytes of the first line, and of each header."""
-HTTP = 80  # the port that an origin leaves out
+HTTP = 80  # an origin leaves this port out
 OWN_SITES = frozenset({"none", "same-origin"})
 MOST_CONNECTIONS = 2_000
 OTHER_FILES = 24
-"""Open files that are no connections: the storage, the event loop, and whatever else the process has."""
+"""Open files that are not connections, such as the storage and the event loop."""
 HEAD_SECONDS = 75
-"""How long a connection may stay without the head of a request."""
+"""The longest time of a connection without the head of a request."""
 BODY_SECONDS = 30
 LINGERING_SECONDS = 2.0
-"""How long the rest of a body is read that nobody wants, so that its sender reads the answer."""
+"""Seconds in which the unneeded rest of a body is read, so that its sender reads the answer."""
 DRIP_STEPS = 20
 LOST_SECONDS = 3600.0
-"""How long a request waits for an answer that never comes, unless its client goes first."""
+"""The longest wait for an answer that never comes."""
 TOO_MANY = 429
 RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-"""A socket that lingers for no time at all ends with RST: ``struct linger``, as the system has it."""
+"""``struct linger`` of this system with a time of 0: the socket ends with RST."""
 STOP_SECONDS = 0.1
-"""How long a request in flight may take to end when the server stops; an answer is one step, so none needs it."""
+"""Seconds that requests in flight get to end when the server stops; an answer is one step, so none needs them."""
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 logger = logging.getLogger("cdp_orders_async.emulator")
 PROXY_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr></body></html>"
@@ -57,13 +57,13 @@ PROXY_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></c
 
 @asynccontextmanager
 async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGenerator[str, None]:
-    """Serve *emulator* (a new one by default) on 127.0.0.1 while the context lasts, and give the base URL.
+    """Serve *emulator* (a new one by default) on 127.0.0.1 while the context lasts, and return the base URL.
 
-    port: 0 takes a free one. When it stops, what latency and slow writes hold back takes effect at once. The emulator
-    stays as it is afterwards, so that a test can look into it; its owner closes it.
+    port: 0 takes a free port. When it stops, delayed work (latency, slow writes) is done at once. The emulator does not
+    change afterwards, so that a test can look into it; its owner closes it.
     """
     own = Emulator() if emulator is None else emulator
-    # In one turn the event loop takes in as many as wait, before the first that is too many can be ended.
+    # In one step the event loop accepts the whole backlog, before it can end the surplus connections.
     spare = max(2, most_files() - OTHER_FILES)
     most, backlog = min(MOST_CONNECTIONS, spare * 2 // 3), min(BACKLOG, spare // 3)
     closing = asyncio.Event()
@@ -74,7 +74,7 @@ async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGe
         patience=patience,
         most=most,
         lingering_time=LINGERING_SECONDS,
-        # Ends a stall or a latency when the client goes. An effect and its answer are one step, so none is cut in two.
+        # Ends a stall or a latency when the client goes. An effect and its answer are one step, which is never split.
         handler_cancellation=True,
         access_log=None,
         logger=logger,
@@ -93,7 +93,7 @@ async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGe
         closing.set()
         own.waiting.finish()  # now, so that the answers still leave
         await runner.cleanup()
-        own.waiting.finish()  # what came in until there
+        own.waiting.finish()  # work that came meanwhile
         if emulator is None:
             own.close()
 
@@ -106,7 +106,7 @@ async def serve(emulator: Emulator, port: int, ready: Callable[[str], None], sto
 
 
 def most_files() -> int:
-    """Return how many files this process may have open; on macOS it is 256 where nobody has said more."""
+    """Return the most files that this process may open; on macOS it is 256 by default."""
     try:
         import resource  # noqa: PLC0415 Windows has none
     except ImportError:
@@ -116,7 +116,7 @@ def most_files() -> int:
 
 
 class Patience:
-    """Ends each connection on which the head of a request does not come in time."""
+    """Ends a connection if the head of a request does not come in time."""
 
     def __init__(self) -> None:
         self._timers: dict[object, asyncio.TimerHandle] = {}
@@ -129,13 +129,13 @@ class Patience:
             self._timers[connection] = loop.call_later(HEAD_SECONDS, transport.abort)
 
     def stop(self, connection: object) -> None:
-        """Wait no longer."""
+        """Stop waiting."""
         if (timer := self._timers.pop(connection, None)) is not None:
             timer.cancel()
 
 
 class BoundedServer(web.Server):
-    """A server that has only so many connections, and waits only so long for a request on each."""
+    """A server with a limited number of connections, and a limited wait for a request on each."""
 
     def __init__(self, handler: Handler, *, patience: Patience, most: int, **options: Any) -> None:  # noqa: ANN401 aiohttp's
         super().__init__(handler, **options)
@@ -143,7 +143,7 @@ class BoundedServer(web.Server):
         self._most = most
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Take a connection, or end it."""
+        """Accept a connection, or end it."""
         super().connection_made(handler, transport)
         if len(self.connections) > self._most:
             transport.abort()
@@ -157,9 +157,9 @@ class BoundedServer(web.Server):
 
 
 class Front:
-    """Reads requests, writes answers, and does what a fault says in between; *closing* ends what waits.
+    """Reads requests, writes answers and carries out faults; *closing* ends all waits.
 
-    *patience* is what connections get between two requests.
+    *patience* limits the time between two requests of a connection.
     """
 
     def __init__(self, emulator: Emulator, closing: asyncio.Event, patience: Patience) -> None:
@@ -182,7 +182,7 @@ class Front:
         asked = read_head(request)
         if emulator.knows(asked.authorization):
             return await self._serve(request, endpoint, open_segments, asked)
-        # Who is nobody draws no fault, and no body of theirs is read.
+        # A request with wrong credentials gets no fault, and its body is not read.
         emulator.requests.update([endpoint.operation] if endpoint.operation else [])
         return respond(emulator.answer(endpoint, open_segments, asked))
 
@@ -215,7 +215,7 @@ class Front:
         return await self._reply(request, fault, reply)
 
     async def _reply(self, request: web.BaseRequest, fault: Fault | None, reply: Reply) -> web.StreamResponse:
-        """Answer with *reply*, unless a *fault* comes between."""
+        """Answer with *reply*, unless there is a *fault*."""
         if fault is None:
             return respond(reply)
         if fault.phase == "written":
@@ -225,7 +225,7 @@ class Front:
     async def _refuse(
         self, request: web.BaseRequest, fate: Fate, endpoint: Endpoint, open_segments: list[str], asked: Asked
     ) -> web.StreamResponse:
-        """Refuse what is more than a limit bears."""
+        """Refuse a request above a limit."""
         emulator = self._emulator
         if fate.is_done:
             emulator.answer_later(endpoint, open_segments, asked, fate.work)
@@ -253,7 +253,7 @@ class Front:
         return hang_up(request, reset=fault.action == "reset")
 
     async def _cut(self, request: web.BaseRequest, fault: Fault, reply: Reply) -> web.StreamResponse:
-        """Write the answer by hand: some of it, or slowly."""
+        """Write the answer without aiohttp: only a part of it, or slowly."""
         head, body = written(reply)
         whole = head + body
         if fault.action == "drip":
@@ -262,7 +262,7 @@ class Front:
                 send(request, whole[start : start + step])
                 await self._wait(fault.seconds / DRIP_STEPS)
             return hang_up(request, reset=False)
-        # Without a body the cut is before the empty line that ends the head.
+        # Without a body, the cut is before the empty line at the end of the head.
         end = len(head) // 2 if fault.phase == "head" else len(head) + len(body) // 2 if body else len(head) - 2
         send(request, whole[:end])
         return await self._fail(request, fault)
@@ -274,9 +274,9 @@ class Front:
 
 
 def read_head(request: web.BaseRequest) -> Asked:
-    """Return what is asked, as far as the head of a request tells it."""
+    """Return a request from its head, without the body."""
     headers = request.headers
-    request_id = headers.get("X-Request-Id")  # it is kept, and what is no UTF-8 cannot be told in JSON
+    request_id = headers.get("X-Request-Id")  # it is stored, and JSON needs UTF-8
     return Asked(
         method=request.method,
         path=request.path,
@@ -292,33 +292,33 @@ def read_head(request: web.BaseRequest) -> Asked:
 async def read_body(request: web.BaseRequest) -> bytes:
     """Read a request to its end; aiohttp refuses a body above 1 MiB."""
     if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
-        send(request, b"HTTP/1.1 100 Continue\r\n\r\n")  # without it the client keeps the body to itself
+        send(request, b"HTTP/1.1 100 Continue\r\n\r\n")  # the client sends the body only after this
     return await request.read()
 
 
 def address(request: web.BaseRequest) -> str:
-    """Return where the request came in, for a client of HTTP/1.0, which need not say what it asked."""
+    """Return the address that the request came to: a client of HTTP/1.0 need not send a host."""
     host, port = request.get_extra_info("sockname")[:2]
     return f"{host}:{port}"
 
 
 @functools.cache
 def places(port: int) -> frozenset[str]:
-    """Return what clients of this machine may take its *port* for."""
+    """Return the hosts that clients may use for this *port*."""
     return frozenset((*NAMES, *(f"{name}:{port}" for name in NAMES)))
 
 
 @functools.cache
 def origins(port: int) -> frozenset[str]:
-    """Return the origins of pages of this server; one without a port is of another one."""
+    """Return the origins of the pages of this server; without a port, the port is 80."""
     return frozenset(f"http://{name}{end}" for name in NAMES for end in (f":{port}", *([""] if port == HTTP else [])))
 
 
 def foreign(request: web.BaseRequest) -> str | None:
-    """Say why a request may come from a web page that is open on this machine, None where it does not.
+    """Say why a request may come from a foreign web page in a browser on this machine; None if it does not.
 
-    Such a page reaches this server by a name of its own that leads here (DNS rebinding), which is the host then, or by
-    a right one, and then the browser says whose page it is.
+    Such a page either uses its own host name with the address of this machine (DNS rebinding), which the Host header
+    shows, or a right host name: then the browser sends the origin of the page.
     """
     port = request.get_extra_info("sockname")[1]
     if (host := request.headers.get("Host")) and host.lower() not in places(port):
@@ -326,18 +326,18 @@ def foreign(request: web.BaseRequest) -> str | None:
     origin = request.headers.get("Origin")
     if origin is not None and origin.lower() not in origins(port):
         return "Origin: must be this server."
-    if request.headers.get("Sec-Fetch-Site", "none").lower() not in OWN_SITES:  # an image of a page has no origin
+    if request.headers.get("Sec-Fetch-Site", "none").lower() not in OWN_SITES:  # an image has no origin
         return "Sec-Fetch-Site: must be same-origin or none."
     return None
 
 
 def sound(record: logging.LogRecord) -> bool:
-    """Tell whether a record is of something that went wrong here: aiohttp quotes what it cannot read of a request."""
+    """Drop aiohttp's log records of malformed requests, because they quote the request."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
 
 
 def respond(reply: Reply) -> web.Response:
-    """Return the response of aiohttp for an answer."""
+    """Return aiohttp's response for *reply*."""
     if reply.body is None:
         return web.Response(status=reply.status)
     return web.Response(
@@ -346,7 +346,7 @@ def respond(reply: Reply) -> web.Response:
 
 
 def written(reply: Reply) -> tuple[bytes, bytes]:
-    """Return the head and the body of an answer as they go over the wire."""
+    """Return the bytes of the head and of the body of an answer."""
     body = b"" if reply.body is None else orjson.dumps(reply.body)
     lines = [
         f"HTTP/1.1 {reply.status} {phrase(reply.status)}",
@@ -366,13 +366,13 @@ def phrase(status: int) -> str:
 
 
 def send(request: web.BaseRequest, data: bytes) -> None:
-    """Write to the connection, past aiohttp, if it is still there."""
+    """Write to the connection, without aiohttp, if it is still open."""
     if request.transport is not None and not request.transport.is_closing():
         request.transport.write(data)
 
 
 def hang_up(request: web.BaseRequest, *, reset: bool) -> web.StreamResponse:
-    """End the connection with FIN, or with RST; the response returned goes nowhere."""
+    """End the connection with FIN, or with RST; the returned response is not sent."""
     transport = request.transport
     if transport is not None and reset:
         linger: socket.socket = transport.get_extra_info("socket")

@@ -1,8 +1,8 @@
-"""Faults as values: what goes wrong, at which phase of a request, placed by script or by seeded chance.
+"""Faults as values: the action, the phase of the request, and its place, by a script or by seeded chance.
 
 The file is ``{"seed": 7, "faults": [ENTRY, ...]}``. An entry names an ``operation`` (``items.create``, ``*.create``,
-``*``) and either a ``script``, a list that is consumed one request at a time (``"ok"`` or a fault), or a fault with
-its ``chance``. Entries are tried in order; a request has at most one fault. A script that has something left decides.
+``*``) and either a ``script``, a list with one entry for each request (``"ok"`` or a fault), or a fault with its
+``chance``. Entries are tried in order; a request has at most one fault. A script decides until its end.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
     "html": BEFORE_REPLY,
     "drip": ("body",),
 }
-"""The actions, and the phases at which each makes sense."""
+"""The actions, and the phases that each can have."""
 
 
 class PlanError(ValueError):
-    """Say in one sentence what is wrong with a plan of faults, and where."""
+    """A plan of faults is wrong; the text, one sentence, says what and where."""
 
 
 @attrs.frozen(kw_only=True)
 class Fault:
-    """One thing that goes wrong with one request."""
+    """One fault of one request."""
 
     action: str
     """``close`` (FIN), ``reset`` (RST), ``stall`` (no answer), ``status`` (another answer), ``html`` (a proxy's page),
@@ -53,7 +53,7 @@ class Fault:
     retry_after: int | None = None
     """Seconds in ``Retry-After``; None: no such header."""
     seconds: float = 60
-    """How long a stall lasts, or a drip in all."""
+    """The length of a stall, or of a whole drip."""
 
 
 @attrs.frozen
@@ -67,7 +67,7 @@ class Entry:
 
 
 class Faults:
-    """A plan of faults, and the count of those done; without entries nothing goes wrong."""
+    """A plan of faults, and the counts of the faults so far; without entries there are no faults."""
 
     def __init__(self, entries: tuple[Entry, ...] = (), *, seed: int = 0) -> None:
         self._entries = entries
@@ -76,12 +76,11 @@ class Faults:
 
     @classmethod
     def load(cls, path: Path | str) -> Faults:
-        """Read a plan from a file; raise PlanError with one sentence on what is wrong with it."""
+        """Read a plan from a file; raise PlanError if it is wrong."""
         path = Path(path)
-        if path.exists() and not (
-            path.is_file() or path.is_dir()
-        ):  # a pipe would wait for its writer, and some devices never end
-            raise PlanError(f"{path} is no regular file.")
+        # Reading a pipe would block, and some devices never end.
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise PlanError(f"{path} is not a regular file.")
         try:
             with path.open("rb") as file:
                 raw = file.read(LARGEST_PLAN + 1)
@@ -94,7 +93,7 @@ class Faults:
 
     @classmethod
     def of(cls, plan: Json) -> Faults:
-        """Read a plan from JSON; raise PlanError with one sentence on what is wrong with it."""
+        """Read a plan from JSON; raise PlanError if it is wrong."""
         if not isinstance(plan, dict) or not plan.keys() <= {"seed", "faults"}:
             raise PlanError("A plan of faults is an object with the keys seed and faults.")
         seed, entries = plan.get("seed", 0), plan.get("faults", [])
@@ -105,15 +104,15 @@ class Faults:
     def reset(self) -> None:
         """Begin the plan again."""
         self.done: Counter[tuple[str, str, str]] = Counter()
-        """How many faults were done, by operation, phase and action."""
+        """The number of faults so far, by operation, phase and action."""
         self._requests: Counter[str] = Counter()
         self._taken: Counter[int] = Counter()
 
     def draw(self, operation: str) -> Fault | None:
-        """Return what goes wrong with the next request to *operation*.
+        """Return the fault of the next request to *operation*, None if it has none.
 
-        Chance is drawn from the seed and the number of the request within its operation, so that requests to other
-        operations do not change which ones are hit.
+        Chance depends on the seed and the number of the request within its operation, so that requests to other
+        operations do not change it.
         """
         self._requests[operation] += 1
         fault = self._planned(operation, self._requests[operation])
@@ -135,7 +134,7 @@ class Faults:
 
 
 def drawn(name: str) -> float:
-    """Return a number from 0 up to 1 that follows from *name*."""
+    """Return a number from 0 up to 1 that depends only on *name*."""
     return int.from_bytes(blake2b(name.encode(), digest_size=6).digest()) / 2**48
 
 

@@ -1,4 +1,4 @@
-"""Two pytest fixtures, for synchronous and asynchronous tests, whatever loop these run in.
+"""Two pytest fixtures, for synchronous and asynchronous tests with any event loop.
 
 In your tests::
 
@@ -27,13 +27,13 @@ __all__ = ["cdp_emulator", "cdp_served"]
 
 @pytest.fixture
 def cdp_emulator() -> Iterator[str]:
-    """Serve an empty emulator for one test, and give its base URL; its credentials are ``key`` and ``token``."""
+    """Serve an empty emulator for one test, and return its base URL; its credentials are ``key`` and ``token``."""
     with in_thread() as served:
         yield served.base_url
 
 
 @pytest.fixture
 def cdp_served() -> Iterator[Served]:
-    """Serve an empty emulator for one test, and give what takes switches and faults and tells state and ledger."""
+    """Serve an empty emulator for one test, and return it, to set switches and faults and to read state and ledger."""
     with in_thread() as served:
         yield served

@@ -1,4 +1,4 @@
-"""Whose order it is: guests found by what identifies them, and what a guest learns from a contact or a consumer."""
+"""The guests: how a contact or a consumer is matched to a guest, and how it updates the guest."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ GUEST_TYPES: Mapping[str, str] = {"contacts": "customer", "consumers": "travelle
 """The kinds of persons, and the type of the guest that each creates."""
 
 LINKS = frozenset({"guest", "orderItems"})
-"""The keys of a person that lead to others, and say nothing of the person."""
+"""The keys of a person that are links, not values of the person."""
 
 
 def identities(data: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
-    """Yield what identifies a person: first the identifiers, then the email addresses, which have no provider."""
+    """Yield the identities of a person: first the identifiers, then the email addresses, which have no provider."""
     for identifier in members(data.get("identifiers")):
         yield str(identifier["provider"]), str(identifier["id"])
     for email in texts(data.get("emails")):
@@ -24,9 +24,9 @@ def identities(data: Mapping[str, Json]) -> Iterator[tuple[str, str]]:
 
 
 def profile(known: Mapping[str, Json], person: Mapping[str, Json], kind: str) -> dict[str, Json]:
-    """Return what a guest looks like after a *person* of this *kind* was matched to it.
+    """Return the data of a guest after a *person* of this *kind* was matched to it.
 
-    New values win, lists of what identifies grow, and a customer stays a customer.
+    New values replace old ones, emails and identifiers are added, and a customer stays a customer.
     """
     merged = {**known, **{name: value for name, value in person.items() if name not in LINKS}}
     for name in ("emails", "identifiers"):

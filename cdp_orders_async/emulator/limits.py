@@ -1,7 +1,7 @@
-"""What a server bears, and what it does with the rest: limiters such as real APIs have, as values.
+"""The limits of a server, and how it refuses: limiters as in real APIs, as values.
 
-Each is an object with a ``kind``, for the switch *limits*: ``{"kind": "bucket", "rate": 50, "burst": 50}``. Nothing
-here reads a clock: whoever asks says when it is.
+In the switch *limits*, each one is an object with a ``kind``: ``{"kind": "bucket", "rate": 50, "burst": 50}``. Nothing
+here reads a clock: each call gets the time.
 """
 
 from __future__ import annotations
@@ -18,31 +18,35 @@ __all__ = ["PASS", "Bucket", "Concurrency", "Fate", "Gate", "Limit", "Queue", "W
 REFUSALS = ("reset", "lost")
 """How a server refuses without an answer: it resets the connection, or it never answers."""
 STATUSES = range(400, 600)
-ROUNDING = 1e-9
+ROUNDING_ERROR = 1e-9
 
 
 @attrs.frozen
 class Fate:
-    """What becomes of a request."""
+    """The result of a request at the limits."""
 
     wait: float = 0.0
     """Seconds until its answer."""
     refusal: int | str | None = None
-    """The status of the answer that refuses it, or *reset* or *lost*; None: it is done, and answered."""
+    """The status of the refusal, or *reset* or *lost*; None: the request is done and answered."""
     retry_after: int | None = None
     """The seconds of ``Retry-After``."""
     work: float = 0.0
-    """Seconds until what it asks takes effect."""
+    """Seconds until it takes effect."""
     is_done: bool = False
-    """Whether that happens although it is refused: a gateway gave up first."""
+    """Whether it takes effect although it is refused, because a gateway gave up first."""
 
 
 PASS = Fate()
 
 
+def _wrong(limit: Limit, field: attrs.Attribute[Any], rule: str, value: object) -> ValueError:
+    return ValueError(f"{type(limit).__name__.lower()}: {field.name} must be {rule}, not {value!r}")
+
+
 def _positive(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise ValueError(f"{_name(limit)}: {field.name} must be a finite number above 0, not {value!r}")
+        raise _wrong(limit, field, "a finite number above 0", value)
 
 
 def _not_negative(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
@@ -52,69 +56,61 @@ def _not_negative(limit: Limit, field: attrs.Attribute[Any], value: object) -> N
 
 def _flag(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
     if type(value) is not bool:
-        raise ValueError(f"{_name(limit)}: {field.name} must be true or false, not {value!r}")
+        raise _wrong(limit, field, "true or false", value)
 
 
 def _a_refusal(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
     if value not in REFUSALS and (type(value) is not int or value not in STATUSES):
-        raise ValueError(f"{_name(limit)}: {field.name} must be a status from 400 to 599, reset or lost, not {value!r}")
+        raise _wrong(limit, field, "a status from 400 to 599, reset or lost", value)
 
 
 def _methods(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
-    if not all(isinstance(one, str) for one in _members(value)):
-        raise ValueError(f"{_name(limit)}: {field.name} must be names of HTTP methods, not {value!r}")
+    if not all(isinstance(method, str) for method in _members(value)):
+        raise _wrong(limit, field, "names of HTTP methods", value)
 
 
 def _steps(limit: Limit, field: attrs.Attribute[Any], value: object) -> None:
     for pair in map(_members, _members(value)):
         if len(pair) != 2:  # noqa: PLR2004 a pair
-            raise ValueError(f"{_name(limit)}: {field.name} must be pairs of seconds and a factor, not {value!r}")
+            raise _wrong(limit, field, "pairs of seconds and a factor", value)
         _not_negative(limit, field, pair[0])
         _positive(limit, field, pair[1])
 
 
 def _members(value: object) -> tuple[object, ...]:
-    """Return the members of a tuple; of anything else one that fits nowhere."""
+    """Return the members of a tuple; for anything else, one None, which no validator accepts."""
     return cast("tuple[object, ...]", value) if isinstance(value, tuple) else (None,)
 
 
-def _tuples(value: object) -> Any:  # noqa: ANN401 the validator of the field tells what it is
-    """Return the lists of JSON as tuples, which have a hash."""
+def _tuples(value: object) -> Any:  # noqa: ANN401 the validator of the field checks it
+    """Return JSON lists as tuples, which have a hash."""
     if isinstance(value, list | tuple):
         return tuple(map(_tuples, cast("Sequence[object]", value)))
     return value
 
 
-def _name(limit: Limit) -> str:
-    return type(limit).__name__.lower()
-
-
 @attrs.frozen(kw_only=True)
 class Limit:
-    """What all limiters have."""
+    """The base of all limiters."""
 
     methods: tuple[str, ...] = attrs.field(default=(), converter=_tuples, validator=_methods)
-    """The HTTP methods that it counts; none: all."""
+    """The HTTP methods that it counts; empty: all."""
     refusal: int | str = attrs.field(default=429, validator=_a_refusal)
     """How it refuses: by a status, by *reset* of the connection, or *lost*, with no answer at all."""
     retry_after: float | None = attrs.field(default=None, validator=attrs.validators.optional(_not_negative))
     """The seconds of ``Retry-After`` on a refusal; None: no such header."""
     ban: float = attrs.field(default=0.0, validator=_not_negative)
-    """Seconds for which it refuses everything after one excess."""
+    """Seconds for which it refuses everything after a request above the limit."""
     steps: tuple[tuple[float, float], ...] = attrs.field(default=(), converter=_tuples, validator=_steps)
-    """When it changes: pairs of seconds from the start, and the factor by which it bears more or less from then on."""
+    """Its changes: pairs of seconds from the start, and the factor of the limit from then on."""
     repeat: float = attrs.field(default=0.0, validator=_not_negative)
-    """Seconds after which the steps begin again, as where another tenant comes and goes; 0: never."""
+    """Seconds after which the steps begin again, as with another tenant that comes and goes; 0: never."""
 
     def factor(self, seconds: float) -> float:
-        """Return by which factor it bears more than usual, so many *seconds* after its start."""
+        """Return the factor of the limit, *seconds* after its start."""
         if self.repeat:
             seconds %= self.repeat
         return next((factor for at, factor in reversed(self.steps) if seconds >= at), 1.0)
-
-    def counter(self) -> Counter:
-        """Return what counts the requests of one server."""
-        raise NotImplementedError
 
 
 class Counter:
@@ -125,7 +121,7 @@ class Counter:
         raise NotImplementedError
 
     def left(self, now: float) -> float:
-        """Return the seconds until it may admit one again, where that is known; else 0."""
+        """Return the seconds until it may admit a request again; 0 if that is not known."""
         del now
         return 0.0
 
@@ -138,16 +134,12 @@ REFUSED = Fate(refusal=429)
 
 @attrs.frozen(kw_only=True)
 class Bucket(Limit):
-    """So many requests a second, and a burst after a rest."""
+    """A limit of requests a second, with a burst after a rest."""
 
     rate: float = attrs.field(validator=_positive)
     """Requests a second."""
     burst: float = attrs.field(default=1.0, validator=_positive)
-    """How many may come at once after a rest."""
-
-    def counter(self) -> Counter:
-        """Return a bucket that is full."""
-        return _Tokens(self)
+    """The number of requests that may come at once after a rest."""
 
 
 class _Tokens(Counter):
@@ -160,7 +152,7 @@ class _Tokens(Counter):
         gone = 0.0 if self._filled is None else now - self._filled
         self._tokens = min(self._limit.burst, self._tokens + gone * self._limit.rate * factor)
         self._filled = now
-        if self._tokens < 1 - ROUNDING:
+        if self._tokens < 1 - ROUNDING_ERROR:
             return REFUSED
         self._tokens -= 1
         return PASS
@@ -168,22 +160,18 @@ class _Tokens(Counter):
 
 @attrs.frozen(kw_only=True)
 class Window(Limit):
-    """So many requests in each span of some seconds. A quota is one with a long span."""
+    """A limit of requests in each span of some seconds. A quota has a long span."""
 
     calls: float = attrs.field(validator=_positive)
-    """How many requests."""
+    """The number of requests."""
     seconds: float = attrs.field(validator=_positive)
-    """How long the span is."""
+    """The length of the span."""
     sliding: bool = attrs.field(default=False, validator=_flag)
-    """Whether the span ends now, at any time; otherwise the spans follow each other."""
+    """Whether the span always ends now; otherwise the spans follow each other."""
     counts_refused: bool = attrs.field(default=False, validator=_flag)
-    """Whether a request that is refused counts too."""
+    """Whether a refused request counts too."""
     tells: bool = attrs.field(default=False, validator=_flag)
-    """Whether ``Retry-After`` tells what is left of the span."""
-
-    def counter(self) -> Counter:
-        """Return a window that is empty."""
-        return _Log(self) if self.sliding else _Span(self)
+    """Whether ``Retry-After`` has the rest of the span."""
 
 
 class _Span(Counter):
@@ -224,14 +212,10 @@ class _Log(Counter):
 
 @attrs.frozen(kw_only=True)
 class Concurrency(Limit):
-    """So many requests at the same time."""
+    """A limit of requests at the same time."""
 
     calls: float = attrs.field(validator=_positive)
-    """How many requests."""
-
-    def counter(self) -> Counter:
-        """Return a server with nothing to do."""
-        return _Busy(self)
+    """The number of requests."""
 
 
 class _Busy(Counter):
@@ -252,18 +236,14 @@ class _Busy(Counter):
 
 @attrs.frozen(kw_only=True)
 class Queue(Limit):
-    """A server that works on one request after the other, and lets the others wait."""
+    """A server that works on one request at a time; the others wait."""
 
     rate: float = attrs.field(validator=_positive)
     """Requests a second."""
     gateway: float | None = attrs.field(default=None, validator=attrs.validators.optional(_positive))
-    """Seconds after which a gateway in front of it answers in its place, with *refusal*; the work is done all the same.
+    """Seconds after which a gateway in front of it answers with *refusal*; the work is done all the same.
     None: there is no gateway."""
     refusal: int | str = attrs.field(default=504, validator=_a_refusal)
-
-    def counter(self) -> Counter:
-        """Return a queue that is empty."""
-        return _Line(self)
 
 
 class _Line(Counter):
@@ -285,6 +265,12 @@ KINDS: Mapping[str, Callable[..., Limit]] = {
     "queue": Queue,
     "window": Window,
 }
+COUNTERS: Mapping[type[Limit], Callable[[Any], Counter]] = {
+    Bucket: _Tokens,
+    Concurrency: _Busy,
+    Queue: _Line,
+    Window: lambda limit: _Log(limit) if limit.sliding else _Span(limit),
+}
 Leave: TypeAlias = Callable[[], None]
 
 
@@ -292,12 +278,12 @@ class Gate:
     """Asks all *limits* of a server about each request; it starts *now*."""
 
     def __init__(self, limits: Sequence[Limit], now: float) -> None:
-        self._limits = [(limit, limit.counter()) for limit in limits]
+        self._limits = [(limit, COUNTERS[type(limit)](limit)) for limit in limits]
         self._began = now
         self._banned: dict[int, float] = {}
 
     def enter(self, method: str, now: float) -> tuple[Fate, Leave]:
-        """Return what becomes of a request that comes *now*, and what to call when its answer leaves."""
+        """Return the fate of a request that comes *now*, and a function to call when its answer leaves."""
         seconds = now - self._began
         fate, admitted = PASS, list[Counter]()
         for number, (limit, counter) in enumerate(self._limits):
@@ -325,9 +311,9 @@ class Gate:
 
 
 def read_limits(given: object) -> tuple[Limit, ...]:
-    """Return the limits that *given* is: objects with a kind, one or a list, or limits; raises `ValueError`."""
+    """Return the limits in *given*: one or a list of limits, or of objects with a kind; raises `ValueError`."""
     many = cast("Sequence[object]", given) if isinstance(given, list | tuple) else (given,)
-    return tuple(one if isinstance(one, Limit) else _read(one) for one in many)
+    return tuple(limit if isinstance(limit, Limit) else _read(limit) for limit in many)
 
 
 def _read(given: object) -> Limit:
@@ -339,5 +325,5 @@ def _read(given: object) -> Limit:
         raise ValueError(f"the kind of a limit must be one of {', '.join(KINDS)}, not {kind!r}")
     try:
         return KINDS[kind](**rest)
-    except TypeError as wrong:  # a key that there is not, or one that is missing
+    except TypeError as wrong:  # an unknown key, or a missing one
         raise ValueError(f"{kind}: {str(wrong).partition('() ')[2]}") from None

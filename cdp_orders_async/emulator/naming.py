@@ -12,7 +12,7 @@ __all__ = ["EXAMPLES", "OPERATIONS", "WRITES", "named"]
 OPERATIONS = frozenset(route.operation for route in V2_1.routes())
 """The operations of the API; version 2 has some of them."""
 WRITES = frozenset(route.operation for route in V2_1.routes() if route.method != "GET")
-"""Those that change something."""
+"""The operations that change something."""
 EXAMPLES = "such as items.create or *.create"
 
 

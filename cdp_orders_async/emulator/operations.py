@@ -1,4 +1,4 @@
-"""What each operation does: from a request already read to an answer not yet written."""
+"""The operations: each makes a reply from a request."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Reply:
     retry_after: int | None = None
     """Seconds."""
     allow: str | None = None
-    """The methods that would do, where the one of the request does not."""
+    """The allowed methods, if the method of the request is not allowed."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -45,15 +45,15 @@ class Call:
     rules: Mapping[str, Rules]
     kind: str
     ref: str
-    """What the path names; empty for the collection of orders."""
+    """The ref in the path; empty for the collection of orders."""
     ext: str
-    """What the path names behind that: an extension, in version 2 by its ref."""
+    """The extension in the path; in version 2 its ref."""
     query: Mapping[str, str]
     body: dict[str, Json]
     cause: Cause
 
     def record(self) -> Record:
-        """Return what the path names."""
+        """Return the record that the path names."""
         if self.kind not in EXTENSION_OWNERS:
             return self.store.get(self.kind, self.ref)
         record = self.store.extension(self.kind, self.ref)
@@ -97,12 +97,12 @@ Operation: TypeAlias = Callable[[Call], Reply]
 
 
 def create(call: Call) -> Reply:
-    """Keep an order, or a part of one."""
+    """Store an order, or a part of an order."""
     return call.answer(201, call.store.create(call.kind, call.data(), call.cause, call.ref))
 
 
 def create_for_guest(call: Call) -> Reply:
-    """Keep an order, under the guest that the query names."""
+    """Store an order, under the guest in the query."""
     guest = call.query.get("guestRef", "")
     return call.answer(201, call.store.create(call.kind, call.data(), call.cause, guest=guest))
 
@@ -113,40 +113,40 @@ def extend(call: Call) -> Reply:
 
 
 def get(call: Call) -> Reply:
-    """Answer with what is kept."""
+    """Answer with the stored record."""
     return call.answer(200, call.record())
 
 
 def replace(call: Call) -> Reply:
-    """Put the body in place of what was sent before."""
+    """Replace the stored values with the body."""
     return call.answer(200, call.store.replace(call.record(), call.data(), call.cause))
 
 
 def update(call: Call) -> Reply:
-    """Put the keys of the body over what is there."""
+    """Change the stored values of the keys in the body."""
     return call.answer(200, call.store.update(call.record(), call.data(partial=True), call.cause))
 
 
 def delete(call: Call) -> Reply:
-    """Delete, with all that is under it."""
+    """Delete a record with everything under it."""
     call.store.delete(call.record(), call.cause)
     return Reply(204)
 
 
 def delete_fields(call: Call) -> Reply:
-    """Delete the named pairs of an extension; all of them where none is named."""
+    """Delete the named pairs of an extension; all pairs if none is named."""
     record = call.record()
     names = call.query["name"].split("|") if call.query.get("name") else list(record.data)
     return call.answer(200, call.store.delete_fields(record, names, call.cause))
 
 
 def list_parts(call: Call) -> Reply:
-    """List what an order has of a kind."""
+    """List the parts of an order of one kind."""
     return call.page(call.store.parts(call.kind, call.store.get("orders", call.ref).ref))
 
 
 def list_extensions(call: Call) -> Reply:
-    """List the data extensions, of which there is at most one."""
+    """List the data extensions of an owner, at most one."""
     owner = call.store.get(EXTENSION_OWNERS[call.kind], call.ref)
     return call.page(call.store.parts(call.kind, owner.ref), name="ext")
 
@@ -157,7 +157,7 @@ def list_items_of(call: Call) -> Reply:
 
 
 def list_orders(call: Call) -> Reply:
-    """List the orders with a referenceId, or those that a guest owns."""
+    """List the orders with a referenceId, or the orders of a guest."""
     reference_id, guest_ref = call.query.get("referenceId"), call.query.get("guestRef")
     sort, _, direction = call.query.get("sort", "created").partition("::")
     if sort not in {"created", "orderedAt"} or direction not in {"", "ASC", "DESC"}:
@@ -167,7 +167,7 @@ def list_orders(call: Call) -> Reply:
             raise Invalid("sort: orderedAt can only be used with guestRef.")
         orders = call.store.orders_called(reference_id)
     elif guest_ref and not reference_id:
-        # The contact is what links the order to the guest, so a list by guest lags behind the contact.
+        # The contact links the order to the guest, so a list by guest lags behind the contact.
         orders = call.store.orders_of(guest_ref)
         orders = [
             order for order in orders if call.store.listed((call.store.parts("contacts", order.ref) or [order])[:1])
@@ -182,7 +182,7 @@ def list_orders(call: Call) -> Reply:
 HANDLERS = {"create": create, "get": get, "replace": replace, "update": update, "delete": delete, "list": list_parts}
 EXTENSION = {**HANDLERS, "create": extend, "delete_fields": delete_fields, "list": list_extensions}
 OVERRIDES = {"orders.list": list_orders, "consumers.items": list_items_of}
-# In version 2 an update is the whole resource. An order is the exception: no key is documented as required.
+# In version 2 an update sends the whole resource, except for an order: no key of it is documented as required.
 OVERRIDES_V2 = {
     **OVERRIDES,
     **dict.fromkeys(("items.update", "contacts.update", "consumers.update"), replace),
@@ -207,7 +207,7 @@ class Version:
 
 
 def operations(table: Table, overrides: Mapping[str, Operation]) -> Iterator[tuple[Route, Operation]]:
-    """Yield each route of the table with what is behind it, and the one that the links to guests lead to."""
+    """Yield each route of the table with its operation, and the route of the links to guests."""
     for route in table.routes():
         kind, _, verb = route.operation.partition(".")
         yield route, overrides.get(route.operation) or (EXTENSION if kind in EXTENSION_OWNERS else HANDLERS)[verb]
@@ -215,7 +215,7 @@ def operations(table: Table, overrides: Mapping[str, Operation]) -> Iterator[tup
 
 
 def version(table: Table, overrides: Mapping[str, Operation], rules: Mapping[str, Rules]) -> Version:
-    """Return the version of a table, whose *overrides* operations are not those of their verb."""
+    """Return the version of a table; *overrides* are operations that differ from their verb."""
     served = dict(operations(table, overrides))
     return Version(served, rules, table is V2_TABLE, {route.operation: route.path for route in served})
 

@@ -1,4 +1,4 @@
-"""What the emulator keeps: records over plain JSON, the effects on them, and the two ways to refuse."""
+"""The records of the emulator, as plain JSON, the effects on them, and the two kinds of refusals."""
 
 from __future__ import annotations
 
@@ -28,32 +28,32 @@ Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | Non
 
 
 class Invalid(Exception):
-    """Say that a request cannot be served as it is."""
+    """The request is wrong."""
 
 
 class Missing(Exception):
-    """Say that what the request names is not there."""
+    """No record has the reference in the request."""
 
 
 class NoExtension(Missing):
-    """Say that the owner is there and has no data extension."""
+    """The owner exists, but has no data extension."""
 
 
 @attrs.frozen
 class Record:
-    """One thing kept, of any kind; a change makes another record with the same ref."""
+    """One stored object of any kind; a change makes another record with the same ref."""
 
     kind: str
-    """As in the operations: ``orders``, ``items``, ``contacts``, ``item_extensions``, ...; and ``guests``."""
+    """The kind as in the operations: ``orders``, ``items``, ``contacts``, ``item_extensions``, ...; or ``guests``."""
     ref: str
     owner: str
-    """The ref that its path hangs under: of the order, for an extension of its owner; empty for orders and guests."""
+    """The ref that its path is under: the order's, or for an extension its owner's; empty for orders and guests."""
     order: str
-    """The ref of the order that it belongs to; empty for guests."""
+    """The ref of its order; empty for guests."""
     serial: int
     """The number of the effect that created it."""
     data: Mapping[str, Json]
-    """What the client sent, checked. The links of a consumer to items are refs here."""
+    """The checked values that the client sent. The links of a consumer to items are refs here."""
     created: datetime
     modified: datetime
     guest: str = ""
@@ -93,13 +93,12 @@ def moment(text: str) -> datetime:
     """Read an ISO 8601 date-time that has a time zone; raise ValueError otherwise."""
     read = datetime.fromisoformat(text)
     if read.tzinfo is None:
-        message = "has no time zone"
-        raise ValueError(message)
+        raise ValueError("has no time zone")
     return read.astimezone(UTC)
 
 
 def text_of(instant: datetime) -> str:
-    """Write an instant as the API does: in UTC, a fraction only where there is one."""
+    """Write an instant as the API does: in UTC, with a fraction only if there is one."""
     return instant.astimezone(UTC).isoformat().removesuffix("+00:00") + "Z"
 
 

@@ -1,4 +1,4 @@
-"""How each version shows what is kept: resources, pages of lists, and whole orders."""
+"""The JSON of each version: resources, pages of lists, and whole orders."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Links:
     paths: Mapping[str, str]
     """The path of every operation, with ``{ref}`` in it."""
     legacy: bool
-    """Whether this is version 2: times with milliseconds, and lists of nothing but links."""
+    """Whether this is version 2: times with milliseconds, and lists that hold only links."""
 
     def to(self, operation: str, ref: str) -> str:
         """Return the URL of *operation* on *ref*."""
@@ -44,14 +44,14 @@ class Links:
         return url.replace("{ext}", record.ref)
 
     def time(self, instant: datetime) -> str:
-        """Write a time, as it is in this version."""
+        """Write a time in the form of this version."""
         if self.legacy:
             return instant.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return text_of(instant)
 
 
 def shown(record: Record, store: Store, links: Links) -> dict[str, Json]:
-    """Return the resource as an answer holds it."""
+    """Return the JSON of a resource in an answer."""
     answer: dict[str, Json] = {
         "ref": record.ref,
         "href": links.of(record),
@@ -64,7 +64,7 @@ def shown(record: Record, store: Store, links: Links) -> dict[str, Json]:
             for key, kind in ORDER_PARTS.items():
                 answer[key] = {"href": links.to(f"{kind}.list", record.ref)}
         case "items":
-            answer.setdefault("orderedAt", store.get("orders", record.order).data["orderedAt"])
+            answer = {**ordered_at(record, store), **answer}
             answer["order"] = {"href": links.to("orders.get", record.order)}
         case "order_extensions":
             answer.update(name="ext", key="default", order={"href": links.to("orders.get", record.owner)})
@@ -84,8 +84,14 @@ def shown(record: Record, store: Store, links: Links) -> dict[str, Json]:
     return answer
 
 
+def ordered_at(item: Record, store: Store) -> dict[str, Json]:
+    """Return the time of the order of an *item*; nothing if the order was deleted without its items."""
+    order = store.find("orders", item.order)
+    return {} if order is None else {"orderedAt": order.data["orderedAt"]}
+
+
 def embed(answer: dict[str, Json], order: Record, store: Store, links: Links, *, whole: bool) -> None:
-    """Put the parts of an order into its answer in place of the links to them: their links, or the *whole* items."""
+    """Replace the links to the lists of an order's parts with the lists: links to the parts, or the *whole* items."""
     for key, kind in ORDER_PARTS.items():
         parts = store.parts(kind, order.ref)
         if whole and kind == "items":
@@ -97,9 +103,9 @@ def embed(answer: dict[str, Json], order: Record, store: Store, links: Links, *,
 def page(
     path: str, query: Mapping[str, str], records: list[Record], store: Store, links: Links, **extra: Json
 ) -> dict[str, Json]:
-    """Return the page of *records* that *query* asks for; *path* is that of the list.
+    """Return the page of *records* that *query* asks for; *path* is the path of the list.
 
-    Raise Invalid where offset or limit is no number that can be.
+    Raise Invalid if offset or limit is not a possible number.
     """
     switches = store.switches
     offset = whole_number(query, "offset", 0, least=0)
@@ -132,7 +138,7 @@ def page(
 
 
 def brief(record: Record, store: Store, links: Links) -> dict[str, Json]:
-    """Return the entry of a list that is not expanded."""
+    """Return an entry of a list that is not expanded."""
     entry: dict[str, Json] = {"href": links.of(record)}
     if store.switches.unexpanded == "ref":
         entry["ref"] = record.ref
@@ -153,7 +159,7 @@ def whole_number(query: Mapping[str, str], name: str, default: int, *, least: in
 
 
 def nested(order: Record, store: Store, links: Links) -> dict[str, object]:
-    """Return an order with its parts inside, as the vendor's documents nest them."""
+    """Return an order with its parts nested as in the vendor's documents."""
 
     def parts(kind: str, owner: str) -> list[dict[str, Json]]:
         return [shown(part, store, links) for part in store.parts(kind, owner)]

@@ -1,4 +1,4 @@
-"""From a path to what is behind it, one segment at a time."""
+"""Find the target of a path, segment by segment."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ANY = "{}"
 
 @attrs.define
 class Node(Generic[T]):
-    """A place in the tree of paths: what is here, by method, and what may follow."""
+    """A node in the tree of paths: its targets, by method, and its children, by segment."""
 
     here: dict[str, T] = attrs.field(factory=dict[str, T])
     following: dict[str, Node[T]] = attrs.field(factory=dict[str, "Node[T]"])
@@ -29,7 +29,7 @@ class Node(Generic[T]):
         node.here[method] = target
 
     def find(self, path: str) -> tuple[Mapping[str, T], list[str]]:
-        """Return what is at *path*, by method (nothing where no such path is), and the texts of the open segments."""
+        """Return the targets of *path*, by method (empty for an unknown path), and the texts of the open segments."""
         node = self
         open_segments: list[str] = []
         for segment in path.split("/")[1:]:

@@ -1,4 +1,4 @@
-"""What the body of a request may hold: rules as rows, and the one function that applies them."""
+"""The rules for the bodies of requests, as tables, and the function that applies them."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cdp_orders_async.emulator.switches import Switches
 __all__ = ["EXTENSION_PAIRS_MAX", "V2_1_RULES", "V2_RULES", "Check", "Rules", "checked", "checked_pairs", "day"]
 
 Check: TypeAlias = Callable[[Json], Json]
-"""Return the value to keep, or raise Invalid with the rule that it breaks."""
+"""Returns the value to store, or raises Invalid with the rule that it breaks."""
 
 EXTENSION_PAIRS_MAX = 100
 NAME_MAX = 128
 INT32_MAX = 2**31 - 1
-WHOLE = 2**53  # below this a float holds every whole number
+EXACT_FLOATS = 2**53  # below this a float holds every whole number
 
 
 def text(value: Json) -> Json:
@@ -38,10 +38,10 @@ def short_text(value: Json) -> Json:
 
 
 def number(value: Json) -> Json:
-    """Accept a number; a whole one is shown without a fraction, as by the vendor: some clients read it as an int."""
+    """Accept a number; a whole one gets no fraction, as at the vendor: some clients read it as an int."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Invalid("must be a number.")
-    return int(value) if isinstance(value, float) and abs(value) < WHOLE and value.is_integer() else value
+    return int(value) if isinstance(value, float) and abs(value) < EXACT_FLOATS and value.is_integer() else value
 
 
 def integer(value: Json) -> Json:
@@ -66,7 +66,7 @@ def day(value: Json) -> Json:
 
 
 def matching(pattern: str, words: str) -> Check:
-    """Accept a string of one form, told in *words*."""
+    """Accept a string of one form, which *words* describe."""
     form = re.compile(pattern)
 
     def check(value: Json) -> Json:
@@ -133,7 +133,7 @@ def item_links(value: Json) -> Json:
 
 
 def linked(value: Json) -> str | None:
-    """Return the ref in a link, the last segment of its path, whatever host it is on."""
+    """Return the ref in a link to any host: the last segment of its path."""
     href = value.get("href") if isinstance(value, dict) else None
     return href.partition("?")[0].rstrip("/").rpartition("/")[2].lower() if isinstance(href, str) else None
 
@@ -147,7 +147,7 @@ def link(value: Json) -> Json:
 
 
 def segments(value: Json) -> Json:
-    """Accept a list of flight segments with what each needs, whose times are local ones."""
+    """Accept a list of flight segments with their required keys and local times."""
     if not isinstance(value, list) or len(members(value)) != len(value):
         raise Invalid("must be an array of objects.")
     for segment in members(value):
@@ -172,17 +172,17 @@ class Rules:
     past: tuple[str, ...] = ()
     """Date-times that must lie in the past."""
     dates: tuple[str, ...] = ()
-    """What the pages call a Date, and not a date-time."""
+    """The keys that the vendor's pages call a Date, not a date-time."""
     served: frozenset[str] = frozenset()
-    """Keys that only answers have; a body may repeat them, and they are ignored."""
+    """The keys that only answers have; a body may repeat them, and they are ignored."""
 
 
 def checked(
     rules: Rules, body: dict[str, Json], *, now: datetime, partial: bool, switches: Switches
 ) -> dict[str, Json]:
-    """Return what is to be kept of *body*; null stays only in a *partial* one, where it removes.
+    """Return the values of *body* to store; null stays only in a *partial* body, where it removes a value.
 
-    Raise Invalid with every complaint in one message.
+    Raise Invalid with all complaints in one message.
     """
     only_sent = partial and not switches.require_all_on_patch
     needed = [name for name in rules.required if name in body or not only_sent]
@@ -210,7 +210,7 @@ def checked(
 
 
 def checked_pairs(body: dict[str, Json]) -> dict[str, Json]:
-    """Return the pairs of a data extension; raise Invalid with every complaint in one message."""
+    """Return the pairs of a data extension; raise Invalid with all complaints in one message."""
     complaints: list[str] = []
     for name, value in body.items():
         if name in RESERVED_KEYS:
@@ -329,7 +329,7 @@ ORDER_V2 = Rules(
     fields={
         **ORDER.fields,
         "status": one_of(*ORDER_STATUSES_V2),
-        # The pages of version 2 say what codes these are, and those of version 2.1 only call them text.
+        # The pages of version 2 describe the codes; those of version 2.1 only call them text.
         "currencyCode": CURRENCY,
     },
     required=(*ORDER.required, "pointOfSale"),

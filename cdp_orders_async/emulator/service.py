@@ -1,4 +1,4 @@
-"""The emulator without its sockets: which operation a request is, whether it may be, and what the answer is."""
+"""The emulator without its sockets: it finds the operation of a request, checks it, and answers."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 @attrs.frozen
 class Asked:
-    """A request as it was read."""
+    """A request, as read from the connection."""
 
     method: str
     path: str
@@ -58,25 +58,25 @@ class Asked:
 
 
 Answer: TypeAlias = Callable[[Asked, list[str]], Reply]
-"""Answer a request, given the open segments of its path."""
+"""Answers a request; the list holds the open segments of its path."""
 
 
 @attrs.frozen
 class Endpoint:
-    """What is at a path."""
+    """An operation at a path."""
 
     operation: str
-    """``items.create``, ...; empty for what is not of the API, which no fault and no rate limit hits."""
+    """``items.create``, ...; empty for an endpoint outside of the API, which has no faults and no rate limit."""
     answer: Answer
 
 
 class Emulator:
-    """The server: its state, its switches, its faults, and who may use it.
+    """The server: its state, its switches, its faults and its credentials.
 
-    client_key, api_token: the Basic credentials to ask for; bearer: a token that is accepted too.
-    switches: the open points of the documents; faults: what goes wrong, and when.
-    seed: of the refs; storage: an SQLite file to continue and to write through; clock: gives the time, aware.
-    What waits, waits in the time of the running loop; a clock that follows a virtual one makes all time virtual.
+    client_key, api_token: the Basic credentials that it requires; bearer: a token that it accepts too.
+    switches: its choices where the documents are silent; faults: the plan of faults.
+    seed: of the refs; storage: an SQLite file to continue and to write; clock: gives the time with a time zone.
+    Delays use the time of the running loop; if the clock follows a virtual loop, all time is virtual.
     """
 
     def __init__(
@@ -96,9 +96,9 @@ class Emulator:
         self.requests: Counter[str] = Counter()
         """Requests received, by operation."""
         self.dropped: Counter[str] = Counter()
-        """Requests that a fault dropped before anything was done, by operation; *requests* leaves them out."""
+        """Requests that a fault dropped before they had an effect, by operation; *requests* does not count them."""
         self.waiting = Waiting()
-        """What latency and slow writes hold back: ``len()`` counts it, ``finish()`` does it at once."""
+        """The work that latency and slow writes delay: ``len()`` counts it, ``finish()`` does it at once."""
         self._gets = 0
         self._gate: tuple[object, Gate] | None = None
         self._credentials = {"basic": base64.b64encode(f"{client_key}:{api_token}".encode())}
@@ -112,32 +112,33 @@ class Emulator:
         self._root.add("POST", "/__reset", Endpoint("", self._reset))
 
     def close(self) -> None:
-        """Let what waits take effect at once, and close the storage."""
+        """Do all delayed work at once, and close the storage."""
         self.waiting.finish()
         self.store.close()
 
     def find(self, method: str, path: str) -> tuple[Endpoint, list[str]]:
-        """Return what a request is for, and the open segments of its path."""
+        """Return the endpoint of a request, and the open segments of its path."""
         here, open_segments = self._root.find(path)
         endpoint = here.get(method) or (wrong_method(here) if here else UNKNOWN)
         return endpoint, open_segments
 
     def answer(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
-        """Do what is asked, in one indivisible step, and return the answer."""
+        """Do the request in one indivisible step, and return the answer."""
         return self.envelope(self._answer(endpoint, open_segments, asked), asked)
 
     @staticmethod
     def envelope(reply: Reply, asked: Asked) -> Reply:
-        """Return *reply* in the form of the version that was *asked*."""
+        """Return *reply* in the form of the version of the request."""
         if reply.body is not None and reply.status >= BAD_REQUEST and asked.path.startswith("/v2/"):
             body = {("moreInfo" if key == "moreInfoUrl" else key): value for key, value in reply.body.items()}
             return attrs.evolve(reply, body=body)
         return reply
 
     def enter(self, operation: str, method: str) -> tuple[Fate, Leave]:
-        """Return what the limits make of a request that comes now, and what to call when its answer leaves.
+        """Return the fate of a request that comes now, and a function to call when its answer leaves.
 
-        Other switches begin other limits. What is not of the API, the empty *operation*, has none.
+        After a change of the limits, their counters start again. A request outside of the API, with an empty
+        *operation*, has no limits.
         """
         switches, now = self.store.switches, self.store.clock().timestamp()
         limits = switches.limits
@@ -152,10 +153,10 @@ class Emulator:
     async def answer_slowly(
         self, endpoint: Endpoint, open_segments: list[str], asked: Asked, queued: float = 0.0
     ) -> Reply:
-        """Answer as `answer` does, after *queued* seconds and those that *latency* and *slow_writes* say together.
+        """Answer as `answer` does, after *queued* seconds plus those of *latency* and *slow_writes*.
 
-        Nothing is done before. Where slow_writes or a queue holds a request back, it takes effect even if this is
-        cancelled, which is what a client does that goes away; otherwise it is forgotten then.
+        The request takes effect only then. If a client goes away, this call is cancelled: a request that slow_writes or
+        a queue delays still takes effect; any other is dropped.
         """
         slow = seconds(self.store.switches.slow_writes, endpoint.operation) if asked.method != "GET" else 0
         wait = queued + seconds(self.store.switches.latency, endpoint.operation) + slow
@@ -163,11 +164,11 @@ class Emulator:
         return await self.waiting.after(wait, partial(self.answer, endpoint, open_segments, asked), surely=surely)
 
     def answer_later(self, endpoint: Endpoint, open_segments: list[str], asked: Asked, queued: float) -> None:
-        """Do what is asked in *queued* seconds, though its answer goes nowhere."""
+        """Do the request in *queued* seconds, without an answer."""
         self.waiting.later(queued, partial(self.answer, endpoint, open_segments, asked))
 
     async def delay(self, operation: str) -> None:
-        """Wait as long as the latency of *operation* is, where nothing is to be done."""
+        """Wait for the latency of *operation*."""
         await self.waiting.after(seconds(self.store.switches.latency, operation), lambda: None)
 
     def _answer(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
@@ -194,12 +195,12 @@ class Emulator:
         }
 
     def state(self, base: str = "") -> dict[str, object]:
-        """Return all orders with their parts inside; links begin with *base*."""
+        """Return all orders with their nested parts; links begin with *base*."""
         links = V2_1.links(base)
         return {"orders": [nested(order, self.store, links) for order in self.store.all("orders")]}
 
     def reset(self) -> None:
-        """Forget everything, what waits too, which takes effect at once; begin the faults and the refs again."""
+        """Do all delayed work, then delete everything; begin the faults and the refs again."""
         self.waiting.finish()
         self._gets = 0
         self.store.reset()
@@ -210,10 +211,10 @@ class Emulator:
 
     def _mount(self, version: Version) -> None:
         for route, run in version.operations.items():
-            # The name of an extension is part of the path, and any but ext is refused rather than unknown.
+            # The name of an extension is part of the path: any other name than ext gives 400, not 404.
             path = route.path.replace("/extensions/ext", "/extensions/{name}")
             endpoint = Endpoint(route.operation, partial(self._perform, version, route.operation, run))
-            # Clients of version 2 in use end a path in a slash, or write orderitems.
+            # Existing clients of version 2 end a path with a slash, or write orderitems.
             for form in (path, f"{path}/", path.lower()) if version.legacy else (path,):
                 self._root.add(route.method, form, endpoint)
 
@@ -239,7 +240,7 @@ class Emulator:
         return run(call)
 
     def knows(self, authorization: str) -> bool:
-        """Tell whether these are credentials that may call."""
+        """Tell whether these credentials are right."""
         scheme, _, given = authorization.partition(" ")
         wanted = self._credentials.get(scheme.lower())
         return wanted is not None and hmac.compare_digest(given.encode(errors="surrogateescape"), wanted)
@@ -278,7 +279,7 @@ UNKNOWN = Endpoint("", lambda asked, _: refusal(404, f"No such path: {asked.path
 
 
 def wrong_method(right: Iterable[str]) -> Endpoint:
-    """Return what is at a path for which only the *right* methods will do."""
+    """Return the endpoint that refuses a method: its path has only the *right* methods."""
 
     def answer(asked: Asked, _: list[str]) -> Reply:
         reply = refusal(405, f"{asked.method} is not allowed on {asked.path}.")

@@ -1,4 +1,4 @@
-"""An SQLite file that is written through: every effect is one transaction."""
+"""The records and effects of an emulator in an SQLite file; every effect is one transaction."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from cdp_orders_async.emulator.records import Effect, Record
 __all__ = ["Storage"]
 
 APPLICATION_ID = 0x43445065
-"""``CDPe`` in the header of the file: it is an emulator's, and not somebody else's database."""
-# A killed process loses nothing with synchronous off, since the pages are the kernel's by then; only a machine that
-# loses power does, and an emulator need not survive that.
+"""``CDPe`` in the header of the file marks the database of an emulator."""
+# With synchronous off, a killed process loses nothing, since the kernel has the pages. A loss of power may lose data,
+# which is acceptable for an emulator.
 SETTINGS = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA journal_mode = WAL;
@@ -33,37 +33,37 @@ CREATE TABLE IF NOT EXISTS records (ref TEXT PRIMARY KEY, serial INTEGER NOT NUL
 
 
 class Storage:
-    """The records and the effects in the file at *path*, which is made where it is not there; for its owner alone.
+    """The records and the effects in the file at *path*, which is made if it is missing; only its owner can read it.
 
-    Raises OSError for what is no file of an emulator, which stays as it is.
+    Raises OSError if it is not the file of an emulator, and does not change it then.
     """
 
     def __init__(self, path: Path | str) -> None:
-        path = Path(path).absolute()  # because SQLite gives names such as ":memory:" a meaning of their own
+        path = Path(path).absolute()  # names such as ":memory:" have a special meaning for SQLite
         files = (path, *(Path(f"{path}{end}") for end in ("-wal", "-shm", "-journal")))
         for file in files:
             check(file)
         if path.exists() and path.stat().st_size:
-            # As one that does not change, so that nothing is locked or recovered.
+            # As an immutable file, so that nothing is locked or recovered.
             with closing(sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True)) as database:
                 check_schema(database, path)
         with suppress(FileExistsError):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL, 0o600))
-        # One thread after the other uses it: a server in a thread, and its owner before and after.
+        # Threads use it one after the other: a server in a thread, and its owner before and after.
         self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
-            self._database.execute("PRAGMA trusted_schema = OFF")  # nothing that stands in the file runs
+            self._database.execute("PRAGMA trusted_schema = OFF")  # no code in the file is run
             check_schema(self._database, path)  # with the log beside it
             for file in files:
                 if file.exists():
-                    file.chmod(0o600)  # whatever the umask, and whoever could read an older one
+                    file.chmod(0o600)  # the umask, or an older file, may have allowed more
             self._database.executescript(SETTINGS + SCHEMA)
         except BaseException:
             self._database.close()
             raise
 
     def records(self) -> Iterable[Record]:
-        """Return what is kept, oldest first."""
+        """Return all records, oldest first."""
         for (row,) in self._database.execute("SELECT record FROM records ORDER BY serial, rowid"):
             values = orjson.loads(row)
             for name in ("created", "modified"):
@@ -76,7 +76,7 @@ class Storage:
             yield orjson.loads(row)
 
     def write(self, effect: Effect, puts: Iterable[Record], gone: Iterable[Record]) -> None:
-        """Keep one effect with all that it changes, or nothing of it."""
+        """Store one effect with all its changes, or nothing."""
         rows = [(record.ref, record.serial, orjson.dumps(attrs.asdict(record, recurse=False))) for record in puts]
         with self._database:
             self._database.execute("BEGIN")
@@ -87,7 +87,7 @@ class Storage:
             self._database.executemany("DELETE FROM records WHERE ref = ?", [(record.ref,) for record in gone])
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete everything."""
         self._database.executescript("BEGIN; DELETE FROM effects; DELETE FROM records; COMMIT;")
 
     def close(self) -> None:
@@ -96,7 +96,7 @@ class Storage:
 
 
 def check(file: Path) -> None:
-    """Raise OSError for what is no file, or not the caller's alone."""
+    """Raise OSError unless *file* is a regular file with one name that belongs to this user, or is missing."""
     try:
         found = file.lstat()
     except FileNotFoundError:
@@ -104,7 +104,7 @@ def check(file: Path) -> None:
     if stat.S_ISLNK(found.st_mode):
         raise OSError(f"{file} is a symbolic link: name the file itself")
     if not stat.S_ISREG(found.st_mode):
-        raise OSError(f"{file} is no regular file")
+        raise OSError(f"{file} is not a regular file")
     if found.st_nlink > 1:
         raise OSError(f"{file} is a file with several names (hard links): name a file that has one")
     if hasattr(os, "geteuid") and found.st_uid != os.geteuid():  # Windows has no such number
@@ -112,7 +112,7 @@ def check(file: Path) -> None:
 
 
 def check_schema(database: sqlite3.Connection, path: Path) -> None:
-    """Raise OSError for the database of another program, or one in which anything else would run."""
+    """Raise OSError for the database of another program, or one with other tables, views or triggers."""
     (application_id,) = database.execute("PRAGMA application_id").fetchone()
     found = schema(database)
     with closing(sqlite3.connect(":memory:")) as own:

@@ -1,7 +1,7 @@
-"""The state machine of the server: orders with their parts, and guests, over plain JSON; no HTTP.
+"""The state of the server: orders with their parts, and guests, as plain JSON, without HTTP.
 
-Memory is the working state. A storage, where there is one, is written before memory changes, so that the two cannot
-disagree. Nothing here waits, so each call is one indivisible step for everybody on the loop.
+The state is in memory. If there is a storage, it is written before memory changes, so that the two cannot disagree.
+Nothing here waits, so each call is one indivisible step.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ __all__ = ["EXTENSION_OWNERS", "Store"]
 EXTENSION_OWNERS: Mapping[str, str] = {"order_extensions": "orders", "item_extensions": "items"}
 """The kinds of extensions, and the kind that each extends."""
 
-PARTS: Mapping[str, tuple[str, ...]] = {
+PART_KINDS: Mapping[str, tuple[str, ...]] = {
     "orders": ("items", "contacts", "consumers", "order_extensions"),
     "items": ("item_extensions",),
 }
 IDENTITY = ("referenceId", "orderedAt")
 
 OWNED = frozenset({"orders", "contacts"})
-"""The kinds that say to which guest an order belongs."""
+"""The kinds that link an order to a guest."""
 
 Key = TypeVar("Key")
 Value = TypeVar("Value")
@@ -54,7 +54,7 @@ Value = TypeVar("Value")
 class Store:
     """Orders, items, contacts, consumers, extensions and guests, with the ledger of every effect on them.
 
-    It starts empty, or with what *storage* holds. The refs follow from *seed* and the number of the effect.
+    It starts empty, or with the contents of *storage*. The refs depend on *seed* and the number of the effect.
     """
 
     def __init__(
@@ -77,14 +77,18 @@ class Store:
                 self._put(record)
 
     def get(self, kind: str, ref: str) -> Record:
-        """Return what is kept under *ref*; raise Missing."""
-        record = self._records.get(kind, {}).get(ref.lower())
+        """Return the record with this *ref*; raise Missing."""
+        record = self.find(kind, ref)
         if record is None:
             raise Missing(f"ref: no such resource: {ref}.")
         return record
 
+    def find(self, kind: str, ref: str) -> Record | None:
+        """Return what is kept under *ref*, None if nothing is."""
+        return self._records.get(kind, {}).get(ref.lower())
+
     def extension(self, kind: str, owner: str) -> Record:
-        """Return the data extension of *owner*; raise Missing, and NoExtension where only the extension is absent."""
+        """Return the data extension of *owner*; raise Missing, or NoExtension if only the extension is absent."""
         home = self.get(EXTENSION_OWNERS[kind], owner)
         record = self._records.get(kind, {}).get(extension_ref(home.ref))
         if record is None:
@@ -92,11 +96,11 @@ class Store:
         return record
 
     def all(self, kind: str) -> Iterable[Record]:
-        """Return everything of a kind, in the order of creation."""
+        """Return all records of a kind, in the order of creation."""
         return self._records.get(kind, {}).values()
 
     def parts(self, kind: str, owner: str) -> list[Record]:
-        """Return what *owner* has of a kind, in the order of creation."""
+        """Return the parts of *owner* of a kind, in the order of creation."""
         return [self._records[kind][ref] for ref in self._children.get((kind, owner), ())]
 
     def items_of(self, consumer: Record) -> list[Record]:
@@ -108,23 +112,23 @@ class Store:
         return [self._records["orders"][ref] for ref in self._called.get(reference_id, ())]
 
     def orders_of(self, guest: str) -> list[Record]:
-        """Return the orders that a guest owns, which is to be their first contact, in the order of creation."""
+        """Return the orders whose first contact is this guest, in the order of creation."""
         orders = [self._records["orders"][ref] for ref in {*self._owned.get(guest.lower(), {}).values()}]
         owners = [(self.parts("contacts", order.ref) or [order])[0].guest for order in orders]
         owned = [order for order, owner in zip(orders, owners, strict=True) if owner == guest.lower()]
         return sorted(owned, key=lambda order: order.serial)
 
     def listed(self, records: list[Record]) -> list[Record]:
-        """Leave out what was created so little ago that lists do not show it yet."""
+        """Return *records* without those that are so new that lists do not show them yet."""
         if not self.switches.list_lag:
             return records
         horizon = self.clock() - timedelta(seconds=self.switches.list_lag)
         return [record for record in records if record.created <= horizon]
 
     def create(self, kind: str, data: Mapping[str, Json], cause: Cause, owner: str = "", guest: str = "") -> Record:
-        """Keep an order, or a part under the order *owner*; with the switch *upsert* the same order is updated.
+        """Store an order, or a part under the order *owner*; with the switch *upsert* the same order is updated.
 
-        guest: who owns an order as long as it has no contact.
+        guest: the owner of an order without a contact.
         """
         if kind == "orders":
             same = self._same_order(data) if self.switches.upsert else None
@@ -138,7 +142,7 @@ class Store:
         return self._save("created", new, cause)
 
     def extend(self, kind: str, owner: str, pairs: Mapping[str, Json], cause: Cause) -> Record:
-        """Give *owner* a data extension; what happens where it has one is a switch."""
+        """Give *owner* a data extension; if it has one already, a switch decides."""
         home = self.get(EXTENSION_OWNERS[kind], owner)
         try:
             known = self.extension(kind, owner)
@@ -151,20 +155,20 @@ class Store:
         return self.replace(known, pairs, cause)
 
     def replace(self, record: Record, data: Mapping[str, Json], cause: Cause) -> Record:
-        """Put *data* in place of all that was sent before."""
+        """Replace all values of a record with *data*."""
         return self._change("replaced", record, data, cause)
 
     def update(self, record: Record, changes: Mapping[str, Json], cause: Cause) -> Record:
-        """Put *changes* over what is there; None removes."""
+        """Change some values of a record; None removes a value."""
         merged = {name: value for name, value in {**record.data, **changes}.items() if value is not None}
         return self._change("updated", record, merged, cause)
 
     def delete_fields(self, record: Record, names: Iterable[str], cause: Cause) -> Record:
-        """Delete pairs of an extension; names that it does not have are ignored."""
+        """Delete pairs of an extension; unknown names are ignored."""
         return self._change("updated", record, without(record.data, names), cause)
 
     def delete(self, record: Record, cause: Cause) -> None:
-        """Delete a record with everything under it; a consumer forgets an item that is deleted."""
+        """Delete a record, with *cascade* everything under it, and the links of consumers to a deleted item."""
         last = record.kind == "contacts" and len(self.parts("contacts", record.owner)) == 1
         if last and self.switches.delete_last_contact == "refuse":
             raise Invalid("contact: the last contact of an order may not be deleted.")
@@ -176,10 +180,11 @@ class Store:
             for user in (self.parts("consumers", record.order) if record.kind == "items" else ())
             if record.ref in texts(user.data.get("orderItems"))
         ]
-        self._commit("deleted", record, cause, puts=users, gone=[record, *self._under(record)])
+        under = self._under(record) if self.switches.cascade else ()
+        self._commit("deleted", record, cause, puts=users, gone=[record, *under])
 
     def reset(self) -> None:
-        """Forget everything, the ledger too; the refs begin again."""
+        """Delete everything, the ledger too; the refs begin again."""
         if self._storage is not None:
             self._storage.clear()
         self._forget()
@@ -230,7 +235,7 @@ class Store:
         return attrs.evolve(known, data=profile(known.data, person.data, person.kind), modified=self.clock())
 
     def _new_ref(self, kind: str) -> str:
-        # Drawn from the number of the effect, not from a running generator, so that a restart on a file continues it.
+        # It depends on the number of the effect, so that an emulator that continues a file makes the same refs.
         name = f"{self._seed}/{len(self.effects)}/{kind}".encode()
         return str(UUID(bytes=blake2b(name, digest_size=16).digest(), version=4))
 
@@ -262,7 +267,7 @@ class Store:
             self._drop(each)
 
     def _under(self, record: Record) -> Iterator[Record]:
-        for kind in PARTS.get(record.kind, ()):
+        for kind in PART_KINDS.get(record.kind, ()):
             for part in self.parts(kind, record.ref):
                 yield part
                 yield from self._under(part)
@@ -271,7 +276,7 @@ class Store:
         self.effects: list[Effect] = []
         """The ledger, oldest first."""
         self.counts: Counter[str] = Counter()
-        """How many effects each operation had."""
+        """The number of effects, by operation."""
         self._records: dict[str, dict[str, Record]] = {}
         self._children: dict[tuple[str, str], dict[str, None]] = {}
         self._called: dict[str, dict[str, None]] = {}
@@ -322,7 +327,7 @@ def without(data: Mapping[str, Json], names: Iterable[str]) -> dict[str, Json]:
 
 
 def remove(index: dict[Key, dict[str, Value]], key: Key, ref: str) -> None:
-    """Take *ref* out of an index, and its entry with the last one."""
+    """Remove *ref* from an index; without a ref, an entry is removed too."""
     del index[key][ref]
     if not index[key]:
         del index[key]

@@ -1,4 +1,4 @@
-"""What the vendor's documents leave open, as named switches: the default is the most plausible reading."""
+"""The open points of the vendor's documents as named switches; the default is the most plausible reading."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Seconds", "Switches", "seconds"]
 
 
 class ByOperation(tuple[tuple[str, float], ...]):
-    """Seconds by the names of operations, which may have wildcards: the pairs of a mapping, since they have a hash."""
+    """Seconds by the names of operations, which may have wildcards: pairs of a mapping, because pairs have a hash."""
 
     __slots__ = ()
 
@@ -27,9 +27,9 @@ Seconds: TypeAlias = float | ByOperation
 
 
 def seconds(given: Seconds, operation: str) -> float:
-    """Return the seconds that *operation* has; of the names that fit, the one that names the fewest operations decides.
+    """Return the seconds of *operation*; of the names that fit, the one with the fewest operations decides.
 
-    Of two that name as many, the first decides. What is not of the API, the empty *operation*, has none.
+    Of two such names, the first decides. An empty *operation*, outside of the API, has 0 seconds.
     """
     if not operation:
         return 0
@@ -40,12 +40,12 @@ def seconds(given: Seconds, operation: str) -> float:
 
 
 def frozen(given: float | Mapping[str, float] | ByOperation) -> Seconds:
-    """Return the pairs of a mapping, and anything else as it is."""
+    """Return the pairs of a mapping, and anything else unchanged."""
     return ByOperation(given.items()) if isinstance(given, Mapping) else given
 
 
 def check_seconds(_: Switches, switch: attrs.Attribute[Any], given: object) -> None:
-    """Raise ValueError, which names the *switch*, unless *given* is seconds, for all operations or by name."""
+    """Raise ValueError, which names the *switch*, unless *given* is seconds, for all operations or for some."""
     known = WRITES if switch.name == "slow_writes" else OPERATIONS
     pairs = list[tuple[object, object]](given if isinstance(given, ByOperation) else [("*", given)])
     for name, wait in pairs:
@@ -64,66 +64,68 @@ def check_count(_: Switches, switch: attrs.Attribute[Any], given: object) -> Non
 
 @attrs.frozen(kw_only=True)
 class Switches:
-    """How the emulator behaves where the documents are silent; the number is that of the open point."""
+    """How the emulator behaves where the documents are silent; each number is the number of the open point."""
 
     upsert: bool = True
-    """1: a POST of an order with a known referenceId, ordered within *match_hours*, updates the order that is there
-    and answers 201 with its ref. False: it stores a second order."""
+    """1: a POST of an order with a known referenceId, ordered within *match_hours*, updates the stored order and
+    answers 201 with its ref. False: it stores a second order."""
     match_hours: float = 48
-    """2: how far apart, in hours and inclusive, two orderedAt may be for the orders to be the same."""
+    """2: two orders are the same if their orderedAt differ by at most so many hours."""
     refuse_identity_change: bool = True
     """3: PUT or PATCH with another referenceId or orderedAt gives 400. False: the other value is ignored."""
     require_all_on_patch: bool = False
     """4: PATCH needs all the required keys. False: any subset."""
     unknown_ref_status: Literal[400, 404] = 404
-    """5: the status of the answer to a ref that is not there."""
+    """5: the status of the answer to an unknown ref."""
     unexpanded: Literal["href", "ref"] = "href"
-    """6: what an entry of a list that is not expanded holds: the href only, or the ref with it."""
+    """6: the contents of a list entry that is not expanded: only the href, or the ref too."""
     limit_max: int = 100
-    """7: a limit above this is served as this; below 1 it is refused with 400."""
+    """7: a higher limit is served as this one; a limit below 1 is refused with 400."""
     require_first_name: bool | None = None
     """8: a contact or a consumer without firstName gives 400, in version 2 also without lastName; None: only in
     version 2. False: neither."""
     extension_post_existing: Literal["replace", "merge", "refuse"] = "replace"
-    """9: what a POST does to an extension that exists: 201 after replacing or merging its pairs, or 400."""
+    """9: the effect of a POST on an existing extension: it replaces or merges the pairs and answers 201, or 400."""
     unknown_keys: Literal["ignore", "refuse"] = "ignore"
     """10: keys of a body that the documents do not name are ignored, or refused with 400."""
     rate: float | None = None
-    """11: requests a second above which 429 is answered; None: no limit."""
+    """11: above so many requests a second, the answer is 429; None: no limit."""
     burst: int = 1
-    """11: how many requests may come at once under *rate*."""
+    """11: the number of requests that may come at once under *rate*."""
     retry_after: int | None = None
     """11: the seconds of ``Retry-After`` on a 429; None: no such header."""
     limits: tuple[Limit, ...] = attrs.field(default=(), converter=read_limits)
-    """11: limiters such as real APIs have, one or several: objects of `limits`, or mappings such as
+    """11: limiters as in real APIs, one or several: objects of `limits`, or mappings such as
     ``{"kind": "bucket", "rate": 50, "burst": 50, "refusal": "reset", "ban": 60}``."""
     list_lag: float = 0
-    """12: seconds for which what was created is missing in every list."""
+    """12: seconds for which a new object is missing in every list."""
     delete_last_contact: Literal["keep", "refuse"] = "keep"
-    """13: an order whose last contact is deleted is kept, without an owner; or the deletion gives 400."""
+    """13: after its last contact is deleted, an order stays, without an owner; or the deletion gives 400."""
+    cascade: bool = True
+    """Deleting an order or an item deletes what is under it. False: the parts stay, each under its own reference."""
     ignore_expand: bool = False
     """Lists stay unexpanded even with ``expand=true``."""
     repeat_next: bool = False
     """The last page of a list has a ``next`` too: a link to itself."""
     clamp_silently: bool = False
-    """A page does not say its limit, so that nobody sees that *limit_max* clamped it: the key is missing, and the links
-    repeat the limit that was asked for. A page of version 2.1 has a ``next`` where another one follows, as always."""
+    """A page does not show that *limit_max* clamped it: the key ``limit`` is missing, and the links repeat the limit of
+    the request. A page of version 2.1 has a ``next`` if another one follows, as always."""
     empty_gets: int = attrs.field(default=0, validator=check_count)
-    """Every so many-th GET is answered 200 with an empty body, whatever it asks for; 0: none."""
+    """Every n-th GET is answered 200 with an empty body; 0: none."""
     dates_only: bool = False
-    """What version 2 calls a Date, dateOfBirth, is kept as the day in UTC: its time becomes 00:00:00."""
+    """A Date of version 2, dateOfBirth, is stored as the day in UTC: its time becomes 00:00:00."""
     latency: Seconds = attrs.field(default=0, converter=frozen, validator=check_seconds)
-    """Seconds from a request, read whole, until its answer leaves: one number, or a mapping by operation such as
-    ``{"orders.create": 3, "*": 0.1}``, in which the name that names the fewest operations decides. What is asked is
-    done right before the answer is made; if the client has gone by then, it is not done, unless it is a slow write."""
+    """Seconds from the end of a request until its answer leaves: one number, or a mapping by operation such as
+    ``{"orders.create": 3, "*": 0.1}``, in which the name with the fewest operations decides. The request takes effect
+    right before the answer is made; if the client has gone by then, it has no effect, unless it is a slow write."""
     slow_writes: Seconds = attrs.field(default=0, converter=frozen, validator=check_seconds)
-    """Seconds before what a POST, PUT, PATCH or DELETE asks takes effect, even if the client has gone meanwhile; then
-    its answer leaves. Until then no list, no GET and no ledger shows it. It is given as *latency* is, and the two add
-    up. When the server stops or is reset, what waits takes effect at once."""
+    """Seconds before a POST, PUT, PATCH or DELETE takes effect, even if the client has gone meanwhile; then its answer
+    leaves. Until then no list, no GET and no ledger shows it. Its form is that of *latency*, and the two add up. When
+    the server stops or is reset, delayed requests take effect at once."""
 
     @classmethod
     def read(cls, given: Iterable[str]) -> Switches:
-        """Make switches of texts such as ``list_lag=2``; raise ValueError that names the wrong one.
+        """Make switches from texts such as ``list_lag=2``; raise ValueError that names a wrong text.
 
         The value is JSON, or a word: ``unexpanded=ref``.
         """
@@ -138,7 +140,7 @@ class Switches:
             if name not in hints:
                 raise ValueError(f"{text}: there is no switch {name}; there are {', '.join(hints)}")
             if not _fits(value, hints[name]):
-                raise ValueError(f"{text}: {word!r} is no value of this switch")
+                raise ValueError(f"{text}: {word!r} is not a value of this switch")
             change: dict[str, Any] = {name: value}
             try:
                 found = attrs.evolve(found, **change)
@@ -148,13 +150,13 @@ class Switches:
 
 
 def _fits(value: object, hint: Any) -> bool:  # noqa: ANN401 a type hint can be anything
-    """Tell whether *value* is of the type *hint*, a literal, a plain type, by operation, limits, or a union of such."""
-    if hint == tuple[Limit, ...]:
-        return isinstance(value, dict | list)  # what is in it, the switch checks
+    """Tell whether *value* has the type *hint*: a literal, a plain type, by operation, limits, or a union of them."""
     if hint is ByOperation:
-        return isinstance(value, dict)  # what is in it, the switch checks
+        return isinstance(value, dict)  # the switch checks the contents
+    if hint == tuple[Limit, ...]:
+        return isinstance(value, dict | list)  # the same
     if get_origin(hint) is Literal:
-        return any(value == one and type(value) is type(one) for one in get_args(hint))
+        return any(value == word and type(value) is type(word) for word in get_args(hint))
     if parts := get_args(hint):
         return any(_fits(value, part) for part in parts)
     return type(value) is hint or (hint is float and type(value) is int)

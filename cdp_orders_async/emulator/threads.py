@@ -1,4 +1,4 @@
-"""The emulator in a thread with a loop of its own, for whoever has no loop, or another one."""
+"""The emulator in a thread with its own event loop, for tests without a loop or with another one."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ __all__ = ["Served", "in_thread"]
 T = TypeVar("T")
 
 TURNS = 4
-"""Turns of the loop in which a connection is made that came right before the end, so that it ends with the others."""
+"""Steps of the loop until a connection that came right before the end is made, so that it ends with the others."""
 
 
 class Served:
     """An emulator that `in_thread` serves.
 
-    It can be used from any thread, with or without a loop: whatever is asked or changed is done between two requests.
-    After its end it can still be asked. A process that was forked from the one that serves cannot use it.
+    It can be used from any thread, with or without a loop: each call runs between two requests. It also works after the
+    end of the server. A process that was forked from the serving process cannot use it.
     """
 
     def __init__(self, emulator: Emulator) -> None:
         self.base_url = ""
-        """Where it is served; its credentials are those of the emulator, ``key`` and ``token`` by default."""
+        """The URL of the server; its credentials are those of the emulator, ``key`` and ``token`` by default."""
         self._emulator = emulator
         self._process = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -44,7 +44,7 @@ class Served:
 
     @property
     def switches(self) -> Switches:
-        """The switches, which hold from the next request on; set others to change them."""
+        """The switches; set new ones, which are used from the next request on."""
         return self._do(lambda: self._emulator.store.switches)
 
     @switches.setter
@@ -53,7 +53,7 @@ class Served:
 
     @property
     def faults(self) -> Faults:
-        """The plan of faults, which holds from the next request on; set another one to begin it."""
+        """The plan of faults; set a new one, which begins with the next request."""
         return self._do(lambda: self._emulator.faults)
 
     @faults.setter
@@ -61,7 +61,7 @@ class Served:
         self._do(lambda: setattr(self._emulator, "faults", faults))
 
     def state(self) -> dict[str, object]:
-        """Return all orders with their parts inside, as ``GET /__state`` does."""
+        """Return all orders with their nested parts, as ``GET /__state`` does."""
         return self._do(lambda: self._emulator.state(self.base_url))
 
     def ledger(self, since: int = 0) -> dict[str, object]:
@@ -69,13 +69,13 @@ class Served:
         return self._do(lambda: self._emulator.ledger(since))
 
     def reset(self) -> None:
-        """Forget everything, and begin the faults and the refs again; the switches stay."""
+        """Delete everything, and begin the faults and the refs again; the switches stay."""
         self._do(self._emulator.reset)
 
     def start(self, port: int) -> None:
-        """Serve in a new thread; raise what keeps it from it, such as a *port* that is taken."""
+        """Serve in a new thread; raise its error if it cannot start, for instance if the *port* is in use."""
         began: Future[None] = Future()
-        # A daemon, because a test that never ends its server must not keep the process alive.
+        # A daemon: a test that never ends its server must not keep the process alive.
         self._thread = threading.Thread(target=self._run, args=(port, began), name="cdp emulator", daemon=True)
         self._thread.start()
         try:
@@ -102,7 +102,7 @@ class Served:
             began.set_exception(error)
 
     def end(self) -> None:
-        """Stop serving, and wait until nothing of it is left."""
+        """Stop the server, and wait for the end of its thread."""
         if self._thread is None or os.getpid() != self._process:  # a fork has no such thread
             return
         if self._loop is not None:
@@ -113,7 +113,7 @@ class Served:
     def _do(self, step: Callable[[], T]) -> T:
         """Do *step* between two requests, and return its result."""
         if os.getpid() != self._process:
-            raise RuntimeError("this emulator is served by the process that was forked: serve another one here")
+            raise RuntimeError("this emulator is served by the parent process: serve another one here")
         if self._loop is None:
             return step()
         done: Future[T] = Future()
@@ -121,7 +121,7 @@ class Served:
         def do() -> None:
             try:
                 done.set_result(step())
-            except Exception as error:  # noqa: BLE001 raised for whoever asked
+            except Exception as error:  # noqa: BLE001 the caller gets it
                 done.set_exception(error)
 
         self._loop.call_soon_threadsafe(do)
@@ -132,9 +132,9 @@ class Served:
 def in_thread(emulator: Emulator | None = None, *, port: int = 0) -> Generator[Served, None, None]:
     """Serve *emulator* (a new one by default) on 127.0.0.1 from a thread while the context lasts.
 
-    It has a loop of its own, so a synchronous test can use it, and tests whose loops come and go. *port*: 0 takes a
-    free one. Raises OSError where the port is taken. When the context ends, the sockets, the loop and the thread have
-    ended; the emulator stays as it is, and its owner closes it.
+    It has its own event loop, so synchronous tests can use it, and tests that each have another loop. *port*: 0 takes a
+    free port. Raises OSError if the port is in use. When the context ends, the sockets, the loop and the thread have
+    ended; the emulator does not change, and its owner closes it.
 
         with emulator.in_thread() as served:
             served.switches = Switches(list_lag=2)

@@ -1,4 +1,4 @@
-"""What is to be done later, in the time of the running loop."""
+"""Delayed work, in the time of the running loop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class Waiting:
-    """Steps that are due at some time of the loop; its length is how many there are."""
+    """The steps that are due later; its length is the number of steps."""
 
     def __init__(self) -> None:
         self._due: dict[Callable[[], None], asyncio.TimerHandle] = {}
@@ -21,9 +21,9 @@ class Waiting:
         return len(self._due)
 
     async def after(self, seconds: float, step: Callable[[], T], *, surely: bool = False) -> T:
-        """Do *step* after *seconds*, and return its result; without seconds at once, with no turn of the loop between.
+        """Do *step* after *seconds*, and return its result; with 0 seconds at once, in the same step of the loop.
 
-        surely: the step is done even if whoever waits here is cancelled; otherwise it is forgotten then.
+        surely: the step is done even if this call is cancelled; otherwise it is dropped then.
         """
         if not seconds:
             return step()
@@ -34,7 +34,7 @@ class Waiting:
             del self._due[do]
             try:
                 result = step()
-            except Exception as error:  # noqa: BLE001 whoever waits is told, and the log where nobody does
+            except Exception as error:  # noqa: BLE001 the caller gets it, or the log if there is no caller
                 if done.cancelled():
                     loop.call_exception_handler({"message": "A late step of the emulator failed", "exception": error})
                 else:
@@ -52,7 +52,7 @@ class Waiting:
             raise
 
     def later(self, seconds: float, step: Callable[[], object]) -> None:
-        """Do *step* after *seconds*, though nobody waits for it."""
+        """Do *step* after *seconds*; nothing waits for it."""
 
         def do() -> None:
             del self._due[do]
@@ -61,7 +61,7 @@ class Waiting:
         self._due[do] = asyncio.get_running_loop().call_later(seconds, do)
 
     def finish(self) -> None:
-        """Do now all that is due later, in the order of its times."""
+        """Do all steps now, in the order of their times."""
         for do, timer in sorted(self._due.items(), key=lambda due: due[1].when()):
             timer.cancel()
             do()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from cdp_orders_async.graph.exact import read_json
 from cdp_orders_async.graph.findings import Findings
 from cdp_orders_async.graph.parsing import Read, parse_graph, read_graph
+from cdp_orders_async.graph.part import read_part
 from cdp_orders_async.graph.values import (
     GraphConsumer,
     GraphItem,
@@ -30,5 +31,6 @@ __all__ = [
     "parse_graph",
     "read_graph",
     "read_json",
+    "read_part",
     "zone_of",
 ]

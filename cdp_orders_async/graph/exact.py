@@ -1,8 +1,8 @@
-"""JSON of which nothing is lost in silence: no value of a key that is there twice, and no digit of a number.
+"""Read JSON without silent losses: no value of a repeated key and no digit of a number is lost.
 
-Readers of JSON keep the last of two equal keys and round a number to what a float holds. Writing again what was
-read, in a few microseconds, proves for nearly every line that nothing was lost; only the others are read once more,
-by a reader that tells each key and each number.
+Usual readers of JSON keep the last of two equal keys and round numbers to floats. So the data is written again, in a
+few microseconds: for nearly every line this proves that nothing was lost. The other lines are read once more, by a
+slow reader that sees each key and each number.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ __all__ = ["is_doubled", "is_record", "read_json"]
 
 SPACE = b" \t\r\n"
 ESCAPED = b"\\u003"
-"""How the escape of a colon begins."""
+"""The beginning of the escape of a colon."""
 SHAPE = bytes.maketrans(b"123456789.E+", b"0000000000e-")
-"""Makes all numbers look alike that are equally long."""
-SURE = 16
-"""Characters of a number, its point counted, of which a float may lose a digit; of fewer it keeps each."""
-LONG = b"0" * SURE
+"""Makes numbers of one length equal."""
+INEXACT_CHARACTERS = 16
+"""A float may lose a digit of a number of so many characters, the point included; of shorter ones it loses none."""
+INEXACT_SHAPE = b"0" * INEXACT_CHARACTERS
 LARGE_EXPONENT = re.compile(rb"0e-?000+[ \t\r\n,}\]]")
-LARGE = 2**16
+LARGE_TEXT = 2**16
 """Bytes of a text that may hold very many values."""
-MANY_VALUES = 20_000
-"""Of more, what is written again would take a hundred times the memory of the text."""
+MOST_REWRITTEN = 20_000
+"""Values of a text that is written again. With more, that would take a hundred times the memory of the text."""
 MOST_VALUES = 1_000_000
-SURE_INT = 18
+EXACT_DIGITS = 18
 TO_ROUND = frozenset({"price", "originalPrice", "quantity"})
-"""The keys of what cannot be sent as text."""
+"""The keys of numbers that cannot be sent as text."""
 
 DOUBLED = "must be given only once"
 ROUND = "must be a number that arrives digit for digit: round it to at most 15 digits"
@@ -47,43 +47,43 @@ DEEP = "must not be nested so deep"
 
 
 class _Doubled(dict[str, Any]):
-    """An object in which some keys were there more than once."""
+    """An object with repeated keys."""
 
     __slots__ = ("doubled",)
     doubled: list[str]
 
 
 class _Lost(float):
-    """Stands for a number that would be changed."""
+    """Replaces a number that a float would change."""
 
     __slots__ = ()
 
 
 def is_record(value: dict[str, Any]) -> bool:
-    """Tell whether an object is an import record of the Batch API, which has the order in it."""
+    """Tell whether an object is an import record of the Batch API, which contains the order."""
     return "value" in value
 
 
 def is_doubled(value: dict[str, Any], key: str) -> bool:
-    """Tell whether *key* was there more than once in an object that `read_json` read."""
+    """Tell whether *key* was repeated in an object that `read_json` read."""
     return isinstance(value, _Doubled) and key in value.doubled
 
 
 def read_json(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can be anything
-    """Return the JSON data in *text*, and note what of it is lost; raise `orjson.JSONDecodeError` for what is no JSON.
+    """Return the JSON data in *text*, and add its losses to *found*; raise `orjson.JSONDecodeError` if it is not JSON.
 
-    The value of a number that is lost is 0. Paths start at the order, also within an import record.
+    A lost number is 0. Paths start at the order, also within an import record.
     """
-    values = text.count(b",") if len(text) > LARGE else 0
+    values = text.count(b",") if len(text) > LARGE_TEXT else 0
     if values >= MOST_VALUES:
         found.add("$", f"must hold at most {MOST_VALUES:,} values")
         return None
     try:
         value = orjson.loads(text)
-        if values <= MANY_VALUES and _is_whole(text, value):
+        if values <= MOST_REWRITTEN and _is_whole(text, value):
             return value
     except orjson.JSONDecodeError as error:
-        if "infinity" not in error.msg:  # the number is too large for a float, which is no fault of the form
+        if "infinity" not in error.msg:  # otherwise it is JSON, with a number that is too large for a float
             raise
         try:
             return _read_slowly(text, found)
@@ -93,19 +93,19 @@ def read_json(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can be 
 
 
 def _is_whole(text: bytes, value: object) -> bool:
-    """Tell whether nothing of *text* is lost in *value*; False also where that is not sure."""
+    """Tell whether *value* certainly holds all of *text*."""
     try:
         again = orjson.dumps(value)
-    except TypeError:  # it is nested deeper than what is written can be
+    except TypeError:  # it is nested too deep to be written
         return False
-    # What is written as the text is, spaces apart, has as many keys and the same numbers.
+    # If both texts are equal, apart from spaces, they have the same keys and numbers.
     if again == text or again.translate(None, SPACE) == text.translate(None, SPACE):
         return True
-    # A key that is lost takes its colon along. Else both have the same colons, if none in a text is escaped.
+    # A lost key loses its colon. Without a loss both have the same number of colons, unless a text has an escaped one.
     if again.count(b":") != text.count(b":") or ESCAPED in text:
         return False
     shape = text.translate(SHAPE)
-    return LONG not in shape and LARGE_EXPONENT.search(shape) is None
+    return INEXACT_SHAPE not in shape and LARGE_EXPONENT.search(shape) is None
 
 
 def _read_slowly(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can be anything
@@ -114,7 +114,7 @@ def _read_slowly(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can 
     def number(digits: str) -> float:
         nonlocal lost
         value = float(digits)
-        if lost >= COUNTED or (len(digits) < SURE and "e" not in digits and "E" not in digits):
+        if lost >= COUNTED or (len(digits) < INEXACT_CHARACTERS and "e" not in digits and "E" not in digits):
             return value
         try:
             kept = Decimal(repr(value)) == Decimal(digits)
@@ -124,7 +124,7 @@ def _read_slowly(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can 
         return value if kept else _Lost()
 
     def whole(digits: str) -> float:
-        if len(digits) <= SURE_INT or (len(digits) <= SURE_INT + 2 and -(2**63) <= int(digits) < 2**64):
+        if len(digits) <= EXACT_DIGITS or (len(digits) <= EXACT_DIGITS + 2 and -(2**63) <= int(digits) < 2**64):
             return int(digits)
         return number(digits)
 
@@ -145,7 +145,7 @@ def _read_slowly(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can 
         if lost and (is_object(value) or is_list(value)):
             found.skipped = lost >= COUNTED
             _note(value, "$", found)
-    except RecursionError:  # while it was read or noted, as the version of Python has it
+    except RecursionError:  # in the reader or in `_note`, depending on the version of Python
         found.become("$", DEEP)
         return None
     return value
@@ -156,17 +156,17 @@ def _no_number(name: str) -> None:
 
 
 def _note(value: Any, at: str, found: Findings) -> None:  # noqa: ANN401 JSON can be anything
-    """Note what was lost in an object or a list, and put 0 where a number was lost."""
+    """Note the losses in an object or a list, and replace lost numbers with 0."""
     if isinstance(value, _Doubled):
         for name in value.doubled:
             found.add(f"{at}.{shown_key(name)}", DOUBLED)
     inside: Iterable[tuple[Any, Any]] = value.items() if is_object(value) else enumerate(value)
-    for key, one in inside:
-        if isinstance(one, _Lost):
+    for key, held in inside:
+        if isinstance(held, _Lost):
             found.add(_place(at, key), ROUND if key in TO_ROUND and ".extensions[" not in at else AS_TEXT)
             value[key] = 0  # pyright: ignore[reportArgumentType] the key is one of its own
-        elif is_object(one) or is_list(one):
-            _note(one, "$" if at == "$" and key == "value" else _place(at, key), found)
+        elif is_object(held) or is_list(held):
+            _note(held, "$" if at == "$" and key == "value" else _place(at, key), found)
 
 
 def _place(at: str, key: str | int) -> str:

@@ -1,4 +1,4 @@
-"""What is wrong with one order, told within bounds: a line of a megabyte can break a million rules."""
+"""The broken rules of one order, up to a limit: a line of a megabyte can break a million rules."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from cdp_orders_async.errors import Violation
 
 __all__ = ["COUNTED", "Findings"]
 
-KEPT = 100
+MOST_KEPT = 100
 COUNTED = 10_000
-"""After so many broken rules, what takes long to judge is not judged any more."""
+"""After so many broken rules, slow checks are skipped."""
 
 
 class Findings:
@@ -20,39 +20,39 @@ class Findings:
         self.kept: list[Violation] = []
         self.count = 0
         self.skipped = False
-        """Whether some of the order was not judged, since more than enough is wrong."""
+        """Whether some checks were skipped, because very many rules are broken."""
 
     def add(self, at: str, rule: str) -> None:
         """Note that the field *at* breaks a *rule*."""
         self.count += 1
-        if self.count <= KEPT:
+        if self.count <= MOST_KEPT:
             self.kept.append(Violation(at, rule))
 
     def become(self, at: str, rule: str) -> None:
-        """Note that the field *at* breaks a *rule*, in place of all that was noted before."""
+        """Replace all violations with one: the field *at* breaks a *rule*."""
         self.kept.clear()
         self.count, self.skipped = 0, False
         self.add(at, rule)
 
     def extend(self, found: Iterable[Violation], under: str = "$") -> None:
-        """Note what was *found* with the part *under* that path, whose own paths begin at the part."""
-        for one in found:
-            self.add(under + one.field[1:], one.rule)
+        """Add the violations *found* in the part with the path *under*; their own paths begin at the part."""
+        for violation in found:
+            self.add(under + violation.field[1:], violation.rule)
 
     @property
     def full(self) -> bool:
-        """Whether what is added is only counted."""
-        return self.count >= KEPT
+        """Whether further violations are only counted."""
+        return self.count >= MOST_KEPT
 
     @property
     def enough(self) -> bool:
-        """Whether nothing more has to be judged; who asks skips some of the order then."""
+        """Whether the caller skips further checks."""
         self.skipped = self.skipped or self.count >= COUNTED
         return self.skipped
 
     @property
     def told(self) -> list[Violation]:
-        """What is told: at most 100 broken rules, and how many there are beyond them."""
+        """At most 100 violations, and one that gives the number of the others."""
         more = self.count - len(self.kept)
         if not more:
             return self.kept

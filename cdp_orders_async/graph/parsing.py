@@ -1,7 +1,7 @@
-"""Reading a whole order from JSON data.
+"""Read a whole order from JSON data.
 
-It is an order with its parts nested as the vendor's documents nest them, or the Batch API's import record
-around the same value. Sources: the vendor's pages on the Order REST API and on the Batch API.
+The data is an order with nested parts, as in the vendor's documents, or an import record of the Batch API with the same
+value. Sources: the vendor's pages on the Order REST API and on the Batch API.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 import attrs
 
+from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import Invalid, Violation, shown, shown_key
 from cdp_orders_async.graph.exact import is_doubled, is_record
 from cdp_orders_async.graph.findings import Findings
-from cdp_orders_async.graph.values import MODES, GraphConsumer, GraphItem, OrderGraph, Pairs, assigned, need
+from cdp_orders_async.graph.values import MODES, GraphConsumer, GraphItem, OrderGraph, Pairs, assigned
 from cdp_orders_async.graph.zones import DATES, MOMENTS, Timezone, zone_of, zoned
 from cdp_orders_async.kinds import V2_1, Api
 from cdp_orders_async.models import FlightSegment, Identifier
@@ -25,15 +26,15 @@ from cdp_orders_async.redact import Opaque, sealed
 from cdp_orders_async.rules import check, check_extension
 from cdp_orders_async.wire import in_utc, is_list, is_object, read_moment, structure
 
-__all__ = ["Read", "parse_graph", "read_graph"]
+__all__ = ["Read", "Reading", "known_key", "parse_graph", "read_graph"]
 
 MOST_ENTRIES = 1_000
-"""Of a list within a part, such as the emails of a person: each that is wrong takes long to tell."""
+"""The most entries of a list within a part, such as the emails of a person: each wrong entry takes long to describe."""
 LONGEST_REFERENCE = 220
-"""Characters of a reference id that stand in a key."""
+"""The most characters of a reference id in a key."""
 LONGEST_NAME_MEANT = 40
 SERVER_SET = frozenset({"ref", "href", "createdAt", "modifiedAt"})
-PARTS = {"identifiers": Identifier, "flightSegments": FlightSegment}
+ENTRY_MODELS = {"identifiers": Identifier, "flightSegments": FlightSegment}
 """The keys that hold a list of objects, and their models."""
 NESTED = {
     "orders": ("contact", "orderItems", "consumers", "extensions"),
@@ -41,21 +42,21 @@ NESTED = {
     "contacts": ("email",),
     "consumers": ("email", "orderItems"),
 }
-"""The keys of each kind, apart from those of its model."""
+"""The keys of each kind that are not in its model."""
 
 
 @sealed
 def parse_graph(value: object, api: Api = V2_1, *, timezone: Timezone = None) -> OrderGraph:
-    """Make an order graph of JSON data; raise `Invalid` with all that does not fit and every broken rule.
+    """Make an order graph from JSON data; raise `Invalid` with every misfit and every broken rule.
 
-    Paths start at the order, ``$.orderItems[3].name``, also within a record of the Batch API. Of more than 100
-    broken rules, the first 100 are told, and then how many more there are.
+    Paths start at the order, ``$.orderItems[3].name``, also within a record of the Batch API. If more than 100 rules
+    are broken, the error has the first 100 and the number of the others.
 
-    Parameters: *value*, what a reader of JSON makes of an order, as dicts and lists; *api*, the version that the
-    order is for: what only the other one takes is refused with what to send in its place; *timezone*, the zone of
-    times that do not say theirs, as a name such as ``Europe/Dublin`` or a tzinfo: without it they are refused, and
-    with it those are that were there twice or never, as clocks changed. A date of birth, and an expiry, may be a
-    day without a time: the vendor has it as midnight in UTC, whatever the zone.
+    Parameters: *value*, the order as dicts and lists, from a reader of JSON. *api*, the version of the API: a field
+    that only the other version has is refused, and the error says what to send instead. *timezone*, the zone of times
+    without one, as a name such as ``Europe/Dublin`` or a tzinfo. Without it such times are refused; with it, only times
+    that occurred twice or never, because clocks changed. A date of birth or of expiry may be a date without a time: it
+    is midnight in UTC, in any zone.
 
     A reader of JSON keeps the last of two equal keys, and rounds numbers. `GraphFile` refuses both.
     """
@@ -68,7 +69,7 @@ def parse_graph(value: object, api: Api = V2_1, *, timezone: Timezone = None) ->
 
 
 class Read(NamedTuple):
-    """What was read of an order: the graph, or else what is wrong and the key as far as it is legible."""
+    """The result of reading an order: the graph, or else the violations; and its key, as far as it can be read."""
 
     graph: OrderGraph | None
     violations: list[Violation]
@@ -83,18 +84,18 @@ def read_graph(
     assign_references: bool = False,
     lost: Findings | None = None,
 ) -> Read:
-    """Read an order from JSON data, of which something is *lost* already."""
-    reading = _Reading(api, zone, lost or Findings())
+    """Read an order from JSON data; *lost* are the findings of its reader."""
+    reading = Reading(api, zone, lost or Findings())
     mode: Any = "insert"
     if is_object(value) and is_record(value):
         mode = value.get("mode")
         if value.get("schema") != "order":
-            reading.refuse("$.schema", "must be 'order'")
+            reading.add_violation("$.schema", "must be 'order'")
         if mode not in MODES:  # a set would need a mode that can be hashed
-            reading.refuse("$.mode", "must be 'insert' or 'upsert'")
+            reading.add_violation("$.mode", "must be 'insert' or 'upsert'")
         value = value["value"]
     if not is_object(value):
-        reading.refuse("$", "must be an object")
+        reading.add_violation("$", "must be an object")
         return Read(None, reading.found.told, None)
     graph = reading.order(dict(value), mode, assign_references=assign_references)
     key = _key(value, zone)
@@ -105,7 +106,7 @@ def read_graph(
 
 
 def _key(value: dict[str, Any], zone: tzinfo | None) -> str | None:
-    """Return the key of the order in *value*, as `OrderGraph.key` has it, as far as it can be read."""
+    """Return the key of the order in *value*, as in `OrderGraph.key`, as far as it can be read."""
     reference, ordered_at = (None if is_doubled(value, key) else value.get(key) for key in ("referenceId", "orderedAt"))
     if not isinstance(reference, str) or not reference:
         return None
@@ -119,19 +120,19 @@ def _key(value: dict[str, Any], zone: tzinfo | None) -> str | None:
         return reference
 
 
-class _Reading:
-    """How an order is read, and what did not fit."""
+class Reading:
+    """Reads one order, and collects its violations."""
 
     def __init__(self, api: Api, zone: tzinfo | None, found: Findings) -> None:
         self.api, self.models, self.zone, self.found = api, api.models, zone, found
-        self.refuse = found.add
+        self.add_violation = found.add
         self.parts: dict[str, attrs.AttrsInstance] = {}
         """The models that were read, by path."""
         self.extensions: list[tuple[str, Opaque[Pairs]]] = []
-        """The extensions that were read, and the path of whose they are."""
+        """The extensions that were read, with the paths of their owners."""
 
     def order(self, order: dict[str, Any], mode: Any, *, assign_references: bool) -> OrderGraph | None:  # noqa: ANN401 it is judged already
-        """Read the order and its parts; return None where something does not fit."""
+        """Read the order and its parts; return None if something does not fit."""
         contact = self.pop_object(order, "contact")
         items = self.pop_list(order, "orderItems")
         consumers = self.pop_list(order, "consumers")
@@ -143,7 +144,7 @@ class _Reading:
             items = list(_with_references(items, reference))
         graph_items: list[GraphItem] = []
         for at, fields in self.objects(items, "$.orderItems"):
-            if fields.get("orderedAt") == ordered_at:  # the server gives an item that of its order
+            if fields.get("orderedAt") == ordered_at:  # the default
                 fields.pop("orderedAt", None)
             item_extension = self.pop_extension(fields, at)
             if (new_item := self.model(fields, "items", at)) is not None:
@@ -166,85 +167,88 @@ class _Reading:
         )
 
     def judge(self) -> None:
-        """Note every rule that is broken by what was read, where not all could be read."""
+        """Note the broken rules of the parts that were read, if others could not be read."""
         for at, part in self.parts.items():
             self.found.extend(check(type(part), part), at)
         for at, pairs in self.extensions:
             self.found.extend(check_extension(pairs.open()), f"{at}.extensions[0]")
 
     def objects(self, values: list[Any], at: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield a copy of each object in a list, with its path, as long as not more than enough is wrong."""
+        """Yield a copy of each object in a list, with its path, unless very many rules are broken."""
         for n, value in enumerate(values):
             if not is_object(value):
-                self.refuse(f"{at}[{n}]", "must be an object")
+                self.add_violation(f"{at}[{n}]", "must be an object")
             elif not self.found.enough:
                 yield f"{at}[{n}]", dict(value)
 
     def pop_object(self, fields: dict[str, Any], key: str) -> dict[str, Any] | None:
+        """Take the object off *fields* that is there under *key*."""
         value = fields.pop(key, None)
         if value is None or is_object(value):
             return None if value is None else dict(value)
-        self.refuse(f"$.{key}", "must be an object")
+        self.add_violation(f"$.{key}", "must be an object")
         return None
 
     def pop_list(self, fields: dict[str, Any], key: str, at: str = "$") -> list[Any]:
+        """Take the list off *fields* that is there under *key*."""
         value = fields.pop(key, None)
         if value is None or is_list(value):
             return value or []
-        self.refuse(f"{at}.{key}", "must be a list")
+        self.add_violation(f"{at}.{key}", "must be a list")
         return []
 
     def pop_extension(self, fields: dict[str, Any], at: str) -> Pairs | None:
-        """Take the extension off an order or an item; ``name`` and ``key`` are how Batch addresses it."""
+        """Remove the extension from an order or an item, and return it; the Batch API adds a ``name`` and a ``key``."""
         extensions = self.pop_list(fields, "extensions", at)
         if not extensions:
             return None
         if len(extensions) > 1:
-            self.refuse(f"{at}.extensions", "must have at most one extension")
+            self.add_violation(f"{at}.extensions", "must have at most one extension")
         if not is_object(extensions[0]):
-            self.refuse(f"{at}.extensions[0]", "must be an object")
+            self.add_violation(f"{at}.extensions[0]", "must be an object")
             return None
         pairs = dict(extensions[0])
         for key, only in (("name", "ext"), ("key", "default")):
             if pairs.pop(key, only) != only:
-                self.refuse(f"{at}.extensions[0].{key}", f"must be '{only}'")
+                self.add_violation(f"{at}.extensions[0].{key}", f"must be '{only}'")
         self.extensions.append((at, Opaque(pairs)))
         return pairs
 
     def pop_uses(self, fields: dict[str, Any], at: str) -> tuple[str, ...]:
+        """Take the items that a consumer uses off its *fields*."""
         named: list[str] = []
         for n, item in enumerate(self.pop_list(fields, "orderItems", at)):
             reference = item.get("referenceId") if is_object(item) else None
             if isinstance(reference, str):
                 named.append(reference)
             else:
-                self.refuse(f"{at}.orderItems[{n}].referenceId", "must name an item of this order")
+                self.add_violation(f"{at}.orderItems[{n}].referenceId", "must name an item of this order")
         return tuple(named)
 
-    def person(self, fields: dict[str, Any], kind: str, at: str) -> Any:  # noqa: ANN401 one of several models
-        """Read a person; the single ``email`` of the Batch API is one of the ``emails``."""
+    def person(self, fields: dict[str, Any], kind: str, at: str, nested: tuple[str, ...] | None = None) -> Any:  # noqa: ANN401 one of several models
+        """Read a person; the ``email`` of the Batch API is added to the ``emails``."""
         email = fields.pop("email", None)
         if email is not None:
             emails: object = fields.get("emails") or []
             fields["emails"] = [email, *emails] if is_list(emails) and email not in emails else emails
-        return self.model(fields, kind, at)
+        return self.model(fields, kind, at, nested)
 
-    def model(self, fields: dict[str, Any], kind: str, at: str) -> Any:  # noqa: ANN401 one of several models
-        """Read a model of which nothing may be lost."""
+    def model(self, fields: dict[str, Any], kind: str, at: str, nested: tuple[str, ...] | None = None) -> Any:  # noqa: ANN401 one of several models
+        """Read a model; every unknown key is a violation. *nested* are further keys that may be meant, if not all."""
         model: type[Any] = self.models[kind]
-        self.judge_keys(fields, model, at, NESTED[kind])
+        self.judge_keys(fields, model, at, NESTED[kind] if nested is None else nested)
         try:
             read = structure(fields, model, at)
         except ValueError as error:
             for line in error.args:
                 rule, _, path = str(line).rpartition(" @ ")
-                self.refuse(path, rule)
+                self.add_violation(path, rule)
             return None
         self.parts[at] = read
         return read
 
     def judge_keys(self, fields: dict[str, Any], model: type, at: str, nested: tuple[str, ...] = ()) -> None:
-        """Judge what `structure` does not: keys that the API does not have, zones of times, the lengths of lists."""
+        """Check what `structure` does not check: unknown keys, time zones, and the lengths of lists."""
         plain = _plain(model)
         if plain.issuperset(fields):
             return
@@ -252,60 +256,61 @@ class _Reading:
             if key in plain:
                 continue
             if key not in _keys(model):
-                self.refuse_unknown(key, fields, model, at, nested)
+                self.add_unknown_key(key, fields, model, at, nested)
             elif is_list(value):
                 fields[key] = self.entries(value, key, f"{at}.{key}")
             elif isinstance(value, str) and (key in MOMENTS or key in DATES):
                 fields[key], wrong = zoned(key, value, self.zone)
                 if wrong:
-                    self.refuse(f"{at}.{key}", wrong)
+                    self.add_violation(f"{at}.{key}", wrong)
 
     def entries(self, values: list[Any], key: str, at: str) -> list[Any]:
-        """Judge the entries of a list within a part, and return them as they are to be read."""
+        """Check the entries of a list within a part, and return them for the reader."""
         if len(values) > MOST_ENTRIES:
-            self.refuse(at, f"must have at most {MOST_ENTRIES:,} entries")
+            self.add_violation(at, f"must have at most {MOST_ENTRIES:,} entries")
             return []
-        if key not in PARTS:
+        if key not in ENTRY_MODELS:
             return values
-        copies = [dict(one) if is_object(one) else one for one in values]
-        for n, one in enumerate(copies):
-            if is_object(one):
-                self.judge_keys(one, PARTS[key], f"{at}[{n}]")
+        copies = [dict(entry) if is_object(entry) else entry for entry in values]
+        for n, entry in enumerate(copies):
+            if is_object(entry):
+                self.judge_keys(entry, ENTRY_MODELS[key], f"{at}[{n}]")
         return copies
 
-    def refuse_unknown(self, key: str, fields: dict[str, Any], model: type, at: str, nested: tuple[str, ...]) -> None:
-        """Note a key that the API does not have, since what it holds would be lost, and what to do about it."""
+    def add_unknown_key(self, key: str, fields: dict[str, Any], model: type, at: str, nested: tuple[str, ...]) -> None:
+        """Note an unknown key, whose value would be lost, and say what to do."""
         if self.found.full:  # it is only counted
-            self.refuse(at, "")
+            self.add_violation(at, "")
             return
-        known = [one for one in (*_keys(model), *nested) if one not in fields and one not in SERVER_SET]
+        known = [name for name in (*_keys(model), *nested) if name not in fields and name not in SERVER_SET]
         if key == "guest":
-            way = "name identifiers"
-        elif (meant := _meant(key, known)) is not None:
-            way = f"did you mean {meant}?"
+            advice = "name identifiers"
+        elif (meant := known_key(key, known)) is not None:
+            advice = f"did you mean {meant}?"
         else:
-            of_item = at.startswith("$.orderItems") and "item_extensions" in self.models
-            way = f"put its values into the {'item' if of_item else 'order'}'s extension"
-        self.refuse(f"{at}.{shown_key(key)}", f"is no key of version {self.api.version}; {way}")
+            of_item = at.startswith("$.orderItems") or model is self.models["items"]
+            of_item = of_item and "item_extensions" in self.models
+            advice = f"put its values into the {'item' if of_item else 'order'}'s extension"
+        self.add_violation(f"{at}.{shown_key(key)}", f"is no key of version {self.api.version}; {advice}")
 
 
 def _with_references(items: list[Any], order: str) -> Iterator[Any]:
-    """Yield the items, those without a reference id with one."""
+    """Yield the items; an item without a reference id gets one."""
     old = [item.get("referenceId") if is_object(item) else "" for item in items]
     for item, reference in zip(items, assigned(order, old), strict=True):
         yield {**item, "referenceId": reference} if is_object(item) else item
 
 
-def _meant(key: str, known: list[str]) -> str | None:
-    """Return the known key that *key* is another spelling of, or a part of."""
+def known_key(key: str, known: list[str]) -> str | None:
+    """Return the known key that *key* is a misspelling or a part of."""
     if len(key) > LONGEST_NAME_MEANT:
         return None
-    import difflib  # noqa: PLC0415 few need it
+    import difflib  # noqa: PLC0415 few programs need it
 
-    names = {one.lower(): one for one in sorted(known)}
-    bare = "".join(filter(str.isalnum, key)).lower()
-    for close in difflib.get_close_matches(bare, names, cutoff=0.66):
-        if close in bare or bare in close or difflib.SequenceMatcher(None, bare, close).ratio() > 0.8:  # noqa: PLR2004 almost the same
+    names = {name.lower(): name for name in sorted(known)}
+    letters = "".join(filter(str.isalnum, key)).lower()
+    for close in difflib.get_close_matches(letters, names, cutoff=0.66):
+        if close in letters or letters in close or difflib.SequenceMatcher(None, letters, close).ratio() > 0.8:  # noqa: PLR2004 almost the same
             return names[close]
     return None
 
@@ -317,5 +322,5 @@ def _keys(model: type) -> frozenset[str]:
 
 @functools.cache
 def _plain(model: type) -> frozenset[str]:
-    """Return the keys of whose values there is nothing to judge here."""
+    """Return the keys whose values need no check here."""
     return _keys(model) - set(map(camel, list_fields(model))) - MOMENTS - DATES

@@ -57,7 +57,7 @@ PLAIN = (NoneType, dict)
 def _need_each(values: Sequence[object], kind: type, name: str) -> None:
     need(values, LISTS, name)
     for n, value in enumerate(values):
-        if not isinstance(value, kind):  # before the name is made, since nearly all are right
+        if not isinstance(value, kind):  # this test first: the name takes time, and nearly all values are right
             need(value, kind, f"{name}[{n}]")
 
 
@@ -70,7 +70,7 @@ class GraphItem(Value):
     extension: Pairs | None = attrs.field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
-        if type(self.item) in ITEMS and type(self.extension) in PLAIN:  # nearly always, and much cheaper
+        if type(self.item) in ITEMS and type(self.extension) in PLAIN:  # nearly always, and much faster
             return
         need(self.item, ITEMS, "item")
         need(self.extension, (Mapping, NoneType), "extension")
@@ -95,7 +95,7 @@ class GraphConsumer(Value):
 class OrderGraph(Value):
     """One whole order: the order, its contact, consumers and items, and their extensions; all of one version.
 
-    Raises TypeError for a part of the wrong type. Whether the values keep the rules, `violations` tells.
+    Raises TypeError for a part of the wrong type. `violations` checks the rules.
     """
 
     order: NewOrder | NewOrderV2
@@ -104,7 +104,7 @@ class OrderGraph(Value):
     consumers: tuple[GraphConsumer, ...] = ()
     extension: Pairs | None = attrs.field(default=None, repr=False)
     mode: Literal["insert", "upsert"] = "insert"
-    """*upsert* brings an order that exists already up to this one; as in the Batch API."""
+    """*upsert* updates an order that already exists, as in the Batch API."""
 
     def __attrs_post_init__(self) -> None:
         need(self.order, (NewOrder, NewOrderV2), "order")
@@ -116,13 +116,13 @@ class OrderGraph(Value):
 
     @property
     def key(self) -> str:
-        """What tells this order from others: its *reference_id* and when it was ordered."""
+        """The key that identifies this order: its *reference_id* and its time."""
         return OrderId.of(self.order.reference_id, self.order.ordered_at).key
 
     def violations(self, api: Api = V2_1) -> list[Violation]:
         """Return every documented rule of *api* that this order or one of its parts breaks.
 
-        Of more than 100 broken rules, the first 100 are told, and then how many more there are.
+        If more than 100 rules are broken, it returns the first 100 and the number of the others.
         """
         found = Findings()
         found.extend(check(api.models["orders"], self.order))
@@ -136,7 +136,7 @@ class OrderGraph(Value):
             found.extend(check_extension(self.extension), "$.extensions[0]")
         return found.told
 
-    # The place of a part is named only where something is wrong: nearly all is right, and an order has many places.
+    # The path of a part is made only for a violation: nearly all parts are right, and an order has many.
 
     def _judge_items(self, api: Api, found: Findings) -> None:
         model, has_extensions = api.models["items"], "item_extensions" in api.models
@@ -165,7 +165,7 @@ class OrderGraph(Value):
 
 
 class InputLine(Struct, frozen=True):
-    """One line of an input: where it is, and the order on it or what is wrong with it."""
+    """One line of an input: its place, and its order or its violations."""
 
     file: str
     number: int
@@ -173,21 +173,21 @@ class InputLine(Struct, frozen=True):
     graph: OrderGraph | None
     violations: tuple[Violation, ...] = ()
     key: str | None = None
-    """The key of the order, also of one that breaks rules, as far as it can be read: its reference id and when it
-    was ordered, or the reference id alone. It is at most 256 characters long and has no control characters."""
+    """The key of the order, as far as it can be read, even if it breaks rules: its reference id and its time, or the
+    reference id alone. It has at most 256 characters and no control characters."""
     raw: Opaque[bytes] | None = None
     """The line as it stands in the file, where it has *violations*."""
 
 
 def assigned(order: str, references: Sequence[Any]) -> list[Any]:
-    """Return the *references* of the items of an order; one that is missing is made from its place."""
-    taken = {one for one in references if isinstance(one, str)}
+    """Return the *references* of the items of an order; a missing one is made from the place of the item."""
+    used = {reference for reference in references if isinstance(reference, str)}
     found: list[Any] = []
     for n, reference in enumerate(references, 1):
         made = reference
         if reference is None or reference == "":
             made = f"{order}#{n}"
-            while made in taken:
+            while made in used:
                 made += "#"
         found.append(made)
     return found
@@ -195,13 +195,12 @@ def assigned(order: str, references: Sequence[Any]) -> list[Any]:
 
 @sealed
 def assign_references(graph: OrderGraph) -> OrderGraph:
-    """Return *graph* with a *reference_id* for each item that has none, so that the item is known again later.
+    """Return *graph* with a *reference_id* for each item that has none, so that the item can be recognised later.
 
-    The id is made of that of the order and the place of the item, counted from 1: ``B94TXY-1#2``. Where another
-    item of the order has just that id, ``#`` is put after it. What a change to one item does not change is the
-    id of another; but an item that is put in between, or taken out, shifts those after it. The items on the
-    server have these ids too, so use it from the first load of an order on. Nothing else is changed. Raises
-    TypeError if *graph* is no `OrderGraph`.
+    The id is the id of the order and the place of the item, counted from 1: ``B94TXY-1#2``. If another item of the
+    order has that id, a ``#`` is added. A change of one item does not change the ids of the others, but an item that is
+    inserted or removed shifts the ids after it. The items on the server get these ids too, so use it from the first
+    load of an order. Nothing else is changed. Raises TypeError if *graph* is not an `OrderGraph`.
     """
     need(graph, OrderGraph, "graph")
     old = [part.item.reference_id for part in graph.items]

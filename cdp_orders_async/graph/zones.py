@@ -1,4 +1,4 @@
-"""Timings that do not say their zone: whose zone is told reads them, and nobody guesses it."""
+"""Times without a time zone: the user says their zone, and it is never guessed."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from datetime import date, datetime, time, tzinfo
 from types import NoneType
 from typing import TypeAlias
 
+from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import Invalid, Violation
-from cdp_orders_async.graph.values import need
 from cdp_orders_async.redact import printable
 from cdp_orders_async.wire import read_moment
 
@@ -18,8 +18,7 @@ Timezone: TypeAlias = str | tzinfo | None
 MOMENTS = frozenset({"orderedAt"})
 """The keys that hold a time."""
 DATES = frozenset({"dateOfBirth", "expiryDate", "passportExpiry"})
-"""The keys that hold a day of the calendar, which the vendor writes as its first moment in UTC: a zone would make it
-another day."""
+"""The keys that hold a date. The vendor writes it as midnight in UTC: another time zone would change the day."""
 
 NO_ZONE = (
     "must have a time zone, such as Z or +01:00 at its end; --timezone Europe/Dublin (timezone= in Python) "
@@ -30,11 +29,11 @@ NO_TIME = "must be a date and time, since a date alone is a whole day"
 
 
 def zone_of(timezone: Timezone) -> tzinfo | None:
-    """Return the time zone of that name; raise `Invalid` if this system knows none, TypeError for no name."""
+    """Return the time zone *timezone*; raise `Invalid` if this system does not know it, TypeError for another type."""
     need(timezone, (str, tzinfo, NoneType), "timezone")
     if not isinstance(timezone, str):
         return timezone
-    import zoneinfo  # noqa: PLC0415 few need it, and it takes long
+    import zoneinfo  # noqa: PLC0415 it is slow, and few programs need it
 
     try:
         return zoneinfo.ZoneInfo(timezone)
@@ -46,9 +45,9 @@ def zone_of(timezone: Timezone) -> tzinfo | None:
 
 
 def zoned(key: str, text: str, zone: tzinfo | None) -> tuple[str, str | None]:
-    """Return the time in *text*, the value of *key*, with its zone, and what is wrong with it.
+    """Return *text*, the value of *key*, with a time zone, and the rule that it breaks, if any.
 
-    What is no time at all is returned as it is.
+    Text that is not a time is returned unchanged.
     """
     if text.endswith("Z"):  # nearly always
         return text, None
@@ -60,11 +59,11 @@ def zoned(key: str, text: str, zone: tzinfo | None) -> tuple[str, str | None]:
         return text, None
     if key not in DATES and _is_date(text):
         return text, NO_TIME
-    return (text, NO_ZONE) if zone is None else _there(moment, text, zone)
+    return (text, NO_ZONE) if zone is None else _in_zone(moment, text, zone)
 
 
-def _there(moment: datetime, text: str, zone: tzinfo) -> tuple[str, str | None]:
-    """Return the *moment* as one in that zone, and what is wrong with it."""
+def _in_zone(moment: datetime, text: str, zone: tzinfo) -> tuple[str, str | None]:
+    """Return *text*, which is *moment*, with its offset in *zone*, and the rule that it breaks, if any."""
     first, second = (moment.replace(tzinfo=zone, fold=fold) for fold in (0, 1))
     offset, later = first.utcoffset(), second.utcoffset()
     if offset is None or later is None or offset == later:

@@ -1,30 +1,31 @@
-"""How often one request was sent, and whether it is sent again: the loader's one loop of attempts asks this."""
+"""Count the attempts of one request, and decide whether it is sent again."""
 
 from __future__ import annotations
 
-from cdp_orders_async.errors import CdpError, DeadlineExceeded, Delivery, PoolTimeout, Unreadable
+from msgspec.structs import replace
+
+from cdp_orders_async.errors import MAYBE_DONE, CdpError, DeadlineExceeded, PoolTimeout, Unreadable
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.pacing.health import Sign
 from cdp_orders_async.session import BulkTransport, Timings, attempt_failed
 from cdp_orders_async.wire import Transport
 
-__all__ = ["MAYBE_DONE", "Attempts"]
+__all__ = ["Attempts"]
 
 ROUNDS = 8
-"""Attempts that a request gets while nothing but the request itself seems to be the reason that it fails."""
+"""The most attempts of a request that fails for a reason of its own, while other requests succeed."""
 ALONE = 3
-"""Answers 429, while other requests get through, after which one concerns this request alone."""
+"""After so many answers 429 while other requests succeed, a 429 concerns this request alone."""
 QUICK = 2.0
-"""Seconds that a load which is not patient waits at most before the next attempt."""
-MAYBE_DONE = frozenset({Delivery.UNKNOWN, Delivery.DONE_UNREADABLE})
+"""The longest wait in seconds before the next attempt of a load that is not patient."""
 
 
 class Attempts:
-    """The failed attempts of one request of an *operation*, which leaves over *transport*."""
+    """The failed attempts of one request of an *operation* over *transport*."""
 
     def __init__(self, context: LoadContext, transport: Transport, operation: str, times: Timings) -> None:
         self.transport = transport
-        """What the next attempt leaves over."""
+        """The transport of the next attempt."""
         self._context = context
         self._operation = operation
         self._creates = operation.endswith(".create")
@@ -33,11 +34,11 @@ class Attempts:
         self._rounds = 0
         self._refused = 0
         self._wait = 0.0
-        self._is_held = False  # the limiter holds it for that time, and that is waiting for its turn
+        self._is_held = False  # whether the limiter makes it wait, instead of `wait`
         self._through = self._others()
 
     def failed(self, error: CdpError) -> bool:
-        """Count an attempt that failed with *error*; tell whether another one may follow, the observers too."""
+        """Count an attempt that failed with *error*; tell the caller and the observers whether another may follow."""
         again = self._may_follow(error)
         if not again:
             attempt_failed(again=False, wait=None)
@@ -48,14 +49,14 @@ class Attempts:
         return again
 
     def resent(self) -> None:
-        """Count an attempt that leaves now, after one that failed."""
+        """Count a further attempt, which is sent now."""
         if isinstance(self.transport, BulkTransport):
             self.transport.session.stats.retries += 1
 
     def _may_follow(self, error: CdpError) -> bool:
         """Tell whether another attempt may follow the one that failed with *error*.
 
-        A server that is not well fails every request, and one that is busy some: then the request waits for its turn.
+        If the server is not well, every request fails, and if it is busy, some do: then the request only waits.
         """
         context = self._context
         self._count += 1
@@ -68,9 +69,7 @@ class Attempts:
             self._rounds += not others and (self._is_alone or not context.patient)
         elif sign is Sign.UNWELL:
             self._rounds += others or not context.patient
-        elif (sign is Sign.REQUEST and self._creates and isinstance(error, Unreadable)) or isinstance(
-            error, DeadlineExceeded
-        ):
+        elif isinstance(error, DeadlineExceeded) or (self._creates and isinstance(error, Unreadable)):
             self._rounds += 1
         elif not isinstance(error, PoolTimeout):
             return False
@@ -78,8 +77,8 @@ class Attempts:
             return False
         if isinstance(self.transport, BulkTransport):
             if self._is_alone and not self.transport.alone:
-                self.transport = self.transport.on_its_own()
-            wait, held = self.transport.hold(error, self._count)
+                self.transport = replace(self.transport, alone=True)
+            wait, held = self.transport.session.hold(error, self._count, alone=self.transport.alone)
             if not held and not context.patient:
                 wait = min(wait, QUICK)
             self._wait, self._is_held = wait, held
@@ -87,7 +86,7 @@ class Attempts:
 
     @property
     def _is_alone(self) -> bool:
-        """Whether this request was refused again and again while others got through."""
+        """Whether this request was refused repeatedly while others succeeded."""
         return self._refused >= ALONE
 
     async def wait(self) -> None:

@@ -138,6 +138,13 @@ class Claims:
         """Return the ended orders with this reference id, the oldest first."""
         return self._memory.get(reference_id, ())
 
+    def forget(self, reference_id: str, key: str) -> None:
+        """Forget the order *key*, which was taken back."""
+        known = self._memory.pop(reference_id, ())
+        kept = tuple(order for order in known if order.key != key or self._drop(order))
+        if kept:
+            self._memory[reference_id] = kept
+
     def own(self, ref: UUID, key: str) -> str:
         """Note that the order *ref* on the server belongs to the order *key*; return the key of its first owner."""
         owner = self._owners.setdefault(ref, key)

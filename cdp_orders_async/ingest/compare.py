@@ -13,23 +13,49 @@ from uuid import UUID
 
 import attrs
 
+from cdp_orders_async.arguments import need
 from cdp_orders_async.graph import Pairs
 from cdp_orders_async.journal import is_same_order
 from cdp_orders_async.models import (
+    Consumer,
+    Contact,
     Extension,
     FlightSegment,
     Identifier,
     Link,
+    NewConsumer,
+    NewConsumerV2,
+    NewContact,
+    NewContactV2,
+    NewOrder,
     NewOrderItem,
     NewOrderItemV2,
+    NewOrderV2,
     Order,
+    OrderItem,
+    OrderItemV2,
+    OrderV2,
     PersonV2,
 )
 from cdp_orders_async.models.common import AnyItem, AnyNewOrder, AnyPerson
-from cdp_orders_async.models.constraints import is_list
+from cdp_orders_async.models.constraints import is_tuple_or_list
+from cdp_orders_async.redact import sealed
 from cdp_orders_async.wire.codec import in_utc
 
-__all__ = ["diff", "extra_fields", "may_match", "merge", "same_order"]
+__all__ = ["diff", "differences", "extra_fields", "may_match", "merge", "same_order"]
+
+STORED_AS: Mapping[type[Any], type[Any]] = {
+    NewOrder: Order,
+    NewOrderV2: OrderV2,
+    NewOrderItem: OrderItem,
+    NewOrderItemV2: OrderItemV2,
+    NewContact: Contact,
+    NewContactV2: Contact,
+    NewConsumer: Consumer,
+    NewConsumerV2: Consumer,
+    Mapping: Extension,
+}
+"""The model of a stored part, by the model of the sent part."""
 
 TIME_TOLERANCE = timedelta(seconds=1)
 """The wire carries milliseconds, and the vendor's examples only seconds."""
@@ -38,6 +64,40 @@ MAX_UTC_OFFSET = timedelta(hours=14)
 """The offset of the time zone farthest to the east: a day begins there so much earlier than in UTC."""
 UTC_OFFSET_STEP = timedelta(minutes=15)
 """Time zones differ from UTC by multiples of this."""
+
+
+@sealed
+def differences(
+    new: NewOrder
+    | NewOrderV2
+    | NewOrderItem
+    | NewOrderItemV2
+    | NewContact
+    | NewContactV2
+    | NewConsumer
+    | NewConsumerV2
+    | Pairs,
+    got: Order | OrderV2 | OrderItem | OrderItemV2 | Contact | Consumer | Extension,
+) -> tuple[str, ...]:
+    """Return the names of the fields that differ between a part that was sent and the one that a server has.
+
+    For an extension they are the keys of its pairs. The comparison allows for a server that keeps a value in another
+    form. These are no differences: a field of *got* that *new* leaves out, less than a second between two times,
+    another form of a number, empty text or an empty list in place of a missing field, another order of identifiers or
+    of links, and the time of day where version 2 has a date.
+
+    Parameters: *new*, what was sent: a model such as `NewOrder`, or the pairs of an extension; *got*, what the server
+    has, a model such as `Order`, or an `Extension`. Raises TypeError for another type, and for two that do not belong
+    together.
+
+        if differences(new, await cdp.orders.get(ref)):
+            ...
+    """
+    kinds = tuple(STORED_AS)
+    need(new, kinds, "new", "what is sent, such as NewOrder, or the pairs of an extension")
+    expected = next(stored for kind, stored in STORED_AS.items() if isinstance(new, kind))
+    need(got, expected, "got")
+    return diff(new, got)
 
 
 def diff(sent: Any, stored: Any) -> tuple[str, ...]:  # noqa: ANN401 a model or pairs, and the resource on the server
@@ -120,7 +180,7 @@ def _same(sent: object, stored: object) -> bool:
         return sent is stored
     if isinstance(sent, datetime) and isinstance(stored, datetime):
         return abs(sent - stored) < TIME_TOLERANCE
-    if is_list(sent) and is_list(stored):
+    if is_tuple_or_list(sent) and is_tuple_or_list(stored):
         return _same_list(sent, stored)
     if attrs.has(type(sent)) and attrs.has(type(stored)):
         return not diff(sent, stored)
@@ -155,7 +215,7 @@ def _same_day(sent: object, stored: object) -> bool:
 
 
 def _same_local_time(sent: object, stored: object) -> bool:
-    """Compare the times of a flight, which are text in several forms, with or without seconds."""
+    """Compare the times of a flight, which are text with or without seconds."""
     try:
         return _same(_read(sent), _read(stored))
     except (ValueError, OverflowError):  # not a time: the text counts
@@ -175,11 +235,11 @@ def _key(part: object) -> object:
 
 def _by_key(parts: object) -> dict[object, object]:
     """Return a list of identifiers or flight segments by key; an empty dict for anything else."""
-    return {key: part for part in parts if (key := _key(part)) is not None} if is_list(parts) else {}
+    return {key: part for part in parts if (key := _key(part)) is not None} if is_tuple_or_list(parts) else {}
 
 
 def _is_empty(value: object) -> bool:
-    return value is None or value == "" or (is_list(value) and not value)
+    return value is None or value == "" or (is_tuple_or_list(value) and not value)
 
 
 def _is_pairs(value: object) -> TypeGuard[Pairs]:

@@ -1,4 +1,4 @@
-"""What the orders of a load share."""
+"""The options and the state that the orders of a load share."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import hashlib
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, ParamSpec, TypeAlias
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, OutcomeUnknown
+from cdp_orders_async.ingest.before import Before, KeepBefore
 from cdp_orders_async.ingest.claims import Claims
 from cdp_orders_async.ingest.requests import Requests
 from cdp_orders_async.ingest.scheduler import Scheduler
@@ -23,18 +24,20 @@ from cdp_orders_async.wire import Transport
 
 __all__ = ["LoadContext", "OnExisting", "as_failure"]
 
+P = ParamSpec("P")
+
 OnExisting: TypeAlias = Literal["keep", "update", "fail"]
-"""What to do where something is there but differs from the input."""
+"""What to do with an object on the server that differs from the input."""
 
 MOST_FILES = 1_000
-"""Files whose names are remembered, for a person."""
+"""The most files whose names are remembered for messages."""
 
 
 class LoadContext:
-    """The options of a load, and what its orders tell and ask each other: one object below all of them.
+    """The options of a load, and the state that its orders share.
 
-    *fail* ends the load because of an error. *bulk* says whether interactive calls of the client go first. A load that
-    is *patient* waits for a server that is down; another one gives an order up after some tries.
+    *fail* ends the load because of an error. *bulk* says whether interactive calls of the client go first. A *patient*
+    load waits for a server that is down; any other load gives up an order after some attempts.
     """
 
     def __init__(
@@ -49,14 +52,17 @@ class LoadContext:
         settle: float,
         bulk: bool,
         patient: bool,
+        keep_before: KeepBefore | None,
         clock: Callable[[], float],
     ) -> None:
         self.cdp = client
+        self._fail = fail
+        self._keep_before = keep_before
         self._session = client.transport if isinstance(client.transport, Session) else None
         self.scheduler = scheduler
         self.journal = journal
         self.lease = None if journal is None else journal.lease
-        """Seconds that a claim lasts where it is not renewed; None: as long as the journal is open."""
+        """Seconds that a claim lasts unless it is renewed; None: as long as the journal is open."""
         self.claims = Claims.of(client)
         self.look_first = look_first
         self.on_existing: OnExisting = on_existing
@@ -66,22 +72,24 @@ class LoadContext:
         self.patient = patient
         self.clock = clock
         self.began = clock()
-        """When the load began: it sent nothing before."""
-        self._run = os.urandom(8)  # tells this load from others
+        """The start of the load: it sent nothing before."""
+        self._run = os.urandom(8)  # identifies this load
         self._files: dict[bytes, str] = {}
-        self._last: tuple[str | None, bytes] = None, self._run  # orders of one file come one after the other
+        self._last: tuple[str | None, bytes] = None, self._run  # for the last file: its orders come together
         self.health = Health(fail, patient=patient, clock=clock)
         self.halted = False
-        """Whether nothing more may be created."""
+        """Whether nothing may be created from now on."""
         self.aborting = False
         """Whether calls in flight are being given up."""
         self._halted = asyncio.Event()
+        self._released = asyncio.Event()
+        self._released.set()
         self.pausing: float | None = None
-        """When the pause began that the server needs; None where the load does not pause."""
+        """The start of the pause of the load; None while it does not pause."""
         self.requests = Requests(client)
 
     def run_of(self, file: str | None) -> bytes:
-        """Return what tells this load, as far as it loads *file*, from others: lines are numbered within one file."""
+        """Return the id of this load and *file*, because lines are numbered within one file."""
         last, run = self._last
         if file == last:
             return run
@@ -94,34 +102,64 @@ class LoadContext:
         return run
 
     def is_own(self, run: bytes) -> bool:
-        """Tell whether *run* is of this load, for one file or another."""
+        """Tell whether *run* belongs to this load, for any file."""
         return run.startswith(self._run)
 
     def file_of(self, run: bytes) -> str | None:
-        """Return the name of the file that a *run* of this load is for; None for orders that are of no file."""
+        """Return the name of the file of a *run* of this load; None for orders without a file."""
         return None if run == self._run else self._files.get(run, "another file")
 
     def halt(self) -> None:
-        """Create nothing more, and wake everybody who waits for the server or for time to pass."""
+        """Create nothing from now on, and end all waits for the server and all pauses."""
         self.halted = True
         self._halted.set()
+        self._released.set()
         self.health.breaker.retire()
         self._follow_pause()
 
+    def hold(self) -> None:
+        """Let no request begin until `release`."""
+        if not self.halted:
+            self._released.clear()
+
+    def release(self) -> None:
+        """Let requests begin again after `hold`."""
+        self._released.set()
+
+    @property
+    def held(self) -> bool:
+        """Whether no request begins, because somebody wants it so."""
+        return not self._released.is_set()
+
+    @property
+    def must_wait(self) -> bool:
+        """Whether a request has to wait in `server_is_up` before it begins."""
+        return self.health.breaker.until is not None or not self._released.is_set()
+
     @property
     def is_watched(self) -> bool:
-        """Whether anybody is told of events."""
+        """Whether an observer or the log gets the events."""
         return self._session is not None and self._session.is_watched
 
+    def kept(self, make: Callable[P, Before], *args: P.args, **kwargs: P.kwargs) -> bool:
+        """Keep the values that *make* returns, if anybody wants them; tell whether the change may be sent."""
+        if self._keep_before is not None:
+            try:
+                self._keep_before(make(*args, **kwargs))
+            except Exception as error:  # noqa: BLE001 the load raises it
+                self._fail(error)
+                return False
+        return True
+
     def tell(self, event: Event) -> None:
-        """Tell the observers of the client of *event*."""
+        """Pass *event* to the observers of the client."""
         if self._session is not None:
             self._session.tell(event)
 
     def transport(self, times: Timings, key: str, file: str | None, number: int) -> Transport:
-        """Return the transport of one order, which counts in *times* where the time goes.
+        """Return the transport of one order, which adds the times of its calls to *times*.
 
-        *key* is that of the order; *file* and *number* say where it is in the input.
+        *key* is the key of the order; *file* and *number* are its place in the input.
         """
         if self._session is None:
             return self.cdp.transport
@@ -133,7 +171,7 @@ class LoadContext:
         return of_version(transport, self.cdp.base_url)
 
     def waiting(self, times: Timings, name: str) -> Waiting:
-        """Return a context in which another worker works; its seconds are added to *times* as *name*."""
+        """Return a context in which another worker may work; its seconds are added to *times* as *name*."""
         return Waiting(self, times, name)
 
     async def pause(self, seconds: float) -> None:
@@ -144,13 +182,14 @@ class LoadContext:
                     await self._halted.wait()
 
     async def server_is_up(self, times: Timings) -> None:
-        """Wait while the server is not well, and for the turn to try it; *times* counts it."""
+        """Wait while the load is held or the server is not well, or until this call may try it; *times* counts it."""
         if not self.halted:
             with self.waiting(times, "backoff"):
+                await self._released.wait()
                 await self.health.breaker.wait()
 
     def record_success(self, *, creates: bool) -> None:
-        """Note that a call succeeded, one that *creates* or another one."""
+        """Note that a call succeeded, a create or another one."""
         self.health.succeeded(creates=creates)
         if self.pausing is not None:
             self._follow_pause()
@@ -162,7 +201,7 @@ class LoadContext:
         return sign
 
     def _follow_pause(self) -> None:
-        """Tell whether a pause of the load began or ended just now."""
+        """Tell the observers if a pause of the load began or ended just now."""
         health, now = self.health, self.clock()
         until, began = health.breaker.until, self.pausing
         if until is not None and began is None:
@@ -176,7 +215,7 @@ class LoadContext:
 
 
 class Waiting:
-    """A worker waits for something else than an answer."""
+    """A wait of a worker for something other than an answer."""
 
     __slots__ = ("_began", "_context", "_name", "_times")
 
@@ -196,9 +235,9 @@ class Waiting:
 
 
 def as_failure(error: BaseException) -> Exception:
-    """Return what ends a load because of *error*, which comes out of a part of somebody else: a limiter, a journal.
+    """Return the error that ends a load, for *error*, which comes from the user's own limiter or journal.
 
-    What is to end the process does so, once the load knows.
+    An error that ends the process is raised again, after the load has noted it.
     """
     if isinstance(error, Exception):
         return error

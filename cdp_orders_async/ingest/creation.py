@@ -1,7 +1,7 @@
-"""Bringing one part to its end: sent once, and looked up before it is sent again.
+"""Create one part: it is sent once, and looked up before it is sent again.
 
-A create whose outcome is unknown is looked up. Found: its reference is adopted. Absent, also after the time that lists
-may lag behind writes: it is sent again. Several candidates: it is set aside as a conflict.
+A create with an unknown outcome is looked up. If it is found, its reference is adopted. If it is absent, even after the
+time that lists may lag behind writes, it is sent again. If there are several candidates, it is a conflict.
 """
 
 from __future__ import annotations
@@ -12,14 +12,15 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from cdp_orders_async.errors import CdpError, Delivery, JournalError, NotSent, OutcomeUnknown
-from cdp_orders_async.ingest.attempts import MAYBE_DONE, Attempts
+from cdp_orders_async.errors import MAYBE_DONE, CdpError, Delivery, JournalError, NotFound, NotSent, OutcomeUnknown
+from cdp_orders_async.ingest.attempts import Attempts
+from cdp_orders_async.ingest.before import before
 from cdp_orders_async.ingest.compare import diff, same_order
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.edits import AmbiguousError
 from cdp_orders_async.ingest.lookup import Lookup
 from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict
-from cdp_orders_async.ingest.parts import EXTENSIONS, Part
+from cdp_orders_async.ingest.parts import EXTENSIONS, UNDOING, Part
 from cdp_orders_async.ingest.requests import IMMUTABLE
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.session import BulkTransport, GivenUp, Timings, as_one_call
@@ -34,10 +35,10 @@ class ConflictError(Exception):
 
 
 class Creation:
-    """Creates the *parts* of the order with that *key*, or finds them; *times* counts where the time goes.
+    """Creates the *parts* of the order *key*, or finds them; *times* counts the times.
 
-    *place*: the file and the number of the order in the input. *updates*: change what the server has to what the input
-    says, even if the load was told to keep it.
+    *place*: the file and the number of the order in the input. *updates*: change stored values to those of the input,
+    even if the load was told to keep them.
     """
 
     def __init__(
@@ -52,50 +53,50 @@ class Creation:
     ) -> None:
         self.transport = context.transport(times, key, *place)
         self.doubtful = False
-        """Whether anything of the order could be on the server."""
+        """Whether any part of the order could be on the server."""
         self.since = 0.0
         """Anything that an earlier run sent was sent before this time."""
         self.known: Mapping[str, PartRecord] = {}
-        """What was known of the parts when this run began, by key."""
+        """The records of the parts when this run began, by key."""
         self.orphans: dict[tuple[str, UUID | None], str] = {}
         """The keys of known parts that the input no longer has, by kind and reference."""
         self.rivals: Collection[str] = ()
-        """The keys of other orders, the same as this one to the server, that may be there or not."""
+        """The keys of other orders that the server takes for this one, and that it may have."""
         self.made = False
-        """Whether this run made or changed anything."""
+        """Whether this run created or changed anything."""
         self.claimed_until: float | None = None
-        """Until when the claim of this order lasts: after that another worker may have it, and nothing more is sent."""
+        """The end of the claim of this order: after it another worker may have the order, and nothing is sent."""
         self._context = context
         self._is_watched = context.is_watched
         self._key = key
         self._parts = parts
         self._order = parts[0]
         self._times = times
-        self._taken: dict[int, Part] = {}
-        """The parts whose references are known, by the number of the reference: a UUID takes longer to hash."""
-        self._near: set[UUID] = set()
-        """The orders on the server that are the same as this one to it."""
+        self._claimed: dict[int, Part] = {}
+        """The parts with known references, by the integer of the reference, which is faster to hash than a UUID."""
+        self._same: set[UUID] = set()
+        """The orders on the server that it takes for this one."""
         self._updates = updates or context.on_existing == "update"
         self.refuses = context.on_existing == "fail" and not self._updates
-        """Whether an order of which anything differs is refused as a whole."""
+        """Whether any difference refuses the whole order."""
 
     def doubt(self, known: Mapping[str, PartRecord], rivals: Collection[str], since: float) -> None:
-        """Look for what may be on the server: see `known`, `rivals` and `since`; the parts have their references."""
+        """Look parts up before they are sent: see `known`, `rivals` and `since`; the parts have their references."""
         self.doubtful, self.known, self.rivals, self.since = True, known, rivals, since
         parts = (part for part in self._parts if part.kind not in EXTENSIONS)
-        self._taken = {part.ref.int: part for part in parts if part.ref is not None}
+        self._claimed = {part.ref.int: part for part in parts if part.ref is not None}
 
     async def find_or_create(self, part: Part) -> None:
-        """Find *part*, where it may be on the server, or else create it; raises what `failed` takes."""
+        """Find *part* if it may be on the server, otherwise create it; raises the errors that `failed` handles."""
         if not await self.locate(part):
             await self.create(part)
 
     async def inspect(self) -> bool:
-        """Find all parts without creating any; tell whether nothing that is there has to be refused."""
+        """Find all parts without creating any; tell whether none of them has to be refused."""
         good = True
         for part in self._parts:
             owner = part.owner
-            clear = all(use.verdict is None or use.is_there for use in part.uses)  # else its links tell nothing
+            clear = all(use.verdict is None or use.is_there for use in part.uses)  # otherwise its links say nothing
             if part.verdict is None and clear and (owner is None or owner.ref is not None):
                 try:
                     await self.locate(part)
@@ -105,7 +106,7 @@ class Creation:
         return good
 
     async def locate(self, part: Part) -> bool:
-        """Find *part*, where it may be on the server; tell whether it has its verdict now."""
+        """Find *part* if it may be on the server; tell whether it has its verdict now."""
         known = self.known.get(part.key)
         if known is not None and known.ref is not None and known.digest == part.digest:
             part.verdict = PartVerdict.FOUND
@@ -114,21 +115,27 @@ class Creation:
         elif part.ref is not None:
             if part is self._order:
                 await self._check_owner(part, part.ref)
-            got = await self.lookup.fetch(part)
-            if part is self._order and got.reference_id not in {None, part.value.reference_id}:
+            try:
+                stored = await self.lookup.fetch(part)
+            except NotFound as error:
+                if known is None or not known.digest.startswith(UNDOING) or not error.from_api:
+                    raise
+                self._know_deleted(part)  # by an undo that was cut off
+                return False
+            if part is self._order and stored.reference_id not in {None, part.value.reference_id}:
                 part.ref = None
                 raise ConflictError(
-                    f"the server has another order, {got.reference_id}, as {got.ref}, which was this one"
+                    f"the server has another order, {stored.reference_id}, as {stored.ref}, which was this one"
                 )
-            await self._reconcile(part, got, PartVerdict.FOUND)
+            await self._reconcile(part, stored, PartVerdict.FOUND)
         elif part.in_doubt or (part is self._order and self.rivals):
             found = await self._adopt(part, self.since, PartVerdict.FOUND)
-            if part is self._order and not found and not self._near:
+            if part is self._order and not found and not self._same:
                 self._nothing_is_in_doubt()  # without the order, none of its parts can be there
         return part.verdict is not None
 
     def give_up(self, part: Part, error: CdpError | None) -> None:
-        """End a part that failed, or that is not tried: unknown where it may be there all the same."""
+        """End a part that failed or is not tried; its verdict is unknown if it may be on the server."""
         if error is not None:
             part.failure = Failure.of(error)
         part.differs = ()
@@ -144,19 +151,19 @@ class Creation:
 
     @property
     def leftovers(self) -> tuple[Leftover, ...]:
-        """What the server has of the order and the input no longer does, as far as it is known."""
+        """The known parts on the server that the input no longer has."""
         found = self.lookup.leftovers if "lookup" in vars(self) else ()
         known = [(kind, ref) for kind, ref in self.orphans if ref is not None]
         return tuple([Leftover(kind, ref) for kind, ref in dict.fromkeys((*known, *found))])
 
     @cached_property
     def lookup(self) -> Lookup:
-        """What finds the parts; made when it is needed first."""
+        """Finds the parts; made at the first use."""
         context = self._context
-        return Lookup(self._parts, context.over(self.transport), self._patiently, context.clock)
+        return Lookup(self._parts, context.over(self.transport), self._retry, context.clock)
 
     def create(self, part: Part) -> Awaitable[None]:
-        """Send *part*; after a lost answer look it up, and send it again only when it is absent."""
+        """Send *part*; after a lost answer look it up, and send it again only if it is absent."""
         made = self._create(part)
         return as_one_call(made) if self._is_watched else made
 
@@ -164,7 +171,7 @@ class Creation:
         context, transport = self._context, self.transport
         attempts: Attempts | None = None
         while True:
-            if context.health.breaker.until is not None:
+            if context.must_wait:
                 await context.server_is_up(self._times)
             if context.halted or (self.claimed_until is not None and self.is_lost):
                 self.give_up(part, None)
@@ -192,7 +199,7 @@ class Creation:
                 return
 
     async def _is_over(self, part: Part, error: CdpError, attempts: Attempts) -> bool:
-        """Tell whether *part*, whose attempt ended in *error*, was made all the same; raise where it is given up."""
+        """Tell whether *part* has its end after the *error* of an attempt; raise the error if it is given up."""
         not_sent = error.delivery is Delivery.NOT_SENT
         if isinstance(error, GivenUp) or (not_sent and self._context.halted):  # says nothing of the server
             part.in_doubt = False
@@ -214,7 +221,7 @@ class Creation:
         return False
 
     async def _was_made(self, part: Part, error: CdpError) -> bool:
-        """Look up what became of *part*, whose answer was lost with *error*; adopt it if it is there."""
+        """Look up *part*, whose answer was lost with *error*; adopt it if it is there."""
         self.lookup.needs_no_list = False  # from now on not everything of the order is known
         try:
             return await self._adopt(part, self._context.clock(), PartVerdict.CREATED)
@@ -226,16 +233,16 @@ class Creation:
             raise lost from failed
 
     async def _keep_order(self, order: Part, ref: UUID) -> None:
-        """Note that the server made the *order*, unless it answered with that of another one."""
+        """Note that the server created the *order*; raise `ConflictError` if it answered with another order."""
         await self._check_owner(order, ref)
-        if ref not in self._near:
+        if ref not in self._same:
             self._nothing_is_in_doubt()  # a new order has no parts yet
         order.verdict = PartVerdict.CREATED
         self._know(order, ref, created=True)
 
     async def _check_owner(self, order: Part, ref: UUID) -> None:
-        """Raise `ConflictError` where the server has the *order* as *ref*, and that is another order of an input."""
-        # The memory of the client decides: of two that ask the journal at once, neither is in it yet.
+        """Raise `ConflictError` if *ref*, the server's reference of *order*, belongs to another order of an input."""
+        # The memory of the client decides: if two orders ask the journal at once, it knows neither of them yet.
         owner = self._context.claims.own(ref, await self._owner(ref) or self._key)
         if owner != self._key:
             self._know(order, ref, ("reference_id",))
@@ -244,21 +251,21 @@ class Creation:
             )
 
     def _know_new(self, part: Part, ref: UUID | None) -> None:
-        """Note that the server made *part* as *ref*; raise `ConflictError` where that is another part of the order.
+        """Note that the server created *part* as *ref*; raise `ConflictError` if that is another part of the order.
 
-        Whether *part* is there too stays in doubt then, so that the next run looks for it.
+        Then it stays in doubt whether *part* is there too, so that the next run looks for it.
         """
         if ref is not None and part.kind not in EXTENSIONS:
-            other = self._taken.get(ref.int, part)
+            other = self._claimed.get(ref.int, part)
             if other is not part and other.kind == part.kind:
                 raise ConflictError(f"the server answered with {ref}, which is {other.name}: it took the two for one")
         self._know(part, ref, created=True)
         part.verdict = PartVerdict.CREATED
 
     async def _adopt(self, part: Part, since: float, verdict: PartVerdict) -> bool:
-        """Take over *part* if the server has it; *since* is when it may have been sent at the latest.
+        """Adopt *part* if the server has it; *since* is the latest time when it may have been sent.
 
-        Lists may lag behind writes, so that something is absent or differs counts only after the settling time.
+        Lists may lag behind writes, so an absence or a difference counts only after the settling time.
         """
         context = self._context
         settled = since + context.settle
@@ -269,11 +276,11 @@ class Creation:
                     await context.pause(after - context.clock())
             if context.halted and context.clock() < after:
                 raise OutcomeUnknown(f"the load was stopped before it was certain whether {part.name} is there")
-            got = await self._find(part, after, settled=after == settled)
-            if got is not None and (after == settled or not diff(part.sent(), got)):
+            stored = await self._find(part, after, settled=after == settled)
+            if stored is not None and (after == settled or not diff(part.sent(), stored)):
                 if isinstance(self.transport, BulkTransport):
-                    self.transport.adopted(part.name, part.kind, got.ref)
-                await self._reconcile(part, got, verdict)
+                    self.transport.adopted(part.name, part.kind, stored.ref)
+                await self._reconcile(part, stored, verdict)
                 return True
         if context.journal is not None:
             context.journal.forget(self._key, part.key)
@@ -285,11 +292,11 @@ class Creation:
             return await self.lookup.find(part, after, settled=settled)
         mine: list[Any] = []
         others: list[Any] = []
-        for got in await self.lookup.orders(part, after):
-            owner = await self._owner(got.ref)
-            is_mine = same_order(part.value, got) and owner in {None, self._key}
-            (mine if is_mine else others).append(got)
-        self._near.update(got.ref for got in (*mine, *others))
+        for stored in await self.lookup.orders(part, after):
+            owner = await self._owner(stored.ref)
+            is_mine = same_order(part.value, stored) and owner in {None, self._key}
+            (mine if is_mine else others).append(stored)
+        self._same.update(stored.ref for stored in (*mine, *others))
         if len(mine) > 1:
             raise AmbiguousError
         if others and not mine and settled:
@@ -297,7 +304,7 @@ class Creation:
         return mine[0] if mine else None
 
     async def _owner(self, ref: UUID) -> str | None:
-        """Return to which order of an input the order *ref* on the server belongs."""
+        """Return the key of the order of an input that owns the order *ref* on the server, None if it is unknown."""
         context = self._context
         owner = context.claims.owner(ref)
         if context.journal is None or owner not in {None, self._key}:
@@ -305,28 +312,33 @@ class Creation:
         with context.waiting(self._times, "journal"):
             return await context.journal.owner(ref)
 
-    async def _reconcile(self, part: Part, got: Any, verdict: PartVerdict) -> None:  # noqa: ANN401 any resource
-        """Deal with a part that is there: keep, update or refuse what differs, as the load was told."""
+    async def _reconcile(self, part: Part, stored: Any, verdict: PartVerdict) -> None:  # noqa: ANN401 any resource
+        """Compare a part with its *stored* state: keep, update or refuse the differences, as the load was told."""
         sent = part.sent()
-        differs = diff(sent, got)
+        differs = diff(sent, stored)
         fixed = IMMUTABLE.get(part.kind, ())
         changed = [name for name in differs if name not in fixed]
         created = verdict is PartVerdict.CREATED
-        self._know(part, got.ref, differs, created=created)
+        self._know(part, stored.ref, differs, created=created)
         if differs and self.refuses:
             part.verdict = PartVerdict.CONFLICT
             return
-        if changed and self._updates and not self.is_lost:
-            change = partial(self.transport.send, self._context.requests.to_change(part, changed, got))
-            await self._patiently(change, f"{part.kind}.update")
+        if (
+            changed
+            and self._updates
+            and not self.is_lost
+            and self._context.kept(before, self._key, part, changed, stored)
+        ):
+            change = partial(self.transport.send, self._context.requests.to_change(part, changed, stored))
+            await self._retry(change, f"{part.kind}.update")
             self.made = True
             differs = tuple(name for name in differs if name in fixed)
-            self._know(part, got.ref, differs, created=created)
+            self._know(part, stored.ref, differs, created=created)
             verdict = PartVerdict.UPDATED
         part.verdict = PartVerdict.KEPT if differs else verdict
 
-    def _patiently(self, make: Callable[[], Awaitable[T]], operation: str) -> Awaitable[T]:
-        """Do what may be done again and again, also while the server is not well for a time."""
+    def _retry(self, make: Callable[[], Awaitable[T]], operation: str) -> Awaitable[T]:
+        """Repeat a call that may be repeated, also while the server is not well."""
         made = self._make(make, operation)
         return as_one_call(made) if self._is_watched else made
 
@@ -334,7 +346,7 @@ class Creation:
         context = self._context
         attempts: Attempts | None = None
         while True:
-            if context.health.breaker.until is not None:
+            if context.must_wait:
                 await context.server_is_up(self._times)
             if attempts is not None:
                 attempts.resent()
@@ -350,7 +362,7 @@ class Creation:
                 return result
 
     def failed(self, part: Part, error: Exception) -> None:
-        """End a part that ended in *error*; raises it again where it has to end the load."""
+        """End a part because of *error*; raise the error again if it must end the load."""
         if isinstance(error, CdpError) and not isinstance(error, JournalError):
             self.give_up(part, error)
             return
@@ -358,26 +370,34 @@ class Creation:
             raise error
         part.verdict, part.reason = PartVerdict.CONFLICT, str(error)
         if isinstance(error, AmbiguousError):
-            part.in_doubt = True  # one of the things there may be it
+            part.in_doubt = True  # one of the resources there may be this part
         elif part is self._order:
-            self._nothing_is_in_doubt()  # what is there is another order, and so nothing of this one is
+            self._nothing_is_in_doubt()  # the server has another order, so it has no part of this one
 
     def _know(self, part: Part, ref: UUID | None, differs: tuple[str, ...] = (), *, created: bool = False) -> None:
-        """Note that *part* is on the server as *ref*, where it *differs* from the input in some fields."""
+        """Note that *part* is on the server as *ref*; *differs* are the fields that differ from the input."""
         context = self._context
         part.ref = ref or part.owner_ref  # a look-up finds an extension by its owner
         part.in_doubt, part.differs = False, differs
         if part.ref is not None and part.kind not in EXTENSIONS:
-            self._taken[part.ref.int] = part
+            self._claimed[part.ref.int] = part
             if part is self._order:
                 context.claims.own(part.ref, self._key)
         old = self.orphans.pop((part.kind, part.ref), None) if self.orphans else None
         if context.journal is not None:
-            # A part that differs keeps a hash that fits no input, so that the next run compares again.
+            # The record of a part that differs gets a hash that fits no input, so that the next run compares it again.
             digest = b"" if differs else part.digest
             context.journal.record(self._key, part.key, digest, part.ref, created=created)
-            if old is not None:  # as it was called before the input was edited
+            if old is not None:  # its key before the input was edited
                 context.journal.forget(self._key, old)
+
+    def _know_deleted(self, part: Part) -> None:
+        """Note that *part* is no longer on the server; without the order, none of its parts is."""
+        part.ref, part.in_doubt = None, False
+        if part is self._order:
+            self._nothing_is_in_doubt()
+        if self._context.journal is not None:
+            self._context.journal.forget(self._key, part.key)
 
     def _nothing_is_in_doubt(self) -> None:
         for part in self._parts:
@@ -385,15 +405,15 @@ class Creation:
 
 
 def _absent(error: CdpError) -> NotSent:
-    """Return the failure of a part whose answer was lost with *error*, and that is certainly not there."""
+    """Return the failure of a part whose answer was lost with *error*, and that is certainly not on the server."""
     absent = NotSent(f"it is not on the server: its answer was lost, and a look-up found nothing ({error})")
     absent.attempts, absent.request_id = error.attempts, error.request_id
     return absent
 
 
-def _same_to_the_server(got: Any) -> str:  # noqa: ANN401 an Order
-    when = f"ordered at {got.ordered_at.isoformat()}" if got.ordered_at is not None else "without a time"
+def _same_to_the_server(stored: Any) -> str:  # noqa: ANN401 an Order
+    when = f"ordered at {stored.ordered_at.isoformat()}" if stored.ordered_at is not None else "without a time"
     return (
-        f"the server has the order {got.ref} with the same reference id, {when}: within two days the two are one order"
-        " to it, and orderedAt cannot be changed"
+        f"the server has the order {stored.ref} with the same reference id, {when}: within two days the two are one"
+        " order to it, and orderedAt cannot be changed"
     )

@@ -107,21 +107,13 @@ def _pairs(
         extension, record = extensions.get(part), records.get(f"{key}/ext")
         return (extension.digest if extension else None) == (record.digest if record else None)
 
-    def same(part: Part, key: str) -> bool:
-        return part.digest == records[key].digest
-
-    def same_with_extension(part: Part, key: str) -> bool:
-        return same(part, key) and same_extension(part, key)
-
     paired: list[tuple[Part, str]] = []
-
-    def same_key(part: Part, key: str) -> bool:
-        return part.key == key
-
-    def any_key(_: Part, __: str) -> bool:
-        return True
-
-    fits: tuple[Callable[[Part, str], bool], ...] = (same_with_extension, same, same_key, any_key)
+    fits: tuple[Callable[[Part, str], bool], ...] = (  # the best fit first
+        lambda part, key: part.digest == records[key].digest and same_extension(part, key),
+        lambda part, key: part.digest == records[key].digest,
+        lambda part, key: part.key == key,
+        lambda _, __: True,
+    )
     for fit in fits:
         for part in list(sought):
             key = next((key for key in keys if fit(part, key)), None)

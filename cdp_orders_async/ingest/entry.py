@@ -16,6 +16,7 @@ from cdp_orders_async.arguments import called, need, need_method
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.graph import OrderGraph
+from cdp_orders_async.ingest.before import KeepBefore
 from cdp_orders_async.ingest.context import OnExisting
 from cdp_orders_async.ingest.load import Load
 from cdp_orders_async.ingest.outcomes import Outcome
@@ -28,16 +29,16 @@ from cdp_orders_async.sources import GraphFile
 __all__ = ["SETTLE", "Priority", "Source", "ingest", "ingest_one"]
 
 Source: TypeAlias = Orders | str | Path
-"""What is loaded: orders or lines of a file, from any iterable or async iterable; or the path of a file."""
+"""The input of a load: orders or lines of a file, from any iterable or async iterable; or the path of a file."""
 
 Priority: TypeAlias = Literal["interactive", "bulk"]
 """Whether an order goes before the loads of the same client, or with them."""
 
 SETTLE = 10.0
-"""Seconds, 10, after which a list is trusted to show a write. The vendor says that orders are available "within
-seconds"; waiting too short would double an order, waiting long only delays the few whose answer was lost."""
+"""The default time, 10 seconds, after which a list shows every write. The vendor says that orders are available "within
+seconds". Too short a time would create an order twice; a long time only delays the few orders with a lost answer."""
 WIDTH = 8
-"""Parts of a single order that are under way at once."""
+"""The most parts of a single order that are under way at once."""
 
 
 @sealed
@@ -51,26 +52,29 @@ def ingest(
     open_orders: int = 200,
     settle: float = SETTLE,
     drain: float = 5.0,
+    keep_before: KeepBefore | None = None,
 ) -> AbstractAsyncContextManager[Load]:
     """Load whole orders, exactly once in effect: ``async with`` gives the `Load`.
 
-    Parameters: *client*, a `CdpOrders` or a `CdpOrdersV2`, or resources over a transport of your own. *source*, any
-    iterable or async iterable of `OrderGraph` or `InputLine`, or the path of a file; made for the version of the
-    *client*.
-    *journal*, what was done already and what is under way; without it, only *look_first* makes a second run safe.
-    *look_first* asks the server about each order before it is sent; one that is absent waits until the load is
-    *settle* seconds old. *on_existing* says what to do where something is there but differs from the input: ``keep``
-    it and say so, ``update`` it, or ``fail``, which sends nothing of that order. *open_orders*, how many orders are
-    under way at once. *settle*, seconds that lists may lag behind writes; the vendor says that orders are available
-    "within seconds". *drain*, seconds that calls in flight get to finish when the block is left early.
+    Parameters: *client*, a `CdpOrders` or a `CdpOrdersV2`, or resources over your own transport. *source*, any iterable
+    or async iterable of `OrderGraph` or `InputLine`, or the path of a file; made for the version of the *client*.
+    *journal*, the record of finished and open work; without it, only *look_first* makes a second run safe.
+    *look_first* asks the server about each order before it is sent; an absent order waits until the load is *settle*
+    seconds old. *on_existing* says what to do with an object on the server that differs from the input: ``keep`` it and
+    report it, ``update`` it, or ``fail``, which sends nothing of that order. *open_orders*, the most orders under way
+    at once. *settle*, seconds that lists may lag behind writes; the vendor says that orders are available "within
+    seconds". *drain*, seconds that calls in flight get to finish when the block is left early. *keep_before*, a
+    function that gets the values that an ``update`` is about to replace, as a `Before`; if it raises, that ends the
+    load.
 
     Iterate the load for its outcomes, or ``await load.run()``: a block that does neither ends the load when it is left.
-    Every order taken from the source ends in one `Outcome`; orders that fail raise nothing. Leaving the block early,
-    also by a cancellation of asyncio or anyio, leaves nothing in flight that is not recorded in the journal.
+    Every order taken from the source ends in one `Outcome`; orders that fail raise nothing. If the block is left early,
+    also by a cancellation of asyncio or anyio, every call in flight is recorded in the journal.
 
-    Raises `TypeError` for an argument of another type, `Invalid` for an option that cannot be, and `JournalError` for
-    a journal of another tenant. What ends a load is raised by its iteration, and by ``load.run()``: `Unauthorized`,
-    `JournalError`, `InputError` for an input that breaks off, `NotSent` for a server that was never reached.
+    Raises `TypeError` for an argument of another type, `Invalid` for an option with an impossible value, and
+    `JournalError` for a journal of another tenant. The iteration, and ``load.run()``, raise the error that ends a load:
+    `Unauthorized`, `JournalError`, `InputError` for an input that breaks off, `NotSent` for a server that was never
+    reached.
 
     Source: https://doc.sitecore.com/cdp/en/developers/api/sending-orders.html
 
@@ -80,6 +84,8 @@ def ingest(
                     print(outcome.key, outcome.verdict)
     """
     _check_ends(client, journal)
+    if keep_before is not None:
+        need_method(keep_before, "__call__", "keep_before", "a function, or None")
     _check(look_first=look_first, on_existing=on_existing, open_orders=open_orders, settle=settle, drain=drain)
     if journal is not None:
         journal.check(client.identity)
@@ -93,6 +99,7 @@ def ingest(
         open_orders=open_orders,
         settle=settle,
         drain=drain,
+        keep_before=keep_before,
     )
     return _running(make)
 
@@ -122,29 +129,25 @@ async def ingest_one(
 ) -> Outcome:
     """Load one order, for a web backend, or for a worker that gets orders one at a time and maybe twice.
 
-    Parameters: *graph*, the order. *client*, *journal*, *look_first*, *on_existing* and *settle* (seconds), as those
-    of `ingest`. *deadline*, seconds after which it is given up; by default that of the client's settings. *drain*,
-    seconds that calls in flight get to finish when it is cancelled. *priority*, whether it goes before the loads of
-    the same client, or with them.
+    Parameters: *graph*, the order. *client*, *journal*, *look_first*, *on_existing* and *settle* (seconds) are those of
+    `ingest`. *deadline*, seconds after which it is given up; by default the deadline of the client's settings. *drain*,
+    seconds that calls in flight get to finish if it is cancelled. *priority*, whether it goes before the loads of the
+    same client, or with them.
 
-    ``look_first=True`` makes an order safe that another process may have sent: then the server itself is the journal.
-    An order that is absent then waits for the settling time, so set it only where an order comes again.
+    ``look_first=True`` protects an order that another process may have sent: then the server itself is the journal. An
+    absent order waits for the settling time, so use it only if an order may come again.
 
-    Returns what came of the order. Raises, with it in `CdpError.outcome`, what would end a load: `Unauthorized`,
-    `JournalError`, `NotSent` if the server was not reached; and `DeadlineExceeded`. A `CancelledError` has it too.
-    Raises `TypeError` for an argument of another type, `Invalid` for an option that cannot be.
+    Returns the outcome of the order. Raises the errors that would end a load, with the outcome in `CdpError.outcome`:
+    `Unauthorized`, `JournalError`, `NotSent` if the server was not reached; and `DeadlineExceeded`. A `CancelledError`
+    has the outcome too. Raises `TypeError` for an argument of another type, `Invalid` for an option with an impossible
+    value.
 
         outcome = await ingest_one(cdp, graph, look_first=redelivered)
     """
     _check_ends(client, journal)
     _check_graph(graph)
     _check(
-        look_first=look_first,
-        on_existing=on_existing,
-        settle=settle,
-        drain=drain,
-        deadline=deadline,
-        priority=priority,
+        look_first=look_first, on_existing=on_existing, settle=settle, drain=drain, deadline=deadline, priority=priority
     )
     if journal is not None:
         journal.check(client.identity)
@@ -169,7 +172,7 @@ async def ingest_one(
         load.start_with(graph)
         await load.wait()
     except asyncio.CancelledError as error:
-        with contextlib.suppress(asyncio.CancelledError):  # another one: the first is raised, once all is recorded
+        with contextlib.suppress(asyncio.CancelledError):  # a second one: the first is raised, after all is recorded
             await load.aclose()
         vars(error)["outcome"] = load.outcome
         raise
@@ -178,8 +181,10 @@ async def ingest_one(
             timer.cancel()
         await load.aclose()
     outcome = load.outcome
+    if isinstance(load.error, CdpError):
+        load.error.outcome = outcome
     if load.error is not None:
-        raise _with_outcome(load.error, outcome)
+        raise load.error
     assert outcome is not None  # noqa: S101 every order has one
     return outcome
 
@@ -189,15 +194,8 @@ def _check_graph(graph: object) -> None:
         raise TypeError(f"graph: ingest_one takes an OrderGraph, not {called(graph)}: OrderGraph(order=NewOrder(...))")
 
 
-def _with_outcome(error: Exception, outcome: Outcome | None) -> Exception:
-    """Return *error* with what it left of the order."""
-    if isinstance(error, CdpError):
-        error.outcome = outcome
-    return error
-
-
 def _orders(client: Resources | ResourcesV2, source: object) -> Orders:
-    """Return what a *source* gives; raises `TypeError` for what is none."""
+    """Return the orders of a *source*; raises `TypeError` for an object that is not a source."""
     kind = called(source)
     if isinstance(source, (str, Path)):
         return GraphFile(source, client.api)
@@ -226,7 +224,7 @@ def _check(
     deadline: float | None = None,
     priority: object = "bulk",
 ) -> None:
-    """Raise TypeError for an option of another type, and `Invalid` for all that have a value that cannot be."""
+    """Raise TypeError for an option of another type, and `Invalid` for all options with an impossible value."""
     need(look_first, bool, "look_first", "True or False")
     need(on_existing, str, "on_existing", "keep, update or fail")
     need(priority, str, "priority", "interactive or bulk")

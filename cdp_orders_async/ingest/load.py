@@ -1,4 +1,4 @@
-"""A load under way, as its user sees it."""
+"""A load, as its user sees it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import asyncio
 import collections
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, DeadlineExceeded, Delivery, Violation
 from cdp_orders_async.graph import InputLine, OrderGraph
+from cdp_orders_async.ingest.before import KeepBefore
 from cdp_orders_async.ingest.context import LoadContext, OnExisting, as_failure
 from cdp_orders_async.ingest.order import OrderRun
 from cdp_orders_async.ingest.outcomes import Outcome, Verdict
@@ -27,26 +28,26 @@ from cdp_orders_async.telemetry import OrderEnded
 __all__ = ["Load"]
 
 FEW_ORDERS = 8
-"""Orders that may be about to begin, however few connections there are; else one for two connections."""
-FINISH = 5.0
-"""Seconds that calls in flight get where a load that is not patient ends because of an error."""
-NOTHING = frozenset({Verdict.FAILED, Verdict.INVALID, Verdict.NOT_TRIED})
-"""The verdicts of orders of which nothing was made."""
-LAST = 5.0
-"""Seconds that a journal gets to write the end of what was given up."""
+"""So many orders may begin at once; with many connections, half as many as connections."""
+FINISH_SECONDS = 5.0
+"""Seconds that calls in flight get to finish if a load that is not patient ends because of an error."""
+NOTHING_MADE = frozenset({Verdict.FAILED, Verdict.INVALID, Verdict.NOT_TRIED})
+"""The verdicts of orders without any created part."""
+RECORDING_SECONDS = 5.0
+"""Seconds that a journal gets to write the end of orders that were given up."""
 RENEWALS = 3
-"""Timings that a claim is renewed within the time that it lasts."""
+"""The number of renewals of a claim within its lease."""
 UNKNOWN_WIDTH = 100
-"""Parts that may be under way where nobody says how many connections there are."""
+"""The most parts under way if the number of connections is unknown."""
 
 
 @sealed
 class Load:
-    """A load under way: ``async for outcome in load`` yields what came of each order, in no fixed order.
+    """A load: ``async for outcome in load`` yields the outcome of each order, in no fixed order.
 
-    When the load cannot go on (wrong credentials, a full disk under the journal, an input that breaks off, a
-    server that was never reached), the iteration raises the `error` after the last outcome. An order that something
-    takes with it has an outcome all the same.
+    If the load cannot continue (wrong credentials, a full disk for the journal, an input that breaks off, a server that
+    was never reached), the iteration raises the `error` after the last outcome. Every order that was begun has an
+    outcome.
     """
 
     def __init__(
@@ -63,14 +64,15 @@ class Load:
         width: int | None = None,
         bulk: bool = True,
         patient: bool = True,
+        keep_before: KeepBefore | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.counts: collections.Counter[Verdict] = collections.Counter()
-        """How many orders came to each verdict so far."""
+        """The number of ended orders, by verdict."""
         self.times = Timings()
-        """Where the time of the orders went that came to their end so far."""
+        """The times of the ended orders."""
         self.error: Exception | None = None
-        """What ended the load before the input did."""
+        """The error that ended the load before the end of the input."""
         self.clock = clock
         self._session = client.transport if isinstance(client.transport, Session) else None
         width = width or (UNKNOWN_WIDTH if self._session is None else self._session.settings.connections)
@@ -88,6 +90,7 @@ class Load:
             settle=settle,
             bulk=bulk,
             patient=patient,
+            keep_before=keep_before,
             clock=clock,
         )
         self._source = Source(source, self._has_room, self._take, self._go_on)
@@ -96,8 +99,8 @@ class Load:
         self._most_starting = max(FEW_ORDERS, self._scheduler.most // 2)
         self._drain = drain
         self._runs: dict[OrderRun, None] = {}
-        """The orders under way, the oldest first; some wait for the claim of another one."""
-        self._starting = 0  # orders whose first request is not answered yet
+        """The orders under way, the oldest first; some wait for the claim of another order."""
+        self._starting = 0  # the number of orders without an answer to their first request
         self._outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[None] = self._loop.create_future()
@@ -117,32 +120,61 @@ class Load:
 
     @property
     def done(self) -> int:
-        """How many orders came to an end so far."""
+        """The number of ended orders."""
         return self.counts.total()
 
     @property
     def under_way(self) -> int:
-        """How many orders were taken from the input and have not come to their end."""
+        """The number of orders that were taken from the input and have not ended."""
         return len(self._runs)
 
     @property
     def paused(self) -> str | None:
-        """Why the load waits for the server, in a sentence; None while it does not wait."""
+        """The reason why the load waits for the server; None while it does not wait."""
         health = self._context.health
         return health.why if health.breaker.state != "closed" else None
+
+    @property
+    def breaker(self) -> Literal["closed", "open", "half-open"]:
+        """Whether requests pass, wait for a server that is not well, or are tried one at a time."""
+        return self._context.health.breaker.state
 
     @property
     def paused_for(self) -> float:
         """Seconds until the server is tried again; 0 while the load does not wait for it."""
         return self._context.health.breaker.open_for
 
+    @property
+    def share(self) -> float:
+        """The orders under way, each counted as the share of its parts that came to their end."""
+        return sum(1 - run.left / len(run.parts) for run in self._runs)
+
+    @property
+    def succeeded(self) -> int:
+        """How many requests succeeded so far, of those that count while the server is not well."""
+        health = self._context.health
+        return health.created if health.breaker.creates_fail else health.answered
+
+    @property
+    def held(self) -> bool:
+        """Whether `hold` keeps the load from sending."""
+        return self._context.held
+
+    def hold(self) -> None:
+        """Begin no request until `release`; those that wait for their turn at the rate are still sent."""
+        self._context.hold()
+
+    def release(self) -> None:
+        """Go on after `hold`."""
+        self._context.release()
+
     def start(self) -> None:
-        """Begin to draw from the input; `ingest` does it."""
+        """Begin to take orders from the input; `ingest` does it."""
         self._source.wake()
         self._watch()
 
     def start_with(self, graph: OrderGraph) -> None:
-        """Begin to load *graph*, and draw nothing; `ingest_one` does it."""
+        """Begin to load *graph* alone; `ingest_one` does it."""
         self._source.end()
         self._take(1, graph)
         self._go_on()
@@ -156,13 +188,13 @@ class Load:
         if outcome is not None:
             self._source.wake()
             return outcome
-        self._outcomes.put_nowait(None)  # whoever asks again gets the same end
+        self._outcomes.put_nowait(None)  # a further call gets the same end
         if self.error is not None:
             raise self.error
         raise StopAsyncIteration
 
     async def run(self) -> collections.Counter[Verdict]:
-        """Run the load to its end, for a caller who needs no single outcome; return the `counts`.
+        """Run the load to its end, for a caller that does not need each outcome; return the `counts`.
 
         Raises the `error` of the load.
         """
@@ -171,25 +203,25 @@ class Load:
         return self.counts
 
     async def wait(self) -> None:
-        """Wait for the end of the load, whoever takes its outcomes."""
+        """Wait for the end of the load; it does not take outcomes."""
         await asyncio.wait({self._end})
 
     @property
     def outcome(self) -> Outcome | None:
-        """The first outcome that nobody took, None if there is none."""
+        """The first outcome that was not taken yet, None if there is none; it is taken now."""
         first: Outcome | None = None if self._outcomes.empty() else self._outcomes.get_nowait()
         return first
 
     def expire(self) -> None:
-        """End the load because its time is over, and give up what is in flight."""
+        """End the load because its time is over, and give up the calls in flight."""
         self.error = self.error or DeadlineExceeded("the deadline of the order passed")
         self.stop()
 
     def stop(self, drain: float = 0.0) -> None:
-        """Take no new order; after *drain* seconds give up what is then still in flight.
+        """Take no new order; after *drain* seconds give up the calls that are still in flight.
 
-        What is given up counts as unknown and is looked up by the next run on the same journal. A second call can only
-        make the time shorter. Raises `RuntimeError` outside of the event loop of the load.
+        A part that is given up is unknown; the next run with the same journal looks it up. A second call can only
+        shorten the time. Raises `RuntimeError` outside of the event loop of the load.
         """
         if _running_loop() is not self._loop:
             raise RuntimeError("a load is stopped in its own event loop: use loop.call_soon_threadsafe(load.stop)")
@@ -205,19 +237,20 @@ class Load:
         self._go_on()
 
     def fail(self, error: Exception) -> None:
-        """End the load because of *error*: nothing more is created, what is in flight has the time to finish."""
+        """End the load because of *error*: nothing is created from now on, and calls in flight get time to finish."""
         self.error = self.error or strip_frames(error)
         self._context.halt()
-        self.stop(self._drain if self._context.patient else FINISH)
+        self.stop(self._drain if self._context.patient else FINISH_SECONDS)
 
     def _client_closed(self, error: CdpError) -> None:
         if _running_loop() is self._loop:
             self.fail(error)
 
     async def aclose(self) -> None:
-        """End the load: what is in flight has *drain* seconds to finish and be recorded; then nothing of it lives on.
+        """End the load: calls in flight get *drain* seconds to finish and be recorded; no task is left after that.
 
-        A cancellation meanwhile, by asyncio or anyio, gives up what is in flight, and is raised once it is recorded.
+        A cancellation meanwhile, by asyncio or anyio, gives up the calls in flight; it is raised after they are
+        recorded.
         """
         if not self._pending():
             return
@@ -226,12 +259,12 @@ class Load:
         await outlast(self._pending, self._abort)
 
     def _pending(self) -> set[asyncio.Future[Any]]:
-        """Return what the end of the load still waits for."""
+        """Return the futures that the end of the load still waits for."""
         own = (self._end, self._source.task, self._renewing)
-        return {*self._scheduler.tasks, *(one for one in own if one is not None and not one.done())}
+        return {*self._scheduler.tasks, *(future for future in own if future is not None and not future.done())}
 
     def _has_room(self) -> bool:
-        """Tell whether an order may be taken from the input: only those that soon can be sent, the rest stay there."""
+        """Tell whether an order may be taken from the input: only if it can be sent soon."""
         return (
             self._scheduler.wanted > 0
             and len(self._runs) < self._open_orders
@@ -245,7 +278,7 @@ class Load:
         if graph is None or violations:
             self._tell(Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations))
             return
-        # Nobody else has what was read from a file; a source of one's own may use its objects again.
+        # The load alone has the objects from a file; the user's own source may change its objects later.
         run = OrderRun(graph, self._context, file, number, copy=not isinstance(line, InputLine))
         self._runs[run] = None
         if self._context.claims.acquire(run.reference_id, self._begin, run):
@@ -258,19 +291,19 @@ class Load:
         self._scheduler.add((run, run.order_part))
 
     def _settled(self, run: OrderRun, part: Part, freed: Sequence[Part]) -> None:
-        """Go on with an order, one *part* of which came to its end, so that others are *freed*."""
+        """Continue an order after the end of a *part*; the *freed* parts waited only for it."""
         if part is run.order_part:
             self._starting -= 1
         if run.error is not None and self.error is None:
             self.fail(run.error)
         if freed:
-            # What was begun is finished first.
-            self._scheduler.add_all([(run, one) for one in freed], first=part is not run.order_part)
+            # Orders that were begun are finished first.
+            self._scheduler.add_all([(run, free) for free in freed], first=part is not run.order_part)
         if not run.left:
             self._finish(run)
 
     def _finish(self, run: OrderRun) -> None:
-        """Tell what came of an order, and let the next one with its reference id begin."""
+        """Yield the outcome of an order, and let the next order with its reference id begin."""
         context = self._context
         del self._runs[run]
         if run.may_be_there:
@@ -293,20 +326,20 @@ class Load:
             self._context.tell(ended)
 
     def _withdraw(self) -> None:
-        """End the orders that wait for the claim of another one: the load takes no new ones."""
+        """End the orders that wait for the claim of another order: the load begins no new ones."""
         for run in list(self._runs):
             if self._context.claims.withdraw(run.reference_id, self._begin, run):
                 del self._runs[run]
                 self._tell(run.outcome())
 
     def _watch(self) -> None:
-        """See that the load ends with its client, and that its claims hold."""
+        """Make the load end with its client, and renew its claims."""
         if self._session is not None and not self._end.done():
             self._session.on_close[self._client_closed] = None
         self._renew_later()
 
     def _renew_later(self) -> None:
-        """Renew the claims in time, where they last only for a while."""
+        """Set the timer that renews the claims, if they have a lease."""
         journal = self._context.journal
         if journal is not None and journal.lease is not None and not self._end.done():
             self._renewal = self._loop.call_later(journal.lease / RENEWALS, self._renew, journal)
@@ -335,23 +368,23 @@ class Load:
         for run in self._runs:
             run.abort()
         if self._cut is None:
-            self._cut = self._loop.call_later(LAST, self._cut_off)
+            self._cut = self._loop.call_later(RECORDING_SECONDS, self._cut_off)
 
     def _cut_off(self) -> None:
-        """Give up also what writes its end into a journal that does not answer."""
+        """Cancel also the tasks that wait for a journal that does not answer."""
         for task in (*self._scheduler.tasks, self._renewing):
             if task is not None:
                 task.cancel()
 
     def _go_on(self) -> None:
-        """Draw the next order if there is room for one; tell the end once everything came to it."""
+        """Take the next order if there is room for one; end the load when everything has ended."""
         self._source.wake()
         if self._end.done() or not self._source.done or not self._scheduler.is_idle or self._runs:
             return
         if self.error is None and self._source.error is not None:
             self.error = strip_frames(self._source.error)
         error = self.error
-        if isinstance(error, CdpError) and error.delivery is Delivery.NOT_SENT and self.counts.keys() - NOTHING:
+        if isinstance(error, CdpError) and error.delivery is Delivery.NOT_SENT and self.counts.keys() - NOTHING_MADE:
             error.delivery = Delivery.UNKNOWN
         if self._session is not None:
             self._session.on_close.pop(self._client_closed, None)
@@ -365,10 +398,10 @@ class Load:
 def _read(
     position: int, line: object, api: Api
 ) -> tuple[str | None, int, str | None, OrderGraph | None, tuple[Violation, ...]]:
-    """Return where an order is in the input, its key, the order, and the rules of *api* that it breaks."""
+    """Return the place of an order in the input, its key, the order, and the rules of *api* that it breaks."""
     if isinstance(line, InputLine):
         graph, violations = line.graph, line.violations
-        # A line has kept the rules of the version that it was read for.
+        # The rules were checked when the line was read, but perhaps for another version.
         if graph is not None and not isinstance(graph.order, api.models["orders"]):
             violations = tuple(graph.violations(api))
         return line.file, line.number, line.key, graph, violations
@@ -381,10 +414,10 @@ def _read(
 
 
 def _key(graph: OrderGraph) -> str | None:
-    """Return the key of an order that may break any rule, None where it has none."""
+    """Return the key of an order that may break any rule, None if it has none."""
     try:
         return graph.key
-    except (AttributeError, TypeError, ValueError, OverflowError):  # what is wrong with it, its violations say
+    except (AttributeError, TypeError, ValueError, OverflowError):  # its violations say what is wrong
         return None
 
 

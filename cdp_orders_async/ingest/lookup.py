@@ -15,6 +15,7 @@ from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, NotFound, OutcomeUnknown
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
 from cdp_orders_async.ingest.edits import AmbiguousError, pair_edited
+from cdp_orders_async.ingest.knowledge import NEVER
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part
 from cdp_orders_async.models import Extension
 from cdp_orders_async.resources import Listing
@@ -23,8 +24,6 @@ from cdp_orders_async.wire import Page
 __all__ = ["Lookup", "Retrier"]
 
 T = TypeVar("T")
-
-NEVER = float("-inf")
 
 
 class Retrier(Protocol):
@@ -42,11 +41,7 @@ class Lookup:
     """
 
     def __init__(
-        self,
-        parts: Sequence[Part],
-        cdp: Resources | ResourcesV2,
-        retry: Retrier,
-        clock: Callable[[], float],
+        self, parts: Sequence[Part], cdp: Resources | ResourcesV2, retry: Retrier, clock: Callable[[], float]
     ) -> None:
         self.edited = False
         """Whether the input may have been edited: then an unclaimed resource may be an older state of a part."""
@@ -262,7 +257,7 @@ def _assign(
 
 
 def _is_other(asked: str, returned: str | None) -> bool:
-    """Tell whether a server returned another reference id than the one that was asked for, beyond case and spaces."""
+    """Tell whether the *returned* reference id differs from the *asked* one, apart from case and spaces."""
     return returned is not None and returned.strip().casefold() != asked.strip().casefold()
 
 

@@ -14,18 +14,17 @@ from cdp_orders_async.ingest.creation import Creation
 from cdp_orders_async.ingest.duplicates import keys_after_edit, with_new_keys
 from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, combine_knowledge
 from cdp_orders_async.ingest.outcomes import Outcome, PartVerdict, Verdict
-from cdp_orders_async.ingest.parts import EXTENSIONS, Part, digest_of_parts, kind_of, parts_of
+from cdp_orders_async.ingest.parts import CREATED, EXTENSIONS, Part, digest_of_parts, kind_of, parts_of
 from cdp_orders_async.journal import Busy, Claimed, OrderId, PartRecord
 from cdp_orders_async.session import Timings
 
 __all__ = ["OrderRun"]
 
 NO_RECORDS: Mapping[str, PartRecord] = MappingProxyType({})
-CREATED = PartVerdict.CREATED
 FOUND_VERDICTS = frozenset({PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
 """The verdicts of parts that were on the server before this run."""
 MATCHING_VERDICTS = FOUND_VERDICTS - {PartVerdict.KEPT}
-"""Those of parts that are as the input says."""
+"""The verdicts of such parts that are as the input says."""
 VERDICTS_IF_ALL_PRESENT = ((PartVerdict.KEPT, Verdict.KEPT), (PartVerdict.UPDATED, Verdict.UPDATED))
 VERDICTS_IF_SOME_ABSENT = ((PartVerdict.CONFLICT, Verdict.CONFLICT), (PartVerdict.UNKNOWN, Verdict.UNKNOWN))
 """Pairs of a part's verdict and the verdict that it gives the whole order. The first pair that applies counts."""
@@ -192,7 +191,7 @@ class OrderRun:
     def renewed(self, at: float | None) -> None:
         """Note that the claim was renewed *at* a time; None: another worker has it, so send nothing more."""
         lease = self._context.lease
-        self._creation.claimed_until = float("-inf") if at is None or lease is None else at + lease
+        self._creation.claimed_until = NEVER if at is None or lease is None else at + lease
 
     async def _start(self) -> bool:
         """Claim the order and collect the knowledge of it; tell whether there is work to do."""

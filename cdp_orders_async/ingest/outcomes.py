@@ -96,7 +96,7 @@ class PartOutcome(Struct):
     """The fields that differ from the input on the server and were not changed."""
     failure: Failure | None = None
     reason: str | None = None
-    """Why it is not on the server as the input says, in a sentence; None where the failure says it."""
+    """Why it is not on the server as the input says, in a sentence; None if the failure says it."""
 
     def to_json(self) -> dict[str, object]:
         """Return it as JSON data."""
@@ -125,15 +125,15 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     Its *verdict* says what to do, for instance with a message of a queue:
 
-    - ``loaded``, ``already``, ``updated``: all is there as the input says; acknowledge it.
-    - ``failed``, ``not_tried``, ``busy``: nothing of it was made, or another process makes it; load it again later.
-    - ``partial``, ``unknown``: some of it is there, or may be; load it again with the same journal, or with
+    - ``loaded``, ``already``, ``updated``: all parts are on the server as the input says; acknowledge it.
+    - ``failed``, ``not_tried``, ``busy``: no part was created, or another process loads it; load it again later.
+    - ``partial``, ``unknown``: some parts are, or may be, on the server; load it again with the same journal, or with
       ``look_first=True``.
     - ``kept``, ``conflict``, ``invalid``: loading it again changes nothing; put it aside for a person.
 
-    *parts* has one entry for the order and for each of its parts, with its reference, what failed, and in which fields
-    it differs. *violations* has the broken rules of an ``invalid`` order, *leftovers* what the server has and the input
-    no longer has. *seconds* and *times* say how long it took. Nothing in it is a personal value.
+    *parts* has one entry for the order and for each of its parts, with its reference, its failure, and the fields that
+    differ. *violations* has the broken rules of an ``invalid`` order, *leftovers* the parts that only the server has.
+    *seconds* and *times* say how long it took. The outcome has no personal value.
 
         outcome = await ingest_one(cdp, graph)
         if outcome.verdict is Verdict.LOADED:
@@ -164,7 +164,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
 
     @property
     def ref(self) -> UUID | None:
-        """The reference of the order; None where it is not there, or not known."""
+        """The reference of the order; None if the order is not on the server, or its reference is not known."""
         return self.parts[0].ref if self.parts else None
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import CellType
 from typing import Any
 from uuid import UUID
@@ -20,16 +20,19 @@ from msgspec import Struct, field
 from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
 from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict
 from cdp_orders_async.journal import PartRecord
-from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
+from cdp_orders_async.models import Extension, NewOrderItem, NewOrderItemV2
 from cdp_orders_async.models.common import AnyPerson, Value
 from cdp_orders_async.wire import copy_of, encode, to_json
 
 __all__ = [
+    "CREATED",
     "EXTENSIONS",
+    "UNDOING",
     "CreatedExtension",
     "CreatedRef",
     "Part",
     "digest_of_parts",
+    "digest_of_stored",
     "kind_of",
     "parts_of",
 ]
@@ -38,6 +41,8 @@ EXTENSIONS = frozenset({"order_extensions", "item_extensions"})
 KIND_BY_PREFIX = {"order": "orders", "item": "items", "contact": "contacts", "consumer": "consumers"}
 """The kinds of parts, by the beginning of their keys."""
 CREATED = PartVerdict.CREATED
+UNDOING = b"undo:"
+"""The beginning of the hash of a part that is being deleted: the rest is its hash before. It fits no input."""
 RESERVED_SUFFIX = re.compile(r"(/ext|~[0-9]+)/*$")
 """The end of a reference id whose key would look like the key of an extension or of a duplicate."""
 
@@ -73,7 +78,7 @@ class Part(Struct, eq=False):
     differs: tuple[str, ...] = ()
     failure: Failure | None = None
     reason: str | None = None
-    """Why it is not on the server as the input says, in a sentence; None where the failure says it."""
+    """Why it is not on the server as the input says, in a sentence; None if the failure says it."""
     _digest: bytes = b""
 
     @property
@@ -147,6 +152,17 @@ def digest_of_parts(parts: Sequence[Part]) -> bytes:
     return digest_of(*[part.key.encode() + part.digest for part in parts])
 
 
+def digest_of_stored(model: type[Any], stored: Any, uses: Sequence[str]) -> bytes:  # noqa: ANN401 any resource
+    """Return the digest that a part would have if the input said what the server has of it.
+
+    *model* is what was sent; *uses* are the keys of the items that a consumer uses.
+    """
+    if isinstance(stored, Extension):
+        return _hash(stored.pairs)
+    values = {name: getattr(stored, name) for name in attrs.fields_dict(model) if name != "order_items"}
+    return _hash(model(**values), *[key.encode() for key in uses])
+
+
 @attrs.define(kw_only=True, eq=False, repr=False)
 class CreatedRef(Value):
     """The only part of the answer to a create that a load needs: the new reference."""
@@ -197,7 +213,8 @@ def parts_of(graph: OrderGraph, *, copy: bool = False) -> list[Part]:
     later changes to the objects of the *graph* do not change the parts.
     """
     made = _Parts()
-    hold, hold_pairs = (_copied, _copied_pairs) if copy else (CellType, CellType)
+    hold: Callable[[object], CellType] = (lambda model: CellType(copy_of(model))) if copy else CellType
+    hold_pairs: Callable[[Pairs], CellType] = (lambda pairs: CellType(dict(pairs))) if copy else CellType
     order = made.add(Part("order", "order", "orders", hold(graph.order), group="order"))
     items: dict[int, Part] = {}
     # Duplicates are numbered by their extensions, so that the order of the items in a line does not change their keys.
@@ -220,14 +237,6 @@ def parts_of(graph: OrderGraph, *, copy: bool = False) -> list[Part]:
         part = Part(f"consumers/{n}", key, "consumers", held, order, uses, "consumer")
         made.add(part, order, *uses)
     return made.parts
-
-
-def _copied(model: object) -> CellType:
-    return CellType(copy_of(model))
-
-
-def _copied_pairs(pairs: Pairs) -> CellType:
-    return CellType(dict(pairs))
 
 
 def _hash(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs

@@ -34,7 +34,7 @@ class Scheduler(Generic[A, B, R]):
         """The number of workers that wait for a timer, the journal or the server to be up."""
         self.tasks: set[asyncio.Task[object]] = set()
         """The tasks of all workers."""
-        self.on_rest: Callable[[], None] = _ignore
+        self.on_rest: Callable[[], None] = lambda: None
         """Called when a worker ends or is blocked."""
         self._starting = 0  # workers that have not begun yet
         self._do = do
@@ -133,7 +133,3 @@ class Scheduler(Generic[A, B, R]):
             self.active -= 1
             self.tasks.discard(task)
             self.on_rest()
-
-
-def _ignore() -> None:
-    """Do nothing."""

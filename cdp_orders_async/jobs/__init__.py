@@ -1,27 +1,38 @@
 """Work on files of orders from start to end: it tells an observer what happens, returns values and prints nothing.
 
-report = await jobs.load(client, GraphFile("orders.jsonl"), journal=Path("orders.sqlite"))
+report = await jobs.load(client, GraphFiles(["orders.jsonl"]), journal=Path("orders.sqlite"))
 """
 
 from __future__ import annotations
 
+from cdp_orders_async.jobs.before_file import Changed
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem, Progress, Reading
 from cdp_orders_async.jobs.groups import Group, Groups
+from cdp_orders_async.jobs.inputs import options_of
 from cdp_orders_async.jobs.journal import journal_path
 from cdp_orders_async.jobs.load import load
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.plan import Clash, Plan, plan
+from cdp_orders_async.jobs.records import JournalReport, forget_order, journal_orders, journal_report
 from cdp_orders_async.jobs.rejects import rejected
-from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, is_damaged, place
+from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, Run, is_damaged, new_run, place
+from cdp_orders_async.jobs.retry import RETRIED, retry
 from cdp_orders_async.jobs.sample import Presence
 from cdp_orders_async.jobs.stopping import on_stop
+from cdp_orders_async.jobs.undo import Undoable, UndoReport, undo, undoable
+from cdp_orders_async.jobs.verifier import VerifyReport
+from cdp_orders_async.jobs.verify import verify
+from cdp_orders_async.jobs.whole import whole_order
 
 __all__ = [
     "NOT_AS_WANTED",
+    "RETRIED",
+    "Changed",
     "Clash",
     "Event",
     "Group",
     "Groups",
+    "JournalReport",
     "Message",
     "OnEvent",
     "Plan",
@@ -30,12 +41,26 @@ __all__ = [
     "Progress",
     "Reading",
     "Report",
+    "Run",
+    "UndoReport",
+    "Undoable",
+    "VerifyReport",
+    "forget_order",
     "is_damaged",
+    "journal_orders",
     "journal_path",
+    "journal_report",
     "load",
+    "new_run",
     "on_stop",
+    "options_of",
     "place",
     "plan",
     "rejected",
+    "retry",
+    "undo",
+    "undoable",
+    "verify",
+    "whole_order",
     "written",
 ]

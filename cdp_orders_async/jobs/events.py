@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import attrs
 
 from cdp_orders_async.ingest import Outcome
 
-__all__ = ["Event", "Message", "OnEvent", "Problem", "Progress", "Reading"]
+__all__ = ["Event", "Message", "OnEvent", "Problem", "Progress", "Reading", "ignore"]
 
 
 @attrs.frozen
@@ -44,16 +44,30 @@ class Progress:
     """Requests a second that are allowed; None: without a limit."""
     limits: tuple[str, ...] = ()
     """What is known of the limits of the server, in words."""
+    interactive: int = 0
+    """Interactive calls of the same client that wait; they go before the load."""
     fraction: float | None = None
     """The share of the input that is done, from 0 to 1; None while it is not known."""
     seconds_left: float | None = None
-    """An estimate from how fast the input was read of late; None while there is none."""
+    """The estimate of the work that is left, without pauses; None while there is none."""
+    breaker: Literal["closed", "open", "half-open"] = "closed"
+    """Whether requests pass, wait for a server that is not well, or are tried one at a time."""
     paused: str | None = None
     """Why the load waits for a server that is not well, in a sentence."""
     wait: float = 0.0
     """Seconds until a request may be sent again, because the load is *paused* or the server asked to wait."""
+    held: bool = False
+    """Whether the load waits because the control file says so."""
     finishing: bool = False
     """Whether the load takes no further order, and ends those that have begun."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as JSON data, in the order of the fields; seconds and rates are rounded."""
+        return {name: _rounded(value) for name, value in attrs.asdict(self, recurse=False).items()}
+
+
+def _rounded(value: object) -> object:
+    return round(value, 3) if isinstance(value, float) else value
 
 
 @attrs.frozen(kw_only=True)
@@ -73,3 +87,7 @@ class Reading:
 Event: TypeAlias = Message | Problem | Progress | Reading
 OnEvent: TypeAlias = Callable[[Event], None]
 """The observer of a job. It is called in the event loop of the job and must not block."""
+
+
+def ignore(_: Event) -> None:
+    """Hear what happens, and do nothing."""

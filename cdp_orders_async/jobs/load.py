@@ -1,23 +1,29 @@
-"""One load of a file, from the first look at the server to the last outcome."""
+"""One load of files, from the first look at the server to the last outcome."""
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
 
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import CdpError
+from cdp_orders_async.errors import CdpError, InputError
+from cdp_orders_async.graph import InputLine
 from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
-from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem
+from cdp_orders_async.jobs.before_file import kept_before
+from cdp_orders_async.jobs.events import Message, OnEvent, Problem, ignore
 from cdp_orders_async.jobs.journal import opened
+from cdp_orders_async.jobs.limits import Limits, check_limits
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.probe import checked
 from cdp_orders_async.jobs.progress import Meter
-from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, describe, place
-from cdp_orders_async.jobs.stopping import Stopper, on_stop
+from cdp_orders_async.jobs.rejects import rejected
+from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, Run, describe, files_of, new_run, place
+from cdp_orders_async.jobs.stopping import Stopper, on_free_signals, on_stop
+from cdp_orders_async.jobs.throttle import SIGNALS, Throttle, following
 from cdp_orders_async.redact import sealed
-from cdp_orders_async.sources import GraphFile
+from cdp_orders_async.sources import GraphFile, GraphFiles
 
 __all__ = ["load"]
 
@@ -25,68 +31,119 @@ LAST = 20  # requests that were denied, of which is remembered where they came f
 NOTHING = (Verdict.INVALID, Verdict.NOT_TRIED, Verdict.FAILED)
 
 
-def _unheard(_: Event) -> None:
-    """Hear what happens, and do nothing."""
-
-
 @sealed
 async def load(
     client: CdpOrders | CdpOrdersV2,
-    source: GraphFile,
+    source: GraphFile | GraphFiles,
     *,
     journal: Path,
     outcomes: Path | None = None,
+    rejects: Path | None = None,
+    plan: str | None = None,
     look_first: bool = False,
     on_existing: OnExisting = "keep",
     settle: float = SETTLE,
     drain: float = 5.0,
-    on_event: OnEvent = _unheard,
+    before: Path | None = None,
+    max_errors: int | None = None,
+    give_up: float | None = None,
+    control: Path | None = None,
+    run: Run | None = None,
+    on_event: OnEvent = ignore,
     clock: Callable[[], float] = time.monotonic,
 ) -> Report:
-    """Load the orders of *source* over *client*, which is open and stays so, and return what became of them.
+    """Load the orders of *source* over *client*, which is open and stays so, and return the result.
 
-    Meanwhile a signal that asks the process to stop (SIGINT, SIGTERM, SIGHUP) ends the load: the first finishes what is
-    in flight, a later one stops at once. A load with the same *journal* resumes.
+    Meanwhile a signal that asks the process to stop (SIGINT, SIGTERM, SIGHUP) ends the load: the first lets the
+    requests in flight finish, a later one stops at once. SIGUSR1 and SIGUSR2 lower and raise the rate by a quarter,
+    where the program does not use them. A load with the same *journal* resumes.
 
-    Parameters: *journal*, the file of the journal, made where it is missing; *outcomes*, a new file for what came of
-    each order, as JSON lines; *look_first*, *on_existing* and *settle* (seconds), as in `ingest`; *drain*, the seconds
-    that what is in flight may take to finish after a signal or an error; *on_event*, which is told what happens, and
-    ends the load if it raises; *clock*, in seconds.
+    Parameters: *client*; *source*; and
 
-    Raises `JournalError` and `InputError` for what is wrong before the load begins, with the journal and the outcomes;
-    what ends it later is the `error` of the report.
+    - *journal*, the file of the journal, made where it is missing.
+    - *outcomes*, a new file for the outcome of each order, as JSON lines; the record of the run is beside it.
+    - *rejects*, a new file for the lines that break rules, as they stand in the input.
+    - *plan*, the hash of the input that was planned: another input is refused. It needs `GraphFiles`.
+    - *look_first*, *on_existing* and *settle* (seconds), as in `ingest`.
+    - *drain*, the seconds that requests in flight may take to finish after a signal or an error.
+    - *max_errors*, how many orders may fail or be invalid until the load ends.
+    - *give_up*, the seconds without success after which a load ends whose server is not well.
+    - *control*, a TOML file that changes the rate and pauses the load while it runs: ``rate = 50``, ``pause = true``.
+    - *before*, a new file, readable by its owner only, for the values that the load changes, which may be personal.
+    - *run*, the name and the start of this run; by default a new one.
+    - *on_event*, which is told what happens; if it raises, that ends the load.
+    - *clock*, in seconds.
+
+    Raises `Invalid` for an option that cannot be, `InputError` for an input that is not the planned one, and
+    `JournalError` and `InputError` for what is wrong with the files before the load begins. What ends it later is the
+    `error` of the report.
     """
-    report = Report()
+    check_limits(max_errors, give_up)
+    run = run or new_run()
+    report = Report(run=run, files=files_of(source), hash=plan)
+    await _compare(source, plan)
+    options = {
+        **source.options,
+        "base_url": client.base_url,
+        "journal": _absolute(journal),
+        "look_first": look_first,
+        "on_existing": on_existing,
+        "settle": settle,
+    }
     began, computed = clock(), time.process_time()
     stopper = Stopper(drain, on_event, clock)
     async with on_stop(stopper), opened(journal, client.identity) as book:
         meter = Meter(source, client.session)
         listener = _Listener(on_event, journal if book.records.new else None)
-        lines = checked(source, client, book.records, journal, look=book.records.new and not look_first)
-        # The outcomes come second: they are those of another run, as long as that run has the journal.
-        with written(outcomes) as write:
-            async with ingest(
-                client,
-                meter.counted(lines),
-                journal=book.records,
-                look_first=look_first,
-                on_existing=on_existing,
-                open_orders=2 * client.session.settings.connections,
-                settle=settle,
-                drain=drain,
-            ) as run:
-                book.blank = False
-                stopper.watch(run)
-                try:
-                    with meter.told(run, on_event):
-                        async for outcome in run:
-                            listener.hear(outcome, run)
-                            write(outcome)
-                except CdpError as error:
-                    report.error = error
-                    report.reason = describe(error, client.base_url, listener.where(error))
-        book.blank = listener.untouched == run.done
-        report.counts, report.times, report.requests = run.counts, run.times, meter.requests
+        lines = checked(aiter(meter), client, book.records, journal, look=book.records.new and not look_first)
+        limits = Limits(client, max_errors=max_errors, give_up=give_up, drain=drain, on_event=on_event)
+        try:
+            # The outcomes come second: they are those of another run, as long as that run has the journal.
+            with (
+                rejected(rejects) as reject,
+                written(outcomes, run.id, lambda: report.to_run_json(options)) as write,
+                kept_before(before) as keep,
+            ):
+                async with ingest(
+                    client,
+                    _keeping(lines, reject),
+                    journal=book.records,
+                    look_first=look_first,
+                    on_existing=on_existing,
+                    open_orders=2 * client.session.settings.connections,
+                    settle=settle,
+                    drain=drain,
+                    keep_before=keep,
+                ) as loading:
+                    book.unused = False
+                    stopper.watch(loading)
+                    limits.watch(loading)
+                    throttle = Throttle(client.session, lambda: meter.speed, on_event)
+                    try:
+                        async with (
+                            on_free_signals(SIGNALS, throttle.on_signal),
+                            following(control, throttle, loading, on_event),
+                        ):
+                            with meter.watching(loading, on_event, limits.look):
+                                async for outcome in loading:
+                                    report.hear(outcome)
+                                    meter.hear(outcome)
+                                    listener.hear(outcome, loading)
+                                    limits.hear(outcome)
+                                    write(outcome)
+                    except CdpError as error:
+                        report.error = error
+                        report.reason = describe(error, client.base_url, listener.where(error))
+                book.unused = listener.untouched == loading.done
+                _finish(report, loading, meter)
+                report.reason = report.reason or limits.reason
+                if report.error is None and meter.ended:
+                    _finish_hash(report, source, plan)
+                report.ended = run.now()
+        except InputError as error:
+            if report.ended is None:  # it is wrong before the load begins
+                raise
+            report.error, report.reason = report.error or error, report.reason or str(error)
         report.seconds, report.cpu = clock() - began, time.process_time() - computed
     report.stopped_by = stopper.number
     if report.error is None or report.anything:  # else one sentence says it for all of them
@@ -94,8 +151,58 @@ async def load(
     return report
 
 
+def _finish(report: Report, loading: Load, meter: Meter) -> None:
+    """Note the counts of a load that has ended."""
+    while (left := loading.outcome) is not None:  # an error ended the load before it was heard
+        report.hear(left)
+    report.counts, report.times, report.requests = loading.counts, loading.times, meter.requests
+
+
+def _absolute(path: Path) -> str:
+    return str(path.absolute())
+
+
+async def _compare(source: GraphFile | GraphFiles, plan: str | None) -> None:
+    """Raise `InputError` if *source* is not the input that was planned."""
+    if plan is None:
+        return
+    if isinstance(source, GraphFile):
+        raise TypeError("plan: only the input of GraphFiles has a hash, not that of GraphFile")
+    found = await source.fingerprint()
+    if found != plan:
+        raise InputError(
+            f"nothing was sent: the input is not the one that was planned (its hash is {found}, not {plan});"
+            " another order of the files, another time zone or another version changes it too; plan it again with"
+            " cdp-orders plan"
+        )
+
+
+def _finish_hash(report: Report, source: GraphFile | GraphFiles, plan: str | None) -> None:
+    """Note the hash of what was read, which must be that of the *plan*."""
+    if isinstance(source, GraphFile):
+        return
+    report.hash = source.digest
+    if plan is not None and report.hash != plan:
+        report.reason = (
+            f"the input changed while it was loaded: its hash is now {report.hash}, not {plan};"
+            " see with cdp-orders plan what it holds"
+        )
+        report.error = InputError(report.reason)
+
+
+async def _keeping(
+    lines: AsyncGenerator[InputLine, None], reject: Callable[[InputLine], None]
+) -> AsyncGenerator[InputLine, None]:
+    """Yield the *lines* that the load takes, and *reject* those that break rules."""
+    async with contextlib.aclosing(lines):
+        async for line in lines:
+            if line.violations:
+                reject(line)
+            yield line
+
+
 class _Listener:
-    """Hears what came of each order, and tells what a person must know of it."""
+    """Hears the outcome of each order, and tells what a person must know of it."""
 
     def __init__(self, on_event: OnEvent, journal: Path | None) -> None:
         self.untouched = 0
@@ -104,7 +211,7 @@ class _Listener:
         self._journal = journal  # which is new, and not told yet
         self._denied: dict[str, str] = {}  # where each of the last requests that were denied came from
 
-    def hear(self, outcome: Outcome, run: Load) -> None:
+    def hear(self, outcome: Outcome, load: Load) -> None:
         """Hear one *outcome*; once an error ends the load, one sentence says it for all that it took."""
         if outcome.verdict in NOTHING and outcome.is_untouched:
             self.untouched += 1
@@ -117,7 +224,7 @@ class _Listener:
         while len(self._denied) > LAST:
             del self._denied[next(iter(self._denied))]
         wrong = outcome.verdict in NOT_AS_WANTED and outcome.verdict is not Verdict.NOT_TRIED
-        if run.error is None and (wrong or outcome.leftovers):
+        if load.error is None and (wrong or outcome.leftovers):
             self._on_event(Problem(outcome))
 
     def where(self, error: CdpError) -> str | None:
@@ -125,10 +232,11 @@ class _Listener:
         return None if error.request_id is None else self._denied.get(error.request_id)
 
 
-def _conclude(report: Report, source: GraphFile, on_event: OnEvent) -> None:
+def _conclude(report: Report, source: GraphFile | GraphFiles, on_event: OnEvent) -> None:
     """Say how many orders the end of the load left, or that there were none."""
     if left := report.counts[Verdict.NOT_TRIED]:
         orders = "order was" if left == 1 else "orders were"
         on_event(Message(f"{left:,} {orders} taken from the input and not tried."))
     elif not report.counts and report.stopped_by is None:
-        on_event(Message(f"{source.name} holds no orders: nothing was loaded."))
+        holds = "holds" if isinstance(source, GraphFile) or len(source.names) == 1 else "hold"
+        on_event(Message(f"{source.name} {holds} no orders: nothing was loaded."))

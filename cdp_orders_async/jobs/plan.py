@@ -19,7 +19,7 @@ from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.ingest import Verdict
 from cdp_orders_async.jobs.doubts import doubts
-from cdp_orders_async.jobs.events import Event, Message, OnEvent, Reading
+from cdp_orders_async.jobs.events import Message, OnEvent, Reading, ignore
 from cdp_orders_async.jobs.groups import Groups
 from cdp_orders_async.jobs.index import EPOCH, MICROSECOND, Entry, Index, content_of
 from cdp_orders_async.jobs.probe import PROBED, SMALL
@@ -126,10 +126,6 @@ class Plan:
         }
 
 
-def _unheard(_: Event) -> None:
-    """Hear what happens, and do nothing."""
-
-
 def _now() -> datetime:
     return datetime.now(UTC)
 
@@ -143,7 +139,7 @@ async def plan(
     client: CdpOrders | CdpOrdersV2 | None = None,
     sample: int = 100,
     seed: int = 0,
-    on_event: OnEvent = _unheard,
+    on_event: OnEvent = ignore,
     clock: Callable[[], float] = time.monotonic,
     now: Callable[[], datetime] = _now,
 ) -> Plan:

@@ -11,7 +11,6 @@ from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, Forbidden, JournalError, NotFound, Unauthorized
 from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.journal import Journal, OrderId, is_same_order
-from cdp_orders_async.sources import GraphFile
 
 __all__ = ["checked", "found_on_server", "lost_on_server", "peeked"]
 
@@ -22,9 +21,14 @@ IDLE = 0.5  # seconds in which an input that is not at its end gives nothing
 
 
 async def checked(
-    source: GraphFile, client: Resources | ResourcesV2, records: Journal, journal: Path, *, look: bool
+    lines: AsyncGenerator[InputLine, None],
+    client: Resources | ResourcesV2,
+    records: Journal,
+    journal: Path,
+    *,
+    look: bool,
 ) -> AsyncGenerator[InputLine, None]:
-    """Yield the lines of *source*, unless the *journal* does not fit what is on the server.
+    """Yield the *lines* of an input, unless the *journal* does not fit what is on the server.
 
     *look* for the first orders of a larger input, which must not be there if the journal is new. Raises
     `JournalError`, and what `lost_on_server` and the requests raise.
@@ -38,7 +42,7 @@ async def checked(
         if found is not None:
             raise JournalError(
                 f"the order {found.order.reference_id} is on the server already, but the journal {journal} is new:"
-                " name the journal of the load that made it, or add --look-first, which looks for each order"
+                " name the journal of the load that made it, or set look_first=True, which looks for each order"
             )
 
     if await lost_on_server(client, records):
@@ -46,7 +50,6 @@ async def checked(
             f"the server no longer has the orders that the journal {journal} says are loaded:"
             " name another journal to load them again"
         )
-    lines = aiter(source)
     if look:
         lines = peeked(lines, SMALL + 1, compare)
     async with contextlib.aclosing(lines):

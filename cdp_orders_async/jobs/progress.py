@@ -1,85 +1,67 @@
-"""How far a load is, and how long it may still take."""
+"""How far a load is, told a few times a second."""
 
 from __future__ import annotations
 
 import asyncio
 import collections
 import contextlib
-from collections.abc import AsyncGenerator, Generator
-
-from msgspec import Struct
+from collections.abc import AsyncGenerator, Callable, Generator
 
 from cdp_orders_async.graph import InputLine
-from cdp_orders_async.ingest import Load
+from cdp_orders_async.ingest import Load, Outcome, Verdict
+from cdp_orders_async.jobs.estimate import Estimate
 from cdp_orders_async.jobs.events import OnEvent, Progress
 from cdp_orders_async.jobs.report import NOT_AS_WANTED
 from cdp_orders_async.session import Session
-from cdp_orders_async.sources import GraphFile
+from cdp_orders_async.sources import GraphFile, GraphFiles
 
-__all__ = ["Meter", "TimeLeft"]
+__all__ = ["Meter"]
 
 EVERY = 0.25  # seconds between two looks
 WINDOW = 5.0  # seconds over which the speed is measured
-SOONEST = 10.0  # seconds in which an input is read before there is an estimate of the rest
-LATELY = 60.0  # seconds over which is measured how fast it is read
-STEPS = 8  # steps of the reading over which that is measured at least
-
-
-class _Mark(Struct, frozen=True):
-    """How far a load was at a time."""
-
-    now: float
-    fraction: float
-    done: int
-    requests: int
-
-
-class TimeLeft:
-    """Estimates how long the rest of an input takes, from how fast it was read in the last minute.
-
-    An input is read in steps, and a packed one in large steps: it takes some of them to tell how fast that goes. There
-    is no estimate at first, nor at the end, when all is read and no step is left to be counted.
-    """
-
-    def __init__(self) -> None:
-        self._marks: collections.deque[_Mark] = collections.deque()
-
-    def restart(self) -> None:
-        """Forget how fast it went."""
-        self._marks.clear()
-
-    def seconds(self, now: float, fraction: float | None, done: int, requests: int) -> float | None:
-        """Return the estimate at a time when the share *fraction* of the input is read, None if there is none."""
-        marks = self._marks
-        # Orders that the journal knows end without a request, and say nothing about how long the others take.
-        if fraction is None or (marks and requests - marks[0].requests < done - marks[0].done):
-            marks.clear()
-            return None
-        if not marks or fraction != marks[-1].fraction:
-            marks.append(_Mark(now, fraction, done, requests))
-        while len(marks) > STEPS and now - marks[1].now > LATELY:
-            marks.popleft()
-        read, seconds = fraction - marks[0].fraction, now - marks[0].now
-        return seconds * (1 - fraction) / read if read and fraction < 1 and seconds >= SOONEST else None
+MOST = 10_000  # lines that are remembered
+LONG = 5.0  # seconds; a longer wait that the server asks for is a pause, a shorter one part of its speed
+WITHOUT_REQUESTS = frozenset({Verdict.INVALID, Verdict.BUSY, Verdict.NOT_TRIED})
 
 
 class Meter:
-    """Measures a load that takes its lines from a file."""
+    """Measures a load of the orders of *source* over *session*."""
 
-    def __init__(self, source: GraphFile, session: Session) -> None:
+    def __init__(self, source: GraphFile | GraphFiles, session: Session) -> None:
+        self.estimate = Estimate()
+        self.ended = False
+        """Whether the source was read to its end."""
+        self._read = 0
         self._source = source
         self._session = session
-        self._taken = 0
         self._before = session.stats.requests, session.stats.retries
         self._sends: collections.deque[tuple[float, int]] = collections.deque()
-        self._left = TimeLeft()
+        self._heard = self._sent = 0  # orders that ended, and those of them that needed requests
+        self._since: dict[tuple[str | None, int], None] = {}  # lines after the last order that needed no request
+        self._rate = session.settings.rate
 
-    async def counted(self, lines: AsyncGenerator[InputLine, None]) -> AsyncGenerator[InputLine, None]:
-        """Yield the *lines* that the load takes, and count them: more is read than is taken, and taken than done."""
-        async with contextlib.aclosing(lines):
+    async def __aiter__(self) -> AsyncGenerator[InputLine, None]:
+        """Yield the lines of the source, and count them."""
+        async with contextlib.aclosing(aiter(self._source)) as lines:
             async for line in lines:
-                self._taken += 1
+                self._read += 1
+                self._since[line.file, line.number] = None
+                if len(self._since) > MOST:
+                    del self._since[next(iter(self._since))]
                 yield line
+        self.ended = True
+
+    def hear(self, outcome: Outcome) -> None:
+        """Count an order that ended."""
+        spent = outcome.times
+        sent = outcome.verdict not in WITHOUT_REQUESTS and spent.total > spent.journal
+        self._heard += 1
+        if not sent and (place := (outcome.file, outcome.number)) in self._since:
+            while next(iter(self._since)) != place:
+                del self._since[next(iter(self._since))]
+            del self._since[place]
+        self._sent += sent
+        self.estimate.mix.ended(sent=sent)
 
     @property
     def requests(self) -> int:
@@ -87,8 +69,11 @@ class Meter:
         return self._session.stats.requests - self._before[0]
 
     @contextlib.contextmanager
-    def told(self, load: Load, on_event: OnEvent) -> Generator[None, None, None]:
-        """Tell *on_event* of the progress now and then while the block lasts; if that raises, it ends the *load*."""
+    def watching(self, load: Load, on_event: OnEvent, look: Callable[[], None]) -> Generator[None, None, None]:
+        """Tell *on_event* of the progress now and then while the block lasts, and *look* each time.
+
+        If one of them raises, that ends the *load*.
+        """
         loop, began = asyncio.get_running_loop(), load.clock()
         self._sends.append((began, self.requests))
         timer: asyncio.TimerHandle
@@ -97,6 +82,7 @@ class Meter:
             nonlocal timer
             try:
                 on_event(self._progress(load, began))
+                look()
             except Exception as error:  # noqa: BLE001 the load raises it
                 load.fail(error)
             else:
@@ -109,22 +95,30 @@ class Meter:
             timer.cancel()
 
     def _progress(self, load: Load, began: float) -> Progress:
-        limiter, autorate = self._session.limiter, self._session.autorate
-        now, read = load.clock(), self._source.fraction
-        if load.paused is not None:
-            self._left.restart()
+        session, limiter, autorate = self._session, self._session.limiter, self._session.autorate
+        now, share, retries = load.clock(), load.share, session.stats.retries - self._before[1]
+        waits = load.breaker != "closed" or load.held or limiter.paused_for > LONG
+        if session.settings.rate != self._rate:
+            self._rate = session.settings.rate
+            self.estimate.speed.restart()
+        self.estimate.speed.note(now, self._sent + share, self.requests - retries, waiting=waits)
+        row = len(self._since) - (load.done - self._heard)
+        total = self._read if self.ended else self._source.expected_lines
         return Progress(
             seconds=now - began,
             done=load.done,
             not_loaded=sum(load.counts[verdict] for verdict in NOT_AS_WANTED),
-            retries=self._session.stats.retries - self._before[1],
+            retries=retries,
             speed=self._speed(now),
             rate=limiter.rate,
             limits=() if autorate is None else tuple(map(str, autorate.states())),
-            fraction=None if read is None or not self._taken else read * load.done / self._taken,
-            seconds_left=self._left.seconds(now, read, load.done, self.requests),
+            interactive=limiter.interactive,
+            fraction=None if not total else min(1.0, (self._heard + share) / total),
+            seconds_left=None if total is None else self.estimate.seconds(total - self._heard - share, row),
+            breaker=load.breaker,
             paused=load.paused,
             wait=limiter.paused_for if load.paused is None else load.paused_for,
+            held=load.held,
             finishing=load.stopping and load.under_way > 0,
         )
 
@@ -136,3 +130,9 @@ class Meter:
             sends.popleft()
         since, before = sends[0]
         return (self.requests - before) / max(now - since, 0.001)
+
+    @property
+    def speed(self) -> float:
+        """Requests a second, over the last seconds."""
+        (since, before), (now, requests) = self._sends[0], self._sends[-1]
+        return (requests - before) / max(now - since, 0.001)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import signal
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Mapping, Sequence
 from types import FrameType
 from typing import Any, TypeAlias
 
@@ -15,7 +15,7 @@ import anyio
 from cdp_orders_async.ingest import Load
 from cdp_orders_async.jobs.events import Message, OnEvent
 
-__all__ = ["Stopper", "on_stop"]
+__all__ = ["Stopper", "on_free_signals", "on_signals", "on_stop"]
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
@@ -30,10 +30,32 @@ async def on_stop(do: Callable[[int], None]) -> AsyncGenerator[None, None]:
 
     After it, the handlers of before are back. A SIGHUP that is ignored, as under ``nohup``, stays so.
     """
-    if threading.current_thread() is not threading.main_thread():  # which alone has signals
+    hangup: signal.Signals | None = getattr(signal, "SIGHUP", None)
+    ignored = hangup is not None and signal.getsignal(hangup) is signal.SIG_IGN
+    async with on_signals([name for name in STOPS if not (ignored and name == "SIGHUP")], do):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def on_free_signals(names: Iterable[str], do: Callable[[int], None]) -> AsyncGenerator[None, None]:
+    """Do as `on_signals`, but only for signals that the program around has no use for: they would end the process."""
+    numbers = {name: getattr(signal, name, None) for name in names}
+    free = [name for name, number in numbers.items() if number and signal.getsignal(number) is signal.SIG_DFL]
+    async with on_signals(free, do):
+        yield
+
+
+@contextlib.asynccontextmanager
+async def on_signals(names: Iterable[str], do: Callable[[int], None]) -> AsyncGenerator[None, None]:
+    """Call *do* with the number of each of the signals *names* while the block lasts; then the old handlers are back.
+
+    A signal that the system does not have is left out; outside of the main thread all are.
+    """
+    found: list[signal.Signals | None] = [getattr(signal, name, None) for name in names]
+    numbers = [number for number in found if number is not None]
+    if not numbers or threading.current_thread() is not threading.main_thread():  # which alone has signals
         yield
         return
-    numbers = [number for name in STOPS if (number := _wanted(name)) is not None]
     before = {number: signal.getsignal(number) for number in numbers}
     with contextlib.ExitStack() as stack:
         stack.callback(_restore, before)
@@ -45,12 +67,6 @@ async def on_stop(do: Callable[[int], None]) -> AsyncGenerator[None, None]:
             task = asyncio.get_running_loop().create_task(_pass_on(received, do))
             stack.callback(task.cancel)
         yield
-
-
-def _wanted(name: str) -> signal.Signals | None:
-    number: signal.Signals | None = getattr(signal.Signals, name, None)
-    ignored = name == "SIGHUP" and number is not None and signal.getsignal(number) is signal.SIG_IGN
-    return None if ignored else number
 
 
 async def _pass_on(received: AsyncIterator[signal.Signals], do: Callable[[int], None]) -> None:
@@ -110,8 +126,8 @@ class Stopper:
         self._give_up(load)
 
     def _give_up(self, load: Load) -> None:
-        """Do not wait for a server that is not well: it would take the whole time, for nothing."""
-        if load.paused is not None:
+        """Do not wait for a server that is not well, nor while the load is held: it would take the whole time."""
+        if load.paused is not None or load.held:
             load.stop()
         elif load.under_way:
             asyncio.get_running_loop().call_later(LOOK, self._give_up, load)

@@ -1,7 +1,7 @@
-"""What a load has done so far, durable before it goes on, so that it can resume and do nothing twice.
+"""The progress of loads, written to disk before each further step, so that a load can resume and does nothing twice.
 
-A *graph* is one whole order, under the key of its `OrderId`; its *parts* are the things created for it. A load claims
-an order before it sends anything of it. The journal holds keys, hashes, refs and states, never what was sent.
+A *graph* is one whole order, under the key of its `OrderId`; its *parts* are the objects created for it. A load claims
+an order before it sends any part of it. The journal holds keys, hashes, refs and states, never the values of an order.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from cdp_orders_async.journal.records import (
     Journal,
     OrderId,
     PartRecord,
+    RecordedOrder,
     SameReference,
     is_same_order,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "MemoryJournal",
     "OrderId",
     "PartRecord",
+    "RecordedOrder",
     "SameReference",
     "SqliteJournal",
     "is_same_order",

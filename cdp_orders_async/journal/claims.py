@@ -8,20 +8,20 @@ __all__ = ["Claims"]
 
 
 class Claims:
-    """Which orders are claimed, where nobody outside of this process can claim any."""
+    """The claimed orders, if only this process can claim any."""
 
     def __init__(self) -> None:
         """Start with none."""
         self._keys: dict[str, str] = {}
-        """The key of the claimed order, by its reference id."""
+        """The keys of the claimed orders, by reference id."""
         self._references: dict[str, str] = {}
-        """And the other way around."""
+        """The reference ids of the claimed orders, by key."""
 
     def __contains__(self, key: object) -> bool:
         return key in self._references
 
     def take(self, order: OrderId) -> Busy | None:
-        """Claim *order*, or say which order with its reference id is claimed."""
+        """Claim *order*, or return the claimed order with its reference id."""
         if (held := self._keys.get(order.reference_id)) is not None:
             return Busy(held, None)
         self._keys[order.reference_id] = order.key
@@ -29,7 +29,7 @@ class Claims:
         return None
 
     def give_up(self, key: str) -> bool:
-        """Give the claim of an order up, and return whether it was claimed."""
+        """Give up the claim of an order; return whether it was claimed."""
         reference_id = self._references.pop(key, None)
         if reference_id is None:
             return False

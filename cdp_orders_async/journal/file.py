@@ -1,4 +1,4 @@
-"""The SQLite file of a journal: making it, opening it for ourselves alone, and saying clearly why not."""
+"""Make or open the SQLite file of a journal, for this process alone, and explain the errors."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cdp_orders_async.journal.tables import APPLICATION_ID, FORMAT, FORMATS, Tab
 __all__ = ["explain", "open_file"]
 
 _SETTINGS: Final = (
-    "PRAGMA trusted_schema = OFF",  # nothing that stands in the file runs
+    "PRAGMA trusted_schema = OFF",  # no code in the file is run
     "PRAGMA locking_mode = EXCLUSIVE",
     "PRAGMA synchronous = FULL",  # each commit survives a loss of power
     "PRAGMA fullfsync = ON",  # on macOS too, where fsync alone does not reach the disk
@@ -33,8 +33,11 @@ _UNOPENED: Final = "the journal {path} cannot be opened for writing: see that yo
 _FOREIGN: Final = "{path} is the database of another program, not a journal: name another file"
 
 
-def open_file(path: Path, identity: Mapping[str, str]) -> tuple[Tables, bool]:
-    """Open the journal at *path*, or make it, for nobody else; return its tables, and whether they are new."""
+def open_file(path: Path, identity: Mapping[str, str] | None) -> tuple[Tables, bool]:
+    """Open or make the journal at *path*, for this process alone; return its tables, and whether they are new.
+
+    Without an *identity*, open only a journal that exists, of any identity.
+    """
     files = (path, *(Path(f"{path}{suffix}") for suffix in ("-wal", "-journal")))
     for file in files:
         _check_kind(file)
@@ -44,23 +47,23 @@ def open_file(path: Path, identity: Mapping[str, str]) -> tuple[Tables, bool]:
     log = read_log(path)
     if log and is_broken(log, length):
         raise JournalError(_DAMAGED.format(path=path))
-    _make_file(path)
-    # Absolute, because SQLite gives names such as ":memory:" a meaning of their own.
+    _make_file(path, new=not length, known=identity is not None)
+    # An absolute path, because some names, such as ":memory:", have a special meaning for SQLite.
     db = sqlite3.connect(path.absolute(), timeout=0, isolation_level=None)
     try:
         for setting in _SETTINGS:
             db.execute(setting)
         db.execute("BEGIN EXCLUSIVE")
-        # Asked by the size, and not because there are no tables, as where the head of the file is broken.
+        # The size decides, not the missing tables: a file with a broken head has no tables either.
         if new := not path.stat().st_size:
-            make(db, identity)
+            make(db, identity or {})
         elif _check(db, path, identity, has_log=bool(log)) < FORMAT:
-            migrate(db, identity)
+            migrate(db, identity or {})
         for file in files:
             if file.exists() and file.stat().st_mode & 0o077:
                 file.chmod(0o600)
         db.execute("COMMIT")
-        # Only now, so that the tables are in the file itself, whatever becomes of the log beside it.
+        # Only now, so that the tables are in the file itself, even if its log is lost.
         db.execute("PRAGMA journal_mode = WAL")
         tables = Tables(db)
         tables.checkpoint()
@@ -71,7 +74,7 @@ def open_file(path: Path, identity: Mapping[str, str]) -> tuple[Tables, bool]:
 
 
 def _check_kind(file: Path) -> None:
-    """Refuse what is no file, or not the caller's alone."""
+    """Raise `JournalError` unless *file* is a regular file with one name that belongs to this user, or is missing."""
     try:
         found = file.lstat()
     except FileNotFoundError:
@@ -88,12 +91,12 @@ def _check_kind(file: Path) -> None:
 
 
 def _check_program(path: Path) -> None:
-    """Refuse the database of another program before it is locked, recovered or changed in any way.
+    """Raise `JournalError` for the database of another program, before it is locked, recovered or changed.
 
-    It is read by SQLite, because closing a file of our own would drop the locks of everybody in this process who has
-    it open; and as one that does not change, so that there are no locks.
+    SQLite reads it as an immutable file, without locks. Python must not open and close it: that would drop the locks of
+    all others in this process that have it open.
     """
-    # What cannot be read so is for the true opening to judge, which reads the log too.
+    # A file that cannot be read like this is judged later, when it is opened together with its log.
     with (
         contextlib.suppress(sqlite3.DatabaseError),
         contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?immutable=1", uri=True)) as db,
@@ -103,17 +106,19 @@ def _check_program(path: Path) -> None:
             raise JournalError(_FOREIGN.format(path=path))
 
 
-def _make_file(path: Path) -> None:
-    """Create the file if it is missing, for its owner alone."""
+def _make_file(path: Path, *, new: bool, known: bool) -> None:
+    """Create the file, readable by its owner only, if it is missing and its identity is *known*."""
+    if new and not known:
+        raise JournalError(f"there is no journal at {path}: name the file of one")
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-        path.chmod(0o600)  # whatever the umask
+        path.chmod(0o600)  # the umask may have changed it
     elif not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
         raise JournalError(_UNOPENED.format(path=path))
 
 
-def _check(db: sqlite3.Connection, path: Path, identity: Mapping[str, str], *, has_log: bool) -> int:
-    """Refuse a file that is not a whole journal, or not the one of *identity*; return its format."""
+def _check(db: sqlite3.Connection, path: Path, identity: Mapping[str, str] | None, *, has_log: bool) -> int:
+    """Raise `JournalError` for a file that is not a whole journal of *identity*; return its format."""
     (application_id,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if application_id != APPLICATION_ID:
@@ -128,8 +133,12 @@ def _check(db: sqlite3.Connection, path: Path, identity: Mapping[str, str], *, h
     # The first format does not say whether it needs its log.
     if version == FORMAT and not has_log and db.execute("SELECT needed FROM log").fetchall() != [(0,)]:
         raise JournalError(_DAMAGED.format(path=path))
+    if identity is None:
+        if version < FORMAT:  # only a load knows what that format leaves out
+            raise JournalError(f"the journal {path} is of version 0.1.0: run its load again first, which updates it")
+        return int(version)
     stored: dict[str, str] = dict(db.execute("SELECT key, value FROM meta").fetchall())
-    # Programs that wrote the first format left out what later ones say.
+    # An identity in the first format has fewer entries.
     if found := differences(stored, identity, stored if version < FORMAT else stored.keys() | identity.keys()):
         raise JournalError(f"the journal {path} belongs to {found}: name another file")
     return int(version)
@@ -150,7 +159,7 @@ _SENTENCES: Final[Mapping[int, str]] = MappingProxyType(
 
 
 def explain(path: Path, error: Exception) -> str:
-    """Say for a person what is wrong with the journal at *path*, and what to do."""
+    """Return a sentence for a person: the problem with the journal at *path*, and what to do."""
     match error:
         case JournalError():
             return str(error)
@@ -163,7 +172,7 @@ def explain(path: Path, error: Exception) -> str:
         case sqlite3.Error():
             name = getattr(error, "sqlite_errorname", type(error).__name__)
             return f"the journal {path} cannot be read or written ({name}): see to its disk and resume"
-        case TypeError() | ValueError():  # the file holds what was never put into it
+        case TypeError() | ValueError():  # the file holds a value that no journal writes
             return _DAMAGED.format(path=path)
         case _:
             return f"the journal {path} failed ({error!r}): please report this"

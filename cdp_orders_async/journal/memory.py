@@ -21,6 +21,7 @@ from cdp_orders_async.journal.records import (
     GraphRecord,
     OrderId,
     PartRecord,
+    RecordedOrder,
     SameReference,
     is_same_order,
 )
@@ -33,7 +34,7 @@ T = TypeVar("T")
 class _Graph(Struct):
     order: OrderId
     place: int
-    """How many graphs were claimed before it."""
+    """The number of graphs that were claimed before it."""
     digest: bytes
     run: bytes
     number: int
@@ -41,25 +42,25 @@ class _Graph(Struct):
     ended: bool = False
     parts: dict[str, PartRecord] = field(default_factory=dict[str, PartRecord])
     created: dict[str, UUID] = field(default_factory=dict[str, UUID])
-    """What was created for a part, also while it is recorded as unknown; what was created last comes last."""
+    """The refs of created parts, also while their record is unknown; the newest comes last."""
 
 
 class MemoryJournal:
-    """A journal that lives as long as the process: it guards against redelivery, not against a crash.
+    """A journal that lives as long as the process: it protects against redelivery, not against a crash.
 
-    It forgets the orders that came to their end first when there are too many. It never forgets an order that is under
-    way, in doubt or done in part.
+    If it has too many orders, it forgets those that ended first. It never forgets an order that is under way, in doubt
+    or partly done.
     """
 
     lease: float | None = None
     """A claim holds as long as the journal is open."""
 
     def __init__(self, limit: int = 100_000, *, identity: Mapping[str, str] | None = None) -> None:
-        """Start with nothing known.
+        """Start empty.
 
-        *limit* is how many orders are remembered, unless more of them must not be forgotten. *identity* says what the
-        journal is about, as in `SqliteJournal.open`; None: the first client that uses it says so.
-        Raises TypeError for an argument of another type.
+        *limit* is the most orders that are remembered, apart from orders that must not be forgotten. *identity* is the
+        API and the tenant, as in `SqliteJournal.open`; None: those of the first client that uses it. Raises TypeError
+        for an argument of another type.
         """
         need(limit, int, "limit")
         need(identity, (Mapping, NoneType), "identity")
@@ -67,24 +68,24 @@ class MemoryJournal:
         self._identity = dict(identity or {})
         self._graphs: dict[str, _Graph] = {}
         self._keys: dict[str, set[str]] = {}
-        """The graphs by their reference id."""
+        """The graphs, by reference id."""
         self._owners: dict[UUID, set[str]] = {}
-        """The graphs whose order has this ref."""
+        """The graphs, by the ref of their order."""
         self._claims = Claims()
         self._places = itertools.count()
         self._forgettable: dict[str, None] = {}
-        """The graphs that may be forgotten, in the order in which they may."""
+        """The graphs that may be forgotten, the first to forget first."""
         self._closed = False
 
     def check(self, identity: Mapping[str, str]) -> None:
-        """Raise `JournalError` unless this journal belongs to *identity*; one that belongs to nothing now does."""
+        """Raise `JournalError` unless this journal belongs to *identity*; without an identity, it takes this one."""
         self._check_open()
         check_identity("the journal in memory", self._identity, identity, "use another journal")
-        # The address may change while the process lives, as that of an emulator does in a test; the tenant does not.
+        # The base URL may change while the process lives, as in a test with an emulator; the tenant does not.
         self._identity = self._identity or {key: value for key, value in identity.items() if key != "base URL"}
 
     async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
-        """Claim *order*, and return what was known before; `Busy` if one with its reference id is claimed."""
+        """Claim *order*, and return its records; `Busy` if an order with its reference id is claimed."""
         self._check_open()
         order.key.encode()
         if busy := self._claims.take(order):
@@ -98,7 +99,7 @@ class MemoryJournal:
             self._graphs[order.key] = _Graph(order, next(self._places), digest, run, number)
             self._forget_some()
             return Claimed(None, same_reference)
-        before = GraphRecord(known.digest, known.complete, known.ended, dict(known.parts), known.run, known.number)
+        before = _record(known)
         if not (known.complete and known.digest == digest):
             known.digest, known.complete, known.ended = digest, False, False
         known.run, known.number = run, number
@@ -111,7 +112,7 @@ class MemoryJournal:
         return set()
 
     def record(self, graph: str, part: str, digest: bytes, ref: UUID | None, *, created: bool = False) -> None:
-        """Note the *ref* of a part, or with None that it may have been done; *created*: by a load with this journal."""
+        """Note the *ref* of a part, None if it may have been created; *created*: by a load with this journal."""
         self._check_open()
         if not (known := self._graphs.get(graph)):
             return
@@ -143,7 +144,7 @@ class MemoryJournal:
             self._sort(known)
 
     async def end(self, graph: str, *, complete: bool) -> None:
-        """Note that *graph* is no longer under way, and give its claim up."""
+        """Note that *graph* is no longer under way, and give up its claim."""
         self._check_open()
         if self._claims.give_up(graph):
             known = self._graphs[graph]
@@ -151,24 +152,31 @@ class MemoryJournal:
             self._sort(known)
 
     def release(self, graph: str) -> None:
-        """Give the claim up without an end: who claims the order next must look at the server."""
+        """Give up the claim without an end: the next load of the order must ask the server."""
         self._check_open()
         if self._claims.give_up(graph):
             self._sort(self._graphs[graph])
 
     async def owner(self, ref: UUID) -> str | None:
-        """Return the graph whose part named ``order`` has this *ref*; of several, the one claimed first."""
+        """Return the graph whose part ``order`` has this *ref*; of several, the graph that was claimed first."""
         self._check_open()
         return min(self._owners.get(ref, ()), key=lambda graph: self._graphs[graph].place, default=None)
 
     async def created(self) -> AsyncIterator[CreatedPart]:
-        """Yield each part that loads with this journal created and that is still recorded, newest first."""
+        """Yield each recorded part that a load with this journal created, newest first."""
         self._check_open()
         for known in reversed([*self._graphs.values()]):
             for part, ref in reversed([*known.created.items()]):
                 record = known.parts.get(part)
                 if record and record.ref == ref:
                     yield CreatedPart(known.order.key, part, ref, record.digest)
+
+    async def orders(self) -> AsyncIterator[RecordedOrder]:
+        """Yield each order with all that is recorded of it, the one that was claimed first first."""
+        self._check_open()
+        for key, known in [*self._graphs.items()]:
+            created = (part for part, ref in known.created.items() if known.parts[part].ref == ref)
+            yield RecordedOrder(key, _record(known), frozenset(created))
 
     async def known(self, limit: int) -> Sequence[tuple[str, UUID]]:
         """Return the keys of at most *limit* complete orders, newest first, and the refs of their orders."""
@@ -181,7 +189,7 @@ class MemoryJournal:
         return [*itertools.islice(found, max(limit, 0))]
 
     async def aclose(self) -> None:
-        """Refuse everything from now on; closing again does nothing."""
+        """Close the journal; closing again does nothing."""
         self._closed = True
 
     def _check_open(self) -> None:
@@ -189,7 +197,7 @@ class MemoryJournal:
             raise JournalError("the journal is closed: open another")
 
     def _set_order(self, known: _Graph, part: str, ref: UUID | None) -> None:
-        """Keep right whose order has which ref, before *ref* is recorded for *part*."""
+        """Update the owners, before *ref* is recorded for *part*."""
         if part != "order":
             return
         before = known.parts.get(part)
@@ -202,7 +210,7 @@ class MemoryJournal:
             self._owners.setdefault(ref, set()).add(known.order.key)
 
     def _sort(self, known: _Graph) -> None:
-        """Keep right whether a graph may be forgotten: it is not claimed, and complete or certainly not there."""
+        """Update whether a graph may be forgotten: it is not claimed, and complete or certainly not on the server."""
         key = known.order.key
         if key not in self._claims and (known.complete or (known.ended and not known.parts)):
             self._forgettable.setdefault(key)
@@ -222,14 +230,18 @@ class MemoryJournal:
                 del self._keys[known.order.reference_id]
 
 
+def _record(known: _Graph) -> GraphRecord:
+    return GraphRecord(known.digest, known.complete, known.ended, dict(known.parts), known.run, known.number)
+
+
 def _renamed(known: Mapping[str, T], names: Mapping[str, str | None], replaced: Container[str | None]) -> dict[str, T]:
-    """Return what is *known* under its new names, where it has one, without what is *replaced*."""
-    renamed = {names.get(old, old): one for old, one in known.items() if old not in replaced}
-    return {new: one for new, one in renamed.items() if new is not None}
+    """Return *known* by its new names, without the *replaced* ones and those that have no new name."""
+    renamed = {names.get(old, old): held for old, held in known.items() if old not in replaced}
+    return {new: held for new, held in renamed.items() if new is not None}
 
 
 def _is_same(known: _Graph, order: OrderId) -> bool:
-    """Tell whether the server would take *known* for *order*, and has it or may have it."""
+    """Tell whether the server takes *known* and *order* for one order, and has or may have *known*."""
     is_there = "order" in known.parts or not known.ended
     return is_there and is_same_order(known.order.ordered_at, order.ordered_at)
 

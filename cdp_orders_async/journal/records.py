@@ -1,4 +1,4 @@
-"""What a journal can do, and what it tells."""
+"""The protocol of a journal, and its records."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ __all__ = [
     "Journal",
     "OrderId",
     "PartRecord",
+    "RecordedOrder",
     "SameReference",
     "is_same_order",
 ]
 
 SAME_ORDER: Final = timedelta(days=2)
-"""To the server, two orders with one reference id are one where they are at most this far apart."""
+"""The server takes two orders with one reference id for one order if their times differ by at most this."""
 
 
 def is_same_order(one: datetime, other: datetime) -> bool:
-    """Tell whether two orders with one reference id, ordered at these times, are one to the server.
+    """Tell whether the server takes two orders with one reference id and these times for one order.
 
-    It gets times in milliseconds, without what is finer.
+    The times are compared in milliseconds, as they are sent.
     """
     return abs(_as_sent(one) - _as_sent(other)) <= SAME_ORDER
 
@@ -39,7 +40,7 @@ def _as_sent(moment: datetime) -> datetime:
 
 
 class OrderId(Struct, frozen=True):
-    """What tells an order from others."""
+    """The identity of an order."""
 
     key: str
     """Its reference id, ``@`` and its time in UTC, as `of` makes it."""
@@ -49,7 +50,7 @@ class OrderId(Struct, frozen=True):
 
     @classmethod
     def of(cls, reference_id: str, ordered_at: datetime) -> Self:
-        """Return what tells the order with this *reference_id* and this time, which has a time zone, from others."""
+        """Return the identity of the order with this *reference_id* and this time, which has a time zone."""
         return cls(f"{reference_id}@{ordered_at.astimezone(UTC).isoformat()}", reference_id, ordered_at)
 
     @classmethod
@@ -64,16 +65,16 @@ class OrderId(Struct, frozen=True):
 
 
 class PartRecord(Struct, frozen=True):
-    """What is known of one part of a graph."""
+    """The record of one part of a graph."""
 
     digest: bytes
     """The hash of the part's payload when it was sent."""
     ref: UUID | None
-    """What the server calls it; None: it was sent, and whether it was done is unknown."""
+    """Its reference on the server; None: it was sent, and it is unknown whether it was created."""
 
 
 class GraphRecord(Struct, frozen=True):
-    """What is known of one graph."""
+    """The record of one graph."""
 
     digest: bytes
     """The hash of the whole graph when it was last claimed."""
@@ -94,7 +95,7 @@ class SameReference(Struct, frozen=True):
 
     key: str
     ref: UUID | None
-    """What the server calls it; None: whether it is on the server is unknown."""
+    """Its reference on the server; None: it is unknown whether it is there."""
     run: bytes
     """The run that claimed it last; empty: unknown."""
     number: int
@@ -102,16 +103,16 @@ class SameReference(Struct, frozen=True):
 
 
 class Claimed(Struct, frozen=True):
-    """An order that is the caller's now, and what was known before."""
+    """An order that the caller has claimed now, and its records."""
 
     record: GraphRecord | None
-    """What was known of it; None: nothing. Its run and its number are those of the claim before this one."""
+    """Its record before this claim; None: there was none. Its run and its number are those of the claim before."""
     same_reference: tuple[SameReference, ...] = ()
-    """The other orders that the server would take for this one; the one claimed first comes first."""
+    """The other orders that the server would take for this one, in the order of their claims."""
 
 
 class Busy(Struct, frozen=True):
-    """An order that somebody else has claimed."""
+    """An order that another load has claimed."""
 
     key: str
     """The order that is claimed: this one, or another with its reference id."""
@@ -120,113 +121,126 @@ class Busy(Struct, frozen=True):
 
 
 class CreatedPart(Struct, frozen=True):
-    """A part that was created by a load with this journal, and that is still recorded."""
+    """A recorded part that a load with this journal created."""
 
     key: str
     part: str
     ref: UUID
-    """What the server calls it."""
+    """Its reference on the server."""
     digest: bytes
     """The hash of the part's payload when it was sent."""
 
 
-class Journal(Protocol):
-    """Where a load claims an order, notes what it is about to do with it, and notes what came of it.
+class RecordedOrder(Struct, frozen=True):
+    """An order of a journal."""
 
-    Each method raises `JournalError` if the journal is closed. Those that are awaited raise it also if the journal
-    cannot be read or written.
+    key: str
+    record: GraphRecord
+    created: frozenset[str]
+    """The names of the parts that loads with this journal created."""
+
+
+class Journal(Protocol):
+    """Keeps the claims of a load on its orders, and the records of their parts, before and after they are sent.
+
+    Each method raises `JournalError` if the journal is closed. An awaited method raises it also if the journal cannot
+    be read or written.
     """
 
     @property
     def lease(self) -> float | None:
-        """How many seconds a claim holds unless it is renewed; None: as long as the journal is open."""
+        """The seconds that a claim lasts unless it is renewed; None: as long as the journal is open."""
         ...
 
     def check(self, identity: Mapping[str, str]) -> None:
         """Raise `JournalError`, with one sentence, unless this journal belongs to *identity*.
 
-        A journal that was opened with no identity belongs to every one. A journal in memory that belongs to nothing
-        yet belongs to *identity* from now on.
+        A journal that was opened with an empty identity belongs to every identity. A journal in memory without an
+        identity belongs to *identity* from now on.
         """
         ...
 
     async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
-        """Claim *order*, make durable that it is under way, and return what was known before.
+        """Claim *order*, write that it is under way, and return its records.
 
-        While anybody, this caller too, holds an order with the same reference id, return `Busy`: nothing is changed.
-        An order that is complete with the same *digest* stays complete, with the new *run* and *number*; it is
-        claimed all the same. The claim holds until `end` or `release`, or until its lease ends.
+        While any caller holds an order with the same reference id, return `Busy` and change nothing. An order that is
+        complete with the same *digest* is claimed too, and stays complete, with the new *run* and *number*. The claim
+        lasts until `end` or `release`, or until its lease ends.
 
-        Raise UnicodeEncodeError for a key that is not valid Unicode.
+        Raises UnicodeEncodeError for a key that is not valid Unicode.
         """
         ...
 
     async def renew(self, keys: Sequence[str]) -> set[str]:
-        """Let the claims of these orders hold for another lease, and return the orders whose claim is lost.
+        """Renew the claims of these orders for another lease, and return the orders whose claim is lost.
 
-        A claim is lost when its lease had ended and somebody else has claimed an order with its reference id. Of an
-        order that this journal does not hold, nothing is said.
+        A claim is lost if its lease ended and another load has claimed an order with its reference id. Orders that this
+        journal does not hold are left out.
         """
         ...
 
     def record(self, graph: str, part: str, digest: bytes, ref: UUID | None, *, created: bool = False) -> None:
-        """Note the *ref* of a part, or with None that it may have been done.
+        """Note the *ref* of a part, None if it may have been created.
 
-        *created*: a load with this journal created it; False: it was found, or nothing new is known. What was created
-        stays created while no other ref is recorded for that part.
+        *created*: a load with this journal created it; False: it was found, or nothing new is known. A part stays
+        created until another ref is recorded for it.
 
-        It is queued, in order, and durable at the latest when the next `claim` or `end` returns. It never fails
-        because of the disk: the next call that is awaited says so. A graph that was never claimed has no records. A
-        graph whose claim was lost has: a *ref* is a fact, whoever holds the order. That it may have been done is none,
-        and is dropped where somebody else has claimed the order before it is durable.
+        It is queued, in order, and on disk at the latest when the next `claim`, `end` or `owner` returns. It never
+        fails because of the disk: the next awaited call raises that error. A graph that was never claimed has no
+        records. After its claim was lost, a *ref* is still recorded, because it is a fact; a None is dropped if another
+        load claims the order before it is written.
         """
         ...
 
     def forget(self, graph: str, part: str) -> None:
-        """Drop the record of a part that is certainly not there; queued, and dropped, like a record without a *ref*."""
+        """Delete the record of a part that is certainly not on the server; queued like a record without a *ref*."""
         ...
 
     def rename(self, graph: str, parts: Mapping[str, str | None]) -> None:
-        """Give records of *graph* other names: *parts* has the new name of each, None where its record is dropped.
+        """Rename records of *graph*: *parts* has the new names, by old name; None deletes a record.
 
-        It is done all at once, so that names can be exchanged, and a crash leaves all of it done or nothing. Another
-        record under a new name is replaced. Queued, and dropped, like a record without a *ref*.
+        All changes are one step: names can be exchanged, and a crash leaves all of them or none. A record that has a
+        new name already is replaced. Queued like a record without a *ref*.
         """
         ...
 
     async def end(self, graph: str, *, complete: bool) -> None:
-        """Make durable that *graph* is no longer under way, with everything noted before, and give its claim up.
+        """Write that *graph* is no longer under way, with everything noted before, and give up its claim.
 
-        *complete* says whether every part of it is done. Where the claim was lost or given up before, only what was
-        noted is made durable.
+        *complete* says whether every part of it is done. If the claim was lost or given up before, only the notes are
+        written.
         """
         ...
 
     def release(self, graph: str) -> None:
-        """Give the claim up without an end, as a crash would: who claims the order next must look at the server.
+        """Give up the claim without an end, as after a crash: the next load of the order must ask the server.
 
         It is queued like a record.
         """
         ...
 
     async def owner(self, ref: UUID) -> str | None:
-        """Return the graph whose part named ``order`` has this *ref*; of several, the one claimed first."""
+        """Return the graph whose part ``order`` has this *ref*; of several, the graph that was claimed first."""
         ...
 
     def created(self) -> AsyncIterator[CreatedPart]:
-        """Yield each part that loads with this journal created and that is still recorded.
+        """Yield each recorded part that a load with this journal created.
 
-        The graph that was claimed first comes last, and so does, of one graph, the part that was created first.
+        The graph that was claimed first comes last; within a graph, the part that was created first comes last.
         """
         ...
 
-    async def known(self, limit: int) -> Sequence[tuple[str, UUID]]:
-        """Return the keys of at most *limit* complete orders, and the refs of their parts named ``order``.
+    def orders(self) -> AsyncIterator[RecordedOrder]:
+        """Yield each order with all that is recorded of it; the order that was claimed first comes first."""
+        ...
 
-        Those that were claimed first come last.
+    async def known(self, limit: int) -> Sequence[tuple[str, UUID]]:
+        """Return the keys of at most *limit* complete orders, and the refs of their parts ``order``.
+
+        The order that was claimed first comes last.
         """
         ...
 
     async def aclose(self) -> None:
-        """Write what is queued, give all claims up and let go of everything; closing again does nothing."""
+        """Write all queued operations, give up all claims and close the journal; closing again does nothing."""
         ...

@@ -1,4 +1,4 @@
-"""The journal in an SQLite file: one thread, which commits together whatever is queued."""
+"""The journal in an SQLite file: one thread, which commits all queued operations together."""
 
 from __future__ import annotations
 
@@ -9,17 +9,15 @@ import threading
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, NoneType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias, TypeVar, TypeVarTuple
 from uuid import UUID
-
-from msgspec import Struct
 
 from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.claims import Claims
 from cdp_orders_async.journal.identity import check_identity
-from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, OrderId
+from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, OrderId, RecordedOrder
 from cdp_orders_async.outlasting import outlast
 
 if TYPE_CHECKING:
@@ -31,24 +29,18 @@ _T = TypeVar("_T")
 _Args = TypeVarTuple("_Args")
 
 _Work: TypeAlias = "tuple[Callable[..., Any], tuple[Any, ...], asyncio.Future[Any] | None]"
-"""What to do in the thread, with what, and who waits for what it returns, if anybody."""
+"""A method of the tables for the thread, its arguments, and the future for its result, if any."""
 
-_PAGE: Final = 500  # created parts that are read at a time
-
-
-class _Failed(Struct, frozen=True):
-    """Instead of a result: why there is none, in a sentence."""
-
-    sentence: str
+_PAGE: Final = 500  # created parts, or orders, that are read at a time
 
 
 class SqliteJournal:
-    """A journal in one SQLite file, which this object alone may use while it is open.
+    """A journal in one SQLite file; only this object can use the file while it is open.
 
-    It protects the loads of one process, one after the other: processes that work at the same time must share another
-    journal. One thread does all reading and writing, in the order of the calls. It commits together whatever is
-    queued, so the cost of a durable write is shared by everybody who waits. The queue is bounded by the graphs under
-    way, since each waits for its `claim` and its `end`. All methods belong to the event loop on which it was opened.
+    It protects the loads of one process, one after the other: processes that load at the same time must share another
+    journal. One thread does all reading and writing, in the order of the calls. It commits all queued operations
+    together, so that many callers share the cost of a durable write. The queue is bounded by the graphs under way,
+    since each waits for its `claim` and its `end`. Use all methods in the event loop in which it was opened.
     """
 
     commits: int = 0
@@ -56,9 +48,9 @@ class SqliteJournal:
     lease: float | None = None
     """A claim holds as long as the journal is open."""
 
-    def __init__(self, path: Path, identity: Mapping[str, str], max_batch: int) -> None:
-        """Use `open` instead: this alone opens nothing."""
-        # Only those who open a journal need sqlite3, and pay for its import.
+    def __init__(self, path: Path, identity: Mapping[str, str] | None, max_batch: int) -> None:
+        """Use `open` instead: the constructor opens no file."""
+        # The import of sqlite3 takes time, and only programs that open a journal need it.
         from queue import SimpleQueue  # noqa: PLC0415
 
         from cdp_orders_async.journal import file, tables  # noqa: PLC0415
@@ -66,37 +58,38 @@ class SqliteJournal:
         self._file = file
         self._tables = tables
         self._path = path
-        self._identity = MappingProxyType(dict(identity))
+        self._identity = None if identity is None else MappingProxyType(dict(identity))
         self._new = False
         self._max_batch = max_batch
         self._claims = Claims()
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Work | None] = SimpleQueue()
-        self._failure: _Failed | None = None
+        self._failure: JournalError | None = None
         self._failure_told = False
         self._closed = False
         self._ended: Future[None] = Future()
-        """Done when the thread has let go of the file."""
+        """Done when the thread has closed the file."""
         self._ended.set_running_or_notify_cancel()
-        # A daemon, because a journal that nobody closed must not keep the process alive: it is safe to kill.
+        # A daemon: a journal that was not closed must not keep the process alive. It is safe to kill the thread.
         self._thread = threading.Thread(target=self._run, name=f"journal {path.name}", daemon=True)
 
     @classmethod
-    async def open(cls, path: Path | str, *, identity: Mapping[str, str], max_batch: int = 1000) -> Self:
-        """Open the journal at *path*, or make it (readable by its owner only), and keep everybody else out.
+    async def open(cls, path: Path | str, *, identity: Mapping[str, str] | None, max_batch: int = 1000) -> Self:
+        """Open the journal at *path*, or make it (readable by its owner only), and lock it for this object.
 
-        *identity* says what the journal is about, by names that a person understands (``{"base URL": "https://…"}``):
-        it is stored, and a journal with another identity is refused. Put no secret into it. *max_batch* is the most
-        operations that are committed together. A journal of version 0.1.0 is brought up to date.
+        *identity* is the API and the tenant, by names that a person understands (``{"base URL": "https://…"}``): it is
+        stored, and a journal with another identity is refused. Put no secret into it. *max_batch* is the most
+        operations that are committed together. A journal of version 0.1.0 is brought up to date. None opens a
+        journal that exists, of any identity, to look into it.
 
-        Raise `JournalError` with one sentence that names the file and says what to do, and TypeError for an argument of
-        another type.
+        Raises `JournalError` with one sentence that names the file and says what to do, and TypeError for an argument
+        of another type.
         """
         need(path, (str, os.PathLike), "path")
-        need(identity, Mapping, "identity")
+        need(identity, (Mapping, NoneType), "identity", "a mapping of names to texts, or None")
         need(max_batch, int, "max_batch")
         self = cls(Path(path), identity, max_batch)
-        opened: asyncio.Future[_Failed | None] = self._loop.create_future()
+        opened: asyncio.Future[JournalError | None] = self._loop.create_future()
         self._queue.put((self._tables.Tables.nothing, (), opened))
         self._thread.start()
         try:
@@ -108,7 +101,7 @@ class SqliteJournal:
         if failure is not None:
             self._failure_told = True
             await self.aclose()
-            raise JournalError(failure.sentence)
+            raise JournalError(*failure.args)
         return self
 
     async def __aenter__(self) -> Self:
@@ -119,26 +112,26 @@ class SqliteJournal:
 
     @property
     def identity(self) -> Mapping[str, str]:
-        """What the journal belongs to."""
-        return self._identity
+        """The API and the tenant of the journal."""
+        return self._identity or {}
 
     @property
     def new(self) -> bool:
-        """Whether it was made when it was opened."""
+        """Whether `open` made it."""
         return self._new
 
     def check(self, identity: Mapping[str, str]) -> None:
         """Raise `JournalError` unless this journal belongs to *identity*, or was opened with an empty one."""
         self._check_open()
-        check_identity(f"the journal {self._path}", self._identity, identity, "name another file")
+        check_identity(f"the journal {self._path}", self.identity, identity, "name another file")
 
     async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
-        """Claim *order*, make durable that it is under way, and return what was known before.
+        """Claim *order*, write that it is under way, and return its records.
 
         Return `Busy` while an order with its reference id is claimed.
         """
         self._check_open()
-        order.key.encode()  # what SQLite cannot store fails here, for this caller, and not for a whole batch
+        order.key.encode()  # text that SQLite cannot store fails here, for this caller, and not for a whole batch
         if busy := self._claims.take(order):
             return busy
         try:
@@ -153,7 +146,7 @@ class SqliteJournal:
         return set()
 
     def record(self, graph: str, part: str, digest: bytes, ref: UUID | None, *, created: bool = False) -> None:
-        """Note the *ref* of a part, or with None that it may have been done; *created*: by a load with this journal.
+        """Note the *ref* of a part, None if it may have been created; *created*: by a load with this journal.
 
         It never fails because of the disk.
         """
@@ -168,25 +161,25 @@ class SqliteJournal:
         self._put(self._tables.Tables.rename, (graph, dict(parts)))
 
     async def end(self, graph: str, *, complete: bool) -> None:
-        """Make durable that *graph* is no longer under way, with everything noted before, and give its claim up."""
+        """Write that *graph* is no longer under way, with everything noted before, and give up its claim."""
         self._check_open()
         self._claims.give_up(graph)
         state = self._tables.COMPLETE if complete else self._tables.INCOMPLETE
         await self._ask(self._tables.Tables.end, graph, state)
 
     def release(self, graph: str) -> None:
-        """Give the claim up without an end: who claims the order next must look at the server."""
+        """Give up the claim without an end: the next load of the order must ask the server."""
         self._check_open()
         self._give_up(graph)
 
     async def owner(self, ref: UUID) -> str | None:
-        """Return the graph whose part named ``order`` has this *ref*; of several, the one claimed first."""
+        """Return the graph whose part ``order`` has this *ref*; of several, the graph that was claimed first."""
         return await self._ask(self._tables.Tables.owner, ref)
 
     async def created(self) -> AsyncIterator[CreatedPart]:
-        """Yield each part that loads with this journal created and that is still recorded, newest first.
+        """Yield each recorded part that a load with this journal created, newest first.
 
-        Of the parts that version 0.1.0 recorded, nobody knows who created them: they are not among these.
+        The parts that version 0.1.0 recorded are left out, because it did not record which it created.
         """
         page, place = await self._ask(self._tables.Tables.created, self._tables.Tables.NEWEST, _PAGE)
         while page:
@@ -194,15 +187,23 @@ class SqliteJournal:
                 yield part
             page, place = await self._ask(self._tables.Tables.created, place, _PAGE)
 
+    async def orders(self) -> AsyncIterator[RecordedOrder]:
+        """Yield each order with all that is recorded of it, the one that was claimed first first."""
+        page, place = await self._ask(self._tables.Tables.orders, 0, _PAGE)
+        while page:
+            for order in page:
+                yield order
+            page, place = await self._ask(self._tables.Tables.orders, place, _PAGE)
+
     async def known(self, limit: int) -> Sequence[tuple[str, UUID]]:
         """Return the keys of at most *limit* complete orders, newest first, and the refs of their orders."""
         return await self._ask(self._tables.Tables.known, limit)
 
     async def aclose(self) -> None:
-        """Write what is queued, close the file and end the thread; closing again does nothing.
+        """Write all queued operations, close the file and end the thread; closing again does nothing.
 
-        A cancellation is raised once the file is closed, so that it can be opened again at once. Raise `JournalError`
-        if something could not be written and no other call has said so.
+        A cancellation is raised after the file is closed, so that it can be opened again at once. Raises `JournalError`
+        if something could not be written and no other call has raised it.
         """
         self._stop()
         ended = asyncio.wrap_future(self._ended)
@@ -210,7 +211,7 @@ class SqliteJournal:
         self._thread.join()  # it has nothing left to do
         if self._failure is not None and not self._failure_told:
             self._failure_told = True
-            raise JournalError(self._failure.sentence)
+            raise JournalError(*self._failure.args)
 
     def _stop(self) -> None:
         if not self._closed:
@@ -233,12 +234,12 @@ class SqliteJournal:
         self._queue.put((do, args, answer))
 
     async def _ask(self, do: Callable[[Tables, *_Args], _T], *args: *_Args) -> _T:
-        answer: asyncio.Future[_T | _Failed] = self._loop.create_future()
+        answer: asyncio.Future[_T | JournalError] = self._loop.create_future()
         self._put(do, args, answer)
         result = await answer
-        if isinstance(result, _Failed):
+        if isinstance(result, JournalError):
             self._failure_told = True
-            raise JournalError(result.sentence)
+            raise JournalError(*result.args)  # a new one for each caller
         return result
 
     def _run(self) -> None:
@@ -249,13 +250,14 @@ class SqliteJournal:
             try:
                 tables, self._new = self._file.open_file(self._path, self._identity)
                 stack.callback(tables.close)
-            except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits and must be told
-                self._failure = _Failed(self._file.explain(self._path, error))
+                self._identity = MappingProxyType(tables.identity() if self._identity is None else self._identity)
+            except Exception as error:  # noqa: BLE001 - the callers that wait must get it
+                self._failure = JournalError(self._file.explain(self._path, error))
             while self._serve(tables):
                 pass
 
     def _serve(self, tables: Tables | None) -> bool:
-        """Do what is queued, as soon as anything is, and return whether there may be more."""
+        """Wait for queued operations and do them; return whether more may come."""
         batch = [self._queue.get()]
         batch += [self._queue.get() for _ in range(min(self._queue.qsize(), self._max_batch - 1))]
         work = [item for item in batch if item is not None]
@@ -266,20 +268,20 @@ class SqliteJournal:
                 results = [do(tables, *args) for do, args, _ in work]
                 tables.commit()
                 self.commits += 1
-            except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits and must be told
-                self._failure = _Failed(self._file.explain(self._path, error))
+            except Exception as error:  # noqa: BLE001 - the callers that wait must get it
+                self._failure = JournalError(self._file.explain(self._path, error))
         if self._failure is not None:
             results = [self._failure] * len(work)
         answers = [(answer, result) for (_, _, answer), result in zip(work, results, strict=True) if answer is not None]
         if answers:
             try:
-                self._loop.call_soon_threadsafe(_settle, answers)
-            except RuntimeError:  # the loop was closed: nobody waits any more, and nobody can ask
+                self._loop.call_soon_threadsafe(_resolve, answers)
+            except RuntimeError:  # the loop is closed: no caller waits, and none can come
                 self._queue.put(None)
         return len(work) == len(batch)  # nothing is queued after the None of _stop
 
 
-def _settle(answers: Sequence[tuple[asyncio.Future[Any], object]]) -> None:
+def _resolve(answers: Sequence[tuple[asyncio.Future[Any], object]]) -> None:
     for answer, result in answers:
-        if not answer.done():  # its waiter may have been cancelled
+        if not answer.done():  # its caller may have been cancelled
             answer.set_result(result)

@@ -1,4 +1,4 @@
-"""The tables of a journal in an SQLite file: making them, and everything that is done in them."""
+"""The tables of a journal in an SQLite file, and all operations on them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from cdp_orders_async.journal.records import (
     GraphRecord,
     OrderId,
     PartRecord,
+    RecordedOrder,
     SameReference,
     is_same_order,
 )
@@ -36,7 +37,7 @@ __all__ = [
 ]
 
 APPLICATION_ID: Final = 0x4344506A
-"""``CDPj`` in the header of the file: it is a journal, and not somebody else's database."""
+"""``CDPj`` in the header of the file marks the database of a journal."""
 
 FORMAT: Final = 2
 """The version of the tables, as the file's ``user_version``."""
@@ -51,7 +52,7 @@ _FORMAT_1: Final = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
     """CREATE TABLE graphs (
         id INTEGER PRIMARY KEY, graph TEXT NOT NULL UNIQUE, digest BLOB NOT NULL, state INTEGER NOT NULL)""",
-    # The number of its graph and not the key, because a graph has dozens of parts.
+    # The number of its graph, which is shorter than the key: a graph has dozens of parts.
     """CREATE TABLE parts (
         graph INTEGER NOT NULL, part TEXT NOT NULL, digest BLOB NOT NULL, ref BLOB,
         PRIMARY KEY (graph, part)) WITHOUT ROWID""",
@@ -61,10 +62,10 @@ _FORMAT_1: Final = (
 TO_FORMAT_2: Final = (
     "ALTER TABLE graphs ADD COLUMN run BLOB NOT NULL DEFAULT x''",
     "ALTER TABLE graphs ADD COLUMN number INTEGER NOT NULL DEFAULT 0",
-    # 0: not created with this journal; else when, counted within its graph. Negative: whether the part is there is
-    # unknown now, and `ref` is what was created.
+    # 0: not created with this journal; otherwise its place among the created parts. Negative: it is unknown now whether
+    # the part is there, and `ref` is the reference of the created part.
     "ALTER TABLE parts ADD COLUMN created INTEGER NOT NULL DEFAULT 0",
-    # In the file itself, 1 while the log beside it holds what the file lacks.
+    # In the file itself, 1 while only the log beside it has some of the changes.
     "CREATE TABLE log (needed INTEGER NOT NULL)",
     "INSERT INTO log (needed) VALUES (0)",
     "PRAGMA user_version = 2",
@@ -83,14 +84,14 @@ def make(db: sqlite3.Connection, identity: Mapping[str, str]) -> None:
 
 
 def migrate(db: sqlite3.Connection, identity: Mapping[str, str]) -> None:
-    """Bring the tables of the first format up to date, and add to its identity what that lacks."""
+    """Bring the tables of the first format up to date, and add the missing entries of its identity."""
     for statement in TO_FORMAT_2:
         db.execute(statement)
     db.executemany("INSERT OR IGNORE INTO meta (key, value) VALUES (?, ?)", identity.items())
 
 
 def schema(db: sqlite3.Connection) -> _Schema:
-    """Return everything that a database defines, however its lines are broken."""
+    """Return all definitions of a database, with normalised spaces."""
     found = db.execute("SELECT type, name, sql FROM sqlite_master").fetchall()
     return {(kind, name, " ".join((sql or "").split())) for kind, name, sql in found}
 
@@ -105,11 +106,11 @@ def _made(statements: Sequence[str]) -> _Schema:
 FORMATS: Final[Mapping[int, Callable[[], _Schema]]] = MappingProxyType(
     {1: partial(_made, _FORMAT_1), FORMAT: partial(_made, (*_FORMAT_1, *TO_FORMAT_2))}
 )
-"""The formats that can be read, and how to find out what each defines."""
+"""The formats that can be read, with functions that return their definitions."""
 
 _COMMITS: Final = 250
 _CHANGES: Final = 10_000
-"""When the log is copied into the file: it has then some megabytes."""
+"""After so many commits or changes, when it has some megabytes, the log is copied into the file."""
 
 _RECORD: Final = """INSERT INTO parts (graph, part, digest, ref, created) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (graph, part) DO UPDATE SET
@@ -142,6 +143,10 @@ _CREATED: Final = """SELECT graphs.graph, parts.ref, parts.digest, parts.graph, 
     WHERE parts.created > 0 AND parts.graph <= ? AND (parts.graph, parts.created, parts.part) < (?, ?, ?)
     ORDER BY parts.graph DESC, parts.created DESC, parts.part DESC LIMIT ?"""
 
+_ORDERS: Final = """SELECT id, graph, digest, state, run, number FROM graphs WHERE id > ? ORDER BY id LIMIT ?"""
+
+_PARTS: Final = "SELECT part, digest, ref, created FROM parts WHERE graph = ?"
+
 _NEAR: Final = SAME_ORDER + timedelta(milliseconds=1)
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
 _LAST: Final = datetime.max.replace(tzinfo=UTC)
@@ -151,19 +156,19 @@ class Tables:
     """The tables of an open file, for one thread."""
 
     NEWEST: Final[_Cursor] = (2**63 - 1, 0, "")
-    """Where the created parts begin."""
+    """The place before the newest created part."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
         self._numbers: dict[str, int] = {}
-        """The numbers of the graphs that are claimed."""
+        """The numbers of the claimed graphs, by key."""
         self._last_created = 0
         self._commits = 0
         self._changes = 0
-        """How many changes the file already has of those in the log."""
+        """The number of changes that were already copied from the log into the file."""
 
     def close(self) -> None:
-        """Let go of the file; what was not committed is undone."""
+        """Close the file; uncommitted changes are undone."""
         self._db.close()
 
     def begin(self) -> None:
@@ -173,15 +178,15 @@ class Tables:
         self._db.execute("BEGIN")
 
     def commit(self) -> None:
-        """Make everything durable that was done since `begin`."""
+        """Write everything that was done since `begin` to disk."""
         self._db.execute("COMMIT")
         self._commits += 1
 
     def checkpoint(self) -> None:
-        """Copy the log into the file, so that the log can begin again, and let the file say that it needs its log.
+        """Copy the log into the file, so that the log can begin again, and mark the file as one that needs its log.
 
-        The log says first that the file no longer does. So whoever copies the log into the file, this process or
-        SQLite after a crash, leaves a file that is whole; and a file that lost its log before is told from it.
+        The first entry of the new log removes that mark. So if the log is copied into the file at the end, by this
+        process or by SQLite after a crash, the file is complete and has no mark; a file with the mark has lost its log.
         """
         self._db.execute("UPDATE log SET needed = 1")
         try:
@@ -190,11 +195,15 @@ class Tables:
             self._db.execute("UPDATE log SET needed = 0")
         self._commits, self._changes = 0, self._db.total_changes
 
+    def identity(self) -> dict[str, str]:
+        """Return what the journal belongs to."""
+        return dict(self._db.execute("SELECT key, value FROM meta").fetchall())
+
     def nothing(self) -> None:
-        """Only see whether it is open."""
+        """Do nothing: the caller only waits until the file is open."""
 
     def claim(self, order: OrderId, digest: bytes, run: bytes, number: int) -> Claimed:
-        """Note that *order* is under way, and return what was known before."""
+        """Note that *order* is under way, and return its records."""
         db = self._db
         same_reference = self._same_reference(order)
         known = db.execute("SELECT id, digest, state, run, number FROM graphs WHERE graph = ?", (order.key,)).fetchone()
@@ -205,9 +214,7 @@ class Tables:
         graph, known_digest, state, known_run, known_number = known
         self._numbers[order.key] = graph
         parts: dict[str, PartRecord] = {}
-        for part, sent, ref, created in db.execute(
-            "SELECT part, digest, ref, created FROM parts WHERE graph = ?", (graph,)
-        ):
+        for part, sent, ref, created in db.execute(_PARTS, (graph,)):
             parts[part] = PartRecord(sent, _ref(ref, created))
             self._last_created = max(self._last_created, abs(created))
         stays = state == COMPLETE and known_digest == digest
@@ -222,7 +229,7 @@ class Tables:
         self._numbers.pop(graph, None)
 
     def record(self, graph: str, part: str, digest: bytes, ref: UUID | None, created: bool) -> None:  # noqa: FBT001
-        """Note what is known of a part."""
+        """Record a part."""
         if (number := self._number(graph)) is None:
             return
         when = 0
@@ -231,11 +238,11 @@ class Tables:
         self._db.execute(_RECORD, (number, part, digest, None if ref is None else ref.bytes, when))
 
     def forget(self, graph: str, part: str) -> None:
-        """Drop what is known of a part."""
+        """Delete the record of a part."""
         self._db.execute(_FORGET, (self._number(graph), part))
 
     def rename(self, graph: str, parts: Mapping[str, str | None]) -> None:
-        """Give records other names; None: drop the record."""
+        """Rename records; None deletes a record."""
         number, db = self._number(graph), self._db
         known = "SELECT graph, digest, ref, created FROM parts WHERE graph = ? AND part = ?"
         found = [(new, *row) for old, new in parts.items() for row in db.execute(known, (number, old))]
@@ -249,7 +256,7 @@ class Tables:
             self._db.execute("UPDATE graphs SET state = ? WHERE id = ?", (state, number))
 
     def owner(self, ref: UUID) -> str | None:
-        """Return the first graph whose order has this ref."""
+        """Return the first graph whose order has this reference."""
         found = self._db.execute(_OWNER, (ref.bytes,)).fetchone()
         return None if found is None else str(found[0])
 
@@ -259,10 +266,21 @@ class Tables:
         return [(graph, UUID(bytes=ref)) for graph, ref in found]
 
     def created(self, before: _Cursor, limit: int) -> tuple[list[CreatedPart], _Cursor]:
-        """Return the newest created parts after a place, and the place behind them."""
+        """Return the newest created parts after the place *before*, and the place after them."""
         found = self._db.execute(_CREATED, (before[0], *before, limit)).fetchall()
         page = [CreatedPart(graph, part, UUID(bytes=ref), digest) for graph, ref, digest, _, _, part in found]
         return page, found[-1][3:] if found else before
+
+    def orders(self, after: int, limit: int) -> tuple[list[RecordedOrder], int]:
+        """Return the oldest orders after a place, and the place behind them."""
+        found = self._db.execute(_ORDERS, (after, limit)).fetchall()
+        page: list[RecordedOrder] = []
+        for graph, key, digest, state, run, number in found:
+            rows = self._db.execute(_PARTS, (graph,)).fetchall()
+            parts = {part: PartRecord(sent, _ref(ref, created)) for part, sent, ref, created in rows}
+            record = GraphRecord(digest, state == COMPLETE, state != UNDER_WAY, parts, run, number)
+            page.append(RecordedOrder(key, record, frozenset(part for part, _, _, created in rows if created > 0)))
+        return page, found[-1][0] if found else after
 
     def _number(self, graph: str) -> int | None:
         if (number := self._numbers.get(graph)) is not None:
@@ -272,14 +290,14 @@ class Tables:
 
     def _same_reference(self, order: OrderId) -> tuple[SameReference, ...]:
         at = order.ordered_at.astimezone(UTC)
-        # Such times are sorted like their texts. A little too many are read.
+        # These times are sorted like their texts. Some more rows than needed are read.
         first = OrderId.of(order.reference_id, max(at, _FIRST + _NEAR) - _NEAR).key
         last = OrderId.of(order.reference_id, min(at, _LAST - _NEAR) + _NEAR).key
         found = self._db.execute(_SAME_REFERENCE, (first, last, order.key, UNDER_WAY)).fetchall()
         return tuple(
             SameReference(graph, _ref(ref, created), run, number)
             for graph, ref, created, run, number in found
-            # A reference id may have an @ too.
+            # A reference id may contain an @ too.
             if (other := OrderId.parse(graph))
             and other.reference_id == order.reference_id
             and is_same_order(other.ordered_at, order.ordered_at)

@@ -1,4 +1,4 @@
-"""What you send (`NewOrder`), what is kept (`Order`), and what may change (`OrderChanges`)."""
+"""The models: to send (`NewOrder`), as the server stores them (`Order`), and for changes (`OrderChanges`)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What `update` may change, in version 2.1.
+"""The fields that `update` may change, in version 2.1.
 
-The types are not put off to be text (PEP 563), which typing would compile, each by itself, at each import.
+The annotations are not postponed (PEP 563), because typing would compile each text at each import.
 """
 
 from datetime import datetime
@@ -13,7 +13,7 @@ from cdp_orders_async.models.constraints import Country, Currency, Filled, ItemN
 
 
 class OrderChanges(TypedDict, total=False):
-    """What `update` may change of an order; *reference_id* and *ordered_at* cannot change."""
+    """The fields of an order that `update` may change; *reference_id* and *ordered_at* cannot change."""
 
     price: Decimal
     currency_code: Currency
@@ -25,7 +25,7 @@ class OrderChanges(TypedDict, total=False):
 
 
 class OrderItemChanges(TypedDict, total=False):
-    """What `update` may change of an item."""
+    """The fields of an item that `update` may change."""
 
     type: ItemType
     name: ItemName
@@ -44,7 +44,7 @@ class OrderItemChanges(TypedDict, total=False):
 
 
 class PersonChanges(TypedDict, total=False):
-    """What `update` may change of a contact or a consumer."""
+    """The fields of a contact or a consumer that `update` may change."""
 
     title: str
     first_name: str
@@ -65,10 +65,10 @@ class PersonChanges(TypedDict, total=False):
 
 
 class ContactChanges(PersonChanges, total=False):
-    """What `update` may change of a contact."""
+    """The fields of a contact that `update` may change."""
 
 
 class ConsumerChanges(PersonChanges, total=False):
-    """What `update` may change of a consumer."""
+    """The fields of a consumer that `update` may change."""
 
     order_items: tuple[UUID, ...]

@@ -1,9 +1,9 @@
-"""What the models of every version have in common.
+"""The bases of the models of both versions.
 
-snake_case here is camelCase on the wire. In what is kept, only *ref* is certain: whatever else the
-server leaves out is None, because orders also arrive by other ways (Batch, Stream) that ask for less.
-Personal values are kept out of every repr. In their place stands a mark: within one process, equal values have equal
-marks, so that a failed comparison shows which fields differ.
+snake_case here is camelCase on the wire. Of a stored object only *ref* is certain: any other field that the server
+leaves out is None, because orders also come from other APIs (Batch, Stream) that need fewer fields.
+No repr shows a personal value. It shows a mark instead: within one process, equal values have equal marks, so that a
+failed comparison shows which fields differ.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ R = TypeVar("R")
 _KEY = os.urandom(16)
 
 RESERVED_KEYS = frozenset({"name", "href", "ref", "key", "createdAt", "modifiedAt", "order", "orderItem"})
-"""The keys of a data extension that are not yours: the server sets them."""
+"""The keys of a data extension that the server sets."""
 
 ExtensionValue: TypeAlias = str | bool | int | float
-"""What a data extension can hold: primitive values only."""
+"""The values of a data extension: only primitive ones."""
 
 Gender: TypeAlias = Literal["male", "female", "unknown"]
 Channel: TypeAlias = Literal[
@@ -53,7 +53,7 @@ OrderItemTypeV2: TypeAlias = Literal[
 
 
 def once_a_model(make: Callable[[type[Any]], R]) -> Callable[[type[Any]], R]:
-    """Make *make* keep its result for each model."""
+    """Return *make* with a cache of its result for each model."""
     made: Callable[[type[Any]], R] = functools.cache(make)  # type: ignore[assignment] # for mypy no class has a hash
     return made
 
@@ -69,8 +69,8 @@ def camel(name: str) -> str:
     return head + "".join(map(str.capitalize, rest))
 
 
-class Value:  # noqa: PLW1641 what can change has no hash
-    """Compares and shows the fields as attrs does, which would compile that for each class at each import."""
+class Value:  # noqa: PLW1641 a mutable value has no hash
+    """Compares and shows the fields as attrs does; attrs would compile these methods for each class at each import."""
 
     __slots__ = ()
 
@@ -82,17 +82,16 @@ class Value:  # noqa: PLW1641 what can change has no hash
 
     def __repr__(self) -> str:
         fields = ((field, getattr(self, field.name)) for field in _fields(self))
-        # What is absent is left out, or the repr of two models would be cut by pytest before they differ.
+        # Absent fields are left out, or pytest would cut the reprs of two models before the place where they differ.
         shown = (f"{field.name}={_shown(field, value)}" for field, value in fields if not _is_absent(field, value))
         return f"{type(self).__name__}({', '.join(shown)})"
 
 
-def differences(one: Value, other: Value, at: str = "") -> Iterator[str]:
-    """Yield in which fields two values of one class differ: the path of each below *at*, and what both show of it."""
-    for field in _fields(one):
-        mine: object = getattr(one, field.name)
-        whole = (f"{at}{field.name}", mine, getattr(other, field.name))
-        for where, left, right in _apart(*whole) if field.repr else [whole]:
+def differences(first: Value, second: Value, at: str = "") -> Iterator[str]:
+    """Yield the fields in which two values of one class differ: the path below *at*, and both reprs."""
+    for field in _fields(first):
+        whole = (f"{at}{field.name}", getattr(first, field.name), getattr(second, field.name))
+        for where, left, right in _pairs_of(*whole) if field.repr else [whole]:
             if not field.eq or left == right:
                 continue
             if field.repr and isinstance(left, Value) and isinstance(right, Value) and type(left) is type(right):
@@ -101,8 +100,8 @@ def differences(one: Value, other: Value, at: str = "") -> Iterator[str]:
                 yield f"{where}: {_shown(field, left)} != {_shown(field, right)}"
 
 
-def _apart(name: str, left: object, right: object) -> list[tuple[str, object, object]]:
-    """Return the entries of two lists that are equally long in pairs, with their paths, and others as one pair."""
+def _pairs_of(name: str, left: object, right: object) -> list[tuple[str, object, object]]:
+    """Return the entries of two lists of one length in pairs, with their paths; any other two values are one pair."""
     if not isinstance(left, tuple) or not isinstance(right, tuple):
         return [(name, left, right)]
     ours, theirs = cast("tuple[object, ...]", left), cast("tuple[object, ...]", right)
@@ -120,7 +119,7 @@ def _is_absent(field: attrs.Attribute[Any], value: object) -> bool:
 
 
 def _mark(name: str, value: object) -> str:
-    """Return a mark of a hidden value, from which nobody can find the value: the key of the hash is never shown."""
+    """Return a mark for a hidden value. It does not reveal the value, because the key of the hash is never shown."""
     return hashlib.blake2b(f"{name}={value!r}".encode(errors="replace"), key=_KEY, digest_size=2).hexdigest()
 
 
@@ -137,7 +136,7 @@ class Link(Value):
 
     @property
     def ref(self) -> UUID | None:
-        """The reference in the last segment of the path, or None where that is no reference."""
+        """The reference in the last segment of the path; None if that is not a reference."""
         try:
             return UUID(self.href.partition("?")[0].rstrip("/").rpartition("/")[2])
         except ValueError:
@@ -146,7 +145,7 @@ class Link(Value):
 
 @attrs.define(kw_only=True, eq=False, repr=False, slots=False)  # two bases with slots cannot meet in one class
 class Resource(Value):
-    """What the server adds to everything it keeps."""
+    """The fields that the server adds to every stored object."""
 
     ref: UUID
     """The reference, a UUID made by the server."""
@@ -157,7 +156,7 @@ class Resource(Value):
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class OrderOptions(Value):
-    """What an order may have in every version."""
+    """The optional fields of an order in both versions."""
 
     channel: Channel | str | None = None
     payment_type: str | None = None
@@ -168,12 +167,12 @@ class OrderOptions(Value):
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class AnyNewOrder(OrderOptions):
-    """What every new order needs, in every version."""
+    """The required fields of a new order in both versions."""
 
     reference_id: Filled
     """Your own id of the order, often a booking code. It cannot be changed later."""
     ordered_at: datetime
-    """When it was ordered, with a time zone. It cannot be changed later."""
+    """The time of the order, with a time zone. It cannot be changed later."""
     price: Decimal
     """The amount paid, to 15 significant digits."""
     currency_code: Currency
@@ -182,7 +181,7 @@ class AnyNewOrder(OrderOptions):
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class ItemOptions(Value):
-    """What an item may have in every version."""
+    """The optional fields of an item in both versions."""
 
     description: str | None = None
     original_price: Decimal | None = None
@@ -194,7 +193,7 @@ class ItemOptions(Value):
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class AnyNewItem(ItemOptions):
-    """What every new item needs, in every version."""
+    """The required fields of a new item in both versions."""
 
     price: Decimal
     currency_code: Filled
@@ -202,7 +201,7 @@ class AnyNewItem(ItemOptions):
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class AnyItem(Resource, ItemOptions):
-    """An item as the server keeps it, in every version."""
+    """An item as the server stores it, in both versions."""
 
     type: str | None = None
     name: str | None = None
@@ -227,7 +226,7 @@ class Identifier(Value):
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class AnyPerson(Value):
-    """What contacts and consumers have in every version; its repr shows no personal value."""
+    """The fields of contacts and consumers in both versions; its repr shows no personal value."""
 
     title: str | None = attrs.field(default=None, repr=False)
     gender: Gender | str | None = attrs.field(default=None, repr=False)
@@ -246,7 +245,7 @@ class AnyPerson(Value):
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class Extension(Value):
-    """A data extension as the server keeps it; one that a listing did not expand has only its *href*."""
+    """A data extension as the server stores it; if a listing did not expand it, it has only its *href*."""
 
     ref: UUID | None = None
     href: str | None = None

@@ -1,8 +1,7 @@
-"""What a single value may be, as the vendor documents it, and the types that say so of a field.
+"""The vendor's documented rules for a single value, and the types that give a field its rule.
 
-A rule is a function of a value that returns what is wrong in words, or None. The words name the rule and never repeat
-the value, which may be personal. A field has the rule of its type, such as `text`, or the one that stands beside it:
-``reference_id: Filled``.
+A rule is a function: it returns the fault of a value as words, or None. The words name the rule and never repeat the
+value, which may be personal. A field has the rule of its type, such as `text`, or its own: ``reference_id: Filled``.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def filled(value: object) -> str | None:
 
 
 def code(length: int, words: str) -> Rule:
-    """Accept a code of so many capital letters, told in *words*."""
+    """Accept a code of *length* capital letters; *words* describe it."""
 
     def rule(value: object) -> str | None:
         good = isinstance(value, str) and len(value) == length and CAPITALS.issuperset(value)
@@ -84,7 +83,7 @@ def name(value: object) -> str | None:
 
 
 def item_type(value: object) -> str | None:
-    """Accept the type of an item, which must not be a reserved word; say what to send in its place."""
+    """Accept the type of an item, except a reserved word; say what to send instead."""
     if (wrong := filled(value)) or value not in RESERVED_TYPES:
         return wrong
     word = str(value).replace("_", " ").lower()
@@ -95,32 +94,32 @@ def item_type(value: object) -> str | None:
 
 
 def money(value: object) -> str | None:
-    """Accept an exact amount that survives the trip through a JSON number."""
+    """Accept an amount that a JSON number holds exactly."""
     if not isinstance(value, Decimal):
         if not isinstance(value, int) or isinstance(value, bool):
             return "must be a number (a Decimal in Python)"
         value = Decimal(value)
     if not value.is_finite() or abs(value.adjusted()) > 300:  # noqa: PLR2004 what a JSON number can hold
         return "must be a finite number"
-    if len(str(value)) <= SIGNIFICANT_DIGITS:  # nearly always, and much cheaper than to count them
+    if len(str(value)) <= SIGNIFICANT_DIGITS:  # nearly always; to count the digits takes much longer
         return None
     digits = "".join(map(str, value.as_tuple().digits)).rstrip("0")
     return None if len(digits) <= SIGNIFICANT_DIGITS else TOO_MANY_DIGITS
 
 
-def whole(value: object) -> str | None:
+def int32(value: object) -> str | None:
     """Accept a 32-bit integer."""
     good = isinstance(value, int) and not isinstance(value, bool) and -INT32 <= value < INT32
     return None if good else "must be an integer of 32 bits"
 
 
 def amount(value: object) -> str | None:
-    """Accept a number of things, where it need not be whole."""
-    return whole(value) if isinstance(value, int) else money(value)
+    """Accept a number that need not be whole."""
+    return int32(value) if isinstance(value, int) else money(value)
 
 
 def moment(value: object) -> str | None:
-    """Accept a date and time whose zone is known, and which UTC has too."""
+    """Accept a date and time with a time zone, that exists in UTC too."""
     good = isinstance(value, datetime) and value.utcoffset() is not None and EARLIEST <= value <= LATEST
     return None if good else "must be a date and time with a time zone"
 
@@ -133,22 +132,22 @@ def past(value: object) -> str | None:
 
 
 def local_time(value: object) -> str | None:
-    """Accept the text of a date and time without a zone, as flights have it."""
+    """Accept the text of a date and time without a time zone, as flights have it."""
     with suppress(ValueError):
         if isinstance(value, str) and re.fullmatch(LOCAL_TIME, value, re.ASCII):
-            datetime.fromisoformat(value)  # which raises for the 30th of February
+            datetime.fromisoformat(value)  # raises for 30 February
             return None
     return "must be a local date and time that ends in Z: 2025-08-23T16:17Z"
 
 
-def is_list(value: object) -> TypeGuard[Sequence[object]]:
-    """Tell whether a value is what a model takes for a list."""
+def is_tuple_or_list(value: object) -> TypeGuard[Sequence[object]]:
+    """Tell whether a value is a tuple or a list: models accept both."""
     return isinstance(value, (tuple, list))
 
 
 def texts(value: object) -> str | None:
     """Accept a list of text."""
-    return next(filter(None, map(text, value)), None) if is_list(value) else "must be a list of text"
+    return next(filter(None, map(text, value)), None) if is_tuple_or_list(value) else "must be a list of text"
 
 
 def ref(value: object) -> str | None:
@@ -158,7 +157,7 @@ def ref(value: object) -> str | None:
 
 def refs(value: object) -> str | None:
     """Accept a list of references."""
-    good = is_list(value) and all(isinstance(one, UUID) for one in value)
+    good = is_tuple_or_list(value) and all(isinstance(entry, UUID) for entry in value)
     return None if good else "must be a list of UUIDs"
 
 

@@ -1,6 +1,6 @@
-"""The models of the legacy version 2, where they differ from those of version 2.1.
+"""The models of the legacy version 2, if they differ from those of version 2.1.
 
-There is no partial update in version 2, and so there are no changes: what is created is what is sent again.
+Version 2 has no partial update, so it has no models for changes: an update sends the whole object again.
 Source: the vendor's pages of the Order REST API v2 (legacy), and of those on contacts, consumers and items.
 """
 
@@ -34,7 +34,7 @@ from cdp_orders_async.models.constraints import (
 from cdp_orders_async.models.v2_1 import Consumer, Contact, Order
 
 NEEDED = {"needed": True}
-"""Of a field that must be sent, though the server may show it as None."""
+"""Marks a field that must be sent although the server may leave it out."""
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -42,18 +42,18 @@ class NewOrderV2(AnyNewOrder):
     """An order to create with version 2, or to send again."""
 
     point_of_sale: Filled
-    """One of those that your tenant defines."""
+    """A point of sale that your tenant defines."""
     status: OrderStatusV2 | str | None = None
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class OrderV2(Order):
-    """An order as version 2 shows it; what an answer only links to as a list is None."""
+    """An order as version 2 shows it; a list that an answer only links to is None."""
 
     contacts: tuple[Contact, ...] | None = None
     consumers: tuple[Consumer, ...] | None = None
     order_items: tuple[OrderItemV2, ...] | None = None
-    """Whole after ``get(ref, expand_items=True)``; otherwise those that are named have only *ref* and *href*."""
+    """Complete after ``get(ref, expand_items=True)``; otherwise each item has only *ref* and *href*."""
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -62,7 +62,7 @@ class FlightSegment(Value):
 
     To send one, *id*, *origin*, *destination*, both times, *fare_class*, *carrier* and *flight_number* are required;
     the server may show fewer. Its times are text in the vendor's form, ``2025-08-23T16:17Z``: local times of the
-    airport that end in Z although they are not in UTC. As a `datetime` they would be an hour that they do not mean.
+    airport, which end in Z although they are not in UTC. A `datetime` would change their meaning.
     """
 
     id: Filled | None = attrs.field(default=None, metadata=NEEDED)
@@ -100,15 +100,15 @@ class NewOrderItemV2(AnyNewItem):
     name: ItemName | None = None
     """At most 128 characters."""
     quantity: int | Decimal | None = None
-    """A number, which version 2.1 wants to be whole."""
+    """A number; in version 2.1 it must be whole."""
     ordered_at: datetime | None = None
-    """With a time zone; without it the item has that of its order."""
+    """With a time zone; by default the time of the order."""
     passenger_type_code: str | None = None
-    """As in ``ADT``, an adult."""
+    """For example ``ADT``, an adult."""
     flight_segments: tuple[FlightSegment, ...] | None = None
-    """The legs, where the *type* is FLIGHT."""
+    """The legs, if the *type* is FLIGHT."""
     consumer_type_code: str | None = None
-    """As *passenger_type_code*, under the name that the samples of the Batch API have for it."""
+    """The same as *passenger_type_code*, under its name in the samples of the Batch API."""
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -123,12 +123,12 @@ class OrderItemV2(AnyItem):
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class PersonV2(AnyPerson):
-    """What new contacts and consumers have in common; its repr shows no personal value."""
+    """The fields of new contacts and consumers; its repr shows no personal value."""
 
     first_name: Filled = attrs.field(repr=False)
     last_name: Filled = attrs.field(repr=False)
     guest: UUID | None = None
-    """The reference of the guest that this person is, where you know it."""
+    """The reference of the guest that this person is, if you know it."""
 
 
 class NewContactV2(PersonV2):

@@ -1,4 +1,4 @@
-"""The models of version 2.1; those of what is kept are version 2's too, where it has none of its own.
+"""The models of version 2.1; version 2 uses some of the models of stored objects too.
 
 Source: the vendor's pages of the Order REST API v2.1.
 """
@@ -26,7 +26,7 @@ from cdp_orders_async.models.constraints import Filled, ItemName, ItemType
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class NewOrder(AnyNewOrder):
-    """An order to create, or to put in place of one."""
+    """An order to create, or to replace an order with."""
 
     point_of_sale: str | None = None
     status: OrderStatus | str | None = None
@@ -34,7 +34,7 @@ class NewOrder(AnyNewOrder):
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class Order(Resource, OrderOptions):
-    """An order as the server keeps it."""
+    """An order as the server stores it."""
 
     reference_id: str | None = None
     ordered_at: datetime | None = None
@@ -46,7 +46,7 @@ class Order(Resource, OrderOptions):
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class NewOrderItem(AnyNewItem):
-    """Something bought as part of an order, to create or to put in place of one."""
+    """Something bought as part of an order, to create or to replace an item with."""
 
     type: ItemType
     """Free text, but none of the words that the vendor reserves (FLIGHT, HOTEL, ...)."""
@@ -60,14 +60,14 @@ class NewOrderItem(AnyNewItem):
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class OrderItem(AnyItem):
-    """An item as the server keeps it."""
+    """An item as the server stores it."""
 
     quantity: int | None = None
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class Person(AnyPerson):
-    """What contacts and consumers have in common; its repr shows no personal value."""
+    """The fields of contacts and consumers; its repr shows no personal value."""
 
     first_name: str | None = attrs.field(default=None, repr=False)
     last_name: str | None = attrs.field(default=None, repr=False)
@@ -78,14 +78,14 @@ class Person(AnyPerson):
 
 
 class NewContact(Person):
-    """The primary person of an order, to create or to put in place of one."""
+    """The primary person of an order, to create or to replace a contact with."""
 
     __slots__ = ()
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class NewConsumer(Person):
-    """A person who uses items of an order, to create or to put in place of one."""
+    """A person who uses items of an order, to create or to replace a consumer with."""
 
     order_items: tuple[UUID, ...] | None = None
     """References of the items that this person uses; they must exist already."""
@@ -93,7 +93,7 @@ class NewConsumer(Person):
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class Contact(Resource, Person):
-    """A contact as the server keeps it."""
+    """A contact as the server stores it."""
 
     guest: Link | None = None
     """The guest that this contact was matched to; ``guest.ref`` is the guest reference."""
@@ -102,9 +102,9 @@ class Contact(Resource, Person):
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class Consumer(Resource, Person):
-    """A consumer as the server keeps it."""
+    """A consumer as the server stores it."""
 
     order_items: tuple[UUID, ...] | None = None
-    """References of the items that this person uses, where the server names them."""
+    """References of the items that this person uses, if the server lists them."""
     guest: Link | None = None
     order: Link | None = None

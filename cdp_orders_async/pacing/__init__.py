@@ -1,1 +1,1 @@
-"""What holds calls back: the rate, the slots, the breaker, and when to try again."""
+"""The limits of calls: the rate, the slots, the breaker and the retries."""

@@ -1,4 +1,4 @@
-"""The circuit breaker: while the server is down, a load waits instead of failing graph after graph."""
+"""The circuit breaker: while the server is down, a load waits instead of failing order after order."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ __all__ = ["Breaker"]
 class Breaker:
     """Stop all calls after many failures in a row, then try with one call at a time.
 
-    It opens after *threshold* failures with no success between. Once *pause* seconds have passed it lets one
-    call through, the probe: a success closes it, a failure opens it for twice as long, up to *max_pause* seconds. A
-    probe that reports neither (its call was cancelled) blocks nobody for ever: the next one goes when the same time
-    has passed again.
+    It opens after *threshold* failures without a success between them. After *pause* seconds it lets one call
+    through, the probe: a success closes it, a failure opens it for twice as long, up to *max_pause* seconds. If a probe
+    reports neither (its call was cancelled), the next probe goes after the same time.
 
-    A read that succeeds proves nothing where creates failed: then it neither closes the breaker nor ends the row
-    of failures, and the next call is the probe.
+    If creates failed, a read that succeeds proves nothing: it does not close the breaker, the failures still count, and
+    the next call is the probe.
 
     *clock* gives the time in seconds. A number that is not above 0 raises `ValueError`.
     """
@@ -38,7 +37,7 @@ class Breaker:
         self.creates_fail = False
         """Whether a create is among the failures in a row."""
         self.until: float | None = None
-        """When a call is tried again; None while calls pass."""
+        """The time when a call is tried again; None while calls pass."""
         self._threshold, self._pause, self._max_pause, self._clock = threshold, pause, max_pause, clock
         self._failures = 0  # in a row
         self._wait = 0.0  # seconds that it stays open this time
@@ -58,7 +57,7 @@ class Breaker:
         return 0.0 if self.until is None or self._probing else max(0.0, self.until - self._clock())
 
     def success(self, *, creates: bool = True) -> None:
-        """Count a call that the server answered, one that *creates* or a read: everybody may go."""
+        """Count a call that the server answered, a create or a read: all calls may go."""
         if not self._failures and self.until is None:
             return
         if self.creates_fail and not creates:
@@ -74,14 +73,14 @@ class Breaker:
         self._wake()
 
     def retire(self) -> None:
-        """Let everybody go, for good: no failure opens it again."""
+        """Let all calls go from now on: no failure opens it again."""
         self._threshold = sys.maxsize
         self.success()
 
     def failure(self, *, creates: bool = True) -> None:
-        """Count a call, one that *creates* or a read, that failed because the server is not well.
+        """Count a call, a create or a read, that failed because the server is not well.
 
-        While it is open, only the probe's failure counts, not those of calls that were sent before.
+        While the breaker is open, only the failure of the probe counts, not those of calls that were sent before.
         """
         self._failures += 1
         self.creates_fail = self.creates_fail or creates
@@ -100,7 +99,7 @@ class Breaker:
                 waiter.set_result(None)
 
     async def wait(self) -> None:
-        """Return at once when it is closed; else when it closes, or when this caller is to be the probe."""
+        """Return at once if it is closed; otherwise when it closes, or when this call is the probe."""
         while self.until is not None:
             now = self._clock()
             if now >= self.until:

@@ -1,4 +1,4 @@
-"""Whether the server is well: the one place that tells what an answer says of it from what it says of a request."""
+"""Whether the server is well: only here it is decided what a failure says of the server, and what of a request."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ from cdp_orders_async.pacing.breaker import Breaker
 __all__ = ["Health", "Overload", "Sign", "overload", "sign_of"]
 
 MISDIRECTED = frozenset({404, 405, 408, 421})
-"""What the API itself never says to the creation of an order: the request went to somebody else."""
-FEW = 5
-"""Answers in a row, with no success between, that are enough to end a load: none of them passes by waiting."""
+"""Statuses that the API itself never answers to the creation of an order: the request went to another server."""
+MAX_IN_ROW = 5
+"""Such answers in a row, or refused credentials, that end a load: waiting does not help against them."""
 UNPROVEN = 30.0
-"""Seconds of failures after which a server that never did anything is given up."""
+"""Seconds of failures after which a load ends if the server never did anything."""
 SILENT = 180.0
-"""Seconds in which the server refused everything for its load, after which a load pauses: then it is a quota."""
+"""Seconds in which the server refused everything for its load, after which a load pauses: it is probably a quota."""
 LASTING = 180.0
-"""Seconds of failures whose cause is not likely to pass, such as a certificate, after which a load ends."""
+"""Seconds of failures with a cause that will probably not go away, such as a certificate, after which a load ends."""
 
 
 class Sign(enum.Enum):
@@ -48,7 +48,7 @@ class Sign(enum.Enum):
 
 
 def sign_of(error: CdpError, operation: str) -> Sign:
-    """Tell what *error*, met by the *operation* (``orders.create``), says of the server and of the request."""
+    """Tell what *error*, from the *operation* (``orders.create``), says of the server and of the request."""
     match error:
         case RateLimited():
             sign = Sign.BUSY
@@ -68,26 +68,26 @@ def sign_of(error: CdpError, operation: str) -> Sign:
 
 
 def _is_elsewhere(error: Refused, operation: str) -> bool:
-    """Tell whether not the API refused, but something on the way to it."""
+    """Tell whether something on the way to the API refused, and not the API."""
     if 300 <= error.status < 400:  # noqa: PLR2004 HTTP
         return True
     return error.status in MISDIRECTED and (operation == "orders.create" or not error.from_api)
 
 
 class Overload(NamedTuple):
-    """What a failure says of the load that the server bears."""
+    """What a failure says of the load of the server."""
 
     why: str
-    """What the failure was, in words; empty where it says nothing of the load."""
+    """The failure; empty if it says nothing of the load."""
     asked: float = 0.0
     """Seconds that the server asked to wait."""
 
 
 def overload(error: CdpError, *, late: bool) -> Overload | None:
-    """Tell whether *error* may come from too much load; None: the server answered, and its reason is another one.
+    """Tell whether *error* may come from too much load; None: the server answered for another reason.
 
-    A limit says 429 or 503, a gateway before a queue 502 or 504, a firewall drops the connection. *late* says that no
-    answer came in all the time that there was.
+    A limit answers 429 or 503, a gateway before a queue 502 or 504, a firewall drops the connection. *late* says that
+    no answer came within the timeout.
     """
     answered = error.__cause__ if isinstance(error, OutcomeUnknown) else error
     sign: Overload | None = None
@@ -108,10 +108,10 @@ def overload(error: CdpError, *, late: bool) -> Overload | None:
 
 
 class Health:
-    """What the calls of a load tell of the server: when to pause, and when to give up.
+    """Decides from the calls of a load when it pauses and when it ends.
 
-    *fail* is called with the error that ends the load. One that is *patient* waits for a server that is not well;
-    another one ends with the first refusal of its credentials. *clock* gives the time in seconds.
+    *fail* is called with the error that ends the load. A *patient* load waits for a server that is not well; any other
+    load ends with the first refusal of its credentials. *clock* gives the time in seconds.
     """
 
     def __init__(
@@ -119,20 +119,20 @@ class Health:
     ) -> None:
         self.breaker = Breaker(clock=clock)
         self.created = 0
-        """How many creates succeeded."""
+        """The number of creates that succeeded."""
         self.read = 0
-        """How many other calls succeeded."""
+        """The number of other calls that succeeded."""
         self.cause: CdpError | None = None
-        """The last failure that says that the server is not well."""
+        """The last failure that shows that the server is not well."""
         self._fail = fail
         self._patient = patient
         self._clock = clock
         self._is_well = False  # whether nothing failed since the last success
-        self._reached = False  # whether anything was ever answered, or may have been done
+        self._reached = False  # whether the server ever answered, or may have done something
         self._denied = 0  # in a row
         self._misdirected = 0  # in a row
-        self._busy: float | None = None  # when the row of refusals for the load began that has no success in it
-        self._since: float | None = None  # when the row of failures began that has no success in it
+        self._busy: float | None = None  # the time of the first refusal for the load since the last success
+        self._since: float | None = None  # the time of the first failure since the last success
 
     def succeeded(self, *, creates: bool) -> None:
         """Count a call that succeeded."""
@@ -151,7 +151,7 @@ class Health:
 
     @property
     def answered(self) -> int:
-        """How many calls succeeded."""
+        """The number of calls that succeeded."""
         return self.created + self.read
 
     def failed(self, error: CdpError, operation: str) -> Sign:
@@ -165,7 +165,7 @@ class Health:
             self._reached = True
             self._denied += 1
             known = isinstance(error, Refused) and error.from_api
-            if self._denied >= FEW or (known and not (self.answered and self._patient)):
+            if self._denied >= MAX_IN_ROW or (known and not (self.answered and self._patient)):
                 self._fail(error)
         elif sign is Sign.BUSY and self._refuses_all():
             self.cause = error
@@ -178,14 +178,13 @@ class Health:
 
     @property
     def why(self) -> str:
-        """Why the load pauses, in words."""
-        silent = (
-            "" if self._busy is None else f"; nothing has succeeded for {(self._clock() - self._busy) / 60:.0f} min"
-        )
-        return f"{self.cause}{silent}"
+        """The reason why the load pauses."""
+        if self._busy is None:
+            return str(self.cause)
+        return f"{self.cause}; nothing has succeeded for {(self._clock() - self._busy) / 60:.0f} min"
 
     def _refuses_all(self) -> bool:
-        """Tell whether the server has taken nothing for minutes, because it is asked for too much."""
+        """Tell whether the server has accepted nothing for minutes, because of its load."""
         now = self._clock()
         self._busy = now if self._busy is None else self._busy
         return self._patient and now > self._busy + SILENT
@@ -205,5 +204,5 @@ class Health:
         gone = now - self._since
         if not self._patient:
             return
-        if (not self.answered and (self._misdirected >= FEW or gone > UNPROVEN)) or (lasting and gone > LASTING):
+        if (not self.answered and (self._misdirected >= MAX_IN_ROW or gone > UNPROVEN)) or (lasting and gone > LASTING):
             self._fail(error)

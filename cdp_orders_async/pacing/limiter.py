@@ -1,8 +1,8 @@
-"""What holds calls back before they are sent: a rate, and a number of slots.
+"""The limits that hold calls back before they are sent: a rate, and a number of slots.
 
-Both have two lanes: interactive callers overtake bulk work, which keeps a share. In a lane it is first in, first out.
-Both make no object per grant beyond one future for whoever has to wait, and lose nothing when a waiter is cancelled.
-Neither touches an event loop before somebody waits.
+Both have two lanes: interactive callers overtake bulk work, which keeps a share. Within a lane, the first caller is
+served first. A caller that has to wait costs one future, any other caller no object, and a cancelled caller uses up
+nothing. Neither limit needs an event loop before a caller waits.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ __all__ = ["ConnectionSlots", "Limiter"]
 T = TypeVar("T")
 
 SLACK = 0.05
-"""Seconds of grants that a timer which fires late makes up for: a busy loop does not lower the rate."""
+"""Seconds of permits that are made up for when a timer fires late: a busy loop does not lower the rate."""
 PROMPT = 0.01
-"""Seconds that a timer may be late without a limit on what it makes up for: a hundredth of a second's grants."""
-SHORTEST = 0.001
-"""Seconds; uvloop's clock has this grain, and a shorter timer would spin."""
-LONGEST = 3600.0
-"""Seconds; a longer wait is slept in parts, since event loops refuse an endless timer."""
-ROUNDING = 1e-9
-"""What adding up a share such as 0.1 may lack of a whole grant."""
+"""If a timer is at most so many seconds late, all the permits that it missed are granted at once."""
+SHORTEST_TIMER = 0.001
+"""Seconds: the resolution of uvloop's clock. A shorter timer would fire again and again."""
+LONGEST_TIMER = 3600.0
+"""Seconds: a longer wait is slept in parts, since event loops refuse an endless timer."""
+ROUNDING_ERROR = 1e-9
+"""The sum of shares such as 0.1 may be so much below a whole permit."""
 
 
 class _Waiters(Generic[T]):
-    """Who waits: two lanes, in each whoever came first is next."""
+    """The callers that wait, in two lanes; within a lane, the first caller is next."""
 
     def __init__(self, bulk_share: float) -> None:
         if not 0 <= bulk_share <= 1:
             raise ValueError(f"bulk_share: {bulk_share} is not from 0 to 1")
-        self.share = bulk_share  # of the grants, which the bulk lane keeps
-        self._credit = 0.0  # grants that the bulk lane is owed
+        self.share = bulk_share  # of the permits, which the bulk lane keeps
+        self._credit = 0.0  # permits that the bulk lane is owed
         self._lanes: tuple[deque[asyncio.Future[T]], ...] = (deque(), deque())  # interactive, bulk
 
     def __iter__(self) -> Iterator[asyncio.Future[T]]:
@@ -53,15 +53,15 @@ class _Waiters(Generic[T]):
 
     @property
     def interactive(self) -> int:
-        """How many wait in the interactive lane."""
+        """The number of callers in the interactive lane."""
         return len(self._lanes[False])
 
     def ahead(self, *, bulk: bool) -> float:
-        """Estimate how many go before one who joins now."""
-        everybody = len(self)
+        """Estimate how many callers go before a caller that joins now."""
+        waiting = len(self)
         if bulk or self.share == 1:
-            return everybody
-        return min(everybody, self.interactive / (1 - self.share))
+            return waiting
+        return min(waiting, self.interactive / (1 - self.share))
 
     def join(self, *, bulk: bool) -> asyncio.Future[T]:
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
@@ -73,13 +73,13 @@ class _Waiters(Generic[T]):
             self._lanes[bulk].remove(waiter)
 
     def pop(self) -> asyncio.Future[T] | None:
-        """Take out whoever is next and has not given up; None if nobody waits."""
-        if not any(self._lanes):  # as after most calls
+        """Take out the next caller that has not given up; None if no caller waits."""
+        if not any(self._lanes):  # nearly always
             return None
         interactive, bulk = map(self._first, self._lanes)
         if interactive and bulk:
             self._credit += self.share
-            if self._credit >= 1 - ROUNDING:
+            if self._credit >= 1 - ROUNDING_ERROR:
                 self._credit -= 1
                 return bulk.popleft()
         lane = interactive or bulk
@@ -119,7 +119,7 @@ class Limiter:
         self._granted = 0
         self._late: deque[tuple[float, int]] = deque()  # of the last second: when a timer was late, grants before it
         self._timer: asyncio.TimerHandle | None = None
-        self._waiters = _Waiters[float](bulk_share)  # a grant is what it cost, to give it back
+        self._waiters = _Waiters[float](bulk_share)  # the result is the cost of the permit, to give it back
         self._configure(rate, burst)
 
     def __repr__(self) -> str:
@@ -140,8 +140,13 @@ class Limiter:
 
     @property
     def waiting(self) -> int:
-        """How many callers wait for their grant."""
+        """The number of callers that wait for a permit."""
         return len(self._waiters)
+
+    @property
+    def interactive(self) -> int:
+        """How many of them are interactive, and so go first."""
+        return self._waiters.interactive
 
     @property
     def paused_for(self) -> float:
@@ -149,18 +154,18 @@ class Limiter:
         return max(0.0, self._paused_until - self._clock())
 
     def delay(self, *, bulk: bool = False) -> float:
-        """Estimate how many seconds a caller that came now, in the lane for *bulk* or the other, would wait."""
+        """Estimate the seconds that a caller that comes now, in the *bulk* lane or the other, would wait."""
         return max(0.0, self._due - self._clock() + self._waiters.ahead(bulk=bulk) * self._interval)
 
     def overtaking(self) -> float:
-        """Estimate how many seconds the interactive callers who wait now keep a bulk caller waiting."""
+        """Estimate the seconds that a bulk caller waits because of the interactive callers that wait now."""
         return self._waiters.interactive * self._interval
 
     def acquire_nowait(self) -> bool:
-        """Use a grant if there is one right now and nobody waits; tell whether there was."""
+        """Use a permit if there is one right now and no caller waits; tell whether there was."""
         now = self._clock()
         due = self._due
-        if due > now or self._timer is not None:  # there is a timer while somebody waits
+        if due > now or self._timer is not None:  # there is a timer while a caller waits
             return False
         rested = now - self._tolerance
         self._due = (due if due > rested else rested) + self._interval  # noqa: FURB136 - max() costs 0.1 us
@@ -179,7 +184,7 @@ class Limiter:
         return self.acquire_nowait()
 
     async def acquire(self, *, bulk: bool = False) -> None:
-        """Wait for this caller's turn, in the lane for *bulk* or before it. One that is cancelled uses up no grant."""
+        """Wait for a permit, in the *bulk* lane or the interactive one. A cancelled caller uses up no permit."""
         if self.acquire_nowait():
             return
         waiter = self._waiters.join(bulk=bulk)
@@ -188,35 +193,35 @@ class Limiter:
         try:
             await waiter
         except asyncio.CancelledError:
-            if not waiter.cancelled():  # granted meanwhile: the next one may have it
+            if not waiter.cancelled():  # granted meanwhile: the next caller may have the permit
                 self._due = max(self._due - min(waiter.result(), self._interval), self._paused_until)
                 self._granted -= 1
                 self._arm()
             else:
                 self._waiters.leave(waiter, bulk=bulk)
-                if not self._waiters:  # else the timer stays, or many who give up would put it off
+                if not self._waiters:  # otherwise the timer stays: many callers that give up would put it off
                     self._arm()
             raise
 
     def another(self, rate: float | None) -> Limiter:
-        """Return a limiter of its own *rate* that is else like this one, a pause included."""
+        """Return a limiter with another *rate* that is otherwise equal, a pause included."""
         other = Limiter(rate, burst=self._burst, bulk_share=self._waiters.share, clock=self._clock)
         other.pause_until(self._paused_until)
         return other
 
     def set_rate(self, rate: float | None, burst: int | None = None) -> None:
-        """Change the rate, and the burst if it is given, for everybody, those who wait included.
+        """Change the rate, and the burst if it is given, also for the callers that wait.
 
-        Calls per second, None for no limit. A value that the constructor would refuse changes nothing.
+        *rate*: calls per second, None for no limit. Raises the errors of the constructor, and changes nothing then.
         """
         self._configure(rate, self._burst if burst is None else burst)
         self._due = min(self._due, max(self._clock(), self._paused_until) + self._interval)
         self._arm()
 
     def pause_until(self, when: float) -> None:
-        """Grant nothing before *when*, a time of the limiter's clock; a pause is never made shorter.
+        """Grant nothing before *when*, a time of the limiter's clock; a pause never becomes shorter.
 
-        Afterwards calls go on at the rate: what the pause held back does not go at once.
+        After it, calls go on at the rate: the calls that it held back do not go all at once.
         """
         need(when, float, "when", "seconds, a number")
         if when > self._paused_until:
@@ -237,7 +242,7 @@ class Limiter:
         self._most = math.inf if rate is None else 1.01 * rate + burst
 
     def _arm(self) -> None:
-        """Set the one timer for whoever is first, or take it away when nobody waits."""
+        """Set the timer for the next caller, or remove it if no caller waits."""
         now = self._clock()
         self._hold(now)
         if self._timer is not None:
@@ -245,7 +250,7 @@ class Limiter:
             self._timer = None
         waiter = next(iter(self._waiters), None)
         if waiter is not None:
-            delay = min(max(self._due - now, SHORTEST), LONGEST)
+            delay = min(max(self._due - now, SHORTEST_TIMER), LONGEST_TIMER)
             self._timer = waiter.get_loop().call_later(delay, self._wake)
 
     def _wake(self) -> None:
@@ -261,7 +266,7 @@ class Limiter:
         self._arm()
 
     def _hold(self, now: float) -> None:
-        """Let the second that a late timer began get no more grants than any other."""
+        """Grant no more permits in the second after a late timer than in any other second."""
         while self._late and self._late[0][0] <= now - 1:
             self._late.popleft()
         for began, before in self._late:
@@ -271,10 +276,10 @@ class Limiter:
 
 
 class ConnectionSlots:
-    """Hand out *size* slots, in each lane in the order of asking.
+    """Hand out *size* slots; within a lane, the first caller is served first.
 
-    While interactive and bulk callers wait, *bulk_share* of the slots that come free, from 0 to 1, go to bulk.
-    A size below 1 or such a share raises `ValueError`.
+    While interactive and bulk callers wait, the share *bulk_share* of the slots, from 0 to 1, goes to bulk.
+    Raises `ValueError` for a size below 1 or another share.
     """
 
     def __init__(self, size: int, *, bulk_share: float = 0.1) -> None:
@@ -287,30 +292,30 @@ class ConnectionSlots:
 
     @property
     def size(self) -> int:
-        """How many slots there are."""
+        """The number of slots."""
         return self._size
 
     @property
     def free(self) -> int:
-        """How many slots nobody holds; never above 0 while somebody waits."""
+        """The number of free slots; 0 while a caller waits."""
         return max(0, self._free)
 
     @property
     def waiting(self) -> int:
-        """How many callers wait for a slot."""
+        """The number of callers that wait for a slot."""
         return len(self._waiters)
 
     def acquire_nowait(self) -> bool:
-        """Take a slot, which the caller must `release`, if one is free right now; tell whether there was."""
+        """Take a slot if one is free right now; tell whether there was. The caller must `release` it."""
         if self._free <= 0:
             return False
         self._free -= 1
         return True
 
     async def acquire(self, *, bulk: bool = False) -> None:
-        """Wait for a slot, which the caller must `release`, in the lane for *bulk* or the one before it.
+        """Wait for a slot, in the *bulk* lane or the interactive one. The caller must `release` it.
 
-        One that is cancelled holds none.
+        A caller that is cancelled holds no slot.
         """
         if self.acquire_nowait():
             return
@@ -325,15 +330,15 @@ class ConnectionSlots:
             raise
 
     def release(self) -> None:
-        """Give a slot back, straight to whoever is next; `RuntimeError` if none is held."""
+        """Give a slot back, directly to the next caller; raises `RuntimeError` if no slot is held."""
         if self._free == self._size:
             raise RuntimeError("release() without acquire()")
         self._add(1)
 
     def resize(self, size: int) -> None:
-        """Change how many slots there are: new ones are handed out at once, others are dropped as they come back.
+        """Change the number of slots: new ones are handed out at once, surplus ones are dropped when they come back.
 
-        A size below 1 raises `ValueError`.
+        Raises `ValueError` for a size below 1.
         """
         if size < 1:
             raise ValueError(f"size: {size} is below 1")
@@ -342,7 +347,7 @@ class ConnectionSlots:
         self._add(added)
 
     def _add(self, slots: int) -> None:
-        self._free += slots  # below 0 as long as more are held than there are
+        self._free += slots  # below 0 while callers hold surplus slots
         while self._free > 0 and (waiter := self._waiters.pop()):
             self._free -= 1
             waiter.set_result(None)

@@ -29,8 +29,8 @@ SECONDS = r"[+-]?[0-9]+(?:\.[0-9]*)?"
 def parse_retry_after(value: str, now: datetime) -> float | None:
     """Return the seconds that a ``Retry-After`` header asks to wait, or None if it says nothing usable.
 
-    *value* is its text: seconds, or a date in any of HTTP's three forms, which is measured against *now*, an
-    aware time. What has passed is 0.
+    *value* is its text: seconds, or a date in any of HTTP's three forms; a date counts from *now*, an aware time. A
+    time in the past is 0.
     """
     text = value.strip()
     try:
@@ -38,7 +38,7 @@ def parse_retry_after(value: str, now: datetime) -> float | None:
             seconds = float(text)
         else:
             when = parsedate_to_datetime(text)
-            # HTTP dates are in UTC, also in the form that does not say so
+            # HTTP dates are in UTC, also in the form without a zone.
             seconds = ((when if when.tzinfo else when.replace(tzinfo=UTC)) - now).total_seconds()
     except (ValueError, OverflowError):
         return None
@@ -46,23 +46,23 @@ def parse_retry_after(value: str, now: datetime) -> float | None:
 
 
 class Retries(Struct, frozen=True):
-    """How often a call is sent again, and how long it waits in between; raises `ValueError` for what is below 0."""
+    """How often a call is sent again, and how long it waits before; raises `ValueError` for a number below 0."""
 
     limit: int = 3
-    """How often it is sent again after the first time."""
+    """The most times that it is sent again."""
     base: float = 0.5
-    """Seconds that the first wait lasts at most; each further one may last twice as long."""
+    """The longest first wait in seconds; each further wait may last twice as long."""
     cap: float = 20.0
-    """Seconds that any wait lasts at most."""
+    """The longest of all waits in seconds."""
 
     def __post_init__(self) -> None:
         _at_least(0, limit=self.limit, base=self.base, cap=self.cap)
 
 
 def may_resend(error: CdpError, *, creates: bool) -> bool:
-    """Tell whether a call that failed with *error* may be sent again with no risk of a double effect.
+    """Tell whether a call that failed with *error* may be sent again without the risk of a second effect.
 
-    *creates*: each send that arrives makes a new object.
+    *creates*: each request that arrives makes a new object.
     """
     match error:
         case PoolTimeout():
@@ -89,9 +89,9 @@ def backoff(attempt: int, retries: Retries, uniform: Callable[[float, float], fl
 class RetryBudget:
     """Keep retries a bounded share of the traffic: they spend tokens that only successes earn.
 
-    There are *capacity* tokens at first, and at most; a retry costs *cost* of them, and a success earns 1. While
-    everything fails, *capacity* / *cost* retries are let through and no more; in the long run there is one retry for
-    *cost* successes. Raises `ValueError` for a capacity below 0 or a cost below 1.
+    It starts with *capacity* tokens, which is also the maximum; a retry costs *cost* tokens, and a success earns 1. If
+    everything fails, *capacity* / *cost* retries are allowed; in the long run there is one retry for *cost* successes.
+    Raises `ValueError` for a capacity below 0 or a cost below 1.
     """
 
     def __init__(self, capacity: int = 500, cost: int = 5) -> None:
@@ -102,7 +102,7 @@ class RetryBudget:
         """Tokens left."""
 
     def spend(self) -> bool:
-        """Pay for one retry; False if there is not enough left, and then nothing is paid."""
+        """Pay for one retry; False, and nothing is paid, if the tokens are not enough."""
         if self.tokens < self._cost:
             return False
         self.tokens -= self._cost

@@ -1,4 +1,4 @@
-"""What can be done with each kind of thing: the verbs, and the resources built from them."""
+"""The resources of the API, and the verbs that they are built from."""
 
 from __future__ import annotations
 

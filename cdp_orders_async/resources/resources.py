@@ -10,7 +10,7 @@ from uuid import UUID
 from cdp_orders_async import kinds
 from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import NotFound, Violation
-from cdp_orders_async.kinds import Changes, Got, New
+from cdp_orders_async.kinds import Changes, New, Stored
 from cdp_orders_async.models import (
     Consumer,
     ConsumerChanges,
@@ -47,7 +47,7 @@ from cdp_orders_async.resources.verbs import (
     ref_in,
     whole_by,
 )
-from cdp_orders_async.rules import check_extension, refuse
+from cdp_orders_async.rules import check_extension, raise_invalid
 from cdp_orders_async.wire import Request, encode, reads_nothing, reads_page
 
 __all__ = [
@@ -85,14 +85,14 @@ class Orders(Editable[NewOrder, Order, OrderChanges], AtTheRoot[NewOrder, Order,
         sort: Literal["created", "orderedAt", "created::DESC", "orderedAt::DESC"] | None = None,
         limit: int = LARGEST_PAGE,
     ) -> Listing[Order]:
-        """Walk the orders with one *reference_id*, or those of the guest *guest_ref*: exactly one of the two.
+        """Walk the orders with a *reference_id*, or the orders of the guest *guest_ref*: give exactly one of the two.
 
-        Parameters: *sort*, by creation or, only with *guest_ref*, by order time; the direction is written
-        as the vendor's Guest API writes it. *limit*, 1 to 100, the size of a page. Raises `Invalid`.
+        Parameters: *sort*, by the time of creation or, only with *guest_ref*, by order time; the direction is written
+        as in the vendor's Guest API. *limit*, 1 to 100, the size of a page. Raises `Invalid`.
         """
         need(sort, (str, NoneType), "sort")
         if sort is not None and sort.startswith("orderedAt") and guest_ref is None:
-            refuse([Violation("sort", "orderedAt goes only with guest_ref")])
+            raise_invalid([Violation("sort", "orderedAt goes only with guest_ref")])
         return self._list(reference_id, guest_ref, limit, **({} if sort is None else {"sort": sort}))
 
 
@@ -103,9 +103,9 @@ class OrdersV2(Updatable[NewOrderV2, OrderV2, NewOrderV2], AtTheRoot[NewOrderV2,
     """
 
     async def create(self, new: NewOrderV2, *, guest_ref: UUID | None = None) -> OrderV2:
-        """Create an order, as in version 2.1, under the guest *guest_ref* where one is given.
+        """Create an order, as in version 2.1; if *guest_ref* is given, under that guest.
 
-        That an order can be created under a guest is not documented by the vendor; clients in use do it.
+        The vendor does not document that an order can be created under a guest; existing clients do it.
         """
         query = {} if guest_ref is None else {"guestRef": ref_in(guest_ref)}
         request = self._request("create", None, self._read, query, self._checked(new), creates=True)
@@ -113,7 +113,7 @@ class OrdersV2(Updatable[NewOrderV2, OrderV2, NewOrderV2], AtTheRoot[NewOrderV2,
         return await self._transport.send(request)
 
     async def get(self, ref: UUID, *, expand_items: bool = False) -> OrderV2:
-        """Fetch the order with the reference *ref*, with its items where *expand_items* is true."""
+        """Fetch the order with the reference *ref*; with *expand_items*, its items too."""
         need(expand_items, bool, "expand_items", "True or False")
         query = {"expand": "orderItems"} if expand_items else {}
         return await self._transport.send(self._request("get", ref, self._read, query=query))
@@ -121,14 +121,14 @@ class OrdersV2(Updatable[NewOrderV2, OrderV2, NewOrderV2], AtTheRoot[NewOrderV2,
     def list(
         self, *, reference_id: str | None = None, guest_ref: UUID | None = None, limit: int = LARGEST_PAGE
     ) -> Listing[OrderV2]:
-        """Walk the orders with one *reference_id*, or those of one guest: exactly one of the two.
+        """Walk the orders with a *reference_id*, or the orders of a guest: give exactly one of the two.
 
         Parameters: *guest_ref*, the reference of the guest; *limit*, 1 to 100, the size of a page. Raises `Invalid`.
         """
         return self._list(reference_id, guest_ref, limit)
 
 
-class Parts(Editable[New, Got, Changes], UnderAnOrder[New, Got, Changes]):
+class Parts(Editable[New, Stored, Changes], UnderAnOrder[New, Stored, Changes]):
     """The parts of an order."""
 
 
@@ -150,11 +150,11 @@ class Contacts(Parts[NewContact, Contact, ContactChanges]):
     """
 
 
-class PartsV2(Updatable[New, Got, New], UnderAnOrder[New, Got, New]):
+class PartsV2(Updatable[New, Stored, New], UnderAnOrder[New, Stored, New]):
     """The parts of an order in version 2."""
 
 
-class DeletablePartsV2(PartsV2[New, Got], Deletable[New, Got, New]):
+class DeletablePartsV2(PartsV2[New, Stored], Deletable[New, Stored, New]):
     """The parts of an order that version 2 can delete: items and contacts."""
 
 
@@ -190,7 +190,7 @@ class Consumers(Parts[NewConsumer, Consumer, ConsumerChanges]):
     def items(self, consumer: UUID, *, limit: int = LARGEST_PAGE) -> Listing[OrderItem]:
         """Walk the items that a *consumer* uses, *limit* (1 to 100) a page.
 
-        The vendor lists only links here, so iterating fetches each item; `Listing.pages` does not.
+        The vendor lists only links here, so the iteration fetches each item; `Listing.pages` does not.
         """
         items = Readable(self._transport, kinds.ITEMS, self._base)
         return self._pages("items", consumer, OrderItem, limit, whole_by(items.get))
@@ -202,17 +202,20 @@ class Extensible(Verbs[dict[str, ExtensionValue], Extension, dict[str, Extension
     def _body(self, value: Mapping[str, ExtensionValue]) -> bytes:
         return encode(dict(value))
 
+    def _checked(self, new: Mapping[str, ExtensionValue]) -> bytes:
+        raise_invalid(check_extension(new))
+        return self._body(new)
+
     def to_create(
         self, owner: UUID, pairs: Mapping[str, ExtensionValue], *, read: Callable[[bytes], Extension] | None = None
     ) -> Request[Extension]:
-        """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
+        """Return the request of `create`, unchecked; *read* is another reader for its answer."""
         return self._request("create", owner, read or self._read, body=self._body(pairs), creates=True)
 
     async def create(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
         """Create the extension of the order or item with the reference *owner*."""
         request = self._request("create", owner, self._read, creates=True)
-        refuse(check_extension(pairs))
-        request.body = self._body(pairs)
+        request.body = self._checked(pairs)
         del pairs
         return await self._transport.send(request)
 
@@ -226,30 +229,28 @@ class Extensions(Extensible):
     """
 
     def to_replace(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Request[Extension]:
-        """Return the request that `replace` sends, unchecked, as a value."""
+        """Return the request of `replace`, unchecked."""
         return self._request("replace", owner, self._read, body=self._body(pairs))
 
     def to_update(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Request[Extension]:
-        """Return the request that `update` sends, unchecked, as a value."""
+        """Return the request of `update`, unchecked."""
         return self._request("update", owner, self._read, body=self._body(pairs))
 
     async def get(self, owner: UUID) -> Extension:
-        """Fetch the extension of *owner*; raises `NotFound` where there is none."""
+        """Fetch the extension of *owner*; raises `NotFound` if there is none."""
         return await self._transport.send(self._request("get", owner, self._read))
 
     async def replace(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
-        """Put *pairs* in place of all that the extension holds."""
+        """Replace all pairs of the extension with *pairs*."""
         request = self._request("replace", owner, self._read)
-        refuse(check_extension(pairs))
-        request.body = self._body(pairs)
+        request.body = self._checked(pairs)
         del pairs
         return await self._transport.send(request)
 
     async def update(self, owner: UUID, pairs: Mapping[str, ExtensionValue]) -> Extension:
-        """Set the given *pairs* and leave the others alone."""
+        """Set the given *pairs*; the other pairs stay."""
         request = self._request("update", owner, self._read)
-        refuse(check_extension(pairs))
-        request.body = self._body(pairs)
+        request.body = self._checked(pairs)
         del pairs
         return await self._transport.send(request)
 
@@ -258,12 +259,12 @@ class Extensions(Extensible):
         await self._transport.send(self._request("delete", owner, reads_nothing))
 
     async def delete_fields(self, owner: UUID, names: Sequence[str] | None) -> Extension:
-        """Delete the pairs with these *names*, or all pairs where *names* is None; return what is left."""
+        """Delete the pairs with these *names*, or all pairs if *names* is None; return the extension without them."""
         need(names, (Sequence, NoneType), "names", "a list of keys, or None")
         if names is not None and (
             isinstance(names, str) or not names or any(text(n) or not n or "|" in n for n in names)
         ):
-            refuse([Violation("names", "must be a list of keys without '|', at least one; None stands for all")])
+            raise_invalid([Violation("names", "must be a list of keys without '|', at least one; None stands for all")])
         request = self._request(
             "delete_fields", owner, self._read, query={} if names is None else {"name": "|".join(names)}
         )
@@ -278,15 +279,15 @@ class Extensions(Extensible):
 class ExtensionsV2(Extensible):
     """The data extension of an order in version 2.
 
-    It is not documented by the vendor: this is what version 2 documents for guests, read for orders. Where there
-    is one already, `create` sets its pairs.
+    The vendor documents it only for guests; here the same is used for orders. If the order already has an extension,
+    `create` sets its pairs.
     """
 
     def _body(self, value: Mapping[str, ExtensionValue]) -> bytes:
         return encode({**value, "key": "default"})
 
     async def get(self, owner: UUID) -> Extension:
-        """Fetch the extension of *owner*, which takes two requests; raises `NotFound` where there is none."""
+        """Fetch the extension of *owner*, with two requests; raises `NotFound` if there is none."""
         listing = self._request("list", owner, reads_page(Extension))
         for entry in (await self._transport.send(listing)).items:
             return await self._whole(owner)(entry)

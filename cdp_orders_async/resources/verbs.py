@@ -1,6 +1,6 @@
 """The verbs, each written once.
 
-What a resource cannot do is said by what it inherits: a verb that a kind lacks does not exist on it.
+A resource inherits its verbs: a verb that a kind does not have does not exist on its resource.
 Every verb raises a `CdpError`: `Invalid` before anything is sent, `NotSent`, `OutcomeUnknown`,
 `Refused`, `Unreadable` or `DeadlineExceeded` after that.
 """
@@ -14,11 +14,11 @@ from uuid import UUID
 
 from cdp_orders_async import kinds
 from cdp_orders_async.errors import CdpError, Invalid, Violation
-from cdp_orders_async.kinds import Api, Changes, Got, Kind, New
+from cdp_orders_async.kinds import Api, Changes, Kind, New, Stored
 from cdp_orders_async.models.common import once_a_model
 from cdp_orders_async.models.constraints import text
 from cdp_orders_async.redact import seal_methods, sealed
-from cdp_orders_async.rules import check, check_limit, refuse, types_and_rules
+from cdp_orders_async.rules import check, check_limit, raise_invalid, types_and_rules
 from cdp_orders_async.wire import (
     NO_QUERY,
     Page,
@@ -55,19 +55,19 @@ LARGEST_PAGE = 100
 
 @once_a_model
 def checked_writer(model: type[Any]) -> Callable[[Any], bytes]:
-    """Return what writes a *model* that keeps its rules, and raises any exception for another."""
+    """Return the writer of a *model*, which raises any exception if a rule is broken."""
     return writer(model, *types_and_rules(model))
 
 
 @once_a_model
 def unchecked_writer(model: type[Any]) -> Callable[[Any], bytes]:
-    """Return what writes a *model* of which the rules were checked before: for an order in half the codec's time."""
+    """Return the writer of a *model* whose rules were checked before; for an order it takes half the codec's time."""
     return writer(model, {}, ())
 
 
 @functools.cache
 def _routes(api: Api, kind: Kind[Any, Any, Any]) -> Mapping[str, tuple[str, str, str, str, str]]:
-    """Return the routes of *kind* by their verbs, with their paths parted at ``{ref}``."""
+    """Return the routes of *kind* by verb; each path is split at ``{ref}``."""
     return {
         verb: (operation, method, *path.partition("{ref}"))
         for verb, (operation, method, path) in api.table.routes_of(kind.name).items()
@@ -76,19 +76,20 @@ def _routes(api: Api, kind: Kind[Any, Any, Any]) -> Mapping[str, tuple[str, str,
 
 @sealed
 class Listing(Generic[T]):
-    """The entries of a collection, fetched page by page as they are asked for.
+    """The entries of a collection; each page is fetched when it is needed.
 
-    ``async for entry in listing`` yields whole entries: one that the server did not expand is fetched by
-    itself. `pages` yields what arrives. A listing advances by what arrived, not by what was asked for. It ends at an
-    empty page, at one that repeats the page before, or where no next page is named. Version 2 names none: there, a
-    page ends the list if it is shorter than a limit that the server set itself (see `Page.has_next`).
-    When a page fails, the error's *offset* says where to go on. A listing can be walked more than once.
+    ``async for entry in listing`` yields whole entries: an entry that the server did not expand is fetched with a
+    request of its own. `pages` yields the pages as they arrive. A listing advances by the number of entries that
+    arrived, not by the limit of the request. It ends at an empty page, at a page that repeats the page before, or if no
+    next page is named. Version 2 names none: there, a page ends the list if it is shorter than a limit that the server
+    set (see `Page.has_next`). If a page fails, the *offset* of the error says where to continue. A listing can be
+    walked more than once.
     """
 
     def __init__(self, fetch: Callable[[int], Awaitable[Page[T]]], whole: Callable[[T], Awaitable[T]]) -> None:
         self._fetch = fetch
         self.whole = whole
-        """Makes an entry whole: fetches it where the server listed only a link."""
+        """Returns the whole entry: fetches it if the server listed only a link."""
 
     async def __aiter__(self) -> AsyncGenerator[T, None]:
         async for page in self.pages():
@@ -96,7 +97,7 @@ class Listing(Generic[T]):
                 yield await self.whole(entry)
 
     async def pages(self, start: int = 0) -> AsyncIterator[Page[T]]:
-        """Yield the pages from the entry number *start* on; raises what fetching one raises."""
+        """Yield the pages from the entry number *start* on; raises the `CdpError` of a page that fails."""
         offset = start
         before: tuple[T, ...] = ()
         while True:
@@ -114,23 +115,25 @@ class Listing(Generic[T]):
             offset += len(page.items)
 
 
-class Verbs(Generic[New, Got, Changes]):
-    """What every resource has: where it lives, and how its requests leave.
+class Verbs(Generic[New, Stored, Changes]):
+    """The base of every resource: its routes and its transport.
 
-    Each public method is sealed. What it was given is in none of its frames while a request is sent.
+    Each public method is sealed. While a request is sent, none of its frames holds an argument.
     """
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         seal_methods(cls)
 
-    def __init__(self, transport: Transport, kind: Kind[New, Got, Changes], base: str, api: Api = kinds.V2_1) -> None:
+    def __init__(
+        self, transport: Transport, kind: Kind[New, Stored, Changes], base: str, api: Api = kinds.V2_1
+    ) -> None:
         self._transport = transport
         self._kind = kind
         self._base = base
         self._api = api
         self._routes = _routes(api, kind)
-        self._read = reads(kind.got)
+        self._read = reads(kind.stored)
         self._has_links = any(hasattr(kind.new, name) for name in ("order_items", "guest"))
 
     def _request(
@@ -152,18 +155,18 @@ class Verbs(Generic[New, Got, Changes]):
         return Request(operation, method, path, read, query, body, creates)
 
     def _checked(self, new: New) -> bytes:
-        """Write *new*; raise `Invalid` for what breaks a rule."""
+        """Write *new*; raise `Invalid` if it breaks a rule."""
         model = self._kind.new
         if type(new) is model and not self._has_links:
             try:
                 return checked_writer(model)(new)
-            except Exception:  # noqa: BLE001, S110 what is wrong, `check` says in words
+            except Exception:  # noqa: BLE001, S110 `check` says what is wrong
                 pass
-        refuse(check(model, new))
+        raise_invalid(check(model, new))
         return self._body(new)
 
     def _body(self, value: New | Changes) -> bytes:
-        """Write links as the vendor does, as absolute URLs."""
+        """Write *value*; links become absolute URLs, as at the vendor."""
         if type(value) is self._kind.new and not self._has_links:
             return unchecked_writer(self._kind.new)(value)
         plain = to_json(value)
@@ -177,7 +180,7 @@ class Verbs(Generic[New, Got, Changes]):
     def _pages(
         self, name: str, ref: UUID | None, model: type[T], limit: int, whole: Callable[[T], Awaitable[T]], **query: str
     ) -> Listing[T]:
-        refuse(check_limit(limit))
+        raise_invalid(check_limit(limit))
         read = reads_page(model, asked=None if self._api.whole_lists else limit)
         first = self._request(name, ref, read, {**query, "expand": "true"} if self._api.whole_lists else query)
 
@@ -189,105 +192,104 @@ class Verbs(Generic[New, Got, Changes]):
 
 
 def whole_by(get: Callable[[UUID], Awaitable[T]]) -> Callable[[T], Awaitable[T]]:
-    """Return what makes an entry whole: itself, or fetched where the server listed only its link."""
+    """Return the function that returns the whole entry: it calls *get* if the server listed only a link."""
 
     async def whole(entry: T) -> T:
         link: Any = entry
-        bare = type(link)(ref=link.ref, href=link.href)
-        return await get(link.ref) if link == bare else entry
+        return await get(link.ref) if link == type(link)(ref=link.ref, href=link.href) else entry
 
     return whole
 
 
 def ref_in(ref: object) -> str:
-    """Return the text of *ref* if it is a reference: nothing else may become part of a path."""
+    """Return the text of *ref*, which must be a reference: nothing else may become part of a path."""
     try:
         return ref_text(ref if isinstance(ref, UUID) else UUID(str(ref)))
     except ValueError:
         raise Invalid((Violation("ref", "must be a UUID"),)) from None
 
 
-class Readable(Verbs[New, Got, Changes]):
-    """What can be fetched by its reference."""
+class Readable(Verbs[New, Stored, Changes]):
+    """A resource whose objects can be fetched."""
 
-    async def get(self, ref: UUID) -> Got:
-        """Fetch the one with the reference *ref*."""
+    async def get(self, ref: UUID) -> Stored:
+        """Fetch the object with the reference *ref*."""
         return await self._transport.send(self._request("get", ref, self._read))
 
 
-class Deletable(Readable[New, Got, Changes]):
-    """What can be deleted."""
+class Deletable(Readable[New, Stored, Changes]):
+    """A resource whose objects can be deleted."""
 
     async def delete(self, ref: UUID) -> None:
-        """Delete the one with the reference *ref*."""
+        """Delete the object with the reference *ref*."""
         await self._transport.send(self._request("delete", ref, reads_nothing))
 
 
-class Updatable(Readable[New, Got, Changes]):
-    """What can be changed: with changes in version 2.1, with the whole thing in version 2, which has no others."""
+class Updatable(Readable[New, Stored, Changes]):
+    """A resource whose objects can be changed: by some fields in version 2.1, only as a whole in version 2."""
 
-    def to_update(self, ref: UUID, changes: Changes) -> Request[Got]:
-        """Return the request that `update` sends, unchecked, as a value."""
+    def to_update(self, ref: UUID, changes: Changes) -> Request[Stored]:
+        """Return the request of `update`, unchecked."""
         return self._request("update", ref, self._read, body=self._body(changes))
 
-    async def update(self, ref: UUID, changes: Changes) -> Got:
-        """Change the fields that *changes* names; version 2.1 leaves the rest alone."""
+    async def update(self, ref: UUID, changes: Changes) -> Stored:
+        """Change the fields in *changes*; in version 2.1 the other fields stay."""
         request = self._request("update", ref, self._read)
-        refuse(check(self._kind.changes, changes))
+        raise_invalid(check(self._kind.changes, changes))
         request.body = self._body(changes)
         del changes
         return await self._transport.send(request)
 
 
-class Editable(Deletable[New, Got, Changes], Updatable[New, Got, Changes]):
-    """What can be changed, replaced and deleted."""
+class Editable(Deletable[New, Stored, Changes], Updatable[New, Stored, Changes]):
+    """A resource whose objects can be changed, replaced and deleted."""
 
-    def to_replace(self, ref: UUID, new: New) -> Request[Got]:
-        """Return the request that `replace` sends, unchecked, as a value."""
+    def to_replace(self, ref: UUID, new: New) -> Request[Stored]:
+        """Return the request of `replace`, unchecked."""
         return self._request("replace", ref, self._read, body=self._body(new))
 
-    async def replace(self, ref: UUID, new: New) -> Got:
-        """Put *new* in place of the one with the reference *ref*; what *new* leaves out is dropped."""
+    async def replace(self, ref: UUID, new: New) -> Stored:
+        """Replace the object with the reference *ref* with *new*; fields that *new* leaves out are dropped."""
         request = self._request("replace", ref, self._read)
         request.body = self._checked(new)
         del new
         return await self._transport.send(request)
 
 
-class UnderAnOrder(Readable[New, Got, Changes]):
-    """What is created and listed under an order."""
+class UnderAnOrder(Readable[New, Stored, Changes]):
+    """A resource whose objects are created and listed under an order."""
 
-    def to_create(self, order: UUID, new: New, *, read: Callable[[bytes], Got] | None = None) -> Request[Got]:
-        """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
+    def to_create(self, order: UUID, new: New, *, read: Callable[[bytes], Stored] | None = None) -> Request[Stored]:
+        """Return the request of `create`, unchecked; *read* is another reader for its answer."""
         return self._request("create", order, read or self._read, body=self._body(new), creates=True)
 
-    async def create(self, order: UUID, new: New) -> Got:
-        """Create one under the order with the reference *order*."""
+    async def create(self, order: UUID, new: New) -> Stored:
+        """Create an object under the order with the reference *order*."""
         request = self._request("create", order, self._read, creates=True)
         request.body = self._checked(new)
         del new
         return await self._transport.send(request)
 
-    def list(self, order: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Got]:
-        """Walk those of an order, *limit* (1 to 100) a page."""
-        return self._pages("list", order, self._kind.got, limit, whole_by(self.get))
+    def list(self, order: UUID, *, limit: int = LARGEST_PAGE) -> Listing[Stored]:
+        """Walk the objects of an order, *limit* (1 to 100) a page."""
+        return self._pages("list", order, self._kind.stored, limit, whole_by(self.get))
 
 
-class AtTheRoot(Readable[New, Got, Changes]):
-    """What is created and listed by itself: orders."""
+class AtTheRoot(Readable[New, Stored, Changes]):
+    """A resource whose objects are created and listed on their own: orders."""
 
-    def to_create(self, new: New, *, read: Callable[[bytes], Got] | None = None) -> Request[Got]:
-        """Return the request that `create` sends, unchecked, as a value; see `Request` for the options."""
+    def to_create(self, new: New, *, read: Callable[[bytes], Stored] | None = None) -> Request[Stored]:
+        """Return the request of `create`, unchecked; *read* is another reader for its answer."""
         return self._request("create", None, read or self._read, body=self._body(new), creates=True)
 
-    async def create(self, new: New) -> Got:
+    async def create(self, new: New) -> Stored:
         """Create an order.
 
         The API matches orders with the same *reference_id* whose *ordered_at* lies within two days.
 
-        Parameters: *new*, the order. Returns it as the server keeps it, with its *ref*. Raises `Invalid` for an order
-        that breaks a documented rule, before anything is sent; `OutcomeUnknown` where it may have been created, which
-        is why such a create is not sent again; and what `Resources` says.
+        Parameters: *new*, the order. Returns the order as the server stores it, with its *ref*. Raises `Invalid` for an
+        order that breaks a documented rule, before anything is sent; `OutcomeUnknown` if it may have been created: such
+        a create is not sent again; and the errors that `Resources` lists.
         Source: https://api-docs.sitecore.com/cdp/order-rest-api/order/createorder
 
             order = await cdp.orders.create(
@@ -298,11 +300,11 @@ class AtTheRoot(Readable[New, Got, Changes]):
         del new
         return await self._transport.send(request)
 
-    def _list(self, reference_id: str | None, guest_ref: UUID | None, limit: int, **more: str) -> Listing[Got]:
+    def _list(self, reference_id: str | None, guest_ref: UUID | None, limit: int, **more: str) -> Listing[Stored]:
         if (reference_id is None) == (guest_ref is None):
-            refuse([Violation("reference_id, guest_ref", "exactly one of them must be given")])
+            raise_invalid([Violation("reference_id, guest_ref", "exactly one of them must be given")])
         given = {name: value for name, value in {"reference_id": reference_id, **more}.items() if value is not None}
-        # What UTF-8 cannot carry would be left out of the URL without a word.
-        refuse([Violation(name, wrong) for name, value in given.items() if (wrong := text(value))])
+        # Text that UTF-8 cannot carry would silently be left out of the URL.
+        raise_invalid([Violation(name, wrong) for name, value in given.items() if (wrong := text(value))])
         query = {"referenceId": reference_id} if reference_id is not None else {"guestRef": ref_in(guest_ref)}
-        return self._pages("list", None, self._kind.got, limit, whole_by(self.get), **query, **more)
+        return self._pages("list", None, self._kind.stored, limit, whole_by(self.get), **query, **more)

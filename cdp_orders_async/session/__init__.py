@@ -1,4 +1,4 @@
-"""The session manager: pool, authentication, TLS, times, rate limit and the one retry loop."""
+"""The session: pool, authentication, TLS, times, rate limit and retries."""
 
 from __future__ import annotations
 

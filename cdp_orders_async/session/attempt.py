@@ -1,4 +1,4 @@
-"""One attempt is one send: what every way to send has, and how it is said how far a request got."""
+"""One attempt is one send: the base of the HTTP backends, and the errors that say how far a request got."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ Answer: TypeAlias = tuple[int, bytes, str | None]
 """Status, body and ``Retry-After``."""
 
 HEADERS = {"Accept": "application/json", "User-Agent": f"cdp-orders-async/{VERSION}"}
-START = 100  # bytes of a too large answer that its error keeps
-LONGEST_HEAD = 65_536  # bytes of a head; and of what comes with no byte of a body, such as interim answers
+KEPT_BYTES = 100  # bytes of an unusable answer that its error keeps
+LONGEST_HEAD = 65_536  # bytes of a head, or of other data without a byte of a body, such as interim answers
 HEAD_TOO_LARGE = f"the head of the answer is larger than {LONGEST_HEAD:,} bytes"
 NO_BODY = f"{LONGEST_HEAD:,} bytes came after the head that are no part of the body"
-OF_WINSOCK = 10_000  # the first of the numbers that sockets have on Windows
+FIRST_WINSOCK_ERROR = 10_000  # the errors of sockets on Windows have numbers from this one on
 SUSPICION = 60.0  # seconds for which creates go over new connections after a kept one lost an answer
 
 
 class HttpBackend(ABC):
-    """The connections to one server: opened on first use, and from then on part of that event loop.
+    """The connections to one server; it opens at the first call and then belongs to that event loop.
 
-    Raises `Invalid` where the settings or the environment name a proxy or certificates that cannot be used.
+    Raises `Invalid` if the settings or the environment name a proxy or certificates that cannot be used.
     """
 
     def __init__(self, base_url: str, credentials: Credentials, settings: Settings, clock: Callable[[], float]) -> None:
@@ -68,55 +68,49 @@ class HttpBackend(ABC):
         self._prefix = self.base_url.raw_path.rstrip("/")
         self._authorization = credentials.header()
         self.secrets = credentials.secrets()
-        """What is masked in whatever the server says."""
+        """The texts that are masked in all that the server says."""
         self._settings = settings
         self._proxy = proxy_of(settings, base_url)
         check_tls(settings)
         self._timeouts: TimeoutPool
         self.waits: TimeoutPool
-        """What goes on before a call is sent, without a limit in time of its own, and ends when this is closed."""
+        """The waits before a call is sent. They have no time limit, and end when the backend is closed."""
         self._lost_at = -math.inf  # when a kept connection last lost an answer
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0  # a fork copies the loop too, and both copies would speak on one connection
         self._opening = asyncio.Lock()
-        self._closed = False
+        self.closed = False
+        """Whether it was closed: then it cannot be opened again."""
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied or pickled, as `Session` does: a copy would hold a copy of the event loop."""
         raise TypeError("the connections of a client cannot be copied or pickled")
 
-    @property
-    def closed(self) -> bool:
-        """Whether it was closed, after which nothing can be sent again."""
-        return self._closed
-
     def ready(self) -> bool:
-        """Return whether it can send, and `open` need not be asked."""
+        """Tell whether it can send, so that `open` need not be called."""
         here = asyncio.get_running_loop() is self._loop and os.getpid() == self._pid
-        return here and not self._closed
+        return here and not self.closed
 
     async def open(self) -> None:
-        """Make it ready; `RuntimeError` after `aclose`, in a second event loop and after a fork.
+        """Make it ready; raises `RuntimeError` after `aclose`, in a second event loop and after a fork.
 
-        Raises `Broken` where it is closed meanwhile.
+        Raises `Broken` if it is closed meanwhile.
         """
-        if self._closed:
+        if self.closed:
             raise RuntimeError(CLOSED)
         if self._loop is None:
             async with self._opening:
                 await self._open_first()
-            if self._closed:
+            if self.closed:
                 raise Broken(CLOSED)
         if os.getpid() != self._pid:
-            msg = "the client belongs to another process; make one client for each process"
-            raise RuntimeError(msg)
+            raise RuntimeError("the client belongs to another process; make one client for each process")
         if asyncio.get_running_loop() is not self._loop:
-            msg = "the client belongs to another event loop; make one client for each loop"
-            raise RuntimeError(msg)
+            raise RuntimeError("the client belongs to another event loop; make one client for each loop")
 
     async def aclose(self) -> None:
-        """Close the connections and end what goes on over them. Closing twice is no error."""
-        self._closed = True
+        """Close the connections and end the calls on them. Closing twice is not an error."""
+        self.closed = True
         async with self._opening:
             if self._loop is not None and self._pid == os.getpid():
                 both = self._timeouts, self.waits
@@ -132,20 +126,19 @@ class HttpBackend(ABC):
     async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Timings) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer.
 
-        Where the time went is added to *times*. Raises a `CdpError` that says how far the request got where no
-        status came back.
+        The time is added to *times*. If no status came back, it raises a `CdpError` that says how far the request got.
         """
 
     @abstractmethod
     async def _open(self) -> None:
-        """Make what it sends with."""
+        """Make the objects that send."""
 
     @abstractmethod
     async def _close(self) -> None:
-        """Close what `_open` made."""
+        """Close the objects that `_open` made."""
 
     async def _open_first(self) -> None:
-        if self._loop is None and not self._closed:
+        if self._loop is None and not self.closed:
             await self._open()
             self._loop, self._pid = asyncio.get_running_loop(), os.getpid()
             self._timeouts, self.waits = (
@@ -153,10 +146,10 @@ class HttpBackend(ABC):
             )
 
     def _may_use(self, used_at: float, *, creates: bool) -> bool:
-        """Tell whether a kept connection that was last used at *used_at* can take a request, one that *creates* or not.
+        """Tell whether a kept connection that was last used at *used_at* may take a request, a create or another one.
 
-        Some gateways end each kept connection without a word. One lost answer is a sign of it: what rested then is
-        not used any more, and creates, which cannot be sent again, go over new connections for a while.
+        Some gateways drop kept connections without closing them. After a lost answer, the connections that were idle
+        then are not used again, and creates, which cannot be sent again, use new connections for a while.
         """
         return used_at > self._lost_at and not (creates and self._timeouts.loop.time() < self._lost_at + SUSPICION)
 
@@ -177,9 +170,9 @@ def deadline_error(delivery: Delivery, attempts: int = 0, request_id: str | None
 def connection_error(
     request: Request[Any], cause: str, *, began: bool, lasting: bool = False
 ) -> NotSent | OutcomeUnknown:
-    """Return the error for a request that got no status, *cause* in words; *began* where it had begun to leave.
+    """Return the error of a request without a status, for this *cause*; *began* says whether it had begun to leave.
 
-    *lasting* where the cause is not likely to pass.
+    *lasting* says that the cause will probably not go away.
     """
     if began:
         return OutcomeUnknown(f"{request.method} {request.path} was sent, but its answer was lost ({cause})")
@@ -189,7 +182,7 @@ def connection_error(
 
 
 def cut_answer(request: Request[Any], status: int, retry_after: str | None, cause: str) -> Answer:
-    """Judge an answer whose head came whole and whose body did not, *cause* in words: the status still counts."""
+    """Return an answer whose body broke off for this *cause*; its status counts. Raise `Unreadable` after a success."""
     if _succeeded(status):
         problem = f"its transfer broke off ({cause})"
         raise Unreadable(request.method, request.path, status, (problem,), cut=True) from None
@@ -197,20 +190,20 @@ def cut_answer(request: Request[Any], status: int, retry_after: str | None, caus
 
 
 def describe(error: BaseException, reason: str | None = None) -> str:
-    """Name a cause without its text, which may hold the query, or the URL of a proxy with its password."""
+    """Describe a cause without its text, which may hold the query, or the URL of a proxy with its password."""
     if isinstance(error, Broken):
         return str(error)
     if isinstance(error, TimeoutError):
         reason = "timed out"
     elif reason is None and isinstance(error, OSError):
-        reason = _of_system(error)
+        reason = _system_text(error)
     return f"{type(error).__name__}: {reason}" if reason else type(error).__name__
 
 
-def _of_system(error: OSError) -> str | None:
-    """Return what this system calls an error; Windows has numbers of its own, which the C library cannot name."""
+def _system_text(error: OSError) -> str | None:
+    """Return the text of the system for an error; Windows has its own numbers, which the C library does not know."""
     own: int | None = getattr(error, "winerror", None)
-    if not own and error.errno and error.errno < OF_WINSOCK:
+    if not own and error.errno and error.errno < FIRST_WINSOCK_ERROR:
         return os.strerror(error.errno)
     if not (number := own or error.errno):
         return None
@@ -221,16 +214,16 @@ def _of_system(error: OSError) -> str | None:
 
 
 def describe_certificate(error: BaseException, host: str | None) -> str | None:
-    """Say why the certificate of *host* is not trusted; None where *error* is another one."""
+    """Say why the certificate of *host* is not trusted; None for any other *error*."""
     if not isinstance(error, ssl.SSLCertVerificationError):
         return None
     return f"the certificate of {host} is not trusted: {error.verify_message.rstrip('.')}"
 
 
 def has_spoken(transport: asyncio.BaseTransport | None) -> bool:
-    """Tell, without waiting, whether a connection that rests has ended or has something to read.
+    """Tell, without waiting, whether an idle connection has ended or has data to read.
 
-    Nobody asked for what it has, so it cannot take a request.
+    The data answers no request, so the connection cannot take another one.
     """
     connection = None if transport is None else transport.get_extra_info("socket")
     number = -1 if connection is None else connection.fileno()
@@ -240,15 +233,15 @@ def has_spoken(transport: asyncio.BaseTransport | None) -> bool:
         poll = select.poll()
         poll.register(number, select.POLLIN)
         return bool(poll.poll(0))
-    with selectors.DefaultSelector() as selector:  # dearer, and what Windows and some of macOS have
+    with selectors.DefaultSelector() as selector:  # slower; Windows and some versions of macOS have no poll
         selector.register(number, selectors.EVENT_READ)
         return bool(selector.select(0))
 
 
 def wait_asked(retry_after: str | None, date: str | None) -> str | None:
-    """Return what *retry_after* asks, where it is a date as the seconds after the *date* of the same answer.
+    """Return *retry_after*; if it is a date, return the seconds from the *date* of the same answer.
 
-    The clock of the server may be another one than ours.
+    The clocks of the server and of this machine may differ.
     """
     if retry_after is None or date is None or not any(map(str.isalpha, retry_after)):
         return retry_after
@@ -262,13 +255,13 @@ def wait_asked(retry_after: str | None, date: str | None) -> str | None:
 def unusable_answer(
     request: Request[Any], status: int, problem: str, start: bytes | bytearray, secrets: Secrets = NO_SECRETS
 ) -> bytes:
-    """Judge an answer whose body, that begins with *start*, is of no use: return what counts as its body.
+    """Return the body of an answer that cannot be used, none; raise `Unreadable` after a success.
 
-    Of what is kept of it, the *secrets* are masked.
+    The error keeps the *start* of the body, with the *secrets* masked.
     """
     if _succeeded(status):
-        raise Unreadable(request.method, request.path, status, (problem,), secrets.start(start, START))
-    return b""  # half a refusal says nothing
+        raise Unreadable(request.method, request.path, status, (problem,), secrets.start(start, KEPT_BYTES))
+    return b""
 
 
 def describe_too_large(most: int) -> str:

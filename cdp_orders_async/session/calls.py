@@ -1,4 +1,4 @@
-"""One call while it goes on, and what the observers are told of it. Where nobody listens, no report is made."""
+"""A call in progress, and its report to the observers. Without an observer or a log there is no report."""
 
 from __future__ import annotations
 
@@ -12,54 +12,53 @@ from msgspec import Struct
 from msgspec.structs import replace
 from yarl import URL
 
-from cdp_orders_async.errors import CdpError, Delivery, JournalError, NotSent, OutcomeUnknown, Unreadable
+from cdp_orders_async.errors import MAYBE_DONE, CdpError, Delivery, JournalError, NotSent, OutcomeUnknown, Unreadable
 from cdp_orders_async.routes import V2, V2_1
 from cdp_orders_async.telemetry import AttemptEnded, Call, CallEnded, CallStarted, Event
 from cdp_orders_async.timings import Timings
 from cdp_orders_async.wire import Request
 
-__all__ = ["MAYBE_DONE", "OpenCall", "Report", "as_one_call", "attempt_failed", "judged", "report_of"]
+__all__ = ["OpenCall", "Report", "as_one_call", "attempt_failed", "judged", "report_of"]
 
 T = TypeVar("T")
 
-MAYBE_DONE = frozenset((Delivery.UNKNOWN, Delivery.DONE_UNREADABLE))
 ROUTES = {(table.prefix, route.operation): route.path for table in (V2, V2_1) for route in table.routes()}
 """The templates of paths, by version and operation."""
 
 
 class OpenCall(Struct):
-    """One call, with all its attempts; of a load, one attempt."""
+    """One call with all its attempts; the loader makes one for each attempt."""
 
     id: str
     until: float | None
-    """When its deadline is; a call of the loader has none."""
+    """The time of its deadline; a call of the loader has none."""
     times: Timings
     alone: bool = False
-    """Whether its failures concern nobody else."""
+    """Whether its failures concern no other call."""
     attempts: int = 0
-    turn: float | None = None
-    """When the last attempt was sent; None if it was not."""
+    sent_at: float | None = None
+    """The time when the last attempt was sent; None if it was not sent."""
     status: int | None = None
-    """What the last attempt was answered."""
+    """The status of the answer to the last attempt."""
     doubt: Delivery | None = None
-    """What earlier attempts leave."""
+    """How far an earlier attempt got that may have had an effect."""
     report: Report | None = None
-    """What the observers are told of it."""
+    """Its report to the observers."""
 
 
 class Report:
-    """Tells of one *call*: its start, each attempt, its end. *clock* gives the time in seconds."""
+    """Tells the observers the start, each attempt and the end of one *call*. *clock* gives the time in seconds."""
 
     def __init__(self, call: Call, tell: Callable[[Event], None], clock: Callable[[], float], *, is_held: bool) -> None:
         self.call = call
         self.is_held = is_held
-        """Whether a loop of attempts ends it."""
+        """Whether a loop of attempts decides when the call ends."""
         self._tell = tell
         self._clock = clock
         self._began = clock()
         self._last: AttemptEnded | None = None
-        self._noted: tuple[str, int] | None = None  # of the last attempt, its request id and its number in its call
-        self._told = 0  # attempts
+        self._noted: tuple[str, int] | None = None  # the request id and the number of the last attempt
+        self._told = 0  # the number of attempts that the observers know
         self._ended = False
         tell(CallStarted(call))
 
@@ -68,25 +67,25 @@ class Report:
         return not self._ended and (self.call.method, self.call.path) == (request.method, request.path)
 
     def attempt(self, call: OpenCall, error: BaseException | None = None) -> None:
-        """Note that an attempt ended; it is told once it is known whether another one follows."""
+        """Note that an attempt ended; the observers get it when it is known whether another one follows."""
         self._noted = call.id, call.attempts
         delivery = "done"
         if isinstance(error, CdpError):
             delivery = str(error.delivery)
         elif error is not None:
-            delivery = str(Delivery.NOT_SENT if call.turn is None else Delivery.UNKNOWN)
+            delivery = str(Delivery.NOT_SENT if call.sent_at is None else Delivery.UNKNOWN)
         self._last = AttemptEnded(
             call=self.call,
             number=1 if self._last is None else self._last.number + 1,
             request_id=call.id,
-            seconds=0.0 if call.turn is None else self._clock() - call.turn,
+            seconds=0.0 if call.sent_at is None else self._clock() - call.sent_at,
             status=error.status if isinstance(error, Unreadable) else call.status,
             error=None if error is None else type(error).__name__,
             delivery=delivery,
         )
 
     def decided(self, *, again: bool | None, wait: float | None = None) -> None:
-        """Tell of the last attempt, now that it is known whether it is followed by another one in *wait* seconds."""
+        """Tell the last attempt, and whether another one follows in *wait* seconds."""
         last = self._last
         if last is not None and last.number > self._told:
             self._told = last.number
@@ -98,14 +97,14 @@ class Report:
         self.end()
 
     def failed(self, call: OpenCall, error: BaseException) -> None:
-        """Note that the attempt failed, and the call too, unless a loop of attempts says what comes next."""
+        """Note that the attempt failed, and the call too, unless a loop of attempts decides that."""
         if self._noted != (call.id, call.attempts):
             self.attempt(call, error)
         if not self.is_held:
             self.end(error, call.doubt)
 
     def end(self, error: BaseException | None = None, doubt: Delivery | None = None) -> None:
-        """Tell the end, for *error* or as the last attempt ended; *doubt* is what earlier attempts leave."""
+        """Tell the end of the call: *error*, or else the end of the last attempt; *doubt* is from earlier attempts."""
         last = self._last
         if self._ended or last is None:
             return
@@ -128,7 +127,7 @@ class Report:
 
 
 class _Loop:
-    """A loop of attempts, and the call that it makes."""
+    """A loop of attempts, and the report of its call."""
 
     __slots__ = ("report",)
 
@@ -137,11 +136,11 @@ class _Loop:
 
 
 LOOP: ContextVar[_Loop | None] = ContextVar("cdp_orders_async.loop", default=None)
-"""The loop of attempts around what is sent in this context."""
+"""The loop that the requests of this context belong to."""
 
 
 async def as_one_call(attempts: Awaitable[T]) -> T:
-    """Await *attempts*, which send one request until it succeeds or is given up; the observers see one call."""
+    """Await *attempts*, a loop that sends one request until it succeeds or is given up; observers see one call."""
     loop, error = _Loop(), None
     token = LOOP.set(loop)
     try:
@@ -156,7 +155,7 @@ async def as_one_call(attempts: Awaitable[T]) -> T:
 
 
 def attempt_failed(*, again: bool | None, wait: float | None) -> None:
-    """Say, in a loop of attempts, whether the attempt that failed is followed by another one in *wait* seconds."""
+    """Tell the observers, in a loop of attempts, whether another attempt follows the failed one in *wait* seconds."""
     loop = LOOP.get()
     if loop is not None and loop.report is not None:
         loop.report.decided(again=again, wait=wait)
@@ -170,9 +169,9 @@ def report_of(
     tell: Callable[[Event], None],
     clock: Callable[[], float],
 ) -> Report:
-    """Return the report of *request*: a new one, or that of the call of which it is the next attempt.
+    """Return the report of *request*: a new one, or the report of its call if it is a further attempt.
 
-    *order* are the key, the file and the line of the order that it is for.
+    *order* holds the key, the file and the line of its order.
     """
     loop = LOOP.get()
     if loop is not None and loop.report is not None:
@@ -201,7 +200,7 @@ def report_of(
 
 
 def judged(call: OpenCall, error: CdpError) -> CdpError:
-    """Judge *call*, which ends with *error*, by all its attempts: what one may have done, a later one does not undo."""
+    """Return the error of the whole *call*; *error* is the last attempt's, and an earlier one may have been done."""
     if call.doubt in MAYBE_DONE and isinstance(error, NotSent):
         cause, error = error, OutcomeUnknown(f"an earlier attempt may have been done; the last: {error}")
         error.__cause__ = cause

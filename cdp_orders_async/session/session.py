@@ -1,4 +1,4 @@
-"""The session: who may send when, and the retry loop of a single call. One attempt is one send."""
+"""The session: it decides when a call may be sent, and retries it. One attempt is one send."""
 
 from __future__ import annotations
 
@@ -10,23 +10,15 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from types import NoneType
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 from uuid import UUID
 
+import attrs
 from aiohttp import ClientSession, TraceConfig
 from msgspec import Struct
-from msgspec.structs import replace
 
 from cdp_orders_async.arguments import need, need_method
-from cdp_orders_async.errors import (
-    CdpError,
-    Delivery,
-    NotSent,
-    OutcomeUnknown,
-    PoolTimeout,
-    RateLimited,
-    ServerError,
-)
+from cdp_orders_async.errors import CdpError, Delivery, NotSent, OutcomeUnknown, PoolTimeout, RateLimited, ServerError
 from cdp_orders_async.pacing.health import overload
 from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
 from cdp_orders_async.pacing.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
@@ -47,44 +39,40 @@ __all__ = ["BulkTransport", "GivenUp", "RateLimiter", "Session"]
 
 T = TypeVar("T")
 
-LONGEST_PAUSE = 300.0  # seconds that a Retry-After can hold up every call; a longer one is not obeyed in full
+LONGEST_PAUSE = 300.0  # seconds that a Retry-After can hold up every call, even if it asks for more
 READS = "GET"
 REFUSED_FOR_LOAD = frozenset((429, 503))
 
 
 class RateLimiter(Protocol):
-    """A limiter of your own, for instance one that several processes share."""
+    """Your own limiter, for instance one that several processes share."""
 
     async def acquire(self) -> None:
         """Return when one request may leave."""
         ...
 
 
-def _never() -> bool:
-    return False
-
-
 class GivenUp(NotSent):
-    """A create of the loader was not sent: when its turn came, nothing was to be created any more."""
+    """A create of the loader was not sent: when it got its permit, the load created nothing any longer."""
 
 
 class BulkTransport(Struct, frozen=True):
-    """A transport for the loader: each `send` is one attempt, in the lane of bulk work or the interactive one.
+    """A transport for the loader: each `send` is one attempt, in the bulk lane or the interactive lane.
 
-    A call waits for its turn as long as it takes, and whoever sends decides whether it is sent again.
+    A call waits for its permit without a limit in time. The caller decides whether it is sent again.
     """
 
     session: Session
     times: Timings
-    """Where the time of its calls is counted."""
-    halted: Callable[[], bool] = _never
-    """Asked when a turn comes, whether nothing may be created any more."""
+    """Counts the time of its calls."""
+    halted: Callable[[], bool] = lambda: False
+    """Tells, when a create has its permit, whether nothing may be created now."""
     bulk: bool = True
     """Whether interactive calls go first."""
     alone: bool = False
-    """Whether a 429 concerns its own call only: then nobody else is held up, and the rate stays as it is."""
+    """Whether a 429 concerns only its own call: then no other call is held up, and the rate does not change."""
     order: str | None = None
-    """The key of the order that it sends for, for the observers; *file* and *line* say where in the input it is."""
+    """The key of its order, for the observers; *file* and *line* are the place of the order in the input."""
     file: str | None = None
     line: int | None = None
 
@@ -92,19 +80,8 @@ class BulkTransport(Struct, frozen=True):
         """Send *request* once."""
         return await self.session.send_once(request, self)
 
-    def on_its_own(self) -> BulkTransport:
-        """Return a transport for one call that is refused again and again while others are not."""
-        return replace(self, alone=True)
-
-    def hold(self, error: CdpError, attempt: int) -> tuple[float, bool]:
-        """Hold everybody up where *error* asks for it; return the seconds until the next attempt, and whether it did.
-
-        *attempt* is the number of the attempt that failed, from 1; another one follows.
-        """
-        return self.session.hold(error, attempt, alone=self.alone)
-
     def adopted(self, part: str, kind: str, ref: UUID | None) -> None:
-        """Count a *part* of the order that was found on the server, as *ref*, and is not created again."""
+        """Count a *part* of the order that a look-up found on the server as *ref*."""
         session = self.session
         session.stats.adopted += 1
         if self.order is not None and self.line is not None and session.is_watched:
@@ -114,10 +91,11 @@ class BulkTransport(Struct, frozen=True):
 class Session:
     """Sends requests: pool, authentication, TLS, times, rate limit and retries.
 
-    It opens on first use and then belongs to that event loop. Parameters: *http*, a session of your own, which is
-    used as it is, without its client middlewares, and never closed; *limiter*, one that is asked beside its own;
-    *trace_configs*, of the aiohttp session that it makes; *observers*, which are told of each event. *clock* gives the
-    time in seconds, *uniform* a random number between two. Raises TypeError for an argument of another type.
+    It opens at the first call and then belongs to that event loop. Parameters: *http*, your own aiohttp session: its
+    client middlewares are not used, and it is never closed; *limiter*, a second limiter beside its own;
+    *trace_configs*, for the aiohttp session that it makes; *observers*, functions that get each event; *clock*, which
+    gives the time in seconds; *uniform*, which gives a random number between two. Raises TypeError for an argument of
+    another type.
     """
 
     @sealed
@@ -153,12 +131,12 @@ class Session:
         self._http = backend(base_url, credentials, settings, http, trace_configs, clock)
         self._slots = ConnectionSlots(settings.connections, bulk_share=settings.bulk_share)
         self.autorate: Autorate | None = None
-        """What finds the rate that the server bears, where there is one: at most the one that is given."""
+        """Finds the rate that the server accepts, up to the rate of the settings; None without a rate."""
         if settings.rate is not None:
             self.autorate = Autorate(self.limiter, self._slots, rate, clock)
             self.autorate.on_change = self._rate_changed
         self.on_close: dict[Callable[[CdpError], None], None] = {}
-        """What is told first when the session is closed: whoever makes calls, and waits between them."""
+        """Functions that are called when the session is closed, before its connections end."""
         self._retries = Retries(limit=settings.retries)
         self._budget = RetryBudget()
         self._clock = clock
@@ -171,25 +149,41 @@ class Session:
 
     def __reduce__(self) -> str:
         """Refuse to be pickled: sockets cannot travel, and the API token must not."""
-        msg = "a session cannot be pickled; pickle its Settings and make a new one"
-        raise TypeError(msg)
+        raise TypeError("a session cannot be pickled; pickle its Settings and make a new one")
+
+    def set_rate(self, rate: float | Literal["auto"] | None) -> None:
+        """Change the setting *rate* from now on, for the calls that wait too.
+
+        Requests per second, ``auto`` or None, as in `Settings`; raises `Invalid` for another value.
+        """
+        self.settings = attrs.evolve(self.settings, rate=rate)
+        most = None if rate == "auto" else rate
+        if rate is None and self.autorate is not None:
+            self.autorate.retire()
+            self.autorate = None
+            self._slots.resize(self.settings.connections)
+        elif self.autorate is not None:
+            self.autorate.set_most(most)
+        elif rate is not None:
+            self.autorate = Autorate(self.limiter, self._slots, most, self._clock)
+            self.autorate.on_change = self._rate_changed
 
     async def aclose(self) -> None:
-        """Close the connections; a session that was passed in stays open. Closing twice is no error.
+        """Close the connections; a session that was passed in stays open. Closing twice is not an error.
 
-        What goes on then ends: a call that waits, or connects, with `NotSent`. Nothing of it lives on afterwards.
+        Calls that wait or connect end with `NotSent`. No task, timer or socket is left afterwards.
         """
-        for told in list(self.on_close):
-            told(NotSent(CLOSED))
+        for closed in list(self.on_close):
+            closed(NotSent(CLOSED))
         await self._http.aclose()
 
     @property
     def is_watched(self) -> bool:
-        """Whether anybody is told of events: an observer, or the log."""
+        """Whether an observer or the log gets the events."""
         return bool(self._observers) or is_logging()
 
     def tell(self, event: Event) -> None:
-        """Tell the log and the observers of *event*."""
+        """Pass *event* to the log and the observers."""
         tell(self._observers, event)
 
     async def send(self, request: Request[T], /) -> T:
@@ -226,7 +220,7 @@ class Session:
     async def send_once(self, request: Request[T], bulk: BulkTransport) -> T:
         """Make one attempt to send *request* for the loader, and return its result; raises a `CdpError`.
 
-        A `CancelledError` has the `Delivery` in its attribute *delivery* where the request did not leave.
+        A `CancelledError` has the attribute *delivery*, a `Delivery`, if the request was not sent.
         """
         call = OpenCall(self._new_id(), None, bulk.times, alone=bulk.alone, attempts=1)
         if self._observers or is_logging():
@@ -237,7 +231,7 @@ class Session:
             if isinstance(error, CdpError):
                 self._note(request, call, strip_frames(error))
                 error.attempts, error.request_id = 1, call.id
-            elif isinstance(error, asyncio.CancelledError) and call.turn is None:
+            elif isinstance(error, asyncio.CancelledError) and call.sent_at is None:
                 vars(error)["delivery"] = Delivery.NOT_SENT
             if call.report is not None:
                 call.report.failed(call, error)
@@ -247,21 +241,21 @@ class Session:
         return result
 
     def hold(self, error: CdpError, attempt: int, *, alone: bool = False) -> tuple[float, bool]:
-        """Hold every call up where *error* asks for it, unless it is told to concern its own call *alone*.
+        """Hold up all calls if *error* asks for it, unless it concerns its own call *alone*.
 
-        Returns the seconds to wait after the attempt number *attempt*, and whether everybody was held up.
+        Returns the seconds to wait after the attempt number *attempt*, from 1, and whether all calls were held up.
         """
         answered = error.__cause__ if isinstance(error, OutcomeUnknown) else error
-        asked = answered.retry_after if isinstance(answered, (RateLimited, ServerError)) else None
-        wait = max(backoff(attempt, self._retries, self._uniform), min(asked or 0.0, LONGEST_PAUSE))
-        if asked is None or alone or not isinstance(answered, (RateLimited, ServerError)):
+        wait = backoff(attempt, self._retries, self._uniform)
+        if not isinstance(answered, (RateLimited, ServerError)) or answered.retry_after is None:
             return wait, False
-        # One answer holds up everybody: each task waiting by itself would ask again and again.
-        self._limiter(reads=answered.method == READS).pause_until(self._clock() + wait)
-        return wait, True
-
-    def _limiter(self, *, reads: bool) -> Limiter:
-        return self.limiter if self.autorate is None else self.autorate.limiter(reads=reads)
+        wait = max(wait, min(answered.retry_after, LONGEST_PAUSE))
+        if not alone:
+            # One answer holds up all calls: if each task waited alone, the server would be asked again and again.
+            reads, autorate = answered.method == READS, self.autorate
+            limiter = self.limiter if autorate is None else autorate.limiter(reads=reads)
+            limiter.pause_until(self._clock() + wait)
+        return wait, not alone
 
     def _new_id(self) -> str:
         return f"{self._run}-{next(self._numbers)}"
@@ -280,25 +274,25 @@ class Session:
         autorate, reads, limiter = self.autorate, request.method == READS, self.limiter
         if autorate is not None:
             limiter = autorate.limiter(reads=reads)
-        call.turn = call.status = None
+        call.sent_at = call.status = None
         if not self._http.ready():
             await self._open(request)
-        asked = turn = clock()
+        asked = sent_at = clock()
         if not self._slots.acquire_nowait():
             await self._wait_for_slot(request, call.until, bulk=bulk)
-            turn = clock()
-            times.connection += turn - asked
+            sent_at = clock()
+            times.connection += sent_at - asked
         try:
             if self._shared_limiter is not None or not limiter.acquire_nowait():
-                await self._wait_for_turn(limiter, request, call.until, times, bulk=bulk)
-                turn = clock()
+                await self._wait_for_permit(limiter, request, call.until, times, bulk=bulk)
+                sent_at = clock()
             if sender is not None and request.creates and sender.halted():
-                raise GivenUp("it was given up before its turn came")
-            call.turn = turn
+                raise GivenUp("it was given up before it got its permit")
+            call.sent_at = sent_at
             if autorate is not None:
                 autorate.sent(reads=reads)
             # A call of the loader has no deadline before it is sent.
-            left = self.settings.deadline if call.until is None else call.until - turn
+            left = self.settings.deadline if call.until is None else call.until - sent_at
             stats.requests += 1
             stats.in_flight += 1
             try:
@@ -318,19 +312,18 @@ class Session:
             done = clock()
             times.decode += done - came
         if autorate is not None:
-            autorate.answered(done - turn, reads=reads)
+            autorate.answered(done - sent_at, reads=reads)
         return result
 
     def _failed(self, request: Request[T], call: OpenCall, error: CdpError) -> float:
-        """Return the seconds until *request* is sent again after *error*; raise it, for the whole call, where never."""
+        """Return the seconds until *request* is sent again after *error*; otherwise raise the error of the call."""
         self._note(request, call, error)
         if call.report is not None:
             call.report.attempt(call, error)
         failure = judged(call, error)
         wait, _ = self.hold(error, call.attempts)
         may = may_resend(error, creates=request.creates) and call.attempts <= self._retries.limit
-        may = may and not self._http.closed
-        if not may or not (isinstance(error, RateLimited) or self._budget.spend()):
+        if not may or self._http.closed or not (isinstance(error, RateLimited) or self._budget.spend()):
             raise failure from failure.__cause__
         if call.until is not None and self._clock() + wait >= call.until:
             raise deadline_error(failure.delivery, call.attempts, call.id) from failure
@@ -341,11 +334,11 @@ class Session:
         return wait
 
     def _note(self, request: Request[T], call: OpenCall, error: CdpError) -> None:
-        """Count a failed attempt, and tell what finds the rate of it."""
+        """Count a failed attempt, also in the automatic rate."""
         self.stats.refused += call.status in REFUSED_FOR_LOAD
-        if self.autorate is None or call.turn is None or call.alone:
+        if self.autorate is None or call.sent_at is None or call.alone:
             return
-        seconds = self._clock() - call.turn
+        seconds = self._clock() - call.sent_at
         sign = overload(error, late=seconds >= self.settings.timeout)
         if sign is None:
             self.autorate.answered(seconds, reads=request.method == READS)
@@ -361,15 +354,15 @@ class Session:
     async def _wait(
         self, request: Request[T], waited_for: Callable[[], Awaitable[object]], seconds: float | None = None
     ) -> None:
-        """Wait before *request* is sent, at most so many *seconds*.
+        """Wait before *request* is sent, for at most *seconds*.
 
-        Raises `TimeoutError` after them, and `NotSent` where the session is closed meanwhile.
+        Raises `TimeoutError` after that, and `NotSent` if the session is closed meanwhile.
         """
         try:
             with Timeout(self._http.waits, seconds):
                 await waited_for()
         except Broken as error:
-            if not self._http.closed:  # a limiter of one's own was cancelled, and not its caller
+            if not self._http.closed:  # the user's own limiter was cancelled, not its caller
                 raise error.__cause__ or error from None
             raise connection_error(request, CLOSED, began=False) from None
 
@@ -381,11 +374,10 @@ class Session:
             await self._wait(request, lambda: self._slots.acquire(bulk=bulk), min(bounds, default=None))
         except TimeoutError:
             if pool is not None and (left is None or pool < left):
-                msg = f"no connection became free within {pool} s"
-                raise PoolTimeout(msg) from None
+                raise PoolTimeout(f"no connection became free within {pool} s") from None
             raise deadline_error(Delivery.NOT_SENT) from None
 
-    async def _wait_for_turn(
+    async def _wait_for_permit(
         self, limiter: Limiter, request: Request[T], until: float | None, times: Timings, *, bulk: bool
     ) -> None:
         began = self._clock()
@@ -395,7 +387,7 @@ class Session:
             raise deadline_error(Delivery.NOT_SENT)
         try:
             left = None if until is None else until - began
-            await self._wait(request, lambda: self._turn(limiter, bulk=bulk), left)
+            await self._wait(request, lambda: self._acquire_permit(limiter, bulk=bulk), left)
         except TimeoutError:
             raise deadline_error(Delivery.NOT_SENT) from None
         finally:
@@ -403,7 +395,7 @@ class Session:
             times.lane += min(lane, waited)
             times.rate += max(0.0, waited - lane)
 
-    async def _turn(self, limiter: Limiter, *, bulk: bool) -> None:
+    async def _acquire_permit(self, limiter: Limiter, *, bulk: bool) -> None:
         await limiter.acquire(bulk=bulk)
         if self._shared_limiter is not None:
             await self._shared_limiter.acquire()

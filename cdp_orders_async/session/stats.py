@@ -1,4 +1,4 @@
-"""What a session counts."""
+"""The counters of a session."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ["Stats"]
 
 
 class Stats(Struct):
-    """What a session did so far, in calls and in loads."""
+    """The counters of a session, for calls and for loads."""
 
     requests: int = 0
-    """Attempts that were made, each one send at most."""
+    """Attempts; each one is one send at most."""
     retries: int = 0
     """Attempts after the first of a call."""
     refused: int = 0
-    """Attempts that the server refused for its load: answers 429 and 503."""
+    """Attempts that the server refused because of its load: answers 429 and 503."""
     adopted: int = 0
     """Parts of orders that a look-up found on the server, so that they were not created again."""
     in_flight: int = 0
-    """Attempts that are sent and not answered now."""
+    """Attempts that wait for their answer now."""
     times: Timings = field(default_factory=Timings)
-    """Where the time of the calls went that were not part of a load."""
+    """The times of the calls that are not part of a load."""

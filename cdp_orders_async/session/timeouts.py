@@ -1,4 +1,4 @@
-"""Ends what takes too long, with one timer for all calls of a session: asyncio's own timeout sets one for each."""
+"""Timeouts with one timer for all calls of a session; asyncio's own timeout sets one timer for each call."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from types import TracebackType
 __all__ = ["CLOSED", "Broken", "Timeout", "TimeoutPool"]
 
 CLOSED = "the client is closed"
-STALL = 0.1  # seconds that a timer may come late, and that work gets more where it came later
+STALL = 0.1  # seconds that a timer may be late; if it is later, the work gets so many seconds more
 
 
 class Broken(Exception):
-    """Work that came to nothing, in words that may be shown."""
+    """Work that failed, with a reason that may be shown."""
 
     def __init__(self, reason: str, *, lasting: bool = False) -> None:
         super().__init__(reason)
         self.lasting = lasting
-        """Whether its cause is not likely to pass."""
+        """Whether the cause will probably not go away."""
 
 
 class TimeoutPool:
-    """Gives everything the same number of *seconds*: ``with Timeout(pool): ...`` raises `TimeoutError` after them.
+    """Gives each work the same number of *seconds*: ``with Timeout(pool): ...`` raises `TimeoutError` after that.
 
-    Where they are infinite, only a timeout of its own or `close` ends something. *loop* is the event loop in which all
-    of it runs.
+    If *seconds* is infinite, only `close` or the work's own timeout ends it. All work runs in the event loop *loop*.
     """
 
     __slots__ = ("_idle", "_timer", "closed", "loop", "seconds", "timeouts")
@@ -34,13 +33,13 @@ class TimeoutPool:
         self.seconds = seconds
         self.loop = loop
         self.timeouts: dict[Timeout, float] = {}
-        """When each ends, the first to end first."""
+        """The end of each timeout, the earliest first."""
         self.closed = False
         self._timer: asyncio.TimerHandle | None = None
         self._idle: asyncio.Future[None] | None = None
 
     def begin(self, timeout: Timeout) -> None:
-        """Let *timeout* begin now; raises `Broken` after `close`."""
+        """Start *timeout* now; raises `Broken` after `close`."""
         if self.closed:
             raise Broken(CLOSED)
         self.timeouts[timeout] = end = self.loop.time() + self.seconds
@@ -48,7 +47,7 @@ class TimeoutPool:
             self._timer = self.loop.call_at(end, self._look, end)
 
     def finish(self, timeout: Timeout) -> None:
-        """Let *timeout* be over."""
+        """Remove *timeout*."""
         del self.timeouts[timeout]
         if self._idle is not None and not self._idle.done():
             self._idle.set_result(None)
@@ -64,7 +63,7 @@ class TimeoutPool:
                 timeout.end()
 
     async def wait_closed(self) -> None:
-        """Return when nothing goes on any more."""
+        """Wait until all work has ended, except that of the calling task."""
         while asyncio.get_running_loop() is self.loop and self._others():
             self._idle = self.loop.create_future()
             await self._idle
@@ -74,10 +73,10 @@ class TimeoutPool:
         return [timeout for timeout in self.timeouts if timeout.task is not mine]
 
     def _look(self, due: float) -> None:
-        """End what is over, and come again when the next may be."""
+        """End the work whose time is over, and set the timer for the next."""
         self._timer = None
         now = self.loop.time()
-        if now > due + STALL:  # the loop stood still, and answers that came meanwhile are still to be read
+        if now > due + STALL:  # the loop was blocked: answers that came meanwhile are read first
             self._timer = self.loop.call_at(now + STALL, self._look, now + STALL)
             return
         for timeout, end in self.timeouts.items():
@@ -88,10 +87,10 @@ class TimeoutPool:
 
 
 class Timeout:
-    """The timeout of one piece of work, to be used in a task, once: that of *pool*, or *seconds* if they are fewer.
+    """The timeout of one piece of work in a task: the seconds of *pool*, or *seconds* if they are fewer. Use it once.
 
-    Raises `TimeoutError` when they are over, and `Broken` where the pool is closed or where what the work waits for
-    was cancelled, though nobody cancelled the task.
+    Raises `TimeoutError` when the time is over, and `Broken` if the pool is closed, or if the work waits for something
+    that was cancelled although nobody cancelled the task.
     """
 
     __slots__ = ("_cancelling", "_ended", "_pool", "_seconds", "_timer", "task")
@@ -104,13 +103,13 @@ class Timeout:
 
     @property
     def shortened(self) -> bool:
-        """Whether it has fewer seconds than its pool gives."""
+        """Whether it has fewer seconds than its pool."""
         return self._seconds is not None
 
     def __enter__(self) -> None:
         task = asyncio.current_task(self._pool.loop)
         if task is None:
-            raise RuntimeError("only what runs in a task can be ended")
+            raise RuntimeError("a timeout needs a task")
         self.task = task
         self._cancelling = task.cancelling()
         self._pool.begin(self)
@@ -124,12 +123,12 @@ class Timeout:
             self._timer.cancel()
         cancelling = self.task.uncancel() if self._ended else self.task.cancelling()
         if not isinstance(error, asyncio.CancelledError) or cancelling > self._cancelling:
-            return  # as asyncio's own timeout does: where somebody else cancelled too, it stays a cancellation
+            return  # as in asyncio's own timeout: if somebody else cancelled too, it stays a cancellation
         if self._pool.closed:
             raise Broken(CLOSED) from error
         if self._ended:
             raise TimeoutError from error
-        if not cancelling:  # else the task may have cancelled itself before it came here
+        if not cancelling:  # otherwise the task may have been cancelled before it began this work
             raise Broken("what it waited for was cancelled") from error
 
     def end(self) -> None:

@@ -56,6 +56,7 @@ class GraphFiles:
         if not self.names:
             raise InputError("no input is named: name a file")
         self._only = only
+        self._given = (api, timezone, assign_references)
         self._options = f"{api.version} {zone_of(timezone)} {assign_references}"
         self._files = [
             GraphFile(
@@ -76,6 +77,11 @@ class GraphFiles:
         return self._files[0].name if len(self._files) == 1 else f"{len(self._files):,} files"
 
     @property
+    def options(self) -> dict[str, object]:
+        """How the lines are read, as JSON data: ``api``, ``timezone`` and ``assign_references``."""
+        return self._files[0].options
+
+    @property
     def fraction(self) -> float | None:
         """The share of all files that was read, from 0 to 1; None while their size is not known."""
         total = sum(self._sizes)
@@ -86,12 +92,28 @@ class GraphFiles:
         return sum((file.fraction or 0.0) * size for file, size in zip(self._files, self._sizes, strict=True)) / total
 
     @property
+    def expected_lines(self) -> float | None:
+        """The number of lines that are not empty, estimated from those that were read; None where nothing tells."""
+        known = [
+            (file.expected_lines, size)
+            for file, size in zip(self._files, self._sizes, strict=True)
+            if file.expected_lines is not None
+        ]
+        seen = sum(size for _, size in known)
+        return sum(lines for lines, _ in known) * sum(self._sizes) / seen if seen else None
+
+    @property
     def digest(self) -> str:
         """The hash of the lines that were read, and of the options: the same orders in the same order have it too.
 
         Empty lines, the names of the files and their packing do not count.
         """
         return self._hash.hexdigest()
+
+    def with_only(self, only: Mapping[str, Container[int]]) -> GraphFiles:
+        """Return the same files, of which *only* the lines with these numbers are read, by the name of the file."""
+        api, timezone, assign_references = self._given
+        return GraphFiles(self.names, api, timezone=timezone, assign_references=assign_references, only=only)
 
     async def fingerprint(self) -> str:
         """Read all lines without a look at them, and return the *digest* that they will have.

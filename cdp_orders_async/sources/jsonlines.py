@@ -169,6 +169,36 @@ class _Watched(io.FileIO):
         return count
 
 
+class _Expecting:
+    """Estimates how many lines a file of *size* bytes has, 0 where it is not known."""
+
+    def __init__(self, size: int, *, packed: bool) -> None:
+        self._size = size
+        self._packed = packed
+        self._count = self._length = 0  # of the lines so far
+        self._at = 0  # in the file, packed as it is
+        self._known: tuple[int, int] | None = None  # so many lines are in so many bytes of it
+
+    def note(self, count: int, length: int, at: int) -> None:
+        """Note *count* more lines, of *length* bytes; the file was read up to the byte *at*."""
+        if at != self._at:  # the bytes before were not enough for these lines, so they hold the ones before
+            if self._packed and self._at:
+                self._known = self._count, self._at
+            self._at = at
+        self._count += count
+        self._length += length
+        if not self._packed:
+            self._known = self._count, self._length
+
+    @property
+    def lines(self) -> float | None:
+        """The estimate; None where nothing tells it."""
+        if self._known is None or not self._size or not self._known[0]:
+            return None
+        count, length = self._known
+        return max(self._count, count * self._size / length)
+
+
 def start_hash(options: str = "") -> hashlib.blake2b:
     """Return a hash of the *options* of an input, to which its lines are added."""
     return hashlib.blake2b(options.encode(), digest_size=16)
@@ -209,9 +239,21 @@ class GraphFile:
         """The name of the file in messages."""
         self.fraction: float | None = None
         """The share of it that was read, from 0 to 1; None while its size is not known."""
+        self.expected_lines: float | None = None
+        """The number of its lines that are not empty, estimated from those that were read; None where nothing tells."""
         self.lines_hash = start_hash()
         """The hash of the lines that were read, without empty ones."""
         self._parser = _Parser(self.name, api, zone_of(timezone), assign_references, only)
+
+    @property
+    def options(self) -> dict[str, object]:
+        """How the lines are read, as JSON data: ``api``, ``timezone`` and ``assign_references``."""
+        zone = self._parser.zone
+        return {
+            "api": f"v{self._parser.api.version}",
+            "timezone": None if zone is None else str(zone),
+            "assign_references": self._parser.assign_references,
+        }
 
     async def __aiter__(self) -> AsyncGenerator[InputLine, None]:
         batches = self._parsed()
@@ -237,8 +279,12 @@ class GraphFile:
                 raw = stack.enter_context(io.BufferedReader(file, PAGE))
                 unpack = _unpacker(raw.peek(4)[:4])
                 stream = raw if unpack is None else stack.enter_context(unpack(raw))
+                expecting = _Expecting(file.size, packed=unpack is not None)
                 for raws in self._recognised(lines(stream)):
-                    self.lines_hash.update(b"".join(text + b"\n" for text in map(bare, raws) if text))
+                    texts = [text for text in map(bare, raws) if text]
+                    self.lines_hash.update(b"".join(text + b"\n" for text in texts))
+                    expecting.note(len(texts), sum(map(len, raws)) + len(raws), raw.tell())
+                    self.expected_lines = expecting.lines
                     yield raws
                     number += len(raws)
                     self.fraction = min(1.0, raw.tell() / file.size) if file.size else None

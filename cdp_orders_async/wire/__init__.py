@@ -1,20 +1,11 @@
-"""The form of things on the wire: values to JSON and back, a request as a value, an answer or an error.
+"""Values to JSON and back, a request as a value, and an answer as a result or an error.
 
 Nothing here does I/O, so all of it can be tested, printed and compared.
 """
 
 from __future__ import annotations
 
-from cdp_orders_async.wire.codec import (
-    encode,
-    in_utc,
-    is_list,
-    is_object,
-    read_moment,
-    ref_text,
-    structure,
-    to_json,
-)
+from cdp_orders_async.wire.codec import encode, in_utc, is_list, is_object, read_moment, ref_text, structure, to_json
 from cdp_orders_async.wire.copies import copy_of
 from cdp_orders_async.wire.direct import writer
 from cdp_orders_async.wire.request import (

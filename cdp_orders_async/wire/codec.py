@@ -47,8 +47,8 @@ __all__ = [
 T = TypeVar("T")
 
 BOM = b"\xef\xbb\xbf"
-WORD = range(-(2**63), 2**64)  # the whole numbers that are read as such; larger ones are floats
-WHOLE = 2**53  # below this a float holds every whole number, and JSON shows it without a fraction
+INTEGERS = range(-(2**63), 2**64)  # whole numbers that the reader keeps; it makes floats of larger ones
+EXACT_FLOATS = 2**53  # a float holds every whole number below this, and JSON shows it without a fraction
 
 
 def is_object(value: object) -> TypeGuard[dict[str, Any]]:
@@ -71,8 +71,8 @@ def _text(value: object, _: object) -> str:
     return value
 
 
-def _whole(value: object, _: object) -> int:
-    if type(value) is int and value in WORD:
+def _int(value: object, _: object) -> int:
+    if type(value) is int and value in INTEGERS:
         return value
     if type(value) is not float or not value.is_integer():
         raise TypeError("must be an integer")
@@ -80,18 +80,18 @@ def _whole(value: object, _: object) -> int:
 
 
 def _decimal(value: object, _: object) -> Decimal:
-    if type(value) is not float and not (type(value) is int and value in WORD):
+    if type(value) is not float and not (type(value) is int and value in INTEGERS):
         raise TypeError("must be a number")
     return Decimal(repr(value))
 
 
 def _amount(value: object, _: object) -> int | Decimal:
-    return value if type(value) is int and value in WORD else _decimal(value, Decimal)
+    return value if type(value) is int and value in INTEGERS else _decimal(value, Decimal)
 
 
 def _number(value: Decimal) -> int | float:
     number = float(value)
-    return int(number) if -WHOLE < number < WHOLE and number.is_integer() else number
+    return int(number) if -EXACT_FLOATS < number < EXACT_FLOATS and number.is_integer() else number
 
 
 def _uuid(value: object, _: object) -> UUID:
@@ -110,13 +110,13 @@ def _moment(value: object, _: object) -> datetime:
 def read_moment(value: str) -> datetime:
     """Read ISO 8601, with or without a time zone; raise ValueError for anything else."""
     try:
-        return msgspec.convert(value, datetime)  # as the short way reads it, which rounds to a microsecond
+        return msgspec.convert(value, datetime)  # the fast path reads it so too: rounded to a microsecond
     except msgspec.ValidationError:
         return datetime.fromisoformat(value)
 
 
 def in_utc(moment: datetime) -> datetime:
-    """Return the same moment in UTC, which is the vendor's time zone, with or without saying so."""
+    """Return the same moment in UTC; without a time zone it is in UTC, as at the vendor."""
     if moment.tzinfo is UTC:
         return moment
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
@@ -132,7 +132,10 @@ def _is_union(hint: object) -> bool:
 
 
 def _widest(hint: object) -> Any:  # noqa: ANN401 cattrs hands out types as Any
-    """Return the member of a union that holds the others, None apart: text may be none of the known values."""
+    """Return the type to convert a union with: `str` if present (unknown words stay text), else `Decimal` or the first.
+
+    None does not count.
+    """
     members = get_args(hint)
     return next(kind for kind in (str, Decimal, *members) if kind in members and kind is not types.NoneType)
 
@@ -144,7 +147,7 @@ def _text_or_none(value: object, _: object) -> str | None:
 
 
 def _union_hook(hint: Any, converter: cattrs.Converter) -> Callable[[object, object], Any]:  # noqa: ANN401 the same
-    """Return how ``X | None`` is read, with as few calls as can be: most fields are of such a type."""
+    """Return the reader of ``X | None``, with few calls: most fields have such a type."""
     if str in get_args(hint):
         return _text_or_none
     kind = _widest(hint)
@@ -172,7 +175,7 @@ def _tuple_hook(hint: Any, converter: cattrs.Converter) -> Callable[[object, obj
 
 
 def _entries(value: object) -> list[Any] | None:
-    """Return the entries of a list within a resource; the form without them, ``{"href"}``, says nothing of any."""
+    """Return the entries of a list within a resource; None if it is only a link, ``{"href"}``."""
     entries: object = value.get("items") if is_object(value) else None
     return entries if is_list(entries) else None
 
@@ -197,12 +200,12 @@ def _guest_ref(value: object, _: object) -> UUID | None:
 
 
 def _links(converter: cattrs.Converter) -> Mapping[type[Any], Mapping[str, Callable[..., Any]]]:
-    """Return how the fields that are links, or lists in a resource, are read, by model."""
+    """Return the readers of the fields that are links, or lists in a resource, by model."""
 
     def parts(model: type[Any]) -> Callable[[object, object], tuple[Any, ...] | None]:
         def read(value: object, _: object) -> tuple[Any, ...] | None:
             entries = _entries(value)
-            return None if entries is None else tuple(converter.structure(with_ref(one), model) for one in entries)
+            return None if entries is None else tuple(converter.structure(with_ref(entry), model) for entry in entries)
 
         return read
 
@@ -216,15 +219,15 @@ def _links(converter: cattrs.Converter) -> Mapping[type[Any], Mapping[str, Calla
 
 
 def _with_pairs(value: dict[str, Any]) -> dict[str, Any]:
-    """Put your pairs in an extension, apart from what the server sets, under a key of their own."""
+    """Put the user's pairs of an extension under one key, ``pairs``, beside the keys that the server sets."""
     set_by_server = {key: value[key] for key in RESERVED_KEYS & value.keys()}
-    pairs = {key: one for key, one in value.items() if key not in RESERVED_KEYS and isinstance(one, (str, int, float))}
-    return {**set_by_server, "pairs": pairs}
+    users = {key: held for key, held in value.items() if key not in RESERVED_KEYS}
+    return {**set_by_server, "pairs": {key: held for key, held in users.items() if isinstance(held, (str, int, float))}}
 
 
 @functools.cache
 def _converter(*, detailed: bool = False) -> cattrs.Converter:
-    """Make the converter of this API; *detailed* tells where an answer does not fit, at a price."""
+    """Make the converter of this API; a *detailed* one is slower, and tells where an answer does not fit."""
     converter = cattrs.Converter(detailed_validation=detailed)
     links = _links(converter)
 
@@ -256,7 +259,7 @@ def _converter(*, detailed: bool = False) -> cattrs.Converter:
     converter.register_structure_hook_factory(_is_tuple, _tuple_hook)
     converter.register_structure_hook_factory(_is_union, _union_hook)
     converter.register_structure_hook(str, _text)
-    converter.register_structure_hook(int, _whole)
+    converter.register_structure_hook(int, _int)
     converter.register_structure_hook(Decimal, _decimal)
     converter.register_structure_hook(UUID, _uuid)
     converter.register_structure_hook(datetime, _moment)
@@ -267,21 +270,21 @@ def _converter(*, detailed: bool = False) -> cattrs.Converter:
 
 
 def field_hook(model: type[Any], name: str, hint: object) -> Callable[[object, object], Any]:
-    """Return what makes the value of a field, of that type, of the JSON data that stands for it."""
+    """Return the function that makes the value of a field of type *hint* from JSON data."""
     converter = _converter()
     return _links(converter).get(model, {}).get(name) or converter.get_structure_hook(hint)
 
 
 @once_a_model
 def write_hook(hint: type[Any]) -> Callable[[Any], Any]:
-    """Return what makes JSON data of a value of that type."""
+    """Return the function that makes JSON data from a value of type *hint*."""
     return _converter().get_unstructure_hook(hint)
 
 
 def to_json(value: object) -> dict[str, Any]:
-    """Return *value* as JSON has it: a model, or a mapping of changes with snake_case keys."""
+    """Return JSON data for *value*: a model, or a mapping of changes with snake_case keys."""
     if is_object(value):
-        return {camel(key): _converter().unstructure(one) for key, one in value.items()}
+        return {camel(key): _converter().unstructure(change) for key, change in value.items()}
     plain: dict[str, Any] = write_hook(value.__class__)(value)
     return plain
 
@@ -292,7 +295,7 @@ def encode(value: object) -> bytes:
 
 
 def ref_text(ref: UUID) -> str:
-    """Return *ref* in its usual form; `str` takes longer."""
+    """Return the text of *ref*, faster than `str`."""
     text: str = msgspec.to_builtins(ref)
     return text
 
@@ -301,22 +304,18 @@ def structure(value: object, model: type[T], at: str = "$") -> T:
     """Make a *model* of the JSON data at the path *at*; raise ValueError with a line per misfit, ``rule @ $.path``."""
     try:
         return _converter().structure(value, model)
-    except Exception:  # noqa: BLE001 whatever a hook raised, the detailed pass says what and where
+    except Exception:  # noqa: BLE001 the detailed pass says what is wrong, and where
         try:
             return _converter(detailed=True).structure(value, model)
         except Exception as error:  # noqa: BLE001 the same
             misfits = cattrs.transform_error(error, at, format_exception=_describe)
-    raise ValueError(*map(camel, misfits))  # with no cause, because that would show the values
+    raise ValueError(*map(camel, misfits))  # without the cause, which would show the values
 
 
 def _describe(error: BaseException, _: type | None) -> str:
-    return (
-        "is required"
-        if isinstance(error, KeyError)
-        else str(error)
-        if isinstance(error, TypeError)
-        else "has the wrong form"
-    )
+    if isinstance(error, KeyError):
+        return "is required"
+    return str(error) if isinstance(error, TypeError) else "has the wrong form"
 
 
 def load(body: bytes) -> Any:  # noqa: ANN401 JSON can be anything
@@ -325,7 +324,7 @@ def load(body: bytes) -> Any:  # noqa: ANN401 JSON can be anything
 
 
 def with_ref(entry: object) -> object:
-    """Return an entry of a list with its ref: one that is not expanded has it only in its ``href``."""
+    """Return an entry of a list with its ref; an entry that is not expanded has it only in its ``href``."""
     if is_object(entry) and entry.get("ref") is None and isinstance(href := entry.get("href"), str):
         ref = Link(href=href).ref
         return entry if ref is None else {**entry, "ref": ref_text(ref)}

@@ -1,4 +1,4 @@
-"""Copies of models: a load keeps the values of an order that it was given, whatever becomes of the objects."""
+"""Copies of models, so that a load keeps the values of an order if the user changes its objects later."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def copy_of(model: T) -> T:
 
 @once_a_model
 def _copier(model: type[Any]) -> Callable[[Any], Any]:
-    names, lists, new = [one.name for one in attrs.fields(model)], list_fields(model), object.__new__
+    names, lists, new = [field.name for field in attrs.fields(model)], list_fields(model), object.__new__
     values_of, set_all = attrgetter(*names), setter(names)
 
     def copied(value: Any) -> Any:  # noqa: ANN401 the model
@@ -32,7 +32,7 @@ def _copier(model: type[Any]) -> Callable[[Any], Any]:
         set_all(copy, *values_of(value))
         for name in lists:
             if held := getattr(copy, name):
-                setattr(copy, name, tuple([copy_of(one) if attrs.has(one.__class__) else one for one in held]))
+                setattr(copy, name, tuple([copy_of(part) if attrs.has(part.__class__) else part for part in held]))
         return copy
 
     return copied

@@ -1,8 +1,7 @@
-"""Models to JSON and back the short way, where they are as documented.
+"""The fast path from models to JSON and back, for bodies that are exactly as documented.
 
-msgspec reads and writes in C what it takes as the codec does, by way of a struct made from the fields of the model; the
-hooks of the codec do the other fields. What does not fit is left to the codec, which knows every form and says what is
-wrong.
+msgspec reads and writes a struct that is made from the fields of the model; for some fields the hooks of the codec are
+used. All other bodies go to the codec, which knows every form and explains errors.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import msgspec
 from cdp_orders_async.models import Extension, Link
 from cdp_orders_async.models.common import camel, once_a_model
 from cdp_orders_async.wire.codec import (
-    WORD,
+    INTEGERS,
     field_hook,
     in_utc,
     is_list,
@@ -38,21 +37,21 @@ T = TypeVar("T")
 Asked: TypeAlias = tuple[str, bool, Callable[[object], str | None]]
 
 WRITTEN = frozenset({str, UUID, int, Decimal})
-"""What msgspec writes as the codec does, where it keeps the rules."""
+"""The types that msgspec writes as the codec does, if the value keeps the rules."""
 READ: Mapping[Any, Any] = {
     str: str,
     UUID: UUID,
-    int: Annotated[int, msgspec.Meta(ge=WORD.start, le=WORD.stop // 2 - 1)],
+    int: Annotated[int, msgspec.Meta(ge=INTEGERS.start, le=INTEGERS.stop // 2 - 1)],
     tuple[str, ...]: tuple[str, ...],
     Link: Link,
 }
-"""What msgspec reads as the codec does, and how that is told."""
+"""The types that msgspec reads as the codec does, and their names for msgspec."""
 EXACT = Context(prec=15, Emin=-300, Emax=300, traps=[InvalidOperation, Rounded, Subnormal])
-"""Reads numbers of which a float, which the codec reads, keeps every digit, and refuses others."""
+"""Reads a number if a float, which the codec reads, keeps all its digits; refuses any other number."""
 
 
 class Listed(msgspec.Struct, Generic[T]):
-    """What a page of a listing says."""
+    """The contents of a page of a listing."""
 
     items: tuple[T, ...]
     offset: object = None
@@ -61,9 +60,9 @@ class Listed(msgspec.Struct, Generic[T]):
 
 
 def setter(names: Sequence[str]) -> Callable[..., None]:
-    """Return a function that sets the fields *names* of an object, given first, to the values that follow.
+    """Return a function that gets an object and values, and sets the fields *names* of the object to the values.
 
-    That takes a quarter of the time of `setattr` field by field.
+    It takes a quarter of the time of one `setattr` for each field.
     """
     set_all: Callable[..., None] = vars(attrs.make_class("Fields", list(names)))["__init__"]
     return set_all
@@ -73,15 +72,15 @@ def decode(body: bytes, model: type[T]) -> T:
     """Make a *model* of a body; raise ValueError as `structure` does."""
     try:
         made: T = reader(model)(body)
-    except Exception:  # noqa: BLE001 what is not as documented, the codec judges
+    except Exception:  # noqa: BLE001 the codec judges a body that is not as documented
         return structure(load(body), model)
     return made
 
 
 def decode_page(body: bytes, model: type[T]) -> Listed[T]:
-    """Make what it says of a body that holds a page of *model*; raise ValueError as `structure` does.
+    """Read a body that holds a page of *model*; raise ValueError as `structure` does.
 
-    An entry that is not expanded holds only ``href``; its ref is the last segment of that.
+    An entry that is not expanded holds only ``href``; its ref is the last segment of that link.
     """
     try:
         made: Listed[T] = page_reader(model)(body)
@@ -114,7 +113,7 @@ def reader(model: type[Any]) -> Callable[[bytes], Any]:
 
 @once_a_model
 def page_reader(model: type[Any]) -> Callable[[bytes], Listed[Any]]:
-    """Return what makes a page of *model* of a body, as the reader of one does."""
+    """Return the reader of a page of *model*."""
     if model is Extension:
         return lambda body: _listed(load(body), model)
     struct, to_model = _struct(model)
@@ -130,10 +129,10 @@ def page_reader(model: type[Any]) -> Callable[[bytes], Listed[Any]]:
 
 
 def writer(model: type[Any], forms: Mapping[str, Any], rules: Sequence[Asked]) -> Callable[[Any], bytes]:
-    """Return what writes a *model* that keeps its rules, and raises any exception for another: all of it in one go.
+    """Return the writer of a *model*, which checks the rules too and raises any exception if one is broken.
 
-    Parameters: *forms*, the type that a field must be of, by name; *rules*, what finds fault with a field: its name,
-    whether None is right, and a function of the value that returns what is wrong.
+    Parameters: *forms*, the types of fields, by name; *rules*, for other fields: the name, whether None is allowed, and
+    a function that returns the fault of a value, or None.
     """
     hints = typing.get_type_hints(model)
     hooks = [(name, write_hook(hint)) for name, hint in hints.items() if _kind(hint)[0] not in WRITTEN]
@@ -143,26 +142,26 @@ def writer(model: type[Any], forms: Mapping[str, Any], rules: Sequence[Asked]) -
     def to_body(value: Any) -> bytes:  # noqa: ANN401 the model
         held = msgspec.convert(value, struct, from_attributes=True)
         for name, optional, rule in rules:
-            one = getattr(held, name)
-            if not (optional and one is None) and rule(one):
+            field = getattr(held, name)
+            if not (optional and field is None) and rule(field):
                 raise ValueError(name)
         for name, hook in hooks:
-            if (one := getattr(held, name)) is not None:
-                setattr(held, name, hook(one))
+            if (field := getattr(held, name)) is not None:
+                setattr(held, name, hook(field))
         return to_bytes(held)
 
     return to_body
 
 
 def _struct(model: type[Any]) -> tuple[type[msgspec.Struct], Callable[[msgspec.Struct], Any]]:
-    """Return a struct with the fields of *model*, and what makes a *model* of one."""
+    """Return a struct with the fields of *model*, and the function that makes a *model* of the struct."""
     hints = typing.get_type_hints(model)
     fields = _fields(model)
-    ways = {one.name: _read(model, one.name, hints[one.name]) for one in fields}
-    moments = [at for at, way in enumerate(ways.values(), 1) if way.hook is in_utc]
-    hooks = [(at, way.hook) for at, way in enumerate(ways.values(), 1) if at not in moments and way.hook]
+    readers = {field.name: _reader(model, field.name, hints[field.name]) for field in fields}
+    moments = [at for at, (_, hook) in enumerate(readers.values(), 1) if hook is in_utc]
+    hooks = [(at, hook) for at, (_, hook) in enumerate(readers.values(), 1) if at not in moments and hook]
     new, values_of = object.__new__, msgspec.structs.astuple
-    set_all = setter([*ways])
+    set_all = setter([*readers])
 
     def to_model(read: msgspec.Struct) -> Any:  # noqa: ANN401 the model
         values = [made := new(model), *values_of(read)]
@@ -175,43 +174,35 @@ def _struct(model: type[Any]) -> tuple[type[msgspec.Struct], Callable[[msgspec.S
         set_all(*values)
         return made
 
-    return _defined(model, fields, lambda name: ways[name].hint), to_model
+    return _defined(model, fields, lambda name: readers[name][0]), to_model
 
 
-class _Way(msgspec.Struct):
-    """How a field is read."""
-
-    hint: Any
-    """As what msgspec takes it."""
-    hook: Callable[[Any], Any] | None = None
-    """What makes the one of the other, where they differ."""
-
-
-def _read(model: type[Any], name: str, hint: Any) -> _Way:  # noqa: ANN401 types are Any
+def _reader(model: type[Any], name: str, hint: Any) -> tuple[Any, Callable[[Any], Any] | None]:  # noqa: ANN401 types are Any
+    """Return the type of a field for msgspec, and the function that makes the value of the field from it, if any."""
     kind, optional = _kind(hint)
     if kind in READ or kind is datetime:
         known = READ.get(kind, datetime)
-        return _Way(known | None if optional else known, in_utc if kind is datetime else None)
+        return known | None if optional else known, in_utc if kind is datetime else None
     if kind is Decimal and optional:
-        return _Way(Any, _number)
+        return Any, _number
     hook = field_hook(model, name, hint)
 
     def value_of(raw: msgspec.Raw) -> Any:  # noqa: ANN401 the value
         return hook(load(bytes(raw)), None)
 
-    return _Way(msgspec.Raw, value_of)
+    return msgspec.Raw, value_of
 
 
 def _number(value: object) -> Decimal:
     if isinstance(value, Decimal):
         return value
-    if type(value) is not int or value not in WORD:
+    if type(value) is not int or value not in INTEGERS:
         raise TypeError("must be a number")
     return Decimal(value)
 
 
 def _fields(model: type[Any]) -> list[attrs.Attribute[Any]]:
-    """Return the fields of *model*, those that are required first."""
+    """Return the fields of *model*, the required ones first."""
     return sorted(attrs.fields(model), key=lambda field: field.default is not attrs.NOTHING)
 
 
@@ -221,26 +212,21 @@ def _defined(
     return msgspec.defstruct(
         model.__name__,
         [
-            (one.name, hint(one.name), msgspec.NODEFAULT if one.default is attrs.NOTHING else one.default)
-            for one in fields
+            (field.name, hint(field.name), msgspec.NODEFAULT if field.default is attrs.NOTHING else field.default)
+            for field in fields
         ],
         rename=camel,
-        namespace={"__repr__": object.__repr__, "__rich_repr__": _nothing},  # what it holds is about people
+        namespace={"__repr__": object.__repr__, "__rich_repr__": tuple},  # `tuple()` shows none of its personal data
         omit_defaults=True,
         gc=False,
     )
 
 
-def _nothing(_: object) -> tuple[()]:
-    """Show nothing of a struct."""
-    return ()
-
-
 def _kind(hint: Any) -> tuple[Any, bool]:  # noqa: ANN401 types are Any
-    """Return the one type of what is in a field, None where it may be of several; and whether it may be None."""
+    """Return the type of a field, None if it has several types, and whether the field may be None."""
     members = set(typing.get_args(hint) if typing.get_origin(hint) in {typing.Union, UnionType} else [hint])
     optional = NoneType in members
-    if str in members:  # among known values, which may grow
+    if str in members:  # beside the known words, to which the vendor may add
         return str, optional
     kind, *others = members - {NoneType}
     return (None if others else kind), optional

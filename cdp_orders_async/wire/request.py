@@ -36,22 +36,22 @@ T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
 
 NO_QUERY: Mapping[str, str] = MappingProxyType({})
-"""Of a request without one."""
-START = 500  # bytes of an unreadable answer that its error keeps
-WORDS = 1000  # characters of each thing that a server says which its error keeps
-LARGEST_CODE = 100_000  # what is larger may be somebody's number
+"""The query of a request without a query."""
+KEPT_BYTES = 500  # bytes of an unreadable answer that its error keeps
+KEPT_TEXT = 1000  # characters of each text of a refusal that its error keeps
+LARGEST_CODE = 100_000  # a larger number may be personal
 PERSONAL = ("contacts.", "consumers.", "order_extensions.", "item_extensions.")
-"""The operations whose bodies are about people, or may be."""
+"""The operations whose bodies may hold personal data."""
 
 
 class Request(Generic[T]):  # noqa: PLW1641 a query has no hash
-    """A request as a value: what is sent, and how its answer is read.
+    """A request as a value, with the reader of its answer.
 
-    Parameters: *operation*, its name in the table of rows, as in ``items.create``; *path*, below the base URL, with the
-    version: ``/v2.1/orders``; *read* makes the result of a body, and raises ValueError where it does not fit;
-    *creates*, whether sending it twice makes two things.
+    Parameters: *operation*, its name in the table of routes, as in ``items.create``; *path*, below the base URL, with
+    the version: ``/v2.1/orders``; *read*, which makes the result from a body, and raises ValueError if it does not fit;
+    *creates*, whether it makes two objects if it is sent twice.
 
-    It is no struct, so that nothing walks through it: no text of it shows *query* or *body*, and it cannot be pickled.
+    It is not a struct, so that no tool shows its fields: no text of it has *query* or *body*, and it cannot be pickled.
     """
 
     __slots__ = ("body", "creates", "method", "operation", "path", "query", "read")
@@ -90,11 +90,11 @@ class Request(Generic[T]):  # noqa: PLW1641 a query has no hash
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled: a file or a queue would show the body."""
-        raise TypeError("a request cannot be pickled, because of what it says about people")
+        raise TypeError("a request cannot be pickled: it holds personal data")
 
 
 class Transport(Protocol):
-    """Whatever can send a request: the session, or a stand-in in a test."""
+    """An object that can send a request: the session, or a stand-in in a test."""
 
     async def send(self, request: Request[T], /) -> T:
         """Send *request* and return its result, or raise a `CdpError`."""
@@ -106,11 +106,11 @@ class Page(Struct, Generic[T_co]):
 
     items: tuple[T_co, ...]
     offset: int
-    """How many entries of the whole listing come before this page."""
+    """The number of entries of the listing before this page."""
     limit: int | None
     """The page size that the server used."""
     has_next: bool
-    """Whether the server names a next page; in version 2, which names none, whether there may be one."""
+    """Whether the server names a next page; version 2 names none: there, whether a next page may exist."""
 
 
 def reads(model: type[T]) -> Callable[[bytes], T]:
@@ -121,9 +121,9 @@ def reads(model: type[T]) -> Callable[[bytes], T]:
 def reads_page(model: type[T], *, asked: int | None = None) -> Callable[[bytes], Page[T]]:
     """Return the reader of a body that holds a page of *model*.
 
-    Parameters: *asked*, the page size that was asked for, where no page names the next one. Then only an empty page is
-    surely the last, or one that is shorter than a limit of the server's own, below *asked*: a server that repeats the
-    limit that was asked for may still serve fewer entries.
+    Parameters: *asked*, the page size of the request, if no page names the next one. Then a page is certainly the last
+    only if it is empty, or if the server says a limit below *asked* and the page is shorter than that: a server that
+    repeats the limit of the request may still serve fewer entries.
     """
 
     def read(body: bytes) -> Page[T]:
@@ -137,7 +137,7 @@ def reads_page(model: type[T], *, asked: int | None = None) -> Callable[[bytes],
 
 
 def reads_nothing(body: bytes) -> None:
-    """Read the answer to a deletion: empty, or any JSON; a proxy's page is neither."""
+    """Read the answer to a deletion, which is empty or JSON; the page of a proxy is neither."""
     if body.strip():
         load(body)
 
@@ -155,10 +155,10 @@ BY_STATUS: Mapping[int, type[Refused]] = {
 def parse_response(
     request: Request[T], status: int, body: bytes, retry_after: float | None = None, secrets: Secrets = NO_SECRETS
 ) -> T:
-    """Return the result that an answer holds, or raise the error that it is, without the *secrets* of the client.
+    """Return the result of an answer, or raise its error, without the *secrets* of the client.
 
-    A server error to a create is `OutcomeUnknown`: the vendor gives no idempotency key, so nobody can
-    tell whether it was done. So is 303, which points to the result.
+    A server error after a create is `OutcomeUnknown`: the vendor has no idempotency key, so it is not known whether it
+    was done. The same holds for 303, which points to the result.
     """
     if 200 <= status < 300:  # noqa: PLR2004 success, in all its forms: the vendor's pages disagree which
         try:
@@ -175,15 +175,15 @@ def parse_response(
 def _unreadable(
     request: Request[T], status: int, body: bytes, problems: tuple[str, ...], secrets: Secrets
 ) -> Unreadable:
-    # A read that came with no body at all did not come whole: there is nothing in it to misread.
+    # An empty answer to a read broke off: it has no content that does not fit.
     cut = not body.strip() and not request.creates
-    error = Unreadable(request.method, request.path, status, problems, secrets.start(body, START), cut=cut)
+    error = Unreadable(request.method, request.path, status, problems, secrets.start(body, KEPT_BYTES), cut=cut)
     error.from_api = _data(body) is not None
     return error
 
 
 def _data(body: bytes) -> object:
-    """Return the JSON data of a body, None where it is none."""
+    """Return the JSON data of a body, None if it is not JSON."""
     try:
         data: object = load(body)
     except ValueError:
@@ -202,10 +202,10 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
 
     def words(*keys: str) -> str | None:
         found = next((found for key in keys if isinstance(found := envelope.get(key), str)), None)
-        return found and mask_unknown_words(secrets.masked(found[: 3 * WORDS]), WORDS, known=known, sent=sent)
+        return found and mask_unknown_words(secrets.masked(found[: 3 * KEPT_TEXT]), KEPT_TEXT, known=known, sent=sent)
 
     code = envelope.get("code")
-    # A status below 200 is none of an answer: the server broke the protocol, and nobody knows what it did.
+    # No answer has a status below 200: the server broke the protocol, and it is not known what it did.
     cls = BY_STATUS.get(status) or (Refused if 300 <= status < 500 else ServerError)  # noqa: PLR2004 HTTP
     refusal = cls(
         request.method,
@@ -218,16 +218,16 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
         retry_after,
     )
     refusal.from_api = from_api
-    refusal.start = secrets.start(body, START)
+    refusal.start = secrets.start(body, KEPT_BYTES)
     return refusal
 
 
 @functools.cache
 def _words_of_the_api() -> frozenset[str]:
-    """Return the names of its fields, and the values that it lists, apart from what they tell of a person."""
+    """Return the names of the fields of the API, and the words that it lists, except those about a person."""
     known = [getattr(models, name) for name in models.__all__ if name != "Gender"]
-    names = (camel(field.name) for one in known if attrs.has(one) for field in attrs.fields(one))
-    words = (word for one in known if get_origin(one) is Literal for word in get_args(one))
+    names = (camel(field.name) for model in known if attrs.has(model) for field in attrs.fields(model))
+    words = (word for words in known if get_origin(words) is Literal for word in get_args(words))
     return frozenset([*names, *RESERVED_KEYS, *words])
 
 
@@ -236,7 +236,7 @@ def _texts(value: object) -> Iterator[str]:
     if is_object(value):
         value = list(value.values())
     if is_list(value):
-        for one in value:
-            yield from _texts(one)
+        for inner in value:
+            yield from _texts(inner)
     elif isinstance(value, str):
         yield value

@@ -120,7 +120,7 @@ class Ran:
     def told(self) -> str:
         """What it said, except where its new journal is, and progress, which only a slow machine sees."""
         said = re.sub(r"^A new journal remembers what is loaded: /.*\n", "", self.err, count=1, flags=re.MULTILINE)
-        return re.sub(r"^[\d,]+ done · .*\n", "", said, flags=re.MULTILINE)
+        return re.sub(r"^\d\d:\d\d:\d\d · .*\n", "", said, flags=re.MULTILINE)
 
     def refused(self, *words: str) -> bool:
         """Whether it said in one sentence what is wrong, with all *words* in it."""

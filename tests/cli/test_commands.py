@@ -44,9 +44,19 @@ from tests.ingest.orders import order
 OPTIONS = {
     "load": {
         *("--base-url", "--region", "--api", "--client-key", "--api-token", "--journal", "--outcomes", "--rate"),
-        "--api-token-file",
+        *("--api-token-file", "--api-token-command", "--profile"),
         *("--connections", "--http", "--timeout", "--deadline", "--look-first", "--on-existing", "--settle", "--drain"),
-        *("--timezone", "--assign-references", "--verbose", "--json"),
+        *(
+            "--timezone",
+            "--assign-references",
+            "--verbose",
+            "--json",
+            "--rejects",
+            "--plan",
+            "--max-errors",
+            "--give-up",
+        ),
+        *("--control", "--progress", "--progress-every"),
     },
     "emulator": {"--port", "--client-key", "--api-token", "--seed", "--faults", "--switch", "--storage"},
     "demo": {"--rate"},
@@ -55,6 +65,7 @@ OPTIONS = {
         *("--connections", "--http", "--timeout", "--deadline", "--timezone", "--assign-references"),
         *("--check-server", "--sample", "--rejects", "--json"),
     },
+    "completion": set(),
 }
 HERE = ("--base-url", "http://127.0.0.1:9", "--client-key", "K", "--api-token", "T")
 """Options for a `load` that is refused before it connects."""
@@ -71,7 +82,15 @@ REFUSED = [
     (("--on-existing", "maybe"), ("--on-existing", "keep", "update", "fail")),
     (("--region", "eu"), ("--region, --base-url: exactly one",)),
     (("--nonsense",), ("Unknown option: --nonsense",)),
-    (("second.jsonl",), ("second.jsonl",)),
+    (("second.jsonl",), ("second.jsonl cannot be read",)),
+    (("--max-errors", "0"), ("--max-errors must be above 0",)),
+    (("--give-up", "-1"), ("--give-up must be above 0",)),
+    (("--give-up", "nan"), ("--give-up must be above 0",)),
+    (("--progress-every", "0"), ("--progress-every must be above 0",)),
+    (("--progress", "loud"), ("--progress", "auto", "lines", "json")),
+    (("--plan", "0" * 32), ("nothing was sent", "cdp-orders plan")),
+    (("--rejects", "o.jsonl"), ("the input and the rejects must be different files",)),
+    (("--outcomes", "x", "--rejects", "x"), ("the outcomes and the rejects must be different files",)),
     (("--outcomes", "o.jsonl"), ("must be different files",)),
     (("--outcomes", "nowhere/o.jsonl"), ("nowhere/o.jsonl: No such file or directory",)),
     (("--journal", "o.jsonl"), ("must be different files",)),
@@ -131,7 +150,9 @@ def test_load_refuses_what_is_wrong(
     [
         (("load",), ("FILE", "cdp-orders load --help")),
         (("load", "none.jsonl", *HERE), ("none.jsonl cannot be read: No such file or directory",)),
-        (("load", ".", *HERE), (". cannot be read: Is a directory",)),
+        (("load", "empty", *HERE), ("the folder empty holds no file",)),
+        (("load", "*.none", *HERE), ("no file has a name like *.none",)),
+        (("load", "o.jsonl", "f.json", *HERE), ("--journal must be given where there are several input files",)),
         (("load", "-", *HERE), ("--journal must be given",)),
         (("load", "--nonsense", *HERE), ("--nonsense",)),
         (("load", "o.jsonl"), ("--region, --base-url: exactly one",)),
@@ -156,6 +177,7 @@ def test_commands_refuse_what_is_wrong(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], words: tuple[str, ...]
 ) -> None:
     """Bad usage and bad files are one sentence and status 2."""
+    (folder / "empty").mkdir()
     (folder / "f.json").write_text('{"faults": [{"operation": "orders.creates", "action": "close"}]}')
     assert main(arguments) == 2
     assert refused(capsys, *words)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import collections
 import io
+import json
 import os
 import pty
 import re
 import termios
+from datetime import UTC, datetime
 from pathlib import Path
 from uuid import UUID
 
@@ -16,9 +18,20 @@ import attrs
 import pytest
 
 from cdp_orders_async import Verdict, Violation
-from cdp_orders_async.cli.display import ADVICE, Display, Screen, conclusion, picture, problem, show_summary, split
+from cdp_orders_async.cli.display import (
+    ADVICE,
+    PROGRESS_EVERY,
+    Display,
+    JsonDisplay,
+    Screen,
+    conclusion,
+    picture,
+    problem,
+    show_summary,
+    split,
+)
 from cdp_orders_async.ingest import Failure, Leftover, Outcome, PartOutcome, PartVerdict
-from cdp_orders_async.jobs import Problem, Progress, Report
+from cdp_orders_async.jobs import Message, Problem, Progress, Report
 from cdp_orders_async.timings import Timings
 from tests.cli.support import PARTS, PATIENCE, orders, started, watched, write
 
@@ -33,16 +46,41 @@ def log() -> tuple[Screen, io.StringIO]:
     return Screen(file=file, width=80), file
 
 
+def noon() -> datetime:
+    """Return a time of day."""
+    return datetime(2026, 11, 29, 12, 3, 4, tzinfo=UTC)
+
+
 def test_progress_is_lines_where_there_is_no_terminal() -> None:
-    """In a log, progress is a line now and then, with no control codes."""
+    """In a log, progress is a line each half minute or as told: time of day, percent, counts, and no control codes."""
+    for every, times in ((PROGRESS_EVERY, (30, 60)), (12.0, (12, 24, 36, 48, 60))):
+        console, file = log()
+        with Display(console, now=noon, every=every) as display:
+            for n in range(62 * 4):
+                display(attrs.evolve(PROGRESS, seconds=n / 4, done=n // 4, fraction=n / 1000))
+        assert file.getvalue().splitlines() == [
+            f"12:03:04 · {4 * n // 10} % · {n} done · 0 not loaded · 0 retries · 100 of 200 requests/s" for n in times
+        ]
+
+
+def test_progress_is_json_where_a_program_reads_it() -> None:
+    """Each line of the other form is an object with the event and the time: messages, problems, progress, errors."""
     console, file = log()
-    with Display(console) as display:
-        for n in range(60):
-            display(attrs.evolve(PROGRESS, seconds=n / 4, done=n))
-    assert file.getvalue() == (
-        "20 done · 0 not loaded · 0 retries · 100 of 200 requests/s\n"
-        "40 done · 0 not loaded · 0 retries · 100 of 200 requests/s\n"
-    )
+    broken = Outcome(file="o", number=7, key="K", verdict=Verdict.INVALID, violations=(Violation("$", "no \x1b"),))
+    with JsonDisplay(console, now=noon) as display:
+        display(Message("It begins."))
+        display(Problem(broken))
+        display(attrs.evolve(PROGRESS, seconds=30.0, fraction=0.25))
+        display.error("it ended")
+    told = [json.loads(line) for line in file.getvalue().splitlines()]
+    assert {line.pop("time") for line in told} == {"2026-11-29T12:03:04Z"}
+    assert [line.pop("event") for line in told] == ["message", "problem", "progress", "error"]
+    assert told[0] == {"text": "It begins."}
+    assert (told[1]["file"], told[1]["number"], told[1]["key"], told[1]["verdict"]) == ("o", 7, "K", "invalid")
+    assert list(told[2]) == list(attrs.fields_dict(Progress))
+    assert (told[2]["done"], told[2]["fraction"], told[2]["breaker"]) == (7, 0.25, "closed")
+    assert told[3] == {"text": "it ended"}
+    assert "\x1b" not in file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -57,38 +95,63 @@ def test_progress_is_lines_where_there_is_no_terminal() -> None:
         (PAUSED, "PAUSED, trying again in 5 s: POST /v2.1/orders: 521 "),
         (attrs.evolve(PROGRESS, wait=59.5), "the server asked to wait 60 s"),
         (attrs.evolve(PROGRESS, finishing=True), "finishing the orders that have begun"),
+        (attrs.evolve(PROGRESS, held=True), "PAUSED by the control file"),
+        (attrs.evolve(PROGRESS, interactive=3), "3 interactive calls go first"),
+        (attrs.evolve(PROGRESS, fraction=0.999), " · 99 % · 7 done"),
     ],
 )
 def test_progress_in_words(progress: Progress, words: str) -> None:
     """The line says how long it still takes, and why nothing happens."""
     console, file = log()
-    Display(console)(attrs.evolve(progress, seconds=5.0))
+    Display(console)(attrs.evolve(progress, seconds=30.0))
     assert words in file.getvalue()
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
 @pytest.mark.parametrize("progress", [PROGRESS, LARGE, PAUSED, attrs.evolve(LARGE, fraction=0.5, seconds_left=3000)])
-def test_picture_fits_the_terminal(progress: Progress) -> None:
-    """Each line of the picture is cut where the terminal ends, and what is counted fits 80 columns."""
-    console = Screen(file=io.StringIO(), width=80, force_terminal=True)
+def test_picture_fits_the_terminal(progress: Progress, width: int) -> None:
+    """Each line of the picture is cut where the terminal ends; the counts that fit it are whole, with the speed."""
+    console = Screen(file=io.StringIO(), width=width, force_terminal=True)
     with console.capture() as captured:
-        console.print(picture(progress))
+        console.print(picture(progress, width))
     lines = re.sub(r"\x1b\[[\d;]*m", "", captured.get()).splitlines()
-    assert max(map(len, lines)) <= 80
+    assert max(map(len, lines)) <= width
+    assert " done · " in lines[0]
     assert lines[0].rstrip().endswith(" requests/s")
+    assert (" retries · " in lines[0]) is (width >= 80)
     assert len(lines) == (1 if progress is PROGRESS or progress is LARGE else 2)
 
 
 def test_first_problems_are_told_one_by_one() -> None:
     """After some problems, one line says where all of them are."""
-    invalid = Problem(
-        Outcome(file="o", number=1, key=None, verdict=Verdict.INVALID, violations=(Violation("$", "no"),))
-    )
+    failed = Problem(Outcome(file="o", number=1, key=None, verdict=Verdict.BUSY))
     for outcomes, where in ((None, "--outcomes FILE keeps them all"), (Path("out"), "out has them all")):
         console, file = log()
         display = Display(console, outcomes)
         for _ in range(30):
-            display(invalid)
-        assert file.getvalue().splitlines() == ["o:1: invalid: $: no"] * 20 + [f"There are more problems: {where}."]
+            display(failed)
+        assert file.getvalue().splitlines() == [
+            *["o:1: busy: another process is loading it"] * 20,
+            f"There are more problems: {where}.",
+        ]
+
+
+@pytest.mark.parametrize(("one_file", "where"), [(True, "line 186"), (False, "o:186")])
+def test_invalid_lines_are_grouped(*, one_file: bool, where: str) -> None:
+    """The first invalid lines are told one by one; at the end there is one line for each rule."""
+    console, file = log()
+    with Display(console, one_file=one_file) as display:
+        for n in range(186, 298):
+            broken = Violation(f"$.orderItems[{n}].name", "must be at most 128 characters")
+            rules = (broken, Violation("$.price", "is required")) if n % 2 else (broken,)
+            display(Problem(Outcome(file="o", number=n, key=None, verdict=Verdict.INVALID, violations=rules)))
+    lines = file.getvalue().splitlines()
+    assert [line.partition(": ")[0] for line in lines[:5]] == [f"o:{n}" for n in range(186, 191)]
+    assert lines[5:] == [
+        "112 lines are invalid; --outcomes FILE keeps them all:",
+        f"  112 x $.orderItems[].name must be at most 128 characters, first at {where}",
+        f"  56 x $.price is required, first at {where.replace('186', '187')}",
+    ]
 
 
 def test_summary_gives_no_advice_for_a_short_load() -> None:

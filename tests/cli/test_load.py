@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import re
 import signal
 import socket
 import stat
@@ -48,6 +49,8 @@ KEYS = [
     "times",
     "error",
 ]
+"""The counts and the times; what names the run comes after them."""
+RUN_KEYS = ["run", "started", "ended", "files", "hash", "parts_created"]
 
 
 async def test_load_loads_each_order_once(tmp_path: Path) -> None:
@@ -66,13 +69,17 @@ async def test_load_loads_each_order_once(tmp_path: Path) -> None:
     told: Json = orjson.loads(first.out)
     assert (first.status, first.out.count("\n")) == (0, 1)
     assert first.err == f"A new journal remembers what is loaded: {tmp_path / 'j.sqlite'}\n"
-    assert list(told) == KEYS
+    assert list(told) == [*KEYS, *RUN_KEYS]
+    run = {key: told.pop(key) for key in RUN_KEYS}
+    assert (run["parts_created"], len(run["hash"])) == (5 * PARTS, 32)
+    assert run["files"] == [{"name": str(source), "bytes": source.stat().st_size}]
+    assert re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{8}", run["run"])
     assert isinstance(told.pop("seconds"), float)
     assert told.pop("cpu") > 0
     assert told.pop("times")["server"] > 0
     assert told == {**dict.fromkeys(KEYS[:-4], 0), "graphs": 5, "loaded": 5, "requests": 5 * PARTS, "error": None}
     assert sorted((one["number"], one["verdict"]) for one in outcomes) == [(n, "loaded") for n in range(1, 6)]
-    assert {one["file"] for one in outcomes} == {str(source)}
+    assert {(one["file"], one["run"]) for one in outcomes} == {(str(source), run["run"])}
     assert [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in files[1::2]] == [0o600, 0o600]
     told = orjson.loads(again.out)
     assert (again.status, again.err, told["already"], told["requests"]) == (0, "", 5, 1)
@@ -142,8 +149,8 @@ async def test_load_tells_few_problems(tmp_path: Path) -> None:
     async with watched() as server:
         ran = await cdp_orders("load", source, "--outcomes", "out.jsonl", cwd=tmp_path, env=server.environment)
         verbose = await cdp_orders("load", source, "--verbose", cwd=tmp_path, env=server.environment)
-    assert ran.err.count(": invalid: ") == 20
-    assert ran.err.endswith("There are more problems: out.jsonl has them all.\n")
+    assert ran.err.count(": invalid: ") == 5
+    assert "\n30 lines are invalid; out.jsonl has them all:\n  30 x $.referenceId is required, first at" in ran.err
     assert len(lines_of(tmp_path / "out.jsonl")) == verbose.err.count(": invalid: ") == 30
 
 
@@ -333,3 +340,26 @@ async def test_load_keeps_secrets(tmp_path: Path) -> None:
     assert ran.err.splitlines()[-2] == "Set CDP_API_TOKEN to the API token first."
     everything = ran.out.encode() + ran.err.encode() + written
     assert [secret for secret in (b"canary", base64.b64encode(f"key:{TOKEN}".encode())) if secret in everything] == []
+
+
+async def test_load_reads_several_files(tmp_path: Path) -> None:
+    """A folder, a glob and files are read one after the other; each outcome has its file, and the log each request."""
+    lines, folder = orders(3), tmp_path / "in"
+    folder.mkdir()
+    write(folder / "a.jsonl", lines[:2])
+    (folder / "b.jsonl.gz").write_bytes(gzip.compress(orjson.dumps(lines[2])))
+    async with watched() as server:
+        ran = await cdp_orders(
+            *("load", "in", "--outcomes", "out", "--verbose", "--progress", "json", "--json"),
+            cwd=tmp_path,
+            env=server.environment,
+        )
+        again = await cdp_orders(
+            "load", "in/a.jsonl", "in/b*", "--journal", "in.journal.sqlite", cwd=tmp_path, env=server.environment
+        )
+        assert server.holds(lines)
+    assert (ran.status, again.status) == (0, 0)
+    assert sorted(Path(one["file"]).name for one in lines_of(tmp_path / "out")) == ["a.jsonl", "a.jsonl", "b.jsonl.gz"]
+    logged = [line for line in map(orjson.loads, ran.err.splitlines()) if line["event"] == "log" and "status" in line]
+    assert len(logged) == 3 * PARTS
+    assert all({"time", "status", "line", "request_id", "seconds"} <= line.keys() for line in logged)

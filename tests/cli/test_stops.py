@@ -177,11 +177,9 @@ async def test_stop_does_not_wait_for_a_server_that_is_down(tmp_path: Path) -> N
     """While a load is paused, a signal ends it at once, whatever the drain: it would wait for nothing."""
     down = {"operation": "orders.create", "script": ["ok"] * 5 + [{"action": "html", "status": 521}] * 999}
     arguments = ("load", write(tmp_path / "o.jsonl", orders(50)), "--drain", "900", "--json", "--connections", "1")
-    code = "from cdp_orders_async.cli import display; display.AS_LINES = 0.05;"
-    command = (sys.executable, "-c", MAIN.format(code))
     async with (
         watched({"faults": [down]}) as server,
-        started(*arguments, cwd=tmp_path, env=server.environment, command=command) as process,
+        started(*arguments, "--progress-every", "0.05", cwd=tmp_path, env=server.environment) as process,
     ):
         assert "POST /v2.1/orders: 521" in await said(process, "PAUSED")
         process.send_signal(signal.SIGTERM)

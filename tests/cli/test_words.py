@@ -287,14 +287,10 @@ async def test_closed_standard_input_is_refused(tmp_path: Path) -> None:
 async def test_pause_names_its_cause(tmp_path: Path) -> None:
     """While a load waits for the server, its lines say why."""
     down = {"operation": "orders.create", "action": "status", "status": 503}
-    code = (
-        "import sys; from cdp_orders_async.__main__ import main; from cdp_orders_async.cli import display;"
-        "display.AS_LINES = 0.05; sys.exit(main())"
-    )
-    arguments = ("load", write(tmp_path / "o.jsonl", orders(50)))
+    arguments = ("load", write(tmp_path / "o.jsonl", orders(50)), "--progress-every", "0.05")
     async with (
         watched({"faults": [down]}) as server,
-        started(*arguments, cwd=tmp_path, env=server.environment, command=(sys.executable, "-c", code)) as process,
+        started(*arguments, cwd=tmp_path, env=server.environment) as process,
     ):
         told = await said(process, "PAUSED")
     assert re.search(r"PAUSED, trying again in \d+ s: POST /v2.1/orders: 503 ", told)

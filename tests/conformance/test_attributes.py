@@ -46,8 +46,8 @@ def test_models_are_the_tables(version: Version, kind: str) -> None:
     rows = attributes(version, kind).values()
     row = kind_of(version, kind)
     assert fields(row.new) == names(rows, "required", "optional")
-    assert fields(row.got) >= names(rows, "required", "optional", "answer")
-    assert fields(row.got) - names(rows, "required", "optional", "answer") == (
+    assert fields(row.stored) >= names(rows, "required", "optional", "answer")
+    assert fields(row.stored) - names(rows, "required", "optional", "answer") == (
         {"street", "city", "state", "postCode"} if version == "v2" and kind in {"contacts", "consumers"} else set()
     )  # both versions read persons alike
     table, required = rules_of(row.new)
@@ -176,7 +176,7 @@ async def test_emulator_takes_what_fits(version: Version, kind: str) -> None:
                 answer = await talk("POST", path, {**body, row.name: value})
                 assert answer.status == 201, (row.name, value, answer.text)
                 assert same(row, value, answer.json[row.name]), (row.name, value, answer.json[row.name])
-                reads(kind_of(version, kind).got)(encode(answer.json))
+                reads(kind_of(version, kind).stored)(encode(answer.json))
             for value in refused(version, row):
                 answer = await talk("POST", path, {**body, row.name: value})
                 assert answer.status == 400, (row.name, value)

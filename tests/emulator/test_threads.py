@@ -167,6 +167,6 @@ def test_a_fork_has_no_server() -> None:
         [sys.executable, "-W", "ignore", "-c", FORK], capture_output=True, text=True, check=True, timeout=60
     )
     assert run.stdout.splitlines() == [
-        "this emulator is served by the process that was forked: serve another one here",
+        "this emulator is served by the parent process: serve another one here",
         "{'orders': []}",
     ]

@@ -17,7 +17,7 @@ from cdp_orders_async.emulator import Emulator, Store, Switches, running
 from cdp_orders_async.emulator.operations import V2, V2_1
 from cdp_orders_async.emulator.records import Cause
 from cdp_orders_async.emulator.service import Asked
-from cdp_orders_async.emulator.store import EXTENSION_OWNERS, PARTS
+from cdp_orders_async.emulator.store import EXTENSION_OWNERS, PART_KINDS
 from tests.fuzz.corpus import REF, TOKENS, Json, anything, dumped, keys, leaves, times
 from tests.fuzz.engine import Target, looped
 
@@ -259,7 +259,7 @@ def assert_consistent(emulator: Emulator) -> None:
     assert [effect["sequence"] for effect in store.effects] == list(range(1, len(store.effects) + 1))
     assert store.counts.total() == len(store.effects)
     assert {effect["effect"] for effect in store.effects} <= {"created", "updated", "replaced", "deleted"}
-    for kind in ("orders", *PARTS["orders"], *PARTS["items"]):
+    for kind in ("orders", *PART_KINDS["orders"], *PART_KINDS["items"]):
         for record in store.all(kind):
             assert store.get("orders", record.order) in store.all("orders")
             if kind != "orders":

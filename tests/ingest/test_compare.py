@@ -30,6 +30,7 @@ from cdp_orders_async import (
     OrderItem,
     OrderItemV2,
     OrderV2,
+    differences,
 )
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match, merge, same_order
 from cdp_orders_async.models.common import camel
@@ -356,3 +357,38 @@ def test_merge_of_parts() -> None:
     assert merge(flight, kept(FLIGHT), ()).flight_segments == (attrs.evolve(SEGMENT, origin="ORK"),)
     twins = (SEGMENT, attrs.evolve(SEGMENT, fare_family=None))
     assert merge(attrs.evolve(FLIGHT, flight_segments=twins), kept(FLIGHT), ()).flight_segments == twins
+
+
+def test_differences_name_fields_and_keys() -> None:
+    """What a program sent and what it got back can be compared in its own words."""
+    assert differences(order(), kept(order())) == ()
+    assert differences(order(), kept(order(), price=Decimal(1), status="REFUNDED")) == ("price",)
+    assert differences(FLIGHT, kept(FLIGHT, name="Other")) == (() if FLIGHT.name is None else ("name",))
+    assert differences({"a": 1, "b": "x"}, Extension(pairs={"a": 2, "b": "x", "c": 3})) == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("new", "got", "words"),
+    [
+        (NewContact(), Consumer(ref=REF), "got must be Contact, not Consumer"),
+        (order(), order(), "got must be Order, not NewOrder"),
+        (ORDER, Order(ref=REF), "got must be OrderV2, not Order"),
+        (FLIGHT, OrderItem(ref=REF), "got must be OrderItemV2, not OrderItem"),
+        ({"a": 1}, {"a": 1}, "got must be Extension, not dict"),
+        (
+            Order(ref=REF),
+            order(),
+            "new must be what is sent, such as NewOrder, or the pairs of an extension, not Order",
+        ),
+        (
+            None,
+            Order(ref=REF),
+            "new must be what is sent, such as NewOrder, or the pairs of an extension, not NoneType",
+        ),
+    ],
+)
+def test_differences_take_what_belongs_together(new: Any, got: Any, words: str) -> None:  # noqa: ANN401 any model
+    """What was sent comes first; a part is compared with a part of its kind and version."""
+    with pytest.raises(TypeError) as caught:
+        differences(new, got)
+    assert str(caught.value) == words

@@ -8,7 +8,16 @@ from datetime import timedelta
 from functools import partial
 from uuid import UUID
 
-from cdp_orders_async.journal import Busy, Claimed, CreatedPart, GraphRecord, OrderId, PartRecord, SameReference
+from cdp_orders_async.journal import (
+    Busy,
+    Claimed,
+    CreatedPart,
+    GraphRecord,
+    OrderId,
+    PartRecord,
+    RecordedOrder,
+    SameReference,
+)
 
 
 @dataclass
@@ -181,6 +190,14 @@ class Model:
             for key, graph in reversed(self.graphs.items())
             for part, ref in reversed(graph.created)
             if graph.parts[part].ref == ref
+        ]
+
+    def orders(self) -> list[RecordedOrder]:
+        """Return all orders, oldest first."""
+        created = [(part.key, part.part) for part in self.created()]
+        return [
+            RecordedOrder(key, graph.told(), frozenset(part for its, part in created if its == key))
+            for key, graph in self.graphs.items()
         ]
 
     def close(self, worker: int) -> None:

@@ -11,7 +11,7 @@ from functools import partial
 from uuid import UUID
 
 from cdp_orders_async.errors import JournalError
-from cdp_orders_async.journal import Busy, Claimed, CreatedPart, MemoryJournal, OrderId
+from cdp_orders_async.journal import Busy, Claimed, CreatedPart, MemoryJournal, OrderId, RecordedOrder
 
 __all__ = ["SharedDatabase", "SharedJournal"]
 
@@ -127,6 +127,12 @@ class SharedJournal:
         await self._write()
         async for part in self._database.facts.created():
             yield part
+
+    async def orders(self) -> AsyncIterator[RecordedOrder]:
+        """Yield all orders."""
+        await self._write()
+        async for order in self._database.facts.orders():
+            yield order
 
     async def known(self, limit: int) -> Sequence[tuple[str, UUID]]:
         """Return the newest complete orders."""

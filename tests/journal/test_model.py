@@ -50,7 +50,7 @@ STEPS = st.builds(
         + ("rename",) * 2
         + ("record",) * 4
         + ("complete",) * 2
-        + ("forget", "incomplete", "release", "renew", "owner", "known", "created", "wait", "reopen", "crash")
+        + ("forget", "incomplete", "release", "renew", "owner", "known", "created", "orders", "wait", "reopen", "crash")
     ),
     st.integers(0, 2),
     st.sampled_from([*ORDERS[:3] * 3, *ORDERS]),
@@ -93,7 +93,7 @@ class Play:
                 told = found, model.claim(worker, wanted, digest, run, number)
             case "renew":
                 told = await journal.renew([known.key for known in ORDERS]), model.renew(worker)
-            case "owner" | "known" | "created":
+            case "owner" | "known" | "created" | "orders":
                 told = await self.look(worker, name, ref or ONE)
             case "complete" | "incomplete":
                 await journal.end(wanted.key, complete=name == "complete")
@@ -135,6 +135,8 @@ class Play:
                 return await journal.owner(ref), model.owner(ref)
             case "known":
                 return await journal.known(LIMIT), model.known(LIMIT)
+            case "orders":
+                return [order async for order in journal.orders()], model.orders()
             case _:
                 return [part async for part in journal.created()], model.created()
 
@@ -152,7 +154,14 @@ class Play:
             await self.restart(worker, crash=worker == 1)
         self.store.seconds += LEASE
         self.model.now += LEASE
-        for name, ref in (("known", ONE), ("created", ONE), ("owner", ONE), ("owner", TWO), ("owner", BIG)):
+        for name, ref in (
+            ("known", ONE),
+            ("created", ONE),
+            ("orders", ONE),
+            ("owner", ONE),
+            ("owner", TWO),
+            ("owner", BIG),
+        ):
             told, expected = await self.look(0, name, ref)
             assert told == expected
         for wanted in ORDERS:

@@ -29,6 +29,7 @@ USERS = {  # what comes from outside, and who may import it
     "anyio": {"jobs", "outlasting"},
     "cyclopts": {"__main__", "cli"},
     "httptools": {"session"},
+    "platformdirs": {"cli"},
     "rich": {"__main__", "cli"},
     "yarl": {"session"},
 }

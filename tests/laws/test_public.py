@@ -34,6 +34,7 @@ from cdp_orders_async import (
     NewConsumer,
     NewOrder,
     NewOrderItem,
+    Order,
     OrderGraph,
     Request,
     Resources,
@@ -42,6 +43,7 @@ from cdp_orders_async import (
     Settings,
     SqliteJournal,
     assign_references,
+    differences,
     ingest,
     ingest_one,
     parse_graph,
@@ -51,7 +53,7 @@ from cdp_orders_async.resources.verbs import Verbs
 
 T = typing.TypeVar("T")
 
-INSIDE = {"BulkTransport", "Changes", "Got", "Kind", "New", "Secrets", "T", "T_co", "routes"}
+INSIDE = {"BulkTransport", "Changes", "Kind", "New", "Secrets", "Stored", "T", "T_co", "routes"}
 """What stands in signatures of parts that the package makes and calls itself, and type variables."""
 RULED = {name for name, each in vars(constraints).items() if get_origin(each) is Annotated}
 """Types with a rule beside them, which stand for a plain type."""
@@ -122,7 +124,7 @@ def raises(function: Callable[..., Any]) -> bool:
     """Tell whether *function* itself raises an error, or refuses an argument."""
     code = ast.parse(textwrap.dedent(inspect.getsource(function)))
     called = {node.func.id for node in ast.walk(code) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
-    return bool(called & {"need", "need_method", "refuse"}) or any(
+    return bool(called & {"need", "need_method", "raise_invalid"}) or any(
         isinstance(node, ast.Raise) for node in ast.walk(code)
     )
 
@@ -233,6 +235,7 @@ CALLS: Mapping[Callable[..., Any], Mapping[str, Any]] = {
     GraphItem: {"item": ITEM},
     GraphConsumer: {"consumer": NewConsumer(first_name="Ada")},
     parse_graph: {"value": {}},
+    differences: {"new": GRAPH.order, "got": Order(ref=REF)},
     assign_references: {"graph": GRAPH},
     ingest: {"client": NOWHERE, "source": []},
     ingest_one: {"client": NOWHERE, "graph": GRAPH},

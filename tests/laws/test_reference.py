@@ -261,12 +261,12 @@ def test_numbers() -> None:
         f"also `--settle` seconds later ({SETTLE:g} by default)",
         f"`--drain` seconds ({inspect.signature(load).parameters['drain'].default:g} by default)",
         f"an absent order waits {SETTLE:g} s (`settle`)",
-        f"at the start or {health.FEW} times in a row",
+        f"at the start or {health.MAX_IN_ROW} times in a row",
         f"never did anything for {health.UNPROVEN:g} s",
         f"lasts {health.LASTING / 60:g} minutes",
         f"more than {probe.SMALL} lines and one of the first {probe.PROBED} orders is on the server",
         f"up to {claims.MAX_REMEMBERED_PARTS:,} parts",
-        f"starts at {governor.START:g} requests a second",
+        f"starts at {governor.START_RATE:g} requests a second",
         f"lines by {LONGEST_LINE / 2**20:g} MiB",
     ):
         assert sentence in TEXT

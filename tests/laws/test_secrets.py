@@ -28,7 +28,9 @@ from cdp_orders_async import (
     CdpOrdersV2,
     Contact,
     Credentials,
+    FlightSegment,
     GraphFile,
+    GraphFiles,
     InputLine,
     MemoryJournal,
     Opaque,
@@ -41,30 +43,52 @@ from cdp_orders_async import (
     Violation,
     jobs,
 )
-from cdp_orders_async.cli.display import Display, Screen
+from cdp_orders_async.cli.display import Display, JsonDisplay, Screen
+from cdp_orders_async.cli.log import _Handler  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.cli.options import Connection
 from cdp_orders_async.cli.plan import _Display  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.cli.single_io import Keeping
+from cdp_orders_async.cli.verify import _Teller  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.graph.exact import _Doubled, _Lost, read_json  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.graph.findings import Findings
-from cdp_orders_async.graph.parsing import _Reading, read_graph  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.graph.parsing import Reading, read_graph
+from cdp_orders_async.ingest.before import Before
 from cdp_orders_async.ingest.knowledge import Knowledge
-from cdp_orders_async.ingest.outcomes import Leftover, Outcome, Verdict
+from cdp_orders_async.ingest.outcomes import Leftover, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import CreatedExtension, CreatedRef, _Parts, parts_of  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.ingest.undoing import UndoneOrder, UndonePart
+from cdp_orders_async.jobs.before_file import Changed
+from cdp_orders_async.jobs.comparison import Difference, DifferenceKind, _Comparison  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.jobs.differences_file import DifferencesFile
+from cdp_orders_async.jobs.estimate import _Mark  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.index import Index
+from cdp_orders_async.jobs.inputs import InputOptions
+from cdp_orders_async.jobs.outcomes_file import _OutcomesFile  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.plan import _Reader  # pyright: ignore[reportPrivateUsage] every class is looked at
-from cdp_orders_async.jobs.progress import _Mark  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.jobs.recorded import Recorded, RecordedPart
 from cdp_orders_async.jobs.sample import Sample
+from cdp_orders_async.jobs.snapshot import Snapshot
+from cdp_orders_async.jobs.throttle import Wish
+from cdp_orders_async.jobs.verification import Row
 from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
-from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, GraphRecord, OrderId, SameReference
-from cdp_orders_async.journal.sqlite import _Failed  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.journal.records import (
+    Busy,
+    Claimed,
+    CreatedPart,
+    GraphRecord,
+    OrderId,
+    RecordedOrder,
+    SameReference,
+)
+from cdp_orders_async.models.v2 import FlightSegment
 from cdp_orders_async.pacing.health import Overload
 from cdp_orders_async.redact import Secrets
 from cdp_orders_async.session.autorate.governor import Climb, RateState, Trial
 from cdp_orders_async.session.backends.aiohttp import _Attempt, _Body  # pyright: ignore[reportPrivateUsage] every class is looked at
-from cdp_orders_async.sources.jsonlines import _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.sources.jsonlines import _Expecting, _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.wire import reads_nothing
-from cdp_orders_async.wire.direct import Listed, _Way  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.wire.direct import Listed
 from tests.cli.support import write
 from tests.emulator.talking import Json
 from tests.security.canaries import TOKEN, WHOLE, WHOLE_V2, leaks
@@ -151,7 +175,7 @@ def made(folder: Path) -> list[object]:
     """Return instances of what lives too shortly to be seen, and of what holds a person only now and then."""
     lost = Findings()
     read = read_graph(read_json(orjson.dumps(WHOLE), lost), V2_1)
-    reading = _Reading(V2_1, None, lost)
+    reading = Reading(V2_1, None, lost)
     graph = reading.order(dict(WHOLE), "insert", assign_references=False)
     assert graph is not None
     parts = _Parts()
@@ -165,11 +189,12 @@ def made(folder: Path) -> list[object]:
             Request("contacts.create", "POST", "/x", reads_nothing, {"name": "canary"}, b"canary"),
             *(read, reading, lost, graph, parts, InputLine("file", 1, graph), watched),
             *(Listed((contact,)), Page((contact,), 0, 1, has_next=False), CreatedExtension()),
+            Keeping(CdpOrders(base_url="http://127.0.0.1:9", client_key="key", api_token=TOKEN).transport),
             *(Credentials("key", TOKEN), Credentials(bearer_token=TOKEN), Connection(api_token=TOKEN)),
             *(Settings(proxy=f"http://user:{TOKEN}@127.0.0.1"), Secrets(TOKEN), Opaque(TOKEN)),
             *(order, Busy(order.key, None), CreatedPart(order.key, "order", ref, b""), MemoryJournal(identity={})),
             *(_Graph(order, 0, b"", b"", 1), SameReference(order.key, ref, b"", 1), Knowledge(None, [], [])),
-            *(_Failed("no"), _Attempt(creates=True), _Way(str), Violation("$.price", "is required")),
+            *(_Attempt(creates=True), Violation("$.price", "is required")),
             *(Claimed(GraphRecord(b"", complete=True, ended=True, parts={})), Leftover("items", ref)),
             *(
                 Trial(1.0, 1.0, 1.0, 1.0, 0.0),
@@ -179,10 +204,32 @@ def made(folder: Path) -> list[object]:
             ),
             *(_Body(b"canary"), CreatedRef(ref=ref)),
             *(jobs.Message("no"), jobs.Problem(Outcome(file=None, number=1, key=None, verdict=Verdict.FAILED))),
-            *(jobs.Progress(seconds=1, done=1, not_loaded=0, retries=0, speed=1, rate=None), _Mark(1, 0.5, 1, 1)),
             *planned(graph),
+            *(
+                FlightSegment(id="1"),
+                Recorded(number=1, verdict=Verdict.LOADED),
+                RecordedPart("order", PartVerdict.CREATED),
+                Difference("contact", ref, DifferenceKind.DIFFERENT, ("first_name",)),
+                _Comparison(parts.parts, {}, Snapshot(ref, Opaque(contact)), ()),
+                Row(1, 1, 0),
+                InputOptions(V2_1),
+                Snapshot(ref, Opaque(contact), parts={"contacts": Opaque({ref: contact})}),
+                DifferencesFile(None, 0),
+                jobs.VerifyReport(),
+                _Teller(Screen.of_messages()),
+            ),
             *(PauseBegan("it is not well", 5.0), PauseEnded("it is not well", 5.0)),
             RateState(None, 1, None, 0.0, None).changed(cut=True),
+            *(
+                Before(order.key, "contact", ref, Opaque({"firstName": "canary"})),
+                Changed(order.key, "contact", ref, ()),
+            ),
+            *(UndonePart("order", ref), UndoneOrder(order.key, ()), jobs.Undoable(1, 1), jobs.UndoReport()),
+            RecordedOrder(order.key, GraphRecord(b"", complete=True, ended=True, parts={}), frozenset()),
+            jobs.JournalReport({}, 1),
+            *(jobs.Progress(seconds=1, done=1, not_loaded=0, retries=0, speed=1, rate=None), _Mark(1, 0.5, 1)),
+            *(JsonDisplay(Screen()), _Handler(Display(Screen())), Wish(), jobs.new_run()),
+            *(_OutcomesFile(folder / "outcomes", {}, None, None), _Expecting(1, packed=False), FlightSegment()),
         ]
 
 
@@ -239,8 +286,15 @@ async def loaded(looking: Looking, url: str, version: type[CdpOrders | CdpOrders
                 on_existing="update",
                 settle=0.0,
                 drain=0.0,
+                outcomes=folder / "out",
+                control=write(folder / "control", []),
                 on_event=Display(Screen.of_messages(plain=True), every_problem=True),
             )
+            files = GraphFiles([source], client.api)
+            report = await jobs.verify(client, folder / "out", files, differences=folder / "found", settle=0.0)
+            assert report.parts > 0
+            if isinstance(client, CdpOrders):
+                await jobs.undo(client, folder / journal, on_event=Display(Screen.of_messages(plain=True)))
         looking.look([one async for one in graphs])
 
 
@@ -267,7 +321,8 @@ def test_no_documentation_shows_the_environment() -> None:
         "for name in ('cdp_orders_async', *(f'cdp_orders_async.{one}' for one in cdp.__all__)):\n"
         "    print(pydoc.render_doc(name, renderer=pydoc.plaintext))\n"
         "from cdp_orders_async.cli import main\n"
-        "for command in ((), ('load',), ('emulator',), ('demo',)):\n"
+        "commands = 'load', 'undo', 'journal show', 'emulator', 'demo', 'config', 'orders create', 'plan', ''\n"
+        "for command in map(str.split, commands):\n"
         "    main([*command, '--help'])\n"
     )
     names = ("CDP_API_TOKEN", "CDP_BEARER_TOKEN", "CDP_PROXY", "CDP_API_TOKEN_FILE", "CDP_CA_FILE", "ANYTHING")

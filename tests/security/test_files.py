@@ -127,7 +127,7 @@ def pipe(path: Path) -> None:
 
 PLACES = (link, link_to_nothing, folder, pipe)
 """What may stand in the place of a file."""
-REASON = "is a symbolic link|is no regular file|is a folder"
+REASON = "is a symbolic link|is (no|not a) regular file|is a folder"
 
 
 def is_whole(path: Path) -> bool:

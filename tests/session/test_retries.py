@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
+from msgspec.structs import replace
 
 from cdp_orders_async.errors import (
     CdpError,
@@ -346,7 +347,7 @@ async def test_calls_of_a_load_wait_out_a_pause() -> None:
         calling(server.url, Settings(trust_env=False, deadline=0.5)) as session,
     ):
         bulk = bulk_of(session)
-        assert bulk.hold(await failure(bulk, ask("POST")), 1) == (0.6, True)
+        assert session.hold(await failure(bulk, ask("POST")), 1) == (0.6, True)
         assert session.limiter.paused_for > 0.5
         assert await bulk.send(ask("POST")) == b'"done"'
 
@@ -357,8 +358,8 @@ async def test_a_call_that_is_refused_alone_holds_up_nobody() -> None:
         serving(Reply(429, headers={"Retry-After": "9"})) as server,
         calling(server.url, AGAIN, clock=lambda: 0.0) as session,
     ):
-        alone = bulk_of(session).on_its_own()
-        assert alone.hold(await failure(alone, ask("POST")), 1) == (9, False)
+        alone = replace(bulk_of(session), alone=True)
+        assert session.hold(await failure(alone, ask("POST")), 1, alone=True) == (9, False)
         assert session.limiter.paused_for == 0
 
 

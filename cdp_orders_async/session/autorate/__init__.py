@@ -1,4 +1,4 @@
-"""Finds how fast a server may be called, since the API documents neither a limit nor how it refuses."""
+"""Finds the rate that a server accepts: the API documents neither a limit nor how it refuses."""
 
 from cdp_orders_async.session.autorate.autorate import Autorate
 from cdp_orders_async.session.autorate.governor import Governor, RateState

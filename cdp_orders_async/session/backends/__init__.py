@@ -1,4 +1,4 @@
-"""The ways to send: over aiohttp, and over connections of our own, whose answers httptools parses."""
+"""The HTTP backends: aiohttp, and our own connections, whose answers httptools parses."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def backend(
     trace_configs: Sequence[TraceConfig],
     clock: Callable[[], float],
 ) -> HttpBackend:
-    """Return what sends as *settings* ask for; raises `Invalid` where that cannot be."""
+    """Return the backend that *settings* ask for; raises `Invalid` if it cannot be used."""
     if settings.http == "aiohttp":
         return AiohttpBackend(base_url, credentials, settings, session, trace_configs, clock)
     if session is not None or trace_configs:
         raise Invalid((Violation("http", "must be aiohttp where an http_session or trace_configs are given"),))
     try:
-        # An extra, and so loaded only where it is asked for.
+        # It is an extra, so it may be missing.
         from cdp_orders_async.session.backends.httptools import HttptoolsBackend  # noqa: PLC0415
     except ImportError:
         rule = "needs an extra: pip install 'cdp-orders-async[httptools]'"

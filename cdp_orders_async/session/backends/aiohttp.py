@@ -51,17 +51,17 @@ from cdp_orders_async.wire import Request
 __all__ = ["AiohttpBackend"]
 
 SENT_ONCE = frozenset({"POST", "PATCH"})
-"""What aiohttp does not send again after a dropped connection, as HTTP forbids it."""
+"""The methods that aiohttp never sends again after a dropped connection, because HTTP forbids it."""
 TO_PROXY = (
     "must have no proxy elsewhere for an http base_url, of its own or of the environment (trust_env): the API token"
     " would travel in the clear"
 )
 NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
-LONGEST_LINE = 8 * LONGEST_HEAD  # more than is read before the head is measured, so that the reason can be said
+LONGEST_LINE = 8 * LONGEST_HEAD  # larger than a head may be, so that the error comes from us and gives the reason
 
 
 class _Dropped(Exception):
-    """A lost connection, in a form that aiohttp does not answer by sending again."""
+    """A lost connection, as an error after which aiohttp does not send again."""
 
 
 async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
@@ -72,7 +72,7 @@ async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) 
 
 
 class _Body(aiohttp.BytesPayload):
-    """The bytes of a body that know when they have begun to leave."""
+    """The bytes of a body; *began* is the time when they began to leave."""
 
     began: float | None = None
     clock: Callable[[], float]
@@ -87,11 +87,11 @@ class _Body(aiohttp.BytesPayload):
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled, as `Request` does."""
-        raise TypeError("a body cannot be pickled, because of what it says about people")
+        raise TypeError("a body cannot be pickled: it holds personal data")
 
 
 class _Attempt(Struct):
-    """One attempt, as what connects sees it."""
+    """The connections of one attempt."""
 
     creates: bool
     connected: bool = False
@@ -105,26 +105,26 @@ ATTEMPT: ContextVar[_Attempt] = ContextVar("ATTEMPT")
 
 
 class _Broken(Broken, aiohttp.ClientError):
-    """`Broken`, in a form that aiohttp lets through."""
+    """`Broken`, as an error that aiohttp passes on."""
 
 
 class _Handler(ResponseHandler):
-    """A connection that ends at once when it is closed, and whose server may send only so much that is no body.
+    """A connection that ends at once when it is closed, and that limits the data outside of a body.
 
-    aiohttp says goodbye over TLS first, and while the other side is silent such a connection stays open beside the
-    pool for half a minute, also after the pool was closed.
+    aiohttp ends TLS with a handshake. If the server does not answer it, the connection stays open for half a minute,
+    even after its pool was closed.
     """
 
     used_at: float | None = None
-    """When it was last given to a request."""
+    """The time of its last request."""
     _length = 0  # bytes of the body so far
-    _idly = 0  # bytes since the last ones of a body
+    _outside = 0  # bytes since the last byte of a body
 
     def begin(self, now: float) -> None:
-        """Let it take a request."""
+        """Take a request."""
         self.used_at = now
         self._payload = None
-        self._length = self._idly = 0
+        self._length = self._outside = 0
 
     def close(self) -> None:
         self.abort()
@@ -132,20 +132,20 @@ class _Handler(ResponseHandler):
     def data_received(self, data: bytes) -> None:
         body = self._payload
         if body is not None and body is not EMPTY_PAYLOAD and data and body.is_eof():
-            self.abort()  # nobody asked for more
+            self.abort()  # data after the end of an answer
             return
         super().data_received(data)
         body = None if self._payload is EMPTY_PAYLOAD else self._payload
         length = 0 if body is None else body.total_bytes
         if length == self._length:
-            self._idly += len(data)
+            self._outside += len(data)
         else:
-            self._idly, self._length = 0, length
-        if self._idly > LONGEST_HEAD and self.transport is not None:
-            self.transport.pause_reading()  # whoever reads the answer closes it
+            self._outside, self._length = 0, length
+        if self._outside > LONGEST_HEAD and self.transport is not None:
+            self.transport.pause_reading()  # the reader of the answer closes the connection
             self.set_exception(_Broken(HEAD_TOO_LARGE if body is None else NO_BODY))
         error = self.exception()
-        if error is not None and body is not None:  # aiohttp would leave who reads the body waiting
+        if error is not None and body is not None:  # aiohttp would let the reader of the body wait
             body.set_exception(error if isinstance(error, Broken) else aiohttp.ClientPayloadError())
 
 
@@ -154,10 +154,10 @@ class _MayUse(Protocol):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """A pool that gives no connection on which the server spoke unasked, such as a 408 to a resting connection.
+    """A pool that drops a connection if the server sent data without a request, such as a 408 after a time of rest.
 
-    aiohttp would take that for the answer to the next request. *may_use* is asked about each kept connection, and
-    *opening* gives the limit in time of a new one.
+    aiohttp would take the data for the answer to the next request. *may_use* decides about each kept connection, and
+    *opening* gives the timeout of a new one.
     """
 
     def __init__(
@@ -191,20 +191,16 @@ class _Connector(aiohttp.TCPConnector):
             handler = connection.protocol
             if not isinstance(handler, _Handler):
                 raise TypeError("aiohttp made a connection of another kind")
-            kept = handler.used_at is not None
-            good = not handler.should_close
-            if handler.used_at is not None:
-                good = (
-                    good
-                    and self._may_use(handler.used_at, creates=attempt.creates)
-                    and not has_spoken(handler.transport)
-                )
-            if good:
+            used_at = handler.used_at
+            if not handler.should_close and (
+                used_at is None
+                or (self._may_use(used_at, creates=attempt.creates) and not has_spoken(handler.transport))
+            ):
                 handler.begin(self._loop.time())
-                attempt.connected, attempt.kept = True, kept
+                attempt.connected, attempt.kept = True, used_at is not None
                 return connection
             connection.close()
-            if not kept:  # one after the other would end so
+            if used_at is None:  # every new connection would probably end like this
                 raise _Broken("the server ended the new connection, or spoke on it unasked")
 
     async def _create_connection(self, *args: Any, **given: Any) -> ResponseHandler:  # noqa: ANN401 aiohttp's
@@ -212,7 +208,7 @@ class _Connector(aiohttp.TCPConnector):
             with self._opening():
                 return await super()._create_connection(*args, **given)
         except BaseException:
-            # asyncio says goodbye on a connection whose opening is given up just when TLS stands.
+            # If it is given up just when TLS is ready, asyncio ends TLS with a handshake, which takes time.
             for handler in ATTEMPT.get().made:
                 handler.abort()
             raise
@@ -229,9 +225,9 @@ class _Connector(aiohttp.TCPConnector):
 
 
 class AiohttpBackend(HttpBackend):
-    """Sends over aiohttp: through proxies too, traced, and with a session of your own.
+    """Sends over aiohttp: with proxies, tracing, or your own *session*.
 
-    *session* is such a one, which is used as it is, without its client middlewares, and never closed.
+    The client middlewares of that session are not used, and it is never closed.
     """
 
     def __init__(
@@ -250,9 +246,9 @@ class AiohttpBackend(HttpBackend):
             self._session = session
         self._trace_configs = list(trace_configs)
         self._headers, self._once = Opaque(HEADERS), tuple[ClientMiddlewareType, ...]()
-        if self._is_mine:  # as a header of the session itself, aiohttp would show it to a proxy
+        if self._is_mine:  # as a header of the aiohttp session, it would be sent to a proxy too
             self._headers = Opaque({"Authorization": self._authorization.open()})
-        else:  # aiohttp refuses the header beside credentials that such a session has, or finds in netrc
+        else:  # aiohttp refuses this header if your session has credentials of its own, or finds them in netrc
             self._once = (self._authorize,)
         self._again = (*self._once, _no_hidden_resend)
         self._timeout = aiohttp.ClientTimeout(
@@ -316,7 +312,7 @@ class AiohttpBackend(HttpBackend):
                 began = attempt.connected or not (self._is_mine or isinstance(cause, NEVER_CONNECTED))
             if began and attempt.kept:
                 self._suspect()
-            # Of the timeouts only the total one is none of aiohttp's own errors.
+            # The other timeouts are errors of aiohttp.
             ended = isinstance(cause, TimeoutError) and not isinstance(cause, aiohttp.ClientError)
             if ended and limit.shortened:
                 raise deadline_error(Delivery.UNKNOWN if began else Delivery.NOT_SENT) from None
@@ -330,7 +326,7 @@ class AiohttpBackend(HttpBackend):
             ATTEMPT.reset(token)
 
     async def _head(self, request: Request[Any], request_id: str, body: _Body | None) -> ClientResponse:
-        """Send *request* and return the answer, of which only the head needs to be here."""
+        """Send *request* and return the answer once its head has come."""
         url = self.base_url.with_path(self._prefix + request.path, encoded=True)
         if request.query:
             url = url.with_query(request.query)
@@ -363,8 +359,8 @@ class AiohttpBackend(HttpBackend):
         content, most = response.content, self._settings.max_answer
         length = response.content_length if self._trace_configs or not self._is_mine else None
         if length is not None and length <= most and "Content-Encoding" not in response.headers:
-            return await response.read()  # which tells the tracers of it
-        # Nearly always all of it came with its head, and there is nothing to wait for.
+            return await response.read()  # it calls the tracers
+        # The body nearly always came with the head: then nothing has to be awaited.
         body: bytes | bytearray = content.read_nowait() if content.is_eof() else bytearray()
         while len(body) <= most and not content.at_eof():
             body += await content.readany()
@@ -380,8 +376,11 @@ def _wait_asked(response: ClientResponse) -> str | None:
 
 
 def _describe(error: BaseException) -> str:
-    if _head_too_large(error):
-        return HEAD_TOO_LARGE
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, LineTooLong):
+            return HEAD_TOO_LARGE
+        cause = cause.__cause__
     reason: str | None = None
     if isinstance(error, aiohttp.ClientHttpProxyError):
         reason = f"status {error.status}"
@@ -390,10 +389,3 @@ def _describe(error: BaseException) -> str:
     elif isinstance(error, aiohttp.ClientConnectorError):
         reason = getattr(error.__cause__, "strerror", None)
     return describe(error, reason)
-
-
-def _head_too_large(error: BaseException | None) -> bool:
-    """Tell whether aiohttp found a line of a head too long."""
-    while error is not None and not isinstance(error, LineTooLong):
-        error = error.__cause__
-    return error is not None

@@ -1,7 +1,7 @@
-"""One attempt over connections of our own: HTTP/1.1, one request at a time on each, answers parsed by httptools.
+"""One attempt over our own connections: HTTP/1.1, one request at a time on each, answers parsed by httptools.
 
-It does what this API needs and no more, for a fraction of what aiohttp takes. Whatever is odd about an answer ends its
-connection, so that it cannot be taken for the answer to another request.
+It does only what this API needs, for a fraction of the CPU of aiohttp. Any flaw of an answer ends its connection, so
+that no answer is taken for the answer to another request.
 """
 
 from __future__ import annotations
@@ -45,39 +45,37 @@ from cdp_orders_async.wire import Request
 
 __all__ = ["HttptoolsBackend"]
 
-PIECE = 16_384  # bytes that are read at once, as large as a record of TLS
-NEXT_ADDRESS = 0.25  # seconds until the next address of a host is tried beside the one before, as RFC 8305 advises
+BUFFER_BYTES = 16_384  # bytes that are read at a time, as many as a record of TLS has
+NEXT_ADDRESS = 0.25  # seconds until the next address of a host is tried in parallel, as RFC 8305 advises
 PACKED_OTHERWISE = "it is packed in a way that was not asked for"
 ENDED = "the server closed the connection"
 PACKED = {b"gzip", b"deflate"}
-EITHER = 32 + zlib.MAX_WBITS  # either of them, in the words of zlib
+GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 LENGTHS = {b"content-length", b"transfer-encoding"}
 INTERIM = range(100, 200)
-SWITCHED = 101  # the one of them after which no other answer comes
+SWITCHED = 101  # the interim status after which no other answer comes
 
 
 class _Connection(asyncio.BufferedProtocol):
-    """One connection, and the answer to what was last asked on it.
+    """One connection, and the answer to its last request.
 
-    Parameters: *all_of_them*, which it is in while it is open; *most*, the largest body in bytes; *silence*, the
-    longest in an answer in seconds; *clock*, which tells when the head of an answer came.
+    Parameters: *opened*, the set of all open connections; *most*, the largest body in bytes; *silence*, the longest
+    silence within an answer in seconds; *clock*, for the time when the head of an answer came.
     """
 
-    def __init__(
-        self, all_of_them: set[_Connection], most: int, silence: float | None, clock: Callable[[], float]
-    ) -> None:
-        self._all, self._most, self._silence, self._clock = all_of_them, most, silence, clock
+    def __init__(self, opened: set[_Connection], most: int, silence: float | None, clock: Callable[[], float]) -> None:
+        self._all, self._most, self._silence, self._clock = opened, most, silence, clock
         self._loop = asyncio.get_running_loop()
-        self._buffer = memoryview(bytearray(PIECE))
+        self._buffer = memoryview(bytearray(BUFFER_BYTES))
         self._parser: HttpResponseParser
         self._patience: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
         self._answered: asyncio.Future[str | None] = self._loop.create_future()
-        self._answered.cancel()  # nothing is asked yet
-        self._whole = False  # whether the answer came to its end
-        self._more = False  # whether anything followed it, or nothing can
+        self._answered.cancel()  # there is no request yet
+        self._whole = False  # whether the answer is complete
+        self._more = False  # whether data came after the answer, or the connection ends with it
         self._head = 0  # bytes of the head so far
-        self._idly = 0  # bytes since the last ones of a body
+        self._outside = 0  # bytes since the last byte of a body
         self.free = False
         """Whether a request may be written to it."""
         self.kept = False
@@ -86,14 +84,14 @@ class _Connection(asyncio.BufferedProtocol):
         self.status = 0
         self.headers: dict[bytes, bytes] = {}
         self.head_at: float | None = None
-        """When the head of the answer was there."""
+        """The time when the head of the answer was complete."""
         self.body = bytearray()
 
     def ask(self, request: bytes) -> asyncio.Future[str | None]:
-        """Write *request*; what is returned gives None when the answer is here, or else says what ended it."""
+        """Write *request*; the future gets None when the answer is here, or else the reason why it ended."""
         self.free = False
         self._whole = self._more = False
-        self.status = self._head = self._idly = 0
+        self.status = self._head = self._outside = 0
         self.headers, self.head_at, self.body = {}, None, bytearray()
         self._answered = answered = self._loop.create_future()
         self._wait()
@@ -102,20 +100,20 @@ class _Connection(asyncio.BufferedProtocol):
 
     @property
     def retry_after(self) -> str | None:
-        """What the answer says of when to come again."""
+        """The seconds that the answer asks to wait."""
         texts = (self.headers.get(name) for name in (b"retry-after", b"date"))
         return wait_asked(*(None if text is None else text.decode("latin-1") for text in texts))
 
     @property
     def has_spoken(self) -> bool:
-        """Whether it has ended or has something to read, though that may not have been read yet."""
+        """Whether it has ended or has data to read that was not read yet."""
         return has_spoken(self._transport)
 
     def end(self, reason: str = "the connection was closed") -> None:
-        """Close it; what is still waited for ends with *reason*."""
+        """Close it; a request without its answer ends with *reason*."""
         self.free = False
         self._finish(reason)
-        if self in self._all:  # else it was never open
+        if self in self._all:  # otherwise it was never open
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -130,16 +128,16 @@ class _Connection(asyncio.BufferedProtocol):
 
     def buffer_updated(self, nbytes: int) -> None:
         if self._answered.done():
-            self.end()  # nobody asked
+            self.end()  # data without a request
             return
         self._wait()
-        self._idly += nbytes
+        self._outside += nbytes
         try:
             self._parser.feed_data(self._buffer[:nbytes])
         except HttpParserUpgrade:
             self._more = True
         except HttpParserError as error:
-            self.head_at = None  # what is no HTTP is no answer, however it began
+            self.head_at = None  # it is not HTTP, even if its head was
             self.end(type(error).__name__)
             return
         if self._head > LONGEST_HEAD:
@@ -151,7 +149,7 @@ class _Connection(asyncio.BufferedProtocol):
         elif len(self.body) > self._most:
             self._finish()
             self.end()
-        elif self._idly > LONGEST_HEAD:
+        elif self._outside > LONGEST_HEAD:
             self.end(HEAD_TOO_LARGE if self.head_at is None else NO_BODY)
 
     def eof_received(self) -> None:
@@ -159,16 +157,16 @@ class _Connection(asyncio.BufferedProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if exc is None and self.head_at is not None and not self.headers.keys() & LENGTHS:
-            self._finish()  # such a body ends with its connection
+            self._finish()  # a body without a length ends with its connection
         self.end(ENDED if exc is None else _describe(exc))
         self._all.discard(self)
-        del self._parser  # which refers to this, so that both would wait for the garbage collector
+        del self._parser  # it refers to this object: without a cycle, the garbage collector has no work
 
     def on_message_begin(self) -> None:
         self._more = self._whole
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if self.head_at is None:  # else it is of a trailer, or of a second answer
+        if self.head_at is None:  # otherwise it belongs to a trailer, or to a second answer
             self.headers[name.lower()] = value
             self._head += len(name) + len(value)
 
@@ -184,7 +182,7 @@ class _Connection(asyncio.BufferedProtocol):
     def on_body(self, body: bytes) -> None:
         if not self._whole:
             self.body += body
-            self._idly = 0
+            self._outside = 0
 
     def on_message_complete(self) -> None:
         if self.head_at is not None and not self._whole:
@@ -196,7 +194,7 @@ class _Connection(asyncio.BufferedProtocol):
             self._answered.set_result(problem)
 
     def _wait(self, *, stop: bool = False) -> None:
-        """Bear the longest silence from now on."""
+        """Start the timer for silence again, or stop it."""
         if self._silence is not None:
             if self._patience is not None:
                 self._patience.cancel()
@@ -204,7 +202,7 @@ class _Connection(asyncio.BufferedProtocol):
 
 
 class HttptoolsBackend(HttpBackend):
-    """Sends over connections of our own, to the server itself: through no proxy."""
+    """Sends over our own connections, without a proxy."""
 
     def __init__(self, base_url: str, credentials: Credentials, settings: Settings, clock: Callable[[], float]) -> None:
         super().__init__(base_url, credentials, settings, clock)
@@ -216,7 +214,7 @@ class HttptoolsBackend(HttpBackend):
         self._head = Opaque("\r\n".join([" HTTP/1.1", *lines, "X-Request-Id: "]))
         self._all: set[_Connection] = set()
         self._resting: deque[_Connection] = deque()
-        """Those without a request, the last used at the end."""
+        """The idle connections, the last used at the end."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._sockets = Sockets(settings.connections)
         self._resolver: Resolver
@@ -267,13 +265,12 @@ class HttptoolsBackend(HttpBackend):
         await self._sockets.gone()
 
     def _written(self, request: Request[Any], request_id: str) -> bytes:
-        """Return the bytes of *request*; raises ValueError for a path that would be more than a path."""
+        """Return the bytes of *request*; raises ValueError for a path that is not encoded."""
         target = self._prefix + request.path
         if request.query:
             target = self.base_url.with_path(target, encoded=True).with_query(request.query).raw_path_qs
         if " " in target or not (target.isascii() and target.isprintable()):
-            msg = "a path must be encoded"
-            raise ValueError(msg)
+            raise ValueError("a path must be encoded")
         head = f"{request.method} {target}{self._head.open()}{request_id}\r\n"
         if request.body is None:
             return f"{head}\r\n".encode()
@@ -287,11 +284,9 @@ class HttptoolsBackend(HttpBackend):
             if coding not in PACKED:
                 return unusable_answer(request, connection.status, PACKED_OTHERWISE, body, self.secrets)
             body = _unpacked(body, coding, most)
-        return (
-            bytes(body)
-            if len(body) <= most
-            else unusable_answer(request, connection.status, describe_too_large(most), body, self.secrets)
-        )
+        if len(body) <= most:
+            return bytes(body)
+        return unusable_answer(request, connection.status, describe_too_large(most), body, self.secrets)
 
     def _count(self, times: Timings, start: float, sent: float, head: float) -> None:
         times.connect += sent - start
@@ -299,7 +294,7 @@ class HttptoolsBackend(HttpBackend):
         times.body += self._clock() - head
 
     def _rested(self, *, creates: bool) -> _Connection | None:
-        """Return a connection that is kept, the last used one; None where none can take what *creates*, or not."""
+        """Return the idle connection that was used last; None if no one may take the request, a create or another."""
         oldest = self._timeouts.loop.time() - self._settings.keepalive
         while self._resting:
             connection = self._resting.pop()
@@ -315,7 +310,7 @@ class HttptoolsBackend(HttpBackend):
         return None
 
     def _rest(self, connection: _Connection) -> None:
-        """Keep *connection* for the next request, if it can be used for one."""
+        """Keep *connection* for the next request, if it can take one."""
         if not connection.free:
             connection.end()
             return
@@ -325,7 +320,7 @@ class HttptoolsBackend(HttpBackend):
             self._sweep()
 
     def _sweep(self) -> None:
-        """Close what has rested too long, and come again when the next one has."""
+        """Close the connections that were idle too long, and set the timer for the next."""
         self._sweeper, loop = None, self._timeouts.loop
         while self._resting:
             end = self._resting[0].rests_since + self._settings.keepalive
@@ -363,16 +358,16 @@ class HttptoolsBackend(HttpBackend):
 
 
 def _unpacked(body: bytearray, coding: bytes, most: int) -> bytearray:
-    """Return what *body* holds, at most one byte more than *most*; raises `Broken`."""
-    # Some servers leave out the head of deflate, which its first byte tells.
-    bare = coding == b"deflate" and body[0] & 15 != zlib.DEFLATED
+    """Return the unpacked *body*, at most one byte more than *most*; raises `Broken`."""
+    # Some servers send deflate without its head: the first byte shows it.
+    headless = coding == b"deflate" and body[0] & 15 != zlib.DEFLATED
     try:
-        return bytearray(zlib.decompressobj(-zlib.MAX_WBITS if bare else EITHER).decompress(body, most + 1))
+        return bytearray(zlib.decompressobj(-zlib.MAX_WBITS if headless else GZIP_OR_ZLIB).decompress(body, most + 1))
     except zlib.error:
         raise Broken("it cannot be unpacked") from None
 
 
 def _describe(error: Exception) -> str:
-    # What OpenSSL and the resolver say of themselves is no text of ours or of the server's, and there is no other.
+    # The texts of OpenSSL and of the resolver repeat nothing of the request or the answer.
     own = error.strerror if isinstance(error, (ssl.SSLError, socket.gaierror)) else None
     return describe(error, own)

@@ -11,23 +11,23 @@ from cdp_orders_async.session.backends.sockets import Address
 
 __all__ = ["Resolver"]
 
-FRESH = 10.0  # seconds for which an address is used without another look-up
+FRESH = 10.0  # seconds for which the addresses are used without another look-up
 
 
 class Resolver:
-    """Finds the addresses of one host: many callers who ask at the same time share one look-up.
+    """Finds the addresses of one host; callers at the same time share one look-up.
 
-    What is found is kept for some seconds, a failure is not. A caller who is cancelled ends the look-up of nobody else.
+    The addresses are kept for some seconds, a failure is not. The cancellation of one caller does not end the look-up.
     """
 
     def __init__(self, host: str | None, port: int | None, loop: asyncio.AbstractEventLoop) -> None:
         self._host, self._port, self._loop = host, port, loop
         self._found: Sequence[Address] = ()
-        self._until = -math.inf  # when what was found is too old
+        self._until = -math.inf  # the addresses are used until this time
         self._task: asyncio.Task[Sequence[Address]] | None = None
 
     async def addresses(self) -> Sequence[Address]:
-        """Return the addresses; raises what the look-up raises."""
+        """Return the addresses; raises the error of the look-up."""
         if self._loop.time() < self._until:
             return self._found
         if self._task is None:
@@ -38,11 +38,11 @@ class Resolver:
         return task.result()
 
     def forget(self) -> None:
-        """Look up again the next time: no connection was made to what was found."""
+        """Look up again the next time, because no connection to these addresses succeeded."""
         self._until = -math.inf
 
     async def aclose(self) -> None:
-        """End a look-up that goes on."""
+        """End the current look-up."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})

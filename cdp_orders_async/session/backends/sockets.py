@@ -1,4 +1,4 @@
-"""The sockets of one client: how many there are, and when one has gone."""
+"""The open sockets of one client."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, TypeAlias
 __all__ = ["Address", "Sockets"]
 
 Address: TypeAlias = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[Any, ...]]
-"""As `socket.getaddrinfo` gives it."""
-PIECE = 65_536  # bytes
+"""An entry of the result of `socket.getaddrinfo`."""
+READ_BYTES = 65_536  # bytes that are read at a time
 
 
 class _Socket(socket.socket):
-    """A socket that tells when it is closed, and that is read in pieces of the size of an answer.
+    """A socket that tells when it is closed, and that is read in smaller pieces.
 
-    asyncio asks for 256 KiB at a time, and making and giving back such a buffer is the dearest part of a request.
+    asyncio asks for 256 KiB at a time: to allocate and free such a buffer is the most expensive step of a request.
     """
 
     among: Sockets
 
     def recv(self, bufsize: int, flags: int = 0) -> bytes:
-        return super().recv(min(bufsize, PIECE), flags)
+        return super().recv(min(bufsize, READ_BYTES), flags)
 
     def close(self) -> None:
         super().close()
@@ -35,10 +35,10 @@ class _Socket(socket.socket):
 
 
 class Sockets:
-    """The open sockets of one client, *most* at most where each connection has one.
+    """The open sockets of one client: at most *most*, if each connection has one.
 
-    An event loop closes a socket only in the turn after the one in which its connection was ended: until then it
-    counts. While a host with several addresses is connected to, one connection may try several sockets.
+    An event loop closes a socket one step after its connection ended; until then it counts. A connection to a host
+    with several addresses may try several sockets.
     """
 
     def __init__(self, most: int) -> None:
@@ -51,23 +51,23 @@ class Sockets:
 
     def make(self, address: Address) -> socket.socket:
         """Open a socket for *address*."""
-        one = _Socket(*address[:3])
-        one.among = self
-        self._open.add(one)
-        return one
+        made = _Socket(*address[:3])
+        made.among = self
+        self._open.add(made)
+        return made
 
-    def lose(self, one: _Socket) -> None:
-        """Forget a socket that was closed, and wake whoever waits for that."""
-        self._open.discard(one)
+    def lose(self, closed: _Socket) -> None:
+        """Forget a socket that was closed, and wake the tasks that wait for that."""
+        self._open.discard(closed)
         if self._changed is not None and not self._changed.done():
             self._changed.set_result(None)
 
     async def room(self) -> None:
-        """Return when another one may be opened, which must then be done at once."""
+        """Wait until a further socket may be opened; the caller opens it at once."""
         await self._fewer_than(self.most)
 
     async def gone(self) -> None:
-        """Return when all are closed."""
+        """Wait until all sockets are closed."""
         await self._fewer_than(1)
 
     async def _fewer_than(self, number: int) -> None:

@@ -1,0 +1,116 @@
+"""``cdp-orders retry``: load again only what an earlier load left."""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from cdp_orders_async import jobs
+from cdp_orders_async.cli.display import Display, Screen, show_summary
+from cdp_orders_async.cli.options import Connection, refuse
+from cdp_orders_async.cli.running import run, show
+from cdp_orders_async.errors import CdpError
+from cdp_orders_async.ingest import SETTLE, OnExisting
+from cdp_orders_async.sources import GraphFiles
+
+__all__ = ["retry"]
+
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+
+
+def retry(  # noqa: D417 the options of a connection say themselves what they are
+    file: Annotated[Path, Parameter(name="OUTCOMES")],
+    /,
+    *files: str,
+    journal: Path,
+    connection: Connection | None = None,
+    only: str = ",".join(jobs.RETRIED),
+    outcomes: Path | None = None,
+    look_first: Flag = False,
+    on_existing: OnExisting = "keep",
+    timezone: str | None = None,
+    assign_references: Flag = False,
+    settle: Annotated[float, Parameter(allow_leading_hyphen=True)] = SETTLE,
+    drain: Annotated[float, Parameter(allow_leading_hyphen=True)] = 20.0,
+    verbose: Flag = False,
+    json: Flag = False,
+) -> int:
+    """Load the orders again that OUTCOMES names as failed, unknown, conflict, partial or kept, and no others.
+
+    Each is taken from its line in the input, or from the line that has its key if the input was edited. The
+    journal knows what is loaded: the same command again does nothing. Exit status as for load; 0 if no order is
+    named.
+
+    Example: cdp-orders retry outcomes.jsonl --region eu --journal orders.sqlite --outcomes retried.jsonl
+
+    Parameters
+    ----------
+    file
+        The file of outcomes that the load wrote.
+    files
+        The files of the orders, globs or folders; by default the files that OUTCOMES names.
+    journal
+        The SQLite file that remembers what is done: the journal of the load.
+    only
+        The verdicts of the orders to load again, with commas; also not_tried, busy and invalid can be named.
+    outcomes
+        Where to write what came of each order of this run, as JSON lines; what is there is put aside first.
+    look_first
+        Ask the server about each order before it is sent.
+    on_existing
+        What to do with something that is there but differs from the input.
+    timezone
+        The zone of times that do not say theirs; by default as the load was told.
+    assign_references
+        Give each item without a referenceId one made from its place; by default as the load was told.
+    settle
+        Seconds that lists of the server may lag behind writes.
+    drain
+        Seconds that what is in flight may take to finish after the first Ctrl-C.
+    verbose
+        Tell each problem, and log each request.
+    json
+        Print one JSON object at the end in place of the table.
+
+    """
+    # What is logged would break a picture that is redrawn.
+    console = Screen.of_messages(plain=verbose)
+    if verbose:
+        logging.basicConfig(stream=console.file, format="%(message)s")
+        logging.getLogger("cdp_orders_async").setLevel(logging.DEBUG)
+    connection = connection or Connection()
+    try:
+        with Display(console, outcomes, every_problem=verbose) as display:
+            client = connection.client(console)
+            source: GraphFiles | None = None
+            if files:
+                source = jobs.options_of(file, client.api, timezone, assign_references).files(files)
+            job = partial(
+                jobs.retry,
+                client,
+                file,
+                source,
+                journal=journal,
+                only=only.split(","),
+                outcomes_to=outcomes,
+                timezone=timezone,
+                assign_references=assign_references,
+                look_first=look_first,
+                on_existing=on_existing,
+                settle=settle,
+                drain=drain,
+                on_event=display,
+            )
+            report = run(client, job)
+    except CdpError as refused:
+        return refuse(refused)
+    return show(report, _show, json=json)
+
+
+def _show(console: Screen, report: jobs.Report) -> None:
+    if report.counts and (report.error is None or report.anything):
+        show_summary(console, report)

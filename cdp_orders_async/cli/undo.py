@@ -1,0 +1,123 @@
+"""``cdp-orders undo``: take back what the loads with one journal created."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from functools import partial
+from json import dumps
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from cdp_orders_async import jobs
+from cdp_orders_async.cli.display import Display, Screen
+from cdp_orders_async.cli.options import Connection, confirmed, refuse, unwritten
+from cdp_orders_async.client import CdpOrders, CdpOrdersV2
+from cdp_orders_async.errors import CdpError
+
+__all__ = ["undo"]
+
+Flag = Annotated[bool, Parameter(negative="", show_default=False)]
+
+
+def undo(  # noqa: D417 the options of a connection say themselves what they are
+    *,
+    journal: Path,
+    connection: Connection | None = None,
+    outcomes: Path | None = None,
+    before: Path | None = None,
+    yes: Flag = False,
+    force: Flag = False,
+    json: Flag = False,
+) -> int:
+    """Delete what the loads with a journal created, and nothing that they only found on the server.
+
+    The newest orders go first, and of each order its extensions, its people, its items and then the order. A part
+    that was changed since it was created stays, and so does what it needs; an order stays if it has a part that no
+    load with this journal created. The same command again tries what failed. Afterwards the same load loads again
+    what was deleted. Exit status: 0 all is deleted, 1 some part stays, 2 bad usage, input or server, 129, 130 or 143
+    stopped.
+
+    Example: cdp-orders undo --journal orders.sqlite --region eu --outcomes undone.jsonl
+
+    Parameters
+    ----------
+    journal
+        The journal of the loads, by default FILE.journal.sqlite beside the FILE that was loaded.
+    outcomes
+        Where to write what came of each order and of each part, as JSON lines. Those of an earlier undo are put
+        aside first, as OUTCOMES.1, OUTCOMES.2 and so on.
+    before
+        The file in which load --keep-before kept the values that it changed. What it says of parts that stay is
+        listed: undo writes no value back.
+    yes
+        Do not ask first.
+    force
+        Delete also what was changed since, and orders with whatever others put under them; nothing is read first.
+    json
+        Print one JSON object at the end: deleted, kept, failed.
+
+    """
+    console = Screen.of_messages()
+    connection = connection or Connection()
+    try:
+        client = connection.client(console)
+        return asyncio.run(_undo(client, console, journal, outcomes, before, yes=yes, force=force, json=json))
+    except CdpError as refused:
+        return refuse(refused)
+
+
+async def _undo(
+    client: CdpOrders | CdpOrdersV2,
+    console: Screen,
+    journal: Path,
+    outcomes: Path | None,
+    before: Path | None,
+    *,
+    yes: bool,
+    force: bool,
+    json: bool,
+) -> int:
+    async with client:
+        with Display(console, outcomes) as display:
+            found = await jobs.undoable(client, journal)
+            question = f"Delete {found.parts:,} parts of {found.orders:,} orders at {client.base_url}?"
+            if found.parts and not yes and not confirmed(console, question):
+                return 2
+            job = partial(jobs.undo, client, journal, force=force, outcomes=outcomes, before=before)
+            report = await job(on_event=display)
+    if report.reason is not None:
+        refuse(report.reason)
+    try:
+        if json:
+            Screen().say(dumps(report.to_json()))
+        else:
+            Screen().say(_summary(report, found))
+    except OSError as unheard:
+        return report.status or unwritten(unheard)
+    if report.status:
+        console.say(_advice(report, journal))
+    return report.status
+
+
+def _summary(report: jobs.UndoReport, found: jobs.Undoable) -> str:
+    if not found.parts:
+        return "The journal knows nothing that its loads created: nothing was deleted."
+    return f"{report.deleted:,} parts deleted, {report.kept:,} kept, {report.failed:,} failed"
+
+
+def _advice(report: jobs.UndoReport, journal: Path) -> str:
+    """Say what to do about what is not deleted."""
+    if report.failed or report.error is not None or report.stopped_by is not None:
+        return f"What is deleted is recorded. To go on: {' '.join(['cdp-orders', *_again(journal)])}"
+    return "What stays has its reason. To delete it all the same, add --force."
+
+
+def _again(journal: Path) -> list[str]:
+    words = [word for word in sys.argv[1:] if not word.startswith("--api-token=")]
+    if "--api-token" in words:
+        at = words.index("--api-token")
+        del words[at : at + 2]
+    return words or ["undo", "--journal", str(journal)]

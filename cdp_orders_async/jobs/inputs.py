@@ -1,0 +1,71 @@
+"""Find the input of a load again from its file of outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import orjson
+from msgspec import Struct
+
+from cdp_orders_async.errors import InputError
+from cdp_orders_async.kinds import Api
+from cdp_orders_async.sources import GraphFiles
+
+__all__ = ["InputOptions", "options_of"]
+
+STANDARD_INPUT = "standard input"
+"""The file of an order from standard input, in its outcome."""
+LARGEST = 2**24
+"""The bytes of the largest record of a run that is read."""
+
+
+class InputOptions(Struct, frozen=True):
+    """How the lines of an input are read."""
+
+    api: Api
+    timezone: str | None = None
+    assign_references: bool = False
+
+    def files(self, names: Iterable[str]) -> GraphFiles:
+        """Return the files with these *names*; raises `InputError` as `GraphFiles` does."""
+        return GraphFiles(names, self.api, timezone=self.timezone, assign_references=self.assign_references)
+
+    def files_in(self, outcomes: Path, names: Iterable[str | None]) -> GraphFiles:
+        """Return the files with the *names* in *outcomes*; raises `InputError` if they cannot be read again."""
+        found = list(names)
+        if not found:
+            raise InputError(f"{outcomes} holds no orders: name the outcomes of a load")
+        if None in found or STANDARD_INPUT in found:
+            what = "from standard input" if STANDARD_INPUT in found else "from no file"
+            raise InputError(f"an order in {outcomes} came {what}: name the file of the orders after the outcomes")
+        try:
+            return self.files([name for name in found if name is not None])
+        except InputError as error:
+            raise InputError(f"{error}: if it was moved, name the file of the orders after the outcomes") from error
+
+
+def options_of(outcomes: Path, api: Api, timezone: str | None, assign_references: bool) -> InputOptions:  # noqa: FBT001 as the load has them
+    """Return how the input of *outcomes* is read: as told, or else as the load read it that wrote them.
+
+    The load says so in the record of its run, beside the outcomes.
+    """
+    match _record_of_run(outcomes):
+        case {"options": {"timezone": str(zone)}} if timezone is None:
+            timezone = zone
+        case _:
+            pass
+    match _record_of_run(outcomes):
+        case {"options": {"assign_references": True}}:
+            assign_references = True
+        case _:
+            pass
+    return InputOptions(api, timezone, assign_references)
+
+
+def _record_of_run(outcomes: Path) -> object:
+    try:
+        with outcomes.with_name(f"{outcomes.name}.run.json").open("rb") as file:
+            return orjson.loads(file.read(LARGEST))
+    except (OSError, orjson.JSONDecodeError):
+        return None

@@ -1,0 +1,115 @@
+"""What a journal knows, for a person: a summary, its orders, and how to forget one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+
+import attrs
+
+from cdp_orders_async.errors import InputError
+from cdp_orders_async.journal import Busy, OrderId, RecordedOrder, SqliteJournal
+from cdp_orders_async.redact import sealed
+
+__all__ = ["JournalReport", "forget_order", "journal_orders", "journal_report"]
+
+RUN = 8  # bytes that tell one load from others; what follows tells the files of one load
+SUFFIXES = ("", "-wal", "-shm")
+
+
+@attrs.define
+class JournalReport:
+    """A summary of a journal."""
+
+    identity: Mapping[str, str]
+    """What it belongs to."""
+    size: int
+    """Bytes on disk."""
+    orders: int = 0
+    """Orders of which anything is recorded."""
+    complete: int = 0
+    """Orders that are on the server with every part."""
+    incomplete: int = 0
+    """Orders that ended without some part."""
+    under_way: int = 0
+    """Orders whose load stopped in the middle, or still runs."""
+    parts: int = 0
+    """Parts that are on the server."""
+    created: int = 0
+    """Those that loads with this journal created: an undo deletes them."""
+    in_doubt: int = 0
+    """Parts that may be on the server."""
+    runs: int = 0
+    """Loads that were the last ones to claim some order."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the report as JSON data."""
+        return attrs.asdict(self) | {"identity": dict(self.identity)}
+
+
+@sealed
+async def journal_report(path: Path) -> JournalReport:
+    """Return a summary of the journal at *path*; raises `JournalError` for one that cannot be read or is in use."""
+    runs: set[bytes] = set()
+    async with await SqliteJournal.open(path, identity=None) as journal:
+        report = JournalReport(journal.identity, _size(path))
+        async for order in journal.orders():
+            if not _is_known(order):
+                continue
+            record = order.record
+            report.orders += 1
+            report.complete += record.complete
+            report.under_way += not record.ended
+            report.incomplete += record.ended and not record.complete
+            report.parts += sum(part.ref is not None for part in record.parts.values())
+            report.in_doubt += sum(part.ref is None for part in record.parts.values())
+            report.created += len(order.created)
+            runs.add(record.run[:RUN])
+    report.runs = len(runs - {b""})
+    return report
+
+
+@sealed
+async def journal_orders(path: Path) -> AsyncGenerator[Mapping[str, object], None]:
+    """Yield each order of the journal at *path* as JSON data: ``key``, ``complete``, and ``refs`` by part.
+
+    A part whose reference is null may be on the server. Raises `JournalError` for a journal that cannot be read.
+    """
+    async with await SqliteJournal.open(path, identity=None) as journal:
+        async for order in journal.orders():
+            if _is_known(order):
+                parts = order.record.parts.items()
+                refs = {name: None if part.ref is None else str(part.ref) for name, part in parts}
+                yield {"key": order.key, "complete": order.record.complete, "refs": refs}
+
+
+@sealed
+async def forget_order(path: Path, key: str) -> int:
+    """Drop all that the journal at *path* knows of the order *key*; return the number of its parts.
+
+    The next load with that journal must look first, or it creates the order again. Raises `InputError` for an order
+    that the journal does not know, and `JournalError` for a journal that cannot be written or is in use.
+    """
+    async with await SqliteJournal.open(path, identity=None) as journal:
+        record = None
+        async for order in journal.orders():
+            if order.key == key and _is_known(order):
+                record = order.record
+        known = OrderId.parse(key)
+        if record is None or known is None:
+            raise InputError(f"the journal {path} knows no order {key}: journal export lists its orders")
+        if isinstance(await journal.claim(known, b""), Busy):
+            raise InputError(f"the order {key} is being loaded: try again when the load has ended")
+        journal.rename(key, dict.fromkeys(record.parts))
+        await journal.end(key, complete=False)
+        return len(record.parts)
+
+
+def _is_known(order: RecordedOrder) -> bool:
+    """Tell whether anything is known of an order: nothing is, once it was undone or forgotten."""
+    return bool(order.record.parts) or not order.record.ended
+
+
+def _size(path: Path) -> int:
+    files = [path.with_name(path.name + suffix) for suffix in SUFFIXES]
+    return sum(file.stat().st_size for file in files if file.exists())

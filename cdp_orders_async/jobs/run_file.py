@@ -1,0 +1,59 @@
+"""The record of a run beside its file of outcomes: what was loaded, with which options, and the counts."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+
+import orjson
+
+from cdp_orders_async.jobs.owned_file import check, create, escaped, unwritable, write_all
+
+__all__ = ["ENDING", "check_run", "run_path", "write_run"]
+
+ENDING = ".run.json"
+"""The ending of the name, after that of the file of outcomes."""
+WHAT = "record of the run"
+LARGEST = 2**24  # bytes
+NEW = ".new"
+
+
+def run_path(outcomes: Path) -> Path:
+    """Return where the record is, beside the file *outcomes*."""
+    return outcomes.with_name(outcomes.name + ENDING)
+
+
+def check_run(path: Path) -> None:
+    """Raise `InputError` unless a record can be written to *path*: what is there must be one of an earlier run."""
+    if check(path, WHAT) and not _is_run(path):
+        raise unwritable(path, WHAT, "it holds something else than the record of a run, name other outcomes")
+
+
+def write_run(path: Path, record: dict[str, object]) -> None:
+    """Write the *record* to *path*, readable by its owner only; whoever reads meanwhile finds the old one or the new.
+
+    Raises `InputError` where it cannot be written.
+    """
+    new = path.with_name(path.name + NEW)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            new.unlink()  # a crash left it
+        number = create(new, WHAT)
+        try:
+            write_all(number, escaped(orjson.dumps(record).decode()) + b"\n")
+        finally:
+            os.close(number)
+        new.replace(path)
+    except OSError as error:
+        raise unwritable(path, WHAT, error.strerror) from error
+
+
+def _is_run(path: Path) -> bool:
+    with contextlib.suppress(OSError, orjson.JSONDecodeError), path.open("rb") as file:
+        match orjson.loads(file.read(LARGEST)):
+            case {"run": str(), "counts": {}}:
+                return True
+            case _:
+                pass
+    return False

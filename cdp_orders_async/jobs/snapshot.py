@@ -1,0 +1,129 @@
+"""Read what a server has of one order, with all its parts."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+from uuid import UUID
+
+from msgspec import Struct, field
+
+from cdp_orders_async.client import Resources, ResourcesV2
+from cdp_orders_async.errors import NotFound
+from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
+from cdp_orders_async.ingest.parts import Part
+from cdp_orders_async.models import Extension
+from cdp_orders_async.redact import Opaque
+from cdp_orders_async.resources import Listing
+
+__all__ = ["KINDS", "Snapshot", "read_order", "read_snapshot"]
+
+T = TypeVar("T")
+
+KINDS = ("items", "contacts", "consumers")
+"""The kinds of parts that are listed under an order."""
+
+
+class Snapshot(Struct, eq=False):
+    """What a server has of one order."""
+
+    ref: UUID
+    order: Opaque[Any]
+    """The order as the server keeps it."""
+    doubles: tuple[UUID, ...] = ()
+    """The references of further orders that the server takes for the same."""
+    parts: dict[str, Opaque[dict[UUID, Any]]] = field(default_factory=dict[str, Opaque[dict[UUID, Any]]])
+    """The parts, by kind and reference."""
+    extensions: dict[UUID, Opaque[Extension]] = field(default_factory=dict[UUID, Opaque[Extension]])
+    """The extensions, by the reference of the order or item that they extend."""
+
+    def listed(self, kind: str) -> Mapping[UUID, Any]:
+        """Return the parts of a *kind* by reference."""
+        return self.parts[kind].open()
+
+
+async def read_order(
+    cdp: Resources | ResourcesV2, order: Part, ref: UUID | None, is_foreign: Callable[[UUID], bool]
+) -> Snapshot | None:
+    """Return what the server has of *order* itself, without its parts; None if it has none.
+
+    *ref* is its reference, if that is known: else it is the order with its reference id and its time that fits best.
+    An order of which *is_foreign* tells that it belongs to another line of the input is left alone.
+    """
+    listed = await _entries(cdp.orders.list(reference_id=order.value.reference_id))
+    stored = listed.pop(ref, None) if ref is not None else None
+    if stored is None and ref is not None:  # its reference id may have changed, and lists may lag
+        stored = await _found(cdp.orders.get(ref))
+    same = [one for one in listed.values() if may_match(order.value, one) and not is_foreign(one.ref)]
+    if ref is None and same:
+        stored = min(same, key=lambda one: (len(diff(order.value, one)), extra_fields(order.value, one)))
+        same.remove(stored)
+    return None if stored is None else Snapshot(stored.ref, Opaque(stored), tuple(one.ref for one in same))
+
+
+async def read_snapshot(
+    cdp: Resources | ResourcesV2, snapshot: Snapshot, parts: Sequence[Part], refs: Mapping[str, UUID | None]
+) -> None:
+    """Add to a *snapshot* of an order its parts and their extensions.
+
+    *parts* are those of the input, and *refs* their known references by name: a part that a list does not show is asked
+    for by its reference.
+    """
+    for kind in KINDS:
+        resource: Any = getattr(cdp, kind)
+        listed = await _entries(resource.list(snapshot.ref))
+        for part in parts:
+            ref = refs.get(part.name)
+            if part.kind == kind and ref is not None and ref not in listed:
+                found = await _found(resource.get(ref))
+                if found is not None:
+                    listed[ref] = found
+        snapshot.parts[kind] = Opaque(listed)
+    if any(part.uses for part in parts):
+        await _add_links(cdp, snapshot.listed("consumers"))
+    owners = {"order_extensions": [snapshot.ref], "item_extensions": list(snapshot.listed("items"))}
+    for kind, its in owners.items():
+        if not hasattr(cdp, kind):  # version 2 has none of items
+            continue
+        extensions: Any = getattr(cdp, kind)
+        for owner in its:
+            extension = await _found(extensions.get(owner))
+            if extension is not None:
+                snapshot.extensions[owner] = Opaque(extension)
+
+
+async def _add_links(cdp: Resources | ResourcesV2, consumers: Mapping[UUID, Any]) -> None:
+    """Add the links to their items to *consumers*: version 2.1 may show them in a list of their own only."""
+    for consumer in consumers.values():
+        if isinstance(cdp, Resources) and consumer.order_items is None:
+            links = await _pages(cdp.consumers.items(consumer.ref))
+            consumer.order_items = tuple(item.ref for item in links)
+
+
+async def _entries(listing: Listing[Any]) -> dict[UUID, Any]:
+    """Return the whole entries of a list by their references, without entries that were deleted meanwhile."""
+    found = {entry.ref: entry for entry in await _pages(listing)}
+    whole = {ref: await _found(listing.whole(entry)) for ref, entry in found.items()}
+    return {ref: entry for ref, entry in whole.items() if entry is not None}
+
+
+async def _pages(listing: Listing[T]) -> list[T]:
+    """Return the entries of a list as they arrive; the list of something that is gone is empty."""
+    entries: list[T] = []
+    try:
+        async for page in listing.pages():
+            entries += page.items
+    except NotFound as error:
+        if not error.from_api:
+            raise
+    return entries
+
+
+async def _found(answer: Awaitable[T]) -> T | None:
+    """Return what is asked for, None if the API says that it is not there; the page of a gateway does not say so."""
+    try:
+        return await answer
+    except NotFound as error:
+        if not error.from_api:
+            raise
+        return None

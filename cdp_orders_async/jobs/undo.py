@@ -1,0 +1,287 @@
+"""Take back what the loads with one journal created."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import anyio
+import attrs
+from msgspec import Struct
+
+from cdp_orders_async.client import CdpOrders, CdpOrdersV2
+from cdp_orders_async.errors import CdpError, InputError
+from cdp_orders_async.ingest import OrderUndo, UndoneOrder, UndoVerdict
+from cdp_orders_async.jobs.before_file import Changed, read_before
+from cdp_orders_async.jobs.events import Message, OnEvent, ignore
+from cdp_orders_async.jobs.lines_file import lines_written
+from cdp_orders_async.jobs.report import describe
+from cdp_orders_async.jobs.stopping import SAME_SIGNAL, on_stop
+from cdp_orders_async.journal import CreatedPart, Journal, SqliteJournal
+from cdp_orders_async.redact import sealed
+
+__all__ = ["UndoReport", "Undoable", "undo", "undoable"]
+
+WHAT = "outcomes"
+FEW = 20  # orders that are not deleted and are told one by one
+MOST_FAILURES = 20  # orders in a row of which nothing could be deleted: then the server is not well
+TOLD = 30.0  # seconds between two sentences on how far it is
+
+
+class Undoable(Struct, frozen=True):
+    """What an undo would look at."""
+
+    parts: int
+    """Parts that loads with the journal created."""
+    orders: int
+    """The orders of these parts."""
+
+
+@attrs.define
+class UndoReport:
+    """What became of an undo."""
+
+    deleted: int = 0
+    """Parts that are no longer on the server."""
+    kept: int = 0
+    """Parts that stay, because they or something that needs them changed, or because the undo was stopped."""
+    failed: int = 0
+    """Parts that could not be deleted; the next undo tries them again."""
+    changes: tuple[Changed, ...] = ()
+    """What loads changed of parts that are not deleted, as far as a file of values before says so."""
+    error: Exception | None = None
+    """What ended the undo before its end."""
+    reason: str | None = None
+    """The sentence that says so."""
+    stopped_by: int | None = None
+    """The number of the signal that stopped the undo."""
+
+    def to_json(self) -> dict[str, object]:
+        """Return the report as JSON data."""
+        counts: dict[str, object] = {"deleted": self.deleted, "kept": self.kept, "failed": self.failed}
+        return counts if self.reason is None else {**counts, "error": self.reason}
+
+    @property
+    def status(self) -> int:
+        """The exit status of a command whose work this was."""
+        if self.error is not None:
+            return 2
+        if self.stopped_by is not None:
+            return 128 + self.stopped_by
+        return int(self.kept > 0 or self.failed > 0)
+
+    def count(self, order: UndoneOrder) -> None:
+        """Count the parts of an *order*."""
+        for part in order.parts:
+            self.deleted += part.verdict is UndoVerdict.DELETED
+            self.kept += part.verdict is UndoVerdict.KEPT
+            self.failed += part.verdict is UndoVerdict.FAILED
+
+
+@sealed
+async def undoable(client: CdpOrders | CdpOrdersV2, journal: Path) -> Undoable:
+    """Return how much an `undo` of the loads with *journal* would look at; nothing is sent.
+
+    Raises what `undo` raises before it begins.
+    """
+    _check(client, journal)
+    parts, orders, last = 0, 0, ""
+    async with await SqliteJournal.open(journal, identity=client.identity) as records:
+        async for part in records.created():
+            parts += 1
+            orders += part.key != last
+            last = part.key
+    return Undoable(parts, orders)
+
+
+@sealed
+async def undo(
+    client: CdpOrders | CdpOrdersV2,
+    journal: Path,
+    *,
+    force: bool = False,
+    outcomes: Path | None = None,
+    before: Path | None = None,
+    on_event: OnEvent = ignore,
+    clock: Callable[[], float] = time.monotonic,
+) -> UndoReport:
+    """Delete what loads with *journal* created over *client*, and nothing that they only found.
+
+    A part stays if it was changed since it was created, and so does what it needs. An order stays if it has parts that
+    no load with this journal created. The same call again tries what failed, and does nothing twice. Afterwards the
+    same load loads again what was deleted. A signal that asks the process to stop (SIGINT, SIGTERM, SIGHUP) lets the
+    requests in flight finish; a later one stops at once.
+
+    Parameters: *client*, open, of version 2.1; *journal*, the file of the journal; *force*, whether also what was
+    changed is deleted, and orders with whatever others put under them; *outcomes*, a new file for what came of each
+    order, as JSON lines; *before*, the file in which a load kept the values that it changed: the report lists them,
+    because they are not written back; *on_event*, which is told what happens; *clock*, in seconds.
+
+    Returns the counts of the parts. Raises `InputError` for version 2, which cannot delete orders and consumers, for a
+    journal that is not there, and for the other files; `JournalError` for a journal of another tenant, or in use.
+    """
+    resources = _check(client, journal)
+    changes = [] if before is None else list(read_before(before))
+    with lines_written(outcomes, WHAT, _is_outcome) as write:
+        async with await SqliteJournal.open(journal, identity=client.identity) as records:
+            work = _Undo(resources, records, force=force, on_event=on_event, clock=clock, changes=changes)
+            work.outcomes = outcomes
+            async with on_stop(work.stop):
+                await work.run(write)
+    report = work.report
+    if isinstance(report.error, CdpError):
+        report.reason = describe(report.error, client.base_url)
+    elif report.error is not None:
+        raise report.error
+    report.changes = tuple(change for change in changes if change.ref not in work.deleted)
+    _tell_changes(report, before, on_event)
+    return report
+
+
+class _Undo:
+    """An undo under way."""
+
+    def __init__(
+        self,
+        client: CdpOrders,
+        journal: Journal,
+        *,
+        force: bool,
+        on_event: OnEvent,
+        clock: Callable[[], float],
+        changes: list[Changed],
+    ) -> None:
+        self.report = UndoReport()
+        self.deleted = set[object]()
+        """The references of what is deleted, of those that a load had changed."""
+        self.outcomes: Path | None = None
+        self._client = client
+        self._journal = journal
+        self._force = force
+        self._on_event = on_event
+        self._clock = clock
+        self._changed = {change.ref for change in changes}
+        self._orders = 0
+        self._not_deleted = 0
+        self._failures = 0
+        self._stopping = False
+        self._since = 0.0
+        self._next = clock() + TOLD
+        self._scope = anyio.CancelScope()
+
+    def stop(self, number: int) -> None:
+        """Begin nothing more after a signal; give up what is in flight after another one."""
+        if self.report.stopped_by is None:
+            self.report.stopped_by, self._since, self._stopping = number, self._clock(), True
+            self._on_event(Message("Stopping: the requests in flight finish. Once more stops at once."))
+        elif self._clock() - self._since >= SAME_SIGNAL:
+            self._scope.cancel()
+
+    async def run(self, write: Callable[[Mapping[str, object]], None]) -> None:
+        """Take the orders back, some at a time, the newest first, and *write* what came of each."""
+        turn = anyio.Lock()
+        async with aclosing(_grouped(self._journal.created())) as orders:
+
+            async def work() -> None:
+                while not self._stopping:
+                    async with turn:
+                        created = await anext(orders, None)
+                    if created is None:
+                        return
+                    await self._take_back(created, write)
+
+            with self._scope:
+                async with anyio.create_task_group() as group:
+                    for _ in range(self._client.session.settings.connections):
+                        group.start_soon(self._ended, work)
+
+    async def _ended(self, work: Callable[[], Any]) -> None:
+        """Let *work* go on until it ends; an error ends the undo."""
+        try:
+            await work()
+        except Exception as error:  # noqa: BLE001 it ends the undo, which says so
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._stopping = True
+        self.report.error = self.report.error or error
+
+    async def _take_back(self, created: list[CreatedPart], write: Callable[[Mapping[str, object]], None]) -> None:
+        key = created[0].key
+        order = OrderUndo(self._client, self._journal, key, created, force=self._force, stopped=lambda: self._stopping)
+        undone = await order.run()
+        write(undone.to_json())
+        self.report.count(undone)
+        self._orders += 1
+        self.deleted.update(
+            part.ref for part in undone.parts if part.verdict is UndoVerdict.DELETED and part.ref in self._changed
+        )
+        self._tell(undone)
+        verdicts = {part.verdict for part in undone.parts}
+        self._failures = self._failures + 1 if UndoVerdict.FAILED in verdicts else 0
+        if self._failures >= MOST_FAILURES and not self.report.deleted and order.error is not None:
+            self._fail(order.error)
+
+    def _tell(self, order: UndoneOrder) -> None:
+        if order.verdict is not UndoVerdict.DELETED and not self._stopping:
+            self._not_deleted += 1
+            if self._not_deleted <= FEW:
+                self._on_event(Message(_problem(order)))
+            elif self._not_deleted == FEW + 1:
+                where = f"{self.outcomes} has them all" if self.outcomes else "--outcomes FILE keeps them all"
+                self._on_event(Message(f"More orders are not deleted: {where}."))
+        if self._clock() >= self._next:
+            self._next = self._clock() + TOLD
+            self._on_event(Message(f"{self._orders:,} orders, {self.report.deleted:,} parts deleted"))
+
+
+async def _grouped(parts: AsyncIterator[CreatedPart]) -> AsyncGenerator[list[CreatedPart], None]:
+    """Yield the *parts* of one order after the other."""
+    group: list[CreatedPart] = []
+    async for part in parts:
+        if group and group[0].key != part.key:
+            yield group
+            group = []
+        group.append(part)
+    if group:
+        yield group
+
+
+def _problem(order: UndoneOrder) -> str:
+    """Say in one line why an order is not deleted."""
+    wrong = [part for part in order.parts if part.verdict is not UndoVerdict.DELETED]
+    reasons = dict.fromkeys(f"{part.name}: {part.reason}" for part in wrong)
+    return f"{order.key}: {order.verdict}: {'; '.join(reasons)}"
+
+
+def _tell_changes(report: UndoReport, before: Path | None, on_event: OnEvent) -> None:
+    """List what loads changed, without the values."""
+    if not report.changes:
+        return
+    on_event(Message(f"Loads changed {len(report.changes):,} parts that stay; {before} has the values before:"))
+    for change in report.changes[:FEW]:
+        on_event(Message(f"  {change.key} {change.part} {change.ref}: {', '.join(change.fields)}"))
+    if len(report.changes) > FEW:
+        on_event(Message(f"  and {len(report.changes) - FEW:,} more"))
+
+
+def _check(client: CdpOrders | CdpOrdersV2, journal: Path) -> CdpOrders:
+    """Raise `InputError` for what cannot be undone; return the client that can delete."""
+    if isinstance(client, CdpOrdersV2):
+        raise InputError(
+            "version 2 of the API cannot delete orders and consumers, so its loads cannot be undone: nothing was sent"
+        )
+    if not journal.exists():
+        raise InputError(f"there is no journal at {journal}: nothing was sent; name the journal of the load")
+    return client
+
+
+def _is_outcome(line: Mapping[str, Any]) -> bool:
+    match line:
+        case {"key": str(), "verdict": "deleted" | "kept" | "failed", "parts": [*_]}:
+            return "number" not in line
+        case _:
+            return False

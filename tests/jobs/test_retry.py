@@ -1,0 +1,94 @@
+"""A retry loads the orders that a file of outcomes names, and no others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from cdp_orders_async import CdpOrders, GraphFiles, InputError, Invalid, Settings, Verdict, jobs
+from cdp_orders_async.emulator import Faults
+from tests.cli.support import PARTS, TOKEN, Json, Watched, lines_of, names, orders, watched, write
+
+
+@asynccontextmanager
+async def connected() -> AsyncGenerator[tuple[Watched, CdpOrders], None]:
+    """Give an emulator and a client of it."""
+    settings = Settings(rate=None, connections=4, retries=0)
+    async with (
+        watched() as server,
+        CdpOrders(base_url=server.base_url, client_key="key", api_token=TOKEN, settings=settings) as cdp,
+    ):
+        yield server, cdp
+
+
+async def half_loaded(server: Watched, cdp: CdpOrders, folder: Path, lines: list[Json]) -> Path:
+    """Load *lines*, of which some become partial, and one is invalid; return the outcomes."""
+    write(folder / "o.jsonl", [*lines, {}])
+    plan: Json = {"faults": [{"operation": "items.create", "script": [{"action": "status", "status": 400}] * 3}]}
+    server.faults = Faults.of(plan)
+    source = GraphFiles([folder / "o.jsonl"])
+    report = await jobs.load(cdp, source, journal=folder / "j", outcomes=folder / "out")
+    assert report.counts == {Verdict.LOADED: len(lines) - 3, Verdict.PARTIAL: 3, Verdict.INVALID: 1}
+    server.faults = Faults()
+    return folder / "out"
+
+
+async def test_only_what_is_named_is_loaded(tmp_path: Path) -> None:
+    """The orders that are not as wanted are loaded again, with their own requests; a second retry sends nothing."""
+    async with connected() as (server, cdp):
+        outcomes = await half_loaded(server, cdp, tmp_path, orders(12))
+        received = server.received
+        report = await jobs.retry(cdp, outcomes, journal=tmp_path / "j", outcomes_to=tmp_path / "again", settle=0)
+        assert (report.counts, report.status) == ({Verdict.LOADED: 3}, 0)
+        assert server.holds(orders(12))
+        assert server.received - received < 3 * 2 * PARTS  # what is missing is looked for too
+        assert {line["key"] for line in lines_of(tmp_path / "again")} == {
+            line["key"] for line in lines_of(outcomes) if line["verdict"] == "partial"
+        }
+        again = await jobs.retry(cdp, outcomes, journal=tmp_path / "j")
+        assert (again.counts, again.status) == ({Verdict.ALREADY: 3}, 0)
+        none = await jobs.retry(cdp, tmp_path / "again", journal=tmp_path / "j")
+        assert (none.counts, none.status, none.requests) == ({}, 0, 0)
+        invalid = await jobs.retry(cdp, outcomes, journal=tmp_path / "j", only=("invalid",))
+        assert (invalid.counts, invalid.status) == ({Verdict.INVALID: 1}, 1)
+        assert (await jobs.verify(cdp, outcomes, settle=0)).to_json()["same"] == 12 * PARTS
+
+
+async def test_edited_input_is_searched_by_key(tmp_path: Path) -> None:
+    """Where the lines moved, the orders are found by their keys; an order that is gone is told before any request."""
+    async with connected() as (server, cdp):
+        outcomes = await half_loaded(server, cdp, tmp_path, orders(12))
+        partial = [line for line in lines_of(outcomes) if line["verdict"] == "partial"]
+        write(tmp_path / "o.jsonl", [*orders(13)[12:], *reversed(orders(12))])
+        report = await jobs.retry(cdp, outcomes, journal=tmp_path / "j", settle=0)
+        assert (report.counts, server.holds(orders(12))) == ({Verdict.LOADED: 3}, True)
+        named = GraphFiles([write(tmp_path / "elsewhere", orders(12))])
+        assert (await jobs.retry(cdp, outcomes, named, journal=tmp_path / "j")).counts == {Verdict.ALREADY: 3}
+        received = server.received
+        lost = partial[0]["number"]
+        write(tmp_path / "o.jsonl", [line for n, line in enumerate(orders(12), 1) if n != lost])
+        with pytest.raises(
+            InputError, match=rf"o\.jsonl:{lost} no longer holds the order B-{lost - 1}@.*nothing was loaded"
+        ):
+            await jobs.retry(cdp, outcomes, journal=tmp_path / "j")
+        assert server.received == received
+
+
+async def test_what_is_wrong_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+    """A new journal would not know what is there: it is refused unless each order is looked for."""
+    async with connected() as (server, cdp):
+        outcomes = await half_loaded(server, cdp, tmp_path, orders(12))
+        received, before = server.received, names(tmp_path)
+        with pytest.raises(InputError, match=r"the journal .* does not exist"):
+            await jobs.retry(cdp, outcomes, journal=tmp_path / "other")
+        with pytest.raises(Invalid, match="only"):
+            await jobs.retry(cdp, outcomes, journal=tmp_path / "j", only=("lost",))
+        told: list[jobs.Event] = []
+        report = await jobs.retry(cdp, outcomes, journal=tmp_path / "other", only=("busy",), on_event=told.append)
+        assert (report.status, told) == (0, [jobs.Message(f"No order in {outcomes} is busy: nothing was loaded.")])
+        assert (server.received, names(tmp_path)) == (received, before)
+        report = await jobs.retry(cdp, outcomes, journal=tmp_path / "other", look_first=True, settle=0.1)
+        assert (report.status, server.holds(orders(12))) == (0, True)

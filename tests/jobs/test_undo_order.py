@@ -1,0 +1,164 @@
+"""One order that is taken back over a network that dies, and over one that shows other values."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TypeVar
+
+import pytest
+
+from cdp_orders_async import (
+    Contact,
+    MemoryJournal,
+    NewContact,
+    OrderGraph,
+    Page,
+    Request,
+    Resources,
+    Transport,
+    Verdict,
+    ingest_one,
+)
+from cdp_orders_async.emulator import Emulator, Switches
+from cdp_orders_async.ingest import OrderUndo, UndoneOrder, UndoVerdict
+from cdp_orders_async.journal import Journal
+from tests.ingest.expectations import stored, wanted
+from tests.ingest.network import Network
+from tests.ingest.orders import consumer, count, item, order, person
+from tests.ingest.serving import BASE
+from tests.journal.shared import SharedDatabase, SharedJournal
+
+T = TypeVar("T")
+
+KINDS = ("orders", "items", "contacts", "consumers", "order_extensions", "item_extensions")
+CASCADES = pytest.mark.parametrize("cascade", [True, False], ids=["cascade", "parts stay"])
+
+
+class Normalising:
+    """A transport to an emulator that shows each contact with a further value, and with times of its own."""
+
+    def __init__(self, network: Network, created: str, modified: str | None) -> None:
+        self.network = network
+        self.times = [None if time is None else datetime.fromisoformat(time) for time in (created, modified)]
+
+    async def send(self, request: Request[T], /) -> T:
+        """Send a *request*, and normalise what comes."""
+        answer = await self.network.send(request)
+        for one in answer.items if isinstance(answer, Page) else [answer]:
+            if isinstance(one, Contact):
+                one.city = "Dublin"
+                one.created_at, one.modified_at = self.times
+        return answer
+
+
+@pytest.mark.parametrize(
+    ("created", "modified", "verdict"),
+    [
+        ("2025-01-01T16:17:16.123Z", "2025-01-01T16:17:16.123Z", UndoVerdict.DELETED),
+        ("2025-01-01T16:17:16.123Z", "2025-01-01T16:17:16.124Z", UndoVerdict.KEPT),
+        ("2025-01-01T16:17:16Z", "2025-01-01T16:17:17Z", UndoVerdict.KEPT),
+        ("2025-01-01T16:17:16Z", "2025-01-01T16:17:16Z", UndoVerdict.KEPT),  # it may be a change of that second
+        ("2025-01-01T16:17:16.123Z", None, UndoVerdict.KEPT),
+    ],
+)
+async def test_values_that_a_server_normalises_are_told_by_its_times(
+    created: str, modified: str | None, verdict: UndoVerdict
+) -> None:
+    """Where the values are not those that were sent, only equal and exact times tell that nobody changed them."""
+    network, journal = Network(Emulator()), MemoryJournal()
+    await ingest_one(Resources(network, BASE), small(), journal=journal, settle=0.0)
+    undone = await take_back(Normalising(network, created, modified), journal)
+    assert {part.name for part in undone.parts if part.verdict is UndoVerdict.KEPT} == (
+        set() if verdict is UndoVerdict.DELETED else {"contact", "order"}
+    )
+    assert undone.verdict is verdict
+
+
+class Cut(Exception):
+    """The process dies here."""
+
+
+class Cutting:
+    """A transport to an emulator that dies at one of its requests: before it is sent, or right after."""
+
+    def __init__(self, network: Network, left: int, *, done: bool) -> None:
+        self.network = network
+        self.left = left
+        self.done = done
+
+    async def send(self, request: Request[T], /) -> T:
+        """Send a *request*, unless this is where it dies."""
+        if self.left == 0:
+            if self.done:
+                await self.network.send(request)
+            raise Cut
+        self.left -= 1
+        return await self.network.send(request)
+
+
+def small() -> OrderGraph:
+    """Return a small order with every kind of part."""
+    return OrderGraph(
+        order=order(),
+        contact=NewContact(**person("Ann", "1")),
+        items=(item("i1", {"seat": "1A"}), item()),
+        consumers=(consumer("Ann", "1", uses=["i1"]),),
+        extension={"campaign": "spring"},
+    )
+
+
+async def take_back(transport: Transport, journal: Journal, *, force: bool = False) -> UndoneOrder:
+    """Undo the whole order."""
+    created = [part async for part in journal.created()]
+    undo = OrderUndo(Resources(transport, BASE), journal, small().key, created, force=force, stopped=lambda: False)
+    return await undo.run()
+
+
+async def cut_at(number: int, *, done: bool, cascade: bool, force: bool) -> tuple[Network, SharedJournal, bool]:
+    """Load an order, and let the undo die at its request *number*, with what it had not written; tell whether it did.
+
+    Returns the network and the journal of the next process.
+    """
+    network, database = Network(Emulator(switches=Switches(cascade=cascade))), SharedDatabase(lambda: 0.0, None)
+    first, second, third = (database.connect() for _ in range(3))
+    await ingest_one(Resources(network, BASE), small(), journal=first, settle=0.0)
+    await first.aclose()
+    try:
+        await take_back(Cutting(network, number, done=done), second, force=force)
+    except Cut:
+        second.kill()
+        return Network(network.emulator), third, True
+    return Network(network.emulator), third, False
+
+
+@pytest.mark.parametrize("force", [False, True], ids=["looks", "force"])
+@pytest.mark.parametrize("done", [True, False], ids=["done", "not sent"])
+@CASCADES
+@pytest.mark.parametrize("then", ["undo", "load"])
+async def test_an_undo_that_is_cut_anywhere_is_repaired(then: str, *, cascade: bool, done: bool, force: bool) -> None:
+    """Wherever an undo dies, the next undo deletes the rest, and the same load loads exactly once."""
+    number, died = 0, True
+    while died:
+        network, journal, died = await cut_at(number, done=done, cascade=cascade, force=force)
+        if then == "undo" and died:
+            undone = await take_back(network, journal, force=force)
+            assert undone.verdict is UndoVerdict.DELETED, number
+            assert not any(network.emulator.store.all(kind) for kind in KINDS)
+            assert [part async for part in journal.created()] == []
+        outcome = await ingest_one(Resources(network, BASE), small(), journal=journal, settle=0.0)
+        assert outcome.verdict in {Verdict.LOADED, Verdict.ALREADY}, number
+        assert stored(network.emulator) == wanted([small()]), number
+        assert sum(len([*network.emulator.store.all(kind)]) for kind in KINDS) == count([small()])
+        number += 1
+    assert number > count([small()])
+
+
+async def test_the_memory_of_a_client_does_not_outlive_an_undo() -> None:
+    """A client that loaded and undid an order loads it again, also with no journal."""
+    network, journal = Network(Emulator()), MemoryJournal()
+    cdp = Resources(network, BASE)
+    await ingest_one(cdp, small(), journal=journal, settle=60.0)
+    created = [part async for part in journal.created()]
+    await OrderUndo(cdp, journal, small().key, created, force=False, stopped=lambda: False).run()
+    assert (await ingest_one(cdp, small(), settle=60.0)).verdict is Verdict.LOADED
+    assert stored(network.emulator) == wanted([small()])
