@@ -60,6 +60,11 @@ OPTIONS = {
     },
     "emulator": {"--port", "--client-key", "--api-token", "--seed", "--faults", "--switch", "--storage"},
     "demo": {"--rate"},
+    "plan": {
+        *("--base-url", "--region", "--api", "--client-key", "--api-token", "--api-token-file", "--rate"),
+        *("--connections", "--http", "--timeout", "--deadline", "--timezone", "--assign-references"),
+        *("--check-server", "--sample", "--rejects", "--json"),
+    },
     "completion": set(),
 }
 HERE = ("--base-url", "http://127.0.0.1:9", "--client-key", "K", "--api-token", "T")

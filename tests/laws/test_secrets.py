@@ -14,6 +14,7 @@ import typing
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from random import Random
 from typing import cast
 from uuid import UUID
 
@@ -33,6 +34,7 @@ from cdp_orders_async import (
     InputLine,
     MemoryJournal,
     Opaque,
+    OrderGraph,
     Page,
     PauseBegan,
     PauseEnded,
@@ -44,6 +46,7 @@ from cdp_orders_async import (
 from cdp_orders_async.cli.display import Display, JsonDisplay, Screen
 from cdp_orders_async.cli.log import _Handler  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.cli.options import Connection
+from cdp_orders_async.cli.plan import _Display  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.cli.single_io import Keeping
 from cdp_orders_async.cli.verify import _Teller  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.emulator import Emulator, Faults, running
@@ -59,9 +62,12 @@ from cdp_orders_async.jobs.before_file import Changed
 from cdp_orders_async.jobs.comparison import Difference, DifferenceKind, _Comparison  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.differences_file import DifferencesFile
 from cdp_orders_async.jobs.estimate import _Mark  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.jobs.index import Index
 from cdp_orders_async.jobs.inputs import InputOptions
 from cdp_orders_async.jobs.outcomes_file import _OutcomesFile  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.jobs.plan import _Reader  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.recorded import Recorded, RecordedPart
+from cdp_orders_async.jobs.sample import Sample
 from cdp_orders_async.jobs.snapshot import Snapshot
 from cdp_orders_async.jobs.throttle import Wish
 from cdp_orders_async.jobs.verification import Row
@@ -197,6 +203,7 @@ def made(folder: Path) -> list[object]:
             ),
             *(_Body(b"canary"), CreatedRef(ref=ref)),
             *(jobs.Message("no"), jobs.Problem(Outcome(file=None, number=1, key=None, verdict=Verdict.FAILED))),
+            *planned(graph),
             *(
                 FlightSegment(id="1"),
                 Recorded(number=1, verdict=Verdict.LOADED),
@@ -223,6 +230,22 @@ def made(folder: Path) -> list[object]:
             *(JsonDisplay(Screen()), _Handler(Display(Screen())), Wish(), jobs.new_run()),
             *(_OutcomesFile(folder / "outcomes", {}, None, None), _Expecting(1, packed=False), FlightSegment()),
         ]
+
+
+def planned(graph: OrderGraph) -> list[object]:
+    """Return instances of what a plan is made with."""
+    line, plan, sample = InputLine("file", 1, graph), jobs.Plan(), Sample(2, Random(1))  # noqa: S311 nothing secret
+    plan.faults.add((Violation("$.price", "is required"),), "file:1")
+    with Index.opened() as index:
+        reader = _Reader(plan, index, lambda _: None, sample, NOW)
+        reader.take(line)
+        reader.take(line)
+        (same,) = index.same()
+    return [
+        *(plan, plan.faults, *plan.faults, sample, index, reader, *same[:2]),
+        *(jobs.Presence(1, 1, 0), jobs.Clash("A-1", [("file", 1, "A-1@", Verdict.LOADED)])),
+        *(jobs.Reading(seconds=1, orders=1, invalid=0), _Display(Screen.of_messages(plain=True))),
+    ]
 
 
 FAULTS: list[Json] = [
