@@ -33,6 +33,7 @@ __all__ = ["Verifier", "VerifyReport"]
 EVERY = 0.25  # seconds between two events of progress
 SAVE_EVERY = 1.0  # seconds between two times that the progress is kept on disk
 UNREAD_IN_A_ROW = 20  # orders that cannot be read, one after the other, after which the server counts as not well
+TRIES = 3  # times that an order is read before it counts as unread
 TOLD = 20  # orders that are told one by one
 SOME = 4  # differences of one order that are told
 SOONEST = 10.0  # seconds before there is an estimate of the rest
@@ -234,13 +235,23 @@ class Verifier:
     async def _look(self, graph: OrderGraph, row: Row) -> tuple[int, Sequence[Difference]]:
         """Return how many parts an order has, and what differs.
 
-        What differs before the settling time has passed is looked at again afterwards.
+        What differs before the settling time has passed is looked at again afterwards, and an order of which a request
+        failed in spite of its retries is read again: an order takes many requests, and one that fails is enough.
         """
         recorded = read_at(self._recorded, row.place)
         refs = {part.name: part.ref for part in recorded.parts}
+        tries = 0
         while True:
             looked = self._clock()
-            parts, found = await self._compare(graph, row, refs)
+            try:
+                parts, found = await self._compare(graph, row, refs)
+            except (Unauthorized, Forbidden):
+                raise
+            except CdpError:
+                tries += 1
+                if tries == TRIES:
+                    raise
+                continue
             if not found or looked >= self._settled:
                 self._read, self._failed = self._read + 1, 0
                 return parts, found

@@ -37,16 +37,15 @@ def _script(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (("co",), {"completion", "config", "consumers", "contacts"}),
-        (("orders", ""), {"create", "list", "get", "replace", "update", "delete"}),
-        (("item-extensions", "delete"), {"delete", "delete-fields"}),
-        (("orders", "list", "--re"), {"--reference-id", "--region"}),
-        (("load", "--prof"), {"--profile"}),
-        (("completion", ""), {"bash", "zsh", "fish"}),
+        (("co",), "completion config consumers contacts"),
+        (("orders", ""), "create delete get list replace update"),
+        (("item-extensions", "delete"), "delete delete-fields"),
+        (("orders", "list", "--re"), "--reference-id --region"),
+        (("load", "--prof"), "--profile"),
+        (("completion", ""), "bash fish zsh"),
     ],
-    ids=" ".join,
 )
-def test_bash_completes(script: Path, words: tuple[str, ...], expected: set[str]) -> None:
+def test_bash_completes(script: Path, words: tuple[str, ...], expected: str) -> None:
     """In bash, commands, their verbs, options and choices are completed."""
     ran = subprocess.run(
         ["bash", "--norc", "-c", COMPLETE, "bash", str(script), "cdp-orders", *words],
@@ -54,7 +53,7 @@ def test_bash_completes(script: Path, words: tuple[str, ...], expected: set[str]
         capture_output=True,
         text=True,
     )
-    assert set(ran.stdout.split()) == expected
+    assert set(ran.stdout.split()) == set(expected.split())
     assert ran.stderr == ""
 
 

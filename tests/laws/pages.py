@@ -5,7 +5,21 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-__all__ = ["BLOCKS", "FRONT", "MANUAL", "PAGES", "PROSE", "ROOT", "SPANS", "TEXT", "blocks", "code", "section", "table"]
+__all__ = [
+    "BLOCKS",
+    "COMMANDS_PAGE",
+    "FRONT",
+    "MANUAL",
+    "PAGES",
+    "PROSE",
+    "ROOT",
+    "SPANS",
+    "TEXT",
+    "blocks",
+    "code",
+    "section",
+    "table",
+]
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -16,6 +30,8 @@ PAGES = (
     "tests/README.md",
     "benchmarks/README.md",
 )
+COMMANDS_PAGE = "cdp_orders_async/cli/README.md"
+"""The page of the commands, whose examples build on one another."""
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -20,7 +20,7 @@ from cdp_orders_async import DeadlineExceeded, Outcome, Verdict, parse_graph
 from cdp_orders_async.emulator import Faults
 from cdp_orders_async.timings import Timings
 from tests.cli.support import TOKEN, Ran, Watched, cdp_orders, ended, lines_of, started, watched, write
-from tests.laws.pages import BLOCKS, FRONT, PAGES, PROSE, ROOT, blocks, section, table
+from tests.laws.pages import BLOCKS, COMMANDS_PAGE, FRONT, PAGES, PROSE, ROOT, blocks, section, table
 
 DEMO, TESTS, *_ = [text for language, text in BLOCKS if language == "sh"]
 STEPS = [text for language, text in blocks(section("## Load a file")) if language == "sh"]
@@ -64,7 +64,7 @@ def slug(heading: str) -> str:
 def test_links_lead_to_pages() -> None:
     """The front page leads to every other page, and each link to a file and a heading that exist."""
     led: set[Path] = set()
-    for page in PAGES:
+    for page in (*PAGES, COMMANDS_PAGE):
         text = (ROOT / page).read_text(encoding="utf-8")
         for name, heading in re.findall(r"\]\(([^)#]*)#?([^)]*)\)", text):
             path = (ROOT / page).parent / name if name else ROOT / page
@@ -74,7 +74,7 @@ def test_links_lead_to_pages() -> None:
             headings = re.findall(r"^#+ (.*)$", path.read_text(encoding="utf-8"), re.MULTILINE)
             assert heading in {"", *map(slug, headings)}
             led |= {path.resolve()} if page == "README.md" else set()
-    assert led - {ROOT / "README.md"} == {(ROOT / page).resolve() for page in PAGES[1:]}
+    assert led - {ROOT / "README.md"} == {(ROOT / page).resolve() for page in (*PAGES[1:], COMMANDS_PAGE)}
 
 
 def test_contents() -> None:
