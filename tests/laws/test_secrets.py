@@ -81,7 +81,6 @@ from cdp_orders_async.journal.records import (
     RecordedOrder,
     SameReference,
 )
-from cdp_orders_async.models.v2 import FlightSegment
 from cdp_orders_async.pacing.health import Overload
 from cdp_orders_async.redact import Secrets
 from cdp_orders_async.session.autorate.governor import Climb, RateState, Trial
