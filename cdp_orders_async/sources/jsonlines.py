@@ -283,7 +283,7 @@ class GraphFile:
                 for raws in self._recognised(lines(stream)):
                     texts = [text for text in map(bare, raws) if text]
                     self.lines_hash.update(b"".join(text + b"\n" for text in texts))
-                    expecting.note(len(texts), sum(map(len, raws)) + len(raws), raw.tell())
+                    expecting.note(len(texts), sum(map(len, raws)) + len(raws), raw.tell() if file.size else 0)
                     self.expected_lines = expecting.lines
                     yield raws
                     number += len(raws)

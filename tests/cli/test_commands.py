@@ -63,6 +63,7 @@ OPTIONS = {
     "plan": {
         *("--base-url", "--region", "--api", "--client-key", "--api-token", "--api-token-file", "--rate"),
         *("--connections", "--http", "--timeout", "--deadline", "--timezone", "--assign-references"),
+        *("--profile", "--api-token-command"),
         *("--check-server", "--sample", "--rejects", "--json"),
     },
     "completion": set(),
