@@ -43,7 +43,8 @@ def name_of(line: str) -> str:
 
 async def test_each_example_runs(tmp_path: Path) -> None:
     """In the order of the page; those that ask say so, and then do it with --yes."""
-    write(tmp_path / "orders.jsonl", orders(3))
+    first, *rest = orders(3)
+    write(tmp_path / "orders.jsonl", [{**first, "referenceId": "B94TXY-1"}, *rest])
     others = [{**order, "referenceId": f"C-{n}"} for n, order in enumerate(orders(4))]
     (tmp_path / "2024").mkdir()
     write(tmp_path / "2024" / "may.jsonl", others[:2])
