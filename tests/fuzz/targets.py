@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tests.fuzz import clients, journals, reading, secrets, servers
+from tests.fuzz import clients, commands, journals, reading, secrets, servers
 from tests.fuzz.engine import Target
 
-TARGETS: Sequence[Target] = (*reading.TARGETS, *secrets.TARGETS, *journals.TARGETS, *servers.TARGETS, *clients.TARGETS)
+TARGETS: Sequence[Target] = (
+    *reading.TARGETS,
+    *commands.TARGETS,
+    *secrets.TARGETS,
+    *journals.TARGETS,
+    *servers.TARGETS,
+    *clients.TARGETS,
+)
