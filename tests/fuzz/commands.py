@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cdp_orders_async import InputError, Invalid, PartVerdict, Verdict
 from cdp_orders_async.graph import read_part
-from cdp_orders_async.jobs.recorded import read, read_at, read_lines
+from cdp_orders_async.jobs.recorded import Recorded, read, read_at, read_lines
 from cdp_orders_async.kinds import V2, V2_1
 from tests.fuzz.corpus import REF, Json, anything, dumped, leaves, mutated
 from tests.fuzz.engine import Target, looped, pure
@@ -57,7 +57,7 @@ async def outcomes_file() -> AsyncGenerator[Callable[[bytes], Awaitable[None]], 
         async def check(data: bytes) -> None:
             path.write_bytes(data)
             told: list[object] = []
-            refused = ""
+            refused, found = "", list[tuple[int, Recorded]]()
             try:
                 found = list(read_lines(path, told.append))
             except InputError as error:
