@@ -57,7 +57,9 @@ def show(*, journal: Path, json: Flag = False) -> int:
         f"{report.parts:,} parts on the server, {report.created:,} of them created with this journal;"
         f" {report.in_doubt:,} in doubt"
     )
-    out.say(f"{report.runs:,} loads, {report.size:,} bytes")
+    if report.empty:
+        out.say(f"{report.empty:,} further orders have nothing on the server: undone, forgotten, or never made")
+    out.say(f"{report.runs:,} {'load' if report.runs == 1 else 'loads'}, {report.size:,} bytes")
     return 0
 
 

@@ -31,6 +31,8 @@ class JournalReport:
     """Orders that are on the server with every part."""
     incomplete: int = 0
     """Orders that ended without some part."""
+    empty: int = 0
+    """Orders of which nothing is on the server: they were undone or forgotten, or no part of them was ever created."""
     under_way: int = 0
     """Orders whose load stopped in the middle, or still runs."""
     parts: int = 0
@@ -55,6 +57,7 @@ async def journal_report(path: Path) -> JournalReport:
         report = JournalReport(journal.identity, _size(path))
         async for order in journal.orders():
             if not _is_known(order):
+                report.empty += 1
                 continue
             record = order.record
             report.orders += 1

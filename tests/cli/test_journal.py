@@ -31,12 +31,12 @@ async def test_show(tmp_path: Path) -> None:
     assert said[0] == f"base URL: {url}"
     assert said[2] == "3 orders: 2 complete, 1 incomplete, 0 under way"
     assert said[3].startswith("17 parts on the server, 17 of them created with this journal; 0 in doubt")
-    assert said[4].startswith("1 loads, ")
+    assert said[4].startswith("1 load, ")
     told = orjson.loads((await cdp_orders("journal", "show", "--journal", "j", "--json", cwd=tmp_path)).out)
     assert told.pop("size") >= (tmp_path / "j").stat().st_size > 0
     assert told.pop("identity").keys() == {"base URL", "client key"}
     counts = {"orders": 3, "complete": 2, "incomplete": 1, "under_way": 0}
-    assert told == {**counts, "parts": 17, "created": 17, "in_doubt": 0, "runs": 1}
+    assert told == {**counts, "empty": 0, "parts": 17, "created": 17, "in_doubt": 0, "runs": 1}
 
 
 async def test_export(tmp_path: Path) -> None:

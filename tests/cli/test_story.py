@@ -176,3 +176,5 @@ async def test_story(tmp_path: Path, faults: Json) -> None:
         ran, undone = await person.twice("undo", *journal, "--yes")
         assert (ran.status, undone["kept"]) == (0, 0), ran.err
         assert stored(server) == wanted(graphs[:ADOPTED])
+        ran, shown = await person.run("journal", "show", *journal)
+        assert (ran.status, shown["created"], shown["empty"]) == (0, 0, len(graphs) - ADOPTED)
