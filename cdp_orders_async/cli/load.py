@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import shlex
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -19,7 +18,7 @@ from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import PROGRESS_EVERY, Display, JsonDisplay, Screen, show_summary
 from cdp_orders_async.cli.log import log_to
 from cdp_orders_async.cli.options import Connection, refuse, unwritten
-from cdp_orders_async.client import CdpOrders, CdpOrdersV2
+from cdp_orders_async.cli.running import run
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.ingest import SETTLE, OnExisting
 from cdp_orders_async.sources import GraphFiles
@@ -157,7 +156,8 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
                 control=control,
                 on_event=display,
             )
-            report = asyncio.run(_over(client, job))
+            report = run(client, job)
+            report.reason = report.reason and str(_as_options(report.reason))
     except CdpError as refused:
         status = refuse(_as_options(refused), display)
         if display is not None and path is not None and jobs.is_damaged(refused):
@@ -165,7 +165,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
         return status
     status = _show(report, json=json)
     if report.reason is not None:
-        refuse(_as_options(report.reason), display)
+        refuse(report.reason, display)
     if report.resumable:
         _tell_resume(display, path, connection, look_first=jobs.is_damaged(report.error))
     return status
@@ -186,11 +186,6 @@ def _as_options(error: CdpError | str) -> CdpError | str:
     for argument, option in ARGUMENTS:
         text = argument.sub(option, text)
     return text
-
-
-async def _over(client: CdpOrders | CdpOrdersV2, job: Callable[[], Awaitable[jobs.Report]]) -> jobs.Report:
-    async with client:
-        return await job()
 
 
 def _show(report: jobs.Report, *, json: bool) -> int:

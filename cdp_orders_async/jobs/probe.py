@@ -42,7 +42,7 @@ async def checked(
         if found is not None:
             raise JournalError(
                 f"the order {found.order.reference_id} is on the server already, but the journal {journal} is new:"
-                " name the journal of the load that made it, or set look_first=True, which looks for each order"
+                " name the journal of the load that made it, or add look_first=True, which looks for each order"
             )
 
     if await lost_on_server(client, records):

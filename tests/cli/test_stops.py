@@ -176,10 +176,11 @@ async def test_interrupt_at_the_start_is_silent(tmp_path: Path, module: str) -> 
 async def test_stop_does_not_wait_for_a_server_that_is_down(tmp_path: Path) -> None:
     """While a load is paused, a signal ends it at once, whatever the drain: it would wait for nothing."""
     down = {"operation": "orders.create", "script": ["ok"] * 5 + [{"action": "html", "status": 521}] * 999}
-    arguments = ("load", write(tmp_path / "o.jsonl", orders(50)), "--drain", "900", "--json", "--connections", "1")
+    arguments = ("load", write(tmp_path / "o.jsonl", orders(50)), "--drain", "900", "--json", "--settle", "0.2")
+    often = ("--connections", "1", "--progress-every", "0.05")
     async with (
         watched({"faults": [down]}) as server,
-        started(*arguments, "--progress-every", "0.05", cwd=tmp_path, env=server.environment) as process,
+        started(*arguments, *often, cwd=tmp_path, env=server.environment) as process,
     ):
         assert "POST /v2.1/orders: 521" in await said(process, "PAUSED")
         process.send_signal(signal.SIGTERM)

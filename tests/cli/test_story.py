@@ -10,7 +10,6 @@ from pathlib import Path
 from uuid import UUID
 
 import orjson
-import pytest
 
 from cdp_orders_async import (
     CdpOrders,
@@ -112,8 +111,7 @@ async def damage(cdp: CdpOrders, graphs: Sequence[OrderGraph], refs: Mapping[str
     return found
 
 
-@pytest.mark.parametrize("faults", [{}, FAULTS], ids=["no faults", "20 % faults"])
-async def test_story(tmp_path: Path, faults: Json) -> None:
+async def test_story(tmp_path: Path) -> None:
     """Plan, load with a Ctrl-C in the middle, resume, retry, verify, damage, undo, and load again."""
     lines = real_orders()
     graphs = [parse_graph(line) for line in lines]
@@ -127,7 +125,7 @@ async def test_story(tmp_path: Path, faults: Json) -> None:
         person = Person(server, tmp_path)
         for graph in graphs[:ADOPTED]:
             await ingest_one(cdp, graph)
-        server.faults = Faults.of(faults)
+        server.faults = Faults.of(FAULTS)
 
         ran, plan = await person.twice("plan", "orders.jsonl", "--rejects", "bad.jsonl")
         assert (ran.status, plan["orders"], plan["invalid"]) == (0, len(graphs), 0)
@@ -158,7 +156,7 @@ async def test_story(tmp_path: Path, faults: Json) -> None:
             for one in lines_of(tmp_path / "outcomes.jsonl")
         }
         damaged = await damage(cdp, graphs[ADOPTED : ADOPTED + 7], refs)
-        server.faults = Faults.of(faults)
+        server.faults = Faults.of(FAULTS)
         ran, verified = await person.run(*check)
         assert sorted(lines_of(tmp_path / "differences.jsonl"), key=str) == sorted(damaged, key=str)
         assert (ran.status, verified["different"], verified["missing"], verified["extra"]) == (1, 3, 2, 2)

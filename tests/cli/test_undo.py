@@ -92,7 +92,7 @@ async def test_undo_tells_what_stays(tmp_path: Path) -> None:
         server.store.update(contact, {"firstName": "canary-Other"}, ELSEWHERE)
         kept = await undone(server, tmp_path)
         assert (kept.status, kept.out) == (1, f"{2 * PARTS - 2} parts deleted, 2 kept, 0 failed\n")
-        assert ": kept: contact: the server shows other values than were sent" in kept.err
+        assert ": kept: contact: " in kept.err
         assert "its part contact stays" in kept.err
         assert kept.err.endswith("To delete it all the same, add --force.\n")
         assert "canary" not in kept.err

@@ -29,6 +29,7 @@ OTHERWISE = {  # what nothing imports, and where it is seen that it is used
     "mypy": (".ci/run", "/mypy\n"),
     "pyright": (".ci/run", "/pyright "),
     "pytest-asyncio": ("pyproject.toml", "asyncio_mode"),
+    "pytest-cov": (".ci/run", " --cov="),
     "pytest-xdist": (".ci/run", " -n "),
     "ruff": (".ci/run", "/ruff check\n"),
     "schemathesis": ("tests/conformance/test_emulator.py", "import schemathesis;"),

@@ -164,7 +164,7 @@ async def test_no_file_or_output_of_a_load_holds_a_secret(tmp_path: Path, caplog
     assert "attempt 1: OutcomeUnknown" in ran.err
     written = contents(tmp_path)
     del written[source.name]
-    assert written.keys() == {"j.sqlite", "out.jsonl"}
+    assert written.keys() == {"j.sqlite", "out.jsonl", "out.jsonl.run.json"}
     assert leaks(ran.out, ran.err, *written.values(), logged(caplog.records)) == []
 
 
@@ -190,4 +190,4 @@ async def test_no_process_shows_the_token(tmp_path: Path) -> None:
     told = await cdp_orders("load", "--help", cwd=tmp_path, env={"CDP_API_TOKEN": TOKEN, "CDP_PROXY": "http://canary"})
     assert "load" in line
     assert leaks(line, told.out) == []
-    assert "shows in the list of processes" in " ".join(told.out.replace("│", "").split())
+    assert "is visible in the list of processes" in " ".join(told.out.replace("│", "").split())
