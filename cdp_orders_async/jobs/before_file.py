@@ -14,6 +14,7 @@ from msgspec import Struct
 from cdp_orders_async.errors import InputError
 from cdp_orders_async.ingest import Before
 from cdp_orders_async.jobs.lines_file import LONGEST_LINE, lines_written
+from cdp_orders_async.wire import is_object
 
 __all__ = ["Changed", "kept_before", "read_before"]
 
@@ -54,7 +55,7 @@ def read_before(path: Path) -> Iterator[Changed]:
                 line: object = None
                 with contextlib.suppress(orjson.JSONDecodeError):
                     line = orjson.loads(raw)
-                changed = _changed(line) if isinstance(line, dict) else None
+                changed = _changed(line) if is_object(line) else None
                 if changed is None:
                     raise InputError(f"{path}:{number}: must be a line of the values before a change, as load keeps it")
                 yield changed
@@ -64,9 +65,9 @@ def read_before(path: Path) -> Iterator[Changed]:
 
 def _changed(line: Mapping[str, Any]) -> Changed | None:
     match line:
-        case {"key": str(key), "part": str(part), "ref": str() | None as ref, "fields": dict(fields)}:
+        case {"key": str(key), "part": str(part), "ref": str() | None as ref, "fields": fields} if is_object(fields):
             with contextlib.suppress(ValueError):
-                return Changed(key, part, None if ref is None else UUID(ref), tuple(map(str, fields)))
+                return Changed(key, part, None if ref is None else UUID(ref), tuple(fields))
         case _:
             pass
     return None

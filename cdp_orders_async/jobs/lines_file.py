@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import orjson
 
 from cdp_orders_async.jobs.owned_file import check, create, escaped, put_aside, unwritable, write_all
+from cdp_orders_async.wire import is_object
 
 __all__ = ["LinesWriter", "lines_written"]
 
@@ -65,6 +66,6 @@ def _holds_lines(path: Path, what: str, is_ours: Callable[[Mapping[str, Any]], b
     line: object = None
     with contextlib.suppress(orjson.JSONDecodeError):
         line = orjson.loads(first)
-    if not isinstance(line, dict) or not is_ours(line):
+    if not is_object(line) or not is_ours(line):
         raise unwritable(path, what, "it holds something else, name another file")
     return True

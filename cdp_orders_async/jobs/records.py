@@ -46,7 +46,7 @@ class JournalReport:
 
     def to_json(self) -> dict[str, object]:
         """Return the report as JSON data."""
-        return attrs.asdict(self) | {"identity": dict(self.identity)}
+        return {**attrs.asdict(self), "identity": dict(self.identity)}
 
 
 @sealed

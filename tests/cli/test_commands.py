@@ -41,7 +41,7 @@ from tests.cli.support import (
 )
 from tests.ingest.orders import order
 
-OPTIONS = {
+OPTIONS: dict[str, set[str]] = {
     "load": {
         *("--base-url", "--region", "--api", "--client-key", "--api-token", "--journal", "--outcomes", "--rate"),
         *("--api-token-file", "--api-token-command", "--profile"),

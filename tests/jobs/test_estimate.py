@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -100,7 +100,10 @@ class Watch:
 
 
 def in_virtual_time(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, main: Callable[[Watch, str, Emulator], object], **settings: object
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    main: Callable[[Watch, str, Emulator], Awaitable[None]],
+    **settings: object,
 ) -> None:
     """Call *main* with what watches loads of a file, and with the server."""
 
@@ -115,7 +118,7 @@ def in_virtual_time(
             session,
             url,
         ):
-            await main(Watch(loop, session, source), url, emulator)  # type: ignore[misc]
+            await main(Watch(loop, session, source), url, emulator)
 
     run_in(LoopbackLoop, run)
 

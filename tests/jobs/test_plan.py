@@ -320,8 +320,12 @@ async def test_cancellation_is_raised(tmp_path: Path) -> None:
     ticks = iter(range(1000))
     task = asyncio.current_task()
     assert task is not None
+
+    def cancel(_: jobs.Event) -> None:
+        task.cancel()
+
     with pytest.raises(asyncio.CancelledError):
-        await planned(tmp_path, orders(2_000), on_event=lambda _: task.cancel() and None, clock=lambda: next(ticks))
+        await planned(tmp_path, orders(2_000), on_event=cancel, clock=lambda: next(ticks))
     task.uncancel()
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -44,7 +44,9 @@ class Normalising:
     async def send(self, request: Request[T], /) -> T:
         """Send a *request*, and normalise what comes."""
         answer = await self.network.send(request)
-        for one in answer.items if isinstance(answer, Page) else [answer]:
+        shown: Any = answer
+        entries: list[Any] = list(shown.items) if isinstance(shown, Page) else [shown]
+        for one in entries:
             if isinstance(one, Contact):
                 one.city = "Dublin"
                 one.created_at, one.modified_at = self.times
