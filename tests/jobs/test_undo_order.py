@@ -12,7 +12,6 @@ from cdp_orders_async import (
     MemoryJournal,
     NewContact,
     OrderGraph,
-    Page,
     Request,
     Resources,
     Transport,
@@ -44,8 +43,7 @@ class Normalising:
     async def send(self, request: Request[T], /) -> T:
         """Send a *request*, and normalise what comes."""
         answer = await self.network.send(request)
-        shown: Any = answer
-        entries: list[Any] = list(shown.items) if isinstance(shown, Page) else [shown]
+        entries: list[Any] = list(getattr(answer, "items", [answer]))
         for one in entries:
             if isinstance(one, Contact):
                 one.city = "Dublin"
