@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -19,7 +18,6 @@ function=$(complete -p cdp-orders | sed 's/.*-F \\([^ ]*\\).*/\\1/')
 "$function" cdp-orders "${!#}"
 printf '%s\\n' "${COMPREPLY[@]}"
 """
-BASH = shutil.which("bash")
 
 
 @pytest.fixture(name="script", scope="module")
@@ -33,7 +31,6 @@ def _script(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.skipif(BASH is None, reason="there is no bash")
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
