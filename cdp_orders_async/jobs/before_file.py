@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from cdp_orders_async.errors import InputError
 from cdp_orders_async.ingest import Before
-from cdp_orders_async.jobs.lines_file import LONGEST_LINE, lines_written
+from cdp_orders_async.jobs.lines_file import lines_written
+from cdp_orders_async.jobs.owned_file import LONGEST_LINE
 from cdp_orders_async.wire import is_object
 
 __all__ = ["Changed", "kept_before", "read_before"]

@@ -25,7 +25,7 @@ class DifferenceKind(enum.StrEnum):
     MISSING = "missing"
     """A part is not there."""
     EXTRA = "extra"
-    """Something is there that is no part of the input."""
+    """A resource on the server is not a part of the input."""
 
 
 class Difference(Struct, frozen=True):
@@ -56,8 +56,9 @@ def compare(
 ) -> list[Difference]:
     """Return in what a server differs from the *parts* of an order.
 
-    A part with a known reference, in *refs* by its name, is the thing with this reference; another part is the thing
-    that fits it best, of those that nothing else claims. *others* are claimed by other lines of the input.
+    A part with a known reference, in *refs* by its name, is compared with the resource that has this reference. Each
+    other part is compared with the resource that fits it best and belongs to no other part. *others* are the references
+    of resources that belong to other lines of the input.
     """
     return list(_Comparison(parts, refs, snapshot, others).differences())
 
@@ -135,7 +136,7 @@ class _Comparison:
             yield Difference(part.name, stored.ref or ref, DifferenceKind.DIFFERENT, fields)
 
     def _extra(self, kind: str) -> Iterator[Difference]:
-        """Yield what is there of a *kind* and no part claims, by the part that it repeats."""
+        """Yield the resources of a *kind* that belong to no part, each with the part that it repeats."""
         parts = [part for part in self._parts if part.kind == kind]
         claimed = {part.ref for part in parts} | set(self._others)
         for ref, thing in self._snapshot.listed(kind).items():

@@ -7,16 +7,12 @@ import os
 from collections.abc import Generator, Sequence
 from pathlib import Path
 
-import orjson
-
 from cdp_orders_async.jobs.comparison import Difference
-from cdp_orders_async.jobs.owned_file import check, create, escaped, put_aside, unwritable, write_all
+from cdp_orders_async.jobs.owned_file import create, holds, json_line, put_aside, unwritable, write_all
 
 __all__ = ["DifferencesFile", "written"]
 
 WHAT = "differences"
-LONGEST_LINE = 2**20
-"""The bytes of the first line, which must be whole."""
 
 
 class DifferencesFile:
@@ -36,7 +32,7 @@ class DifferencesFile:
         """Write the differences of the order with this *key*, which may have none; raise `InputError` if it fails."""
         if self._path is None:
             return
-        data = b"".join(escaped(orjson.dumps(one.to_json(key)).decode()) + b"\n" for one in found)
+        data = b"".join(json_line(difference.to_json(key)) for difference in found)
         try:
             if self._number is None:
                 self._number = _opened(self._path, self.length)
@@ -67,15 +63,13 @@ def written(path: Path | None, length: int) -> Generator[DifferencesFile, None, 
 
 def _check(path: Path, length: int) -> bool:
     """Raise `InputError` unless differences can be written to *path*; tell whether it holds any."""
-    holds = check(path, WHAT)
+    has_any = holds(path, WHAT, lambda line: {"key", "part", "problem"} <= line.keys())
     try:
-        if holds and not _is_of_differences(path):
-            raise unwritable(path, WHAT, "it holds something else than differences, name another file")
-        if length and not path.is_char_device() and (not holds or path.stat().st_size < length):
+        if length and not path.is_char_device() and (not has_any or path.stat().st_size < length):
             raise unwritable(path, WHAT, "the differences that were found so far are gone, name another file")
     except OSError as error:
         raise unwritable(path, WHAT, error.strerror) from error
-    return holds
+    return has_any
 
 
 def _opened(path: Path, length: int) -> int:
@@ -87,13 +81,3 @@ def _opened(path: Path, length: int) -> int:
         os.ftruncate(number, length)
         os.lseek(number, length, os.SEEK_SET)
     return number
-
-
-def _is_of_differences(path: Path) -> bool:
-    with path.open("rb") as file, contextlib.suppress(orjson.JSONDecodeError):
-        match orjson.loads(file.readline(LONGEST_LINE)):
-            case {"key": _, "part": _, "problem": _}:
-                return True
-            case _:
-                pass
-    return False

@@ -1,4 +1,4 @@
-"""Equal findings of many orders, told once: how often, and where the first one is."""
+"""Group equal findings of many orders: how many orders have each, and where the first one is."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cdp_orders_async.errors import Violation
 __all__ = ["Group", "Groups"]
 
 MOST = 1_000
-"""Rules that are told apart: a rule may hold a key of the input, of which there is no end."""
+"""The most different rules that are kept: a rule may hold a key of the input, and an input may have any keys."""
 REST = "other rules"
 INDEX = re.compile(r"\[[0-9]+\]")
 COLUMN = re.compile(r" at column [0-9]+$")
 MORE = re.compile(r"breaks .*[0-9]+ more rules?$")
-"""These tell two lines apart, and not two faults."""
+"""Parts of a rule that differ from line to line although the fault is the same."""
 
 
 class Group(Struct):

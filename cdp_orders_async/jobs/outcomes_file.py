@@ -8,17 +8,14 @@ from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import TypeAlias
 
-import orjson
-
 from cdp_orders_async.errors import InputError
 from cdp_orders_async.ingest import Outcome, Verdict
-from cdp_orders_async.jobs.owned_file import check, create, escaped, put_aside, unwritable, write_all
+from cdp_orders_async.jobs.owned_file import create, holds, json_line, put_aside, unwritable, write_all
 from cdp_orders_async.jobs.recorded import Recorded, read
 from cdp_orders_async.jobs.run_file import ENDING, check_run, run_path, write_run
 
 __all__ = ["Recorded", "read", "written"]
 
-LONGEST_LINE = 2**24  # bytes of an outcome, of which the first must be whole
 VERDICTS = frozenset(map(str, Verdict))
 WHAT = "outcomes"
 
@@ -71,7 +68,7 @@ class _OutcomesFile:
 
     def write(self, outcome: Outcome) -> None:
         """Write one *outcome*."""
-        line = escaped(orjson.dumps({**outcome.to_json(), **self._named}).decode()) + b"\n"
+        line = json_line({**outcome.to_json(), **self._named})
         try:
             if self._number is None:
                 self._number = _opened(self._path)
@@ -92,27 +89,8 @@ class _OutcomesFile:
 
 
 def _holds_outcomes(path: Path) -> bool:
-    """Refuse what is there unless it is a file of outcomes or of nothing; tell whether it holds any."""
-    if not check(path, WHAT):
-        return False
-    try:
-        with path.open("rb") as file:
-            first = file.readline(LONGEST_LINE)
-    except OSError as error:
-        raise unwritable(path, WHAT, error.strerror) from error
-    if first and not _is_outcome(first):
-        raise unwritable(path, WHAT, "it holds something else than outcomes, name another file")
-    return bool(first)
-
-
-def _is_outcome(line: bytes) -> bool:
-    with contextlib.suppress(orjson.JSONDecodeError):
-        match orjson.loads(line):
-            case {"number": int(), "verdict": str(verdict)}:
-                return verdict in VERDICTS
-            case _:
-                pass
-    return False
+    """Tell whether *path* holds outcomes; raise `InputError` for a file of something else."""
+    return holds(path, WHAT, lambda line: isinstance(line.get("number"), int) and str(line.get("verdict")) in VERDICTS)
 
 
 def _opened(path: Path) -> int:

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import itertools
 import json
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
+
+import orjson
 
 from cdp_orders_async.errors import InputError
+from cdp_orders_async.wire import is_object
 
-__all__ = ["check", "create", "escaped", "put_aside", "unwritable", "write_all"]
+__all__ = ["check", "create", "escaped", "holds", "json_line", "put_aside", "unwritable", "write_all"]
 
 FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)  # Windows has the latter
+
+LONGEST_LINE = 2**24  # bytes of the first line, which must be whole
 
 
 def check(path: Path, what: str) -> bool:
@@ -26,7 +33,7 @@ def check(path: Path, what: str) -> bool:
         if stat.S_ISCHR(kind):
             return False
         if stat.S_ISLNK(kind) or not stat.S_ISREG(kind):  # a pipe would wait for its reader
-            is_what = "a symbolic link, name the file itself" if stat.S_ISLNK(kind) else "no regular file"
+            is_what = "a symbolic link, name the file itself" if stat.S_ISLNK(kind) else "not a regular file"
             raise unwritable(path, what, f"it is {is_what}")
         if found is not None:
             _check_owner(path, what, found)
@@ -35,6 +42,26 @@ def check(path: Path, what: str) -> bool:
     except OSError as error:
         raise unwritable(path, what, error.strerror) from error
     return found is not None and found.st_size > 0
+
+
+def holds(path: Path, what: str, is_ours: Callable[[Mapping[str, Any]], bool]) -> bool:
+    """Tell whether a file with content is at *path*, whose first line is an object that *is_ours* accepts.
+
+    Raises `InputError` for a file with another first line, and where *what* cannot be written.
+    """
+    if not check(path, what):
+        return False
+    try:
+        with path.open("rb") as file:
+            first = file.readline(LONGEST_LINE)
+    except OSError as error:
+        raise unwritable(path, what, error.strerror) from error
+    line: object = None
+    with contextlib.suppress(orjson.JSONDecodeError):
+        line = orjson.loads(first)
+    if not is_object(line) or not is_ours(line):
+        raise unwritable(path, what, "it holds something else, name another file")
+    return True
 
 
 def _check_owner(path: Path, what: str, found: os.stat_result) -> None:
@@ -75,6 +102,11 @@ def write_all(number: int, data: bytes) -> None:
     """Write all of *data*."""
     while data:  # a disk that is nearly full takes a part
         data = data[os.write(number, data) :]
+
+
+def json_line(value: object) -> bytes:
+    """Return *value* as a line of JSON."""
+    return escaped(orjson.dumps(value).decode()) + b"\n"
 
 
 def escaped(text: str) -> bytes:

@@ -7,19 +7,15 @@ import os
 from collections.abc import Callable, Generator
 from pathlib import Path
 
-import orjson
-
-from cdp_orders_async.errors import InputError
 from cdp_orders_async.graph import InputLine
-from cdp_orders_async.jobs.owned_file import check, create, escaped, put_aside, unwritable, write_all
+from cdp_orders_async.jobs.owned_file import check, create, holds, json_line, put_aside, unwritable, write_all
 from cdp_orders_async.sources.jsonlines import LONGEST_LINE
 
 __all__ = ["REASONS", "rejected"]
 
 REASONS = ".reasons.jsonl"
-"""The ending of the file beside the bad lines that says what is wrong with each."""
+"""The ending of the name of the file with the reasons, beside the file of the bad lines."""
 WHAT = "rejected lines"
-LONGEST_REASON = 2**24  # bytes of a reason, of which the first must be whole
 
 
 @contextlib.contextmanager
@@ -57,7 +53,7 @@ def rejected(path: Path | None) -> Generator[Callable[[InputLine], None], None, 
             if raw is not None:
                 write_all(files[0], raw + b"\n")
                 kept += 1
-            write_all(files[1], escaped(orjson.dumps(reason).decode()) + b"\n")
+            write_all(files[1], json_line(reason))
         except OSError as error:
             raise unwritable(path, WHAT, error.strerror) from error
 
@@ -73,15 +69,14 @@ def _beside(path: Path) -> Path:
 
 
 def _holds_rejects(path: Path) -> bool:
-    """Refuse what is there unless it is of an earlier run, or empty; tell whether there is anything to put aside."""
+    """Tell whether *path* and the file of reasons hold rejected lines; raise `InputError` for something else."""
     if path.is_char_device():
-        raise unwritable(path, WHAT, "it is no regular file")
-    lines, reasons = check(path, WHAT), check(_beside(path), WHAT)
-    if reasons and not _is_reason(_first_line(_beside(path))):
-        raise _holds_something_else(_beside(path))
-    if lines and not reasons:
-        raise _holds_something_else(path)
-    return reasons
+        raise unwritable(path, WHAT, "it is not a regular file")
+    has_lines = check(path, WHAT)
+    has_reasons = holds(_beside(path), WHAT, lambda line: {"line", "number", "violations"} <= line.keys())
+    if has_lines and not has_reasons:
+        raise unwritable(path, WHAT, "it holds something else, name another file")
+    return has_reasons
 
 
 def _open(path: Path, files: list[int]) -> None:
@@ -89,25 +84,3 @@ def _open(path: Path, files: list[int]) -> None:
         put_aside(path, ("", REASONS))
     files.append(create(path, WHAT))
     files.append(create(_beside(path), WHAT))
-
-
-def _first_line(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.readline(LONGEST_REASON)
-    except OSError as error:
-        raise unwritable(path, WHAT, error.strerror) from error
-
-
-def _is_reason(line: bytes) -> bool:
-    with contextlib.suppress(orjson.JSONDecodeError):
-        match orjson.loads(line):
-            case {"line": _, "number": int(), "violations": [*_]}:
-                return True
-            case _:
-                pass
-    return False
-
-
-def _holds_something_else(path: Path) -> InputError:
-    return unwritable(path, WHAT, "it holds something else than rejected lines, name another file")

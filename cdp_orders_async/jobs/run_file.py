@@ -6,16 +6,13 @@ import contextlib
 import os
 from pathlib import Path
 
-import orjson
-
-from cdp_orders_async.jobs.owned_file import check, create, escaped, unwritable, write_all
+from cdp_orders_async.jobs.owned_file import create, holds, json_line, unwritable, write_all
 
 __all__ = ["ENDING", "check_run", "run_path", "write_run"]
 
 ENDING = ".run.json"
 """The ending of the name, after that of the file of outcomes."""
 WHAT = "record of the run"
-LARGEST = 2**24  # bytes
 NEW = ".new"
 
 
@@ -25,9 +22,8 @@ def run_path(outcomes: Path) -> Path:
 
 
 def check_run(path: Path) -> None:
-    """Raise `InputError` unless a record can be written to *path*: what is there must be one of an earlier run."""
-    if check(path, WHAT) and not _is_run(path):
-        raise unwritable(path, WHAT, "it holds something else than the record of a run, name other outcomes")
+    """Raise `InputError` unless a record can be written to *path*, where only an earlier record may be."""
+    holds(path, WHAT, lambda record: isinstance(record.get("run"), str) and "counts" in record)
 
 
 def write_run(path: Path, record: dict[str, object]) -> None:
@@ -41,19 +37,9 @@ def write_run(path: Path, record: dict[str, object]) -> None:
             new.unlink()  # a crash left it
         number = create(new, WHAT)
         try:
-            write_all(number, escaped(orjson.dumps(record).decode()) + b"\n")
+            write_all(number, json_line(record))
         finally:
             os.close(number)
         new.replace(path)
     except OSError as error:
         raise unwritable(path, WHAT, error.strerror) from error
-
-
-def _is_run(path: Path) -> bool:
-    with contextlib.suppress(OSError, orjson.JSONDecodeError), path.open("rb") as file:
-        match orjson.loads(file.read(LARGEST)):
-            case {"run": str(), "counts": {}}:
-                return True
-            case _:
-                pass
-    return False

@@ -116,7 +116,7 @@ async def undo(
     requests in flight finish; a later one stops at once.
 
     Parameters: *client*, open, of version 2.1; *journal*, the file of the journal; *force*, whether also what was
-    changed is deleted, and orders with whatever others put under them; *outcomes*, a new file for what came of each
+    changed is deleted, and orders under which others put parts; *outcomes*, a new file for the outcome of each
     order, as JSON lines; *before*, the file in which a load kept the values that it changed: the report lists them,
     because they are not written back; *on_event*, which is told what happens; *clock*, in seconds.
 
@@ -156,7 +156,7 @@ class _Undo:
     ) -> None:
         self.report = UndoReport()
         self.deleted = set[object]()
-        """The references of what is deleted, of those that a load had changed."""
+        """The references of deleted parts that a load had changed."""
         self.outcomes: Path | None = None
         self._client = client
         self._journal = journal
@@ -181,7 +181,7 @@ class _Undo:
             self._scope.cancel()
 
     async def run(self, write: Callable[[Mapping[str, object]], None]) -> None:
-        """Take the orders back, some at a time, the newest first, and *write* what came of each."""
+        """Take the orders back, some at a time, the newest first, and *write* the outcome of each."""
         turn = anyio.Lock()
         async with aclosing(_grouped(self._journal.created())) as orders:
 
