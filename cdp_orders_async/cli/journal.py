@@ -5,18 +5,15 @@ from __future__ import annotations
 import asyncio
 from json import dumps
 from pathlib import Path
-from typing import Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App
 
 from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import Screen
-from cdp_orders_async.cli.options import confirmed, refuse
+from cdp_orders_async.cli.options import Flag, confirmed, refuse
 from cdp_orders_async.errors import CdpError
 
 __all__ = ["journal"]
-
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 journal = App(
     name="journal",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import sys
-from collections.abc import Sequence
 from functools import partial
 from json import dumps
 from pathlib import Path
@@ -17,15 +15,13 @@ from cyclopts import Parameter
 from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import PROGRESS_EVERY, Display, JsonDisplay, Screen, show_summary
 from cdp_orders_async.cli.log import log_to
-from cdp_orders_async.cli.options import Connection, refuse, unwritten
-from cdp_orders_async.cli.running import run
+from cdp_orders_async.cli.options import Connection, Flag, refuse, unwritten
+from cdp_orders_async.cli.running import repeated, run
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.ingest import SETTLE, OnExisting
 from cdp_orders_async.sources import GraphFiles
 
 __all__ = ["load"]
-
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def load(  # noqa: D417 the options of a connection say themselves what they are
@@ -69,7 +65,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
         The SQLite file that remembers what is done; made where it is missing. By default FILE.journal.sqlite beside
         the one file or the one folder; several files need it.
     outcomes
-        Where to write what came of each order of this run, as JSON lines, and the record of the run beside it, as
+        Where to write the outcome of each order of this run, as JSON lines, and the record of the run beside it, as
         OUTCOMES.run.json. Those of an earlier run are put aside first, as OUTCOMES.1, OUTCOMES.2 and so on.
     rejects
         Where to keep the lines that break rules, as they stand in the input, to be mended and loaded; their reasons
@@ -205,21 +201,8 @@ def _tell_resume(display: Display, journal: Path, connection: Connection, *, loo
     """Say which command resumes; it never has the API token in it."""
     if connection.has_token_on_the_command_line and os.environ.get("CDP_API_TOKEN") != connection.api_token:
         display.say("Set CDP_API_TOKEN to the API token first.")
-    display.say(f"To resume: {_resume(sys.argv[1:], journal, look_first=look_first)}")
-
-
-def _resume(arguments: Sequence[str], journal: Path, *, look_first: bool) -> str:
-    """Return the command that resumes, without the API token, which it takes from its variable."""
-    words: list[str] = []
-    given = iter(arguments)
-    for word in given:
-        if word == "--api-token":
-            next(given, None)
-        elif not word.startswith("--api-token="):
-            words.append(shlex.quote(word))
-    options = {word.partition("=")[0] for word in arguments}
-    if "--journal" not in options:
-        words += ["--journal", shlex.quote(str(journal))]
+    options = {word.partition("=")[0] for word in sys.argv[1:]}
+    more = [] if "--journal" in options else ["--journal", str(journal)]
     if look_first and "--look-first" not in options:
-        words.append("--look-first")
-    return " ".join(["cdp-orders", *words])
+        more.append("--look-first")
+    display.say(f"To resume: {repeated(*more)}")

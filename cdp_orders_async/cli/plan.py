@@ -17,7 +17,7 @@ from rich.text import Text
 
 from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import PROGRESS_EVERY, SEPARATOR, Screen
-from cdp_orders_async.cli.options import Connection, InputName, refuse
+from cdp_orders_async.cli.options import Connection, Flag, InputName, refuse
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.kinds import V2, V2_1
 from cdp_orders_async.settings import Settings
@@ -25,7 +25,6 @@ from cdp_orders_async.sources import GraphFiles
 
 __all__ = ["plan"]
 
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 FEW = 20  # groups of each sort that are told; the JSON has more
 HOUR = 3600

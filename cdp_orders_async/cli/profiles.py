@@ -111,7 +111,7 @@ def _profiles(file: Path) -> dict[str, Any]:
     """Return the tables of the profiles; raise `InputError` for a file that cannot be used, or must not be."""
     try:
         if file.exists() and not file.is_file():  # a pipe would wait for its writer
-            raise InputError(f"the config file {file} is no regular file")
+            raise InputError(f"the config file {file} is not a regular file")
         with file.open("rb") as opened:
             status = os.fstat(opened.fileno())
             content = Opaque(opened.read(LARGEST_FILE + 1))
@@ -142,7 +142,7 @@ def _parsed(file: Path, content: Opaque[bytes]) -> dict[str, Any]:
     except UnicodeDecodeError:
         reason = "it is not UTF-8"
     except tomllib.TOMLDecodeError as error:
-        place = str(error).rpartition("(")[2].rstrip(")")  # the rest may repeat what is there
+        place = str(error).rpartition("(")[2].rstrip(")")  # the rest may repeat a value of the file
         reason = f"it breaks the rules of TOML {place}"
     raise InputError(f"the config file {file} cannot be read: {reason}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,15 +10,13 @@ from cyclopts import Parameter
 
 from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import Display, Screen, show_summary
-from cdp_orders_async.cli.options import Connection, refuse
-from cdp_orders_async.cli.running import run, show
+from cdp_orders_async.cli.log import log_to
+from cdp_orders_async.cli.options import Connection, Flag, refuse
+from cdp_orders_async.cli.running import input_of, run, show
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.ingest import SETTLE, OnExisting
-from cdp_orders_async.sources import GraphFiles
 
 __all__ = ["retry"]
-
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def retry(  # noqa: D417 the options of a connection say themselves what they are
@@ -54,11 +51,12 @@ def retry(  # noqa: D417 the options of a connection say themselves what they ar
     files
         The files of the orders, globs or folders; by default the files that OUTCOMES names.
     journal
-        The SQLite file that remembers what is done: the journal of the load.
+        The journal of the load, an SQLite file.
     only
         The verdicts of the orders to load again, with commas; also not_tried, busy and invalid can be named.
     outcomes
-        Where to write what came of each order of this run, as JSON lines; what is there is put aside first.
+        Where to write the outcome of each order of this run, as JSON lines. Those of an earlier run are put aside
+        first, as OUTCOMES.1, OUTCOMES.2 and so on.
     look_first
         Ask the server about each order before it is sent.
     on_existing
@@ -79,16 +77,13 @@ def retry(  # noqa: D417 the options of a connection say themselves what they ar
     """
     # What is logged would break a picture that is redrawn.
     console = Screen.of_messages(plain=verbose)
-    if verbose:
-        logging.basicConfig(stream=console.file, format="%(message)s")
-        logging.getLogger("cdp_orders_async").setLevel(logging.DEBUG)
     connection = connection or Connection()
     try:
         with Display(console, outcomes, every_problem=verbose) as display:
+            if verbose:
+                log_to(display)
             client = connection.client(console)
-            source: GraphFiles | None = None
-            if files:
-                source = jobs.options_of(file, client.api, timezone, assign_references).files(files)
+            source = input_of(file, files, client, timezone, assign_references=assign_references)
             job = partial(
                 jobs.retry,
                 client,

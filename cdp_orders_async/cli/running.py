@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import shlex
+import sys
+from collections.abc import Awaitable, Callable, Sequence
 from json import dumps
+from pathlib import Path
 from typing import Protocol, TypeVar
 
+from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import Screen
 from cdp_orders_async.cli.options import refuse, unwritten
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
+from cdp_orders_async.sources import GraphFiles
 
-__all__ = ["run", "show"]
+__all__ = ["input_of", "repeated", "run", "show"]
 
 T = TypeVar("T")
 R = TypeVar("R", bound="_Report")
@@ -30,6 +35,32 @@ class _Report(Protocol):
     def status(self) -> int:
         """The exit status."""
         ...
+
+
+def input_of(
+    outcomes: Path,
+    files: Sequence[str],
+    client: CdpOrders | CdpOrdersV2,
+    timezone: str | None,
+    *,
+    assign_references: bool,
+) -> GraphFiles | None:
+    """Return the input in *files*, read as the load read it that wrote *outcomes*; None for the files named there."""
+    if not files:
+        return None
+    return jobs.options_of(outcomes, client.api, timezone, assign_references).files(files)
+
+
+def repeated(*more: str) -> str:
+    """Return the command of this process with *more* words and without the API token, which a variable gives then."""
+    words: list[str] = []
+    given = iter(sys.argv[1:])
+    for word in given:
+        if word == "--api-token":
+            next(given, None)
+        elif not word.startswith("--api-token="):
+            words.append(word)
+    return shlex.join(["cdp-orders", *words, *more])
 
 
 def run(client: CdpOrders | CdpOrdersV2, job: Callable[[], Awaitable[T]]) -> T:

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from functools import partial
-from json import dumps
 from pathlib import Path
-from typing import Annotated
-
-from cyclopts import Parameter
 
 from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import Display, Screen
-from cdp_orders_async.cli.options import Connection, confirmed, refuse, unwritten
+from cdp_orders_async.cli.options import Connection, Flag, confirmed, refuse
+from cdp_orders_async.cli.running import repeated, show
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import CdpError
 
 __all__ = ["undo"]
-
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def undo(  # noqa: D417 the options of a connection say themselves what they are
@@ -47,7 +41,7 @@ def undo(  # noqa: D417 the options of a connection say themselves what they are
     journal
         The journal of the loads, by default FILE.journal.sqlite beside the FILE that was loaded.
     outcomes
-        Where to write what came of each order and of each part, as JSON lines. Those of an earlier undo are put
+        Where to write the outcome of each order and of each part, as JSON lines. Those of an earlier undo are put
         aside first, as OUTCOMES.1, OUTCOMES.2 and so on.
     before
         The file in which load --keep-before kept the values that it changed. What it says of parts that stay is
@@ -88,18 +82,10 @@ async def _undo(
                 return 2
             job = partial(jobs.undo, client, journal, force=force, outcomes=outcomes, before=before)
             report = await job(on_event=display)
-    if report.reason is not None:
-        refuse(report.reason)
-    try:
-        if json:
-            Screen().say(dumps(report.to_json()))
-        else:
-            Screen().say(_summary(report, found))
-    except OSError as unheard:
-        return report.status or unwritten(unheard)
+    status = show(report, lambda screen, report: screen.say(_summary(report, found)), json=json)
     if report.status:
-        console.say(_advice(report, journal))
-    return report.status
+        console.say(_advice(report))
+    return status
 
 
 def _summary(report: jobs.UndoReport, found: jobs.Undoable) -> str:
@@ -108,16 +94,8 @@ def _summary(report: jobs.UndoReport, found: jobs.Undoable) -> str:
     return f"{report.deleted:,} parts deleted, {report.kept:,} kept, {report.failed:,} failed"
 
 
-def _advice(report: jobs.UndoReport, journal: Path) -> str:
+def _advice(report: jobs.UndoReport) -> str:
     """Say what to do about what is not deleted."""
     if report.failed or report.error is not None or report.stopped_by is not None:
-        return f"What is deleted is recorded. To go on: {' '.join(['cdp-orders', *_again(journal)])}"
+        return f"What is deleted is recorded. To go on: {repeated()}"
     return "What stays has its reason. To delete it all the same, add --force."
-
-
-def _again(journal: Path) -> list[str]:
-    words = [word for word in sys.argv[1:] if not word.startswith("--api-token=")]
-    if "--api-token" in words:
-        at = words.index("--api-token")
-        del words[at : at + 2]
-    return words or ["undo", "--journal", str(journal)]

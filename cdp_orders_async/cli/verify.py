@@ -10,16 +10,14 @@ from cyclopts import Parameter
 
 from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import SEPARATOR, Screen, about
-from cdp_orders_async.cli.options import Connection, refuse
-from cdp_orders_async.cli.running import run, show
+from cdp_orders_async.cli.options import Connection, Flag, refuse
+from cdp_orders_async.cli.running import input_of, run, show
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.ingest import SETTLE
-from cdp_orders_async.sources import GraphFiles
 
 __all__ = ["verify"]
 
 EVERY = 30.0  # seconds between two lines of progress
-Flag = Annotated[bool, Parameter(negative="", show_default=False)]
 
 
 def verify(  # noqa: D417 the options of a connection say themselves what they are
@@ -71,9 +69,7 @@ def verify(  # noqa: D417 the options of a connection say themselves what they a
     connection = connection or Connection()
     try:
         client = connection.client(console)
-        source: GraphFiles | None = None
-        if files:
-            source = jobs.options_of(outcomes, client.api, timezone, assign_references).files(files)
+        source = input_of(outcomes, files, client, timezone, assign_references=assign_references)
         job = partial(
             jobs.verify,
             client,

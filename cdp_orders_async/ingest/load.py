@@ -151,7 +151,7 @@ class Load:
 
     @property
     def succeeded(self) -> int:
-        """How many requests succeeded so far, of those that count while the server is not well."""
+        """The number of successful requests; while creates fail, the number of successful creates."""
         health = self._context.health
         return health.created if health.breaker.creates_fail else health.answered
 

@@ -122,7 +122,7 @@ class OrderUndo:
         """Why the server refused to delete parts, which may go with the order."""
 
     async def run(self) -> UndoneOrder:
-        """Do it, and return what came of it; raises `ENDING` errors, and leaves the order to the next undo then."""
+        """Undo the order, and return the outcome; raises `ENDING` errors, after which the next undo goes on."""
         order = OrderId.parse(self._key)
         if order is None:
             self._end_all(UndoVerdict.FAILED, "the journal has a key that no order has")
@@ -203,7 +203,7 @@ class OrderUndo:
         self._keep_needed()
 
     async def _lists(self) -> dict[tuple[str, UUID], Any]:
-        """Return the parts on the server by kind and reference; note what is not of a load with this journal."""
+        """Return the parts on the server by kind and reference; note those that this journal's loads did not create."""
         stored: dict[tuple[str, UUID], Any] = {}
         mine = {(kind_of(name), part.ref) for name, part in self._parts.items()}
         kinds = {kind for kind, _ in mine}
@@ -318,7 +318,7 @@ class OrderUndo:
             self._journal.forget(self._key, f"{part.name}/ext")
 
     async def _delete(self) -> None:
-        """Delete what is left, in its order."""
+        """Delete the remaining parts, each before the part that it needs."""
         for do in (self._delete_one, self._look_at_refused):
             for part in self._left():
                 if self._stopped():
