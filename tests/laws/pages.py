@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
     "cdp_orders_async/README.md",
+    "cdp_orders_async/ingest/README.md",
     "cdp_orders_async/models/README.md",
     "cdp_orders_async/emulator/README.md",
     "tests/README.md",
@@ -55,10 +56,10 @@ TEXT = " ".join(PROSE.split())
 SPANS = code(PROSE)
 
 
-def section(heading: str) -> str:
-    """Return what is under the *heading* of the front page, up to the next one of its level or above."""
+def section(heading: str, page: str = "README.md") -> str:
+    """Return the text under the *heading* of a *page*, up to the next heading of its level or above."""
     level = heading.index(" ")
-    (rest,) = FRONT.split(f"\n{heading}\n")[1:]
+    (rest,) = (ROOT / page).read_text(encoding="utf-8").split(f"\n{heading}\n")[1:]
     return re.split(rf"^#{{1,{level}}} ", FENCED.sub(_indented, rest), maxsplit=1, flags=re.MULTILINE)[0].replace(
         "\0", ""
     )

@@ -30,12 +30,15 @@ LOADS, OTHERS = ([line for line in COMMANDS if ("cdp-orders load" in line) is lo
 SMALLEST, ORDER, FAULTS = (orjson.loads(text) for language, text in BLOCKS if language == "json")
 
 
-def program(heading: str, number: int = 0) -> str:
-    """Return a program under a *heading* of the front page."""
-    return [text for language, text in blocks(section(heading)) if language == "python"][number]
+def program(heading: str, number: int = 0, page: str = "README.md") -> str:
+    """Return a program under a *heading* of a *page*."""
+    return [text for language, text in blocks(section(heading, page)) if language == "python"][number]
 
 
-WEB, WORKER, MODELS = program("### In a web backend"), program("### In a worker"), program("## Python", 1)
+WHOLE = "cdp_orders_async/ingest/README.md"
+"""The page of whole programs."""
+WEB, WORKER, JOB = (program(f"## In a {name}", page=WHOLE) for name in ("web backend", "worker", "job"))
+MODELS = program("## Python", 1)
 PROGRAMS = [text for language, text in BLOCKS if language == "python" and text not in (WEB, MODELS)]
 
 
@@ -328,7 +331,7 @@ async def test_table_of_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 async def test_job_fails(tmp_path: Path) -> None:
     """The job ends with 1 where an order is not loaded, and with 2 and one sentence where the load ended."""
-    (tmp_path / "program.py").write_text(program("### In a job"))
+    (tmp_path / "program.py").write_text(JOB)
     write(tmp_path / "orders.jsonl", [ORDER, {}])
     async with watched() as server:
         command = (sys.executable, "program.py")

@@ -57,9 +57,9 @@ from cdp_orders_async.wire.request import BY_STATUS
 from tests.cli.support import PARTS, Json
 from tests.ingest.network import Network, loading
 from tests.ingest.serving import BASE
-from tests.laws.pages import FRONT, MANUAL, PROSE, SPANS, TEXT, code, section, table
+from tests.laws.pages import FRONT, MANUAL, PROSE, SPANS, TEXT, code, table
 from tests.laws.test_layers import FLOORS, MODULES, room
-from tests.laws.test_readme import ORDER, WEB, WORKER
+from tests.laws.test_readme import JOB, ORDER, WEB, WORKER
 from tests.virtual import VirtualLoop, run
 
 PLAIN = {"no limit": None, "none": None, "the system's": None, "yes": True, "no": False, "aiohttp": "aiohttp"}
@@ -316,7 +316,7 @@ def test_calls_are_those_of_the_programs() -> None:
     assert "look_first=redelivered" in WORKER
     assert worker == "ingest_one(cdp, graph, look_first=True)"
     assert "journal=journal)" in job
-    assert "journal=journal) as load" in section("### In a job")
+    assert "journal=journal) as load" in JOB
 
 
 def test_calls_fit() -> None:
