@@ -30,12 +30,14 @@ class JumpingSelector(selectors.SelectSelector):
 class LoopbackSelector(JumpingSelector):
     """A selector for real sockets of one process: time passes only when nothing came for a moment.
 
-    The kernel may hand over late what was sent, on a busy machine.
+    The kernel may hand over late what was sent, on a busy machine. Where there is no timer, only a thread can wake the
+    loop, such as the last one of its executor when the loop closes.
     """
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         """Return what is ready; if nothing is, it is *timeout* seconds later now."""
-        if timeout != 0 and (ready := super(JumpingSelector, self).select(0.0002)):
+        moment = 10 if timeout is None else 0.0002
+        if timeout != 0 and (ready := super(JumpingSelector, self).select(moment)):
             return ready
         return super().select(timeout)
 
