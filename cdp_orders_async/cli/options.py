@@ -87,7 +87,7 @@ class Connection:
     connections: Annotated[int, Parameter(env_var="CDP_CONNECTIONS", allow_leading_hyphen=True)] = 64
     """Connections at most, and so requests in flight."""
     http: Annotated[Literal["aiohttp", "httptools"], Parameter(env_var="CDP_HTTP")] = "aiohttp"
-    """The HTTP library. httptools takes a third of the CPU, needs its extra, and works without a proxy only."""
+    """The HTTP library. httptools takes a third of the CPU, needs its extra, and takes no https:// proxy."""
     timeout: Annotated[float, Parameter(env_var="CDP_TIMEOUT", allow_leading_hyphen=True)] = 30.0
     """Seconds that one attempt may take."""
     deadline: Annotated[float | None, Parameter(env_var="CDP_DEADLINE", allow_leading_hyphen=True)] = 120.0

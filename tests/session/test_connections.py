@@ -49,17 +49,45 @@ async def test_what_only_aiohttp_knows() -> None:
                 made("https://api.test", **given)
 
 
-async def test_proxy_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A proxy, of the settings or of the environment, is not passed by in silence, and the refusal says what helps."""
-    async with serving(kind=Proxy) as proxy, serving() as server:
-        monkeypatch.setenv("HTTP_PROXY", proxy.url)
-        for settings in (Settings(proxy=proxy.url), Settings()):
-            with pytest.raises(Invalid, match=r"^http: must be aiohttp where there is a proxy; CDP_TRUST_ENV=no "):
-                async with calling(server.url, settings):
+async def test_proxy_over_tls_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy that is spoken to over TLS is not passed by in silence, and the refusal says what helps."""
+    async with serving(kind=Proxy) as proxy:
+        url = proxy.url.replace("http:", "https:")
+        monkeypatch.setenv("HTTPS_PROXY", url)
+        for settings in (Settings(proxy=url), Settings()):
+            with pytest.raises(Invalid, match=r"^http: must be aiohttp where the proxy is spoken to over TLS"):
+                async with calling("https://api.test", settings):
                     pass
-        assert proxy.connections == server.connections == 0
-        async with calling(server.url, Settings(trust_env=False)) as session:
-            await session.send(ask())
+        assert proxy.connections == 0
+
+
+@pytest.mark.parametrize(
+    ("raw", "cause"),
+    [
+        (b"", "the proxy closed the connection"),
+        (b"HTTP/1.1 200 OK\r\nX: y", "the proxy closed the connection"),
+        (b"no HTTP\r\n\r\n", "the proxy gave an answer that is not HTTP"),
+        (b"HTTP/1.1 407 Who\r\n\r\n", "the proxy refused a tunnel: status 407"),
+        (b"HTTP/1.1 302 There\r\nLocation: /\r\n\r\n", "the proxy refused a tunnel: status 302"),
+        (b"HTTP/1.1 200 OK\r\n\r\nmore", "the proxy sent data before the tunnel was used"),
+        (b"HTTP/1.1 200 OK\r\nX: " + b"y" * 70_000, "the head of the answer of the proxy is too large"),
+    ],
+    ids=["nothing", "cut", "garbage", "refused", "redirect", "early data", "too large"],
+)
+async def test_tunnel_that_fails(raw: bytes, cause: str) -> None:
+    """A tunnel that is not made sends nothing, leaves no socket, and says why."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_head(reader, 1)
+        writer.write(raw)
+        await writer.drain()
+
+    async with listening(talk) as url:
+        proxy = url.replace("//", "//user:canary@")
+        async with calling("https://api.test", Settings(retries=0, proxy=proxy)) as session:
+            error = await failure(session, ask("POST"))
+    assert isinstance(error, NotSent)
+    assert f"({cause})" in str(error)
 
 
 def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:

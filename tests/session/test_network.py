@@ -28,7 +28,7 @@ BASIC = f"Basic {base64.b64encode(f'key:{TOKEN}'.encode()).decode()}"
 USER = f"Basic {base64.b64encode(b'user:canary-pass').decode()}"
 FROM_ENV = Settings(retries=0)
 only_aiohttp = pytest.mark.parametrize("way", ["aiohttp"], indirect=True)
-"""It goes through proxies."""
+"""It speaks TLS with proxies."""
 
 
 @pytest.fixture(autouse=True)
@@ -129,7 +129,6 @@ async def test_netrc_does_not_override() -> None:
     assert server.requests[0].headers["authorization"] == BASIC
 
 
-@only_aiohttp
 @pytest.mark.usefixtures("netrc")
 async def test_netrc_does_not_override_behind_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor are they where a proxy of the environment is used."""
@@ -140,7 +139,6 @@ async def test_netrc_does_not_override_behind_a_proxy(monkeypatch: pytest.Monkey
     assert proxy.requests[0].headers["authorization"] == BASIC
 
 
-@only_aiohttp
 async def test_proxy_of_the_settings() -> None:
     """The proxy of the settings is used, with the credentials in its URL."""
     async with serving(kind=Proxy) as proxy:
@@ -151,7 +149,6 @@ async def test_proxy_of_the_settings() -> None:
     assert proxy.requests[0].headers["proxy-authorization"] == USER
 
 
-@only_aiohttp
 async def test_proxy_without_a_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy named as host and port only is one, as with other tools."""
     async with serving(kind=Proxy) as proxy:
@@ -161,7 +158,6 @@ async def test_proxy_without_a_scheme(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(proxy.requests) == 1
 
 
-@only_aiohttp
 @pytest.mark.parametrize("name", ["HTTPS_PROXY", "https_proxy"])
 async def test_tunnel_of_the_environment(
     name: str, good: ssl.SSLContext, trusting: Settings, monkeypatch: pytest.MonkeyPatch
@@ -190,7 +186,6 @@ async def test_no_proxy(bypass: str, good: ssl.SSLContext, trusting: Settings, m
     assert proxy.connections == 0
 
 
-@only_aiohttp
 async def test_settings_come_before_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment counts only where the settings name no proxy, and allow it."""
     async with serving(kind=Proxy) as proxy, serving() as server:
@@ -222,7 +217,6 @@ async def test_bad_proxy_of_the_environment(value: str, monkeypatch: pytest.Monk
     assert "canary" not in shown(caught.value)
 
 
-@only_aiohttp
 @pytest.mark.parametrize("method", METHODS)
 async def test_failing_proxy_is_not_sent(method: str, trusting: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the proxy refuses the tunnel, or is not there, nothing was sent, and no text holds its password."""
@@ -236,7 +230,6 @@ async def test_failing_proxy_is_not_sent(method: str, trusting: Settings, monkey
     assert len(proxy.requests) == 1
 
 
-@only_aiohttp
 async def test_refusing_proxy_without_a_tunnel_is_a_refusal() -> None:
     """Without a tunnel the answer of a proxy is an answer."""
     async with serving(Reply(407), kind=Proxy) as proxy:

@@ -7,23 +7,17 @@ that no answer is taken for the answer to another request.
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
-import zlib
 from collections import deque
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import aiohappyeyeballs
-from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+from yarl import URL
 
 from cdp_orders_async.errors import Delivery, Invalid, Violation
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.session.attempt import (
-    HEAD_TOO_LARGE,
     HEADERS,
-    LONGEST_HEAD,
-    NO_BODY,
     Answer,
     HttpBackend,
     connection_error,
@@ -32,12 +26,13 @@ from cdp_orders_async.session.attempt import (
     describe,
     describe_certificate,
     describe_too_large,
-    has_spoken,
     unusable_answer,
-    wait_asked,
 )
+from cdp_orders_async.session.backends.connection import ENDED, Connection, describe_cause
+from cdp_orders_async.session.backends.packing import UNPACKERS
 from cdp_orders_async.session.backends.resolver import Resolver
 from cdp_orders_async.session.backends.sockets import Sockets
+from cdp_orders_async.session.backends.tunnel import head_of, open_tunnel, proxy_headers, tunnel_request
 from cdp_orders_async.session.timeouts import Broken, Timeout
 from cdp_orders_async.settings import Credentials, Settings, tls_of
 from cdp_orders_async.timings import Timings
@@ -45,175 +40,34 @@ from cdp_orders_async.wire import Request
 
 __all__ = ["HttptoolsBackend"]
 
-BUFFER_BYTES = 16_384  # bytes that are read at a time, as many as a record of TLS has
 NEXT_ADDRESS = 0.25  # seconds until the next address of a host is tried in parallel, as RFC 8305 advises
 PACKED_OTHERWISE = "it is packed in a way that was not asked for"
-ENDED = "the server closed the connection"
-PACKED = {b"gzip", b"deflate"}
-GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
-LENGTHS = {b"content-length", b"transfer-encoding"}
-INTERIM = range(100, 200)
-SWITCHED = 101  # the interim status after which no other answer comes
-
-
-class _Connection(asyncio.BufferedProtocol):
-    """One connection, and the answer to its last request.
-
-    Parameters: *opened*, the set of all open connections; *most*, the largest body in bytes; *silence*, the longest
-    silence within an answer in seconds; *clock*, for the time when the head of an answer came.
-    """
-
-    def __init__(self, opened: set[_Connection], most: int, silence: float | None, clock: Callable[[], float]) -> None:
-        self._all, self._most, self._silence, self._clock = opened, most, silence, clock
-        self._loop = asyncio.get_running_loop()
-        self._buffer = memoryview(bytearray(BUFFER_BYTES))
-        self._parser: HttpResponseParser
-        self._patience: asyncio.TimerHandle | None = None
-        self._transport: asyncio.Transport
-        self._answered: asyncio.Future[str | None] = self._loop.create_future()
-        self._answered.cancel()  # there is no request yet
-        self._whole = False  # whether the answer is complete
-        self._more = False  # whether data came after the answer, or the connection ends with it
-        self._head = 0  # bytes of the head so far
-        self._outside = 0  # bytes since the last byte of a body
-        self.free = False
-        """Whether a request may be written to it."""
-        self.kept = False
-        """Whether it had an earlier request."""
-        self.rests_since = 0.0
-        self.status = 0
-        self.headers: dict[bytes, bytes] = {}
-        self.head_at: float | None = None
-        """The time when the head of the answer was complete."""
-        self.body = bytearray()
-
-    def ask(self, request: bytes) -> asyncio.Future[str | None]:
-        """Write *request*; the future gets None when the answer is here, or else the reason why it ended."""
-        self.free = False
-        self._whole = self._more = False
-        self.status = self._head = self._outside = 0
-        self.headers, self.head_at, self.body = {}, None, bytearray()
-        self._answered = answered = self._loop.create_future()
-        self._wait()
-        self._transport.write(request)
-        return answered
-
-    @property
-    def retry_after(self) -> str | None:
-        """The seconds that the answer asks to wait."""
-        texts = (self.headers.get(name) for name in (b"retry-after", b"date"))
-        return wait_asked(*(None if text is None else text.decode("latin-1") for text in texts))
-
-    @property
-    def has_spoken(self) -> bool:
-        """Whether it has ended or has data to read that was not read yet."""
-        return has_spoken(self._transport)
-
-    def end(self, reason: str = "the connection was closed") -> None:
-        """Close it; a request without its answer ends with *reason*."""
-        self.free = False
-        self._finish(reason)
-        if self in self._all:  # otherwise it was never open
-            self._transport.abort()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._parser = HttpResponseParser(self)
-        self._all.add(self)
-        self.free = True
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        del sizehint
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        if self._answered.done():
-            self.end()  # data without a request
-            return
-        self._wait()
-        self._outside += nbytes
-        try:
-            self._parser.feed_data(self._buffer[:nbytes])
-        except HttpParserUpgrade:
-            self._more = True
-        except HttpParserError as error:
-            self.head_at = None  # it is not HTTP, even if its head was
-            self.end(type(error).__name__)
-            return
-        if self._head > LONGEST_HEAD:
-            self.head_at = None
-            self.end(HEAD_TOO_LARGE)
-        elif self._whole:
-            self.free = not (self._more or self._transport.get_write_buffer_size())
-            self._finish()
-        elif len(self.body) > self._most:
-            self._finish()
-            self.end()
-        elif self._outside > LONGEST_HEAD:
-            self.end(HEAD_TOO_LARGE if self.head_at is None else NO_BODY)
-
-    def eof_received(self) -> None:
-        self.free = False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if exc is None and self.head_at is not None and not self.headers.keys() & LENGTHS:
-            self._finish()  # a body without a length ends with its connection
-        self.end(ENDED if exc is None else _describe(exc))
-        self._all.discard(self)
-        del self._parser  # it refers to this object: without a cycle, the garbage collector has no work
-
-    def on_message_begin(self) -> None:
-        self._more = self._whole
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if self.head_at is None:  # otherwise it belongs to a trailer, or to a second answer
-            self.headers[name.lower()] = value
-            self._head += len(name) + len(value)
-
-    def on_headers_complete(self) -> None:
-        if self.head_at is not None:
-            return
-        self.status = self._parser.get_status_code()
-        if self.status in INTERIM and self.status != SWITCHED:
-            self.headers, self._head = {}, 0
-        else:
-            self.head_at = self._clock()
-
-    def on_body(self, body: bytes) -> None:
-        if not self._whole:
-            self.body += body
-            self._outside = 0
-
-    def on_message_complete(self) -> None:
-        if self.head_at is not None and not self._whole:
-            self._whole, self._more = True, not self._parser.should_keep_alive()
-
-    def _finish(self, problem: str | None = None) -> None:
-        self._wait(stop=True)
-        if not self._answered.done():
-            self._answered.set_result(problem)
-
-    def _wait(self, *, stop: bool = False) -> None:
-        """Start the timer for silence again, or stop it."""
-        if self._silence is not None:
-            if self._patience is not None:
-                self._patience.cancel()
-            self._patience = None if stop else self._loop.call_later(self._silence, self.end, "timed out")
+UNASKED = {b"br", b"zstd"}
+OVER_TLS = "must be aiohttp where the proxy is spoken to over TLS (https://)"
 
 
 class HttptoolsBackend(HttpBackend):
-    """Sends over our own connections, without a proxy."""
+    """Sends over our own connections, directly or through an HTTP proxy: by a tunnel (CONNECT) where there is TLS."""
 
     def __init__(self, base_url: str, credentials: Credentials, settings: Settings, clock: Callable[[], float]) -> None:
         super().__init__(base_url, credentials, settings, clock)
+        named = {"Host": self.base_url.host_port_subcomponent or "", **HEADERS, "Accept-Encoding": "gzip, deflate"}
+        named["Authorization"] = self._authorization.open()
+        self._peer = self.base_url if self._proxy is None else URL(self._proxy)
+        """The server, or the proxy before it: to this the connections go."""
+        self._origin = ""  # before the path of each request: a proxy that opens no tunnel needs the whole URL
+        self._tunnel: Opaque[bytes] | None = None
         if self._proxy is not None:
-            rule = "must be aiohttp where there is a proxy; CDP_TRUST_ENV=no ignores that of the environment"
-            raise Invalid((Violation("http", rule),))
-        named = {"Host": self.base_url.host_port_subcomponent, **HEADERS, "Accept-Encoding": "gzip, deflate"}
-        lines = [f"{name}: {value}" for name, value in {**named, "Authorization": self._authorization.open()}.items()]
-        self._head = Opaque("\r\n".join([" HTTP/1.1", *lines, "X-Request-Id: "]))
-        self._all: set[_Connection] = set()
-        self._resting: deque[_Connection] = deque()
+            if self._peer.scheme == "https":
+                raise Invalid((Violation("http", OVER_TLS),))
+            if self.base_url.scheme == "https":
+                self._tunnel = Opaque(tunnel_request(self._peer, self.base_url))
+            else:
+                self._origin = str(self.base_url.origin())
+                named.update(proxy_headers(self._peer))
+        self._head = Opaque(head_of(" HTTP/1.1", {**named, "X-Request-Id": ""}))
+        self._all: set[Connection] = set()
+        self._resting: deque[Connection] = deque()
         """The idle connections, the last used at the end."""
         self._sweeper: asyncio.TimerHandle | None = None
         self._sockets = Sockets(settings.connections)
@@ -254,7 +108,7 @@ class HttptoolsBackend(HttpBackend):
 
     async def _open(self) -> None:
         self._tls = await tls_of(self._settings) if self.base_url.scheme == "https" else None
-        self._resolver = Resolver(self.base_url.raw_host, self.base_url.port, asyncio.get_running_loop())
+        self._resolver = Resolver(self._peer.raw_host, self._peer.port, asyncio.get_running_loop())
 
     async def _close(self) -> None:
         if self._sweeper is not None:
@@ -271,19 +125,19 @@ class HttptoolsBackend(HttpBackend):
             target = self.base_url.with_path(target, encoded=True).with_query(request.query).raw_path_qs
         if " " in target or not (target.isascii() and target.isprintable()):
             raise ValueError("a path must be encoded")
-        head = f"{request.method} {target}{self._head.open()}{request_id}\r\n"
+        head = f"{request.method} {self._origin}{target}{self._head.open()}{request_id}\r\n"
         if request.body is None:
             return f"{head}\r\n".encode()
         length = f"Content-Type: application/json\r\nContent-Length: {len(request.body)}\r\n\r\n"
         return (head + length).encode() + request.body
 
-    def _body(self, request: Request[Any], connection: _Connection) -> bytes:
+    def _body(self, request: Request[Any], connection: Connection) -> bytes:
         most, body = self._settings.max_answer, connection.body
-        coding = connection.headers.get(b"content-encoding", b"identity").lower()
-        if body and coding != b"identity":
-            if coding not in PACKED:
-                return unusable_answer(request, connection.status, PACKED_OTHERWISE, body, self.secrets)
-            body = _unpacked(body, coding, most)
+        coding = connection.headers.get(b"content-encoding", b"").strip().lower()
+        if body and coding in UNASKED:
+            return unusable_answer(request, connection.status, PACKED_OTHERWISE, body, self.secrets)
+        if body and coding in UNPACKERS:  # for any other coding the body is read as it is, as aiohttp does
+            body = UNPACKERS[coding](body, most)
         if len(body) <= most:
             return bytes(body)
         return unusable_answer(request, connection.status, describe_too_large(most), body, self.secrets)
@@ -293,7 +147,7 @@ class HttptoolsBackend(HttpBackend):
         times.server += head - sent
         times.body += self._clock() - head
 
-    def _rested(self, *, creates: bool) -> _Connection | None:
+    def _rested(self, *, creates: bool) -> Connection | None:
         """Return the idle connection that was used last; None if no one may take the request, a create or another."""
         oldest = self._timeouts.loop.time() - self._settings.keepalive
         while self._resting:
@@ -309,7 +163,7 @@ class HttptoolsBackend(HttpBackend):
             connection.end()
         return None
 
-    def _rest(self, connection: _Connection) -> None:
+    def _rest(self, connection: Connection) -> None:
         """Keep *connection* for the next request, if it can take one."""
         if not connection.free:
             connection.end()
@@ -329,10 +183,10 @@ class HttptoolsBackend(HttpBackend):
                 return
             self._resting.popleft().end()
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self) -> Connection:
         """Open a connection; raises `Broken`."""
         host, loop = self.base_url.raw_host, self._timeouts.loop
-        connection = _Connection(self._all, self._settings.max_answer, self._settings.read_timeout, self._clock)
+        connection = Connection(self._all, self._settings.max_answer, self._settings.read_timeout, self._clock)
         try:
             with Timeout(self.waits, self._settings.connect_timeout):
                 addresses = await self._resolver.addresses()
@@ -340,6 +194,12 @@ class HttptoolsBackend(HttpBackend):
                 plain = await aiohappyeyeballs.start_connection(  # pyright: ignore[reportUnknownMemberType] a bare tuple
                     addresses, happy_eyeballs_delay=NEXT_ADDRESS, interleave=1, socket_factory=self._sockets.make
                 )
+                try:
+                    if self._tunnel is not None:
+                        await open_tunnel(plain, self._tunnel.open())
+                except BaseException:
+                    plain.close()
+                    raise
                 await loop.create_connection(
                     lambda: connection, sock=plain, ssl=self._tls, server_hostname=host if self._tls else None
                 )
@@ -347,7 +207,7 @@ class HttptoolsBackend(HttpBackend):
             connection.end()
             self._resolver.forget()
             flaw = describe_certificate(error, host)
-            raise Broken(flaw or _describe(error), lasting=flaw is not None) from None
+            raise Broken(flaw or describe_cause(error), lasting=flaw is not None) from None
         except BaseException:
             connection.end()
             raise
@@ -355,19 +215,3 @@ class HttptoolsBackend(HttpBackend):
             connection.end()
             raise Broken(ENDED)
         return connection
-
-
-def _unpacked(body: bytearray, coding: bytes, most: int) -> bytearray:
-    """Return the unpacked *body*, at most one byte more than *most*; raises `Broken`."""
-    # Some servers send deflate without its head: the first byte shows it.
-    headless = coding == b"deflate" and body[0] & 15 != zlib.DEFLATED
-    try:
-        return bytearray(zlib.decompressobj(-zlib.MAX_WBITS if headless else GZIP_OR_ZLIB).decompress(body, most + 1))
-    except zlib.error:
-        raise Broken("it cannot be unpacked") from None
-
-
-def _describe(error: Exception) -> str:
-    # The texts of OpenSSL and of the resolver repeat nothing of the request or the answer.
-    own = error.strerror if isinstance(error, (ssl.SSLError, socket.gaierror)) else None
-    return describe(error, own)

@@ -1,0 +1,41 @@
+"""The bodies of answers that came packed."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, cast
+
+from cdp_orders_async.session.timeouts import Broken
+
+__all__ = ["UNPACKERS"]
+
+GZIP = 16 + zlib.MAX_WBITS
+
+
+def _gunzipped(body: bytearray, most: int) -> bytearray:
+    """Return the contents of all members of *body*, at most one byte more than *most*; raises `Broken`."""
+    packed, unpacked = bytes(body), bytearray()
+    while packed and len(unpacked) <= most:
+        member = zlib.decompressobj(GZIP)
+        unpacked += _decompressed(member, packed, most + 1 - len(unpacked))
+        packed = member.unused_data
+    return unpacked
+
+
+def _inflated(body: bytearray, most: int) -> bytearray:
+    """Return the contents of *body*, at most one byte more than *most*; raises `Broken`."""
+    # Some servers send deflate without its head: the first byte shows it.
+    headless = body[0] & 15 != zlib.DEFLATED
+    return bytearray(_decompressed(zlib.decompressobj(-zlib.MAX_WBITS if headless else zlib.MAX_WBITS), body, most + 1))
+
+
+def _decompressed(packed: Any, data: bytes | bytearray, most: int) -> bytes:  # noqa: ANN401 zlib does not name it
+    try:
+        return cast("bytes", packed.decompress(data, most))
+    except zlib.error:
+        raise Broken("it cannot be unpacked") from None
+
+
+UNPACKERS: Mapping[bytes, Callable[[bytearray, int], bytearray]] = {b"gzip": _gunzipped, b"deflate": _inflated}
+"""For each coding a function of the packed body and of the most bytes that it may have."""
