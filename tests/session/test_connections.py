@@ -18,6 +18,7 @@ import uvloop
 
 from cdp_orders_async.errors import CdpError, Invalid, NotSent, OutcomeUnknown, Unreadable
 from cdp_orders_async.session import Session
+from cdp_orders_async.session.backends.connection import Connection
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.wire import Request
 from tests.conformance.answering import http, listening
@@ -99,7 +100,8 @@ def test_missing_extra(monkeypatch: pytest.MonkeyPatch) -> None:
             raise ModuleNotFoundError(name=name)
         return real(name, *args)
 
-    monkeypatch.delitem(sys.modules, "cdp_orders_async.session.backends.httptools", raising=False)
+    for module in ("connection", "httptools"):
+        monkeypatch.delitem(sys.modules, f"cdp_orders_async.session.backends.{module}", raising=False)
     monkeypatch.setattr(builtins, "__import__", as_without)
     with pytest.raises(Invalid, match=r"^http: needs an extra: pip install 'cdp-orders-async\[httptools\]'$"):
         made("https://api.test")
@@ -181,7 +183,7 @@ async def test_closed_connections_leave_no_garbage() -> None:
             assert server.connections == len(steps)
             for _ in range(3):  # the turns of the loop in which the last one ends
                 await asyncio.sleep(0)
-            left = [one for one in gc.get_objects() if type(one).__qualname__ == "_Connection"]
+            left = [one for one in gc.get_objects() if isinstance(one, Connection)]
             assert len(left) == 1
     finally:
         gc.enable()
