@@ -16,7 +16,16 @@ from typing import Final, NoReturn
 
 import pytest
 
-__all__ = ["REQUIRED", "PostgresServer", "free_port", "missing", "postgres", "postgres_server"]
+__all__ = [
+    "REQUIRED",
+    "PostgresServer",
+    "free_port",
+    "missing",
+    "postgres",
+    "postgres_server",
+    "running_server",
+    "stop_running_server",
+]
 
 REQUIRED: Final = "CDP_ORDERS_TESTS_REQUIRE"
 """With this variable set to 1, a test whose program is missing fails; without it, the test is skipped."""
@@ -173,15 +182,30 @@ def _groups() -> list[str] | None:
     return None if _user() is None else []
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[PostgresServer]:
-    """Start one Postgres server for all tests of this process."""
+@cache
+def running_server() -> PostgresServer:
+    """Return the server of all tests of this process; the first call starts it."""
     server = PostgresServer()
     try:
         server.start()
-        yield server
-    finally:
+    except BaseException:
         server.remove()
+        raise
+    return server
+
+
+def stop_running_server() -> None:
+    """End the server of all tests of this process, if it runs."""
+    if running_server.cache_info().currsize:
+        running_server().remove()
+        running_server.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Give the one Postgres server of all tests of this process."""
+    yield running_server()
+    stop_running_server()
 
 
 @pytest.fixture
