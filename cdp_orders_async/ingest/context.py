@@ -22,13 +22,15 @@ from cdp_orders_async.session import BulkTransport, Session, Timings
 from cdp_orders_async.telemetry import Event, PauseBegan, PauseEnded
 from cdp_orders_async.wire import Transport
 
-__all__ = ["LoadContext", "OnExisting", "as_failure"]
+__all__ = ["RENEWALS", "LoadContext", "OnExisting", "as_failure"]
 
 P = ParamSpec("P")
 
 OnExisting: TypeAlias = Literal["keep", "update", "fail"]
 """What to do with an object on the server that differs from the input."""
 
+RENEWALS = 3
+"""The number of renewals of a claim within its lease."""
 MOST_FILES = 1_000
 """The most files whose names are remembered for messages."""
 

@@ -60,8 +60,14 @@ class Store(Protocol):
     """Whether what was durable is there after a crash."""
     releases_at_once: bool
     """Whether a claim that is given up is free at once, and not when the journal is used again."""
-    seconds: float
-    """The time."""
+
+    @property
+    def seconds(self) -> float:
+        """The time."""
+        ...
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None: ...
 
     async def connect(self) -> Journal:
         """Open the journal for one more worker, which closes it itself."""
@@ -140,8 +146,8 @@ class PostgresStore:
 
     def __init__(self, _: Path) -> None:
         """Start at no time."""
-        self.server = running_server()
-        self._clock = _clock_file(self.server)
+        self._server = running_server()
+        self._clock = _clock_file(self._server)
         self.seconds = 0.0
         self._identity = {**IDENTITY, "store": str(next(self._numbers))}
 
@@ -157,7 +163,7 @@ class PostgresStore:
 
     async def connect(self) -> PostgresJournal:
         """Connect one more worker, for which the database has the time of this store."""
-        dsn = f"{self.server.dsn()}?search_path=clock,pg_catalog"
+        dsn = f"{self._server.dsn()}?search_path=clock,pg_catalog"
         return await PostgresJournal.open(dsn, identity=self._identity, lease=LEASE)
 
     async def crash(self, journal: Journal) -> None:

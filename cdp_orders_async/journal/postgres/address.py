@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsp
 from msgspec import Struct
 
 from cdp_orders_async.errors import JournalError
+from cdp_orders_async.redact import Opaque
 
 __all__ = ["PostgresAddress"]
 
@@ -20,7 +21,7 @@ MAX_NAME_BYTES: Final = 63
 class PostgresAddress(Struct, frozen=True):
     """The address of a journal: ``postgresql://USER@HOST:PORT/DATABASE``, and ``?schema=NAME`` if it is another one.
 
-    Its texts, `name` and repr, have no password.
+    Its texts have no password.
     """
 
     name: str
@@ -29,13 +30,14 @@ class PostgresAddress(Struct, frozen=True):
     """The name of the schema that holds the tables."""
     tenant: int | None
     """The number of the tenant, if the address names one."""
+    without_password: str
+    """The whole address, as it can be given again, without the password."""
     has_password: bool
     """Whether the address itself holds a password."""
-    secret: tuple[str]
-    """The address for the database, which may hold a password."""
-
-    def __repr__(self) -> str:
-        return f"PostgresAddress({self.name!r})"
+    given: Opaque[str]
+    """The whole address, as it was given."""
+    dsn: Opaque[str]
+    """The address for the database, without our own parameters."""
 
     def __str__(self) -> str:
         return self.name
@@ -72,8 +74,15 @@ class PostgresAddress(Struct, frozen=True):
             name=unquote(name) + (f"?{urlencode(shown)}" if shown else ""),
             schema=schema,
             tenant=None if tenant is None else int(tenant),
+            without_password=urlunsplit(
+                parts._replace(
+                    netloc=user + (at and user and "@") + place,
+                    query=urlencode([one for one in parameters if one[0] != "password"], quote_via=quote),
+                )
+            ),
             has_password=bool(password) or any(key == "password" for key, _ in rest),
-            secret=(urlunsplit(parts._replace(query=urlencode(rest, quote_via=quote))),),
+            given=Opaque(text),
+            dsn=Opaque(urlunsplit(parts._replace(query=urlencode(rest, quote_via=quote)))),
         )
 
 

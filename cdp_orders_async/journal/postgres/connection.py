@@ -23,8 +23,8 @@ CLOSE_SECONDS: Final = 2.0
 
 _SETTINGS: Final = (
     # A claim must survive a crash of the database before anything is sent, whatever the database does by default.
-    "SELECT set_config('synchronous_commit', 'on', false)"
-    " WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')",
+    """SELECT set_config('synchronous_commit', 'on', false)
+        WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')""",
     # Otherwise a plan that was made for small tables would read them as a whole after they have grown.
     "SET enable_seqscan = off",
     "SET enable_hashjoin = off",
@@ -48,7 +48,7 @@ _PASSING: Final = (
 
 async def connect(address: PostgresAddress) -> asyncpg.Connection:
     """Connect to the database; raises the errors that `explain` and `is_passing` know."""
-    connection = await asyncpg.connect(address.secret[0], timeout=CONNECT_SECONDS, command_timeout=2 * MAX_WAIT)
+    connection = await asyncpg.connect(address.dsn.open(), timeout=CONNECT_SECONDS, command_timeout=2 * MAX_WAIT)
     try:
         for setting in _SETTINGS:
             await connection.execute(setting)

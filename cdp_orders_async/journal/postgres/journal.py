@@ -78,7 +78,12 @@ class PostgresJournal:
 
     @classmethod
     async def open(
-        cls, dsn: str, *, identity: Mapping[str, str] | None, lease: float = LEASE, retry_for: float = RETRY_FOR
+        cls,
+        dsn: str,
+        *,
+        identity: Mapping[str, str] | None,
+        lease: float = LEASE,
+        retry_for: float = RETRY_FOR,
     ) -> Self:
         """Connect to the database of *dsn*, and make the tables if they are missing.
 
@@ -239,6 +244,10 @@ class PostgresJournal:
     async def known(self, limit: int) -> Sequence[tuple[str, UUID]]:
         """Return the keys of at most *limit* complete orders, newest first, and the refs of their orders."""
         return await self._read(partial(self._writer.tables.known, limit=limit))
+
+    async def size(self) -> int:
+        """Return the size of the tables of all tenants, in bytes on the disk of the database."""
+        return await self._read(self._writer.tables.size)
 
     async def aclose(self) -> None:
         """Write all queued operations, give up all claims and disconnect; closing again does nothing.

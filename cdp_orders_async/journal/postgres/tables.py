@@ -144,6 +144,10 @@ _ORDERS: Final = """SELECT id, reference, moment, digest, state, run, number FRO
 _IS_EMPTY: Final = "SELECT NOT EXISTS (SELECT FROM {schema}.graphs WHERE tenant = {tenant})"
 
 
+_SIZE: Final = """SELECT sum(pg_total_relation_size(oid))::bigint FROM pg_class
+    WHERE relkind = 'r' AND relnamespace = $1::regnamespace"""
+
+
 class Batch:
     """Operations that are done together."""
 
@@ -215,6 +219,10 @@ class Tables:
     async def is_empty(self, connection: Connection) -> bool:
         """Tell whether the tenant has no records."""
         return bool(await connection.fetchval(self._sql(_IS_EMPTY)))
+
+    async def size(self, connection: Connection) -> int:
+        """Return the size of the tables, in bytes."""
+        return int(await connection.fetchval(_SIZE, quoted(self._schema)))
 
     async def known(self, connection: Connection, *, limit: int) -> list[tuple[str, UUID]]:
         """Return the newest complete orders."""
