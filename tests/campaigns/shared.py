@@ -18,6 +18,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from signal import SIGCONT, SIGKILL, SIGSTOP
+from typing import Any
 
 import attrs
 import msgspec
@@ -39,12 +40,14 @@ LEASE = 2.0
 class Waking(Striking):
     """An emulator that lets a process sleep for longer than its claims last, or kills it."""
 
-    hurts = 0
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401 those of an emulator
+        super().__init__(**options)
+        self.struck = asyncio.Event()
 
     def strike(self) -> None:
         """Send the signal; a process that was stopped goes on later."""
         super().strike()
-        self.hurts += 1
+        self.struck.set()
         if self.signal is SIGSTOP:
             asyncio.get_running_loop().call_later(1.5 * LEASE, self.wake, self.pid)
 
@@ -125,9 +128,9 @@ async def lived(pair: list[Worker], dsn: str, seed: int, count: int = 3) -> Life
         for _ in range(draw.choice((0, 1, 1, 2))):
             emulator.signal = draw.choice((SIGKILL, SIGKILL, SIGSTOP))
             emulator.pid = (await draw.choice(pair).running()).pid
-            before, emulator.left, emulator.after = emulator.hurts, draw.randrange(1, 40), draw.uniform(0, 0.05)
-            while emulator.hurts == before:
-                await asyncio.sleep(0.02)
+            emulator.struck.clear()
+            emulator.left, emulator.after = draw.randrange(1, 40), draw.uniform(0, 0.05)
+            await emulator.struck.wait()
             slept += emulator.signal is SIGSTOP
 
     async with running(emulator) as base_url:

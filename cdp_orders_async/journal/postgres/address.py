@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, Self
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from msgspec import Struct
 
@@ -68,22 +69,20 @@ class PostgresAddress(Struct, frozen=True):
             raise JournalError("the tenant in the address of a journal is a number: cdp-orders journal show tells it")
         if not schema or "\0" in schema or len(schema.encode(errors="replace")) > MAX_NAME_BYTES:
             raise JournalError(f"the schema in the address of a journal has from 1 to {MAX_NAME_BYTES} bytes")
-        shown = {"schema": schema} if schema != SCHEMA else {}
         name = f"{parts.scheme}://{user}{at and user and '@'}{place}{parts.path}"
         return cls(
-            name=unquote(name) + (f"?{urlencode(shown)}" if shown else ""),
+            name=unquote(name) + _query([("schema", schema)] if schema != SCHEMA else []),
             schema=schema,
             tenant=None if tenant is None else int(tenant),
-            without_password=urlunsplit(
-                parts._replace(
-                    netloc=user + (at and user and "@") + place,
-                    query=urlencode([one for one in parameters if one[0] != "password"], quote_via=quote),
-                )
-            ),
+            without_password=name + _query([one for one in parameters if one[0] != "password"]),
             has_password=bool(password) or any(key == "password" for key, _ in rest),
             given=Opaque(text),
-            dsn=Opaque(urlunsplit(parts._replace(query=urlencode(rest, quote_via=quote)))),
+            dsn=Opaque(f"{parts.scheme}://{parts.netloc}{parts.path}{_query(rest)}"),
         )
+
+
+def _query(parameters: Sequence[tuple[str, str]]) -> str:
+    return f"?{urlencode(parameters, quote_via=quote)}" if parameters else ""
 
 
 _NOT_AN_ADDRESS: Final = (

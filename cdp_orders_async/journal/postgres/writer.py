@@ -104,7 +104,7 @@ class Writer:
     def close(self) -> asyncio.Task[None]:
         """Write everything and disconnect; return the task that does it. The second call returns the same task."""
         if self._closer is None:
-            self._stop_at = self._loop.time() + min(CLOSE_SECONDS, self._retry_for)
+            self._stop_at = self._loop.time() + CLOSE_SECONDS
             if self._attempt is not None:
                 with contextlib.suppress(RuntimeError):  # it has just ended
                     self._attempt.reschedule(self._stop_at)
