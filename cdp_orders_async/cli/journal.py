@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from json import dumps
-from pathlib import Path
 
 from cyclopts import App
 
@@ -23,7 +22,7 @@ journal = App(
 
 
 @journal.command
-def show(*, journal: Path, json: Flag = False) -> int:
+def show(*, journal: str, json: Flag = False) -> int:
     """Show what a journal belongs to, and how much it knows.
 
     Example: cdp-orders journal show --journal orders.jsonl.journal.sqlite
@@ -31,13 +30,13 @@ def show(*, journal: Path, json: Flag = False) -> int:
     Parameters
     ----------
     journal
-        The file of the journal.
+        The file of the journal, or postgresql://USER@HOST/DATABASE.
     json
         Print one JSON object in place of the lines.
 
     """
     try:
-        report = asyncio.run(jobs.journal_report(journal))
+        report = asyncio.run(jobs.journal_report(jobs.journal_place(journal)))
     except CdpError as error:
         return refuse(error)
     out = Screen()
@@ -61,7 +60,7 @@ def show(*, journal: Path, json: Flag = False) -> int:
 
 
 @journal.command
-def export(*, journal: Path) -> int:
+def export(*, journal: str) -> int:
     """Print each order of a journal as a JSON line: key, complete, and refs by part.
 
     A part whose ref is null may be on the server, which the next load finds out.
@@ -71,16 +70,17 @@ def export(*, journal: Path) -> int:
     Parameters
     ----------
     journal
-        The file of the journal.
+        The file of the journal, or postgresql://USER@HOST/DATABASE.
 
     """
 
     async def print_all() -> None:
         out = Screen()
-        async for order in jobs.journal_orders(journal):
+        async for order in jobs.journal_orders(place):
             out.say(dumps(order))
 
     try:
+        place = jobs.journal_place(journal)
         asyncio.run(print_all())
     except CdpError as error:
         return refuse(error)
@@ -88,7 +88,7 @@ def export(*, journal: Path) -> int:
 
 
 @journal.command
-def forget(key: str, /, *, journal: Path, yes: Flag = False) -> int:
+def forget(key: str, /, *, journal: str, yes: Flag = False) -> int:
     """Drop all that a journal knows of the order KEY; the server is not asked, and keeps the order.
 
     Afterwards no undo deletes the order, and the next load with this journal needs --look-first, or it creates
@@ -101,7 +101,7 @@ def forget(key: str, /, *, journal: Path, yes: Flag = False) -> int:
     key
         The key of the order, as journal export and the outcomes of a load show it.
     journal
-        The file of the journal.
+        The file of the journal, or postgresql://USER@HOST/DATABASE.
     yes
         Do not ask first.
 
@@ -110,7 +110,7 @@ def forget(key: str, /, *, journal: Path, yes: Flag = False) -> int:
     try:
         if not yes and not confirmed(console, f"Forget the order {key}?"):
             return 2
-        parts = asyncio.run(jobs.forget_order(journal, key))
+        parts = asyncio.run(jobs.forget_order(jobs.journal_place(journal), key))
     except CdpError as error:
         return refuse(error)
     Screen().say(f"The journal has forgotten the order with {parts:,} parts; the server keeps it.")

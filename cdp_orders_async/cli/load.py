@@ -16,7 +16,7 @@ from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import PROGRESS_EVERY, Display, JsonDisplay, Screen, show_summary
 from cdp_orders_async.cli.log import log_to
 from cdp_orders_async.cli.options import Connection, Flag, refuse, unwritten
-from cdp_orders_async.cli.running import repeated, run
+from cdp_orders_async.cli.running import journal_place, repeated, run
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.ingest import SETTLE, OnExisting
 from cdp_orders_async.sources import GraphFiles
@@ -27,7 +27,7 @@ __all__ = ["load"]
 def load(  # noqa: D417 the options of a connection say themselves what they are
     *files: Annotated[str, Parameter(name="FILE", allow_leading_hyphen=True, required=True)],
     connection: Connection | None = None,
-    journal: Path | None = None,
+    journal: str | None = None,
     outcomes: Path | None = None,
     rejects: Path | None = None,
     plan: str | None = None,
@@ -63,7 +63,8 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
         The files of orders, or - for standard input.
     journal
         The SQLite file that remembers what is done; made where it is missing. By default FILE.journal.sqlite beside
-        the one file or the one folder; several files need it.
+        the one file or the one folder; several files need it. Or postgresql://USER@HOST/DATABASE, a database that
+        several processes share: it needs cdp-orders-async[postgres]. The password belongs into PGPASSWORD or ~/.pgpass.
     outcomes
         Where to write the outcome of each order of this run, as JSON lines, and the record of the run beside it, as
         OUTCOMES.run.json. Those of an earlier run are put aside first, as OUTCOMES.1, OUTCOMES.2 and so on.
@@ -111,7 +112,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     if unknown := [name for name in files if name.startswith("--")]:
         return refuse(f"Unknown option: {unknown[0]}; see cdp-orders load --help")
     connection = connection or Connection()
-    path: Path | None = None
+    path: jobs.JournalPlace | None = None
     # What is logged would break a picture that is redrawn.
     console = Screen.of_messages(plain=verbose or progress != "auto")
     display: Display | None = None
@@ -133,7 +134,8 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
             log_to(display)
         with display:
             others = {"outcomes": outcomes, "rejects": rejects, "control": control}
-            path = jobs.journal_path(files, source.names, journal, display, others)
+            place = None if journal is None else journal_place(journal, console)
+            path = jobs.journal_path(files, source.names, place, display, others)
             job = partial(
                 jobs.load,
                 client,
@@ -197,7 +199,7 @@ def _show(report: jobs.Report, *, json: bool) -> int:
     return report.status
 
 
-def _tell_resume(display: Display, journal: Path, connection: Connection, *, look_first: bool) -> None:
+def _tell_resume(display: Display, journal: jobs.JournalPlace, connection: Connection, *, look_first: bool) -> None:
     """Say which command resumes; it never has the API token in it."""
     if connection.has_token_on_the_command_line and os.environ.get("CDP_API_TOKEN") != connection.api_token:
         display.say("Set CDP_API_TOKEN to the API token first.")

@@ -12,7 +12,7 @@ from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import Display, Screen, show_summary
 from cdp_orders_async.cli.log import log_to
 from cdp_orders_async.cli.options import Connection, Flag, refuse
-from cdp_orders_async.cli.running import input_of, run, show
+from cdp_orders_async.cli.running import input_of, journal_place, run, show
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.ingest import SETTLE, OnExisting
 
@@ -23,7 +23,7 @@ def retry(  # noqa: D417 the options of a connection say themselves what they ar
     file: Annotated[Path, Parameter(name="OUTCOMES")],
     /,
     *files: str,
-    journal: Path,
+    journal: str,
     connection: Connection | None = None,
     only: str = ",".join(jobs.RETRIED),
     outcomes: Path | None = None,
@@ -51,7 +51,7 @@ def retry(  # noqa: D417 the options of a connection say themselves what they ar
     files
         The files of the orders, globs or folders; by default the files that OUTCOMES names.
     journal
-        The journal of the load, an SQLite file.
+        The journal of the load, an SQLite file or postgresql://USER@HOST/DATABASE.
     only
         The verdicts of the orders to load again, with commas; also not_tried, busy and invalid can be named.
     outcomes
@@ -82,6 +82,7 @@ def retry(  # noqa: D417 the options of a connection say themselves what they ar
         with Display(console, outcomes, every_problem=verbose) as display:
             if verbose:
                 log_to(display)
+            place = journal_place(journal, console)
             client = connection.client(console)
             source = input_of(file, files, client, timezone, assign_references=assign_references)
             job = partial(
@@ -89,7 +90,7 @@ def retry(  # noqa: D417 the options of a connection say themselves what they ar
                 client,
                 file,
                 source,
-                journal=journal,
+                journal=place,
                 only=only.split(","),
                 outcomes_to=outcomes,
                 timezone=timezone,

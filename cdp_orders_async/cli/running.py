@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 import sys
 from collections.abc import Awaitable, Callable, Sequence
@@ -14,9 +15,10 @@ from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import Screen
 from cdp_orders_async.cli.options import refuse, unwritten
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
+from cdp_orders_async.errors import CdpError
 from cdp_orders_async.sources import GraphFiles
 
-__all__ = ["input_of", "repeated", "run", "show"]
+__all__ = ["input_of", "journal_place", "repeated", "run", "show"]
 
 T = TypeVar("T")
 R = TypeVar("R", bound="_Report")
@@ -51,16 +53,39 @@ def input_of(
     return jobs.options_of(outcomes, client.api, timezone, assign_references).files(files)
 
 
+def journal_place(text: str, console: Screen) -> jobs.JournalPlace:
+    """Return the place of a journal; warn of a password, which others can read in the list of processes."""
+    place = jobs.journal_place(text)
+    if not isinstance(place, Path) and place.has_password:
+        console.say(
+            "The password of the database stands in the command, which other users of this machine can read: put it"
+            " into PGPASSWORD or ~/.pgpass."
+        )
+    return place
+
+
 def repeated(*more: str) -> str:
-    """Return the command of this process with *more* words and without the API token, which a variable gives then."""
+    """Return the command of this process with *more* words, without the API token and the password of a database.
+
+    A variable gives them then.
+    """
     words: list[str] = []
     given = iter(sys.argv[1:])
     for word in given:
         if word == "--api-token":
             next(given, None)
         elif not word.startswith("--api-token="):
-            words.append(word)
+            option, equals, value = word.partition("=") if word.startswith("--journal=") else ("", "", word)
+            words.append(option + equals + _without_password(value))
     return shlex.join(["cdp-orders", *words, *more])
+
+
+def _without_password(word: str) -> str:
+    """Return a *word* of the command; an address of a database without its password."""
+    with contextlib.suppress(CdpError):
+        place = jobs.journal_place(word)
+        return word if isinstance(place, Path) or not place.has_password else place.without_password
+    return "postgresql://"  # its password cannot be told from the rest
 
 
 def run(client: CdpOrders | CdpOrdersV2, job: Callable[[], Awaitable[T]]) -> T:

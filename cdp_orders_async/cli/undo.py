@@ -9,7 +9,7 @@ from pathlib import Path
 from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import Display, Screen
 from cdp_orders_async.cli.options import Connection, Flag, confirmed, refuse
-from cdp_orders_async.cli.running import repeated, show
+from cdp_orders_async.cli.running import journal_place, repeated, show
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import CdpError
 
@@ -18,7 +18,7 @@ __all__ = ["undo"]
 
 def undo(  # noqa: D417 the options of a connection say themselves what they are
     *,
-    journal: Path,
+    journal: str,
     connection: Connection | None = None,
     outcomes: Path | None = None,
     before: Path | None = None,
@@ -39,7 +39,8 @@ def undo(  # noqa: D417 the options of a connection say themselves what they are
     Parameters
     ----------
     journal
-        The journal of the loads, by default FILE.journal.sqlite beside the FILE that was loaded.
+        The journal of the loads: a file, by default FILE.journal.sqlite beside the FILE that was loaded; or
+        postgresql://USER@HOST/DATABASE.
     outcomes
         Where to write the outcome of each order and of each part, as JSON lines. Those of an earlier undo are put
         aside first, as OUTCOMES.1, OUTCOMES.2 and so on.
@@ -57,8 +58,9 @@ def undo(  # noqa: D417 the options of a connection say themselves what they are
     console = Screen.of_messages()
     connection = connection or Connection()
     try:
+        place = journal_place(journal, console)
         client = connection.client(console)
-        return asyncio.run(_undo(client, console, journal, outcomes, before, yes=yes, force=force, json=json))
+        return asyncio.run(_undo(client, console, place, outcomes, before, yes=yes, force=force, json=json))
     except CdpError as refused:
         return refuse(refused)
 
@@ -66,7 +68,7 @@ def undo(  # noqa: D417 the options of a connection say themselves what they are
 async def _undo(
     client: CdpOrders | CdpOrdersV2,
     console: Screen,
-    journal: Path,
+    journal: jobs.JournalPlace,
     outcomes: Path | None,
     before: Path | None,
     *,

@@ -22,13 +22,15 @@ from cdp_orders_async.session import BulkTransport, Session, Timings
 from cdp_orders_async.telemetry import Event, PauseBegan, PauseEnded
 from cdp_orders_async.wire import Transport
 
-__all__ = ["LoadContext", "OnExisting", "as_failure"]
+__all__ = ["RENEWALS", "LoadContext", "OnExisting", "as_failure"]
 
 P = ParamSpec("P")
 
 OnExisting: TypeAlias = Literal["keep", "update", "fail"]
 """What to do with an object on the server that differs from the input."""
 
+RENEWALS = 3
+"""The number of renewals of a claim within its lease."""
 MOST_FILES = 1_000
 """The most files whose names are remembered for messages."""
 
@@ -63,6 +65,11 @@ class LoadContext:
         self.journal = journal
         self.lease = None if journal is None else journal.lease
         """Seconds that a claim lasts unless it is renewed; None: as long as the journal is open."""
+        self.longest_call = 0.0
+        """Seconds for which a claim must still hold when a request leaves. A short lease allows only half of itself,
+        because it is renewed when a third of it has passed."""
+        if self._session is not None and self.lease is not None:
+            self.longest_call = min(self._session.settings.timeout, self.lease / 2)
         self.claims = Claims.of(client)
         self.look_first = look_first
         self.on_existing: OnExisting = on_existing
@@ -156,14 +163,17 @@ class LoadContext:
         if self._session is not None:
             self._session.tell(event)
 
-    def transport(self, times: Timings, key: str, file: str | None, number: int) -> Transport:
+    def transport(
+        self, times: Timings, key: str, file: str | None, number: int, given_up: Callable[[], bool]
+    ) -> Transport:
         """Return the transport of one order, which adds the times of its calls to *times*.
 
-        *key* is the key of the order; *file* and *number* are its place in the input.
+        *key* is the key of the order; *file* and *number* are its place in the input. *given_up* tells, when a create
+        has waited for its permit, whether it must not be sent any longer.
         """
         if self._session is None:
             return self.cdp.transport
-        return BulkTransport(self._session, times, lambda: self.halted, self.bulk, order=key, file=file, line=number)
+        return BulkTransport(self._session, times, given_up, self.bulk, order=key, file=file, line=number)
 
     def over(self, transport: Transport) -> Resources | ResourcesV2:
         """Return the resources of the client's version over *transport*."""

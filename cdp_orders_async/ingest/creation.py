@@ -51,7 +51,7 @@ class Creation:
         *,
         updates: bool,
     ) -> None:
-        self.transport = context.transport(times, key, *place)
+        self.transport = context.transport(times, key, *place, given_up=lambda: context.halted or not self._may_send)
         self.doubtful = False
         """Whether any part of the order could be on the server."""
         self.since = 0.0
@@ -65,7 +65,9 @@ class Creation:
         self.made = False
         """Whether this run created or changed anything."""
         self.claimed_until: float | None = None
-        """The end of the claim of this order: after it another worker may have the order, and nothing is sent."""
+        """The end of the claim of this order: after it another worker may have the order."""
+        self.is_lost = False
+        """Whether a part was not sent, because another worker has the claim of this order, or may have it soon."""
         self._context = context
         self._is_watched = context.is_watched
         self._key = key
@@ -145,9 +147,12 @@ class Creation:
             part.verdict = PartVerdict.BLOCKED if part.failure is None else PartVerdict.FAILED
 
     @property
-    def is_lost(self) -> bool:
-        """Whether another worker may have the claim of this order."""
-        return self.claimed_until is not None and self._context.clock() >= self.claimed_until
+    def _may_send(self) -> bool:
+        """Whether the claim of this order holds until the end of a request that leaves now."""
+        if self.claimed_until is not None:
+            context = self._context
+            self.is_lost = self.is_lost or context.clock() >= self.claimed_until - context.longest_call
+        return not self.is_lost
 
     @property
     def leftovers(self) -> tuple[Leftover, ...]:
@@ -173,7 +178,7 @@ class Creation:
         while True:
             if context.must_wait:
                 await context.server_is_up(self._times)
-            if context.halted or (self.claimed_until is not None and self.is_lost):
+            if context.halted or (self.claimed_until is not None and not self._may_send):
                 self.give_up(part, None)
                 return
             part.in_doubt = True
@@ -326,7 +331,7 @@ class Creation:
         if (
             changed
             and self._updates
-            and not self.is_lost
+            and self._may_send
             and self._context.kept(before, self._key, part, changed, stored)
         ):
             change = partial(self.transport.send, self._context.requests.to_change(part, changed, stored))

@@ -12,7 +12,7 @@ from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, DeadlineExceeded, Delivery, Violation
 from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.ingest.before import KeepBefore
-from cdp_orders_async.ingest.context import LoadContext, OnExisting, as_failure
+from cdp_orders_async.ingest.context import RENEWALS, LoadContext, OnExisting, as_failure
 from cdp_orders_async.ingest.order import OrderRun
 from cdp_orders_async.ingest.outcomes import Outcome, Verdict
 from cdp_orders_async.ingest.parts import Part
@@ -35,8 +35,6 @@ NOTHING_MADE = frozenset({Verdict.FAILED, Verdict.INVALID, Verdict.NOT_TRIED})
 """The verdicts of orders without any created part."""
 RECORDING_SECONDS = 5.0
 """Seconds that a journal gets to write the end of orders that were given up."""
-RENEWALS = 3
-"""The number of renewals of a claim within its lease."""
 UNKNOWN_WIDTH = 100
 """The most parts under way if the number of connections is unknown."""
 

@@ -53,7 +53,8 @@ class OrderRun:
         self._creation = Creation(context, self.key, self._place, self.parts, self.times, updates=updates)
         self._started = False
         self._claimed = False
-        self._busy = False
+        self._busy: Busy | None = None
+        """The claim of another worker."""
         self._unrecorded = False  # whether the journal failed to write the end of the order
         self._maybe_open = False
         """Whether an earlier run may have left the order open, and this run has not yet looked into it."""
@@ -70,7 +71,7 @@ class OrderRun:
     def verdict(self) -> Verdict:
         """The verdict of the order as a whole."""
         verdicts = self._verdicts
-        if self._busy or (self._creation.is_lost and not verdicts <= MATCHING_VERDICTS):
+        if self._busy is not None or (self._creation.is_lost and not verdicts <= MATCHING_VERDICTS):
             return Verdict.BUSY
         if self._unrecorded and self.may_be_there:
             return Verdict.UNKNOWN
@@ -97,6 +98,7 @@ class OrderRun:
             leftovers=self._creation.leftovers,
             seconds=self._context.clock() - self._began,
             times=self.times,
+            retry_after=None if self._busy is None else self._busy.seconds,
         )
 
     def remembered(self) -> Remembered:
@@ -207,7 +209,7 @@ class OrderRun:
             with context.waiting(self.times, "journal"):
                 claim = await context.journal.claim(self.order, self._digest, run=self._run, number=self._place[1])
             if isinstance(claim, Busy):
-                self._busy, self._claimed = True, False
+                self._busy, self._claimed = claim, False
                 return False
             if context.lease is not None:
                 self.renewed(asked)

@@ -37,7 +37,7 @@ class Verdict(enum.StrEnum):
     INVALID = "invalid"
     """The order breaks a documented rule; nothing was sent."""
     BUSY = "busy"
-    """Another process is loading the order."""
+    """Another process is loading the order, or may load it because this one lost its claim."""
     NOT_TRIED = "not_tried"
     """The load ended before anything of the order was sent."""
 
@@ -126,7 +126,9 @@ class Outcome(Struct, frozen=True, kw_only=True):
     Its *verdict* says what to do, for instance with a message of a queue:
 
     - ``loaded``, ``already``, ``updated``: all parts are on the server as the input says; acknowledge it.
-    - ``failed``, ``not_tried``, ``busy``: no part was created, or another process loads it; load it again later.
+    - ``failed``, ``not_tried``: no part was created; load it again later.
+    - ``busy``: another process loads it, or may load it now because this one lost its claim; give the message back to
+      its queue, and load it again after *retry_after* seconds, with the same journal.
     - ``partial``, ``unknown``: some parts are, or may be, on the server; load it again with the same journal, or with
       ``look_first=True``.
     - ``kept``, ``conflict``, ``invalid``: loading it again changes nothing; put it aside for a person.
@@ -155,6 +157,9 @@ class Outcome(Struct, frozen=True, kw_only=True):
     """The seconds from taking the order from the input to its end."""
     times: Timings = field(default_factory=Timings)
     """How that time was spent; the times of parallel calls add up."""
+    retry_after: float | None = None
+    """For a ``busy`` order, the seconds until the claim of the other process ends, unless that process renews it; None
+    if they are unknown."""
 
     @classmethod
     def of(cls, error: BaseException) -> Outcome | None:
@@ -179,6 +184,7 @@ class Outcome(Struct, frozen=True, kw_only=True):
             **_not_empty(parts=[part.to_json() for part in self.parts]),
             **_not_empty(leftovers=[leftover.to_json() for leftover in self.leftovers]),
             "seconds": round(self.seconds, 3),
+            **_not_empty(retry_after=None if self.retry_after is None else round(self.retry_after, 3)),
             **_not_empty(times=self.times.to_json(), violations=[violation._asdict() for violation in self.violations]),
         }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
@@ -19,6 +20,7 @@ from msgspec import Struct
 from cdp_orders_async.client import Resources
 from cdp_orders_async.errors import BadRequest, CdpError, Conflict, JournalError, NotFound, NotSent, Unauthorized
 from cdp_orders_async.ingest.claims import Claims
+from cdp_orders_async.ingest.context import RENEWALS
 from cdp_orders_async.ingest.parts import EXTENSIONS, UNDOING, digest_of_stored, kind_of
 from cdp_orders_async.journal import Busy, CreatedPart, GraphRecord, Journal, OrderId
 from cdp_orders_async.models import Extension
@@ -34,6 +36,8 @@ CHANGED = "it was changed after it was created"
 UNCLEAR = "the server shows other values than were sent, and its times do not tell whether somebody changed them"
 OWNER_IN_DOUBT = "whether its owner is on the server is not known: load once more first, which finds that out"
 STOPPED = "the undo was stopped"
+CLAIMED = "another process has claimed the order"
+REPLACED = "another process changed it meanwhile"
 
 
 class UndoVerdict(enum.StrEnum):
@@ -112,6 +116,8 @@ class OrderUndo:
         self._record = GraphRecord(b"", complete=False, ended=False, parts={})
         self._users: dict[UUID, tuple[UUID, ...]] = {}
         """The items that each consumer uses, by the references."""
+        self._renew_at = math.inf
+        """The time of the loop at which the claim must be renewed."""
         self._strangers = 0
         """Parts of the order that no load with this journal created."""
         self.error: CdpError | None = None
@@ -148,9 +154,11 @@ class OrderUndo:
     async def _run(self, order: OrderId) -> None:
         claim = await self._journal.claim(order, UNDOING)
         if isinstance(claim, Busy):
-            self._end_all(UndoVerdict.KEPT, "another process has claimed the order")
+            self._end_all(UndoVerdict.KEPT, CLAIMED)
             return
         self._record = claim.record or self._record
+        self._keep_replaced()
+        self._renew_at = self._next_renewal()
         try:
             self._find_owners()
             if not self._force:
@@ -165,6 +173,25 @@ class OrderUndo:
                 self._journal.release(self._key)
             raise
         await self._end()
+
+    def _keep_replaced(self) -> None:
+        """Keep the parts that another process deleted or made again before this one claimed the order."""
+        for part in self._left():
+            known = self._record.parts.get(part.name)
+            if known is None or known.ref != part.ref:
+                self._keep(part.name, REPLACED)
+
+    def _next_renewal(self) -> float:
+        """Return the time of the loop at which the claim must be renewed."""
+        lease = self._journal.lease
+        return math.inf if lease is None else asyncio.get_running_loop().time() + lease / RENEWALS
+
+    async def _holds(self) -> bool:
+        """Renew the claim in time; tell whether the order is still claimed."""
+        if asyncio.get_running_loop().time() < self._renew_at:
+            return True
+        self._renew_at = self._next_renewal()
+        return not await self._journal.renew([self._key])
 
     def _left(self) -> list[UndonePart]:
         return [part for part in self._parts.values() if part.verdict is None]
@@ -324,6 +351,9 @@ class OrderUndo:
                 if self._stopped():
                     self._end_all(UndoVerdict.KEPT, STOPPED)
                     return
+                if not await self._holds():
+                    self._end_all(UndoVerdict.KEPT, CLAIMED)
+                    return
                 if part.verdict is None:
                     try:
                         await do(part)
@@ -372,7 +402,7 @@ class OrderUndo:
             if name not in self._parts:
                 self._journal.forget(self._key, name)
         for part in self._parts.values():
-            if part.verdict is UndoVerdict.KEPT:
+            if part.verdict is UndoVerdict.KEPT and part.reason != REPLACED:
                 self._journal.record(self._key, part.name, self._digests[part.name], part.ref)
         if self._record.ended or without_order:
             await self._journal.end(self._key, complete=self._record.complete and verdicts == {UndoVerdict.KEPT})

@@ -9,7 +9,7 @@ from cdp_orders_async.jobs.before_file import Changed
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem, Progress, Reading
 from cdp_orders_async.jobs.groups import Group, Groups
 from cdp_orders_async.jobs.inputs import options_of
-from cdp_orders_async.jobs.journal import journal_path
+from cdp_orders_async.jobs.journal import JournalPlace, journal_path, journal_place
 from cdp_orders_async.jobs.load import load
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.plan import Clash, Plan, plan
@@ -32,6 +32,7 @@ __all__ = [
     "Event",
     "Group",
     "Groups",
+    "JournalPlace",
     "JournalReport",
     "Message",
     "OnEvent",
@@ -49,6 +50,7 @@ __all__ = [
     "is_damaged",
     "journal_orders",
     "journal_path",
+    "journal_place",
     "journal_report",
     "load",
     "new_run",

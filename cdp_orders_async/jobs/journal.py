@@ -7,26 +7,67 @@ import contextlib
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import attrs
 
 from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.jobs.events import Message, OnEvent
-from cdp_orders_async.journal import SqliteJournal
+from cdp_orders_async.journal import PostgresAddress, PostgresJournal, SqliteJournal
 
-__all__ = ["OpenedJournal", "journal_path", "opened"]
+__all__ = [
+    "JournalPlace",
+    "OpenedJournal",
+    "check_exists",
+    "journal_name",
+    "journal_path",
+    "journal_place",
+    "open_journal",
+    "opened",
+]
+
+JournalPlace: TypeAlias = Path | PostgresAddress
+"""The place of a journal: an SQLite file, or a database that several processes share."""
 
 STANDARD_INPUT = "-"
 ENDING = ".journal.sqlite"
 
 
+def journal_place(text: str) -> JournalPlace:
+    """Return the place that *text* names: ``postgresql://…``, or a file; raises `JournalError` for a broken address."""
+    return PostgresAddress.parse(text) if PostgresAddress.matches(text) else Path(text)
+
+
+def journal_name(place: JournalPlace) -> str:
+    """Return the name of a journal for messages and records: the whole path, or an address without a password."""
+    return str(place if isinstance(place, PostgresAddress) else place.absolute())
+
+
+async def open_journal(place: JournalPlace, identity: Mapping[str, str] | None) -> SqliteJournal | PostgresJournal:
+    """Open a journal, as `SqliteJournal.open` and `PostgresJournal.open` do."""
+    if isinstance(place, PostgresAddress):
+        return await PostgresJournal.open(place.given.open(), identity=identity)
+    return await SqliteJournal.open(place, identity=identity)
+
+
+async def check_exists(place: JournalPlace, identity: Mapping[str, str], advice: str) -> None:
+    """Raise `InputError` with an *advice* for a journal that does not exist, or knows nothing yet."""
+    if not isinstance(place, PostgresAddress):
+        if not place.exists():
+            raise InputError(f"there is no journal at {place}: {advice}")
+        return
+    async with await PostgresJournal.open(place.given.open(), identity=identity) as journal:
+        if journal.new:
+            raise InputError(f"the journal {place} knows no order of this tenant: {advice}")
+
+
 def journal_path(
     given: Sequence[str],
     names: Sequence[str],
-    journal: Path | None,
+    journal: JournalPlace | None,
     on_event: OnEvent,
     others: Mapping[str, Path | None] | None = None,
-) -> Path:
+) -> JournalPlace:
     """Return the place of the journal of a load: *journal*, or by default a file beside the input.
 
     Parameters: *given*, the input as it was named; *names*, its files. One file has its journal beside it, and one
@@ -41,13 +82,13 @@ def journal_path(
         _check_readable(name)
     chosen = journal or _default(given, names)
     places = [("input", Path(name)) for name in names if name != STANDARD_INPUT]
-    files = {"journal": chosen, **(others or {})}
+    files = {"journal": chosen if isinstance(chosen, Path) else None, **(others or {})}
     places += [(name, path) for name, path in files.items() if path is not None]
     seen: dict[Path, str] = {}
     for name, path in places:
         if (other := seen.setdefault(path.resolve(), name)) is not name:
             raise InputError(f"the {other} and the {name} must be different files")
-    if journal is None and not chosen.exists() and (old := Path(chosen.name)).exists():
+    if journal is None and isinstance(chosen, Path) and not chosen.exists() and (old := Path(chosen.name)).exists():
         on_event(Message(f"The journal of an earlier version goes on: {old.absolute()}"))
         return old
     return chosen
@@ -79,19 +120,19 @@ def _default(given: Sequence[str], names: Sequence[str]) -> Path:
 class OpenedJournal:
     """The journal of a load while it is open."""
 
-    records: SqliteJournal
+    records: SqliteJournal | PostgresJournal
     unused: bool = True
     """Whether nothing was added since it was opened."""
 
 
 @contextlib.asynccontextmanager
-async def opened(path: Path, identity: Mapping[str, str]) -> AsyncGenerator[OpenedJournal, None]:
-    """Open a journal. Delete it again if it is new and stays unused, or the next run would trust it."""
+async def opened(place: JournalPlace, identity: Mapping[str, str]) -> AsyncGenerator[OpenedJournal, None]:
+    """Open a journal. Delete its file again if it is new and stays unused, or the next run would trust it."""
     journal: OpenedJournal | None = None
     try:
-        async with await SqliteJournal.open(path, identity=identity) as records:
+        async with await open_journal(place, identity) as records:
             yield (journal := OpenedJournal(records))
     finally:
-        if journal is not None and journal.records.new and journal.unused:
+        if isinstance(place, Path) and journal is not None and journal.records.new and journal.unused:
             with contextlib.suppress(OSError):
-                await asyncio.to_thread(path.unlink)
+                await asyncio.to_thread(place.unlink)

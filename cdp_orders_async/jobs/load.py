@@ -13,7 +13,7 @@ from cdp_orders_async.graph import InputLine
 from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.jobs.before_file import kept_before
 from cdp_orders_async.jobs.events import Message, OnEvent, Problem, ignore
-from cdp_orders_async.jobs.journal import opened
+from cdp_orders_async.jobs.journal import JournalPlace, journal_name, opened
 from cdp_orders_async.jobs.limits import Limits, check_limits
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.probe import checked
@@ -36,7 +36,7 @@ async def load(
     client: CdpOrders | CdpOrdersV2,
     source: GraphFile | GraphFiles,
     *,
-    journal: Path,
+    journal: JournalPlace,
     outcomes: Path | None = None,
     rejects: Path | None = None,
     plan: str | None = None,
@@ -60,7 +60,8 @@ async def load(
 
     Parameters: *client*; *source*; and
 
-    - *journal*, the file of the journal, made where it is missing.
+    - *journal*, the file of the journal, made where it is missing; or the address of a database, as `journal_place`
+      reads it.
     - *outcomes*, a new file for the outcome of each order, as JSON lines; the record of the run is beside it.
     - *rejects*, a new file for the lines that break rules, as they stand in the input.
     - *plan*, the hash of the input that was planned: another input is refused. It needs `GraphFiles`.
@@ -85,7 +86,7 @@ async def load(
     options = {
         **source.options,
         "base_url": client.base_url,
-        "journal": _absolute(journal),
+        "journal": journal_name(journal),
         "look_first": look_first,
         "on_existing": on_existing,
         "settle": settle,
@@ -158,10 +159,6 @@ def _finish(report: Report, loading: Load, meter: Meter) -> None:
     report.counts, report.times, report.requests = loading.counts, loading.times, meter.requests
 
 
-def _absolute(path: Path) -> str:
-    return str(path.absolute())
-
-
 async def _compare(source: GraphFile | GraphFiles, plan: str | None) -> None:
     """Raise `InputError` if *source* is not the input that was planned."""
     if plan is None:
@@ -204,7 +201,7 @@ async def _keeping(
 class _Listener:
     """Hears the outcome of each order, and tells what a person must know of it."""
 
-    def __init__(self, on_event: OnEvent, journal: Path | None) -> None:
+    def __init__(self, on_event: OnEvent, journal: JournalPlace | None) -> None:
         self.untouched = 0
         """Orders of which nothing is on the server, nor may be, nor is anything known."""
         self._on_event = on_event
@@ -216,7 +213,7 @@ class _Listener:
         if outcome.verdict in NOTHING and outcome.is_untouched:
             self.untouched += 1
         elif self._journal is not None:
-            self._on_event(Message(f"A new journal remembers what is loaded: {self._journal.absolute()}"))
+            self._on_event(Message(f"A new journal remembers what is loaded: {journal_name(self._journal)}"))
             self._journal = None
         for part in outcome.parts:
             if part.failure is not None and part.failure.request_id is not None:

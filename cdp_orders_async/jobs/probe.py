@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
-from pathlib import Path
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, Forbidden, JournalError, NotFound, Unauthorized
@@ -24,7 +23,7 @@ async def checked(
     lines: AsyncGenerator[InputLine, None],
     client: Resources | ResourcesV2,
     records: Journal,
-    journal: Path,
+    journal: object,
     *,
     look: bool,
 ) -> AsyncGenerator[InputLine, None]:

@@ -8,7 +8,8 @@ from pathlib import Path
 import attrs
 
 from cdp_orders_async.errors import InputError
-from cdp_orders_async.journal import Busy, OrderId, RecordedOrder, SqliteJournal
+from cdp_orders_async.jobs.journal import JournalPlace, open_journal
+from cdp_orders_async.journal import Busy, OrderId, PostgresJournal, RecordedOrder, SqliteJournal
 from cdp_orders_async.redact import sealed
 
 __all__ = ["JournalReport", "forget_order", "journal_orders", "journal_report"]
@@ -50,11 +51,11 @@ class JournalReport:
 
 
 @sealed
-async def journal_report(path: Path) -> JournalReport:
-    """Return a summary of the journal at *path*; raises `JournalError` for one that cannot be read or is in use."""
+async def journal_report(place: JournalPlace) -> JournalReport:
+    """Return a summary of the journal at *place*; raises `JournalError` for one that cannot be read or is in use."""
     runs: set[bytes] = set()
-    async with await SqliteJournal.open(path, identity=None) as journal:
-        report = JournalReport(journal.identity, _size(path))
+    async with await open_journal(place, None) as journal:
+        report = JournalReport(journal.identity, await _size(place, journal))
         async for order in journal.orders():
             if not _is_known(order):
                 report.empty += 1
@@ -73,12 +74,12 @@ async def journal_report(path: Path) -> JournalReport:
 
 
 @sealed
-async def journal_orders(path: Path) -> AsyncGenerator[Mapping[str, object], None]:
-    """Yield each order of the journal at *path* as JSON data: ``key``, ``complete``, and ``refs`` by part.
+async def journal_orders(place: JournalPlace) -> AsyncGenerator[Mapping[str, object], None]:
+    """Yield each order of the journal at *place* as JSON data: ``key``, ``complete``, and ``refs`` by part.
 
     A part whose reference is null may be on the server. Raises `JournalError` for a journal that cannot be read.
     """
-    async with await SqliteJournal.open(path, identity=None) as journal:
+    async with await open_journal(place, None) as journal:
         async for order in journal.orders():
             if _is_known(order):
                 parts = order.record.parts.items()
@@ -87,20 +88,20 @@ async def journal_orders(path: Path) -> AsyncGenerator[Mapping[str, object], Non
 
 
 @sealed
-async def forget_order(path: Path, key: str) -> int:
-    """Drop all that the journal at *path* knows of the order *key*; return the number of its parts.
+async def forget_order(place: JournalPlace, key: str) -> int:
+    """Drop all that the journal at *place* knows of the order *key*; return the number of its parts.
 
     The next load with that journal must look first, or it creates the order again. Raises `InputError` for an order
     that the journal does not know, and `JournalError` for a journal that cannot be written or is in use.
     """
-    async with await SqliteJournal.open(path, identity=None) as journal:
+    async with await open_journal(place, None) as journal:
         record = None
         async for order in journal.orders():
             if order.key == key and _is_known(order):
                 record = order.record
         known = OrderId.parse(key)
         if record is None or known is None:
-            raise InputError(f"the journal {path} knows no order {key}: journal export lists its orders")
+            raise InputError(f"the journal {place} knows no order {key}: journal export lists its orders")
         if isinstance(await journal.claim(known, b""), Busy):
             raise InputError(f"the order {key} is being loaded: try again when the load has ended")
         journal.rename(key, dict.fromkeys(record.parts))
@@ -113,6 +114,9 @@ def _is_known(order: RecordedOrder) -> bool:
     return bool(order.record.parts) or not order.record.ended
 
 
-def _size(path: Path) -> int:
+async def _size(place: JournalPlace, journal: SqliteJournal | PostgresJournal) -> int:
+    if isinstance(journal, PostgresJournal):
+        return await journal.size()
+    path = Path(str(place))
     files = [path.with_name(path.name + suffix) for suffix in SUFFIXES]
     return sum(file.stat().st_size for file in files if file.exists())

@@ -13,6 +13,7 @@ from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.ingest import SETTLE, OnExisting, Verdict
 from cdp_orders_async.jobs.events import Message, OnEvent, ignore
 from cdp_orders_async.jobs.inputs import options_of
+from cdp_orders_async.jobs.journal import JournalPlace, check_exists
 from cdp_orders_async.jobs.load import load
 from cdp_orders_async.jobs.recorded import read
 from cdp_orders_async.jobs.report import Report
@@ -34,7 +35,7 @@ async def retry(
     outcomes: str | os.PathLike[str],
     source: GraphFiles | None = None,
     *,
-    journal: Path,
+    journal: JournalPlace,
     only: Iterable[str] = RETRIED,
     outcomes_to: Path | None = None,
     timezone: str | None = None,
@@ -75,7 +76,11 @@ async def retry(
         on_event(Message(f"No order in {path} is {_one_of(verdicts)}: nothing was loaded."))
         return Report()
     if not look_first:
-        _check_exists(journal)
+        await check_exists(
+            journal,
+            client.identity,
+            "name the journal of the load, or add --look-first, which looks for each order; nothing was loaded",
+        )
     if source is None:
         source = options_of(path, client.api, timezone, assign_references).files_in(path, files)
     return await load(
@@ -90,15 +95,6 @@ async def retry(
         on_event=on_event,
         clock=clock,
     )
-
-
-def _check_exists(journal: Path) -> None:
-    """Refuse a new journal: it would not know the parts that are there already."""
-    if not journal.exists():
-        raise InputError(
-            f"the journal {journal} does not exist: name the journal of the load, or add --look-first, which looks for"
-            " each order; nothing was loaded"
-        )
 
 
 def _verdicts(names: Iterable[str]) -> frozenset[Verdict]:

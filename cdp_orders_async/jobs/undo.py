@@ -17,10 +17,11 @@ from cdp_orders_async.errors import CdpError, InputError
 from cdp_orders_async.ingest import OrderUndo, UndoneOrder, UndoVerdict
 from cdp_orders_async.jobs.before_file import Changed, read_before
 from cdp_orders_async.jobs.events import Message, OnEvent, ignore
+from cdp_orders_async.jobs.journal import JournalPlace, check_exists, open_journal
 from cdp_orders_async.jobs.lines_file import lines_written
 from cdp_orders_async.jobs.report import describe
 from cdp_orders_async.jobs.stopping import SAME_SIGNAL, on_stop
-from cdp_orders_async.journal import CreatedPart, Journal, SqliteJournal
+from cdp_orders_async.journal import CreatedPart, Journal
 from cdp_orders_async.redact import sealed
 
 __all__ = ["UndoReport", "Undoable", "undo", "undoable"]
@@ -82,14 +83,14 @@ class UndoReport:
 
 
 @sealed
-async def undoable(client: CdpOrders | CdpOrdersV2, journal: Path) -> Undoable:
+async def undoable(client: CdpOrders | CdpOrdersV2, journal: JournalPlace) -> Undoable:
     """Return how much an `undo` of the loads with *journal* would look at; nothing is sent.
 
     Raises what `undo` raises before it begins.
     """
-    _check(client, journal)
+    await _check(client, journal)
     parts, orders, last = 0, 0, ""
-    async with await SqliteJournal.open(journal, identity=client.identity) as records:
+    async with await open_journal(journal, client.identity) as records:
         async for part in records.created():
             parts += 1
             orders += part.key != last
@@ -100,7 +101,7 @@ async def undoable(client: CdpOrders | CdpOrdersV2, journal: Path) -> Undoable:
 @sealed
 async def undo(
     client: CdpOrders | CdpOrdersV2,
-    journal: Path,
+    journal: JournalPlace,
     *,
     force: bool = False,
     outcomes: Path | None = None,
@@ -123,10 +124,10 @@ async def undo(
     Returns the counts of the parts. Raises `InputError` for version 2, which cannot delete orders and consumers, for a
     journal that is not there, and for the other files; `JournalError` for a journal of another tenant, or in use.
     """
-    resources = _check(client, journal)
+    resources = await _check(client, journal)
     changes = [] if before is None else list(read_before(before))
     with lines_written(outcomes, WHAT, _is_outcome) as write:
-        async with await SqliteJournal.open(journal, identity=client.identity) as records:
+        async with await open_journal(journal, client.identity) as records:
             work = _Undo(resources, records, force=force, on_event=on_event, clock=clock, changes=changes)
             work.outcomes = outcomes
             async with on_stop(work.stop):
@@ -268,14 +269,13 @@ def _tell_changes(report: UndoReport, before: Path | None, on_event: OnEvent) ->
         on_event(Message(f"  and {len(report.changes) - FEW:,} more"))
 
 
-def _check(client: CdpOrders | CdpOrdersV2, journal: Path) -> CdpOrders:
+async def _check(client: CdpOrders | CdpOrdersV2, journal: JournalPlace) -> CdpOrders:
     """Raise `InputError` for what cannot be undone; return the client that can delete."""
     if isinstance(client, CdpOrdersV2):
         raise InputError(
             "version 2 of the API cannot delete orders and consumers, so its loads cannot be undone: nothing was sent"
         )
-    if not journal.exists():
-        raise InputError(f"there is no journal at {journal}: nothing was sent; name the journal of the load")
+    await check_exists(journal, client.identity, "nothing was sent; name the journal of the load")
     return client
 
 

@@ -96,7 +96,7 @@ async def test_sample_says_how_sure_it_is(tmp_path: Path) -> None:
         (("verify", "out.jsonl", "--sample", "0"), "--sample must be at least 1"),
         (("verify", "out.jsonl", "--wrong"), "--wrong"),
         (("retry", "out.jsonl"), "--journal"),
-        (("retry", "out.jsonl", "--journal", "none", "--only", "loaded"), "the journal none does not exist"),
+        (("retry", "out.jsonl", "--journal", "none", "--only", "loaded"), "there is no journal at none"),
         (("retry", "out.jsonl", "--journal", "j", "--only", "lost"), "--only must be one or several of"),
     ],
 )

@@ -2,36 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from pathlib import Path
 from uuid import UUID
 
 import pytest
 
-from cdp_orders_async.journal import Busy, Claimed, GraphRecord, PartRecord
-from tests.journal.shared import SharedJournal
-from tests.journal.stores import LEASE, SharedStore, claimed, key, order
+from cdp_orders_async.journal import Busy, Claimed, GraphRecord, Journal, PartRecord
+from tests.journal.stores import LEASE, STORES, Store, claimed, key, order
 
 DIGEST = b"graph"
 ONE, TWO = UUID(int=1), UUID(int=2)
 G = key("G")
 
 
-@pytest.fixture
-def shared(tmp_path: Path) -> SharedStore:
+@pytest.fixture(params=["shared", "postgres"])
+def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Give a place for several workers."""
-    return SharedStore(tmp_path)
+    return STORES[request.param](tmp_path)
+
+
+Workers = tuple[Journal, Journal]
 
 
 @pytest.fixture
-def workers(shared: SharedStore) -> tuple[SharedJournal, SharedJournal]:
+async def workers(shared: Store) -> AsyncIterator[Workers]:
     """Connect two workers."""
-    return shared.database.connect(), shared.database.connect()
+    async with aclosing(await shared.connect()) as first, aclosing(await shared.connect()) as second:
+        yield first, second
 
 
-Workers = tuple[SharedJournal, SharedJournal]
-
-
-async def test_a_lease_says_how_long_it_holds(shared: SharedStore, workers: Workers) -> None:
+async def test_a_lease_says_how_long_it_holds(shared: Store, workers: Workers) -> None:
     """The second worker is told when to come again, and may then take the order over: it never ended."""
     first, second = workers
     await claimed(first, "G")
@@ -44,7 +46,7 @@ async def test_a_lease_says_how_long_it_holds(shared: SharedStore, workers: Work
     assert await claimed(second, "G") == GraphRecord(DIGEST, complete=False, ended=False, parts={})
 
 
-async def test_a_lost_claim_is_told_when_it_is_renewed(shared: SharedStore, workers: Workers) -> None:
+async def test_a_lost_claim_is_told_when_it_is_renewed(shared: Store, workers: Workers) -> None:
     """Who was too late learns that another has the order, until it gives up; the claim of the other stands."""
     first, second = workers
     for name in ("G", "H", "I"):
@@ -62,7 +64,7 @@ async def test_a_lost_claim_is_told_when_it_is_renewed(shared: SharedStore, work
     assert await first.claim(order("G"), DIGEST) == Busy(order("G", 1).key, LEASE)
 
 
-async def test_a_late_end_does_not_count_and_a_late_record_does(shared: SharedStore, workers: Workers) -> None:
+async def test_a_late_end_does_not_count_and_a_late_record_does(shared: Store, workers: Workers) -> None:
     """The worker that lost its claim still tells what it created, and cannot say that the order is complete."""
     first, second = workers
     await claimed(first, "G")
@@ -76,7 +78,7 @@ async def test_a_late_end_does_not_count_and_a_late_record_does(shared: SharedSt
     assert [part.ref async for part in second.created()] == [ONE]
 
 
-async def test_a_claim_that_ended_unnoticed_still_holds(shared: SharedStore, workers: Workers) -> None:
+async def test_a_claim_that_ended_unnoticed_still_holds(shared: Store, workers: Workers) -> None:
     """A lease that nobody took over is prolonged, and its end counts."""
     first, second = workers
     await claimed(first, "G")
@@ -88,14 +90,14 @@ async def test_a_claim_that_ended_unnoticed_still_holds(shared: SharedStore, wor
     assert await claimed(second, "G") == GraphRecord(DIGEST, complete=True, ended=True, parts={})
 
 
-async def test_a_killed_worker_keeps_its_lease_and_loses_its_queue(shared: SharedStore, workers: Workers) -> None:
+async def test_a_killed_worker_keeps_its_lease_and_loses_its_queue(shared: Store, workers: Workers) -> None:
     """What was queued after the last claim or end is lost with the worker; the order is free when the lease ends."""
     first, second = workers
     await claimed(first, "G")
     first.record(G, "order", b"o", ONE)
     await claimed(first, "H")
     first.record(G, "contact", b"c", TWO)
-    first.kill()
+    await shared.crash(first)
     assert await second.claim(order("G"), DIGEST) == Busy(G, LEASE)
     shared.seconds = LEASE
     found = await second.claim(order("G"), DIGEST)
