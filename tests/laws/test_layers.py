@@ -11,8 +11,8 @@ from pathlib import Path
 
 PACKAGE = "cdp_orders_async"
 FLOORS = {  # a folder has one floor, the name of the folder; in it any import goes that makes no circle
-    **dict.fromkeys(("arguments", "models", "outlasting", "redact", "routes", "telemetry", "timings", "version"), 0),
-    **dict.fromkeys(("errors", "kinds"), 1),
+    **dict.fromkeys(("arguments", "models", "outlasting", "redact", "routes", "timings", "version"), 0),
+    **dict.fromkeys(("errors", "kinds", "telemetry"), 1),
     **dict.fromkeys(("addresses", "journal", "pacing", "rules", "wire"), 2),
     **dict.fromkeys(("graph", "resources", "settings"), 3),
     **dict.fromkeys(("session", "sources"), 4),
@@ -29,6 +29,7 @@ USERS = {  # what comes from outside, and who may import it
     "anyio": {"jobs", "outlasting"},
     "cyclopts": {"__main__", "cli"},
     "httptools": {"session"},
+    "opentelemetry": {"telemetry"},
     "platformdirs": {"cli"},
     "rich": {"__main__", "cli"},
     "yarl": {"session"},

@@ -11,7 +11,7 @@ import socket
 import ssl
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, cast
 
 import aiohappyeyeballs
@@ -24,6 +24,7 @@ from cdp_orders_async.session.attempt import (
     HEADERS,
     LONGEST_HEAD,
     NO_BODY,
+    NO_HEADERS,
     Answer,
     HttpBackend,
     connection_error,
@@ -219,9 +220,16 @@ class HttptoolsBackend(HttpBackend):
         self._sockets = Sockets(settings.connections)
         self._resolver: Resolver
 
-    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Timings) -> Answer:
+    async def send_once(
+        self,
+        request: Request[Any],
+        request_id: str,
+        left: float | None,
+        times: Timings,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer; see `HttpBackend`."""
-        data = self._written(request, request_id)
+        data = self._written(request, request_id, headers)
         limit = Timeout(self._timeouts, left)
         connection = None
         start = sent = self._clock()
@@ -264,7 +272,7 @@ class HttptoolsBackend(HttpBackend):
         await self._resolver.aclose()
         await self._sockets.gone()
 
-    def _written(self, request: Request[Any], request_id: str) -> bytes:
+    def _written(self, request: Request[Any], request_id: str, headers: Mapping[str, str]) -> bytes:
         """Return the bytes of *request*; raises ValueError for a path that is not encoded."""
         target = self._prefix + request.path
         if request.query:
@@ -272,6 +280,8 @@ class HttptoolsBackend(HttpBackend):
         if " " in target or not (target.isascii() and target.isprintable()):
             raise ValueError("a path must be encoded")
         head = f"{request.method} {target}{self._head.open()}{request_id}\r\n"
+        for name, value in headers.items():
+            head += f"{name}: {value}\r\n"
         if request.body is None:
             return f"{head}\r\n".encode()
         length = f"Content-Type: application/json\r\nContent-Length: {len(request.body)}\r\n\r\n"
