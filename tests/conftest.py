@@ -9,6 +9,9 @@ import pytest
 from hypothesis import settings
 
 from tests import ways
+from tests.databases import postgres, postgres_server
+
+__all__ = ["postgres", "postgres_server", "way"]
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")

@@ -7,6 +7,7 @@ an order before it sends any part of it. The journal holds keys, hashes, refs an
 from __future__ import annotations
 
 from cdp_orders_async.journal.memory import MemoryJournal
+from cdp_orders_async.journal.postgres import PostgresAddress, PostgresJournal
 from cdp_orders_async.journal.records import (
     SAME_ORDER,
     Busy,
@@ -32,6 +33,8 @@ __all__ = [
     "MemoryJournal",
     "OrderId",
     "PartRecord",
+    "PostgresAddress",
+    "PostgresJournal",
     "RecordedOrder",
     "SameReference",
     "SqliteJournal",

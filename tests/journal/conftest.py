@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cdp_orders_async.journal import Journal
+from tests.databases import stop_running_server
 from tests.journal.stores import STORES, Store
 
 
@@ -30,6 +31,13 @@ async def journal(store: Store) -> AsyncIterator[Journal]:
     """Open a new journal of each sort."""
     async with aclosing(await store.connect()) as new:
         yield new
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stores_end() -> Iterator[None]:
+    """End the database server that a store has started."""
+    yield
+    stop_running_server()
 
 
 @pytest.fixture(autouse=True)

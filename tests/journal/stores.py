@@ -6,10 +6,20 @@ import itertools
 import shutil
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
-from cdp_orders_async.journal import Claimed, GraphRecord, Journal, MemoryJournal, OrderId, SqliteJournal
+from cdp_orders_async.journal import (
+    Claimed,
+    GraphRecord,
+    Journal,
+    MemoryJournal,
+    OrderId,
+    PostgresJournal,
+    SqliteJournal,
+)
+from tests.databases import PostgresServer, running_server
 from tests.journal.shared import SharedDatabase, SharedJournal
 
 IDENTITY: Final = {"base URL": "https://api.example.com", "client key": "k"}
@@ -48,6 +58,8 @@ class Store(Protocol):
     """How many may work at the same time."""
     can_crash: bool
     """Whether what was durable is there after a crash."""
+    releases_at_once: bool
+    """Whether a claim that is given up is free at once, and not when the journal is used again."""
     seconds: float
     """The time."""
 
@@ -63,7 +75,7 @@ class Store(Protocol):
 class MemoryStore:
     """No place at all: only a journal that is open knows anything."""
 
-    workers, can_crash, seconds = 1, False, 0.0
+    workers, can_crash, releases_at_once, seconds = 1, False, False, 0.0
 
     def __init__(self, _: Path) -> None:
         """Need nothing."""
@@ -80,7 +92,7 @@ class MemoryStore:
 class SqliteStore:
     """A file, which one worker at a time may use."""
 
-    workers, can_crash, seconds = 1, True, 0.0
+    workers, can_crash, releases_at_once, seconds = 1, True, False, 0.0
 
     def __init__(self, folder: Path) -> None:
         """Keep the files in *folder*."""
@@ -103,7 +115,7 @@ class SqliteStore:
 class SharedStore:
     """A database that several workers share."""
 
-    workers, can_crash = 3, True
+    workers, can_crash, releases_at_once = 3, True, False
 
     def __init__(self, _: Path) -> None:
         """Start with no worker, at no time."""
@@ -120,9 +132,56 @@ class SharedStore:
         journal.kill()
 
 
+class PostgresStore:
+    """A database server that several workers share: each store is another tenant in the same tables."""
+
+    workers, can_crash, releases_at_once = 3, True, True
+    _numbers = itertools.count()
+
+    def __init__(self, _: Path) -> None:
+        """Start at no time."""
+        self.server = running_server()
+        self._clock = _clock_file(self.server)
+        self.seconds = 0.0
+        self._identity = {**IDENTITY, "store": str(next(self._numbers))}
+
+    @property
+    def seconds(self) -> float:
+        """The time of the database."""
+        return self._seconds
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._clock.write_text(repr(seconds), encoding="ascii")
+
+    async def connect(self) -> PostgresJournal:
+        """Connect one more worker, for which the database has the time of this store."""
+        dsn = f"{self.server.dsn()}?search_path=clock,pg_catalog"
+        return await PostgresJournal.open(dsn, identity=self._identity, lease=LEASE)
+
+    async def crash(self, journal: Journal) -> None:
+        """Kill the worker: what it queued is lost, and its leases stay."""
+        writer = vars(journal)["_writer"]
+        writer.queue.clear()
+        await writer.close()
+
+
+@cache
+def _clock_file(server: PostgresServer) -> Path:
+    """Return the file that holds the time of the database, for those who look for it in the schema clock first."""
+    path = server.folder / "clock"
+    server.run(
+        "CREATE SCHEMA clock; CREATE FUNCTION clock.clock_timestamp() RETURNS timestamptz VOLATILE LANGUAGE sql AS"
+        f" $$ SELECT timestamptz 'epoch' + pg_read_file('{path}')::float8 * interval '1 second' $$"
+    )
+    return path
+
+
 STORES: Final[Mapping[str, Callable[[Path], Store]]] = {
     "memory": MemoryStore,
     "sqlite": SqliteStore,
     "shared": SharedStore,
+    "postgres": PostgresStore,
 }
 """Each sort of journal; a new one is tested by its line here."""

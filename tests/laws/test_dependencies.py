@@ -20,12 +20,14 @@ ROOMS = {  # what each extra is for; the rest of the package imports the depende
     "cli": ("__main__.py", "cli/", "sources/"),
     "httptools": ("session/backends/",),
     "otel": ("telemetry/otel.py",),
+    "postgres": ("journal/postgres/", "pacing/postgres.py"),
     "emulator": (),
     "dev": ("emulator/fixtures.py",),  # of those who have tests, and so a pytest
 }
 STANDARD = sys.stdlib_module_names | {"compression"}  # since 3.14
 INSTALLED = packages_distributions()
 OTHERWISE = {  # what nothing imports, and where it is seen that it is used
+    "asyncpg-stubs": ("pyproject.toml", '"asyncpg>='),
     "hatchling": ("tests/laws/test_packaging.py", '"-m", "hatchling", "build"'),
     "mypy": (".ci/run", "/mypy\n"),
     "pyright": (".ci/run", "/pyright "),

@@ -27,6 +27,7 @@ USERS = {  # what comes from outside, and who may import it
     "aiohappyeyeballs": {"session"},
     "aiohttp": {"emulator", "session"},
     "anyio": {"jobs", "outlasting"},
+    "asyncpg": {"journal"},
     "cyclopts": {"__main__", "cli"},
     "httptools": {"session"},
     "opentelemetry": {"telemetry"},
