@@ -105,6 +105,7 @@ from cdp_orders_async.models import (
     Resource,
 )
 from cdp_orders_async.pacing.limiter import Limiter
+from cdp_orders_async.pacing.postgres import PostgresLimiter
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.resources import (
     Consumers,
@@ -248,6 +249,7 @@ __all__ = [
     "PersonV2",
     "PoolTimeout",
     "PostgresJournal",
+    "PostgresLimiter",
     "Priority",
     "RateChanged",
     "RateLimited",

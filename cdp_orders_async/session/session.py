@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from types import NoneType
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 from uuid import UUID
 
 import attrs
@@ -18,7 +18,15 @@ from aiohttp import ClientSession, TraceConfig
 from msgspec import Struct
 
 from cdp_orders_async.arguments import need, need_method
-from cdp_orders_async.errors import CdpError, Delivery, NotSent, OutcomeUnknown, PoolTimeout, RateLimited, ServerError
+from cdp_orders_async.errors import (
+    CdpError,
+    Delivery,
+    NotSent,
+    OutcomeUnknown,
+    PoolTimeout,
+    RateLimited,
+    ServerError,
+)
 from cdp_orders_async.pacing.health import overload
 from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
 from cdp_orders_async.pacing.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
@@ -27,6 +35,7 @@ from cdp_orders_async.session.attempt import NO_HEADERS, connection_error, deadl
 from cdp_orders_async.session.autorate import Autorate
 from cdp_orders_async.session.backends import backend
 from cdp_orders_async.session.calls import OpenCall, Report, judged, report_of
+from cdp_orders_async.session.sharing import RateLimiter, SecondLimiter
 from cdp_orders_async.session.stats import Stats
 from cdp_orders_async.session.timeouts import CLOSED, Broken, Timeout
 from cdp_orders_async.settings import Credentials, Settings
@@ -40,14 +49,6 @@ T = TypeVar("T")
 
 LONGEST_PAUSE = 300.0  # seconds that a Retry-After can hold up every call, even if it asks for more
 READS = "GET"
-
-
-class RateLimiter(Protocol):
-    """Your own limiter, for instance one that several processes share."""
-
-    async def acquire(self) -> None:
-        """Return when one request may leave."""
-        ...
 
 
 class GivenUp(NotSent):
@@ -128,7 +129,9 @@ class Session:
         self._is_watched = switch(self._observers)
         rate = None if settings.rate == "auto" else settings.rate
         self.limiter = Limiter(rate, burst=settings.burst, clock=clock, bulk_share=settings.bulk_share)
-        self._shared_limiter = limiter
+        self._second = None if limiter is None else SecondLimiter(limiter)
+        if self._second is not None:
+            self.settings = self._second.check(settings)
         self._http = backend(base_url, credentials, settings, http, trace_configs, clock)
         self._slots = ConnectionSlots(settings.connections, bulk_share=settings.bulk_share)
         self.autorate: Autorate | None = None
@@ -155,9 +158,12 @@ class Session:
     def set_rate(self, rate: float | Literal["auto"] | None) -> None:
         """Change the setting *rate* from now on, for the calls that wait too.
 
-        Requests per second, ``auto`` or None, as in `Settings`; raises `Invalid` for another value.
+        Requests per second, ``auto`` or None, as in `Settings`; raises `Invalid` for another value. With a
+        `PostgresLimiter` it is the rate of all processes, which is neither ``auto`` nor None.
         """
-        self.settings = attrs.evolve(self.settings, rate=rate)
+        changed = attrs.evolve(self.settings, rate=rate)
+        is_shared = self._second is not None and self._second.set_rate(rate)
+        self.settings = changed
         most = None if rate == "auto" else rate
         if rate is None and self.autorate is not None:
             self.autorate.retire()
@@ -165,7 +171,7 @@ class Session:
             self._slots.resize(self.settings.connections)
         elif self.autorate is not None:
             self.autorate.set_most(most)
-        elif rate is not None:
+        elif rate is not None and not is_shared:
             self.autorate = Autorate(self.limiter, self._slots, most, self._clock)
             self.autorate.on_change = self._rate_changed
 
@@ -256,6 +262,8 @@ class Session:
             reads, autorate = answered.method == READS, self.autorate
             limiter = self.limiter if autorate is None else autorate.limiter(reads=reads)
             limiter.pause_until(self._clock() + wait)
+            if self._second is not None:
+                self._second.pause(wait)
         return wait, not alone
 
     def _new_id(self) -> str:
@@ -285,7 +293,7 @@ class Session:
             times.connection += sent_at - asked
         waited = 0.0
         try:
-            if self._shared_limiter is not None or not limiter.acquire_nowait():
+            if self._second is not None or not limiter.acquire_nowait():
                 asked = sent_at
                 await self._wait_for_permit(limiter, request, call.until, times, bulk=bulk)
                 sent_at = clock()
@@ -402,5 +410,5 @@ class Session:
 
     async def _acquire_permit(self, limiter: Limiter, *, bulk: bool) -> None:
         await limiter.acquire(bulk=bulk)
-        if self._shared_limiter is not None:
-            await self._shared_limiter.acquire()
+        if self._second is not None:
+            await self._second.acquire(bulk=bulk)
