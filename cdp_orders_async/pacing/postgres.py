@@ -16,7 +16,7 @@ from cdp_orders_async.pacing.shared import Lease, SharedLimiter, SlotStore, chec
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
 
-__all__ = ["PostgresLimiter"]
+__all__ = ["PostgresLimiter", "PostgresSlots"]
 
 RETRY_FOR: Final = 5.0
 FIRST_WAIT: Final = 0.05
@@ -28,6 +28,10 @@ WHAT: Final = "shared rate"
 MAX_NAME: Final = 200
 """Characters of the name of a rate."""
 
+# Not by to_regclass: within a transaction it may remember that there was no such table.
+_FORMAT: Final = """
+    SELECT coalesce(obj_description(c.oid, 'pg_class'), 'no format') FROM pg_class c
+    JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'limits'"""
 _MAKE: Final = (
     "CREATE SCHEMA IF NOT EXISTS {schema}",
     """CREATE TABLE {table} (
@@ -81,7 +85,7 @@ class PostgresLimiter(SharedLimiter):
             await cdp.ping()
     """
 
-    def __init__(self, store: _Slots, rate: float, bulk_share: float) -> None:
+    def __init__(self, store: PostgresSlots, rate: float, bulk_share: float) -> None:
         """Use `open` instead."""
         super().__init__(store, rate, bulk_share=bulk_share)
         self._name = store.name
@@ -112,7 +116,10 @@ class PostgresLimiter(SharedLimiter):
             need(value, str, argument)
         if not 0 < len(name) <= MAX_NAME or "\0" in name:
             raise Invalid((Violation("name", f"must have from 1 to {MAX_NAME} characters"),))
-        need(retry_for, float, "retry_for", "seconds, a number")
+        for argument, number in (("retry_for", retry_for), ("bulk_share", bulk_share)):
+            need(number, float, argument)
+        if not 0 <= bulk_share <= 1:
+            raise Invalid((Violation("bulk_share", "must be from 0 to 1"),))
         if not 0 <= retry_for < math.inf:
             raise Invalid((Violation("retry_for", "must be a finite number of at least 0"),))
         try:
@@ -123,7 +130,7 @@ class PostgresLimiter(SharedLimiter):
             check_rate(rate)
         if find_spec("asyncpg") is None:
             raise NotSent("a PostgresLimiter needs asyncpg: pip install 'cdp-orders-async[postgres]'")
-        store = _Slots(address, name, retry_for)
+        store = PostgresSlots(address, name, retry_for)
         try:
             return cls(store, await store.begin(rate), bulk_share)
         except BaseException:
@@ -140,7 +147,7 @@ class PostgresLimiter(SharedLimiter):
         return f"<PostgresLimiter {self._name!r}: {self.rate:g} a second, {self.waiting} waiting>"
 
 
-class _Slots(SlotStore):
+class PostgresSlots(SlotStore):
     """The slots of the rate *name* in a table; a lost connection is made again for *retry_for* seconds."""
 
     def __init__(self, address: PostgresAddress, name: str, retry_for: float) -> None:
@@ -158,18 +165,24 @@ class _Slots(SlotStore):
         return (await self.lease(0)).rate
 
     async def lease(self, count: int) -> Lease:
+        """Move the time from which slots are free by *count* slots."""
         row = await (self._do(_LEASE, self.name, float(count)) if count else self._do(_LOOK, self.name))
         if row is None:
-            raise NotSent(f"the {WHAT} {self._address} has no rate {self.name!r}: give the rate, requests a second")
+            absent = NotSent(f"the {WHAT} {self._address} has no rate {self.name!r}: give the rate, requests a second")
+            absent.lasting = True
+            raise absent
         return Lease(*row)
 
     async def pause(self, seconds: float) -> None:
+        """Move it to at least *seconds* from now."""
         await self._do(_PAUSE, self.name, seconds)
 
     async def set_rate(self, rate: float) -> None:
+        """Change the rate in the row."""
         await self._do(_SET_RATE, self.name, rate)
 
     async def aclose(self) -> None:
+        """Close the connection."""
         connection, self._connection = self._connection, None
         if connection is not None:
             from cdp_orders_async.journal.postgres.connection import disconnect  # noqa: PLC0415 it needs the extra
@@ -211,14 +224,13 @@ class _Slots(SlotStore):
         self._connection = connection = await connect(self._address)
         # A crash of the database takes longer than the slots that it forgets.
         await connection.execute("SET synchronous_commit = off")
-        comment = "SELECT obj_description(to_regclass($1))"
-        found: str | None = await connection.fetchval(comment, self._table)
+        found: str | None = await connection.fetchval(_FORMAT, self._address.schema)
         if found is None:
             async with connection.transaction():
                 # Two first processes must not make the table at once, nor one of them and a journal the schema.
                 lock = lock_number(self._address.schema.encode())
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", lock)
-                found = await connection.fetchval(comment, self._table)
+                found = await connection.fetchval(_FORMAT, self._address.schema)
                 for statement in () if found is not None else _MAKE:
                     text = statement.format(schema=quoted(self._address.schema), table=self._table)
                     await connection.execute(text)
