@@ -105,6 +105,7 @@ from cdp_orders_async.models import (
     Resource,
 )
 from cdp_orders_async.pacing.limiter import Limiter
+from cdp_orders_async.pacing.postgres import PostgresLimiter
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.resources import (
     Consumers,
@@ -124,12 +125,16 @@ from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.sources import GraphFile, GraphFiles
 from cdp_orders_async.telemetry import (
     AttemptEnded,
+    AttemptStarted,
     Call,
     CallEnded,
     CallStarted,
     Event,
+    LoadEnded,
+    LoadStarted,
     Observer,
     OrderEnded,
+    OrderStarted,
     PartAdopted,
     PauseBegan,
     PauseEnded,
@@ -144,6 +149,7 @@ __all__ = [
     "V2_1",
     "Api",
     "AttemptEnded",
+    "AttemptStarted",
     "BadRequest",
     "Before",
     "Busy",
@@ -196,6 +202,8 @@ __all__ = [
     "Link",
     "Listing",
     "Load",
+    "LoadEnded",
+    "LoadStarted",
     "MemoryJournal",
     "NewConsumer",
     "NewConsumerV2",
@@ -220,6 +228,7 @@ __all__ = [
     "OrderItemStatusV2",
     "OrderItemTypeV2",
     "OrderItemV2",
+    "OrderStarted",
     "OrderStatus",
     "OrderStatusV2",
     "OrderV2",
@@ -240,6 +249,7 @@ __all__ = [
     "PersonV2",
     "PoolTimeout",
     "PostgresJournal",
+    "PostgresLimiter",
     "Priority",
     "RateChanged",
     "RateLimited",

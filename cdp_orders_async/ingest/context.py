@@ -95,6 +95,11 @@ class LoadContext:
         """The start of the pause of the load; None while it does not pause."""
         self.requests = Requests(client)
 
+    @property
+    def id(self) -> str:
+        """The id of this load."""
+        return self._run.hex()
+
     def run_of(self, file: str | None) -> bytes:
         """Return the id of this load and *file*, because lines are numbered within one file."""
         last, run = self._last
@@ -173,7 +178,7 @@ class LoadContext:
         """
         if self._session is None:
             return self.cdp.transport
-        return BulkTransport(self._session, times, given_up, self.bulk, order=key, file=file, line=number)
+        return BulkTransport(self._session, times, given_up, self.bulk, order=key, file=file, line=number, load=self.id)
 
     def over(self, transport: Transport) -> Resources | ResourcesV2:
         """Return the resources of the client's version over *transport*."""

@@ -16,6 +16,7 @@ from cdp_orders_async.ingest.context import RENEWALS, LoadContext, OnExisting, a
 from cdp_orders_async.ingest.order import OrderRun
 from cdp_orders_async.ingest.outcomes import Outcome, Verdict
 from cdp_orders_async.ingest.parts import Part
+from cdp_orders_async.ingest.reports import LoadReport
 from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.ingest.source import Orders, Source
 from cdp_orders_async.journal import Journal
@@ -23,7 +24,6 @@ from cdp_orders_async.kinds import Api
 from cdp_orders_async.outlasting import outlast
 from cdp_orders_async.redact import sealed, strip_frames
 from cdp_orders_async.session import Session, Timings
-from cdp_orders_async.telemetry import OrderEnded
 
 __all__ = ["Load"]
 
@@ -101,6 +101,7 @@ class Load:
         self._starting = 0  # the number of orders without an answer to their first request
         self._outcomes: asyncio.Queue[Outcome | None] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
+        self._report = LoadReport(self._context)
         self._end: asyncio.Future[None] = self._loop.create_future()
         self._timer: asyncio.TimerHandle | None = None
         self._renewal: asyncio.TimerHandle | None = None
@@ -168,6 +169,7 @@ class Load:
 
     def start(self) -> None:
         """Begin to take orders from the input; `ingest` does it."""
+        self._report.start()
         self._source.wake()
         self._watch()
 
@@ -274,11 +276,13 @@ class Load:
         """Take an order from the input."""
         file, number, key, graph, violations = _read(position, line, self._api)
         if graph is None or violations:
+            self._report.order_started(key, file, number)
             self._tell(Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations))
             return
         # The load alone has the objects from a file; the user's own source may change its objects later.
         run = OrderRun(graph, self._context, file, number, copy=not isinstance(line, InputLine))
         self._runs[run] = None
+        self._report.order_started(run.key, file, number)
         if self._context.claims.acquire(run.reference_id, self._begin, run):
             self._begin(run)
         elif self.stopping:
@@ -313,15 +317,7 @@ class Load:
     def _tell(self, outcome: Outcome) -> None:
         self.counts[outcome.verdict] += 1
         self._outcomes.put_nowait(outcome)
-        if self._context.is_watched:
-            ended = OrderEnded(
-                order=outcome.key,
-                file=outcome.file,
-                line=outcome.number,
-                verdict=str(outcome.verdict),
-                seconds=outcome.seconds,
-            )
-            self._context.tell(ended)
+        self._report.order_ended(outcome)
 
     def _withdraw(self) -> None:
         """End the orders that wait for the claim of another order: the load begins no new ones."""
@@ -389,6 +385,7 @@ class Load:
         for timer in (self._timer, self._renewal, self._cut):
             if timer is not None:
                 timer.cancel()
+        self._report.end(error)
         self._end.set_result(None)
         self._outcomes.put_nowait(None)
 

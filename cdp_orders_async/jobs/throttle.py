@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from cdp_orders_async.errors import Invalid
 from cdp_orders_async.ingest import Load
 from cdp_orders_async.jobs.events import Message, OnEvent
 from cdp_orders_async.session import Session
@@ -105,7 +106,11 @@ class Throttle:
         """Change the rate, and say so; *by* names who asked for it."""
         if rate == self._session.settings.rate:
             return
-        self._session.set_rate(rate)
+        try:
+            self._session.set_rate(rate)
+        except Invalid as error:  # a rate that processes share
+            self._on_event(Message(f"{by}: {error}. Nothing was changed."))
+            return
         if rate is None:
             what = "no limit"
         elif isinstance(rate, str):

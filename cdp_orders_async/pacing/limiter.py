@@ -19,7 +19,7 @@ from warnings import warn
 
 from cdp_orders_async.arguments import need
 
-__all__ = ["ConnectionSlots", "Limiter"]
+__all__ = ["LONGEST_TIMER", "SHORTEST_TIMER", "ConnectionSlots", "Limiter", "Waiters"]
 
 T = TypeVar("T")
 
@@ -35,7 +35,7 @@ ROUNDING_ERROR = 1e-9
 """The sum of shares such as 0.1 may be so much below a whole permit."""
 
 
-class _Waiters(Generic[T]):
+class Waiters(Generic[T]):
     """The callers that wait, in two lanes; within a lane, the first caller is next."""
 
     def __init__(self, bulk_share: float) -> None:
@@ -64,11 +64,13 @@ class _Waiters(Generic[T]):
         return min(waiting, self.interactive / (1 - self.share))
 
     def join(self, *, bulk: bool) -> asyncio.Future[T]:
+        """Add a caller to a lane, and return the future that tells it of its permit."""
         waiter: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._lanes[bulk].append(waiter)
         return waiter
 
     def leave(self, waiter: asyncio.Future[T], *, bulk: bool) -> None:
+        """Remove a caller that gave up."""
         with suppress(ValueError):  # `pop` may have dropped it already
             self._lanes[bulk].remove(waiter)
 
@@ -119,7 +121,7 @@ class Limiter:
         self._granted = 0
         self._late: deque[tuple[float, int]] = deque()  # of the last second: when a timer was late, grants before it
         self._timer: asyncio.TimerHandle | None = None
-        self._waiters = _Waiters[float](bulk_share)  # the result is the cost of the permit, to give it back
+        self._waiters = Waiters[float](bulk_share)  # the result is the cost of the permit, to give it back
         self._configure(rate, burst)
 
     def __repr__(self) -> str:
@@ -284,7 +286,7 @@ class ConnectionSlots:
 
     def __init__(self, size: int, *, bulk_share: float = 0.1) -> None:
         self._size = self._free = 0
-        self._waiters = _Waiters[None](bulk_share)
+        self._waiters = Waiters[None](bulk_share)
         self.resize(size)
 
     def __repr__(self) -> str:

@@ -10,9 +10,10 @@ import select
 import selectors
 import ssl
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from types import MappingProxyType
 from typing import Any, NoReturn, TypeAlias
 
 from yarl import URL
@@ -31,6 +32,7 @@ __all__ = [
     "HEAD_TOO_LARGE",
     "LONGEST_HEAD",
     "NO_BODY",
+    "NO_HEADERS",
     "Answer",
     "HttpBackend",
     "connection_error",
@@ -47,6 +49,8 @@ __all__ = [
 Answer: TypeAlias = tuple[int, bytes, str | None]
 """Status, body and ``Retry-After``."""
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+"""The headers of an attempt to which no observer adds any."""
 HEADERS = {"Accept": "application/json", "User-Agent": f"cdp-orders-async/{VERSION}"}
 KEPT_BYTES = 100  # bytes of an unusable answer that its error keeps
 LONGEST_HEAD = 65_536  # bytes of a head, or of other data without a byte of a body, such as interim answers
@@ -123,10 +127,18 @@ class HttpBackend(ABC):
                     await self._close()
 
     @abstractmethod
-    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Timings) -> Answer:
+    async def send_once(
+        self,
+        request: Request[Any],
+        request_id: str,
+        left: float | None,
+        times: Timings,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer.
 
-        The time is added to *times*. If no status came back, it raises a `CdpError` that says how far the request got.
+        The time is added to *times*. *headers*, which the observers add, are checked and none of the client's own. If
+        no status came back, it raises a `CdpError` that says how far the request got.
         """
 
     @abstractmethod

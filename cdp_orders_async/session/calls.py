@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -14,7 +15,8 @@ from yarl import URL
 
 from cdp_orders_async.errors import MAYBE_DONE, CdpError, Delivery, JournalError, NotSent, OutcomeUnknown, Unreadable
 from cdp_orders_async.routes import V2, V2_1
-from cdp_orders_async.telemetry import AttemptEnded, Call, CallEnded, CallStarted, Event
+from cdp_orders_async.session.attempt import HEADERS, NO_HEADERS
+from cdp_orders_async.telemetry import AttemptEnded, AttemptStarted, Call, CallEnded, CallStarted, Event
 from cdp_orders_async.timings import Timings
 from cdp_orders_async.wire import Request
 
@@ -24,6 +26,27 @@ T = TypeVar("T")
 
 ROUTES = {(table.prefix, route.operation): route.path for table in (V2, V2_1) for route in table.routes()}
 """The templates of paths, by version and operation."""
+
+
+HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~\w-]+", re.ASCII)
+OWN_HEADERS = frozenset(map(str.lower, HEADERS)) | {
+    "accept-encoding",
+    "authorization",
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "cookie",
+    "expect",
+    "host",
+    "proxy-authorization",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-request-id",
+}
+"""The headers that no observer may send, in small letters: the client's own, and those of the connection."""
 
 
 class OpenCall(Struct):
@@ -65,6 +88,13 @@ class Report:
     def goes_on_with(self, request: Request[Any]) -> bool:
         """Tell whether *request* is another attempt of this call."""
         return not self._ended and (self.call.method, self.call.path) == (request.method, request.path)
+
+    def started(self, call: OpenCall, waited: float) -> Mapping[str, str]:
+        """Tell that the next attempt is sent now, after *waited* seconds for the rate; return the headers to add."""
+        number = 1 if self._last is None else self._last.number + 1
+        headers: dict[str, str] = {}
+        self._tell(AttemptStarted(call=self.call, number=number, request_id=call.id, waited=waited, headers=headers))
+        return {name: value for name, value in headers.items() if _is_header(name, value)} if headers else NO_HEADERS
 
     def attempt(self, call: OpenCall, error: BaseException | None = None) -> None:
         """Note that an attempt ended; the observers get it when it is known whether another one follows."""
@@ -165,20 +195,20 @@ def report_of(
     request: Request[Any],
     call: OpenCall,
     base_url: URL,
-    order: tuple[str | None, str | None, int | None],
+    order: tuple[str | None, str | None, int | None, str | None],
     tell: Callable[[Event], None],
     clock: Callable[[], float],
 ) -> Report:
     """Return the report of *request*: a new one, or the report of its call if it is a further attempt.
 
-    *order* holds the key, the file and the line of its order.
+    *order* holds the key, the file and the line of its order, and the id of its load.
     """
     loop = LOOP.get()
     if loop is not None and loop.report is not None:
         if loop.report.goes_on_with(request):
             return loop.report
         loop.report.end()
-    key, file, line = order
+    key, file, line, load = order
     version = request.path[: request.path.find("/", 1)]
     begun = Call(
         id=call.id,
@@ -192,11 +222,20 @@ def report_of(
         order=key,
         file=file,
         line=line,
+        load=load,
     )
     report = Report(begun, tell, clock, is_held=loop is not None)
     if loop is not None:
         loop.report = report
     return report
+
+
+def _is_header(name: object, value: object) -> bool:
+    """Tell whether an observer may send a header; a line break would begin another one."""
+    if not (isinstance(name, str) and isinstance(value, str)):
+        return False
+    is_own = name.lower() in OWN_HEADERS
+    return not is_own and HEADER_NAME.fullmatch(name) is not None and value.isascii() and value.isprintable()
 
 
 def judged(call: OpenCall, error: CdpError) -> CdpError:

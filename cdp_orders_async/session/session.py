@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from types import NoneType
-from typing import Literal, Protocol, TypeVar
+from typing import Literal, TypeVar
 from uuid import UUID
 
 import attrs
@@ -18,20 +18,28 @@ from aiohttp import ClientSession, TraceConfig
 from msgspec import Struct
 
 from cdp_orders_async.arguments import need, need_method
-from cdp_orders_async.errors import CdpError, Delivery, NotSent, OutcomeUnknown, PoolTimeout, RateLimited, ServerError
+from cdp_orders_async.errors import (
+    CdpError,
+    Delivery,
+    NotSent,
+    OutcomeUnknown,
+    PoolTimeout,
+    RateLimited,
+    ServerError,
+)
 from cdp_orders_async.pacing.health import overload
 from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
 from cdp_orders_async.pacing.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.redact import sealed, strip_frames
-from cdp_orders_async.session.attempt import connection_error, deadline_error
+from cdp_orders_async.session.attempt import NO_HEADERS, connection_error, deadline_error
 from cdp_orders_async.session.autorate import Autorate
 from cdp_orders_async.session.backends import backend
 from cdp_orders_async.session.calls import OpenCall, Report, judged, report_of
+from cdp_orders_async.session.sharing import RateLimiter, SecondLimiter
 from cdp_orders_async.session.stats import Stats
 from cdp_orders_async.session.timeouts import CLOSED, Broken, Timeout
 from cdp_orders_async.settings import Credentials, Settings
-from cdp_orders_async.telemetry import Event, Observer, PartAdopted, checked, tell
-from cdp_orders_async.telemetry.logs import is_on as is_logging
+from cdp_orders_async.telemetry import REFUSED_FOR_LOAD, Event, Observer, PartAdopted, checked, switch, tell
 from cdp_orders_async.timings import Timings
 from cdp_orders_async.wire import Request, parse_response
 
@@ -41,15 +49,6 @@ T = TypeVar("T")
 
 LONGEST_PAUSE = 300.0  # seconds that a Retry-After can hold up every call, even if it asks for more
 READS = "GET"
-REFUSED_FOR_LOAD = frozenset((429, 503))
-
-
-class RateLimiter(Protocol):
-    """Your own limiter, for instance one that several processes share."""
-
-    async def acquire(self) -> None:
-        """Return when one request may leave."""
-        ...
 
 
 class GivenUp(NotSent):
@@ -75,6 +74,8 @@ class BulkTransport(Struct, frozen=True):
     """The key of its order, for the observers; *file* and *line* are the place of the order in the input."""
     file: str | None = None
     line: int | None = None
+    load: str | None = None
+    """The id of the load."""
 
     async def send(self, request: Request[T], /) -> T:
         """Send *request* once."""
@@ -125,9 +126,12 @@ class Session:
         self.stats = Stats()
         need(observers, Iterable, "observers", "functions that take an event")
         self._observers = checked(observers)
+        self._is_watched = switch(self._observers)
         rate = None if settings.rate == "auto" else settings.rate
         self.limiter = Limiter(rate, burst=settings.burst, clock=clock, bulk_share=settings.bulk_share)
-        self._shared_limiter = limiter
+        self._second = None if limiter is None else SecondLimiter(limiter)
+        if self._second is not None:
+            self.settings = self._second.check(settings)
         self._http = backend(base_url, credentials, settings, http, trace_configs, clock)
         self._slots = ConnectionSlots(settings.connections, bulk_share=settings.bulk_share)
         self.autorate: Autorate | None = None
@@ -154,9 +158,12 @@ class Session:
     def set_rate(self, rate: float | Literal["auto"] | None) -> None:
         """Change the setting *rate* from now on, for the calls that wait too.
 
-        Requests per second, ``auto`` or None, as in `Settings`; raises `Invalid` for another value.
+        Requests per second, ``auto`` or None, as in `Settings`; raises `Invalid` for another value. With a
+        `PostgresLimiter` it is the rate of all processes, which is neither ``auto`` nor None.
         """
-        self.settings = attrs.evolve(self.settings, rate=rate)
+        changed = attrs.evolve(self.settings, rate=rate)
+        is_shared = self._second is not None and self._second.set_rate(rate)
+        self.settings = changed
         most = None if rate == "auto" else rate
         if rate is None and self.autorate is not None:
             self.autorate.retire()
@@ -164,7 +171,7 @@ class Session:
             self._slots.resize(self.settings.connections)
         elif self.autorate is not None:
             self.autorate.set_most(most)
-        elif rate is not None:
+        elif rate is not None and not is_shared:
             self.autorate = Autorate(self.limiter, self._slots, most, self._clock)
             self.autorate.on_change = self._rate_changed
 
@@ -180,7 +187,7 @@ class Session:
     @property
     def is_watched(self) -> bool:
         """Whether an observer or the log gets the events."""
-        return bool(self._observers) or is_logging()
+        return self._is_watched()
 
     def tell(self, event: Event) -> None:
         """Pass *event* to the log and the observers."""
@@ -191,7 +198,7 @@ class Session:
         deadline = self.settings.deadline
         until = None if deadline is None else self._clock() + deadline
         call = OpenCall(self._new_id(), until, self.stats.times)
-        if self._observers or is_logging():
+        if self._is_watched():
             call.report = self._report(request, call)
         try:
             while True:
@@ -223,7 +230,7 @@ class Session:
         A `CancelledError` has the attribute *delivery*, a `Delivery`, if the request was not sent.
         """
         call = OpenCall(self._new_id(), None, bulk.times, alone=bulk.alone, attempts=1)
-        if self._observers or is_logging():
+        if self._is_watched():
             call.report = self._report(request, call, bulk)
         try:
             result = await self._attempt(request, call, bulk)
@@ -255,13 +262,15 @@ class Session:
             reads, autorate = answered.method == READS, self.autorate
             limiter = self.limiter if autorate is None else autorate.limiter(reads=reads)
             limiter.pause_until(self._clock() + wait)
+            if self._second is not None:
+                self._second.pause(wait)
         return wait, not alone
 
     def _new_id(self) -> str:
         return f"{self._run}-{next(self._numbers)}"
 
     def _report(self, request: Request[T], call: OpenCall, bulk: BulkTransport | None = None) -> Report:
-        order = (None, None, None) if bulk is None else (bulk.order, bulk.file, bulk.line)
+        order = (None, None, None, None) if bulk is None else (bulk.order, bulk.file, bulk.line, bulk.load)
         return report_of(request, call, self._http.base_url, order, self.tell, self._clock)
 
     def _rate_changed(self, *, reads: bool, cut: bool) -> None:
@@ -282,10 +291,13 @@ class Session:
             await self._wait_for_slot(request, call.until, bulk=bulk)
             sent_at = clock()
             times.connection += sent_at - asked
+        waited = 0.0
         try:
-            if self._shared_limiter is not None or not limiter.acquire_nowait():
+            if self._second is not None or not limiter.acquire_nowait():
+                asked = sent_at
                 await self._wait_for_permit(limiter, request, call.until, times, bulk=bulk)
                 sent_at = clock()
+                waited = sent_at - asked
             if sender is not None and request.creates and sender.halted():
                 raise GivenUp("it was given up before it got its permit")
             call.sent_at = sent_at
@@ -293,10 +305,11 @@ class Session:
                 autorate.sent(reads=reads)
             # A call of the loader has no deadline before it is sent.
             left = self.settings.deadline if call.until is None else call.until - sent_at
+            headers = NO_HEADERS if call.report is None else call.report.started(call, waited)
             stats.requests += 1
             stats.in_flight += 1
             try:
-                status, body, retry_after = await self._http.send_once(request, call.id, left, times)
+                status, body, retry_after = await self._http.send_once(request, call.id, left, times, headers)
             except BaseException as error:  # noqa: BLE001 it is raised again
                 raise strip_frames(error)  # noqa: B904 it is the same error
             finally:
@@ -397,5 +410,5 @@ class Session:
 
     async def _acquire_permit(self, limiter: Limiter, *, bulk: bool) -> None:
         await limiter.acquire(bulk=bulk)
-        if self._shared_limiter is not None:
-            await self._shared_limiter.acquire()
+        if self._second is not None:
+            await self._second.acquire(bulk=bulk)

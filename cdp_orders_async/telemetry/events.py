@@ -8,17 +8,26 @@ from uuid import UUID
 from msgspec import Struct
 
 __all__ = [
+    "REFUSED_FOR_LOAD",
     "AttemptEnded",
+    "AttemptStarted",
     "Call",
     "CallEnded",
     "CallStarted",
     "Event",
+    "LoadEnded",
+    "LoadStarted",
     "OrderEnded",
+    "OrderStarted",
     "PartAdopted",
     "PauseBegan",
     "PauseEnded",
     "RateChanged",
 ]
+
+
+REFUSED_FOR_LOAD = frozenset((429, 503))
+"""The statuses by which a server refuses a request because it has too much to do."""
 
 
 class Call(Struct, frozen=True, kw_only=True):
@@ -46,12 +55,34 @@ class Call(Struct, frozen=True, kw_only=True):
     """In a load, the file that the order came from; None where it came from Python."""
     line: int | None = None
     """In a load, the line of the order in its file, or its position in the input, from 1."""
+    load: str | None = None
+    """The id of the load, which its events have in common."""
 
 
 class CallStarted(Struct, frozen=True):
     """A call began; it may have to wait before it is sent."""
 
     call: Call
+
+
+class AttemptStarted(Struct, frozen=True, kw_only=True):
+    """An attempt of a call has its connection slot and its permit, and is sent now, in the same task.
+
+    An attempt that ends before that has no such event.
+    """
+
+    call: Call
+    number: int
+    """The number of the attempt within its call, from 1."""
+    request_id: str
+    """The ``X-Request-Id`` that the attempt is sent with."""
+    waited: float
+    """Seconds that it waited for the rate limit."""
+    headers: dict[str, str]
+    """Empty: an observer may add headers, such as ``traceparent``, which the attempt is sent with.
+
+    The headers of the client itself cannot be replaced, and a text that is not a header is not sent.
+    """
 
 
 class AttemptEnded(Struct, frozen=True, kw_only=True):
@@ -148,6 +179,37 @@ class PartAdopted(Struct, frozen=True, kw_only=True):
     """The reference of what was found; None for an extension that shows none."""
 
 
+class LoadStarted(Struct, frozen=True):
+    """A load began, in the task of its caller; `ingest_one`, which loads a single order, has no such event."""
+
+    load: str
+    """The id of the load."""
+
+
+class LoadEnded(Struct, frozen=True, kw_only=True):
+    """A load ended: each order that it took came to its end."""
+
+    load: str
+    """The id of the load."""
+    seconds: float
+    """From its beginning to its end."""
+    error: str | None
+    """The class of the error that ended it; None where the input came to its end, or the load was stopped."""
+
+
+class OrderStarted(Struct, frozen=True, kw_only=True):
+    """A load took an order from its input."""
+
+    order: str | None
+    """The key of the order; None where it could not be read."""
+    file: str | None
+    """The file that the order came from; None where it came from Python."""
+    line: int
+    """The line of the order in its file, or its position in the input, from 1."""
+    load: str
+    """The id of the load."""
+
+
 class OrderEnded(Struct, frozen=True, kw_only=True):
     """An order of a load came to its end."""
 
@@ -161,9 +223,22 @@ class OrderEnded(Struct, frozen=True, kw_only=True):
     """What came of it, a value of `Verdict`."""
     seconds: float
     """From the first look at the order to its end."""
+    load: str | None = None
+    """The id of the load."""
 
 
 Event: TypeAlias = (
-    CallStarted | AttemptEnded | CallEnded | RateChanged | PauseBegan | PauseEnded | PartAdopted | OrderEnded
+    CallStarted
+    | AttemptStarted
+    | AttemptEnded
+    | CallEnded
+    | RateChanged
+    | PauseBegan
+    | PauseEnded
+    | PartAdopted
+    | LoadStarted
+    | LoadEnded
+    | OrderStarted
+    | OrderEnded
 )
 """Whatever an observer can be told of."""

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from cdp_orders_async.telemetry.events import Event
+from cdp_orders_async.telemetry.logs import is_on as is_logging
 from cdp_orders_async.telemetry.logs import log, logger
 
-__all__ = ["Observer", "checked", "tell"]
+__all__ = ["Observer", "SwitchedObserver", "checked", "switch", "tell"]
 
 
 class Observer(Protocol):
@@ -24,6 +26,36 @@ class Observer(Protocol):
     def __call__(self, event: Event, /) -> object:
         """Take note of *event*."""
         ...
+
+
+class SwitchedObserver(ABC):
+    """An observer that can be off. Where all are off, as the log mostly is, no event is made, and a call costs less."""
+
+    @abstractmethod
+    def __call__(self, event: Event, /) -> object:
+        """Take note of *event*."""
+
+    @abstractmethod
+    def is_on(self) -> bool:
+        """Tell whether it needs events now. Each call asks, so it must be quick; it raises nothing."""
+
+
+def switch(observers: tuple[Observer, ...]) -> Callable[[], bool]:
+    """Return the function that tells whether the log or one of *observers* needs events now."""
+    switches: list[Callable[[], bool]] = [is_logging]
+    switches += [observer.is_on for observer in observers if isinstance(observer, SwitchedObserver)]
+    if len(switches) <= len(observers):
+        return lambda: True  # one of them cannot be off
+    if len(switches) == 1:
+        return is_logging
+
+    def is_on() -> bool:
+        for asked in switches:  # noqa: SIM110 any() takes twice the time, and each call asks
+            if asked():
+                return True
+        return False
+
+    return is_on
 
 
 def checked(observers: Iterable[Observer]) -> tuple[Observer, ...]:

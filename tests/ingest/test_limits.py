@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import statistics
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -25,7 +26,7 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.emulator import Bucket, Emulator, Limit, Queue, Switches, Window
 from cdp_orders_async.session import Session, Timings
-from cdp_orders_async.session.attempt import Answer, HttpBackend
+from cdp_orders_async.session.attempt import NO_HEADERS, Answer, HttpBackend
 from cdp_orders_async.settings import Credentials
 from tests.ingest.expectations import stored, wanted
 from tests.ingest.network import asked
@@ -46,9 +47,16 @@ class Wire(HttpBackend):
         self._emulator = emulator
         self._random = random.Random(seed)  # noqa: S311 not for secrets
 
-    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Timings) -> Answer:
+    async def send_once(
+        self,
+        request: Request[Any],
+        request_id: str,
+        left: float | None,
+        times: Timings,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Answer:
         """Send once."""
-        del request_id, left, times
+        del request_id, left, times, headers
         emulator = self._emulator
         await asyncio.sleep(WAY * self._random.uniform(0.8, 1.2))
         endpoint, segments = emulator.find(request.method, request.path)

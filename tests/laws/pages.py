@@ -27,6 +27,7 @@ PAGES = (
     "cdp_orders_async/README.md",
     "cdp_orders_async/ingest/README.md",
     "cdp_orders_async/models/README.md",
+    "cdp_orders_async/telemetry/README.md",
     "cdp_orders_async/emulator/README.md",
     "tests/README.md",
     "benchmarks/README.md",

@@ -19,7 +19,8 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 ROOMS = {  # what each extra is for; the rest of the package imports the dependencies only
     "cli": ("__main__.py", "cli/", "sources/"),
     "httptools": ("session/backends/",),
-    "postgres": ("journal/postgres/",),
+    "otel": ("telemetry/otel.py",),
+    "postgres": ("journal/postgres/", "pacing/postgres.py"),
     "emulator": (),
     "dev": ("emulator/fixtures.py",),  # of those who have tests, and so a pytest
 }

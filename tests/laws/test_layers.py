@@ -11,10 +11,10 @@ from pathlib import Path
 
 PACKAGE = "cdp_orders_async"
 FLOORS = {  # a folder has one floor, the name of the folder; in it any import goes that makes no circle
-    **dict.fromkeys(("arguments", "models", "outlasting", "redact", "routes", "telemetry", "timings", "version"), 0),
-    **dict.fromkeys(("errors", "kinds"), 1),
-    **dict.fromkeys(("addresses", "journal", "pacing", "rules", "wire"), 2),
-    **dict.fromkeys(("graph", "resources", "settings"), 3),
+    **dict.fromkeys(("arguments", "models", "outlasting", "redact", "routes", "timings", "version"), 0),
+    **dict.fromkeys(("errors", "kinds", "telemetry"), 1),
+    **dict.fromkeys(("addresses", "journal", "rules", "wire"), 2),
+    **dict.fromkeys(("graph", "pacing", "resources", "settings"), 3),
     **dict.fromkeys(("session", "sources"), 4),
     **dict.fromkeys(("client",), 5),
     **dict.fromkeys(("ingest",), 6),
@@ -27,9 +27,10 @@ USERS = {  # what comes from outside, and who may import it
     "aiohappyeyeballs": {"session"},
     "aiohttp": {"emulator", "session"},
     "anyio": {"jobs", "outlasting"},
-    "asyncpg": {"journal"},
+    "asyncpg": {"journal", "pacing"},
     "cyclopts": {"__main__", "cli"},
     "httptools": {"session"},
+    "opentelemetry": {"telemetry"},
     "platformdirs": {"cli"},
     "rich": {"__main__", "cli"},
     "yarl": {"session"},

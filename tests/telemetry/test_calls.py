@@ -13,6 +13,7 @@ import pytest
 
 from cdp_orders_async import (
     AttemptEnded,
+    AttemptStarted,
     Call,
     CallEnded,
     CallStarted,
@@ -63,7 +64,8 @@ async def test_a_call_that_succeeds() -> None:
         call=call, number=1, request_id=call.id, seconds=0.0, status=201, error=None, delivery="done", again=False
     )
     end = CallEnded(call=call, request_id=call.id, seconds=0.0, status=201, attempts=1, error=None, delivery="done")
-    assert kept.events == [CallStarted(call), attempt, end]
+    sent = AttemptStarted(call=call, number=1, request_id=call.id, waited=0.0, headers={})
+    assert kept.events == [CallStarted(call), sent, attempt, end]
 
 
 async def test_paths_have_templates() -> None:
@@ -276,7 +278,7 @@ async def test_a_client_takes_observers() -> None:
         await cdp.orders.create(order())
         with pytest.raises(NotFound):
             await cdp.orders.get(UUID(int=1))
-    kinds = ("CallStarted", "AttemptEnded", "CallEnded") * 2
+    kinds = ("CallStarted", "AttemptStarted", "AttemptEnded", "CallEnded") * 2
     assert told == [(name, kind) for kind in kinds for name in ("a", "b")]
 
 

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from cdp_orders_async import CallStarted, Event
-from cdp_orders_async.telemetry import AttemptEnded, CallEnded, Observer
+from cdp_orders_async.telemetry import AttemptEnded, AttemptStarted, CallEnded, Observer
 from tests.security.canaries import leaks, logged
 from tests.security.sinks import by_rich, by_sentry, by_traceback
 from tests.servers import Reply, serving
@@ -41,9 +41,10 @@ async def test_a_failing_observer_harms_nothing(kind: type[BaseException], caplo
         calling(server.url, ONCE, observers=[Failing(kind), kept]) as session,
     ):
         assert await session.send(ask("POST")) == b'"done"'
-    assert [type(event) for event in kept.events] == [CallStarted, AttemptEnded, CallEnded]
+    assert [type(event) for event in kept.events] == [CallStarted, AttemptStarted, AttemptEnded, CallEnded]
     assert [record.getMessage() for record in caplog.records] == [
-        f"an observer failed: Failing, told of {name}" for name in ("CallStarted", "AttemptEnded", "CallEnded")
+        f"an observer failed: Failing, told of {name}"
+        for name in ("CallStarted", "AttemptStarted", "AttemptEnded", "CallEnded")
     ]
     for record in caplog.records:
         assert record.levelno == logging.ERROR
@@ -61,7 +62,7 @@ async def test_its_error_shows_nothing_of_the_call(caplog: pytest.LogCaptureFixt
     ):
         await failure(session, request)
     errors = [record.exc_info[1] for record in caplog.records if record.exc_info]
-    assert len(errors) == 3
+    assert len(errors) == 4
     for error in errors:
         assert error is not None
         assert leaks(by_traceback(error), by_rich(error), by_sentry(error)) == []

@@ -15,6 +15,7 @@ from cdp_orders_async import (
     CallStarted,
     Credentials,
     Event,
+    Observer,
     Resources,
     ResourcesV2,
     Session,
@@ -86,7 +87,7 @@ def status(code: int, retry_after: int | None = None) -> Json:
 
 @asynccontextmanager
 async def watched(
-    emulator: Emulator, loop: VirtualLoop, kept: Kept, version: Version = NEW, **settings: object
+    emulator: Emulator, loop: VirtualLoop, kept: Observer, version: Version = NEW, **settings: object
 ) -> AsyncGenerator[Resources | ResourcesV2, None]:
     """Give the resources of *emulator* over real sockets in virtual time, watched by *kept*."""
     # Without a context of its own, a session makes one in a thread, for which no virtual loop waits.

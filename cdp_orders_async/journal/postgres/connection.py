@@ -106,8 +106,11 @@ _MAYBE_BROKEN: Final = (
 _UNEXPECTED: Final = "{name} failed ({details}): please report this"
 
 
-def explain(address: PostgresAddress, error: BaseException) -> str:
-    """Return a sentence for a person: the problem with the journal, and what to do. It has no password in it."""
+def explain(address: PostgresAddress, error: BaseException, what: str = "journal") -> str:
+    """Return a sentence for a person: the problem with the journal, or *what* else it is, and what to do.
+
+    It has no password in it.
+    """
     if isinstance(error, JournalError):
         return str(error)
     sentence, details = _MAYBE_BROKEN if is_passing(error) else _UNEXPECTED, type(error).__name__
@@ -126,4 +129,4 @@ def explain(address: PostgresAddress, error: BaseException) -> str:
             sentence = "the database of {name} cannot be reached ({details}): see to its host and its port"
         case _:
             pass
-    return sentence.format(name=f"the journal {address}", details=details)
+    return sentence.format(name=f"the {what} {address}", details=details)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from itertools import chain
@@ -30,6 +30,7 @@ from cdp_orders_async.session.attempt import (
     HEADERS,
     LONGEST_HEAD,
     NO_BODY,
+    NO_HEADERS,
     Answer,
     HttpBackend,
     connection_error,
@@ -278,7 +279,14 @@ class AiohttpBackend(HttpBackend):
         if self._is_mine:
             await self._session.close()
 
-    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Timings) -> Answer:
+    async def send_once(
+        self,
+        request: Request[Any],
+        request_id: str,
+        left: float | None,
+        times: Timings,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer; see `HttpBackend`."""
         body = None
         if request.body is not None:
@@ -291,7 +299,7 @@ class AiohttpBackend(HttpBackend):
         start = self._clock()
         try:
             with limit:
-                response = await self._head(request, request_id, body)
+                response = await self._head(request, request_id, body, headers)
                 head = self._clock()
                 sent = start if body is None or body.began is None else body.began
                 times.connect += sent - start
@@ -325,7 +333,9 @@ class AiohttpBackend(HttpBackend):
         finally:
             ATTEMPT.reset(token)
 
-    async def _head(self, request: Request[Any], request_id: str, body: _Body | None) -> ClientResponse:
+    async def _head(
+        self, request: Request[Any], request_id: str, body: _Body | None, headers: Mapping[str, str]
+    ) -> ClientResponse:
         """Send *request* and return the answer once its head has come."""
         url = self.base_url.with_path(self._prefix + request.path, encoded=True)
         if request.query:
@@ -334,7 +344,7 @@ class AiohttpBackend(HttpBackend):
             request.method,
             url,
             data=body,
-            headers={**self._headers.open(), "X-Request-Id": request_id},
+            headers={**self._headers.open(), "X-Request-Id": request_id, **headers},
             timeout=self._timeout,
             proxy=self._proxy,
             allow_redirects=False,

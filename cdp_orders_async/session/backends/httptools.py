@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohappyeyeballs
@@ -18,6 +18,7 @@ from cdp_orders_async.errors import Delivery, Invalid, Violation
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.session.attempt import (
     HEADERS,
+    NO_HEADERS,
     Answer,
     HttpBackend,
     connection_error,
@@ -73,9 +74,16 @@ class HttptoolsBackend(HttpBackend):
         self._sockets = Sockets(settings.connections)
         self._resolver: Resolver
 
-    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Timings) -> Answer:
+    async def send_once(
+        self,
+        request: Request[Any],
+        request_id: str,
+        left: float | None,
+        times: Timings,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer; see `HttpBackend`."""
-        data = self._written(request, request_id)
+        data = self._written(request, request_id, headers)
         limit = Timeout(self._timeouts, left)
         connection = None
         start = sent = self._clock()
@@ -118,7 +126,7 @@ class HttptoolsBackend(HttpBackend):
         await self._resolver.aclose()
         await self._sockets.gone()
 
-    def _written(self, request: Request[Any], request_id: str) -> bytes:
+    def _written(self, request: Request[Any], request_id: str, headers: Mapping[str, str]) -> bytes:
         """Return the bytes of *request*; raises ValueError for a path that is not encoded."""
         target = self._prefix + request.path
         if request.query:
@@ -126,6 +134,8 @@ class HttptoolsBackend(HttpBackend):
         if " " in target or not (target.isascii() and target.isprintable()):
             raise ValueError("a path must be encoded")
         head = f"{request.method} {self._origin}{target}{self._head.open()}{request_id}\r\n"
+        for name, value in headers.items():
+            head += f"{name}: {value}\r\n"
         if request.body is None:
             return f"{head}\r\n".encode()
         length = f"Content-Type: application/json\r\nContent-Length: {len(request.body)}\r\n\r\n"
