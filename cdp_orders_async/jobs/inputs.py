@@ -12,7 +12,7 @@ from cdp_orders_async.jobs.run_file import RunOptions, RunRecord, read_run, run_
 from cdp_orders_async.kinds import Api
 from cdp_orders_async.sources import GraphFiles
 
-__all__ = ["InputOptions", "options_of"]
+__all__ = ["STANDARD_INPUT", "InputOptions", "options_of"]
 
 STANDARD_INPUT = "standard input"
 """The file of an order from standard input, in its outcome."""

@@ -17,6 +17,7 @@ from cdp_orders_async.errors import InputError, shown
 from cdp_orders_async.ingest import Verdict
 from cdp_orders_async.jobs.causes import Causes, kind_of
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, ignore
+from cdp_orders_async.jobs.inputs import STANDARD_INPUT
 from cdp_orders_async.jobs.recorded import WholeRecord, read_whole
 from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report
 from cdp_orders_async.jobs.run_file import RunRecord, read_run, run_path
@@ -168,6 +169,16 @@ class ReportData:
     """The sum of the runs. An order that several runs loaded counts several times."""
 
     @property
+    def requests(self) -> int:
+        """The requests of all runs that have a record."""
+        return sum(run.record.requests for run in self.runs if run.record is not None)
+
+    @property
+    def seconds(self) -> float:
+        """The time of all runs that have a record."""
+        return sum(run.record.seconds or 0.0 for run in self.runs if run.record is not None)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """Why the report may not be complete, in sentences."""
         return tuple(note for run in self.runs for note in run.notes)
@@ -260,7 +271,7 @@ def _run(path: Path) -> RunData:
     tally, ids, from_file = Tally(), dict[str | None, None](), True
     for record in read_whole(path, hear):
         tally.add(record)
-        from_file = from_file and record.file is not None
+        from_file = from_file and record.file not in {None, STANDARD_INPUT}
         if record.run not in ids and len(ids) < LARGEST_RUNS:
             ids[record.run] = None
     if not tally.orders:
