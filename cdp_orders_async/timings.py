@@ -10,7 +10,7 @@ __all__ = ["Durations", "Timings"]
 
 SHORTEST = 1e-4  # seconds; shorter durations count as this
 PER_DOUBLING = 4  # buckets, so that a bucket is a fifth longer than the one before it
-BUCKETS = 100  # the last one has all durations of more than 40 minutes
+BUCKETS = 100  # the last one has all durations of more than 47 minutes
 
 
 class Timings(msgspec.Struct):

@@ -28,12 +28,13 @@ from cdp_orders_async.timings import Durations, Timings
 __all__ = ["ReportData", "RunData", "Slow", "Stray", "Tally", "report_data", "report_of"]
 
 MOST_SLOW = 20
-MOST_STRAYS = 50
+MOST_STRAYS = 20
+MOST_REFS = 5
 MOST_FIELDS = 500
 """The most names of fields that are counted one by one; an extension may have any names."""
 OTHER_FIELDS = "other fields"
 LONGEST_TEXT = 200
-LARGEST_RUNS = 8
+MOST_RUNS = 8
 """The ids of other runs that are remembered."""
 
 
@@ -56,6 +57,7 @@ class Stray(Struct, frozen=True):
     kind: str
     """The resource, as in ``cdp.items``."""
     refs: tuple[str, ...]
+    """The first references."""
 
 
 class Tally:
@@ -142,7 +144,7 @@ class Tally:
         for kind, refs in by_kind.items():
             self.leftovers[kind] += len(refs)
             if len(self.strays) < MOST_STRAYS:
-                self.strays.append(Stray(place_of(record), _key(record), kind, tuple(refs[:MOST_SLOW])))
+                self.strays.append(Stray(place_of(record), _key(record), kind, tuple(refs[:MOST_REFS])))
 
 
 @attrs.frozen(kw_only=True)
@@ -272,7 +274,7 @@ def _run(path: Path) -> RunData:
     for record in read_whole(path, hear):
         tally.add(record)
         from_file = from_file and record.file not in {None, STANDARD_INPUT}
-        if record.run not in ids and len(ids) < LARGEST_RUNS:
+        if record.run not in ids and len(ids) < MOST_RUNS:
             ids[record.run] = None
     if not tally.orders:
         cut = f" ({notes[0]})" if notes else ""

@@ -183,7 +183,7 @@ class _Axis:
         pieces = [list(piece) for gap, piece in itertools.groupby(points, lambda point: point is None) if not gap]
         corners = [[point for point in piece if point is not None] for piece in pieces]
         if len(points) == 1:  # one moment is a level
-            corners = [[(float(LEFT), corners[0][0][1]), (float(WIDTH - RIGHT), corners[0][0][1])]]
+            corners = [[(float(end), corners[0][0][1]) for end in (LEFT, WIDTH - RIGHT)]]
         elif any(len(piece) == 1 for piece in corners):  # a line needs two ends
             corners = [piece if len(piece) > 1 else [piece[0], (piece[0][0] + 1, piece[0][1])] for piece in corners]
         flat = [point for piece in corners for point in piece]
@@ -193,7 +193,7 @@ class _Axis:
             label=label,
             segments=[" ".join(f"{x:g},{y:g}" for x, y in piece) for piece in corners],
             markers=flat[every // 2 :: every],
-            x=WIDTH - RIGHT + 4,
+            x=flat[-1][0] + 5,
             y=flat[-1][1],
             words=f"{label}: {words(min(known))} to {words(max(known))}, {words(known[-1])} at the end.",
         )

@@ -21,7 +21,8 @@ JOURNAL, FILE = "JOURNAL", "FILE"
 class Command(Struct, frozen=True):
     """A command, and what it does."""
 
-    text: str
+    words: list[str]
+    """Its words as a shell reads them."""
     what: str
 
 
@@ -88,4 +89,4 @@ def _load_options(run: RunData) -> list[str]:
 
 
 def _command(words: list[str], what: str) -> Command:
-    return Command(shlex.join(["cdp-orders", *words]), what)
+    return Command([shlex.quote(word) for word in ("cdp-orders", *words)], what)

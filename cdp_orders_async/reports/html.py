@@ -6,7 +6,6 @@ import contextlib
 import importlib.resources
 import os
 import tempfile
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,12 +35,11 @@ EXISTING = {
     "fail": "an order whose values on the server differ is a conflict",
 }
 """What a load does with something that is there but differs, by ``--on-existing``."""
-MOST_MOMENTS = 600
-"""The moments of all charts together, so that the report of many runs stays small."""
-LEAST_MOMENTS = 30
+MOST_MOMENTS = 100
+"""The moments of a chart: a line with more of them is hard to read."""
 ROWS = 20
 """The rows of the table of a course."""
-MOST_RUNS = 50
+MOST_RUNS = 20
 """The runs that are shown one by one."""
 
 
@@ -53,12 +51,11 @@ def check_report(path: Path) -> None:
 
 def to_html(data: ReportData) -> str:
     """Return the report of *data* as the text of an HTML page; raises `InputError` where jinja2 is missing."""
-    most = max(LEAST_MOMENTS, MOST_MOMENTS // len(data.runs))
     page = _environment().get_template("report.html.jinja")
     text = page.render(
         data=data,
         shown=data.runs[:MOST_RUNS],
-        most=most,
+        most=MOST_MOMENTS,
         rows=ROWS,
         version=VERSION,
         style=_template("report.css"),
@@ -135,7 +132,6 @@ def _shown(value: object) -> object:
     return printable(value) if type(value) is str else value
 
 
-@cache
 def _environment() -> Environment:
     try:
         # It is an extra, so it may be missing.

@@ -66,10 +66,7 @@ def share(part: float, whole: float) -> str:
     """Return a share in percent; 0 % and 100 % are said only where they are exact."""
     if not whole or not part:
         return "0 %"
-    percent = 100 * part / whole
-    if part != whole:
-        percent = min(99.9, max(0.1, percent))
-    return f"{percent:.3g} %"
+    return "100 %" if part == whole else f"{min(99.9, max(0.1, 100 * part / whole)):.1f} %"
 
 
 def rate(asked: float | str | None) -> str:
