@@ -13,6 +13,7 @@ from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import Display, Screen
 from cdp_orders_async.cli.options import refuse
 from cdp_orders_async.errors import CdpError, InputError, Invalid, Violation
+from cdp_orders_async.jobs.run_file import run_path
 from cdp_orders_async.reports import check_report, write_html
 
 __all__ = ["made_of", "outcomes_of", "report"]
@@ -81,5 +82,6 @@ def made_of(result: jobs.Report, outcomes: Path, path: Path, display: Display) -
 
 
 def _check_different(outcomes: Path, output: Path) -> None:
-    if outcomes.resolve() == output.resolve():
-        raise InputError(f"the outcomes and the report must be different files, and both are {output}")
+    for name, path in (("outcomes", outcomes), ("record of the run", run_path(outcomes))):
+        if path.resolve() == output.resolve():
+            raise InputError(f"the {name} and the report must be different files, and both are {output}")

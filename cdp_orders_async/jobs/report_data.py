@@ -232,7 +232,7 @@ def _key(record: WholeRecord) -> str | None:
 
 
 def _slow(record: WholeRecord) -> Slow:
-    spent = msgspec.structs.asdict(record.times)
+    spent: dict[str, float] = msgspec.structs.asdict(record.times)
     most = max(spent, key=lambda name: spent[name])
     return Slow(record.seconds, place_of(record), _key(record), record.verdict, most if spent[most] > 0 else None)
 

@@ -60,6 +60,16 @@ def to_html(data: ReportData) -> str:
         version=VERSION,
         style=_template("report.css"),
         not_as_wanted=NOT_AS_WANTED,
+        verdicts=words.VERDICTS,
+        purposes=words.PURPOSES,
+        existing=EXISTING,
+        share=words.share,
+        charts_of=charts_of,
+        coarser=coarser,
+        commands_of=commands_of,
+        folder_of=folder_of,
+        times_of=_times_of,
+        strays_of=_strays_of,
     )
     return f"{text.strip()}\n"
 
@@ -114,7 +124,7 @@ def _holds_report(path: Path) -> bool:
 
 def _times_of(tally: Tally) -> list[tuple[float, str]]:
     """Return the seconds by their purpose, the most first."""
-    spent = msgspec.structs.asdict(tally.times)
+    spent: dict[str, float] = msgspec.structs.asdict(tally.times)
     return sorted(((seconds, purpose) for purpose, seconds in spent.items() if seconds > 0), reverse=True)
 
 
@@ -152,20 +162,6 @@ def _environment() -> Environment:
             "duration": words.duration,
             "megabytes": words.megabytes,
             "rate": words.rate,
-        }
-    )
-    environment.globals.update(
-        {
-            "share": words.share,
-            "verdicts": words.VERDICTS,
-            "purposes": words.PURPOSES,
-            "charts_of": charts_of,
-            "coarser": coarser,
-            "commands_of": commands_of,
-            "folder_of": folder_of,
-            "times_of": _times_of,
-            "strays_of": _strays_of,
-            "existing": EXISTING,
         }
     )
     return environment

@@ -93,11 +93,11 @@ WRONG: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         ("r.html: it holds something else, name another file",),
     ),
     "a link": (
-        lambda folder: (made(folder), (folder / "r.html").symlink_to("out.run.json")),
+        lambda folder: (folder / "r.html").symlink_to(made(folder).with_name("out.run.json")),
         ("r.html: it is a symbolic link, name the file itself",),
     ),
     "a folder of that name": (
-        lambda folder: (made(folder), (folder / "r.html").mkdir()),
+        lambda folder: made(folder).with_name("r.html").mkdir(),
         ("r.html: it is not a regular file",),
     ),
 }
@@ -127,7 +127,7 @@ def test_places_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFix
         (Path("/dev/full"), "/dev/full: No space left on device"),
         (out, "the outcomes and the report must be different files"),
         (tmp_path / ".." / tmp_path.name / "out", "the outcomes and the report must be different files"),
-        (tmp_path / "out.run.json", "out.run.json: it holds something else"),
+        (tmp_path / "out.run.json", "the record of the run and the report must be different files"),
     ):
         assert main(["report", str(out), "--output", str(output)]) == 2
         told = capsys.readouterr().err
@@ -219,6 +219,7 @@ def test_load_refuses_a_report_that_cannot_be(tmp_path: Path, capsys: pytest.Cap
         (("--report", "mine.html"), "the report cannot be written to"),
         (("--report", "no/r.html"), "No such file or directory"),
         (("--report", "r.html", "--outcomes", "r.html"), "the outcomes and the report must be different files"),
+        (("--report", "new.run.json", "--outcomes", "new"), "the record of the run and the report must be different"),
         (("--report", "r.html", "--outcomes", "/dev/null"), "--outcomes must be a file where there is a report"),
         (("--report", "o.jsonl"), "o.jsonl: it holds something else"),
         (("--report", "r.html", "--rejects", "r.html"), "the report and the rejects must be different files"),
