@@ -63,6 +63,7 @@ async def test_report_of_a_load_without_orders(tmp_path: Path) -> None:
     assert ran.status == 0, ran.err
     text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
     assert "The load came to no order, so nothing was loaded." in text
+    assert "The load sent no request." in text
     assert "partial" not in text
 
 
@@ -93,7 +94,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         ("r.html: it holds something else, name another file",),
     ),
     "a link": (
-        lambda folder: (folder / "r.html").symlink_to(made(folder).with_name("out.run.json")),
+        lambda folder: (folder / "r.html").symlink_to(write(made(folder).with_name("mine"), [])),
         ("r.html: it is a symbolic link, name the file itself",),
     ),
     "a folder of that name": (
