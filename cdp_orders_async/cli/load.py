@@ -16,6 +16,7 @@ from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import PROGRESS_EVERY, Display, JsonDisplay, Screen, show_summary
 from cdp_orders_async.cli.log import log_to
 from cdp_orders_async.cli.options import Connection, Flag, refuse, unwritten
+from cdp_orders_async.cli.report import made_of, outcomes_of
 from cdp_orders_async.cli.running import journal_place, repeated, run
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.ingest import SETTLE, OnExisting
@@ -29,6 +30,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     connection: Connection | None = None,
     journal: str | None = None,
     outcomes: Path | None = None,
+    report: Path | None = None,
     rejects: Path | None = None,
     plan: str | None = None,
     look_first: Flag = False,
@@ -68,6 +70,9 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     outcomes
         Where to write the outcome of each order of this run, as JSON lines, and the record of the run beside it, as
         OUTCOMES.run.json. Those of an earlier run are put aside first, as OUTCOMES.1, OUTCOMES.2 and so on.
+    report
+        Where to write a report of this run, an HTML file for a browser, at its end. Without --outcomes the outcomes
+        are beside it, in REPORT.outcomes.jsonl. An earlier report is put aside first, as REPORT.1, REPORT.2 and so on.
     rejects
         Where to keep the lines that break rules, as they stand in the input, to be mended and loaded; their reasons
         are beside it, in REJECTS.reasons.jsonl.
@@ -119,6 +124,8 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     try:
         if not progress_every > 0:
             raise Invalid((Violation("progress_every", "must be above 0"),))
+        if report is not None:
+            outcomes = outcomes_of(report, outcomes)
         client = connection.client(console)
         source = GraphFiles(files, client.api, timezone=timezone, assign_references=assign_references)
         kind = JsonDisplay if progress == "json" else Display
@@ -133,7 +140,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
         if verbose:
             log_to(display)
         with display:
-            others = {"outcomes": outcomes, "rejects": rejects, "control": control}
+            others = {"outcomes": outcomes, "report": report, "rejects": rejects, "control": control}
             place = None if journal is None else journal_place(journal, console)
             path = jobs.journal_path(files, source.names, place, display, others)
             job = partial(
@@ -154,18 +161,20 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
                 control=control,
                 on_event=display,
             )
-            report = run(client, job)
-            report.reason = report.reason and str(_as_options(report.reason))
+            result = run(client, job)
+            result.reason = result.reason and str(_as_options(result.reason))
     except CdpError as refused:
         status = refuse(_as_options(refused), display)
         if display is not None and path is not None and jobs.is_damaged(refused):
             _tell_resume(display, path, connection, look_first=True)
         return status
-    status = _show(report, json=json)
-    if report.reason is not None:
-        refuse(report.reason, display)
-    if report.resumable:
-        _tell_resume(display, path, connection, look_first=jobs.is_damaged(report.error))
+    status = _show(result, json=json)
+    if result.reason is not None:
+        refuse(result.reason, display)
+    if report is not None and outcomes is not None:
+        status = made_of(result, outcomes, report, display) or status
+    if result.resumable:
+        _tell_resume(display, path, connection, look_first=jobs.is_damaged(result.error))
     return status
 
 

@@ -16,6 +16,7 @@ from cdp_orders_async.jobs.plan import Clash, Plan, plan
 from cdp_orders_async.jobs.records import JournalReport, forget_order, journal_orders, journal_report
 from cdp_orders_async.jobs.rejects import rejected
 from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, Run, is_damaged, new_run, place
+from cdp_orders_async.jobs.report_data import ReportData, RunData, report_data, report_of
 from cdp_orders_async.jobs.retry import RETRIED, retry
 from cdp_orders_async.jobs.sample import Presence
 from cdp_orders_async.jobs.stopping import on_stop
@@ -42,7 +43,9 @@ __all__ = [
     "Progress",
     "Reading",
     "Report",
+    "ReportData",
     "Run",
+    "RunData",
     "UndoReport",
     "Undoable",
     "VerifyReport",
@@ -59,6 +62,8 @@ __all__ = [
     "place",
     "plan",
     "rejected",
+    "report_data",
+    "report_of",
     "retry",
     "undo",
     "undoable",

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from cdp_orders_async.errors import Violation
 
-__all__ = ["Group", "Groups"]
+__all__ = ["Group", "Groups", "rule_of"]
 
 MOST = 1_000
 """The most different rules that are kept: a rule may hold a key of the input, and an input may have any keys."""
@@ -44,7 +44,7 @@ class Groups:
 
     def add(self, found: Iterable[Violation], place: str) -> None:
         """Note what is *found* in the order at that *place*; equal findings in one order count once."""
-        for rule in dict.fromkeys(map(_rule_of, found)):
+        for rule in dict.fromkeys(map(rule_of, found)):
             known = rule in self._groups or len(self._groups) < MOST
             group = self._groups.setdefault(rule if known else REST, Group(rule if known else REST, 0, place))
             group.count += 1
@@ -61,6 +61,7 @@ class Groups:
         return [group.to_json() for group in self]
 
 
-def _rule_of(found: Violation) -> str:
+def rule_of(found: Violation) -> str:
+    """Return the broken rule without what differs from line to line."""
     rule = MORE.sub("breaks more rules", COLUMN.sub("", found.rule))
     return f"{INDEX.sub('[]', found.field)} {rule}"

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-import orjson
 from msgspec import Struct
 
 from cdp_orders_async.errors import InputError
+from cdp_orders_async.jobs.run_file import RunOptions, RunRecord, read_run, run_path
 from cdp_orders_async.kinds import Api
 from cdp_orders_async.sources import GraphFiles
 
-__all__ = ["InputOptions", "options_of"]
+__all__ = ["STANDARD_INPUT", "InputOptions", "options_of"]
 
 STANDARD_INPUT = "standard input"
 """The file of an order from standard input, in its outcome."""
-LARGEST = 2**24
-"""The bytes of the largest record of a run that is read."""
 
 
 class InputOptions(Struct, frozen=True):
@@ -50,22 +48,7 @@ def options_of(outcomes: Path, api: Api, timezone: str | None, assign_references
 
     The load says so in the record of its run, beside the outcomes.
     """
-    match _record_of_run(outcomes):
-        case {"options": {"timezone": str(zone)}} if timezone is None:
-            timezone = zone
-        case _:
-            pass
-    match _record_of_run(outcomes):
-        case {"options": {"assign_references": True}}:
-            assign_references = True
-        case _:
-            pass
-    return InputOptions(api, timezone, assign_references)
-
-
-def _record_of_run(outcomes: Path) -> object:
-    try:
-        with outcomes.with_name(f"{outcomes.name}.run.json").open("rb") as file:
-            return orjson.loads(file.read(LARGEST))
-    except (OSError, orjson.JSONDecodeError):
-        return None
+    run = read_run(run_path(outcomes))
+    options = run.options if isinstance(run, RunRecord) else RunOptions()
+    zone = options.timezone if timezone is None else timezone
+    return InputOptions(api, zone, assign_references or options.assign_references)

@@ -91,6 +91,11 @@ async def load(
         "on_existing": on_existing,
         "settle": settle,
     }
+    circumstances = _circumstances(client)
+
+    def record() -> dict[str, object]:
+        return {**report.to_run_json(options), **circumstances}
+
     began, computed = clock(), time.process_time()
     stopper = Stopper(drain, on_event, clock)
     async with on_stop(stopper), opened(journal, client.identity) as book:
@@ -102,7 +107,7 @@ async def load(
             # The outcomes come second: they are those of another run, as long as that run has the journal.
             with (
                 rejected(rejects) as reject,
-                written(outcomes, run.id, lambda: report.to_run_json(options)) as write,
+                written(outcomes, run.id, record) as write,
                 kept_before(before) as keep,
             ):
                 async with ingest(
@@ -137,6 +142,7 @@ async def load(
                         report.reason = describe(error, client.base_url, listener.where(error))
                 book.unused = listener.untouched == loading.done
                 _finish(report, loading, meter)
+                report.seconds, report.stopped_by = clock() - began, stopper.number
                 report.reason = report.reason or limits.reason
                 if report.error is None and meter.ended:
                     _finish_hash(report, source, plan)
@@ -147,6 +153,7 @@ async def load(
             report.error, report.reason = report.error or error, report.reason or str(error)
         report.seconds, report.cpu = clock() - began, time.process_time() - computed
     report.stopped_by = stopper.number
+    report.record = record()
     if report.error is None or report.anything:  # else one sentence says it for all of them
         _conclude(report, source, on_event)
     return report
@@ -157,6 +164,17 @@ def _finish(report: Report, loading: Load, meter: Meter) -> None:
     while (left := loading.outcome) is not None:  # an error ended the load before it was heard
         report.hear(left)
     report.counts, report.times, report.requests = loading.counts, loading.times, meter.requests
+    report.course, report.limits = meter.series.course(), meter.limits
+
+
+def _circumstances(client: CdpOrders | CdpOrdersV2) -> dict[str, object]:
+    """Return where a run happens: the folder of the process, the tenant, and the rate that was asked for."""
+    rate = client.session.settings.rate
+    try:
+        folder = str(Path.cwd())
+    except FileNotFoundError:  # somebody removed it
+        folder = None
+    return {"folder": folder, "identity": dict(client.identity), "rate": "none" if rate is None else rate}
 
 
 async def _compare(source: GraphFile | GraphFiles, plan: str | None) -> None:

@@ -12,6 +12,7 @@ from cdp_orders_async.ingest import Load, Outcome, Verdict
 from cdp_orders_async.jobs.estimate import Estimate
 from cdp_orders_async.jobs.events import OnEvent, Progress
 from cdp_orders_async.jobs.report import NOT_AS_WANTED
+from cdp_orders_async.jobs.series import Series
 from cdp_orders_async.session import Session
 from cdp_orders_async.sources import GraphFile, GraphFiles
 
@@ -34,7 +35,10 @@ class Meter:
         self._read = 0
         self._source = source
         self._session = session
-        self._before = session.stats.requests, session.stats.retries
+        self.series = Series()
+        """The course of the load."""
+        stats = session.stats
+        self._before = stats.requests, stats.retries, stats.refused, stats.answers.copy()
         self._sends: collections.deque[tuple[float, int]] = collections.deque()
         self._heard = self._sent = 0  # orders that ended, and those of them that needed requests
         self._since: dict[tuple[str | None, int], None] = {}  # lines after the last order that needed no request
@@ -68,6 +72,12 @@ class Meter:
         """Requests that were sent since this measures."""
         return self._session.stats.requests - self._before[0]
 
+    @property
+    def limits(self) -> tuple[str, ...]:
+        """What is known of the limits of the server, in words."""
+        autorate = self._session.autorate
+        return () if autorate is None else tuple(map(str, autorate.states()))
+
     @contextlib.contextmanager
     def watching(self, load: Load, on_event: OnEvent, look: Callable[[], None]) -> Generator[None, None, None]:
         """Tell *on_event* of the progress now and then while the block lasts, and *look* each time.
@@ -77,11 +87,15 @@ class Meter:
         loop, began = asyncio.get_running_loop(), load.clock()
         self._sends.append((began, self.requests))
         timer: asyncio.TimerHandle
+        waited: str | None = None
 
         def tell() -> None:
-            nonlocal timer
+            nonlocal timer, waited
             try:
-                on_event(self._progress(load, began))
+                progress = self._progress(load, began)
+                self._note(progress, waited)
+                waited = _wait_of(progress)
+                on_event(progress)
                 look()
             except Exception as error:  # noqa: BLE001 the load raises it
                 load.fail(error)
@@ -93,9 +107,16 @@ class Meter:
             yield
         finally:
             timer.cancel()
+            self._note(self._progress(load, began), waited)
+
+    def _note(self, progress: Progress, waited: str | None) -> None:
+        """Note the *progress* in the course of the load, which *waited* since the last time for this reason."""
+        stats, (_, _, refused, answers) = self._session.stats, self._before
+        counts = progress.done, self.requests, progress.retries, stats.refused - refused
+        self.series.note(progress.seconds, counts, progress.rate, stats.answers.since(answers), waited)
 
     def _progress(self, load: Load, began: float) -> Progress:
-        session, limiter, autorate = self._session, self._session.limiter, self._session.autorate
+        session, limiter = self._session, self._session.limiter
         now, share, retries = load.clock(), load.share, session.stats.retries - self._before[1]
         waits = load.breaker != "closed" or load.held or limiter.paused_for > LONG
         if session.settings.rate != self._rate:
@@ -111,7 +132,7 @@ class Meter:
             retries=retries,
             speed=self._speed(now),
             rate=limiter.rate,
-            limits=() if autorate is None else tuple(map(str, autorate.states())),
+            limits=self.limits,
             interactive=limiter.interactive,
             fraction=None if not total else min(1.0, (self._heard + share) / total),
             seconds_left=None if total is None else self.estimate.seconds(total - self._heard - share, row),
@@ -136,3 +157,12 @@ class Meter:
         """Requests a second, over the last seconds."""
         (since, before), (now, requests) = self._sends[0], self._sends[-1]
         return (requests - before) / max(now - since, 0.001)
+
+
+def _wait_of(progress: Progress) -> str | None:
+    """Say why a load waits as a whole; None if it does not."""
+    if progress.paused is not None:
+        return progress.paused
+    if progress.held:
+        return "the control file says so"
+    return "the server asked to wait" if progress.wait > LONG else None

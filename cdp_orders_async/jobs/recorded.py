@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -13,9 +13,22 @@ from msgspec import Struct
 
 from cdp_orders_async.errors import InputError, shown
 from cdp_orders_async.ingest import Leftover, PartVerdict, Verdict
+from cdp_orders_async.ingest.outcomes import Failure
 from cdp_orders_async.jobs.events import Message, OnEvent, ignore
+from cdp_orders_async.timings import Timings
 
-__all__ = ["Recorded", "RecordedPart", "open_outcomes", "read", "read_at", "read_lines"]
+__all__ = [
+    "Recorded",
+    "RecordedPart",
+    "RecordedRule",
+    "WholePart",
+    "WholeRecord",
+    "open_outcomes",
+    "read",
+    "read_at",
+    "read_lines",
+    "read_whole",
+]
 
 LONGEST_LINE = 2**24
 """The bytes of the longest line."""
@@ -49,7 +62,34 @@ class Recorded(Struct, frozen=True, kw_only=True):
         return self.parts[0].ref if self.parts else None
 
 
+class RecordedRule(Struct, frozen=True):
+    """A rule that an order breaks."""
+
+    field: str
+    rule: str
+
+
+class WholePart(RecordedPart, frozen=True):
+    """Everything that a file of outcomes says of one part."""
+
+    differs: tuple[str, ...] = ()
+    failure: Failure | None = None
+    reason: str | None = None
+
+
+class WholeRecord(Recorded, frozen=True, kw_only=True):
+    """Everything that a file of outcomes says of one order."""
+
+    parts: tuple[WholePart, ...] = ()
+    violations: tuple[RecordedRule, ...] = ()
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
+    times: Timings = msgspec.field(default_factory=Timings)
+    run: str | None = None
+
+
+R = TypeVar("R", bound=Recorded)
 _DECODE = msgspec.json.Decoder(Recorded).decode
+_DECODE_WHOLE = msgspec.json.Decoder(WholeRecord).decode
 
 
 def read(path: Path, on_event: OnEvent = ignore) -> Iterator[Recorded]:
@@ -63,6 +103,15 @@ def read(path: Path, on_event: OnEvent = ignore) -> Iterator[Recorded]:
 
 def read_lines(path: Path, on_event: OnEvent = ignore) -> Iterator[tuple[int, Recorded]]:
     """Yield the outcomes as `read` does, each with its offset in the file, from which `read_at` reads it again."""
+    return _read(path, on_event, _DECODE)
+
+
+def read_whole(path: Path, on_event: OnEvent = ignore) -> Iterator[WholeRecord]:
+    """Yield the outcomes as `read` does, with all that the file says of them."""
+    return (recorded for _, recorded in _read(path, on_event, _DECODE_WHOLE))
+
+
+def _read(path: Path, on_event: OnEvent, decode: Callable[[bytes], R]) -> Iterator[tuple[int, R]]:
     try:
         with path.open("rb") as file:
             offset = 0
@@ -73,7 +122,7 @@ def read_lines(path: Path, on_event: OnEvent = ignore) -> Iterator[tuple[int, Re
                 if len(line) > LONGEST_LINE:
                     raise _unreadable(path, number, f"the line is longer than {LONGEST_LINE:,} bytes")
                 try:
-                    recorded = _DECODE(line)
+                    recorded = decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
                     if line.endswith(b"\n") or not line.startswith(b"{"):
                         raise _unreadable(path, number, f"it is not an outcome: {error}") from error
@@ -101,4 +150,5 @@ def read_at(file: BinaryIO, offset: int) -> Recorded:
 
 
 def _unreadable(path: Path, number: int, rule: str) -> InputError:
-    return InputError(f"the outcomes cannot be read from {path}, line {number}: {shown(rule, LONGEST_RULE)}")
+    what = "name the file that cdp-orders load --outcomes wrote" if number == 1 else "mend this line, or remove it"
+    return InputError(f"the outcomes cannot be read from {path}, line {number}: {shown(rule, LONGEST_RULE)}; {what}")

@@ -21,6 +21,7 @@ from cdp_orders_async.errors import (
     Unauthorized,
 )
 from cdp_orders_async.ingest import Outcome, PartVerdict, Verdict
+from cdp_orders_async.jobs.series import Course
 from cdp_orders_async.sources import GraphFile, GraphFiles
 from cdp_orders_async.timings import Timings
 
@@ -93,6 +94,12 @@ class Report:
     """The hash of the input; None where it was not read to its end."""
     parts_created: int = 0
     """Parts that this run created on the server."""
+    course: Course = attrs.field(factory=Course)
+    """How orders, requests, refusals and answer times went over time."""
+    limits: tuple[str, ...] = ()
+    """What was known of the limits of the server at the end, in words."""
+    record: dict[str, object] = attrs.field(factory=dict[str, object], repr=False)
+    """The record of the run at its end, which is in the file beside its outcomes."""
 
     def hear(self, outcome: Outcome) -> None:
         """Count one *outcome*."""
@@ -121,7 +128,11 @@ class Report:
             "counts": self._counts(),
             "parts_created": self.parts_created,
             "requests": self.requests,
+            "seconds": round(self.seconds, 3),
+            "stopped_by": self.stopped_by,
             "error": self.reason,
+            "limits": list(self.limits),
+            "course": self.course.to_json(),
         }
 
     def _counts(self) -> dict[str, int]:

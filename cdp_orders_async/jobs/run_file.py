@@ -5,15 +5,25 @@ from __future__ import annotations
 import contextlib
 import os
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
+from msgspec import Struct
+
+from cdp_orders_async.errors import shown
 from cdp_orders_async.jobs.owned_file import create, holds, json_line, unwritable, write_all
+from cdp_orders_async.jobs.series import Course
 
-__all__ = ["ENDING", "check_run", "run_path", "write_run"]
+__all__ = ["ENDING", "RunFile", "RunOptions", "RunRecord", "check_run", "read_run", "run_path", "write_run"]
 
 ENDING = ".run.json"
 """The ending of the name, after that of the file of outcomes."""
 WHAT = "record of the run"
 NEW = ".new"
+LARGEST = 2**24
+"""The bytes of the largest record that is read."""
+LONGEST_RULE = 200
+"""The characters that are told of the rule that a record breaks."""
 
 
 def run_path(outcomes: Path) -> Path:
@@ -43,3 +53,78 @@ def write_run(path: Path, record: dict[str, object]) -> None:
         new.replace(path)
     except OSError as error:
         raise unwritable(path, WHAT, error.strerror) from error
+
+
+class RunFile(Struct, frozen=True):
+    """One file of the input of a run."""
+
+    name: str
+    bytes: int | None = None
+
+
+class RunOptions(Struct, frozen=True, kw_only=True):
+    """The options of a load that its record keeps."""
+
+    base_url: str | None = None
+    api: str | None = None
+    journal: str | None = None
+    timezone: str | None = None
+    assign_references: bool = False
+    look_first: bool = False
+    on_existing: str | None = None
+    settle: float | None = None
+
+
+class RunRecord(Struct, frozen=True, kw_only=True):
+    """The record of a run, as far as a report needs it."""
+
+    run: str = ""
+    started: str | None = None
+    ended: str | None = None
+    files: tuple[RunFile, ...] = ()
+    hash: str | None = None
+    options: RunOptions = RunOptions()
+    counts: dict[str, int] = {}
+    parts_created: int = 0
+    requests: int = 0
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=1e12)] | None = None
+    stopped_by: int | None = None
+    error: str | None = None
+    folder: str | None = None
+    """The folder in which the command ran, from which the names of files count."""
+    identity: dict[str, str] = {}
+    """The server and the tenant."""
+    rate: float | str | None = None
+    """Requests a second that were asked for, ``auto`` or ``none``; None: not known."""
+    limits: tuple[str, ...] = ()
+    """What was known of the limits of the server at the end."""
+    course: Course = Course()
+
+    @property
+    def server(self) -> tuple[tuple[str, str], ...]:
+        """The server and the tenant, to be compared."""
+        known = self.identity or {"base URL": str(self.options.base_url)}
+        return tuple(sorted(known.items()))
+
+    @property
+    def server_words(self) -> str:
+        """The server and the tenant, for a person."""
+        return ", ".join(value if name == "base URL" else f"{name} {value}" for name, value in self.server)
+
+
+_DECODE = msgspec.json.Decoder(RunRecord).decode
+
+
+def read_run(path: Path) -> RunRecord | str:
+    """Return the record of a run at *path*; where there is none, the sentence that says why."""
+    try:
+        with path.open("rb") as file:
+            data = file.read(LARGEST + 1)
+    except OSError as error:
+        return f"the {WHAT} cannot be read from {path}: {error.strerror}"
+    if len(data) > LARGEST:
+        return f"{path} is not the {WHAT}: it is larger than {LARGEST:,} bytes"
+    try:
+        return _DECODE(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        return f"{path} is not the {WHAT}: {shown(str(error), LONGEST_RULE)}"

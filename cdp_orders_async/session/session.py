@@ -317,6 +317,7 @@ class Session:
         finally:
             self._slots.release()
         came = clock()
+        stats.answers.add(came - sent_at)
         call.status = status
         wait = None if retry_after is None else parse_retry_after(retry_after, datetime.now(UTC))
         try:

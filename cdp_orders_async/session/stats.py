@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec import Struct, field
 
-from cdp_orders_async.timings import Timings
+from cdp_orders_async.timings import Durations, Timings
 
 __all__ = ["Stats"]
 
@@ -24,3 +24,5 @@ class Stats(Struct):
     """Attempts that wait for their answer now."""
     times: Timings = field(default_factory=Timings)
     """The times of the calls that are not part of a load."""
+    answers: Durations = field(default_factory=Durations)
+    """How long attempts took from the send to the last byte of the answer, whatever its status."""

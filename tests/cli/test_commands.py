@@ -51,6 +51,7 @@ OPTIONS: dict[str, set[str]] = {
             "--assign-references",
             "--verbose",
             "--json",
+            "--report",
             "--rejects",
             "--plan",
             "--keep-before",
@@ -68,6 +69,7 @@ OPTIONS: dict[str, set[str]] = {
         *("--check-server", "--sample", "--rejects", "--json"),
     },
     "completion": set(),
+    "report": {"--output"},
 }
 HERE = ("--base-url", "http://127.0.0.1:9", "--client-key", "K", "--api-token", "T")
 """Options for a `load` that is refused before it connects."""

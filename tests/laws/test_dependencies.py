@@ -17,7 +17,7 @@ PACKAGE = ROOT / "cdp_orders_async"
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 ROOMS = {  # what each extra is for; the rest of the package imports the dependencies only
-    "cli": ("__main__.py", "cli/", "sources/"),
+    "cli": ("__main__.py", "cli/", "reports/", "sources/"),
     "httptools": ("session/backends/",),
     "otel": ("telemetry/otel.py",),
     "postgres": ("journal/postgres/", "pacing/postgres.py"),

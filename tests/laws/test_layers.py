@@ -19,7 +19,7 @@ FLOORS = {  # a folder has one floor, the name of the folder; in it any import g
     **dict.fromkeys(("client",), 5),
     **dict.fromkeys(("ingest",), 6),
     **dict.fromkeys(("emulator", "jobs"), 7),
-    **dict.fromkeys(("engines", "testing"), 8),
+    **dict.fromkeys(("engines", "reports", "testing"), 8),
     **dict.fromkeys(("__init__", "cli"), 9),
     **dict.fromkeys(("__main__",), 10),
 }
@@ -30,6 +30,7 @@ USERS = {  # what comes from outside, and who may import it
     "asyncpg": {"journal", "pacing"},
     "cyclopts": {"__main__", "cli"},
     "httptools": {"session"},
+    "jinja2": {"reports"},
     "opentelemetry": {"telemetry"},
     "platformdirs": {"cli"},
     "rich": {"__main__", "cli"},

@@ -40,9 +40,10 @@ def _texts(tracked: list[str]) -> dict[str, str]:
 
 
 def test_wheel_holds_types_and_data(wheel: ZipFile) -> None:
-    """The wheel has the marker for type checkers, the sample orders with their origin, and no tests."""
+    """The wheel has the marker for type checkers, the sample orders with their origin, the templates, and no tests."""
     names = set(wheel.namelist())
     data = {"py.typed", "data/orders-50.jsonl.gz", "data/ORIGIN.txt"}
+    data |= {f"reports/templates/{name}" for name in ("report.html.jinja", "chart.html.jinja", "report.css")}
     assert {f"cdp_orders_async/{name}" for name in data} - names == set()
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"cdp_orders_async"}
 

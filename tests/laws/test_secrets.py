@@ -59,6 +59,7 @@ from cdp_orders_async.ingest.outcomes import Leftover, Outcome, PartVerdict, Ver
 from cdp_orders_async.ingest.parts import CreatedExtension, CreatedRef, _Parts, parts_of  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.ingest.undoing import UndoneOrder, UndonePart
 from cdp_orders_async.jobs.before_file import Changed
+from cdp_orders_async.jobs.causes import Cause, Causes
 from cdp_orders_async.jobs.comparison import Difference, DifferenceKind, _Comparison  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.differences_file import DifferencesFile
 from cdp_orders_async.jobs.estimate import _Mark  # pyright: ignore[reportPrivateUsage] every class is looked at
@@ -66,8 +67,11 @@ from cdp_orders_async.jobs.index import Index
 from cdp_orders_async.jobs.inputs import InputOptions
 from cdp_orders_async.jobs.outcomes_file import _OutcomesFile  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.plan import _Reader  # pyright: ignore[reportPrivateUsage] every class is looked at
-from cdp_orders_async.jobs.recorded import Recorded, RecordedPart
+from cdp_orders_async.jobs.recorded import Recorded, RecordedPart, RecordedRule, WholePart, WholeRecord
+from cdp_orders_async.jobs.report_data import ReportData, RunData, Slow, Stray, Tally
+from cdp_orders_async.jobs.run_file import RunFile, RunOptions, RunRecord
 from cdp_orders_async.jobs.sample import Sample
+from cdp_orders_async.jobs.series import Course, Moment, Pause, Series, _Stretch  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.snapshot import Snapshot
 from cdp_orders_async.jobs.throttle import Wish
 from cdp_orders_async.jobs.verification import Row
@@ -83,9 +87,12 @@ from cdp_orders_async.journal.records import (
 )
 from cdp_orders_async.pacing.health import Overload
 from cdp_orders_async.redact import Secrets
+from cdp_orders_async.reports.charts import Band, Chart, Line, _Axis  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.reports.commands import Command
 from cdp_orders_async.session.autorate.governor import Climb, RateState, Trial
 from cdp_orders_async.session.backends.aiohttp import _Attempt, _Body  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.sources.jsonlines import _Expecting, _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.timings import Durations
 from cdp_orders_async.wire import reads_nothing
 from cdp_orders_async.wire.direct import Listed
 from tests.cli.support import write
@@ -204,6 +211,7 @@ def made(folder: Path) -> list[object]:
             *(_Body(b"canary"), CreatedRef(ref=ref)),
             *(jobs.Message("no"), jobs.Problem(Outcome(file=None, number=1, key=None, verdict=Verdict.FAILED))),
             *planned(graph),
+            *reported(folder),
             *(
                 FlightSegment(id="1"),
                 Recorded(number=1, verdict=Verdict.LOADED),
@@ -230,6 +238,39 @@ def made(folder: Path) -> list[object]:
             *(JsonDisplay(Screen()), _Handler(Display(Screen())), Wish(), jobs.new_run()),
             *(_OutcomesFile(folder / "outcomes", {}, None, None), _Expecting(1, packed=False), FlightSegment()),
         ]
+
+
+def reported(folder: Path) -> list[object]:
+    """Return instances of what a report is made with."""
+    tally, record = Tally(), WholeRecord(number=1, verdict=Verdict.FAILED)
+    tally.add(record)
+    run = RunData(outcomes=folder / "outcomes", record=None, tally=tally)
+    moment, line = Moment(1.0, 1, 1), Line("sent", [], [], 0.0, 0.0, "")
+    return [
+        *(tally, tally.causes, Causes(), *tally.causes, Cause(Verdict.FAILED, "no", "retry"), *tally.slowest, record),
+        *(
+            Slow(1.0, "file:1", None, Verdict.FAILED, None),
+            Stray("file:1", None, "items", ()),
+            WholePart("order", PartVerdict.FOUND),
+        ),
+        *(
+            RecordedRule("$.price", "is required"),
+            RunFile("file"),
+            RunOptions(),
+            RunRecord(),
+            run,
+            ReportData((run,), tally),
+        ),
+        *(
+            moment,
+            Pause(0.0, 1.0, "it is not well"),
+            Course(),
+            Series(),
+            _Stretch(1.0, (0, 0, 0, 0), None, Durations(), 0.0),
+        ),
+        *(line, Band(0.0, 1.0), _Axis([moment], ()), Command(["cdp-orders"], "does it"), Durations()),
+        Chart(id="a", title="A", desc="a", lines=[line], bands=[], ticks_x=[], ticks_y=[]),
+    ]
 
 
 def planned(graph: OrderGraph) -> list[object]:
