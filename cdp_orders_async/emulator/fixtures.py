@@ -26,14 +26,13 @@ __all__ = ["cdp_emulator", "cdp_served"]
 
 
 @pytest.fixture
-def cdp_emulator() -> Iterator[str]:
-    """Serve an empty emulator for one test, and return its base URL; its credentials are ``key`` and ``token``."""
-    with in_thread() as served:
-        yield served.base_url
-
-
-@pytest.fixture
 def cdp_served() -> Iterator[Served]:
     """Serve an empty emulator for one test, and return it, to set switches and faults and to read state and ledger."""
     with in_thread() as served:
         yield served
+
+
+@pytest.fixture
+def cdp_emulator(cdp_served: Served) -> str:
+    """Return the base URL of `cdp_served`, the emulator of this test; its credentials are ``key`` and ``token``."""
+    return cdp_served.base_url

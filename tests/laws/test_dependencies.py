@@ -22,12 +22,13 @@ ROOMS = {  # what each extra is for; the rest of the package imports the depende
     "otel": ("telemetry/otel.py",),
     "postgres": ("journal/postgres/", "pacing/postgres.py"),
     "emulator": (),
-    "dev": ("emulator/fixtures.py",),  # of those who have tests, and so a pytest
+    "dev": ("emulator/fixtures.py", "testing.py"),  # of those who have tests, and so a pytest
 }
 STANDARD = sys.stdlib_module_names | {"compression"}  # since 3.14
 INSTALLED = packages_distributions()
 OTHERWISE = {  # what nothing imports, and where it is seen that it is used
     "asyncpg-stubs": ("pyproject.toml", '"asyncpg>='),
+    "fastapi": ("cdp_orders_async/ingest/README.md", "from fastapi import"),
     "hatchling": ("tests/laws/test_packaging.py", '"-m", "hatchling", "build"'),
     "mypy": (".ci/run", "/mypy\n"),
     "pyright": (".ci/run", "/pyright "),
@@ -37,6 +38,7 @@ OTHERWISE = {  # what nothing imports, and where it is seen that it is used
     "ruff": (".ci/run", "/ruff check\n"),
     "schemathesis": ("tests/conformance/test_emulator.py", "import schemathesis;"),
     "types-pyyaml": ("pyproject.toml", '"pyyaml>='),
+    "uvicorn": ("tests/backends/serving.py", '"uvicorn"'),
 }
 
 
