@@ -50,7 +50,7 @@ class CdpClient(Protocol):
 
 @pytest.fixture
 def cdp_client(cdp_served: Served) -> CdpClient:
-    """Give a function that makes clients of `cdp_served`, to use as ``async with cdp_client() as cdp``.
+    """Give a function that makes clients of `cdp_served`: ``async with`` closes them.
 
     The environment is not used, so that no test calls your tenant.
     """

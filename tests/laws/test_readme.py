@@ -5,20 +5,20 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import socket
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 from types import ModuleType
 
-import aiohttp
 import orjson
 import pytest
+import yaml
 
-from cdp_orders_async import DeadlineExceeded, Outcome, Verdict, parse_graph
+from cdp_orders_async import CdpOrders, DeadlineExceeded, Invalid, Outcome, Verdict, parse_graph
 from cdp_orders_async.emulator import Faults
 from cdp_orders_async.timings import Timings
+from tests.backends.serving import PROGRAMS as WEB
 from tests.cli.support import TOKEN, Ran, Watched, cdp_orders, ended, lines_of, started, watched, write
 from tests.laws.pages import BLOCKS, COMMANDS_PAGE, FRONT, PAGES, PROSE, ROOT, blocks, section, table
 
@@ -37,9 +37,9 @@ def program(heading: str, number: int = 0, page: str = "README.md") -> str:
 
 WHOLE = "cdp_orders_async/ingest/README.md"
 """The page of whole programs."""
-WEB, WORKER, JOB = (program(f"## In a {name}", page=WHOLE) for name in ("web backend", "worker", "job"))
+WORKER, JOB = (program(f"## In a {name}", page=WHOLE) for name in ("worker", "job"))
 MODELS = program("## Python", 1)
-PROGRAMS = [text for language, text in BLOCKS if language == "python" and text not in (WEB, MODELS)]
+PROGRAMS = [text for language, text in BLOCKS if language == "python" and text not in (*WEB.values(), MODELS)]
 
 
 async def shell(line: str, folder: Path, server: Watched) -> Ran:
@@ -52,7 +52,7 @@ async def shell(line: str, folder: Path, server: Watched) -> Ran:
 
 def test_blocks_are_of_languages_that_are_checked() -> None:
     """No block escapes these tests."""
-    assert {language for language, _ in BLOCKS} == {"sh", "text", "python", "json"}
+    assert {language for language, _ in BLOCKS} == {"sh", "text", "python", "json", "yaml"}
     assert all(
         re.match(r"cdp-orders (load|emulator) |\.venv/bin/python (-m tests\.|benchmarks/)", line) for line in COMMANDS
     )
@@ -247,46 +247,37 @@ def module(folder: Path, text: str) -> ModuleType:
     return made
 
 
-def port() -> int:
-    """Return a port that is free now."""
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        number: int = listening.getsockname()[1]
-        return number
+async def test_compose(tmp_path: Path) -> None:
+    """The recipe is YAML; its emulator starts as it says, and its app may call it and no other host."""
+    (text,) = (text for language, text in BLOCKS if language == "yaml")
+    services = yaml.safe_load(text)["services"]
+    command = services["cdp"]["command"][-1].partition("exec ")[2].replace("$$", "$")
+    variables = {**services["app"]["environment"], "CDP_API_TOKEN": "a token of ours"}
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    script = f"exec {command} --port 0"
+    async with started(cwd=tmp_path, env={**variables, "PATH": path}, command=("sh", "-c", script)) as process:
+        assert process.stdout is not None
+        assert b"The emulator listens on http://" in await process.stdout.readline()
+        process.terminate()
+        assert (await ended(process)).status == 0
+    assert services["app"]["network_mode"] == "service:cdp"
+    CdpOrders(base_url=variables["CDP_BASE_URL"], client_key="K", api_token="T")  # noqa: S106 it guards nothing
+    with pytest.raises(Invalid, match="must be https"):
+        CdpOrders(base_url="http://cdp:8642", client_key="K", api_token="T")  # noqa: S106 the same
 
 
-async def test_web_backend_runs(tmp_path: Path) -> None:
-    """It takes an order, a copy of it, and refuses what is none; the outbox has what was asked; it stops."""
-    (tmp_path / "program.py").write_text(WEB)
-    number = port()
-    async with watched() as server, aiohttp.ClientSession(f"http://127.0.0.1:{number}") as caller:
-        env, command = {**server.environment, "PORT": str(number)}, (sys.executable, "-u", "-W", "error", "program.py")
-        async with started(cwd=tmp_path, env=env, command=command) as process:
-            assert process.stdout is not None
-            assert b"Running on" in await process.stdout.readline()
-            answers: list[tuple[int, object]] = []
-            for body in (orjson.dumps(ORDER), orjson.dumps(ORDER), b"{", b"{}"):
-                async with caller.post("/orders", data=body) as answer:
-                    answers.append((answer.status, await answer.json()))
-            process.terminate()
-            ran = await ended(process)
-        assert (ran.status, ran.err) == (0, "")
-        assert [status for status, _ in answers] == [201, 201, 400, 400]
-        assert answers[0][1] == {"order": parse_graph(ORDER).key}
-        assert "$.price: is required" in str(answers[3][1])
-        assert server.holds([ORDER])
-    assert sorted(row.suffix for row in (tmp_path / "outbox").iterdir()) == [".201", ".201"]
+class Rows:
+    """The database of the web backend: it keeps what was done in it, or raises an error."""
 
+    def __init__(self, error: Exception | None = None) -> None:
+        self.done: list[str] = []
+        self.error = error
 
-class Posted:
-    """A request to the web backend that holds the order."""
-
-    def __init__(self, app: dict[object, object]) -> None:
-        self.app = app
-
-    async def read(self) -> bytes:
-        """Return the body."""
-        return orjson.dumps(ORDER)
+    async def execute(self, query: str, *_: object) -> None:
+        """Do nothing."""
+        if self.error is not None:
+            raise self.error
+        self.done.append(query)
 
 
 async def test_table_of_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,9 +289,8 @@ async def test_table_of_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         name: next(both for heads, both in cells.items() if any(do.startswith(head) for head in heads.split(", ")))
         for name, do in rows.items()
     }
-    web, worker = module(tmp_path, WEB), module(tmp_path, WORKER)
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "outbox").mkdir()
+    web, worker = module(tmp_path, WEB["outbox"]), module(tmp_path, WORKER)
+    statuses = {name: status for status, when in table("status", "when") for name in re.findall(r"`(\w+)`", when)}
 
     async def done(verdict: Verdict | None, *, raised: bool) -> tuple[int, str]:
         async def ingested(*_: object, **__: object) -> Outcome:
@@ -313,18 +303,22 @@ async def test_table_of_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
         monkeypatch.setattr(web, "ingest_one", ingested)
         monkeypatch.setattr(worker, "ingest_one", ingested)
-        answer = await web.place(Posted({web.CDP: None}))
-        (row,) = (tmp_path / "outbox").iterdir()
-        assert row.suffix == (".json" if answer.status == 202 else f".{answer.status}")
-        row.unlink()
-        return answer.status, await worker.work(None, orjson.dumps(ORDER), redelivered=True)
+        rows = Rows()
+        status, answer = await web.Checkout(None, None, rows).place(orjson.dumps(ORDER))
+        assert answer == {"order": parse_graph(ORDER).key}
+        assert rows.done == [web.ADD, *([web.END[status]] if status != 202 else [])]
+        return status, await worker.work(None, orjson.dumps(ORDER), redelivered=True)
 
     for raised in (False, True):
         for verdict in Verdict:
             status, answer = await done(verdict, raised=raised)
             of_web, of_worker = told[verdict]
+            assert statuses[str(verdict)] == str(status)
             assert (of_web.startswith(str(status)), of_worker.startswith(answer)) == (True, True), verdict
     assert await done(None, raised=True) == (202, "retry")
+    for wrong in (b"{", b"{}", b"\xff"):
+        assert (await web.Checkout(None, None, Rows()).place(wrong))[0] == 400
+    assert (await web.Checkout(None, None, Rows(ConnectionRefusedError())).place(orjson.dumps(ORDER)))[0] == 503
     assert await worker.work(None, b"{", redelivered=False) == "dead letter"
     assert await worker.work(None, b"{}", redelivered=False) == "dead letter"
 
