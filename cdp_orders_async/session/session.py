@@ -31,7 +31,7 @@ from cdp_orders_async.pacing.health import overload
 from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
 from cdp_orders_async.pacing.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.redact import sealed, strip_frames
-from cdp_orders_async.session.attempt import NO_HEADERS, connection_error, deadline_error
+from cdp_orders_async.session.attempt import NO_HEADERS, Answer, connection_error, deadline_error
 from cdp_orders_async.session.autorate import Autorate
 from cdp_orders_async.session.backends import backend
 from cdp_orders_async.session.calls import OpenCall, Report, judged, report_of
@@ -303,17 +303,7 @@ class Session:
             call.sent_at = sent_at
             if autorate is not None:
                 autorate.sent(reads=reads)
-            # A call of the loader has no deadline before it is sent.
-            left = self.settings.deadline if call.until is None else call.until - sent_at
-            headers = NO_HEADERS if call.report is None else call.report.started(call, waited)
-            stats.requests += 1
-            stats.in_flight += 1
-            try:
-                status, body, retry_after = await self._http.send_once(request, call.id, left, times, headers)
-            except BaseException as error:  # noqa: BLE001 it is raised again
-                raise strip_frames(error)  # noqa: B904 it is the same error
-            finally:
-                stats.in_flight -= 1
+            status, body, retry_after = await self._send_once(request, call, sent_at, waited)
         finally:
             self._slots.release()
         came = clock()
@@ -328,6 +318,19 @@ class Session:
         if autorate is not None:
             autorate.answered(done - sent_at, reads=reads)
         return result
+
+    async def _send_once(self, request: Request[T], call: OpenCall, now: float, waited: float) -> Answer:
+        # A call of the loader has no deadline before it is sent.
+        left = self.settings.deadline if call.until is None else call.until - now
+        headers = NO_HEADERS if call.report is None else call.report.started(call, waited)
+        self.stats.requests += 1
+        self.stats.in_flight += 1
+        try:
+            return await self._http.send_once(request, call.id, left, call.times, headers)
+        except BaseException as error:  # noqa: BLE001 it is raised again
+            raise strip_frames(error)  # noqa: B904 it is the same error
+        finally:
+            self.stats.in_flight -= 1
 
     def _failed(self, request: Request[T], call: OpenCall, error: CdpError) -> float:
         """Return the seconds until *request* is sent again after *error*; otherwise raise the error of the call."""
