@@ -23,7 +23,7 @@ from cdp_orders_async.pacing.health import overload
 from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
 from cdp_orders_async.pacing.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.redact import sealed, strip_frames
-from cdp_orders_async.session.attempt import connection_error, deadline_error
+from cdp_orders_async.session.attempt import GivenUp, connection_error, deadline_error
 from cdp_orders_async.session.autorate import Autorate
 from cdp_orders_async.session.backends import backend
 from cdp_orders_async.session.calls import OpenCall, Report, judged, report_of
@@ -50,10 +50,6 @@ class RateLimiter(Protocol):
     async def acquire(self) -> None:
         """Return when one request may leave."""
         ...
-
-
-class GivenUp(NotSent):
-    """A create of the loader was not sent: when it got its permit, the load created nothing any longer."""
 
 
 class BulkTransport(Struct, frozen=True):
@@ -286,7 +282,8 @@ class Session:
             if self._shared_limiter is not None or not limiter.acquire_nowait():
                 await self._wait_for_permit(limiter, request, call.until, times, bulk=bulk)
                 sent_at = clock()
-            if sender is not None and request.creates and sender.halted():
+            given_up = sender.halted if sender is not None and request.creates else None
+            if given_up is not None and given_up():
                 raise GivenUp("it was given up before it got its permit")
             call.sent_at = sent_at
             if autorate is not None:
@@ -296,7 +293,7 @@ class Session:
             stats.requests += 1
             stats.in_flight += 1
             try:
-                status, body, retry_after = await self._http.send_once(request, call.id, left, times)
+                status, body, retry_after = await self._http.send_once(request, call.id, left, times, given_up)
             except BaseException as error:  # noqa: BLE001 it is raised again
                 raise strip_frames(error)  # noqa: B904 it is the same error
             finally:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 import statistics
 from datetime import timedelta
 from typing import Any, Literal
@@ -46,9 +47,16 @@ class Wire(HttpBackend):
         self._emulator = emulator
         self._random = random.Random(seed)  # noqa: S311 not for secrets
 
-    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Timings) -> Answer:
+    async def send_once(
+        self,
+        request: Request[Any],
+        request_id: str,
+        left: float | None,
+        times: Timings,
+        given_up: Callable[[], bool] | None = None,
+    ) -> Answer:
         """Send once."""
-        del request_id, left, times
+        del request_id, left, times, given_up
         emulator = self._emulator
         await asyncio.sleep(WAY * self._random.uniform(0.8, 1.2))
         endpoint, segments = emulator.find(request.method, request.path)

@@ -25,6 +25,8 @@ from cdp_orders_async.session.attempt import (
     LONGEST_HEAD,
     NO_BODY,
     Answer,
+    GivenUp,
+    GivenUpCheck,
     HttpBackend,
     connection_error,
     cut_answer,
@@ -219,7 +221,14 @@ class HttptoolsBackend(HttpBackend):
         self._sockets = Sockets(settings.connections)
         self._resolver: Resolver
 
-    async def send_once(self, request: Request[Any], request_id: str, left: float | None, times: Timings) -> Answer:
+    async def send_once(
+        self,
+        request: Request[Any],
+        request_id: str,
+        left: float | None,
+        times: Timings,
+        given_up: GivenUpCheck | None = None,
+    ) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer; see `HttpBackend`."""
         data = self._written(request, request_id)
         limit = Timeout(self._timeouts, left)
@@ -229,6 +238,8 @@ class HttptoolsBackend(HttpBackend):
             with limit:
                 connection = self._rested(creates=request.creates) or await self._connect()
                 sent = self._clock()
+                if given_up is not None and given_up():
+                    raise GivenUp("it was given up before it left")
                 problem = await connection.ask(data)
             if problem is not None:
                 raise Broken(problem)  # noqa: TRY301 as what could not connect does
