@@ -31,7 +31,14 @@ from cdp_orders_async.pacing.health import overload
 from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
 from cdp_orders_async.pacing.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
 from cdp_orders_async.redact import sealed, strip_frames
-from cdp_orders_async.session.attempt import NO_HEADERS, Answer, connection_error, deadline_error
+from cdp_orders_async.session.attempt import (
+    NO_HEADERS,
+    Answer,
+    GivenUp,
+    GivenUpCheck,
+    connection_error,
+    deadline_error,
+)
 from cdp_orders_async.session.autorate import Autorate
 from cdp_orders_async.session.backends import backend
 from cdp_orders_async.session.calls import OpenCall, Report, judged, report_of
@@ -49,10 +56,6 @@ T = TypeVar("T")
 
 LONGEST_PAUSE = 300.0  # seconds that a Retry-After can hold up every call, even if it asks for more
 READS = "GET"
-
-
-class GivenUp(NotSent):
-    """A create of the loader was not sent: when it got its permit, the load created nothing any longer."""
 
 
 class BulkTransport(Struct, frozen=True):
@@ -298,12 +301,13 @@ class Session:
                 await self._wait_for_permit(limiter, request, call.until, times, bulk=bulk)
                 sent_at = clock()
                 waited = sent_at - asked
-            if sender is not None and request.creates and sender.halted():
+            given_up = sender.halted if sender is not None and request.creates else None
+            if given_up is not None and given_up():
                 raise GivenUp("it was given up before it got its permit")
             call.sent_at = sent_at
             if autorate is not None:
                 autorate.sent(reads=reads)
-            status, body, retry_after = await self._send_once(request, call, sent_at, waited)
+            status, body, retry_after = await self._send_once(request, call, sent_at, waited, given_up)
         finally:
             self._slots.release()
         came = clock()
@@ -319,14 +323,16 @@ class Session:
             autorate.answered(done - sent_at, reads=reads)
         return result
 
-    async def _send_once(self, request: Request[T], call: OpenCall, now: float, waited: float) -> Answer:
+    async def _send_once(
+        self, request: Request[T], call: OpenCall, now: float, waited: float, given_up: GivenUpCheck | None
+    ) -> Answer:
         # A call of the loader has no deadline before it is sent.
         left = self.settings.deadline if call.until is None else call.until - now
         headers = NO_HEADERS if call.report is None else call.report.started(call, waited)
         self.stats.requests += 1
         self.stats.in_flight += 1
         try:
-            return await self._http.send_once(request, call.id, left, call.times, headers)
+            return await self._http.send_once(request, call.id, left, call.times, headers, given_up)
         except BaseException as error:  # noqa: BLE001 it is raised again
             raise strip_frames(error)  # noqa: B904 it is the same error
         finally:

@@ -32,6 +32,8 @@ from cdp_orders_async.session.attempt import (
     NO_BODY,
     NO_HEADERS,
     Answer,
+    GivenUp,
+    GivenUpCheck,
     HttpBackend,
     connection_error,
     cut_answer,
@@ -77,13 +79,22 @@ class _Body(aiohttp.BytesPayload):
 
     began: float | None = None
     clock: Callable[[], float]
+    given_up: GivenUpCheck | None = None
+    refused = False
+    """Whether it did not leave, because it was given up."""
+
+    def _begin(self) -> None:
+        if self.given_up is not None and self.given_up():
+            self.refused = True
+            raise ConnectionAbortedError
+        self.began = self.clock()
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        self.began = self.clock()
+        self._begin()
         await super().write(writer)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        self.began = self.clock()
+        self._begin()
         await super().write_with_length(writer, content_length)
 
     def __reduce__(self) -> NoReturn:
@@ -286,12 +297,13 @@ class AiohttpBackend(HttpBackend):
         left: float | None,
         times: Timings,
         headers: Mapping[str, str] = NO_HEADERS,
+        given_up: GivenUpCheck | None = None,
     ) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer; see `HttpBackend`."""
         body = None
         if request.body is not None:
             body = _Body(request.body, content_type="application/json")
-            body.clock = self._clock
+            body.clock, body.given_up = self._clock, given_up
         attempt = _Attempt(request.creates)
         token = ATTEMPT.set(attempt)
         limit = Timeout(self._timeouts, left)
@@ -308,6 +320,8 @@ class AiohttpBackend(HttpBackend):
                 times.body += self._clock() - head
             return response.status, content, _wait_asked(response)
         except (_Dropped, Broken, aiohttp.ClientError, OSError) as error:
+            if body is not None and body.refused:
+                raise GivenUp("it was given up before it left") from None
             # From None: the text of the cause may hold the query, or the URL of the proxy with its password.
             cause = (isinstance(error, _Dropped) and error.__cause__) or error
             if response is not None:
