@@ -213,7 +213,7 @@ class Front:
         """Answer one request, or fail to."""
         self._patience.stop(request.protocol)
         try:
-            if self._pages.owns(request.path):
+            if self._pages.owns(request):
                 return await self._pages.answer(request)
             reason = self._access.foreign(request)
             return await self._watch(request) if reason is None else respond(refusal(403, reason))

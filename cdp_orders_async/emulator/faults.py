@@ -89,6 +89,11 @@ class Faults:
         self.reset()
 
     @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The entries of the plan, in the order in which they are tried."""
+        return self._entries
+
+    @property
     def plan(self) -> dict[str, Json]:
         """The plan as JSON, which `of` reads."""
         return {"seed": self._seed, "faults": [entry.json for entry in self._entries]}

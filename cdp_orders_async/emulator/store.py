@@ -136,20 +136,22 @@ class Store:
         first = next(iter(self._children.get(("contacts", order.ref), ())), None)
         return (order if first is None else self._records["contacts"][first]).guest
 
-    def guests_found(self, text: str) -> list[Record]:
-        """Return the guests that *text* describes.
+    def guests_found(self, text: str) -> list[str]:
+        """Return the refs of the guests that *text* describes.
 
         First come the guest with this email address and the guests of the orders with this reference. Then come the
         guests with each word of it in their names, email addresses, identifiers or ref, the newest first.
         """
         order = self.find("orders", text)
         orders = [*self.orders_called(text), *([] if order is None else [order])]
-        exact = [self._identities.get(("", text.casefold()), ""), *map(self.guest_of, orders)]
-        found = list(reversed(self._search_texts))
-        for word in searchable(text).split():
+        named = [self._identities.get(("", text.casefold()), ""), *map(self.guest_of, orders)]
+        first = dict.fromkeys(filter(None, named))
+        # Each pass is one comprehension: 100,000 guests take milliseconds.
+        word, *others = dict.fromkeys(searchable(text).split()) or [""]
+        found = [ref for ref, kept in self._search_texts.items() if word in kept and ref not in first]
+        for word in others:
             found = [ref for ref in found if word in self._search_texts[ref]]
-        guests = self._records.get("guests", {})
-        return [guests[ref] for ref in dict.fromkeys([*filter(None, exact), *found])]
+        return [*first, *reversed(found)]
 
     def listed(self, records: list[Record]) -> list[Record]:
         """Return *records* without those that are so new that lists do not show them yet."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
@@ -13,7 +14,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 import attrs
 import orjson
 
-from cdp_orders_async.emulator.faults import ACTIONS, PHASES, Faults, PlanError
+from cdp_orders_async.emulator.faults import ACTIONS, PHASES, Entry, Fault, Faults, PlanError
 from cdp_orders_async.emulator.limits import Limit
 from cdp_orders_async.emulator.naming import OPERATIONS
 from cdp_orders_async.emulator.pages.visit import PAGES, Moved, Page, Result, Visit
@@ -22,6 +23,12 @@ from cdp_orders_async.emulator.switches import ByOperation, Switches
 
 __all__ = ["add_fault", "change_switches", "faults", "set_faults", "switches"]
 
+ENTRIES_MAX = 50
+"""The number of entries of a plan that are shown."""
+PLAN_MAX = 2_000
+"""The number of faults of a plan that can be changed on the page."""
+STEPS_MAX = 10
+"""The number of steps of a script that are shown."""
 REQUESTS_MAX = 1_000
 """The number of requests that one added fault may concern."""
 DONE = {
@@ -32,6 +39,7 @@ DONE = {
     "cleared": "The plan of faults is empty.",
 }
 """The results that a page reports after a form."""
+JSON_WORDS = {"None": "null", "True": "true", "False": "false"}
 PATTERNS = ("*", "*.create", "*.get", "*.list", "*.update", "*.replace", "*.delete")
 
 
@@ -145,10 +153,16 @@ def descriptions() -> Mapping[str, str]:
     for before, node in pairwise(body):
         match before, node:
             case ast.AnnAssign(target=ast.Name(name)), ast.Expr(value=ast.Constant(value=str(text))):
-                found[name] = " ".join(text.replace("``", "").replace("*", "").split())
+                found[name] = plain(text)
             case _:
                 pass
     return found
+
+
+def plain(text: str) -> str:
+    """Return a docstring as text, with the values of JSON instead of those of Python."""
+    unmarked = re.sub(r"\*(\w+)\*", r"\1", " ".join(text.replace("`", "").split()))
+    return re.sub(r"\b(None|True|False)\b", lambda found: JSON_WORDS[found[0]], unmarked)
 
 
 def faults(visit: Visit) -> Result:
@@ -160,13 +174,17 @@ def show_faults(visit: Visit, values: Mapping[str, object], status: int) -> Resu
     """Show the plan of faults; *values*: what the person typed, and what is wrong with it."""
     plan = visit.subject.faults
     shown: dict[str, object] = {
-        "entries": list(zip(entries(plan), plan.left, strict=True)),
+        "entries": [
+            (entry.operation, describe(entry), left)
+            for entry, left in zip(plan.entries[:ENTRIES_MAX], plan.left, strict=False)
+        ],
+        "more": max(len(plan.entries) - ENTRIES_MAX, 0),
         "counts": sorted(plan.done.items()),
         "actions": ACTIONS,
         "phases": PHASES,
         "operations": [*PATTERNS, *sorted(OPERATIONS)],
         "typed": {},
-        "plan": orjson.dumps(plan.plan, option=orjson.OPT_INDENT_2).decode(),
+        "plan": orjson.dumps(plan.plan, option=orjson.OPT_INDENT_2).decode() if size_of(plan) <= PLAN_MAX else None,
         "add_error": "",
         "plan_error": "",
         **done(visit),
@@ -174,24 +192,29 @@ def show_faults(visit: Visit, values: Mapping[str, object], status: int) -> Resu
     return Page("faults.html", {**shown, **values}, status)
 
 
-def entries(plan: Faults) -> list[tuple[str, str]]:
-    """Return the operation and the faults of each entry, as text."""
-    found = plan.plan["faults"]
-    rows = [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
-    return [(str(entry["operation"]), describe(entry)) for entry in rows]
+def size_of(plan: Faults) -> int:
+    """Return the number of faults in a plan."""
+    return sum(1 if entry.script is None else len(entry.script) for entry in plan.entries)
 
 
-def describe(entry: Mapping[str, Json]) -> str:
-    """Return the faults of an entry of a plan as text."""
-    script = entry.get("script")
-    if isinstance(script, list):
-        return ", then ".join(
-            "none" if isinstance(step, str) else describe(dict(step))
-            for step in script[:9]
-            if isinstance(step, dict | str)
-        )
-    rest = [f"{name} {value}" for name, value in entry.items() if name not in {"operation", "action"}]
-    return ", ".join([str(entry["action"]), *rest])
+def describe(entry: Entry) -> str:
+    """Return the faults of an entry as text."""
+    if entry.fault is not None:
+        return f"{words_of(entry.fault)}, chance {entry.chance:g}"
+    script = entry.script or ()
+    steps = [words_of(fault) for fault in script[:STEPS_MAX]]
+    rest = [f"{len(script) - STEPS_MAX:,} more"] if len(script) > STEPS_MAX else []
+    return ", then ".join([*steps, *rest]) or "an empty script"
+
+
+def words_of(fault: Fault | None) -> str:
+    """Return a fault as text."""
+    if fault is None:
+        return "ok"
+    action = f"{fault.action} {fault.status}" if fault.action in {"status", "html"} else fault.action
+    seconds = f" for {fault.seconds:g} s" if fault.action in {"stall", "drip"} else ""
+    after = "" if fault.retry_after is None else f", Retry-After {fault.retry_after}"
+    return f"{action}{seconds} (phase {fault.phase}{after})"
 
 
 def add_fault(visit: Visit) -> Result:

@@ -94,9 +94,11 @@ class Pages:
         self._form_token = secrets.token_urlsafe()
 
     @staticmethod
-    def owns(path: str) -> bool:
-        """Tell whether *path* is one of the pages."""
-        return path in {"/", PAGES} or path.startswith(f"{PAGES}/")
+    def owns(request: web.BaseRequest) -> bool:
+        """Tell whether a request is for one of the pages; a browser that opens the base URL is led to them."""
+        if request.path == "/":
+            return request.method == "GET" and "text/html" in request.headers.get("Accept", "")
+        return request.path == PAGES or request.path.startswith(f"{PAGES}/")
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""

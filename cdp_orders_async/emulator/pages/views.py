@@ -18,6 +18,8 @@ __all__ = ["guest", "guest_orders", "guests", "home", "ledger", "order", "orders
 
 SCANNED = 200_000
 """The number of effects that one page of the ledger reads, so that no filter is slow."""
+WORDS_MAX = 10
+"""The number of words that a search for guests may have: each takes as long as the first."""
 USES = 20
 """The number of items that a consumer shows."""
 EFFECTS = {"created": "created", "updated": "updated", "replaced": "replaced", "deleted": "deleted"}
@@ -32,9 +34,10 @@ def home(visit: Visit) -> Result:
 
 def guests(visit: Visit) -> Result:
     """List the guests, all or those that a text describes."""
-    store, text = visit.subject.store, visit.text()
+    store, text = visit.subject.store, visit.text(words=WORDS_MAX)
     if text:
-        part = visit.part_of(store.guests_found(text))
+        found = store.guests_found(text)
+        part = visit.part(len(found), lambda start, count: [store.get("guests", ref) for ref in found[start:][:count]])
     else:
         part = visit.part(store.count("guests"), lambda start, count: store.newest("guests", start, count))
     return Page("guests.html", {"part": part, "text": text, "count": store.count("guests")})

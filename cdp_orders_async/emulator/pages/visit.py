@@ -115,11 +115,13 @@ class Visit:
             )
         return record
 
-    def text(self, name: str = "q") -> str:
-        """Return a text to search for; raise Wrong if it is too long."""
-        text = self.query.get(name, "").strip()
+    def text(self, *, words: int = TEXT_MAX) -> str:
+        """Return the text to search for; raise Wrong if it is too long, or has more than so many words."""
+        text = self.query.get("q", "").strip()
         if len(text) > TEXT_MAX:
             raise Wrong(400, f"The text to search for has {len(text):,} characters: use at most {TEXT_MAX}.")
+        if len(text.split()) > words:
+            raise Wrong(400, f"The text to search for has {len(text.split()):,} words: use at most {words}.")
         return text
 
     def word(self, name: str, words: Mapping[str, str]) -> str:
