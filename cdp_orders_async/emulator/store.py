@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from hashlib import blake2b
 from itertools import islice
+from operator import attrgetter
 from typing import TypeVar
 from uuid import UUID, uuid5
 
@@ -129,7 +130,7 @@ class Store:
             # An order that was deleted without its parts has left its contact.
             if next(iter(parts.get(("contacts", order), ())), order) == ref and order in orders
         ]
-        return sorted(owned, key=lambda order: order.serial)
+        return sorted(owned, key=attrgetter("serial"))
 
     def guest_of(self, order: Record) -> str:
         """Return the ref of the guest of an order: that of its first contact, else that of the order itself."""
@@ -147,11 +148,12 @@ class Store:
         named = [self._identities.get(("", text.casefold()), ""), *map(self.guest_of, orders)]
         first = dict.fromkeys(filter(None, named))
         # Each pass is one comprehension: 100,000 guests take milliseconds.
-        word, *others = dict.fromkeys(searchable(text).split()) or [""]
-        found = [ref for ref, kept in self._search_texts.items() if word in kept and ref not in first]
+        # The longest word comes first: the fewest guests have it.
+        word, *others = sorted({*searchable(text).split()}, key=len, reverse=True) or [""]
+        found = [pair for pair in self._search_texts.items() if word in pair[1]]
         for word in others:
-            found = [ref for ref in found if word in self._search_texts[ref]]
-        return [*first, *reversed(found)]
+            found = [pair for pair in found if word in pair[1]]
+        return [*first, *(ref for ref, _ in reversed(found) if ref not in first)]
 
     def listed(self, records: list[Record]) -> list[Record]:
         """Return *records* without those that are so new that lists do not show them yet."""

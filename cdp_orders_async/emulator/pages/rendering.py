@@ -15,6 +15,8 @@ __all__ = ["render"]
 
 LONGEST_VALUE = 500
 """The number of characters of a value that are shown."""
+LONGEST_MEMBER = 100
+"""The number of characters of a member of a list that are shown."""
 MANY = 50
 """The number of members of a list that are shown."""
 
@@ -26,13 +28,15 @@ def render(template: str, values: Mapping[str, object]) -> str:
 
 def shown(value: Json) -> str:
     """Return a value as text, cut if it is long."""
-    if isinstance(value, str):
-        text = value
-    elif isinstance(value, list) and len(texts(value)) == len(value):
-        text = ", ".join(texts(value[:MANY])) + (f", and {len(value) - MANY:,} more" if len(value) > MANY else "")
-    else:
-        text = orjson.dumps(value).decode()
-    return text if len(text) <= LONGEST_VALUE else f"{text[:LONGEST_VALUE]}… ({len(text):,} characters)"
+    if isinstance(value, list) and len(texts(value)) == len(value):
+        more = f", and {len(value) - MANY:,} more" if len(value) > MANY else ""
+        return ", ".join(cut(text, LONGEST_MEMBER) for text in texts(value[:MANY])) + more
+    return cut(value if isinstance(value, str) else orjson.dumps(value).decode(), LONGEST_VALUE)
+
+
+def cut(text: str, most: int) -> str:
+    """Return *text*, or its first *most* characters and its length."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
 
 
 def label(key: str) -> str:

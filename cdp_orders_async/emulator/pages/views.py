@@ -16,9 +16,9 @@ from cdp_orders_async.emulator.traffic import Handled
 
 __all__ = ["guest", "guest_orders", "guests", "home", "ledger", "order", "orders", "requests", "selected"]
 
-SCANNED = 200_000
+SCANNED = 100_000
 """The number of effects that one page of the ledger reads, so that no filter is slow."""
-WORDS_MAX = 10
+WORDS_MAX = 6
 """The number of words that a search for guests may have: each takes as long as the first."""
 USES = 20
 """The number of items that a consumer shows."""
@@ -155,7 +155,7 @@ def matching(effects: list[Effect], numbers: range, chosen: Mapping[str, str]) -
             continue
         if effect and entry["effect"] != effect:
             continue
-        if text and text not in {entry["ref"], entry["order"], (entry["requestId"] or "").lower()}:
+        if text and entry["ref"] != text and entry["order"] != text and (entry["requestId"] or "").lower() != text:
             continue
         yield entry
 
