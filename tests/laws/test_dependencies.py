@@ -19,7 +19,7 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 ROOMS = {  # what each extra is for; the rest of the package imports the dependencies only
     "cli": ("__main__.py", "cli/", "sources/"),
     "httptools": ("session/backends/",),
-    "emulator": (),
+    "emulator": ("emulator/pages/",),
     "dev": ("emulator/fixtures.py",),  # of those who have tests, and so a pytest
 }
 STANDARD = sys.stdlib_module_names | {"compression"}  # since 3.14

@@ -85,7 +85,7 @@ def check(field: Field, value: str) -> Field:
         Switches.read([f"{field.name}={text}"])
     except ValueError as wrong:
         reason = str(wrong).removeprefix(f"{field.name}={text}: ")
-        return attrs.evolve(field, value=value, error=f"{reason[:1].upper()}{reason[1:]}.")
+        return attrs.evolve(field, value=value, error=f"{reason}.")
     return attrs.evolve(field, value=text)
 
 
