@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html.parser
 import http.client
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from urllib.parse import urldefrag, urlencode, urljoin, urlsplit
 
@@ -148,7 +148,7 @@ class Browser:
 
 
 @contextmanager
-def browsing(emulator: Emulator | None = None) -> Iterator[Browser]:
+def browsing(emulator: Emulator | None = None) -> Generator[Browser]:
     """Serve *emulator*, a new one by default, while the block lasts."""
     own = Emulator(seed=7) if emulator is None else emulator
     with in_thread(own) as served:

@@ -43,13 +43,13 @@ def fill(emulator: Emulator) -> None:
     store.extend("order_extensions", plain, {"firstTimeOrder": True, "storeLocation": "London"}, CAUSE)
     store.extend("item_extensions", case, {"engraving": "For Ann"}, CAUSE)
 
-    texts = ("status", "channel", "pointOfSale", "paymentType", "cardType", "currencyCode")
-    marked = make("orders", {**ORDER, **dict.fromkeys(texts, MARK), "referenceId": MARK})
-    texts = ("type", "name", "status", "description", "productId", "vendor", "currencyCode", "referenceId")
-    item = make("items", {**dict.fromkeys(texts, MARK), "price": 1, "flightSegments": [{"id": MARK}]}, marked)
-    texts = ("title", "firstName", "lastName", "gender", "nationality", "passportNumber", "city", "country")
+    texts = "status", "channel", "pointOfSale", "paymentType", "cardType", "currencyCode", "referenceId"
+    marked = make("orders", {**ORDER, **dict.fromkeys(texts, MARK)})
+    of_items = "type", "name", "status", "description", "productId", "vendor", "currencyCode", "referenceId"
+    item = make("items", {**dict.fromkeys(of_items, MARK), "price": 1, "flightSegments": [{"id": MARK}]}, marked)
+    of_persons = "title", "firstName", "lastName", "gender", "nationality", "passportNumber", "city", "country"
     person: dict[str, Json] = {
-        **dict.fromkeys(texts, MARK),
+        **dict.fromkeys(of_persons, MARK),
         **{key: [MARK] for key in ("emails", "phoneNumbers", "street")},
         "identifiers": [{"provider": MARK, "id": MARK, "expiryDate": MARK}],
     }
@@ -64,7 +64,7 @@ def fill(emulator: Emulator) -> None:
         make("contacts", {"firstName": "Maria", "emails": ["maria@many.example"]}, order)
     large = make("orders", {**ORDER, "referenceId": "LARGE"})
     items = [make("items", {"type": "X", "name": f"Thing {n}", "price": 1}, large) for n in range(60)]
-    make("consumers", {"firstName": "Zoe", "orderItems": items[-25:]}, large)
+    make("consumers", {"firstName": "Zoe", "orderItems": [*items[-25:]]}, large)
 
 
 @pytest.fixture(name="browser", scope="module")

@@ -24,7 +24,7 @@ MANY = Switches(
     rate=12.5,
     burst=3,
     retry_after=2,
-    limits=[  # pyright: ignore[reportArgumentType] the converter takes a list
+    limits=[
         {"kind": "window", "calls": 600, "seconds": 60, "sliding": True, "refusal": "reset", "methods": ["GET"]},
         Queue(rate=40, gateway=1),
         Bucket(rate=5, steps=((30, 5),), repeat=60),
@@ -222,11 +222,9 @@ def test_a_wrong_fault_is_not_added(browser: Browser, changed: dict[str, str], w
 
 def test_a_large_plan_is_shown_in_part() -> None:
     """A plan with thousands of faults is listed in part, and cannot be changed on the page."""
-    entries: list[Json] = [
-        {"operation": "*", "script": ["ok"] * 3_000},
-        *([{"operation": "*", "action": "close"}] * 60),
-    ]
-    with browsing(Emulator(faults=Faults.of({"faults": entries}))) as browser:
+    entries = [{"operation": "*", "script": ["ok"] * 3_000}, *([{"operation": "*", "action": "close"}] * 60)]
+    plan = orjson.loads(orjson.dumps({"faults": entries}))
+    with browsing(Emulator(faults=Faults.of(plan))) as browser:
         page = browser.open("/__pages/faults")
     assert "then 2,990 more" in page.text
     assert "And 11 more." in page.text

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from functools import cache
 from itertools import pairwise
 from types import NoneType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 import attrs
 import orjson
@@ -124,7 +124,8 @@ def text_of(value: object) -> str:
     if isinstance(value, ByOperation):
         value = dict(value)
     if isinstance(value, tuple):
-        return orjson.dumps(list(map(limit_json, value)), option=orjson.OPT_INDENT_2).decode() if value else "[]"
+        limits = [limit_json(limit) for limit in cast("tuple[Limit, ...]", value)]
+        return orjson.dumps(limits, option=orjson.OPT_INDENT_2).decode() if limits else "[]"
     return orjson.dumps(value).decode()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from typing import cast
 
 import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -17,13 +18,14 @@ LONGEST_VALUE = 500
 """The number of characters of a value that are shown."""
 LONGEST_MEMBER = 100
 """The number of characters of a member of a list that are shown."""
+SECTIONS = ("guests", "orders", "requests", "ledger", "switches", "faults")
 MANY = 50
 """The number of members of a list that are shown."""
 
 
 def render(template: str, values: Mapping[str, object]) -> str:
     """Return a page."""
-    return ENVIRONMENT.get_template(template).render(**values)
+    return ENVIRONMENT.get_template(template).render(pages=PAGES, sections=SECTIONS, **values)
 
 
 def shown(value: Json) -> str:
@@ -76,26 +78,13 @@ ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
-ENVIRONMENT.filters.update(
-    {
-        "shown": shown,
-        "label": label,
-        "person": person,
-        "title_of": title,
-        "instant": instant,
-        "amount": amount,
-        "members": members,
-        "texts": texts,
-    }
-)
-ENVIRONMENT.globals.update(
-    pages=PAGES,
-    navigation={
-        "guests": "Guests",
-        "orders": "Orders",
-        "requests": "Requests",
-        "ledger": "Ledger",
-        "switches": "Switches",
-        "faults": "Faults",
-    },
+cast("dict[str, object]", ENVIRONMENT.filters).update(
+    shown=shown,
+    label=label,
+    person=person,
+    title_of=title,
+    instant=instant,
+    amount=amount,
+    members=members,
+    texts=texts,
 )

@@ -131,7 +131,7 @@ class Pages:
             raise WrongMethod(request.method, here)
         if view is None:
             raise Wrong(404, "There is no such page.")
-        form = await self._form(request) if method == "POST" else {}
+        form = await self._form(request) if method == "POST" else dict[str, str]()
         return self._respond(view(Visit(self._subject, path, request.query, refs, form)), path)
 
     def _cookie(self, request: web.BaseRequest) -> str:
