@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
-import struct
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -13,7 +11,6 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import attrs
-import orjson
 from aiohttp import HttpVersion11, web
 from aiohttp.http import HttpProcessingError
 
@@ -22,6 +19,7 @@ from cdp_orders_async.emulator.faults import Fault
 from cdp_orders_async.emulator.limits import Fate
 from cdp_orders_async.emulator.operations import Reply
 from cdp_orders_async.emulator.pages import Pages
+from cdp_orders_async.emulator.responses import HUNG_UP, hang_up, phrase, respond, send, written
 from cdp_orders_async.emulator.service import Asked, Emulator, Endpoint, refusal
 
 __all__ = ["running", "serve"]
@@ -42,8 +40,6 @@ DRIP_STEPS = 20
 LOST_SECONDS = 3600.0
 """The longest wait for an answer that never comes."""
 TOO_MANY = 429
-RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-"""``struct linger`` of this system with a time of 0: the socket ends with RST."""
 STOP_SECONDS = 0.1
 """Seconds that requests in flight get to end when the server stops; an answer is one step, so none needs them."""
 LOCAL = {"0.0.0.0": HOST, "::": "::1"}  # noqa: S104 names of all addresses
@@ -51,7 +47,6 @@ LOCAL = {"0.0.0.0": HOST, "::": "::1"}  # noqa: S104 names of all addresses
 UNREADABLE = f"400: the request is not HTTP, or its first line or a header is longer than {LINE_MAX:,} bytes.\n"
 NOTE = web.RequestKey("note", str)
 """The reason of an answer that the operation did not make."""
-HUNG_UP = web.RequestKey("hung up", bool)
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 logger = logging.getLogger("cdp_orders_async.emulator")
 PROXY_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr></body></html>"
@@ -362,51 +357,3 @@ async def read_body(request: web.BaseRequest) -> bytes:
 def sound(record: logging.LogRecord) -> bool:
     """Drop aiohttp's log records of malformed requests, because they quote the request."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-
-
-def respond(reply: Reply) -> web.Response:
-    """Return aiohttp's response for *reply*."""
-    if reply.body is None:
-        return web.Response(status=reply.status)
-    return web.Response(
-        status=reply.status, body=orjson.dumps(reply.body), content_type="application/json", headers=reply.headers
-    )
-
-
-def written(reply: Reply) -> tuple[bytes, bytes]:
-    """Return the bytes of the head and of the body of an answer."""
-    body = b"" if reply.body is None else orjson.dumps(reply.body)
-    lines = [
-        f"HTTP/1.1 {reply.status} {phrase(reply.status)}",
-        *(f"{name}: {value}" for name, value in reply.headers.items()),
-    ]
-    if body:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-    return "\r\n".join([*lines, "Connection: close", "", ""]).encode(), body
-
-
-def phrase(status: int) -> str:
-    """Return the reason phrase of a status."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
-
-
-def send(request: web.BaseRequest, data: bytes) -> None:
-    """Write to the connection, without aiohttp, if it is still open."""
-    if request.transport is not None and not request.transport.is_closing():
-        request.transport.write(data)
-
-
-def hang_up(request: web.BaseRequest, *, reset: bool) -> web.StreamResponse:
-    """End the connection with FIN, or with RST; the returned response is not sent."""
-    request[HUNG_UP] = True
-    transport = request.transport
-    if transport is not None and reset:
-        linger: socket.socket = transport.get_extra_info("socket")
-        linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        transport.abort()
-    elif transport is not None:
-        transport.close()
-    return web.Response()
