@@ -55,6 +55,12 @@ class Fault:
     seconds: float = 60
     """The length of a stall, or of a whole drip."""
 
+    @property
+    def json(self) -> dict[str, Json]:
+        """The fault as in a plan: its action, and the values that differ from those that the action has by default."""
+        usual = attrs.asdict(read_fault({"action": self.action}, ""))
+        return {name: value for name, value in attrs.asdict(self).items() if name == "action" or value != usual[name]}
+
 
 @attrs.frozen
 class Entry:
@@ -65,6 +71,14 @@ class Entry:
     fault: Fault | None = None
     chance: float = 1
 
+    @property
+    def json(self) -> dict[str, Json]:
+        """The entry as in a plan."""
+        if self.fault is None:
+            script: list[Json] = ["ok" if fault is None else fault.json for fault in self.script or ()]
+            return {"operation": self.operation, "script": script}
+        return {"operation": self.operation, **({} if self.chance == 1 else {"chance": self.chance}), **self.fault.json}
+
 
 class Faults:
     """A plan of faults, and the counts of the faults so far; without entries there are no faults."""
@@ -73,6 +87,28 @@ class Faults:
         self._entries = entries
         self._seed = seed
         self.reset()
+
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """The entries of the plan, in the order in which they are tried."""
+        return self._entries
+
+    @property
+    def plan(self) -> dict[str, Json]:
+        """The plan as JSON, which `of` reads."""
+        return {"seed": self._seed, "faults": [entry.json for entry in self._entries]}
+
+    @property
+    def left(self) -> list[int | None]:
+        """The number of requests for which each entry still decides; None: for all, by chance."""
+        return [
+            None if entry.script is None else len(entry.script) - self._taken[number]
+            for number, entry in enumerate(self._entries)
+        ]
+
+    def add(self, entry: Json) -> None:
+        """Add an entry to the end of the plan, which goes on; raise PlanError if it is wrong."""
+        self._entries += (read_entry(entry, "the fault"),)
 
     @classmethod
     def load(cls, path: Path | str) -> Faults:

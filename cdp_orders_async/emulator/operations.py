@@ -28,11 +28,13 @@ class Reply:
     """Seconds."""
     allow: str | None = None
     """The allowed methods, if the method of the request is not allowed."""
+    challenge: str | None = None
+    """The credentials that are required, if they are missing or wrong."""
 
     @property
     def headers(self) -> dict[str, str]:
         """The headers that only some answers have."""
-        given = {"Retry-After": self.retry_after, "Allow": self.allow}
+        given = {"Retry-After": self.retry_after, "Allow": self.allow, "WWW-Authenticate": self.challenge}
         return {name: str(value) for name, value in given.items() if value is not None}
 
 

@@ -23,6 +23,7 @@ from cdp_orders_async.emulator.routing import Node
 from cdp_orders_async.emulator.storage import Storage
 from cdp_orders_async.emulator.store import Store
 from cdp_orders_async.emulator.switches import Switches, seconds
+from cdp_orders_async.emulator.traffic import Traffic
 from cdp_orders_async.emulator.waiting import Waiting
 
 __all__ = ["Asked", "Emulator", "Endpoint", "refusal"]
@@ -37,6 +38,7 @@ UNAUTHORIZED = Reply(
         "All requests must be authenticated.",
         "moreInfoUrl": SUPPORT,
     },
+    challenge='Basic realm="Order REST API", charset="UTF-8"',
 )
 BAD_REQUEST = 400
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
@@ -97,6 +99,8 @@ class Emulator:
         """Requests received, by operation."""
         self.dropped: Counter[str] = Counter()
         """Requests that a fault dropped before they had an effect, by operation; *requests* does not count them."""
+        self.traffic = Traffic()
+        """The latest requests with their answers."""
         self.waiting = Waiting()
         """The work that latency and slow writes delay: ``len()`` counts it, ``finish()`` does it at once."""
         self._gets = 0
@@ -207,6 +211,7 @@ class Emulator:
         self.faults.reset()
         self.requests.clear()
         self.dropped.clear()
+        self.traffic.clear()
         self._gate = None
 
     def _mount(self, version: Version) -> None:

@@ -184,7 +184,8 @@ async def test_a_full_disk(journal: PostgresJournal, postgres: str, postgres_ser
     database = postgres.rpartition("/")[2]
     postgres_server.run(
         "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql"
-        " AS $$ BEGIN RAISE 'no room' USING ERRCODE = '53100'; END $$; CREATE TRIGGER no_room BEFORE INSERT ON cdp_orders.parts EXECUTE FUNCTION no_room()",
+        " AS $$ BEGIN RAISE 'no room' USING ERRCODE = '53100'; END $$;"
+        " CREATE TRIGGER no_room BEFORE INSERT ON cdp_orders.parts EXECUTE FUNCTION no_room()",
         database,
     )
     await claimed(journal, "G")
