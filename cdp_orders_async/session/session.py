@@ -42,6 +42,8 @@ T = TypeVar("T")
 LONGEST_PAUSE = 300.0  # seconds that a Retry-After can hold up every call, even if it asks for more
 READS = "GET"
 REFUSED_FOR_LOAD = frozenset((429, 503))
+DECIDED = frozenset(range(400, 500)) - REFUSED_FOR_LOAD
+"""The statuses of errors that answer the request: it would get them again."""
 
 
 class RateLimiter(Protocol):
@@ -313,6 +315,7 @@ class Session:
             times.decode += done - came
         if autorate is not None:
             autorate.answered(done - sent_at, reads=reads)
+        stats.answered += 1
         return result
 
     def _failed(self, request: Request[T], call: OpenCall, error: CdpError) -> float:
@@ -336,6 +339,7 @@ class Session:
     def _note(self, request: Request[T], call: OpenCall, error: CdpError) -> None:
         """Count a failed attempt, also in the automatic rate."""
         self.stats.refused += call.status in REFUSED_FOR_LOAD
+        self.stats.answered += call.status in DECIDED
         if self.autorate is None or call.sent_at is None or call.alone:
             return
         seconds = self._clock() - call.sent_at
