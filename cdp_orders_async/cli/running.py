@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from cdp_orders_async import jobs
-from cdp_orders_async.cli.display import Screen
+from cdp_orders_async.cli.display import Display, Screen
 from cdp_orders_async.cli.options import refuse, unwritten
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.sources import GraphFiles
@@ -73,8 +73,11 @@ def run(client: CdpOrders | CdpOrdersV2, job: Callable[[], Awaitable[T]]) -> T:
     return asyncio.run(over())
 
 
-def show(report: R, table: Callable[[Screen, R], None], *, json: bool) -> int:
-    """Show a *report* as JSON or as the *table*, and the sentence that says what ended it; return the exit status."""
+def show(report: R, table: Callable[[Screen, R], None], *, json: bool, display: Display | None = None) -> int:
+    """Show a *report* as JSON or as the *table*; return the exit status.
+
+    The sentence that says what ended it goes to *display*, or else to standard error.
+    """
     status = report.status
     try:
         if json:
@@ -84,5 +87,5 @@ def show(report: R, table: Callable[[Screen, R], None], *, json: bool) -> int:
     except OSError as unheard:  # such as a full disk
         status = status or unwritten(unheard)
     if report.reason is not None:
-        refuse(report.reason)
+        refuse(report.reason, display)
     return status

@@ -10,7 +10,7 @@ from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem, Progr
 from cdp_orders_async.jobs.groups import Group, Groups
 from cdp_orders_async.jobs.inputs import options_of
 from cdp_orders_async.jobs.journal import journal_path
-from cdp_orders_async.jobs.load import load
+from cdp_orders_async.jobs.load import LoadOptions, load
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.plan import Clash, Plan, plan
 from cdp_orders_async.jobs.records import JournalReport, forget_order, journal_orders, journal_report
@@ -33,6 +33,7 @@ __all__ = [
     "Group",
     "Groups",
     "JournalReport",
+    "LoadOptions",
     "Message",
     "OnEvent",
     "Plan",
