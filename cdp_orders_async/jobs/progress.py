@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import collections
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Generator
@@ -12,12 +11,12 @@ from cdp_orders_async.ingest import Load, Outcome, Verdict
 from cdp_orders_async.jobs.estimate import Estimate
 from cdp_orders_async.jobs.events import OnEvent, Progress
 from cdp_orders_async.jobs.report import NOT_AS_WANTED
+from cdp_orders_async.jobs.ticking import ticking
 from cdp_orders_async.session import Session
 from cdp_orders_async.sources import GraphFile, GraphFiles
 
 __all__ = ["Meter"]
 
-EVERY = 0.25  # seconds between two looks
 WINDOW = 5.0  # seconds over which the speed is measured
 MOST = 10_000  # lines that are remembered
 ANOTHER_RATE = 1.2  # the factor by which a rate changes before the speed is measured anew
@@ -76,25 +75,15 @@ class Meter:
 
         If one of them raises, that ends the *load*.
         """
-        loop, began = asyncio.get_running_loop(), load.clock()
+        began = load.clock()
         self._sends.append((began, self.requests))
-        timer: asyncio.TimerHandle
 
         def tell() -> None:
-            nonlocal timer
-            try:
-                on_event(self._progress(load, began))
-                look()
-            except Exception as error:  # noqa: BLE001 the load raises it
-                load.fail(error)
-            else:
-                timer = loop.call_later(EVERY, tell)
+            on_event(self._progress(load, began))
+            look()
 
-        timer = loop.call_later(EVERY, tell)
-        try:
+        with ticking(tell, load.fail):
             yield
-        finally:
-            timer.cancel()
 
     def _progress(self, load: Load, began: float) -> Progress:
         session, limiter, autorate = self._session, self._session.limiter, self._session.autorate
