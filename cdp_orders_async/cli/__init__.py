@@ -49,9 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if sys.stderr is not None:
                 sys.stderr.flush()
         except OSError:  # nobody reads the messages; the exit status stays that of the command
-            from cdp_orders_async.cli.display import hush  # noqa: PLC0415 seldom needed
+            from cdp_orders_async.cli.display import silence  # noqa: PLC0415 seldom needed
 
-            hush(sys.stderr)
+            silence(sys.stderr)
 
 
 def _run(tokens: Sequence[str]) -> int:

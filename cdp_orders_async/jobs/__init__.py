@@ -10,7 +10,7 @@ from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem, Progr
 from cdp_orders_async.jobs.groups import Group, Groups
 from cdp_orders_async.jobs.inputs import options_of
 from cdp_orders_async.jobs.journal import JournalPlace, journal_path, journal_place
-from cdp_orders_async.jobs.load import load
+from cdp_orders_async.jobs.load import LoadOptions, load
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.plan import Clash, Plan, plan
 from cdp_orders_async.jobs.records import JournalReport, forget_order, journal_orders, journal_report
@@ -35,6 +35,7 @@ __all__ = [
     "Groups",
     "JournalPlace",
     "JournalReport",
+    "LoadOptions",
     "Message",
     "OnEvent",
     "Plan",

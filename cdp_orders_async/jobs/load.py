@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
 from pathlib import Path
+from typing import TypedDict
 
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import CdpError, InputError
@@ -25,10 +26,27 @@ from cdp_orders_async.jobs.throttle import SIGNALS, Throttle, following
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources import GraphFile, GraphFiles
 
-__all__ = ["load"]
+__all__ = ["LoadOptions", "load"]
 
 LAST = 20  # requests that were denied, of which is remembered where they came from
 NOTHING = (Verdict.INVALID, Verdict.NOT_TRIED, Verdict.FAILED)
+
+
+class LoadOptions(TypedDict, total=False):
+    """The options of `load` that `retry` passes on."""
+
+    rejects: Path | None
+    look_first: bool
+    on_existing: OnExisting
+    settle: float
+    drain: float
+    before: Path | None
+    max_errors: int | None
+    give_up: float | None
+    control: Path | None
+    run: Run | None
+    on_event: OnEvent
+    clock: Callable[[], float]
 
 
 @sealed

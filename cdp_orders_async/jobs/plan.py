@@ -270,9 +270,7 @@ class _Reader:
         report, names = self._report, list(self._files)
         last: Entry | None = None
         clash: Clash | None = None
-        for n, (first, entry, verdict) in enumerate(self._index.same()):
-            if not n % LINES:
-                await asyncio.sleep(0)
+        async for first, entry, verdict in self._index.search():
             if verdict is Verdict.ALREADY:
                 report.copies += 1
             else:

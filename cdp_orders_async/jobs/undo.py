@@ -19,7 +19,7 @@ from cdp_orders_async.jobs.before_file import Changed, read_before
 from cdp_orders_async.jobs.events import Message, OnEvent, ignore
 from cdp_orders_async.jobs.journal import JournalPlace, check_exists, open_journal
 from cdp_orders_async.jobs.lines_file import lines_written
-from cdp_orders_async.jobs.report import describe
+from cdp_orders_async.jobs.report import describe, exit_status
 from cdp_orders_async.jobs.stopping import SAME_SIGNAL, on_stop
 from cdp_orders_async.journal import CreatedPart, Journal
 from cdp_orders_async.redact import sealed
@@ -68,11 +68,7 @@ class UndoReport:
     @property
     def status(self) -> int:
         """The exit status of a command whose work this was."""
-        if self.error is not None:
-            return 2
-        if self.stopped_by is not None:
-            return 128 + self.stopped_by
-        return int(self.kept > 0 or self.failed > 0)
+        return exit_status(self.error, self.stopped_by, as_wanted=not (self.kept or self.failed))
 
     def count(self, order: UndoneOrder) -> None:
         """Count the parts of an *order*."""

@@ -56,6 +56,8 @@ T = TypeVar("T")
 
 LONGEST_PAUSE = 300.0  # seconds that a Retry-After can hold up every call, even if it asks for more
 READS = "GET"
+DECIDED = frozenset(range(400, 500)) - REFUSED_FOR_LOAD
+"""The statuses of errors that answer the request: it would get them again."""
 
 
 class BulkTransport(Struct, frozen=True):
@@ -321,6 +323,7 @@ class Session:
             times.decode += done - came
         if autorate is not None:
             autorate.answered(done - sent_at, reads=reads)
+        stats.answered += 1
         return result
 
     async def _send_once(
@@ -359,6 +362,7 @@ class Session:
     def _note(self, request: Request[T], call: OpenCall, error: CdpError) -> None:
         """Count a failed attempt, also in the automatic rate."""
         self.stats.refused += call.status in REFUSED_FOR_LOAD
+        self.stats.answered += call.status in DECIDED
         if self.autorate is None or call.sent_at is None or call.alone:
             return
         seconds = self._clock() - call.sent_at

@@ -40,7 +40,7 @@ def _texts(tracked: list[str]) -> dict[str, str]:
 
 
 def test_wheel_holds_types_and_data(wheel: ZipFile) -> None:
-    """The wheel has the marker for type checkers, the sample orders, the templates of reports and pages, and no tests."""
+    """The wheel has the type marker, the sample orders, the templates of reports and pages, and no tests."""
     names = set(wheel.namelist())
     data = {"py.typed", "data/orders-50.jsonl.gz", "data/ORIGIN.txt"}
     pages = (ROOT / "cdp_orders_async" / "emulator" / "pages").glob("[!_]*/*")

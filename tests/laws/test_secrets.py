@@ -44,6 +44,7 @@ from cdp_orders_async import (
     jobs,
 )
 from cdp_orders_async.cli.display import Display, JsonDisplay, Screen
+from cdp_orders_async.cli.loading import LoadFlags
 from cdp_orders_async.cli.log import _Handler  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.cli.options import Connection
 from cdp_orders_async.cli.plan import _Display  # pyright: ignore[reportPrivateUsage] every class is looked at
@@ -196,7 +197,7 @@ def made(folder: Path) -> list[object]:
             *(read, reading, lost, graph, parts, InputLine("file", 1, graph), watched),
             *(Listed((contact,)), Page((contact,), 0, 1, has_next=False), CreatedExtension()),
             Keeping(CdpOrders(base_url="http://127.0.0.1:9", client_key="key", api_token=TOKEN).transport),
-            *(Credentials("key", TOKEN), Credentials(bearer_token=TOKEN), Connection(api_token=TOKEN)),
+            *(Credentials("key", TOKEN), Credentials(bearer_token=TOKEN), Connection(api_token=TOKEN), LoadFlags()),
             *(Settings(proxy=f"http://user:{TOKEN}@127.0.0.1"), Secrets(TOKEN), Opaque(TOKEN)),
             *(order, Busy(order.key, None), CreatedPart(order.key, "order", ref, b""), MemoryJournal(identity={})),
             *(_Graph(order, 0, b"", b"", 1), SameReference(order.key, ref, b"", 1), Knowledge(None, [], [])),
@@ -234,7 +235,7 @@ def made(folder: Path) -> list[object]:
             *(UndonePart("order", ref), UndoneOrder(order.key, ()), jobs.Undoable(1, 1), jobs.UndoReport()),
             RecordedOrder(order.key, GraphRecord(b"", complete=True, ended=True, parts={}), frozenset()),
             jobs.JournalReport({}, 1),
-            *(jobs.Progress(seconds=1, done=1, not_loaded=0, retries=0, speed=1, rate=None), _Mark(1, 0.5, 1)),
+            *(jobs.Progress(seconds=1, done=1, not_loaded=0, retries=0, speed=1, rate=None), _Mark(1, 1)),
             *(JsonDisplay(Screen()), _Handler(Display(Screen())), Wish(), jobs.new_run()),
             *(_OutcomesFile(folder / "outcomes", {}, None, None), _Expecting(1, packed=False), FlightSegment()),
         ]
