@@ -120,7 +120,7 @@ from cdp_orders_async.resources import (
 )
 from cdp_orders_async.session import RateLimiter, Session, Stats, Timings
 from cdp_orders_async.settings import Credentials, Settings
-from cdp_orders_async.sources import GraphFile, GraphFiles
+from cdp_orders_async.sources import GraphFile, GraphFiles, TableSource
 from cdp_orders_async.telemetry import (
     AttemptEnded,
     Call,
@@ -255,6 +255,7 @@ __all__ = [
     "Source",
     "SqliteJournal",
     "Stats",
+    "TableSource",
     "Timezone",
     "Timings",
     "Transport",
