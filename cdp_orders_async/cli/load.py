@@ -19,7 +19,7 @@ from cdp_orders_async.cli.options import Connection, Flag, refuse, unwritten
 from cdp_orders_async.cli.running import repeated, run
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.ingest import SETTLE, OnExisting
-from cdp_orders_async.sources import GraphFiles
+from cdp_orders_async.sources import TableSource
 
 __all__ = ["load"]
 
@@ -35,6 +35,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     on_existing: OnExisting = "keep",
     timezone: str | None = None,
     assign_references: Flag = False,
+    sql: str | None = None,
     settle: Annotated[float, Parameter(allow_leading_hyphen=True)] = SETTLE,
     drain: Annotated[float, Parameter(allow_leading_hyphen=True)] = 20.0,
     keep_before: Path | None = None,
@@ -49,8 +50,9 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     """Load the orders of FILE...: each order, then its contact, consumers and items, then their extensions.
 
     FILE holds JSON lines, plain, gzip or zstd, or is - for standard input: orders with their parts nested, or the
-    import records of the Batch API. Several files, a glob in quotes, and a folder (its .jsonl and .ndjson files, also
-    with .gz or .zst) are read one file after the other. The same command again resumes: what is loaded is skipped, what
+    import records of the Batch API. Or it is a table: a Parquet or a CSV file, or a SQL file that selects orders.
+    Several files, a glob in quotes, and a folder (its .jsonl, .ndjson, .csv, .tsv and .parquet files, also with .gz or
+    .zst) are read one file after the other. The same command again resumes: what is loaded is skipped, what
     is unknown is looked up, what failed is tried again. The first Ctrl-C finishes what is in flight, the second stops
     at once. SIGUSR1 lowers the rate by a quarter, SIGUSR2 raises it. Exit status: 0 all is there as the input says, 1
     some order is not, 2 bad usage, input or server, 129, 130 or 143 stopped.
@@ -81,6 +83,9 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
         The zone of times that do not say theirs, for instance Europe/Dublin; without it their orders are refused.
     assign_references
         Give each item without a referenceId one made from its place: ORDER#1, ORDER#2 and so on.
+    sql
+        A SQL file that selects whole orders from the tables among FILE: Parquet and CSV files. Each is a table, named
+        by the beginning of its name, and all of them are the table input. It needs the extra tables.
     settle
         Seconds that lists of the server may lag behind writes: how long to look before something whose answer
         was lost counts as absent.
@@ -119,7 +124,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
         if not progress_every > 0:
             raise Invalid((Violation("progress_every", "must be above 0"),))
         client = connection.client(console)
-        source = GraphFiles(files, client.api, timezone=timezone, assign_references=assign_references)
+        source = TableSource(files, client.api, timezone=timezone, assign_references=assign_references, sql=sql)
         kind = JsonDisplay if progress == "json" else Display
         display = kind(
             console,
@@ -133,7 +138,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
             log_to(display)
         with display:
             others = {"outcomes": outcomes, "rejects": rejects, "control": control}
-            path = jobs.journal_path(files, source.names, journal, display, others)
+            path = jobs.journal_path(files, source.names, journal, display, others, source.paths)
             job = partial(
                 jobs.load,
                 client,

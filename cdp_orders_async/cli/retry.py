@@ -31,6 +31,7 @@ def retry(  # noqa: D417 the options of a connection say themselves what they ar
     on_existing: OnExisting = "keep",
     timezone: str | None = None,
     assign_references: Flag = False,
+    sql: str | None = None,
     settle: Annotated[float, Parameter(allow_leading_hyphen=True)] = SETTLE,
     drain: Annotated[float, Parameter(allow_leading_hyphen=True)] = 20.0,
     verbose: Flag = False,
@@ -65,6 +66,8 @@ def retry(  # noqa: D417 the options of a connection say themselves what they ar
         The zone of times that do not say theirs; by default as the load was told.
     assign_references
         Give each item without a referenceId one made from its place; by default as the load was told.
+    sql
+        The SQL file that selects the orders in tables; by default as the load was told.
     settle
         Seconds that lists of the server may lag behind writes.
     drain
@@ -83,7 +86,7 @@ def retry(  # noqa: D417 the options of a connection say themselves what they ar
             if verbose:
                 log_to(display)
             client = connection.client(console)
-            source = input_of(file, files, client, timezone, assign_references=assign_references)
+            source = input_of(file, files, client, timezone, assign_references=assign_references, sql=sql)
             job = partial(
                 jobs.retry,
                 client,

@@ -9,6 +9,7 @@ from cdp_orders_async.jobs.before_file import Changed
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem, Progress, Reading
 from cdp_orders_async.jobs.groups import Group, Groups
 from cdp_orders_async.jobs.inputs import options_of
+from cdp_orders_async.jobs.invented import SampleFormat, invented_orders, write_invented
 from cdp_orders_async.jobs.journal import journal_path
 from cdp_orders_async.jobs.load import load
 from cdp_orders_async.jobs.outcomes_file import written
@@ -42,10 +43,12 @@ __all__ = [
     "Reading",
     "Report",
     "Run",
+    "SampleFormat",
     "UndoReport",
     "Undoable",
     "VerifyReport",
     "forget_order",
+    "invented_orders",
     "is_damaged",
     "journal_orders",
     "journal_path",
@@ -62,5 +65,6 @@ __all__ = [
     "undoable",
     "verify",
     "whole_order",
+    "write_invented",
     "written",
 ]

@@ -14,12 +14,12 @@ from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from random import Random
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, BinaryIO, Literal, TypeAlias, get_args
 
 import orjson
 
 from cdp_orders_async.arguments import need
-from cdp_orders_async.errors import InputError, Invalid, Violation
+from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.jobs.owned_file import check, create, put_aside, unwritable, write_all
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources import copied_to_parquet
@@ -133,13 +133,17 @@ def _person(seed: int, number: int) -> Json:
 
 @sealed
 def write_invented(
-    count: int, seed: int = 0, form: SampleFormat = "jsonl", output: Path | None = None, stream: io.BufferedIOBase | None = None
+    count: int,
+    seed: int = 0,
+    form: SampleFormat = "jsonl",
+    output: Path | None = None,
+    stream: BinaryIO | None = None,
 ) -> None:
     """Write *count* orders, as `invented_orders` makes them, to the new file *output*, or else to *stream*.
 
-    The memory does not grow with *count*. Parameters: *form*: ``jsonl`` has an order a line; ``parquet`` an order a row,
-    with nested columns; ``csv`` an item a row, where consumers and extensions are JSON text. An earlier file is put
-    aside, as ``OUTPUT.1`` or the first such name that is free.
+    The memory does not grow with *count*. Parameters: *form*: ``jsonl`` has an order a line; ``parquet`` an order a
+    row, with nested columns; ``csv`` an item a row, where consumers and extensions are JSON text. An earlier file is
+    put aside, as ``OUTPUT.1`` or the first such name that is free.
 
     Raises `Invalid` for a *count* below 0, another *form*, or Parquet without *output*; `InputError` where the file
     cannot be written, and where the extra ``tables`` is missing that writes Parquet.

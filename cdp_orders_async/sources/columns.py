@@ -64,9 +64,7 @@ def keys_of(api: Api, *, as_record: bool) -> Mapping[str, Key]:
         **_of_model(api.models["orders"]),
         "contact": Key("object", keys={**_of_model(api.models["contacts"]), "email": email}),
         ITEMS: Key("object", many=True, keys=items),
-        "consumers": Key(
-            "object", many=True, keys={**_of_model(api.models["consumers"]), "email": email, ITEMS: uses}
-        ),
+        "consumers": Key("object", many=True, keys={**_of_model(api.models["consumers"]), "email": email, ITEMS: uses}),
         "extensions": extensions,
     }
     if not as_record:
@@ -113,7 +111,7 @@ def branches(columns: Sequence[str], api: Api, name: str) -> dict[str, Branch]:
     return found
 
 
-def _place(  # noqa: PLR0917 a step of one walk
+def _place(
     found: dict[str, Branch], keys: Mapping[str, Key], path: Sequence[str], number: int, name: str, column: str
 ) -> bool:
     """Put the column with this *number* into its place; return False where no key has such a *path*."""
@@ -138,9 +136,7 @@ def _place(  # noqa: PLR0917 a step of one walk
     return placed
 
 
-def _unknown(
-    unknown: Sequence[str], columns: Sequence[str], keys: Mapping[str, Key], api: Api, name: str
-) -> str:
+def _unknown(unknown: Sequence[str], columns: Sequence[str], keys: Mapping[str, Key], api: Api, name: str) -> str:
     """Return the sentence about columns that are no key of an order."""
     given = set(columns)
     known = [path for path in _paths(keys) if path not in given]

@@ -16,13 +16,13 @@ from cdp_orders_async.sources.expressions import literal
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["MEMORY", "check_query", "connected", "copied_to_parquet", "described", "needs_extra"]
+__all__ = ["MEMORY", "bound", "check_query", "connected", "copied_to_parquet", "described", "needs_extra"]
 
 MEMORY = 256
 """The megabytes that duckdb may take; what needs more goes to its folder of temporary files."""
 LONGEST_RULE = 300
 ROW_GROUP = 10_000  # rows of a Parquet file that are held in memory at once
-SETTINGS = {
+SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "threads": 1,  # rows keep the order of the file
     "memory_limit": f"{MEMORY}MB",
     "autoinstall_known_extensions": "false",
@@ -35,6 +35,7 @@ FULL = ("No space left", "max_temp_directory_size", "failed to offload", "not en
 CSV_LINE = re.compile(r"CSV Error on Line: (\d+)\n(.*)", re.DOTALL)
 FIELDS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 AT = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.MULTILINE)
+NO_TABLE = re.compile(r"Table with name (.*?) does not exist")
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -84,7 +85,18 @@ def check_query(connection: duckdb.DuckDBPyConnection, text: str, name: str) -> 
     if kinds != ["SELECT"]:
         found = f"{len(kinds)} statements" if len(kinds) != 1 else f"a statement of the kind {kinds[0]}"
         raise InputError(f"{name} must hold one SELECT, which only reads, and holds {found}")
-    return statements[0].query.strip().removesuffix(";")
+    return statements[0].query.rstrip().removesuffix(";")
+
+
+def bound(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
+    """Return *query* as a relation, which knows its columns and was not run."""
+    import duckdb  # noqa: PLC0415 an extra
+
+    try:
+        return connection.sql(query)
+    except duckdb.Error:
+        connection.execute(query)  # its error says where in the SQL it is
+        raise
 
 
 def described(error: Any, name: str, doing: str = "read") -> InputError:  # noqa: ANN401 an error of duckdb
@@ -133,6 +145,8 @@ def _rule(error: Any, text: str) -> str:  # noqa: ANN401 an error of duckdb
     first = " ".join(rule.partition("\n\nLINE ")[0].partition("\nPossible")[0].partition("\n\n")[0].split())
     if type(error).__name__ not in {"ParserException", "BinderException", "CatalogException", "IOException"}:
         first = QUOTED.sub("'...'", first)
+    if table := NO_TABLE.match(first):
+        first = f"there is no table {table[1]}: the tables are those that are named beside the SQL, and the files in it"
     if "state machine" in first:
         first = "it is not well-formed CSV: its quotes or its line ends differ from line to line"
     return printable(first[:LONGEST_RULE]).rstrip(".!") + where
@@ -147,8 +161,6 @@ def copied_to_parquet(lines: str, output: str, columns: Mapping[str, str]) -> No
         raise needs_extra(output)
     types = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in columns.items())
     with connected(output, doing="written") as connection:
-        connection.execute(
-            f"COPY (SELECT * FROM read_json({literal(lines)}, columns = {{{types}}}, format = 'newline_delimited',"
-            f" auto_detect = false)) TO {literal(output)} (FORMAT parquet, COMPRESSION zstd,"
-            f" ROW_GROUP_SIZE {ROW_GROUP}, USE_TMP_FILE false)"
-        )
+        rows = f"read_json({literal(lines)}, columns = {{{types}}}, format = 'newline_delimited', auto_detect = false)"
+        how = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, USE_TMP_FILE false"
+        connection.execute(f"COPY (FROM {rows}) TO {literal(output)} ({how})")

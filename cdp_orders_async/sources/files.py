@@ -178,7 +178,9 @@ def expanded(file: str | os.PathLike[str]) -> Iterator[str]:
     elif path.is_dir():
         found = sorted(str(inner) for inner in path.rglob("*") if inner.name.endswith(NAMES) and inner.is_file())
         if not found:
-            raise InputError(f"the folder {name} holds no file whose name ends in {', '.join(SUFFIXES)}, .csv, .tsv or .parquet")
+            raise InputError(
+                f"the folder {name} holds no file whose name ends in {', '.join(SUFFIXES)}, .csv, .tsv or .parquet"
+            )
         yield from found
     elif not path.exists() and glob.has_magic(name):
         found = sorted(inner for inner in glob.iglob(name, recursive=True) if not Path(inner).is_dir())  # noqa: PTH207 Path.glob takes no absolute name

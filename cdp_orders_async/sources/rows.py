@@ -1,4 +1,4 @@
-"""The rows of a table as orders: the SQL that puts them into an order of their own, and the rows of one order together."""
+"""The rows of a table as orders: the SQL that gives them an order and a number, and the rows of one order together."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from cdp_orders_async.sources.columns import ITEMS, Branch
-from cdp_orders_async.sources.expressions import UNUSABLE, Column, identifier, object_of
+from cdp_orders_async.sources.expressions import UNUSABLE, Column, identifier, is_simple, object_of, short_name
 from cdp_orders_async.sources.parser import LONGEST_LINE
 
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["DIFFERS", "merged", "select_orders"]
+__all__ = ["DIFFERS", "FIRST", "merged", "select_orders"]
 
 ROW = identifier("$row")
 KEY = ("referenceId", "orderedAt")
 DIFFERS = "differs"
 """Marks a value that is not the same in all rows of an order."""
+FIRST = "first"
+"""The key of the value in the first row, in such a mark."""
 SORTS = ("ORDER_BY", "TOP_N")
 KEEP_SORT = ("PROJECTION", "LIMIT", "STREAMING_LIMIT", "STREAMING_WINDOW")
 KEEP_ORDER = (*KEEP_SORT, "FILTER", "UNION", "UNNEST", "INOUT_FUNCTION")
@@ -32,28 +34,44 @@ def select_orders(
     """Return the SELECT of the rows of *query* as JSON text, and whether each row is one item.
 
     Its rows are the number of the row, and the order; or else the number, the key, the order without its items, and one
-    item: then the rows of one order follow each other. The rows have the same numbers each time: the query ends in ORDER
-    BY, or only reads, filters and renames, or else its rows are sorted here by all columns.
+    item: then the rows of one order follow each other.
+
+    The rows have the same numbers each time: the query ends in ORDER BY, or only reads, filters and renames, or else
+    its rows are sorted here by all columns.
     """
     order = dict(branches)
     items = order.pop(ITEMS) if ITEMS in order and order[ITEMS].column is None else None
-    key = [identifier(columns[order[name].column].name) for name in KEY if name in order and _is_column(order[name])]
+    names = [columns[number].name for name in KEY if name in order and (number := order[name].column) is not None]
+    key = list(map(identifier, names))
     is_sorted = not _has_order(connection, query)
     if is_sorted:
-        others = (identifier(column.name) for column in columns)
-        query = f"SELECT * FROM ({query}\n) ORDER BY {', '.join([*key, *(name for name in others if name not in key)])}"
-    query = f"SELECT row_number() OVER () AS {ROW}, * FROM ({query}\n)"
+        others = [identifier(column.name) for column in columns if column.name not in names]
+        query = f"{_select('*', query)} ORDER BY {', '.join([*key, *others])}"
+    query = _select(f"row_number() OVER () AS {ROW}, *", query)
     if items is None:
-        return f"SELECT {ROW}, coalesce({object_of(order, columns)}, '{{}}') FROM ({query})", False
+        return _select(
+            f"{ROW}, coalesce({object_of(order, columns)}, '{{}}')", _with_short(query, columns, order)
+        ), False
     if not is_sorted:
-        query = f"SELECT * FROM ({query}) ORDER BY {', '.join([*key, ROW])}"
-    texts = [object_of({name: order[name] for name in KEY if name in order}, columns), object_of(order, columns)]
-    item = object_of(items.inner, columns)
-    return f"SELECT {ROW}, {texts[0]}, coalesce({texts[1]}, '{{}}'), {item} FROM ({query})", True
+        query = f"{_select('*', query)} ORDER BY {', '.join([*key, ROW])}"
+    of_key = object_of({name: order[name] for name in KEY if name in order}, columns)
+    of_order, of_item = object_of(order, columns), object_of(items.inner, columns)
+    texts = f"{ROW}, {of_key}, coalesce({of_order}, '{{}}'), {of_item}"
+    return _select(texts, _with_short(query, columns, order)), True
 
 
-def _is_column(branch: Branch) -> bool:
-    return branch.column is not None
+def _select(what: str, query: str) -> str:
+    return f"SELECT {what} FROM ({query}\n)"  # noqa: S608 the names are quoted
+
+
+def _with_short(query: str, columns: Sequence[Column], order: Mapping[str, Branch]) -> str:
+    """Add the JSON text of the columns of which duckdb writes it as it is meant; after a sort, which it would slow."""
+    short = [
+        f"to_json({identifier(column.name)})::VARCHAR AS {identifier(short_name(column.name))}"
+        for branch in order.values()
+        if branch.column is not None and is_simple(column := columns[branch.column], branch.key)
+    ]
+    return _select(", ".join(["*", *short]), query) if short else query
 
 
 def _has_order(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
@@ -76,7 +94,7 @@ def _name(step: Mapping[str, Any]) -> str:
 
 
 def merged(rows: Iterable[tuple[int, str | None, str, str | None]]) -> Iterator[tuple[int, str]]:
-    """Yield the number and the text of each order of *rows*, which have one item each; its number is that of a first row.
+    """Yield the number of the first row, and the text, of each order of *rows*, which have one item each.
 
     A row without a key is an order of its own. Where rows of an order differ in more than their items, the text has a
     mark for each value that differs.
@@ -116,8 +134,9 @@ class _Order:
         """Return the order as JSON text."""
         head = self._head
         if self._differing:
-            marks = {name: {UNUSABLE: DIFFERS} for name in self._differing}
-            head = orjson.dumps({**orjson.loads(head), **marks}).decode()
+            ours = orjson.loads(head)
+            marks = {name: {UNUSABLE: DIFFERS, FIRST: ours.get(name)} for name in self._differing}
+            head = orjson.dumps({**ours, **marks}).decode()
         if not self._items:
             return head
         comma = "," if len(head) > len("{}") else ""

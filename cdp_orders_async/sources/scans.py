@@ -27,7 +27,6 @@ SQL_SUFFIX = ".sql"
 DELIMITERS = ",;\t|"
 LONGEST_HEAD = 2**20
 LONGEST_SQL = 2**20
-LONGEST_ROW = 2**24
 GLOB = re.compile(r"([*?\[])")
 
 
@@ -83,7 +82,7 @@ def scan(names: Sequence[str]) -> str:
     scans = [_csv_scan(name) for name in names if name not in parquet]
     if parquet:
         files = ", ".join(map(escaped, parquet))
-        scans.insert(0, f"SELECT * FROM read_parquet([{files}], hive_partitioning = false, union_by_name = true)")
+        scans.insert(0, f"FROM read_parquet([{files}], hive_partitioning = false, union_by_name = true)")
     return " UNION ALL BY NAME ".join(scans)
 
 
@@ -107,9 +106,8 @@ def _csv_scan(name: str) -> str:
     types = ", ".join(f"{identifier(column)}: 'VARCHAR'" for column in columns)
     packing = "gzip" if first.startswith(GZIP) else "zstd" if is_zstd(first) else "none"
     return (
-        f"SELECT * FROM read_csv({escaped(name)}, columns = {{{types}}}, auto_detect = false, header = true,"
-        f" delim = {literal(delimiter)}, quote = '\"', escape = '\"', compression = '{packing}',"
-        f" max_line_size = {LONGEST_ROW}, buffer_size = {2 * LONGEST_ROW})"
+        f"FROM read_csv({escaped(name)}, columns = {{{types}}}, auto_detect = false, header = true,"
+        f" delim = {literal(delimiter)}, quote = '\"', escape = '\"', compression = '{packing}')"
     )
 
 

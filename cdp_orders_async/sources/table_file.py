@@ -15,11 +15,11 @@ from cdp_orders_async.graph import Findings, InputLine, Timezone, read_json, zon
 from cdp_orders_async.kinds import Api
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources.columns import branches
-from cdp_orders_async.sources.duck import check_query, connected, needs_extra
+from cdp_orders_async.sources.duck import bound, check_query, connected, needs_extra
 from cdp_orders_async.sources.expressions import UNUSABLE, Column, identifier
 from cdp_orders_async.sources.jsonlines import in_thread, start_hash
 from cdp_orders_async.sources.parser import Parser
-from cdp_orders_async.sources.rows import DIFFERS, merged, select_orders
+from cdp_orders_async.sources.rows import DIFFERS, FIRST, merged, select_orders
 from cdp_orders_async.sources.scans import escaped, read_sql, scan, table_format
 from cdp_orders_async.wire import is_list, is_object
 
@@ -36,6 +36,9 @@ ROWS = 256
 ALL_TABLES = "input"
 """The name that SQL has for the rows of all tables."""
 PATIENCE = 0.02  # seconds between two interruptions of a query
+EMPTY = (b"{}", b"[]")
+DEEPEST = 8
+"""The levels of an order at which nothing is left out: an order has no more."""
 MARK = f'"{UNUSABLE}"'.encode()
 RULES = {
     "nan": "must be a finite number, and is NaN",
@@ -56,22 +59,36 @@ class _TableParser(Parser):
         value = read_json(text, lost)
         if MARK in text:
             _replace_marks(value, lost)
+        if any(empty in text for empty in EMPTY):
+            _drop_empty(value, DEEPEST)
         return value
 
 
 def _replace_marks(value: Any, lost: Findings) -> None:  # noqa: ANN401 JSON can be anything
-    """Replace each mark in *value* with null, and note the rule that it stands for."""
+    """Replace each mark in *value* with what it stands for, and note the rule that is broken."""
     ahead: list[tuple[str, Any]] = [("$", value)]
     while ahead:
         at, holder = ahead.pop()
         inside = holder.items() if is_object(holder) else enumerate(holder) if is_list(holder) else ()
         for key, held in list(inside):
             place = f"{at}[{key}]" if isinstance(key, int) else f"{at}.{key}"
-            if is_object(held) and held.keys() == {UNUSABLE}:
+            if is_object(held) and UNUSABLE in held:
                 lost.add(place, RULES.get(str(held[UNUSABLE]), "must be a value"))
-                holder[key] = None
+                holder[key] = held.get(FIRST, 0)
             elif is_object(held) or is_list(held):
                 ahead.append((place, held))
+
+
+def _drop_empty(value: Any, depth: int) -> bool:  # noqa: ANN401 JSON can be anything
+    """Remove objects and lists in which nothing is from *value*; tell whether nothing is left of it."""
+    if depth and is_object(value):
+        for key in [key for key, held in value.items() if _drop_empty(held, depth - 1)]:
+            del value[key]
+        return not value
+    if depth and is_list(value):
+        value[:] = [entry for entry in value if not _drop_empty(entry, depth - 1)]
+        return not value
+    return value is None
 
 
 class _Walk(Generic[T]):
@@ -164,7 +181,7 @@ class TableFile:
         with connected(self.name, paths=paths, folders=folders) as connection:
             running.append(connection)
             query = self._of_sql(connection) if is_sql else scan([self.name])
-            relation = connection.sql(query)
+            relation = bound(connection, query)
             columns = [Column(*pair) for pair in zip(relation.columns, relation.types, strict=True)]
             found = branches(relation.columns, self._api, self.name)
             self.expected_lines = None if is_sql else _count_rows(connection, self.name)
@@ -208,7 +225,7 @@ def _count_rows(connection: duckdb.DuckDBPyConnection, name: str) -> float | Non
     """Return the number of rows of a Parquet file; None for a CSV file, which does not tell it."""
     if table_format(name) != "parquet":
         return None
-    found = connection.execute(f"SELECT sum(num_rows)::DOUBLE FROM parquet_file_metadata({escaped(name)})").fetchone()
+    found = connection.execute(f"SELECT sum(num_rows)::DOUBLE FROM parquet_file_metadata({escaped(name)})").fetchone()  # noqa: S608
     return None if found is None else found[0]
 
 

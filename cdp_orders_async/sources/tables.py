@@ -60,7 +60,8 @@ class TableSource(GraphFiles):
     @property
     def options(self) -> dict[str, object]:
         """How the lines are read, as JSON data: as in `GraphFiles`, and ``sql`` and ``tables``."""
-        return {**super().options, "sql": self._sql, "tables": list(self._inputs)}
+        with_sql = {} if self._sql is None else {"sql": self._sql, "tables": list(self._inputs)}
+        return {**super().options, **with_sql}
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ ROOMS = {  # what each extra is for; the rest of the package imports the depende
     "cli": ("__main__.py", "cli/", "sources/"),
     "httptools": ("session/backends/",),
     "emulator": (),
+    "tables": ("sources/",),
     "dev": ("emulator/fixtures.py",),  # of those who have tests, and so a pytest
 }
 STANDARD = sys.stdlib_module_names | {"compression"}  # since 3.14

@@ -28,6 +28,7 @@ USERS = {  # what comes from outside, and who may import it
     "aiohttp": {"emulator", "session"},
     "anyio": {"jobs", "outlasting"},
     "cyclopts": {"__main__", "cli"},
+    "duckdb": {"sources"},
     "httptools": {"session"},
     "platformdirs": {"cli"},
     "rich": {"__main__", "cli"},
