@@ -16,7 +16,7 @@ from cdp_orders_async.sources.expressions import literal
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["MEMORY", "bound", "check_query", "connected", "copied_to_parquet", "described", "needs_extra"]
+__all__ = ["MEMORY", "bound", "check_query", "connected", "copied_to_parquet", "described", "interrupt", "needs_extra"]
 
 MEMORY = 256
 """The megabytes that duckdb may take; what needs more goes to its folder of temporary files."""
@@ -99,6 +99,14 @@ def bound(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyR
         raise
 
 
+def interrupt(connection: duckdb.DuckDBPyConnection) -> None:
+    """End the query that runs."""
+    import duckdb  # noqa: PLC0415 an extra
+
+    with contextlib.suppress(duckdb.ConnectionException):  # it was closed meanwhile
+        connection.interrupt()
+
+
 def described(error: Any, name: str, doing: str = "read") -> InputError:  # noqa: ANN401 an error of duckdb
     """Return what *error* says of the table or SQL file *name*, in one sentence without values of the table."""
     text = str(error)
@@ -128,7 +136,7 @@ def _csv_rule(text: str) -> str:
         ("utf-8", "its text is not UTF-8"),
         ("Invalid unicode", "its text is not UTF-8"),
         ("Maximum line size", "it is too long"),
-        ("Could not convert", "a value is not of the type of its column, which duckdb took from the first lines"),
+        ("Could not convert", "a value is not of the type that its column has"),
     ):
         if words in text:
             return rule

@@ -56,6 +56,8 @@ def select_orders(
         query = f"{_select('*', query)} ORDER BY {', '.join([*key, ROW])}"
     of_key = object_of({name: order[name] for name in KEY if name in order}, columns)
     of_order, of_item = object_of(order, columns), object_of(items.inner, columns)
+    if key:
+        of_key = f"CASE WHEN {key[0]} IS NULL THEN NULL ELSE {of_key} END"
     texts = f"{ROW}, {of_key}, coalesce({of_order}, '{{}}'), {of_item}"
     return _select(texts, _with_short(query, columns, order)), True
 

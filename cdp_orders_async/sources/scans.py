@@ -14,7 +14,17 @@ from cdp_orders_async.sources.expressions import identifier, literal
 from cdp_orders_async.sources.formats import GZIP, is_zstd
 from cdp_orders_async.sources.jsonlines import reading_errors, unpacker
 
-__all__ = ["SQL_SUFFIX", "TABLE_SUFFIXES", "TableFormat", "escaped", "read_sql", "scan", "table_format", "view_name"]
+__all__ = [
+    "SQL_SUFFIX",
+    "TABLE_SUFFIXES",
+    "TableFormat",
+    "escaped",
+    "read_sql",
+    "scan",
+    "spellings",
+    "table_format",
+    "view_name",
+]
 
 TableFormat: TypeAlias = Literal["parquet", "csv", "sql"]
 
@@ -88,7 +98,16 @@ def scan(names: Sequence[str]) -> str:
 
 def escaped(name: str) -> str:
     """Return the name of one file as SQL: in a name, duckdb takes some characters for a pattern of names."""
-    return literal(GLOB.sub(r"[\1]", str(Path(name).absolute())))
+    return literal(_plain(name))
+
+
+def _plain(name: str) -> str:
+    return GLOB.sub(r"[\1]", str(Path(name).absolute()))
+
+
+def spellings(names: Sequence[str]) -> list[str]:
+    """Return the *names* of files in each form in which SQL may have them."""
+    return [spelling for name in names for spelling in (name, str(Path(name).absolute()), _plain(name))]
 
 
 def _csv_scan(name: str) -> str:

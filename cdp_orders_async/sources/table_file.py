@@ -15,12 +15,12 @@ from cdp_orders_async.graph import Findings, InputLine, Timezone, read_json, zon
 from cdp_orders_async.kinds import Api
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources.columns import branches
-from cdp_orders_async.sources.duck import bound, check_query, connected, needs_extra
+from cdp_orders_async.sources.duck import bound, check_query, connected, interrupt, needs_extra
 from cdp_orders_async.sources.expressions import UNUSABLE, Column, identifier
 from cdp_orders_async.sources.jsonlines import in_thread, start_hash
 from cdp_orders_async.sources.parser import Parser
 from cdp_orders_async.sources.rows import DIFFERS, FIRST, merged, select_orders
-from cdp_orders_async.sources.scans import escaped, read_sql, scan, table_format
+from cdp_orders_async.sources.scans import escaped, read_sql, scan, spellings, table_format
 from cdp_orders_async.wire import is_list, is_object
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class _Walk(Generic[T]):
         finally:
             while not self._lock.acquire(timeout=PATIENCE):  # an interruption before the query begins is lost
                 for connection in self._running:
-                    connection.interrupt()
+                    interrupt(connection)
             try:
                 self._steps.close()
             finally:
@@ -176,7 +176,7 @@ class TableFile:
         names = [name for names in self._tables.values() for name in names] if self._tables else [self.name]
         before = _states({self.name, *names})
         is_sql = table_format(self.name) == "sql"
-        paths = None if is_sql and not self._tables else [path for name in names for path in (name, _absolute(name))]
+        paths = None if is_sql and not self._tables else spellings(names)
         folders = [str(Path(self.name).absolute().parent)] if is_sql else []
         with connected(self.name, paths=paths, folders=folders) as connection:
             running.append(connection)
@@ -227,10 +227,6 @@ def _count_rows(connection: duckdb.DuckDBPyConnection, name: str) -> float | Non
         return None
     found = connection.execute(f"SELECT sum(num_rows)::DOUBLE FROM parquet_file_metadata({escaped(name)})").fetchone()  # noqa: S608
     return None if found is None else found[0]
-
-
-def _absolute(name: str) -> str:
-    return str(Path(name).absolute())
 
 
 def _states(names: Iterable[str]) -> dict[str, tuple[int, int, int]]:
