@@ -1,7 +1,5 @@
 """Jobs and commands whose input is a table, and the orders of a sample."""
 
-# ruff: noqa: S608 the SQL is that of the tests
-
 from __future__ import annotations
 
 from pathlib import Path

@@ -121,8 +121,8 @@ async def test_sql_beside_json_lines_and_alone(tmp_path: Path) -> None:
         ("", "holds 0 statements"),
         ("SELECT canary", 'Referenced column "canary"'),
         ("FROM read_csv('/etc/passwd')", "the SQL reads a file that is not named beside it"),
-        ("SELECT \"referenceId\"::INT AS \"referenceId\" FROM input", "line 2: a value is not of the type that its column has"),
-        ("SELECT list(a) AS \"referenceId\" FROM (SELECT repeat('x', 90000) AS a FROM range(9000))", "needs more memory"),
+        ('SELECT "referenceId"::INT AS "referenceId" FROM input', "a value is not of the type that its column has"),
+        ("SELECT list(a) AS \"referenceId\" FROM (SELECT repeat('x', 90000) a FROM range(9000))", "more memory"),
         ("\udcff", "its text is not UTF-8"),
     ],
 )  # fmt: skip
