@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cdp_orders_async import GraphFiles, InputError, jobs
-from tests.cli.support import cdp_orders, lines_of, watched
+from tests.cli.support import cdp_orders, lines_of, names, watched
 from tests.tables.making import lines, text
 
 ORDERS = 20
@@ -71,7 +71,7 @@ async def test_sample_command(tmp_path: Path) -> None:
     assert (ran.status, len(ran.out.splitlines())) == (0, 3)
     for _ in range(2):
         assert (await cdp_orders("sample", "--orders", "2", "--output", "o.jsonl", cwd=tmp_path)).status == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["o.jsonl", "o.jsonl.1"]
+    assert names(tmp_path) == ["o.jsonl", "o.jsonl.1"]
     ran = await cdp_orders("sample", "--format", "parquet", cwd=tmp_path)
     assert ran.refused("--output must be given for parquet")
     assert (await cdp_orders("sample", "--orders", "-1", cwd=tmp_path)).refused("--orders must be at least 0")

@@ -44,7 +44,8 @@ async def test_formats_are_mixed(tmp_path: Path) -> None:
     text(tmp_path / "notes.txt", "no orders")
     files = TableSource([tmp_path])
     assert await keys(files) == [
-        ("a.parquet", 1, "A-1"), ("b.jsonl", 1, "B"), ("c.csv.gz", 1, "A-1"), ("d.csv", 1, "A-1"), ("e[1].tsv", 1, "A-1"),
+        ("a.parquet", 1, "A-1"), ("b.jsonl", 1, "B"), ("c.csv.gz", 1, "A-1"),
+        ("d.csv", 1, "A-1"), ("e[1].tsv", 1, "A-1"),
     ]  # fmt: skip
     assert (files.fraction, await files.fingerprint()) == (1.0, files.digest)
     (tmp_path / "a.parquet").rename(tmp_path / "plain")
