@@ -152,7 +152,7 @@ async def test_types_that_json_does_not_have(tmp_path: Path, column: str) -> Non
     """Are refused in a sentence, also inside a list."""
     for nested in (column, f"[{column}]"):
         path = text(tmp_path / "o.sql", f"SELECT {ORDER}, {nested} AS status")
-        with pytest.raises(InputError, match="the column status has the type .*, which JSON does not have: leave it"):
+        with pytest.raises(InputError, match=r"the column status has the type .*, which JSON does not have: leave it"):
             await lines(TableSource([path]))
 
 
