@@ -33,6 +33,7 @@ app.command("cdp_orders_async.cli.load:load", name="load")
 app.command("cdp_orders_async.cli.plan:plan", name="plan")
 app.command("cdp_orders_async.cli.report:report", name="report")
 app.command("cdp_orders_async.cli.retry:retry", name="retry")
+app.command("cdp_orders_async.cli.sample:sample", name="sample")
 app.command("cdp_orders_async.cli.undo:undo", name="undo")
 app.command("cdp_orders_async.cli.verify:verify", name="verify")
 for kind in V2_1.kinds:

@@ -11,7 +11,7 @@ from cdp_orders_async.cli.display import Display
 from cdp_orders_async.cli.loading import Begin, Client, Job, LoadFlags, run_load
 from cdp_orders_async.cli.options import Connection, Flag, refuse
 from cdp_orders_async.cli.running import journal_place
-from cdp_orders_async.sources import GraphFiles
+from cdp_orders_async.sources import GraphFiles, TableSource
 
 __all__ = ["load"]
 
@@ -23,13 +23,15 @@ def load(  # noqa: D417 the options of a connection and of a load say themselves
     plan: str | None = None,
     timezone: str | None = None,
     assign_references: Flag = False,
+    sql: str | None = None,
     flags: LoadFlags | None = None,
 ) -> int:
     """Load the orders of FILE...: each order, then its contact, consumers and items, then their extensions.
 
     FILE holds JSON lines, plain, gzip or zstd, or is - for standard input: orders with their parts nested, or the
-    import records of the Batch API. Several files, a glob in quotes, and a folder (its .jsonl and .ndjson files, also
-    with .gz or .zst) are read one file after the other. The same command again resumes: what is loaded is skipped, what
+    import records of the Batch API. Or it is a table: a Parquet or a CSV file, or a SQL file that selects orders.
+    Several files, a glob in quotes, and a folder (its .jsonl, .ndjson, .csv, .tsv and .parquet files, also with .gz or
+    .zst) are read one file after the other. The same command again resumes: what is loaded is skipped, what
     is unknown is looked up, what failed is tried again. The first Ctrl-C finishes what is in flight, the second stops
     at once. SIGUSR1 lowers the rate by a quarter, SIGUSR2 raises it. Exit status: 0 all is there as the input says, 1
     some order is not, 2 bad usage, input or server, 129, 130 or 143 stopped.
@@ -50,17 +52,20 @@ def load(  # noqa: D417 the options of a connection and of a load say themselves
         The zone of times that do not say theirs, for instance Europe/Dublin; without it their orders are refused.
     assign_references
         Give each item without a referenceId one made from its place: ORDER#1, ORDER#2 and so on.
+    sql
+        A SQL file that selects whole orders from the tables among FILE: Parquet and CSV files. Each is a table, named
+        by the beginning of its name, and all of them are the table input. It needs the extra tables.
 
     """
     if unknown := [name for name in files if name.startswith("--")]:
         return refuse(f"Unknown option: {unknown[0]}; see cdp-orders load --help")
 
     def prepare(client: Client, flags: LoadFlags) -> tuple[GraphFiles, Begin]:
-        source = GraphFiles(files, client.api, timezone=timezone, assign_references=assign_references)
+        source = TableSource(files, client.api, timezone=timezone, assign_references=assign_references, sql=sql)
 
         def begin(display: Display) -> tuple[jobs.JournalPlace, Job]:
             place = None if journal is None else journal_place(journal, display)
-            path = jobs.journal_path(files, source.names, place, display, flags.files)
+            path = jobs.journal_path(files, source.names, place, display, flags.files, source.paths)
             return path, lambda client, options: jobs.load(
                 client, source, journal=path, outcomes=flags.outcomes, plan=plan, **options
             )

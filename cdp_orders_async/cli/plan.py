@@ -21,7 +21,7 @@ from cdp_orders_async.cli.options import Connection, Flag, InputName, refuse
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.kinds import V2, V2_1
 from cdp_orders_async.settings import Settings
-from cdp_orders_async.sources import GraphFiles
+from cdp_orders_async.sources import TableSource
 
 __all__ = ["plan"]
 
@@ -35,6 +35,7 @@ def plan(  # noqa: D417 the options of a connection say themselves what they are
     connection: Connection | None = None,
     timezone: str | None = None,
     assign_references: Flag = False,
+    sql: str | None = None,
     check_server: Flag = False,
     sample: Annotated[int, Parameter(allow_leading_hyphen=True)] = 100,
     rejects: Path | None = None,
@@ -52,11 +53,15 @@ def plan(  # noqa: D417 the options of a connection say themselves what they are
     Parameters
     ----------
     files
-        Files of orders, globs, folders, or - for standard input: JSON lines, plain, gzip or zstd.
+        Files of orders, globs, folders, or - for standard input: JSON lines, plain, gzip or zstd; Parquet and CSV
+        files; a SQL file.
     timezone
         The zone of times that do not say theirs, for instance Europe/Dublin; without it their orders are refused.
     assign_references
         Give each item without a referenceId one made from its place: ORDER#1, ORDER#2 and so on.
+    sql
+        A SQL file that selects whole orders from the tables among FILE: Parquet and CSV files. Each is a table, named
+        by the beginning of its name, and all of them are the table input. It needs the extra tables.
     check_server
         Look which orders of a sample are on the server already, in part or whole. Nothing is written there.
     sample
@@ -74,7 +79,7 @@ def plan(  # noqa: D417 the options of a connection say themselves what they are
         rate = connection.rate if isinstance(connection.rate, float) else None
         attrs.evolve(Settings(), rate=rate)  # raises for one that cannot be
         api = V2 if connection.api == "v2" else V2_1
-        source = GraphFiles(files, api, timezone=timezone, assign_references=assign_references)
+        source = TableSource(files, api, timezone=timezone, assign_references=assign_references, sql=sql)
         with _Display(console) as display:
             job = partial(jobs.plan, source, rate=rate, rejects=rejects, sample=sample, on_event=display)
             report = asyncio.run(_over(connection, console, job) if check_server else job())

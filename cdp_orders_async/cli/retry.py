@@ -26,6 +26,7 @@ def retry(  # noqa: D417 the options of a connection and of a load say themselve
     only: str = ",".join(jobs.RETRIED),
     timezone: str | None = None,
     assign_references: Flag = False,
+    sql: str | None = None,
     flags: LoadFlags | None = None,
 ) -> int:
     """Load the orders again that OUTCOMES names as failed, unknown, conflict, partial or kept, and no others.
@@ -50,11 +51,13 @@ def retry(  # noqa: D417 the options of a connection and of a load say themselve
         The zone of times that do not say theirs; by default as the load was told.
     assign_references
         Give each item without a referenceId one made from its place; by default as the load was told.
+    sql
+        The SQL file that selects the orders in tables; by default as the load was told.
 
     """
 
     def prepare(client: Client, flags: LoadFlags) -> tuple[GraphFiles | None, Begin]:
-        source = input_of(file, files, client, timezone, assign_references=assign_references)
+        source = input_of(file, files, client, timezone, assign_references=assign_references, sql=sql)
 
         def begin(display: Display) -> tuple[jobs.JournalPlace, Job]:
             names = () if source is None else source.names

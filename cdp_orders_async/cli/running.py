@@ -46,11 +46,13 @@ def input_of(
     timezone: str | None,
     *,
     assign_references: bool,
+    sql: str | None,
 ) -> GraphFiles | None:
     """Return the input in *files*, read as the load read it that wrote *outcomes*; None for the files named there."""
-    if not files:
+    if not files and sql is None:
         return None
-    return jobs.options_of(outcomes, client.api, timezone, assign_references).files(files)
+    options = jobs.options_of(outcomes, client.api, timezone, assign_references, sql)
+    return options.files(files or options.tables)
 
 
 def journal_place(text: str, console: Display | Screen) -> jobs.JournalPlace:

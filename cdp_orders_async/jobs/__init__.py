@@ -9,6 +9,7 @@ from cdp_orders_async.jobs.before_file import Changed
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem, Progress, Reading
 from cdp_orders_async.jobs.groups import Group, Groups
 from cdp_orders_async.jobs.inputs import options_of
+from cdp_orders_async.jobs.invented import SampleFormat, invented_orders, write_invented
 from cdp_orders_async.jobs.journal import JournalPlace, journal_path, journal_place
 from cdp_orders_async.jobs.load import LoadOptions, load
 from cdp_orders_async.jobs.outcomes_file import written
@@ -47,10 +48,12 @@ __all__ = [
     "ReportData",
     "Run",
     "RunData",
+    "SampleFormat",
     "UndoReport",
     "Undoable",
     "VerifyReport",
     "forget_order",
+    "invented_orders",
     "is_damaged",
     "journal_orders",
     "journal_path",
@@ -70,5 +73,6 @@ __all__ = [
     "undoable",
     "verify",
     "whole_order",
+    "write_invented",
     "written",
 ]

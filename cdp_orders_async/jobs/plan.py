@@ -203,7 +203,7 @@ def _check(source: object, rate: float | None, sample: int, rejects: Path | None
     if found:
         raise Invalid(tuple(found))
     if rejects is not None and isinstance(source, GraphFiles):
-        inputs = {Path(name).resolve() for name in source.names}
+        inputs = {Path(name).resolve() for name in source.paths}
         if inputs & {rejects.resolve(), rejects.with_name(rejects.name + REASONS).resolve()}:
             raise InputError("the input and the rejected lines must be different files")
 

@@ -80,7 +80,19 @@ def test_options_of_a_section_are_those_of_its_command(section: str, capsys: pyt
     """Each option that a section names is in the help of a command."""
     (text,) = re.findall(rf"^## {section}\n(.*?)(?=^## |\Z)", PAGE, re.MULTILINE | re.DOTALL)
     known: set[str] = set()
-    for command in ("load", "plan", "verify", "report", "retry", "undo", "journal show", "journal forget", "config"):
+    commands = (
+        "load",
+        "plan",
+        "verify",
+        "report",
+        "retry",
+        "undo",
+        "journal show",
+        "journal forget",
+        "config",
+        "sample",
+    )
+    for command in commands:
         assert main([*command.split(), "--help"]) == 0
         known.update(OPTIONS.findall(capsys.readouterr().out))
     assert set(OPTIONS.findall(text)) <= known

@@ -22,6 +22,7 @@ ROOMS = {  # what each extra is for; the rest of the package imports the depende
     "otel": ("telemetry/otel.py",),
     "postgres": ("journal/postgres/", "pacing/postgres.py"),
     "emulator": ("emulator/pages/",),
+    "tables": ("sources/",),
     "dev": ("emulator/fixtures.py",),  # of those who have tests, and so a pytest
 }
 STANDARD = sys.stdlib_module_names | {"compression"}  # since 3.14

@@ -29,6 +29,7 @@ USERS = {  # what comes from outside, and who may import it
     "anyio": {"jobs", "outlasting"},
     "asyncpg": {"journal", "pacing"},
     "cyclopts": {"__main__", "cli"},
+    "duckdb": {"sources"},
     "httptools": {"session"},
     "jinja2": {"emulator", "reports"},
     "opentelemetry": {"telemetry"},
