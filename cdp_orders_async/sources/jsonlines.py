@@ -29,7 +29,7 @@ from cdp_orders_async.kinds import V2_1, Api
 from cdp_orders_async.redact import Opaque, sealed
 from cdp_orders_async.sources.formats import bare, is_zstd, what_else
 
-__all__ = ["CHUNK", "LONGEST_LINE", "GraphFile", "in_thread", "lines", "start_hash"]
+__all__ = ["CHUNK", "LONGEST_LINE", "GraphFile", "LineParser", "in_thread", "lines", "start_hash"]
 
 T = TypeVar("T")
 
@@ -87,8 +87,8 @@ def lines(stream: io.BufferedIOBase, longest: int = LONGEST_LINE) -> Iterator[li
         yield [bytes(rest)]
 
 
-class _Parser(Struct):
-    """Parses the lines of one file."""
+class LineParser(Struct):
+    """Parses the lines of one file, or messages with one order each."""
 
     file: str
     api: Api
@@ -243,7 +243,7 @@ class GraphFile:
         """The number of its lines that are not empty, estimated from those that were read; None where nothing tells."""
         self.lines_hash = start_hash()
         """The hash of the lines that were read, without empty ones."""
-        self._parser = _Parser(self.name, api, zone_of(timezone), assign_references, only)
+        self._parser = LineParser(self.name, api, zone_of(timezone), assign_references, only)
 
     @property
     def options(self) -> dict[str, object]:

@@ -28,8 +28,10 @@ USERS = {  # what comes from outside, and who may import it
     "aiohttp": {"emulator", "session"},
     "anyio": {"jobs", "outlasting"},
     "cyclopts": {"__main__", "cli"},
+    "faststream": {"engines"},
     "httptools": {"session"},
     "platformdirs": {"cli"},
+    "redis": {"engines"},
     "rich": {"__main__", "cli"},
     "yarl": {"session"},
 }
