@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from cdp_orders_async.arguments import need
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import CdpError, Delivery, Invalid, Violation
+from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.graph import InputLine, Timezone, zone_of
 from cdp_orders_async.ingest import SETTLE, OnExisting, Outcome, PartOutcome, Priority, Verdict, ingest_one
 from cdp_orders_async.ingest.entry import check_ends, check_options
@@ -229,9 +229,7 @@ def _fault(outcome: Outcome) -> Fault:
     statuses = {failure.status for failure in failures if failure.status is not None}
     if any(400 <= status < 500 for status in statuses - PASSING):  # noqa: PLR2004 they blame the request
         return Fault.ORDER
-    if statuses & PASSING or all(failure.delivery == Delivery.NOT_SENT for failure in failures):
-        return Fault.NONE
-    return Fault.SERVER
+    return Fault.NONE if statuses & PASSING else Fault.SERVER
 
 
 def _first(reasons: Sequence[str]) -> str | None:

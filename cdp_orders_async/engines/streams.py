@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 from msgspec import Struct
 from redis.asyncio import Redis
-from redis.exceptions import AuthenticationError, RedisError, ResponseError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from cdp_orders_async.errors import CdpError
 
@@ -108,6 +108,8 @@ class Consumer:
             await self.look_around()
         except AuthenticationError as error:
             raise BrokerError(f"the broker refuses the credentials: {error}") from None
+        except NoPermissionError as error:
+            raise BrokerError(f"the broker's user may not use the stream {self.stream}: {error}") from None
         except ResponseError as error:
             raise BrokerError(_refusal(self.stream, str(error))) from None
         except (RedisError, OSError) as error:
@@ -202,6 +204,4 @@ def _refusal(stream: str, error: str) -> str:
         return f"the broker has no streams, or not all of their commands: use Redis 6.2 or newer ({error})"
     if error.startswith("WRONGTYPE"):
         return f"the key {stream} of the broker is not a stream: give the name of another stream"
-    if error.startswith("NOPERM"):
-        return f"the broker's user may not use the stream {stream}: {error}"
     return f"the broker refuses the stream {stream}: {error}"

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import orjson
@@ -29,7 +30,7 @@ __all__ = ["Deliver", "add_subscriber"]
 
 logger = logging.getLogger("cdp_orders_async.engines.faststream")
 
-BLOCK = 0.5
+BLOCK = 0.2
 """The seconds that one read waits for a new message; a stop waits as long."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 """The seconds between two tries to reach a broker that is away."""
@@ -71,14 +72,18 @@ def add_subscriber(
 
     async def load_order(message: Any) -> Any:  # noqa: ANN401 FastStream would convert a type that it knows
         """Load the order of one message."""
+        raw = message.raw_message
         if message.body is None:
-            return Decision(action=Action.DEAD_LETTER, reason=NO_BODY, fault=Fault.ORDER)
-        try:
-            return await deliver(message.body, times=message.raw_message.get("times", 1))
-        except asyncio.CancelledError:
-            if not subscriber.was_cancelled():
-                raise
-            return Decision(action=Action.RETRY, reason="the worker was stopped")
+            decision = Decision(action=Action.DEAD_LETTER, reason=NO_BODY, fault=Fault.ORDER)
+        else:
+            try:
+                decision = await deliver(message.body, times=raw.get("times", 1))
+            except asyncio.CancelledError:
+                if not subscriber.was_cancelled():
+                    raise
+                decision = Decision(action=Action.RETRY, reason="the worker was stopped")
+        raw["decision"] = decision
+        return str(decision.action)
 
     subscriber(load_order)
 
@@ -125,8 +130,8 @@ class _Subscriber(StreamSubscriber):
         super().__init__(*args)
         self._under_way: dict[bytes, asyncio.Task[None]] = {}
         self._reader: asyncio.Task[None] | None = None
-        self._loaded = 0
-        """The orders that this process has loaded: evidence that the server is well."""
+        self._is_server_well = False
+        """Whether this process has loaded an order since a failure of the server."""
         self._claimed_last = False
         self._next_claim = self._next_look = 0.0
 
@@ -210,7 +215,6 @@ class _Subscriber(StreamSubscriber):
 
     async def _handle(self, entry: Entry) -> None:
         """Load the order of *entry* in FastStream's way, with its middlewares, and settle it."""
-        loaded = self._loaded
         raw: Any = {
             "type": "stream",
             "channel": self.consumer.stream,
@@ -219,29 +223,34 @@ class _Subscriber(StreamSubscriber):
             "times": entry.times,
         }
         try:
-            response = await self.consume(raw)
-            decision = getattr(response, "body", None)
-            if not isinstance(decision, Decision):  # FastStream has logged why
-                decision = Decision(action=Action.RETRY, reason="the handler failed", fault=Fault.ORDER)
-            await self._try(self._settle(entry, decision, is_well=self._loaded > loaded))
+            await self.consume(raw)
+            failed = Decision(action=Action.RETRY, reason="the handler failed", fault=Fault.ORDER)  # the log has why
+            decision: Decision = raw.get("decision", failed)
+            pause = FIRST_PAUSE
+            step = self._step(entry, decision)
+            while is_away(await self._try(step())):  # each step may be done twice
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
         finally:
             del self._under_way[entry.id]
             self._room.set()
 
-    async def _settle(self, entry: Entry, decision: Decision, *, is_well: bool) -> None:
-        """Do with *entry* what was decided; *is_well*: the server has taken other orders meanwhile."""
-        counts = decision.fault is Fault.ORDER or (decision.fault is Fault.SERVER and is_well)
+    def _step(self, entry: Entry, decision: Decision) -> Callable[[], Awaitable[None]]:
+        """Return what has to be done with *entry* after a *decision*."""
+        counts = decision.fault is Fault.ORDER or (decision.fault is Fault.SERVER and self._is_server_well)
+        if decision.fault is Fault.SERVER:
+            self._is_server_well = False
         if decision.action is Action.ACK:
-            self._loaded += 1
-            await self.consumer.ack(entry)
-        elif decision.action is Action.DEAD_LETTER or (counts and entry.times >= self.most):
+            self._is_server_well = True
+            return partial(self.consumer.ack, entry)
+        if decision.action is Action.DEAD_LETTER or (counts and entry.times >= self.most):
             logger.warning("message %s is a dead letter: %s", entry.id.decode(), decision.reason)
-            await self.consumer.bury(entry, self._notes(entry, decision))
-        else:
-            logger.info("message %s is tried again: %s", entry.id.decode(), decision.reason)
-            # Not below 1: without a journal, the next delivery has to know that this one was begun.
-            times = entry.times if counts else max(1, entry.times - 1)
-            await self.consumer.hand_back(entry, 0 if self._stopping.is_set() else self.retry_after, times)
+            return partial(self.consumer.bury, entry, self._notes(entry, decision))
+        logger.info("message %s is tried again: %s", entry.id.decode(), decision.reason)
+        delay = 0 if self._stopping.is_set() else self.retry_after
+        self._next_claim = min(self._next_claim, asyncio.get_running_loop().time() + delay)
+        # Not below 1: without a journal, the next delivery has to know that this one was begun.
+        return partial(self.consumer.hand_back, entry, delay, entry.times if counts else max(1, entry.times - 1))
 
     def _notes(self, entry: Entry, decision: Decision) -> Mapping[str, str]:
         """Return the fields that a dead letter has beside those of its entry."""
@@ -278,6 +287,11 @@ async def _end(tasks: Iterable[asyncio.Task[None]], seconds: float) -> None:
         await asyncio.wait(running)
 
 
+def is_away(error: Exception | None) -> bool:
+    """Tell whether a command failed because the broker is away for now."""
+    return error is not None and not isinstance(error, ResponseError)
+
+
 def is_lost_group(error: Exception) -> bool:
     """Tell whether a command failed because the broker has lost the group, or the whole stream."""
-    return isinstance(error, ResponseError) and str(error).startswith(("NOGROUP", "UNBLOCKED"))
+    return isinstance(error, ResponseError) and any(word in str(error) for word in ("NOGROUP", "UNBLOCKED", "no such key"))

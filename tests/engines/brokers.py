@@ -15,6 +15,7 @@ from typing import Final, NoReturn
 
 import pytest
 from redis import Redis
+from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as NotConnectedError
 
 __all__ = ["REQUIRED", "RedisServer", "missing"]
@@ -73,6 +74,8 @@ class RedisServer:
         try:
             with Redis(port=self.port, retry=None, socket_timeout=START_SECONDS) as client:
                 return bool(client.ping())
+        except AuthenticationError:
+            return True
         except NotConnectedError:
             return False
 

@@ -71,8 +71,8 @@ async def working(url: str, cdp: CdpOrders, *, timeout: float = 15.0, **options:
     """Run a worker in this process; *timeout* is the broker's for its stop."""
     broker = RedisBroker(url, graceful_timeout=timeout)
     subscribe(broker, cdp, **{"stream": STREAM, **Fast, **options})
-    await broker.start()
     try:
+        await broker.start()
         yield broker
     finally:
         await broker.stop()

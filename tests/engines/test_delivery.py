@@ -71,7 +71,7 @@ JUDGED = [
             ((refused(404), LOST), Action.DEAD_LETTER, Fault.ORDER),
             ((refused(429), LOST), Action.RETRY, Fault.NONE),
             ((refused(403),), Action.RETRY, Fault.NONE),
-            ((UNSENT, None), Action.RETRY, Fault.NONE),
+            ((UNSENT, None), Action.RETRY, Fault.SERVER),
             ((UNSENT, LOST), Action.RETRY, Fault.SERVER),
             ((BROKEN,), Action.RETRY, Fault.SERVER),
         )
