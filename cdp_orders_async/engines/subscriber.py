@@ -166,8 +166,7 @@ class _Subscriber(StreamSubscriber):
         self._reader = asyncio.current_task()
         start_signal.set()
         pause = FIRST_PAUSE
-        while not self._stopping.is_set():
-            await self._wait_for_room()
+        while await self._has_room():
             failure = await self._try(self._read_once())
             if failure is None:
                 pause = FIRST_PAUSE
@@ -177,10 +176,12 @@ class _Subscriber(StreamSubscriber):
             await self._sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _wait_for_room(self) -> None:
+    async def _has_room(self) -> bool:
+        """Wait until another message can begin; return False once the stop has begun."""
         while len(self._under_way) >= self.workers and not self._stopping.is_set():
             self._room.clear()
             await self._room.wait()
+        return not self._stopping.is_set()
 
     async def _sleep(self, seconds: float) -> None:
         """Sleep until the stop at the latest."""

@@ -6,7 +6,7 @@ import asyncio
 import pickle
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeAlias
 from uuid import UUID
 
 from cdp_orders_async.journal import Busy, Claimed, CreatedPart, OrderId, RecordedOrder
@@ -14,6 +14,8 @@ from tests.journal.shared import SharedDatabase
 
 __all__ = ["RemoteJournal", "shared_journal"]
 
+Call: TypeAlias = tuple[str, tuple[object, ...], dict[str, object]]
+"""A method and its arguments."""
 LENGTH = 8
 
 
@@ -57,7 +59,7 @@ class RemoteJournal:
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader, self._writer = reader, writer
-        self._queue: list[tuple[str, tuple[object, ...], dict[str, object]]] = []
+        self._queue: list[Call] = []
         self._lock = asyncio.Lock()
         self.lease: float | None = None
 
@@ -73,9 +75,12 @@ class RemoteJournal:
             await journal.aclose()
 
     async def _call(self, method: str, *given: object, **named: object) -> Any:  # noqa: ANN401 what it returns
-        self._put(method, *given, **named)
+        call = asyncio.ensure_future(self._exchange((method, given, named)))
+        return await asyncio.shield(call)  # who is cancelled must not leave an answer behind
+
+    async def _exchange(self, call: Call) -> Any:  # noqa: ANN401 what it returns
         async with self._lock:
-            queue, self._queue = self._queue, []
+            queue, self._queue = [*self._queue, call], []
             _send(self._writer, queue)
             return await _receive(self._reader)
 

@@ -37,6 +37,7 @@ async def main(  # noqa: D103 the module says it
     redis: str,
     base_url: str,
     *,
+    api_token: str = "token",  # noqa: S107 of an emulator
     journal: str | None = None,
     journal_port: int | None = None,
     graceful_timeout: float = 15.0,
@@ -47,7 +48,7 @@ async def main(  # noqa: D103 the module says it
     app.after_startup(lambda: say("started"))
     async with AsyncExitStack() as stack:
         settings = Settings(connections=20)
-        cdp = CdpOrders(base_url=base_url, client_key="key", api_token="token", settings=settings)
+        cdp = CdpOrders(base_url=base_url, client_key="key", api_token=api_token, settings=settings)
         await stack.enter_async_context(cdp)
         if journal is not None:
             opened = await SqliteJournal.open(journal, identity=cdp.identity)
