@@ -113,7 +113,11 @@ def subscribe(
             ("group", "must not be empty", group),
             ("dead_letters", "must be another stream than the orders", dead_letters not in {"", stream}),
             ("workers", "must be above 0", workers > 0),
-            ("claim_after", "must be above deadline + drain, or a message is loaded twice at once", after > deadline + drain),
+            (
+                "claim_after",
+                "must be above deadline + drain, or a message is loaded twice at once",
+                after > deadline + drain,
+            ),
             ("claim_after", "must be a finite number", after < float("inf")),
             ("retry_after", "must be from 0 to claim_after", 0 <= retry_after <= after),
         )

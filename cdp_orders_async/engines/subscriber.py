@@ -53,7 +53,6 @@ def add_subscriber(
     broker: RedisBroker, consumer: Consumer, deliver: Deliver, *, workers: int, retry_after: float, most: int
 ) -> None:
     """Let *broker* read as *consumer* and *deliver* each message; the options are those of `subscribe`."""
-
     config: Any = _QuietConfig(broker.config)
     made: Any = create_subscriber(
         channel=None,
@@ -295,4 +294,6 @@ def is_away(error: Exception | None) -> bool:
 
 def is_lost_group(error: Exception) -> bool:
     """Tell whether a command failed because the broker has lost the group, or the whole stream."""
-    return isinstance(error, ResponseError) and any(word in str(error) for word in ("NOGROUP", "UNBLOCKED", "no such key"))
+    return isinstance(error, ResponseError) and any(
+        word in str(error) for word in ("NOGROUP", "UNBLOCKED", "no such key")
+    )

@@ -117,6 +117,7 @@ class LineParser(Struct):
         return InputLine(self.file, number, read.graph, tuple(read.violations), read.key, stood)
 
     def refused(self, number: int, raw: bytes, *violations: Violation) -> InputLine:
+        """Return a line that breaks rules."""
         return InputLine(self.file, number, None, violations, None, Opaque(raw))
 
 

@@ -11,8 +11,8 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Iterable
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -24,12 +24,12 @@ from faststream.redis import RedisBroker
 from redis.asyncio import Redis
 
 from cdp_orders_async import CdpOrders
-from cdp_orders_async.emulator import Emulator, Switches
+from cdp_orders_async.emulator import Emulator, Switches, running
 from cdp_orders_async.engines import faststream
 from cdp_orders_async.engines.delivery import Decision, deliver
 from cdp_orders_async.engines.streams import Consumer, Entry
 from cdp_orders_async.graph import parse_graph
-from tests.cli.support import TOKEN, Watched, orders, orders_v2
+from tests.cli.support import PARTS, TOKEN, Watched, orders, orders_v2
 from tests.engines.brokers import redis_server
 from tests.engines.journals import shared_journal
 from tests.engines.streaming import STREAM, Fast, Json, dead, publish, settled, until, worker
@@ -102,24 +102,33 @@ async def campaign(
     emulator.store.switches = Switches(upsert=False)
     began = time.monotonic()
     async with AsyncExitStack() as stack:
-        base_url = await stack.enter_async_context(serving(emulator))
+        base_url = await stack.enter_async_context(running(emulator))
         redis = await stack.enter_async_context(Redis.from_url(url))
         await redis.flushall()
-        given: Json = {**Fast, "api_token": TOKEN, "deadline": 5.0, "claim_after": 5.6, "retry_after": 0.3, **(options or {})}
+        given: Json = {
+            **Fast,
+            "api_token": TOKEN,
+            "deadline": 5.0,
+            "claim_after": 5.6,
+            "retry_after": 0.3,
+            **(options or {}),
+        }
         if journal:
             given["journal_port"] = await stack.enter_async_context(shared_journal(SharedDatabase(time.monotonic, 2.0)))
         half = len(messages) // 2
         await publish(redis, *messages[:half])  # before the group is made
         processes = [await stack.enter_async_context(worker(url, base_url, **given)) for _ in range(workers)]
         await publish(redis, *messages[half:])
-        parts = sum(map(len, pieces_of(good)))
-        for moment in sorted(draw.randrange(parts // 10, parts * 9 // 10) for _ in range(kills)):
-            await emulator.has_received(moment)
+        requests = events * PARTS
+        for moment in sorted(draw.randrange(requests // 10, requests * 9 // 10) for _ in range(kills)):
+            async with asyncio.timeout(PATIENCE):
+                while emulator.received < moment:  # noqa: ASYNC110 the workers are other processes
+                    await asyncio.sleep(0.02)
             victim = draw.randrange(workers)
             processes[victim].kill()
             processes[victim] = await stack.enter_async_context(worker(url, base_url, **given))
         async with asyncio.timeout(PATIENCE):
-            while not await settled(redis):
+            while not await settled(redis):  # noqa: ASYNC110 the workers are other processes
                 await asyncio.sleep(0.1)
         seconds = time.monotonic() - began
         for process in processes:
@@ -142,22 +151,8 @@ async def campaign(
     )
 
 
-def pieces_of(good: Iterable[Json]) -> list[list[Json]]:
-    """Return the parts of each order."""
-    return [[order] * 6 for order in good]
-
-
-@asynccontextmanager
-async def serving(emulator: Emulator) -> AsyncIterator[str]:
-    """Serve *emulator* with the credentials of the workers."""
-    from cdp_orders_async.emulator import running  # noqa: PLC0415
-
-    async with running(emulator) as base_url:
-        yield base_url
-
-
 @contextmanager
-def _timed(acks: list[tuple[float, float]]) -> Any:  # noqa: ANN401 a context
+def _timed(acks: list[tuple[float, float]]) -> Iterator[None]:
     """Note the end of each acknowledgement, and the seconds of the load before it."""
     loads: list[float] = []
 
@@ -180,9 +175,9 @@ async def latencies(url: str, count: int) -> list[float]:
     """Return, for *count* new orders one after the other, the seconds from the XADD to the ack without the load's."""
     emulator, acks = Emulator(), list[tuple[float, float]]()
     found: list[float] = []
-    async with serving(emulator) as base_url, Redis.from_url(url) as redis:
+    async with running(emulator) as base_url, Redis.from_url(url) as redis:
         await redis.flushall()
-        async with CdpOrders(base_url=base_url, client_key="key", api_token="token") as cdp:
+        async with CdpOrders(base_url=base_url, client_key="key", api_token="token") as cdp:  # noqa: S106 of an emulator
             broker = RedisBroker(url)
             with _timed(acks):
                 faststream.subscribe(broker, cdp, stream=STREAM, **Fast)

@@ -88,7 +88,7 @@ class RemoteJournal:
         self._queue.append((method, given, named))
 
     def check(self, identity: Mapping[str, str]) -> None:
-        """It belongs to every tenant."""
+        """Accept every tenant."""
 
     async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
         """Claim an order."""

@@ -21,7 +21,21 @@ from cdp_orders_async.engines.faststream import subscribe
 from cdp_orders_async.graph import parse_graph
 from tests.ingest.expectations import stored, wanted
 
-__all__ = ["DEAD", "GROUP", "STREAM", "Fast", "Json", "dead", "holds", "publish", "pending", "settled", "until", "worker", "working"]
+__all__ = [
+    "DEAD",
+    "GROUP",
+    "STREAM",
+    "Fast",
+    "Json",
+    "dead",
+    "holds",
+    "pending",
+    "publish",
+    "settled",
+    "until",
+    "worker",
+    "working",
+]
 
 Json = dict[str, Any]
 STREAM, DEAD, GROUP = "orders", "orders.dead", "cdp-orders"
@@ -35,7 +49,7 @@ ROOT = Path(__file__).parents[2]
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
     """Wait until something holds, and fail if it never does."""
     async with asyncio.timeout(PATIENCE):
-        while not await holds():
+        while not await holds():  # noqa: ASYNC110 it may come from another process
             await asyncio.sleep(0.02)
 
 

@@ -89,7 +89,7 @@ async def test_verdict_says_what_to_do(
         return outcome
 
     monkeypatch.setattr(delivery, "ingest_one", ends)
-    async with CdpOrders(base_url="http://127.0.0.1:9", client_key="key", api_token="token") as cdp:
+    async with CdpOrders(base_url="http://127.0.0.1:9", client_key="key", api_token="token") as cdp:  # noqa: S106 of an emulator
         for times, action in ((1, first), (4, first), (5, last)):
             decision = await deliver(cdp, BODY, times=times)
             assert (decision.action, decision.fault, decision.outcome) == (action, fault, outcome)
@@ -101,7 +101,9 @@ def test_every_verdict_is_judged() -> None:
     assert {outcome.verdict for outcome, *_ in JUDGED} == {*Verdict}
 
 
-@pytest.mark.parametrize("error", [NotSent("x"), JournalError("x"), DeadlineExceeded("x"), Unauthorized("GET", "/", 401)])
+@pytest.mark.parametrize(
+    "error", [NotSent("x"), JournalError("x"), DeadlineExceeded("x"), Unauthorized("GET", "/", 401)]
+)
 async def test_error_is_never_a_dead_letter(error: CdpError, monkeypatch: pytest.MonkeyPatch) -> None:
     """An error that is not the order's own is a retry, also at the last delivery; the outcome comes along."""
     outcome = error.outcome = failed(Verdict.UNKNOWN)
@@ -110,7 +112,7 @@ async def test_error_is_never_a_dead_letter(error: CdpError, monkeypatch: pytest
         raise error
 
     monkeypatch.setattr(delivery, "ingest_one", ends)
-    async with CdpOrders(base_url="http://127.0.0.1:9", client_key="key", api_token="token") as cdp:
+    async with CdpOrders(base_url="http://127.0.0.1:9", client_key="key", api_token="token") as cdp:  # noqa: S106 of an emulator
         decision = await deliver(cdp, BODY, times=5)
     assert (decision.action, decision.fault, decision.outcome) == (Action.RETRY, Fault.NONE, outcome)
     assert str(decision.reason).startswith(type(error).__name__)
@@ -201,7 +203,7 @@ async def test_busy_order() -> None:
     async with served(emulator) as options, CdpOrders(**options) as one, CdpOrders(**options) as other:
         emulator.faults = gate
         first = asyncio.create_task(deliver(one, BODY, journal=database.connect(), drain=0))
-        while not emulator.requests["orders.create"]:
+        while not emulator.requests["orders.create"]:  # noqa: ASYNC110 the emulator has no event for it
             await asyncio.sleep(0)
         decision = await deliver(other, BODY, journal=database.connect(), times=5)
         first.cancel()
@@ -214,7 +216,9 @@ async def test_busy_order() -> None:
 
 async def test_refused_order_is_put_aside_in_the_end() -> None:
     """An order that the server refuses each time is a dead letter at its last delivery, with the refusal."""
-    emulator = Emulator(faults=Faults.of({"faults": [{"operation": "items.create", "chance": 1, "action": "status", "status": 400}]}))
+    emulator = Emulator(
+        faults=Faults.of({"faults": [{"operation": "items.create", "chance": 1, "action": "status", "status": 400}]})
+    )
     async with serving(emulator) as cdp:
         decisions = [await deliver(cdp, BODY, times=times, most=3, settle=0) for times in (1, 2, 3)]
     assert [decision.action for decision in decisions] == [Action.RETRY, Action.RETRY, Action.DEAD_LETTER]

@@ -42,7 +42,7 @@ def doubling(**switches: Any) -> Emulator:  # noqa: ANN401 switches of the emula
 
 
 async def test_orders_before_and_after_the_start(redis: Redis, broker_server: RedisServer) -> None:
-    """What came before the group and what comes after is loaded once, whoever published it; then the stream is empty."""
+    """What came before the group and what comes after is loaded once, whoever published it."""
     emulator = doubling()
     async with serving(emulator) as cdp:
         await publish(redis, *ORDERS[:6])
@@ -144,7 +144,9 @@ async def test_order_that_breaks_the_server(redis: Redis, broker_server: RedisSe
             {"faults": [{"operation": "contacts.create", "chance": 1, "action": "status", "status": 500}]}
         )
         await publish(redis, ORDERS[0])
-        others = [{**without(ORDERS[0], "contact", "orderItems", "consumers"), "referenceId": f"C-{n}"} for n in range(999)]
+        others = [
+            {**without(ORDERS[0], "contact", "orderItems", "consumers"), "referenceId": f"C-{n}"} for n in range(999)
+        ]
 
         async def put_aside() -> bool:
             await publish(redis, others.pop())
@@ -181,14 +183,13 @@ async def test_dead_consumers(redis: Redis, broker_server: RedisServer) -> None:
     await publish(redis, ORDERS[0])
     await redis.xreadgroup(GROUP, "killed", {STREAM: ">"}, count=1)
     await redis.xgroup_createconsumer(STREAM, GROUP, "killed before")
-    async with serving(emulator) as cdp:
-        async with working(broker_server.url, cdp, deadline=1.5, drain=0.0, claim_after=1.6):
+    async with serving(emulator) as cdp, working(broker_server.url, cdp, deadline=1.5, drain=0.0, claim_after=1.6):
 
-            async def only_the_living() -> bool:
-                names = [consumer["name"] for consumer in await redis.xinfo_consumers(STREAM, GROUP)]
-                return await settled(redis) and not any(name.startswith(b"killed") for name in names)
+        async def only_the_living() -> bool:
+            names = [consumer["name"] for consumer in await redis.xinfo_consumers(STREAM, GROUP)]
+            return await settled(redis) and not any(name.startswith(b"killed") for name in names)
 
-            await until(only_the_living)
+        await until(only_the_living)
     assert not await redis.xinfo_consumers(STREAM, GROUP)
     assert emulator.requests["orders.list"] > 0
     assert holds(emulator, ORDERS[0])
@@ -221,7 +222,9 @@ async def test_no_more_is_read_than_begun(redis: Redis, broker_server: RedisServ
 async def test_stop_hands_back_at_once(redis: Redis, broker_server: RedisServer) -> None:
     """A message under way when the worker stops goes to another worker at once, which looks before it sends."""
     emulator = doubling()
-    emulator.faults = Faults.of({"faults": [{"operation": "items.create", "script": [{"phase": "written", "action": "stall", "seconds": 60}]}]})
+    emulator.faults = Faults.of(
+        {"faults": [{"operation": "items.create", "script": [{"phase": "written", "action": "stall", "seconds": 60}]}]}
+    )
     await publish(redis, ORDERS[0])
     async with serving(emulator) as cdp:
         async with working(broker_server.url, cdp, timeout=0.01, drain=0.0):
@@ -278,9 +281,15 @@ async def test_broker_restarted(tmp_path: Path) -> None:
     ("options", "words"),
     [
         (("--rename-command", "XGROUP", ""), "has no streams, or not all of their commands: use Redis 6.2 or newer"),
-        (("--rename-command", "XAUTOCLAIM", ""), "has no streams, or not all of their commands: use Redis 6.2 or newer"),
+        (
+            ("--rename-command", "XAUTOCLAIM", ""),
+            "has no streams, or not all of their commands: use Redis 6.2 or newer",
+        ),
         (("--requirepass", "secret"), "the broker refuses"),
-        (("--user", *"default on nopass ~* &* +@all -xgroup".split()), "the broker's user may not use the stream orders"),
+        (
+            ("--user", *["default", "on", "nopass", "~*", "&*", "+@all", "-xgroup"]),
+            "the broker's user may not use the stream orders",
+        ),
     ],
 )
 async def test_broker_that_cannot(options: tuple[str, ...], words: str, tmp_path: Path) -> None:
@@ -382,7 +391,7 @@ async def test_middlewares_see_each_message(redis: Redis, broker_server: RedisSe
 )
 async def test_impossible_options(options: Json, words: str) -> None:
     """An impossible value is refused before the start, in words."""
-    async with CdpOrders(base_url="http://127.0.0.1:9", client_key="key", api_token="token") as cdp:
+    async with CdpOrders(base_url="http://127.0.0.1:9", client_key="key", api_token="token") as cdp:  # noqa: S106 of an emulator
         with pytest.raises(Invalid) as caught:
             subscribe(RedisBroker(), cdp, **{"stream": STREAM, "deadline": 10.0, "drain": 0.5, **options})
         assert words in str(caught.value)
@@ -395,7 +404,7 @@ async def test_impossible_options(options: Json, words: str) -> None:
 async def test_journal_of_another_tenant(tmp_path: Path) -> None:
     """A journal of another tenant is refused before the start."""
     async with (
-        CdpOrders(base_url="http://127.0.0.1:9", client_key="key", api_token="token") as cdp,
+        CdpOrders(base_url="http://127.0.0.1:9", client_key="key", api_token="token") as cdp,  # noqa: S106 of an emulator
         await SqliteJournal.open(tmp_path / "journal", identity={"client_key": "another"}) as journal,
     ):
         with pytest.raises(JournalError):
