@@ -255,11 +255,11 @@ class _Subscriber(StreamSubscriber):
     def _notes(self, entry: Entry, decision: Decision) -> Mapping[str, str]:
         """Return the fields that a dead letter has beside those of its entry."""
         outcome = decision.outcome
-        notes = {
+        notes: dict[str, str | None] = {
             "reason": decision.reason,
-            "verdict": outcome and str(outcome.verdict),
+            "verdict": None if outcome is None else str(outcome.verdict),
             "key": decision.key,
-            "outcome": outcome and orjson.dumps(outcome.to_json()).decode(),
+            "outcome": None if outcome is None else orjson.dumps(outcome.to_json()).decode(),
             "stream": self.consumer.stream,
             "entry": entry.id.decode(),
             "deliveries": str(entry.times),

@@ -15,8 +15,10 @@ from typing import Final, NoReturn
 
 import pytest
 from redis import Redis
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as NotConnectedError
+from redis.retry import Retry
 
 __all__ = ["REQUIRED", "RedisServer", "missing"]
 
@@ -72,7 +74,7 @@ class RedisServer:
 
     def _answers(self) -> bool:
         try:
-            with Redis(port=self.port, retry=None, socket_timeout=START_SECONDS) as client:
+            with Redis(port=self.port, retry=Retry(NoBackoff(), 0), socket_timeout=START_SECONDS) as client:
                 return bool(client.ping())
         except AuthenticationError:
             return True

@@ -182,10 +182,14 @@ async def latencies(url: str, count: int) -> list[float]:
             with _timed(acks):
                 faststream.subscribe(broker, cdp, stream=STREAM, **Fast)
                 await broker.start()
+
+                async def acknowledged() -> bool:
+                    return bool(acks)
+
                 for order in orders(count):
                     sent = time.perf_counter()
                     await publish(redis, order)
-                    await until(lambda: settled(redis))
+                    await until(acknowledged)
                     ((ended, load),) = acks
                     found.append(ended - sent - load)
                     acks.clear()

@@ -56,7 +56,8 @@ async def until(holds: Callable[[], Awaitable[bool]]) -> None:
 async def publish(redis: Redis, *orders: object) -> list[bytes]:
     """Publish *orders* as a producer does that does not use FastStream; bytes are published as they are."""
     bodies = [order if isinstance(order, bytes) else orjson.dumps(order) for order in orders]
-    return [await redis.xadd(STREAM, {"data": body}) for body in bodies]
+    ids: list[Any] = [await redis.xadd(STREAM, {"data": body}) for body in bodies]
+    return ids
 
 
 async def pending(redis: Redis, group: str = GROUP) -> list[Json]:

@@ -75,7 +75,7 @@ async def test_poison(redis: Redis, broker_server: RedisServer) -> None:
     emulator = doubling()
     async with serving(emulator) as cdp, working(broker_server.url, cdp, journal=MemoryJournal()):
         ids = await publish(redis, *POISON[:3], *ORDERS, *POISON[3:])
-        odd = await redis.xadd(STREAM, {"order": b"\xff", "more": b"1"})
+        odd: Any = await redis.xadd(STREAM, {"order": b"\xff", "more": b"1"})
         await until(lambda: settled(redis))
     rows = {row["cdp_entry"]: row for row in await dead(redis)}
     assert holds(emulator, *ORDERS)
@@ -97,7 +97,8 @@ async def test_poison_from_faststream(redis: Redis, broker_server: RedisServer) 
         await broker.publish({**ORDERS[0], "colour": "red"}, stream=STREAM, headers={"trace": "1"})
         await until(lambda: settled(redis))
         (row,) = await dead(redis)
-        await redis.xadd(STREAM, {**row})
+        again: Any = row
+        await redis.xadd(STREAM, again)
         await until(lambda: settled(redis))
         first, second = await dead(redis)
     assert first["__data__"] == second["__data__"]
@@ -163,6 +164,7 @@ async def test_entries_stay_while_another_group_reads(redis: Redis, broker_serve
     await redis.xgroup_create(STREAM, "others", id="0", mkstream=True)
     emulator = doubling()
     async with serving(emulator) as cdp:
+        options: Json
         for options in ({}, {"delete": False, "group": "a third"}):
             async with working(broker_server.url, cdp, journal=MemoryJournal(), **options):
                 await publish(redis, ORDERS[0], b"poison")

@@ -13,7 +13,7 @@ from tests.cli.support import orders
 from tests.engines.brokers import RedisServer
 from tests.engines.campaign import campaign, latencies
 from tests.engines.journals import shared_journal
-from tests.engines.streaming import dead, holds, pending, publish, settled, until, worker
+from tests.engines.streaming import Json, dead, holds, pending, publish, settled, until, worker
 from tests.journal.shared import SharedDatabase
 
 ORDERS = orders(8)
@@ -77,7 +77,7 @@ async def test_stopped_with_handlers_running(redis: Redis, broker_server: RedisS
 async def test_stopped_for_good(redis: Redis, broker_server: RedisServer) -> None:
     """Messages that do not end in time are handed to another worker at once, with what is known of their parts."""
     emulator = Emulator(switches=Switches(upsert=False))
-    stall = {"operation": "items.create", "script": [{"phase": "written", "action": "stall", "seconds": 60}] * 3}
+    stall: Json = {"operation": "items.create", "script": [{"phase": "written", "action": "stall", "seconds": 60}] * 3}
     emulator.faults = Faults.of({"faults": [stall]})
     clock = asyncio.get_running_loop().time
     async with running(emulator) as base_url, shared_journal(SharedDatabase(clock, 5.0)) as port:

@@ -7,6 +7,7 @@ import json
 import sys
 from contextlib import AsyncExitStack
 from typing import Any
+from unittest import mock
 
 from faststream import FastStream
 from faststream.redis import RedisBroker
@@ -63,7 +64,7 @@ async def main(  # noqa: D103 the module says it
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
     if given.pop("held", False):
-        from cdp_orders_async.engines import faststream
-
-        faststream.Consumer = HeldConsumer
-    asyncio.run(main(**given))
+        with mock.patch("cdp_orders_async.engines.faststream.Consumer", HeldConsumer):
+            asyncio.run(main(**given))
+    else:
+        asyncio.run(main(**given))
