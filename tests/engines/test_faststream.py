@@ -164,8 +164,8 @@ async def test_entries_stay_while_another_group_reads(redis: Redis, broker_serve
     await redis.xgroup_create(STREAM, "others", id="0", mkstream=True)
     emulator = doubling()
     async with serving(emulator) as cdp:
-        options: Json
-        for options in ({}, {"delete": False, "group": "a third"}):
+        cases: list[Json] = [{}, {"delete": False, "group": "a third"}]
+        for options in cases:
             async with working(broker_server.url, cdp, journal=MemoryJournal(), **options):
                 await publish(redis, ORDERS[0], b"poison")
 

@@ -117,7 +117,7 @@ async def test_campaign(journal: bool, twice: bool, broker_server: RedisServer) 
     """Workers are killed at random moments: each order is there once, and the dead letters are the poison."""
     options = {"deadline": 2.0, "claim_after": 2.6}
     figures = await campaign(
-        broker_server.url, events=150, workers=2, kills=2, seed=1, journal=journal, twice=twice, options=options
+        broker_server.url, events=60, workers=2, kills=2, seed=1, journal=journal, twice=twice, options=options
     )
     assert figures.exact, figures
 
