@@ -60,9 +60,9 @@ def retry(  # noqa: D417 the options of a connection and of a load say themselve
         source = input_of(file, files, client, timezone, assign_references=assign_references, sql=sql)
 
         def begin(display: Display) -> tuple[jobs.JournalPlace, Job]:
-            names = () if source is None else source.names
+            names, paths = ((), ()) if source is None else (source.names, source.paths)
             others = {**flags.files, "outcomes to load again": file}
-            place = jobs.journal_path(files, names, journal_place(journal, display), display, others)
+            place = jobs.journal_path(files, names, journal_place(journal, display), display, others, paths)
             return place, lambda client, options: jobs.retry(
                 client,
                 file,

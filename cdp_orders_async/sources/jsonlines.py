@@ -24,7 +24,7 @@ from cdp_orders_async.graph import InputLine, Timezone, need, zone_of
 from cdp_orders_async.kinds import V2_1, Api
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources.formats import GZIP, bare, is_zstd, what_else
-from cdp_orders_async.sources.parser import LONGEST_LINE, Parser
+from cdp_orders_async.sources.parser import LONGEST_LINE, LineParser
 
 __all__ = ["CHUNK", "LONGEST_LINE", "GraphFile", "in_thread", "lines", "reading_errors", "start_hash", "unpacker"]
 
@@ -205,7 +205,7 @@ class GraphFile:
         """The number of its lines that are not empty, estimated from those that were read; None where nothing tells."""
         self.lines_hash = start_hash()
         """The hash of the lines that were read, without empty ones."""
-        self._parser = Parser(self.name, api, zone_of(timezone), assign_references, only)
+        self._parser = LineParser(self.name, api, zone_of(timezone), assign_references, only)
 
     @property
     def options(self) -> dict[str, object]:

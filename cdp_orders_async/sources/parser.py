@@ -15,13 +15,13 @@ from cdp_orders_async.kinds import Api
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.sources.formats import bare
 
-__all__ = ["LONGEST_LINE", "Parser"]
+__all__ = ["LONGEST_LINE", "LineParser"]
 
 LONGEST_LINE = 16 * 2**20  # bytes; an order of 100 items with full extensions has about 0.5 MB
 
 
-class Parser(Struct):
-    """Parses the lines of one file."""
+class LineParser(Struct):
+    """Parses the lines of one file, or messages with one order each."""
 
     file: str
     api: Api

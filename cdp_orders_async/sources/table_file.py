@@ -18,7 +18,7 @@ from cdp_orders_async.sources.columns import branches
 from cdp_orders_async.sources.duck import bound, check_query, connected, interrupt, needs_extra
 from cdp_orders_async.sources.expressions import UNUSABLE, Column, identifier
 from cdp_orders_async.sources.jsonlines import in_thread, start_hash
-from cdp_orders_async.sources.parser import Parser
+from cdp_orders_async.sources.parser import LineParser
 from cdp_orders_async.sources.rows import DIFFERS, FIRST, merged, select_orders
 from cdp_orders_async.sources.scans import escaped, read_sql, scan, spellings, table_format
 from cdp_orders_async.wire import is_list, is_object
@@ -51,7 +51,7 @@ RULES = {
 }
 
 
-class _TableParser(Parser):
+class _TableParser(LineParser):
     """Parses the orders of a table."""
 
     def value(self, text: bytes, lost: Findings) -> Any:  # noqa: ANN401 JSON can be anything

@@ -19,6 +19,7 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 ROOMS = {  # what each extra is for; the rest of the package imports the dependencies only
     "cli": ("__main__.py", "cli/", "reports/", "sources/"),
     "httptools": ("session/backends/",),
+    "faststream": ("engines/faststream.py", "engines/streams.py", "engines/subscriber.py"),
     "otel": ("telemetry/otel.py",),
     "postgres": ("journal/postgres/", "pacing/postgres.py"),
     "emulator": ("emulator/pages/",),

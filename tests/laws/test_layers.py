@@ -30,10 +30,12 @@ USERS = {  # what comes from outside, and who may import it
     "asyncpg": {"journal", "pacing"},
     "cyclopts": {"__main__", "cli"},
     "duckdb": {"sources"},
+    "faststream": {"engines"},
     "httptools": {"session"},
     "jinja2": {"emulator", "reports"},
     "opentelemetry": {"telemetry"},
     "platformdirs": {"cli"},
+    "redis": {"engines"},
     "rich": {"__main__", "cli"},
     "yarl": {"session"},
 }
