@@ -14,7 +14,6 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import attrs
-import orjson
 from aiohttp import HttpVersion11, web
 from aiohttp.http import HttpProcessingError
 
@@ -180,7 +179,7 @@ class Front:
         emulator = self._emulator
         endpoint, open_segments = emulator.find(request.method, request.path)
         asked = read_head(request)
-        if emulator.knows(asked.authorization):
+        if endpoint.is_signed or emulator.knows(asked.authorization):
             return await self._serve(request, endpoint, open_segments, asked)
         # A request with wrong credentials gets no fault, and its body is not read.
         emulator.requests.update([endpoint.operation] if endpoint.operation else [])
@@ -198,14 +197,14 @@ class Front:
             emulator.requests[operation] += 1
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                asked = attrs.evolve(asked, body=await read_body(request))
+                asked = attrs.evolve(asked, body=await read_body(request, endpoint.largest))
         except (web.HTTPRequestEntityTooLarge, TimeoutError) as error:
             late = isinstance(error, TimeoutError)
             return hang_up(request, reset=False) if late else respond(refusal(413, "The body is too large."))
         if fault is not None and fault.phase == "accepted":
             await emulator.delay(operation)
             return await self._fail(request, fault)
-        fate, leave = emulator.enter(operation, asked.method)
+        fate, leave = emulator.enter("" if endpoint.is_signed else operation, asked.method)
         try:
             if fate.refusal is not None:
                 return await self._refuse(request, fate, endpoint, open_segments, asked)
@@ -286,14 +285,20 @@ def read_head(request: web.BaseRequest) -> Asked:
         content_type=headers.get("Content-Type", "").partition(";")[0].strip().lower(),
         request_id=None if request_id is None else request_id.encode(errors="surrogateescape").decode(errors="replace"),
         body=b"",
+        headers=headers,
     )
 
 
-async def read_body(request: web.BaseRequest) -> bytes:
-    """Read a request to its end; aiohttp refuses a body above 1 MiB."""
+async def read_body(request: web.BaseRequest, largest: int) -> bytes:
+    """Read a request to its end; raise HTTPRequestEntityTooLarge for a body of more than *largest* bytes."""
     if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
         send(request, b"HTTP/1.1 100 Continue\r\n\r\n")  # the client sends the body only after this
-    return await request.read()
+    body = bytearray()
+    while chunk := await request.content.readany():
+        body += chunk
+        if len(body) > largest:
+            raise web.HTTPRequestEntityTooLarge(largest, len(body))
+    return bytes(body)
 
 
 def address(request: web.BaseRequest) -> str:
@@ -338,22 +343,20 @@ def sound(record: logging.LogRecord) -> bool:
 
 def respond(reply: Reply) -> web.Response:
     """Return aiohttp's response for *reply*."""
-    if reply.body is None:
-        return web.Response(status=reply.status)
-    return web.Response(
-        status=reply.status, body=orjson.dumps(reply.body), content_type="application/json", headers=reply.headers
-    )
+    if not reply.content:
+        return web.Response(status=reply.status, headers=reply.headers)
+    return web.Response(status=reply.status, body=reply.content, content_type=reply.content_type, headers=reply.headers)
 
 
 def written(reply: Reply) -> tuple[bytes, bytes]:
     """Return the bytes of the head and of the body of an answer."""
-    body = b"" if reply.body is None else orjson.dumps(reply.body)
+    body = reply.content
     lines = [
         f"HTTP/1.1 {reply.status} {phrase(reply.status)}",
         *(f"{name}: {value}" for name, value in reply.headers.items()),
     ]
     if body:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        lines += [f"Content-Type: {reply.content_type}", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode(), body
 
 

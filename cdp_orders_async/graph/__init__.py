@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cdp_orders_async.graph.exact import read_json
 from cdp_orders_async.graph.findings import Findings
+from cdp_orders_async.graph.import_records import import_record, not_importable
 from cdp_orders_async.graph.parsing import Read, parse_graph, read_graph
 from cdp_orders_async.graph.part import read_part
 from cdp_orders_async.graph.values import (
@@ -27,7 +28,9 @@ __all__ = [
     "Read",
     "Timezone",
     "assign_references",
+    "import_record",
     "need",
+    "not_importable",
     "parse_graph",
     "read_graph",
     "read_json",
