@@ -8,9 +8,10 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Generator
 
 from cdp_orders_async.graph import InputLine
-from cdp_orders_async.ingest import Load, Outcome, Verdict
+from cdp_orders_async.ingest import Outcome, Verdict
 from cdp_orders_async.jobs.estimate import Estimate
 from cdp_orders_async.jobs.events import OnEvent, Progress
+from cdp_orders_async.jobs.loading import Loading
 from cdp_orders_async.jobs.report import NOT_AS_WANTED
 from cdp_orders_async.session import Session
 from cdp_orders_async.sources import GraphFile, GraphFiles
@@ -69,7 +70,7 @@ class Meter:
         return self._session.stats.requests - self._before[0]
 
     @contextlib.contextmanager
-    def watching(self, load: Load, on_event: OnEvent, look: Callable[[], None]) -> Generator[None, None, None]:
+    def watching(self, load: Loading, on_event: OnEvent, look: Callable[[], None]) -> Generator[None, None, None]:
         """Tell *on_event* of the progress now and then while the block lasts, and *look* each time.
 
         If one of them raises, that ends the *load*.
@@ -94,7 +95,7 @@ class Meter:
         finally:
             timer.cancel()
 
-    def _progress(self, load: Load, began: float) -> Progress:
+    def _progress(self, load: Loading, began: float) -> Progress:
         session, limiter, autorate = self._session, self._session.limiter, self._session.autorate
         now, share, retries = load.clock(), load.share, session.stats.retries - self._before[1]
         waits = load.breaker != "closed" or load.held or limiter.paused_for > LONG

@@ -6,6 +6,7 @@ an order before it sends any part of it. The journal holds keys, hashes, refs an
 
 from __future__ import annotations
 
+from cdp_orders_async.journal.folder import batch_folder, unfinished
 from cdp_orders_async.journal.memory import MemoryJournal
 from cdp_orders_async.journal.records import (
     SAME_ORDER,
@@ -35,5 +36,7 @@ __all__ = [
     "RecordedOrder",
     "SameReference",
     "SqliteJournal",
+    "batch_folder",
     "is_same_order",
+    "unfinished",
 ]
