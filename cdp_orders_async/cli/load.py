@@ -19,6 +19,7 @@ from cdp_orders_async.cli.options import Connection, Flag, refuse, unwritten
 from cdp_orders_async.cli.running import repeated, run
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.ingest import SETTLE, OnExisting
+from cdp_orders_async.jobs.loading import Engine
 from cdp_orders_async.sources import GraphFiles
 
 __all__ = ["load"]
@@ -41,6 +42,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     max_errors: Annotated[int | None, Parameter(allow_leading_hyphen=True)] = None,
     give_up: Annotated[float | None, Parameter(allow_leading_hyphen=True)] = None,
     control: Path | None = None,
+    engine: Literal["rest", "batch"] = "rest",
     progress: Literal["auto", "lines", "json"] = "auto",
     progress_every: Annotated[float, Parameter(allow_leading_hyphen=True)] = PROGRESS_EVERY,
     verbose: Flag = False,
@@ -97,6 +99,8 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     control
         A TOML file that is looked at each second while the load runs: rate = 50, rate = "auto" or rate = "none", and
         pause = true or false.
+    engine
+        How to send: rest makes a request for each part; batch uploads files to the vendor's Batch API, for many orders.
     progress
         How to show progress: auto draws it on a terminal and writes lines elsewhere; lines; json writes all messages
         as JSON lines on standard error.
@@ -150,6 +154,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
                 max_errors=max_errors,
                 give_up=give_up,
                 control=control,
+                engine=_engine(engine, display),
                 on_event=display,
             )
             report = run(client, job)
@@ -167,9 +172,19 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     return status
 
 
+def _engine(name: str, display: Display) -> Engine | None:
+    """Return the engine with this name; None for the requests of the REST API."""
+    if name == "rest":
+        return None
+    from cdp_orders_async.engines.batch import BatchEngine  # noqa: PLC0415 it loads sqlite3, and few loads need it
+
+    return BatchEngine(on_event=display)
+
+
 ARGUMENTS = (
     (re.compile(r"\blook_first=True\b"), "--look-first"),
     (re.compile(r"\bmax_errors=(\d+)"), r"--max-errors \1"),
+    (re.compile(r"\bengine=(\w+)"), r"--engine \1"),
 )
 """Arguments of the job in its sentences, and what they are on the command line."""
 

@@ -102,7 +102,10 @@ class Loading(Protocol):
 class Engine(Protocol):
     """Another way to load than the requests of `ingest`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Its name in options and records."""
+        ...
 
     def __call__(
         self,
