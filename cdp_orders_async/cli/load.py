@@ -19,7 +19,6 @@ from cdp_orders_async.cli.options import Connection, Flag, refuse, unwritten
 from cdp_orders_async.cli.running import repeated, run
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.ingest import SETTLE, OnExisting
-from cdp_orders_async.jobs.loading import Engine
 from cdp_orders_async.sources import GraphFiles
 
 __all__ = ["load"]
@@ -172,7 +171,7 @@ def load(  # noqa: D417 the options of a connection say themselves what they are
     return status
 
 
-def _engine(name: str, display: Display) -> Engine | None:
+def _engine(name: str, display: Display) -> jobs.Engine | None:
     """Return the engine with this name; None for the requests of the REST API."""
     if name == "rest":
         return None

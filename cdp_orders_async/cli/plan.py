@@ -44,10 +44,10 @@ def plan(  # noqa: D417 the options of a connection say themselves what they are
     """Read all orders of FILES, send nothing, and say what a load would send and what is wrong or doubtful.
 
     The requests are exactly those of a load with a new journal, of whose orders nothing is on the server, if no
-    request fails. With --rate, the least time that they take is told too. It estimates a load over the Batch API as
-    well (load --engine batch), names the orders that it cannot take, and recommends one of the two. No credentials are needed, except with
-    --check-server. Exit status: 0 each order can be loaded, 1 some line breaks rules, or is in conflict with an
-    earlier one, 2 bad usage, input or server, 129, 130 or 143 stopped.
+    request fails. With --rate, the least time that they take is told too. A load over the Batch API (load --engine
+    batch) is estimated as well: the plan names the orders that it cannot take, and recommends one of the two engines.
+    No credentials are needed, except with --check-server. Exit status: 0 each order can be loaded, 1 some line breaks
+    rules, or is in conflict with an earlier one, 2 bad usage, input or server, 129, 130 or 143 stopped.
 
     Example: cdp-orders plan 2023.jsonl.gz 2024/ --rate 20 --rejects bad.jsonl
 

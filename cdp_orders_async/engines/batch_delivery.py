@@ -157,6 +157,7 @@ class Delivery:
     async def _send(self, file: BatchFile) -> BatchFile | None:
         """Upload *file* until it has arrived; None if that cannot be found out."""
         refused = unsent = 0
+        unsure = file.state != "cut"  # whether an upload may have arrived
         while True:
             file, status = await self._announced(file)
             if status.code != UPLOADING:
@@ -171,13 +172,16 @@ class Delivery:
                 arrived = await self._uploaded(file, status.location, path)
             except NotSent as error:
                 unsent += 1
+                file = file if unsure else await self._note(file, state="cut")
                 if unsent >= MOST_UNSENT:
                     raise
                 await self._patiently.pause(str(error), min(self._patiently.first * 2.0**unsent, LONGEST))
                 continue
-            unsent, refused = 0, refused + (arrived is False)
             if arrived:
                 return await self._note(file, state="uploaded")
+            unsure = unsure or arrived is None
+            file = file if unsure else await self._note(file, state="cut")
+            unsent, refused = 0, refused + (arrived is False)
             if refused >= MOST_REFUSED:
                 raise NotSent(f"batch {file.ref}: the file storage refused the file {refused} times")
 

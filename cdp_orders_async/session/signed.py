@@ -15,6 +15,7 @@ from cdp_orders_async.addresses import is_loopback
 from cdp_orders_async.errors import CdpError, Invalid, NotSent, OutcomeUnknown, Violation
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.session.attempt import describe
+from cdp_orders_async.session.backends.aiohttp import Dropped, no_hidden_resend
 from cdp_orders_async.settings import Settings, proxy_of, tls_of
 
 __all__ = ["SignedUrls"]
@@ -79,18 +80,21 @@ class SignedUrls:
                     headers={"Content-Type": "application/octet-stream", **headers} if body is not None else headers,
                     proxy=proxy,
                     allow_redirects=False,
+                    middlewares=(no_hidden_resend,),
                 ) as response,
             ):
                 yield response
                 return
         except NEVER_CONNECTED as error:
             failure = NotSent(f"{method} to {name} was not sent ({_cause(error)})")
-        except (TimeoutError, aiohttp.ClientError) as error:
+        except (Dropped, TimeoutError, aiohttp.ClientError) as error:
             failure = OutcomeUnknown(f"{method} to {name} was sent, but its answer was lost ({_cause(error)})")
         raise failure
 
 
 def _cause(error: BaseException) -> str:
+    if isinstance(error, Dropped) and error.__cause__ is not None:
+        error = error.__cause__
     return describe(error, getattr(error.__cause__, "strerror", None))
 
 
