@@ -152,7 +152,7 @@ class BatchLoad(Handle):
                 self._tell(each)
             elif each is None:  # its file goes on, and tells its outcome
                 self._taken -= 1
-                del self._chunk[line.file, line.number]
+                self._chunk.pop((line.file, line.number), None)
             else:
                 ready.append(each)
         await self._send(ready)
@@ -200,7 +200,7 @@ class BatchLoad(Handle):
                 self._cutting = await asyncio.to_thread(Cutting, self._book, self._options)
             try:
                 if self._cutting.add(ready):
-                    del self._chunk[ready.line.file, ready.line.number]
+                    self._chunk.pop((ready.line.file, ready.line.number), None)
                     return
             except OSError as error:
                 raise InputError(f"the batch file cannot be written: {error.strerror}") from error
