@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from cdp_orders_async import CdpOrders, GraphFiles, Settings, jobs
 from cdp_orders_async.engines.batch_api import BatchApi
 from cdp_orders_async.journal import SqliteJournal
@@ -53,7 +55,7 @@ async def load(base_url: str, folder: Path) -> int:
     settings = Settings(retries=0, connections=4)
     async with CdpOrders(base_url=base_url, client_key="key", api_token=TOKEN, settings=settings) as cdp:
         source = GraphFiles([folder / "o.jsonl"])
-        report = await jobs.load(cdp, source, journal=folder / "j", outcomes=folder / "out", engine=ENGINE)
+        report = await jobs.load(cdp, source, journal=folder / "j", engine=attrs.evolve(ENGINE, most_orders=2))
         return report.status
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -15,7 +16,7 @@ from tests.cli.support import TOKEN, orders, write
 from tests.engines.dying import DEAD
 from tests.engines.support import importable, twice
 
-FOUR = [importable(order) for order in orders(4)]
+THREE = [importable(order) for order in orders(3)]
 ROOT = Path(__file__).parents[2]
 
 
@@ -31,26 +32,27 @@ def ask(process: subprocess.Popen[str], folder: Path, step: int) -> tuple[int, i
     return int(status), int(began)
 
 
-@pytest.mark.skipif(not hasattr(__import__("os"), "fork"), reason="needs fork")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a load dies in a fork")
 def test_killed_at_each_step_and_resumed(tmp_path: Path) -> None:
     """The store of the server holds each order once, whatever the step; and no record was taken twice."""
     server = Emulator(api_token=TOKEN)
     with in_thread(server) as served:
         command = (sys.executable, "-m", "tests.engines.dying", served.base_url)
         with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            step, ends = 0, Counter[int]()
+            step = steps = 0
+            ends = Counter[int]()
             while True:
                 folder = tmp_path / str(step)
                 folder.mkdir()
-                write(folder / "o.jsonl", FOUR)
+                write(folder / "o.jsonl", THREE)
                 served.reset()
                 status, began = ask(process, folder, step)
                 ends[status] += 1
                 if step:
                     assert (status, began) == (DEAD, step)
                     assert ask(process, folder, 0)[0] == 0, step
-                assert there(server) == {f"B-{n}": 1 for n in range(4)}, step
-                assert (len(list(server.store.all("items"))), twice(server)) == (4, {}), step
+                assert there(server) == {f"B-{n}": 1 for n in range(3)}, step
+                assert (len(list(server.store.all("items"))), twice(server)) == (3, {}), step
                 if not step:
                     steps = began
                 if step == steps:
