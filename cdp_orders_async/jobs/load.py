@@ -26,7 +26,7 @@ from cdp_orders_async.jobs.rejects import rejected
 from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, Run, describe, files_of, new_run, place
 from cdp_orders_async.jobs.stopping import Stopper, on_free_signals, on_stop
 from cdp_orders_async.jobs.throttle import SIGNALS, Throttle, following
-from cdp_orders_async.journal import SqliteJournal, unfinished
+from cdp_orders_async.journal import SqliteJournal, batch_folder
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources import GraphFile, GraphFiles
 
@@ -185,7 +185,7 @@ def _check_engine(
 ) -> None:
     """Raise `Invalid` for options that the *engine* lacks, and `JournalError` for batch files without a result."""
     if engine is None:
-        if left := unfinished(journal):
+        if left := _unfinished(journal):
             files = "1 batch file has" if left == 1 else f"{left} batch files have"
             raise JournalError(
                 f"{files} no result yet, so the Batch API may still take the orders in it: first load with"
@@ -201,6 +201,16 @@ def _check_engine(
     }
     if found := tuple(Violation(name, rule) for name, is_given in given.items() if is_given):
         raise Invalid(found)
+
+
+def _unfinished(journal: Path) -> int:
+    """Return how many batch files of loads with this *journal* have no result yet; raise `JournalError`."""
+    if not batch_folder(journal).exists():
+        return 0
+    from cdp_orders_async.journal.batches import BatchBook  # noqa: PLC0415 it loads sqlite3, which few loads need here
+
+    with BatchBook.opened(journal) as book:
+        return len(book.open_files())
 
 
 def _absolute(path: Path) -> str:

@@ -6,7 +6,7 @@ an order before it sends any part of it. The journal holds keys, hashes, refs an
 
 from __future__ import annotations
 
-from cdp_orders_async.journal.folder import batch_folder, unfinished
+from cdp_orders_async.journal.folder import batch_folder
 from cdp_orders_async.journal.memory import MemoryJournal
 from cdp_orders_async.journal.records import (
     SAME_ORDER,
@@ -38,5 +38,4 @@ __all__ = [
     "SqliteJournal",
     "batch_folder",
     "is_same_order",
-    "unfinished",
 ]

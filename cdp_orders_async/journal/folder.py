@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
-__all__ = ["NAME", "batch_folder", "unfinished"]
+__all__ = ["NAME", "batch_folder"]
 
 ENDING: Final = ".batches"
 NAME: Final = "batches.sqlite"
@@ -15,13 +15,3 @@ NAME: Final = "batches.sqlite"
 def batch_folder(journal: Path) -> Path:
     """Return the folder of the batch files of loads with this *journal*."""
     return journal.with_name(journal.name + ENDING)
-
-
-def unfinished(journal: Path) -> int:
-    """Return how many batch files of loads with this *journal* have no result yet; raise `JournalError`."""
-    if not (batch_folder(journal) / NAME).exists():
-        return 0
-    from cdp_orders_async.journal.batches import BatchBook  # noqa: PLC0415 it loads sqlite3, which few programs need
-
-    with BatchBook.opened(journal) as book:
-        return len(book.open_files())
