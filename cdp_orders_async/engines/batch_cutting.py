@@ -11,9 +11,10 @@ import attrs
 from msgspec import Struct
 
 from cdp_orders_async.engines.batch_packing import Packer, record_ref
-from cdp_orders_async.graph import InputLine, OrderGraph, import_record
+from cdp_orders_async.graph import OrderGraph, import_record
 from cdp_orders_async.journal import OrderId
 from cdp_orders_async.journal.batches import BatchBook, BatchFile, BatchOrder
+from cdp_orders_async.redact import Opaque
 
 __all__ = ["BatchOptions", "Cutting", "Ready"]
 
@@ -36,8 +37,9 @@ class BatchOptions:
 class Ready(Struct, frozen=True):
     """A line that may be sent."""
 
-    line: InputLine
-    graph: OrderGraph
+    file: str | None
+    number: int
+    graph: Opaque[OrderGraph]
     order: OrderId
     digest: bytes
 
@@ -57,12 +59,11 @@ class Cutting:
     def add(self, ready: Ready) -> bool:
         """Add an order; return False if it does not fit."""
         n = len(self.orders)
-        record = import_record(ready.graph, str(record_ref(self._book.id, self.id, n)))
+        record = import_record(ready.graph.open(), str(record_ref(self._book.id, self.id, n)))
         if not self._packer.has_room(record):
             return False
         self._file.write(self._packer.add(record))
-        line = ready.line
-        self.orders.append(BatchOrder(n, line.file, line.number, ready.order.key, ready.digest))
+        self.orders.append(BatchOrder(n, ready.file, ready.number, ready.order.key, ready.digest))
         return True
 
     def finish(self) -> BatchFile:

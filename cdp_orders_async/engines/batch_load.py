@@ -28,6 +28,7 @@ from cdp_orders_async.ingest import Outcome, Verdict
 from cdp_orders_async.ingest.parts import digest_of_parts, parts_of
 from cdp_orders_async.journal import Busy, OrderId, SqliteJournal
 from cdp_orders_async.journal.batches import BatchBook, BatchFile, BatchOrder
+from cdp_orders_async.redact import Opaque
 
 __all__ = ["BatchLoad"]
 
@@ -168,7 +169,7 @@ class BatchLoad(Handle):
         order = OrderId.of(graph.order.reference_id, graph.order.ordered_at)
         if self._resumed and self._book.has(line.file, line.number, order.key):
             return None
-        return Ready(line, graph, order, digest_of_parts(parts_of(graph)))
+        return Ready(line.file, line.number, Opaque(graph), order, digest_of_parts(parts_of(graph)))
 
     async def _send(self, ready: Sequence[Ready]) -> None:
         """Put the orders that are new into files, and keep for later what an open file holds up."""
@@ -179,8 +180,8 @@ class BatchLoad(Handle):
             if decision is None:
                 new.append(each)
             else:
-                self._tell(order_outcome(each.line.file, each.line.number, each.order.key, decision))
-        claims = await asyncio.gather(*[self._claim(one.order.key, one.digest, one.line.number) for one in new])
+                self._tell(order_outcome(each.file, each.number, each.order.key, decision))
+        claims = await asyncio.gather(*[self._claim(one.order.key, one.digest, one.number) for one in new])
         for each, claim in zip(new, claims, strict=True):
             if isinstance(claim, Busy):
                 self._later.append(each)
@@ -188,7 +189,7 @@ class BatchLoad(Handle):
                 reason = SAME_REFERENCE.format(claim.same_reference[0].key)
                 await self._records.end(each.order.key, complete=False)
                 decision = Decision(Verdict.CONFLICT, reason)
-                self._tell(order_outcome(each.line.file, each.line.number, each.order.key, decision))
+                self._tell(order_outcome(each.file, each.number, each.order.key, decision))
             else:
                 await self._pack(each)
         if len(self._later) >= MOST_LATER:
@@ -200,7 +201,7 @@ class BatchLoad(Handle):
                 self._cutting = await asyncio.to_thread(Cutting, self._book, self._options)
             try:
                 if self._cutting.add(ready):
-                    self._chunk.pop((ready.line.file, ready.line.number), None)
+                    self._chunk.pop((ready.file, ready.number), None)
                     return
             except OSError as error:
                 raise InputError(f"the batch file cannot be written: {error.strerror}") from error

@@ -62,7 +62,7 @@ from cdp_orders_async.engines.batch_outcomes import Decision
 from cdp_orders_async.engines.batch_packing import Packer
 from cdp_orders_async.graph.exact import _Doubled, _Lost, read_json  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.graph.findings import Findings
-from cdp_orders_async.graph.parsing import Reading, read_graph
+from cdp_orders_async.graph.parsing import Reading, parse_graph, read_graph
 from cdp_orders_async.ingest.before import Before
 from cdp_orders_async.ingest.knowledge import Knowledge
 from cdp_orders_async.ingest.outcomes import Leftover, Outcome, PartVerdict, Verdict
@@ -86,6 +86,7 @@ from cdp_orders_async.jobs.series import Course, Moment, Pause, Series, _Stretch
 from cdp_orders_async.jobs.snapshot import Snapshot
 from cdp_orders_async.jobs.throttle import Wish
 from cdp_orders_async.jobs.verification import Row
+from cdp_orders_async.journal import SqliteJournal
 from cdp_orders_async.journal.batches import BatchBook
 from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.journal.records import (
@@ -326,7 +327,7 @@ async def filed(folder: Path, url: str) -> list[object]:
         await SqliteJournal.open(folder / "filed", identity=cdp.identity) as records,
     ):
         with BatchBook.opened(folder / "filed") as book:
-            cutting, ready = Cutting(book, options), Ready(line, graph, order, b"")
+            cutting, ready = Cutting(book, options), Ready("file", 1, Opaque(graph), order, b"")
             cutting.add(ready)
             patience, api = Patience(1.0, 1.0, 1.0, lambda: 0.0), BatchApi(cdp)
             plan = BatchPlan()
@@ -397,7 +398,8 @@ async def test_no_instance_of_any_class_shows_a_value(tmp_path: Path) -> None:
         for version, way in pairs:
             (tmp_path / way).mkdir()
             await loaded(looking, url, version, way, tmp_path / way)
-    for one in made(tmp_path):
+        more = await filed(tmp_path, url)
+    for one in (*made(tmp_path), *more):
         looking.look_at(one)
         looking.look(within(one))
     assert looking.found == []
