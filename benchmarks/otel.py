@@ -17,7 +17,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 
 from cdp_orders_async import Credentials, Observer, Request, Session, Settings
-from cdp_orders_async.session.attempt import NO_HEADERS, Answer, HttpBackend
+from cdp_orders_async.session.attempt import NO_HEADERS, Answer, GivenUpCheck, HttpBackend
 from cdp_orders_async.telemetry.otel import OtelObserver
 from cdp_orders_async.timings import Timings
 
@@ -37,9 +37,10 @@ class Nowhere(HttpBackend):
         left: float | None,
         times: Timings,
         headers: Mapping[str, str] = NO_HEADERS,
+        given_up: GivenUpCheck | None = None,
     ) -> Answer:
         """Answer."""
-        del request, request_id, left, times, headers
+        del request, request_id, left, times, headers, given_up
         return 200, b"{}", None
 
     async def _open(self) -> None:

@@ -122,7 +122,7 @@ from cdp_orders_async.resources import (
 )
 from cdp_orders_async.session import RateLimiter, Session, Stats, Timings
 from cdp_orders_async.settings import Credentials, Settings
-from cdp_orders_async.sources import GraphFile, GraphFiles
+from cdp_orders_async.sources import GraphFile, GraphFiles, TableSource
 from cdp_orders_async.telemetry import (
     AttemptEnded,
     AttemptStarted,
@@ -267,6 +267,7 @@ __all__ = [
     "Source",
     "SqliteJournal",
     "Stats",
+    "TableSource",
     "Timezone",
     "Timings",
     "Transport",

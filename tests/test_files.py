@@ -93,7 +93,7 @@ async def test_what_cannot_be_read(tmp_path: Path) -> None:
     for named, words in (
         ("absent.jsonl", "absent.jsonl cannot be read: No such file or directory"),
         ("*.zip", r"no file has a name like .*\*\.zip"),
-        ("empty", r"the folder .*empty holds no file whose name ends in \.jsonl or \.ndjson"),
+        ("empty", r"the folder .*empty holds no file whose name ends in \.jsonl, \.ndjson, \.csv, \.tsv or \.parquet"),
     ):
         with pytest.raises(InputError, match=words):
             GraphFiles([tmp_path / "good.jsonl", tmp_path / named])

@@ -271,6 +271,15 @@ async def test_pages_hold_what_arrives(server: Server, limit: int, skipped: int)
     assert server.offsets[0] == start
 
 
+@pytest.mark.parametrize(("start", "error", "words"), [("x", TypeError, "start must be a wh"), (-1, Invalid, "start")])
+async def test_pages_begin_at_an_entry(start: Any, error: type[Exception], words: str) -> None:  # noqa: ANN401 a wrong one
+    """What is no place in a list is refused before anything is sent."""
+    server = Server(1)
+    with pytest.raises(error, match=words):
+        await walked(Resources(server, BASE).items.list(REF).pages(start))
+    assert server.offsets == []
+
+
 async def collect(pages: AsyncIterable[T], got: list[T]) -> None:
     """Add *pages* to what was *got*, as far as they come."""
     async for page in pages:

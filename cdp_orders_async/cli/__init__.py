@@ -33,6 +33,7 @@ app.command("cdp_orders_async.cli.load:load", name="load")
 app.command("cdp_orders_async.cli.plan:plan", name="plan")
 app.command("cdp_orders_async.cli.report:report", name="report")
 app.command("cdp_orders_async.cli.retry:retry", name="retry")
+app.command("cdp_orders_async.cli.sample:sample", name="sample")
 app.command("cdp_orders_async.cli.undo:undo", name="undo")
 app.command("cdp_orders_async.cli.verify:verify", name="verify")
 for kind in V2_1.kinds:
@@ -49,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if sys.stderr is not None:
                 sys.stderr.flush()
         except OSError:  # nobody reads the messages; the exit status stays that of the command
-            from cdp_orders_async.cli.display import hush  # noqa: PLC0415 seldom needed
+            from cdp_orders_async.cli.display import silence  # noqa: PLC0415 seldom needed
 
-            hush(sys.stderr)
+            silence(sys.stderr)
 
 
 def _run(tokens: Sequence[str]) -> int:

@@ -26,7 +26,7 @@ from cdp_orders_async.jobs.groups import Groups
 from cdp_orders_async.redact import printable
 from cdp_orders_async.timings import Timings
 
-__all__ = ["PROGRESS_EVERY", "Display", "JsonDisplay", "Screen", "hush", "problem", "show_summary"]
+__all__ = ["PROGRESS_EVERY", "Display", "JsonDisplay", "Screen", "problem", "show_summary", "silence"]
 
 PROGRESS_EVERY = 30.0  # seconds between two lines of progress
 BAR = 12  # columns of the bar of progress
@@ -90,10 +90,10 @@ class Screen(Console):
     def on_broken_pipe(self) -> None:
         """Let the load that is told of go on, and its exit status be the last word."""
         self.quiet = True
-        hush(self.file)
+        silence(self.file)
 
 
-def hush(stream: IO[str] | None) -> None:
+def silence(stream: IO[str] | None) -> None:
     """Send what *stream* still holds nowhere, since writing it at the exit would fail again."""
     if stream is None:  # it was closed from the start
         return
@@ -321,9 +321,9 @@ def show_summary(console: Screen, report: Report) -> None:
     console.print(table)
     sent = f"{report.requests:,} {'request' if report.requests == 1 else 'requests'} in {report.seconds:,.1f} s"
     console.say(f"{sent}, {report.requests / max(report.seconds, 0.001):,.0f} a second")
-    if report.times.total:
+    if report.requests:
         console.say(split(report.times))
-        if report.seconds >= WORTH_ADVICE:
+        if report.seconds >= WORTH_ADVICE and report.times.total:
             console.say(conclusion(report.times, report.seconds, report.cpu))
 
 
@@ -341,7 +341,9 @@ ADVICE = {
 
 
 def split(times: Timings) -> str:
-    """Say in one line where the time went, the most first."""
+    """Say in one line where the time went, the most first; a coarse clock may measure none."""
+    if not times.total:
+        return "Where the time went: there was too little to measure"
     shares = {name: f"{seconds / times.total:.0%}" for name, seconds in msgspec.structs.asdict(times).items()}
     order = sorted(shares, key=lambda name: -getattr(times, name))
     return f"Where the time went: {', '.join(f'{shares[name]} {name}' for name in order if shares[name] != '0%')}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from typing import Annotated, Literal, TypeAlias
 import attrs
 from cyclopts import Parameter
 
-from cdp_orders_async.cli.display import Display, Screen, hush
+from cdp_orders_async.cli.display import Display, Screen, silence
 from cdp_orders_async.cli.origins import OPTION, origins
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import Invalid, Violation
@@ -27,6 +28,7 @@ __all__ = [
     "Connection",
     "Flag",
     "InputName",
+    "as_options",
     "confirmed",
     "file_or_dash",
     "fitting",
@@ -240,12 +242,29 @@ WITHOUT_OPTION = attrs.fields_dict(Settings).keys() - attrs.fields_dict(Connecti
 """The settings that only a variable sets."""
 
 
+ARGUMENTS = (
+    (re.compile(r"\blook_first=True\b"), "--look-first"),
+    (re.compile(r"\bmax_errors=(\d+)"), r"--max-errors \1"),
+    (re.compile(r"\bengine=(\w+)"), r"--engine \1"),
+)
+"""Arguments of jobs in their sentences, and what they are on the command line."""
+
+
 def refuse(error: Exception | str, display: Display | None = None) -> int:
     """Say in one sentence on standard error, or on *display*, what is wrong; return the status of bad usage."""
-    if isinstance(error, Invalid):
+    if not isinstance(error, Invalid):
+        error = as_options(str(error))
+    else:
         error = "; ".join(f"{_named(field)} {rule}" for field, rule in error.violations)
-    (display or Display(Screen.of_messages())).error(str(error))
+    (display or Display(Screen.of_messages())).error(error)
     return 2
+
+
+def as_options(sentence: str) -> str:
+    """Return a *sentence* of a job with options of the command line in place of its arguments."""
+    for argument, option in ARGUMENTS:
+        sentence = argument.sub(option, sentence)
+    return sentence
 
 
 def confirmed(console: Screen, question: str) -> bool:
@@ -264,7 +283,7 @@ def unwritten(error: OSError) -> int:
     """Say that standard output, or what *error* names, cannot be written; return the exit status."""
     if error.errno in {errno.EMFILE, errno.ENFILE}:
         return refuse("too many files are open: allow more of them (ulimit -n)")
-    hush(sys.stdout)
+    silence(sys.stdout)
     return refuse(f"{error.filename or 'the output'} cannot be written: {error.strerror or error}")
 
 

@@ -21,13 +21,14 @@ from cdp_orders_async.cli.options import Connection, Flag, InputName, refuse
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.kinds import V2, V2_1
 from cdp_orders_async.settings import Settings
-from cdp_orders_async.sources import GraphFiles
+from cdp_orders_async.sources import TableSource
 
 __all__ = ["plan"]
 
 
 FEW = 20  # groups of each sort that are told; the JSON has more
 HOUR = 3600
+MINUTE = 60
 
 
 def plan(  # noqa: D417 the options of a connection say themselves what they are
@@ -35,6 +36,7 @@ def plan(  # noqa: D417 the options of a connection say themselves what they are
     connection: Connection | None = None,
     timezone: str | None = None,
     assign_references: Flag = False,
+    sql: str | None = None,
     check_server: Flag = False,
     sample: Annotated[int, Parameter(allow_leading_hyphen=True)] = 100,
     rejects: Path | None = None,
@@ -43,20 +45,25 @@ def plan(  # noqa: D417 the options of a connection say themselves what they are
     """Read all orders of FILES, send nothing, and say what a load would send and what is wrong or doubtful.
 
     The requests are exactly those of a load with a new journal, of whose orders nothing is on the server, if no
-    request fails. With --rate, the least time that they take is told too. No credentials are needed, except with
-    --check-server. Exit status: 0 each order can be loaded, 1 some line breaks rules, or is in conflict with an
-    earlier one, 2 bad usage, input or server, 129, 130 or 143 stopped.
+    request fails. With --rate, the least time that they take is told too. A load over the Batch API (load --engine
+    batch) is estimated as well: the plan names the orders that it cannot take, and recommends one of the two engines.
+    No credentials are needed, except with --check-server. Exit status: 0 each order can be loaded, 1 some line breaks
+    rules, or is in conflict with an earlier one, 2 bad usage, input or server, 129, 130 or 143 stopped.
 
     Example: cdp-orders plan 2023.jsonl.gz 2024/ --rate 20 --rejects bad.jsonl
 
     Parameters
     ----------
     files
-        Files of orders, globs, folders, or - for standard input: JSON lines, plain, gzip or zstd.
+        Files of orders, globs, folders, or - for standard input: JSON lines, plain, gzip or zstd; Parquet and CSV
+        files; a SQL file.
     timezone
         The zone of times that do not say theirs, for instance Europe/Dublin; without it their orders are refused.
     assign_references
         Give each item without a referenceId one made from its place: ORDER#1, ORDER#2 and so on.
+    sql
+        A SQL file that selects whole orders from the tables among FILE: Parquet and CSV files. Each is a table, named
+        by the beginning of its name, and all of them are the table input. It needs the extra tables.
     check_server
         Look which orders of a sample are on the server already, in part or whole. Nothing is written there.
     sample
@@ -74,7 +81,7 @@ def plan(  # noqa: D417 the options of a connection say themselves what they are
         rate = connection.rate if isinstance(connection.rate, float) else None
         attrs.evolve(Settings(), rate=rate)  # raises for one that cannot be
         api = V2 if connection.api == "v2" else V2_1
-        source = GraphFiles(files, api, timezone=timezone, assign_references=assign_references)
+        source = TableSource(files, api, timezone=timezone, assign_references=assign_references, sql=sql)
         with _Display(console) as display:
             job = partial(jobs.plan, source, rate=rate, rejects=rejects, sample=sample, on_event=display)
             report = asyncio.run(_over(connection, console, job) if check_server else job())
@@ -150,6 +157,7 @@ def _lines(plan: jobs.Plan, name: str) -> Iterator[str]:
         )
     if plan.seconds is not None:
         yield f"Least time at {plan.rate:g} requests/s: {plan.seconds / HOUR:,.2f} h"
+    yield from _engines(plan.engines)
     if plan.server is not None:
         server = plan.server
         yield (
@@ -157,6 +165,19 @@ def _lines(plan: jobs.Plan, name: str) -> Iterator[str]:
             f" {server.part:,} in part"
         )
     yield f"Hash: {plan.hash} (cdp-orders load --plan {plan.hash} takes no other input)"
+
+
+def _engines(choice: jobs.Choice) -> Iterator[str]:
+    """Yield the estimates of both engines, the orders that the Batch API cannot take, and the recommended engine."""
+    batch = choice.batch
+    files = "1 file" if batch.files == 1 else f"{batch.files:,} files"
+    yield f"Engine rest: about {choice.rest_seconds / HOUR:,.2f} h at {choice.rate:g} requests/s"
+    yield (
+        f"Engine batch: {batch.orders:,} orders in {files}, {batch.megabytes:,.1f} MB, about"
+        f" {batch.seconds / MINUTE:,.1f} min; it cannot take {batch.refused:,} orders"
+    )
+    yield from _some(batch.rules)
+    yield f"Recommended: --engine {choice.engine}: {choice.reason}"
 
 
 def _some(groups: Iterable[object]) -> Iterator[str]:

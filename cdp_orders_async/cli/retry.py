@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
 from cdp_orders_async import jobs
-from cdp_orders_async.cli.display import Display, Screen, show_summary
-from cdp_orders_async.cli.log import log_to
-from cdp_orders_async.cli.options import Connection, Flag, refuse
-from cdp_orders_async.cli.running import input_of, journal_place, run, show
-from cdp_orders_async.errors import CdpError
-from cdp_orders_async.ingest import SETTLE, OnExisting
+from cdp_orders_async.cli.display import Display
+from cdp_orders_async.cli.loading import Begin, Client, Job, LoadFlags, run_load
+from cdp_orders_async.cli.options import Connection, Flag
+from cdp_orders_async.cli.running import input_of, journal_place
+from cdp_orders_async.sources import GraphFiles
 
 __all__ = ["retry"]
 
 
-def retry(  # noqa: D417 the options of a connection say themselves what they are
+def retry(  # noqa: D417 the options of a connection and of a load say themselves what they are
     file: Annotated[Path, Parameter(name="OUTCOMES")],
     /,
     *files: str,
     journal: str,
     connection: Connection | None = None,
     only: str = ",".join(jobs.RETRIED),
-    outcomes: Path | None = None,
-    look_first: Flag = False,
-    on_existing: OnExisting = "keep",
     timezone: str | None = None,
     assign_references: Flag = False,
-    settle: Annotated[float, Parameter(allow_leading_hyphen=True)] = SETTLE,
-    drain: Annotated[float, Parameter(allow_leading_hyphen=True)] = 20.0,
-    verbose: Flag = False,
-    json: Flag = False,
+    sql: str | None = None,
+    flags: LoadFlags | None = None,
 ) -> int:
     """Load the orders again that OUTCOMES names as failed, unknown, conflict, partial or kept, and no others.
 
     Each is taken from its line in the input, or from the line that has its key if the input was edited. The
-    journal knows what is loaded: the same command again does nothing. Exit status as for load; 0 if no order is
-    named.
+    journal knows what is loaded: the same command again does nothing. Signals and exit status as for load; 0 if no
+    order is named.
 
     Example: cdp-orders retry outcomes.jsonl --region eu --journal orders.sqlite --outcomes retried.jsonl
 
@@ -51,62 +44,37 @@ def retry(  # noqa: D417 the options of a connection say themselves what they ar
     files
         The files of the orders, globs or folders; by default the files that OUTCOMES names.
     journal
-        The journal of the load, an SQLite file or postgresql://USER@HOST/DATABASE.
+        The journal of the load, an SQLite file.
     only
         The verdicts of the orders to load again, with commas; also not_tried, busy and invalid can be named.
-    outcomes
-        Where to write the outcome of each order of this run, as JSON lines. Those of an earlier run are put aside
-        first, as OUTCOMES.1, OUTCOMES.2 and so on.
-    look_first
-        Ask the server about each order before it is sent.
-    on_existing
-        What to do with something that is there but differs from the input.
     timezone
         The zone of times that do not say theirs; by default as the load was told.
     assign_references
         Give each item without a referenceId one made from its place; by default as the load was told.
-    settle
-        Seconds that lists of the server may lag behind writes.
-    drain
-        Seconds that what is in flight may take to finish after the first Ctrl-C.
-    verbose
-        Tell each problem, and log each request.
-    json
-        Print one JSON object at the end in place of the table.
+    sql
+        The SQL file that selects the orders in tables; by default as the load was told.
 
     """
-    # What is logged would break a picture that is redrawn.
-    console = Screen.of_messages(plain=verbose)
-    connection = connection or Connection()
-    try:
-        with Display(console, outcomes, every_problem=verbose) as display:
-            if verbose:
-                log_to(display)
-            place = journal_place(journal, console)
-            client = connection.client(console)
-            source = input_of(file, files, client, timezone, assign_references=assign_references)
-            job = partial(
-                jobs.retry,
+
+    def prepare(client: Client, flags: LoadFlags) -> tuple[GraphFiles | None, Begin]:
+        source = input_of(file, files, client, timezone, assign_references=assign_references, sql=sql)
+
+        def begin(display: Display) -> tuple[jobs.JournalPlace, Job]:
+            names, paths = ((), ()) if source is None else (source.names, source.paths)
+            others = {**flags.files, "outcomes to load again": file}
+            place = jobs.journal_path(files, names, journal_place(journal, display), display, others, paths)
+            return place, lambda client, options: jobs.retry(
                 client,
                 file,
                 source,
                 journal=place,
                 only=only.split(","),
-                outcomes_to=outcomes,
+                outcomes_to=flags.outcomes,
                 timezone=timezone,
                 assign_references=assign_references,
-                look_first=look_first,
-                on_existing=on_existing,
-                settle=settle,
-                drain=drain,
-                on_event=display,
+                **options,
             )
-            report = run(client, job)
-    except CdpError as refused:
-        return refuse(refused)
-    return show(report, _show, json=json)
 
+        return source, begin
 
-def _show(console: Screen, report: jobs.Report) -> None:
-    if report.counts and (report.error is None or report.anything):
-        show_summary(console, report)
+    return run_load(connection, flags, prepare)

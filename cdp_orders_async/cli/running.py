@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from cdp_orders_async import jobs
-from cdp_orders_async.cli.display import Screen
+from cdp_orders_async.cli.display import Display, Screen
 from cdp_orders_async.cli.options import refuse, unwritten
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import CdpError
@@ -46,14 +46,16 @@ def input_of(
     timezone: str | None,
     *,
     assign_references: bool,
+    sql: str | None,
 ) -> GraphFiles | None:
     """Return the input in *files*, read as the load read it that wrote *outcomes*; None for the files named there."""
-    if not files:
+    if not files and sql is None:
         return None
-    return jobs.options_of(outcomes, client.api, timezone, assign_references).files(files)
+    options = jobs.options_of(outcomes, client.api, timezone, assign_references, sql)
+    return options.files(files or options.tables)
 
 
-def journal_place(text: str, console: Screen) -> jobs.JournalPlace:
+def journal_place(text: str, console: Display | Screen) -> jobs.JournalPlace:
     """Return the place of a journal; warn of a password, which others can read in the list of processes."""
     place = jobs.journal_place(text)
     if not isinstance(place, Path) and place.has_password:
@@ -98,8 +100,11 @@ def run(client: CdpOrders | CdpOrdersV2, job: Callable[[], Awaitable[T]]) -> T:
     return asyncio.run(over())
 
 
-def show(report: R, table: Callable[[Screen, R], None], *, json: bool) -> int:
-    """Show a *report* as JSON or as the *table*, and the sentence that says what ended it; return the exit status."""
+def show(report: R, table: Callable[[Screen, R], None], *, json: bool, display: Display | None = None) -> int:
+    """Show a *report* as JSON or as the *table*; return the exit status.
+
+    The sentence that says what ended it goes to *display*, or else to standard error.
+    """
     status = report.status
     try:
         if json:
@@ -109,5 +114,5 @@ def show(report: R, table: Callable[[Screen, R], None], *, json: bool) -> int:
     except OSError as unheard:  # such as a full disk
         status = status or unwritten(unheard)
     if report.reason is not None:
-        refuse(report.reason)
+        refuse(report.reason, display)
     return status

@@ -13,7 +13,7 @@ from uuid import UUID
 from cyclopts import App
 
 from cdp_orders_async import jobs
-from cdp_orders_async.cli.display import Screen, hush
+from cdp_orders_async.cli.display import Screen, silence
 from cdp_orders_async.cli.options import Connection, confirmed, refuse, unwritten
 from cdp_orders_async.cli.single_help import command_of, is_extension, noun_of, signature_of, text_of
 from cdp_orders_async.cli.single_io import Keeping, json_of, print_line
@@ -99,7 +99,7 @@ def _run(name: str, verb: str, connection: Connection, values: SimpleNamespace) 
     try:
         status = asyncio.run(_stoppable(_over(client, name, verb, refs, body, values)))
     except BrokenPipeError:  # its reader has enough, as under | head
-        hush(sys.stdout)
+        silence(sys.stdout)
         return 0
     except OSError as error:
         status = unwritten(error)

@@ -30,6 +30,7 @@ def verify(  # noqa: D417 the options of a connection say themselves what they a
     differences: Path | None = None,
     timezone: str | None = None,
     assign_references: Flag = False,
+    sql: str | None = None,
     settle: Annotated[float, Parameter(allow_leading_hyphen=True)] = SETTLE,
     json: Flag = False,
 ) -> int:
@@ -59,6 +60,8 @@ def verify(  # noqa: D417 the options of a connection say themselves what they a
         The zone of times that do not say theirs; by default as the load was told.
     assign_references
         Give each item without a referenceId one made from its place; by default as the load was told.
+    sql
+        The SQL file that selects the orders in tables; by default as the load was told.
     settle
         Seconds that the server may lag behind writes: what differs within them is read again once they have passed.
     json
@@ -69,7 +72,7 @@ def verify(  # noqa: D417 the options of a connection say themselves what they a
     connection = connection or Connection()
     try:
         client = connection.client(console)
-        source = input_of(outcomes, files, client, timezone, assign_references=assign_references)
+        source = input_of(outcomes, files, client, timezone, assign_references=assign_references, sql=sql)
         job = partial(
             jobs.verify,
             client,

@@ -1,12 +1,9 @@
-"""The sockets of the emulator: aiohttp on 127.0.0.1, and the faults of connections."""
+"""The sockets of the emulator: aiohttp, on 127.0.0.1 by default, and the faults of connections."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
-import socket
-import struct
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -14,26 +11,23 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 
 import attrs
-import orjson
 from aiohttp import HttpVersion11, web
 from aiohttp.http import HttpProcessingError
 
+from cdp_orders_async.emulator.access import HOST, Access, address, in_url
 from cdp_orders_async.emulator.faults import Fault
 from cdp_orders_async.emulator.limits import Fate
 from cdp_orders_async.emulator.operations import Reply
+from cdp_orders_async.emulator.pages import Pages
+from cdp_orders_async.emulator.responses import HUNG_UP, hang_up, phrase, respond, send, written
 from cdp_orders_async.emulator.service import Asked, Emulator, Endpoint, refusal
 
 __all__ = ["running", "serve"]
 
-HOST = "127.0.0.1"
-NAMES = (HOST, "localhost", "[::1]")
-"""The names of this machine that a client may use."""
 BACKLOG = 1024
 HEADERS_MAX = 64
 LINE_MAX = 8190
 """Bytes of the first line, and of each header."""
-HTTP = 80  # an origin leaves this port out
-OWN_SITES = frozenset({"none", "same-origin"})
 MOST_CONNECTIONS = 2_000
 OTHER_FILES = 24
 """Open files that are not connections, such as the storage and the event loop."""
@@ -46,22 +40,32 @@ DRIP_STEPS = 20
 LOST_SECONDS = 3600.0
 """The longest wait for an answer that never comes."""
 TOO_MANY = 429
-RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
-"""``struct linger`` of this system with a time of 0: the socket ends with RST."""
 STOP_SECONDS = 0.1
 """Seconds that requests in flight get to end when the server stops; an answer is one step, so none needs them."""
+LOCAL = {"0.0.0.0": HOST, "::": "::1"}  # noqa: S104 names of all addresses
+"""The address of this machine in the base URL of a server that listens on all addresses."""
+UNREADABLE = f"400: the request is not HTTP, or its first line or a header is longer than {LINE_MAX:,} bytes.\n"
+NOTE = web.RequestKey("note", str)
+"""The reason of an answer that the operation did not make."""
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 logger = logging.getLogger("cdp_orders_async.emulator")
 PROXY_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr></body></html>"
 
 
 @asynccontextmanager
-async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGenerator[str, None]:
+async def running(
+    emulator: Emulator | None = None, *, host: str = HOST, port: int = 0, pages_token: str | None = None
+) -> AsyncGenerator[str, None]:
     """Serve *emulator* (a new one by default) on 127.0.0.1 while the context lasts, and return the base URL.
 
-    port: 0 takes a free port. When it stops, delayed work (latency, slow writes) is done at once. The emulator does not
-    change afterwards, so that a test can look into it; its owner closes it.
+    Its pages for people are at the base URL and ``/__pages``. port: 0 takes a free port. host: another address to
+    listen on, such as 0.0.0.0 for all addresses of this machine. pages_token: a person who opens the pages needs it
+    once, as in ``/__pages?token=...``; raises ValueError if other machines reach the host and there is no token.
+
+    When it stops, delayed work (latency, slow writes) is done at once. The emulator does not change afterwards, so that
+    a test can look into it; its owner closes it.
     """
+    access = Access(host, pages_token)
     own = Emulator() if emulator is None else emulator
     # In one step the event loop accepts the whole backlog, before it can end the surplus connections.
     spare = max(2, most_files() - OTHER_FILES)
@@ -70,12 +74,10 @@ async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGe
     logger.addFilter(sound)
     patience = Patience()
     server = BoundedServer(
-        Front(own, closing, patience).handle,
+        Front(own, access, closing, patience).handle,
         patience=patience,
         most=most,
         lingering_time=LINGERING_SECONDS,
-        # Ends a stall or a latency when the client goes. An effect and its answer are one step, which is never split.
-        handler_cancellation=True,
         access_log=None,
         logger=logger,
         max_headers=HEADERS_MAX,
@@ -86,9 +88,9 @@ async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGe
     runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, HOST, port, backlog=backlog)
+        site = web.TCPSite(runner, host, port, backlog=backlog)
         await site.start()
-        yield f"http://{HOST}:{runner.addresses[0][1]}"
+        yield f"http://{in_url(LOCAL.get(host, host), runner.addresses[0][1])}"
     finally:
         closing.set()
         own.waiting.finish()  # now, so that the answers still leave
@@ -98,9 +100,17 @@ async def running(emulator: Emulator | None = None, *, port: int = 0) -> AsyncGe
             own.close()
 
 
-async def serve(emulator: Emulator, port: int, ready: Callable[[str], None], stop: asyncio.Event) -> None:
-    """Serve until *stop* is set; *ready* is called with the base URL once requests are accepted."""
-    async with running(emulator, port=port) as base_url:
+async def serve(
+    emulator: Emulator,
+    port: int,
+    ready: Callable[[str], None],
+    stop: asyncio.Event,
+    *,
+    host: str = HOST,
+    pages_token: str | None = None,
+) -> None:
+    """Serve as `running` until *stop* is set; *ready* is called with the base URL once requests are accepted."""
+    async with running(emulator, host=host, port=port, pages_token=pages_token) as base_url:
         ready(base_url)
         await stop.wait()
 
@@ -134,13 +144,38 @@ class Patience:
             timer.cancel()
 
 
+class Connection(web.RequestHandler):
+    """A connection. It repeats no part of a request that cannot be read, since that may be a secret or markup."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """Answer a request that cannot be read, or that failed."""
+        response = super().handle_error(request, status, exc, message)
+        if status == HTTPStatus.BAD_REQUEST and isinstance(response, web.Response):
+            response.text = UNREADABLE
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        return response
+
+
 class BoundedServer(web.Server):
     """A server with a limited number of connections, and a limited wait for a request on each."""
 
     def __init__(self, handler: Handler, *, patience: Patience, most: int, **options: Any) -> None:  # noqa: ANN401 aiohttp's
-        super().__init__(handler, **options)
+        # Cancelling ends a stall or a latency when the client goes. An effect and its answer are one step, which is
+        # never split.
+        super().__init__(handler, handler_cancellation=True, **options)
         self._patience = patience
         self._most = most
+        self._options = options
+
+    def __call__(self) -> web.RequestHandler:
+        """Return the handler of a new connection."""
+        return Connection(self, loop=asyncio.get_running_loop(), **self._options)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Accept a connection, or end it."""
@@ -162,8 +197,10 @@ class Front:
     *patience* limits the time between two requests of a connection.
     """
 
-    def __init__(self, emulator: Emulator, closing: asyncio.Event, patience: Patience) -> None:
+    def __init__(self, emulator: Emulator, access: Access, closing: asyncio.Event, patience: Patience) -> None:
         self._emulator = emulator
+        self._access = access
+        self._pages = Pages(emulator, access, closing)
         self._closing = closing
         self._patience = patience
 
@@ -171,16 +208,34 @@ class Front:
         """Answer one request, or fail to."""
         self._patience.stop(request.protocol)
         try:
-            reason = foreign(request)
-            return await self._judge(request) if reason is None else respond(refusal(403, reason))
+            if self._pages.owns(request):
+                return await self._pages.answer(request)
+            reason = self._access.foreign(request)
+            return await self._watch(request) if reason is None else respond(refusal(403, reason))
         finally:
             self._patience.begin(request.protocol, request.transport)
 
-    async def _judge(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def _watch(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Answer a request, and keep its result for the pages."""
         emulator = self._emulator
         endpoint, open_segments = emulator.find(request.method, request.path)
+        status: int | None = None
+        try:
+            response = await self._judge(request, endpoint, open_segments)
+            status = None if HUNG_UP in request else response.status
+            return response
+        finally:
+            note = request.get(NOTE, "" if status else "no answer")
+            emulator.traffic.add(
+                emulator.store.clock(), request.method, request.path_qs, endpoint.operation, status, note
+            )
+
+    async def _judge(
+        self, request: web.BaseRequest, endpoint: Endpoint, open_segments: list[str]
+    ) -> web.StreamResponse:
+        emulator = self._emulator
         asked = read_head(request)
-        if emulator.knows(asked.authorization):
+        if endpoint.is_signed or emulator.knows(asked.authorization):
             return await self._serve(request, endpoint, open_segments, asked)
         # A request with wrong credentials gets no fault, and its body is not read.
         emulator.requests.update([endpoint.operation] if endpoint.operation else [])
@@ -191,6 +246,8 @@ class Front:
     ) -> web.StreamResponse:
         emulator, operation = self._emulator, endpoint.operation
         fault = emulator.faults.draw(operation) if operation else None
+        if fault is not None:
+            request[NOTE] = f"fault: {fault.action}, {fault.phase}"
         if fault is not None and fault.phase == "before":
             emulator.dropped[operation] += 1
             return await self._fail(request, fault)
@@ -198,14 +255,14 @@ class Front:
             emulator.requests[operation] += 1
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                asked = attrs.evolve(asked, body=await read_body(request))
+                asked = attrs.evolve(asked, body=await read_body(request, endpoint.largest))
         except (web.HTTPRequestEntityTooLarge, TimeoutError) as error:
             late = isinstance(error, TimeoutError)
             return hang_up(request, reset=False) if late else respond(refusal(413, "The body is too large."))
         if fault is not None and fault.phase == "accepted":
             await emulator.delay(operation)
             return await self._fail(request, fault)
-        fate, leave = emulator.enter(operation, asked.method)
+        fate, leave = emulator.enter("" if endpoint.is_signed else operation, asked.method)
         try:
             if fate.refusal is not None:
                 return await self._refuse(request, fate, endpoint, open_segments, asked)
@@ -227,6 +284,7 @@ class Front:
     ) -> web.StreamResponse:
         """Refuse a request above a limit."""
         emulator = self._emulator
+        request[NOTE] = "limit"
         if fate.is_done:
             emulator.answer_later(endpoint, open_segments, asked, fate.work)
         if fate.refusal == "lost":
@@ -286,98 +344,22 @@ def read_head(request: web.BaseRequest) -> Asked:
         content_type=headers.get("Content-Type", "").partition(";")[0].strip().lower(),
         request_id=None if request_id is None else request_id.encode(errors="surrogateescape").decode(errors="replace"),
         body=b"",
+        headers=headers,
     )
 
 
-async def read_body(request: web.BaseRequest) -> bytes:
-    """Read a request to its end; aiohttp refuses a body above 1 MiB."""
+async def read_body(request: web.BaseRequest, largest: int) -> bytes:
+    """Read a request to its end; raise HTTPRequestEntityTooLarge for a body of more than *largest* bytes."""
     if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
         send(request, b"HTTP/1.1 100 Continue\r\n\r\n")  # the client sends the body only after this
-    return await request.read()
-
-
-def address(request: web.BaseRequest) -> str:
-    """Return the address that the request came to: a client of HTTP/1.0 need not send a host."""
-    host, port = request.get_extra_info("sockname")[:2]
-    return f"{host}:{port}"
-
-
-@functools.cache
-def places(port: int) -> frozenset[str]:
-    """Return the hosts that clients may use for this *port*."""
-    return frozenset((*NAMES, *(f"{name}:{port}" for name in NAMES)))
-
-
-@functools.cache
-def origins(port: int) -> frozenset[str]:
-    """Return the origins of the pages of this server; without a port, the port is 80."""
-    return frozenset(f"http://{name}{end}" for name in NAMES for end in (f":{port}", *([""] if port == HTTP else [])))
-
-
-def foreign(request: web.BaseRequest) -> str | None:
-    """Say why a request may come from a foreign web page in a browser on this machine; None if it does not.
-
-    Such a page either uses its own host name with the address of this machine (DNS rebinding), which the Host header
-    shows, or a right host name: then the browser sends the origin of the page.
-    """
-    port = request.get_extra_info("sockname")[1]
-    if (host := request.headers.get("Host")) and host.lower() not in places(port):
-        return "Host: must be this machine, 127.0.0.1, localhost or [::1], with this port or none."
-    origin = request.headers.get("Origin")
-    if origin is not None and origin.lower() not in origins(port):
-        return "Origin: must be this server."
-    if request.headers.get("Sec-Fetch-Site", "none").lower() not in OWN_SITES:  # an image has no origin
-        return "Sec-Fetch-Site: must be same-origin or none."
-    return None
+    body = bytearray()
+    while chunk := await request.content.readany():
+        body += chunk
+        if len(body) > largest:
+            raise web.HTTPRequestEntityTooLarge(largest, len(body))
+    return bytes(body)
 
 
 def sound(record: logging.LogRecord) -> bool:
     """Drop aiohttp's log records of malformed requests, because they quote the request."""
     return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
-
-
-def respond(reply: Reply) -> web.Response:
-    """Return aiohttp's response for *reply*."""
-    if reply.body is None:
-        return web.Response(status=reply.status)
-    return web.Response(
-        status=reply.status, body=orjson.dumps(reply.body), content_type="application/json", headers=reply.headers
-    )
-
-
-def written(reply: Reply) -> tuple[bytes, bytes]:
-    """Return the bytes of the head and of the body of an answer."""
-    body = b"" if reply.body is None else orjson.dumps(reply.body)
-    lines = [
-        f"HTTP/1.1 {reply.status} {phrase(reply.status)}",
-        *(f"{name}: {value}" for name, value in reply.headers.items()),
-    ]
-    if body:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-    return "\r\n".join([*lines, "Connection: close", "", ""]).encode(), body
-
-
-def phrase(status: int) -> str:
-    """Return the reason phrase of a status."""
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return "Unknown"
-
-
-def send(request: web.BaseRequest, data: bytes) -> None:
-    """Write to the connection, without aiohttp, if it is still open."""
-    if request.transport is not None and not request.transport.is_closing():
-        request.transport.write(data)
-
-
-def hang_up(request: web.BaseRequest, *, reset: bool) -> web.StreamResponse:
-    """End the connection with FIN, or with RST; the returned response is not sent."""
-    transport = request.transport
-    if transport is not None and reset:
-        linger: socket.socket = transport.get_extra_info("socket")
-        linger.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
-        transport.abort()
-    elif transport is not None:
-        transport.close()
-    return web.Response()

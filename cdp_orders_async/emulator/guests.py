@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping
 
 from cdp_orders_async.emulator.records import Json, members, texts
 
-__all__ = ["GUEST_TYPES", "identities", "profile"]
+__all__ = ["GUEST_TYPES", "identities", "profile", "search_text", "searchable"]
 
 GUEST_TYPES: Mapping[str, str] = {"contacts": "customer", "consumers": "traveller"}
 """The kinds of persons, and the type of the guest that each creates."""
 
+SEARCHABLE_MAX = 2_000
+"""The number of characters of a guest that a search by parts of words reads."""
 LINKS = frozenset({"guest", "orderItems"})
 """The keys of a person that are links, not values of the person."""
 
@@ -36,3 +39,15 @@ def profile(known: Mapping[str, Json], person: Mapping[str, Json], kind: str) ->
     if known.get("guestType") != "customer":
         merged["guestType"] = GUEST_TYPES[kind]
     return merged
+
+
+def searchable(text: str) -> str:
+    """Return *text* in the form in which searches compare it: without case, and with one form of each letter."""
+    return unicodedata.normalize("NFKC", text).casefold()
+
+
+def search_text(ref: str, data: Mapping[str, Json]) -> str:
+    """Return the text of a guest that a search reads: its ref, names, email addresses and identifiers."""
+    names = [name for key in ("firstName", "lastName") if isinstance(name := data.get(key), str)]
+    ids = [str(identifier["id"]) for identifier in members(data.get("identifiers"))]
+    return searchable("\n".join((ref, *names, *texts(data.get("emails")), *ids))[:SEARCHABLE_MAX])

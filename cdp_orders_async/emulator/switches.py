@@ -62,6 +62,28 @@ def check_count(_: Switches, switch: attrs.Attribute[Any], given: object) -> Non
         raise ValueError(f"{switch.name} must be a whole number of at least 0, not {given!r}")
 
 
+def check_time(_: Switches, switch: attrs.Attribute[Any], given: object) -> None:
+    """Raise ValueError, which names the *switch*, unless *given* is a time that can be added to a date."""
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 <= given <= LONGEST_TIME:
+        raise ValueError(f"{switch.name} must be a number from 0 to {LONGEST_TIME:,}, not {given!r}")
+
+
+def check_positive(_: Switches, switch: attrs.Attribute[Any], given: object) -> None:
+    """Raise ValueError, which names the *switch*, unless *given* is a whole number of at least 1."""
+    if type(given) is not int or given < 1:
+        raise ValueError(f"{switch.name} must be a whole number of at least 1, not {given!r}")
+
+
+def check_rate(_: Switches, switch: attrs.Attribute[Any], given: object) -> None:
+    """Raise ValueError, which names the *switch*, unless *given* is requests a second."""
+    if isinstance(given, bool) or not isinstance(given, int | float) or not 0 < given <= sys.float_info.max:
+        raise ValueError(f"{switch.name} must be a finite number above 0, not {given!r}")
+
+
+LONGEST_TIME = 1_000_000
+"""Seconds or hours: with it a date stays a date."""
+
+
 @attrs.frozen(kw_only=True)
 class Switches:
     """How the emulator behaves where the documents are silent; each number is the number of the open point."""
@@ -69,7 +91,7 @@ class Switches:
     upsert: bool = True
     """1: a POST of an order with a known referenceId, ordered within *match_hours*, updates the stored order and
     answers 201 with its ref. False: it stores a second order."""
-    match_hours: float = 48
+    match_hours: float = attrs.field(default=48, validator=check_time)
     """2: two orders are the same if their orderedAt differ by at most so many hours."""
     refuse_identity_change: bool = True
     """3: PUT or PATCH with another referenceId or orderedAt gives 400. False: the other value is ignored."""
@@ -79,7 +101,7 @@ class Switches:
     """5: the status of the answer to an unknown ref."""
     unexpanded: Literal["href", "ref"] = "href"
     """6: the contents of a list entry that is not expanded: only the href, or the ref too."""
-    limit_max: int = 100
+    limit_max: int = attrs.field(default=100, validator=check_positive)
     """7: a higher limit is served as this one; a limit below 1 is refused with 400."""
     require_first_name: bool | None = None
     """8: a contact or a consumer without firstName gives 400, in version 2 also without lastName; None: only in
@@ -88,16 +110,16 @@ class Switches:
     """9: the effect of a POST on an existing extension: it replaces or merges the pairs and answers 201, or 400."""
     unknown_keys: Literal["ignore", "refuse"] = "ignore"
     """10: keys of a body that the documents do not name are ignored, or refused with 400."""
-    rate: float | None = None
+    rate: float | None = attrs.field(default=None, validator=attrs.validators.optional(check_rate))
     """11: above so many requests a second, the answer is 429; None: no limit."""
-    burst: int = 1
+    burst: int = attrs.field(default=1, validator=check_positive)
     """11: the number of requests that may come at once under *rate*."""
-    retry_after: int | None = None
+    retry_after: int | None = attrs.field(default=None, validator=attrs.validators.optional(check_count))
     """11: the seconds of ``Retry-After`` on a 429; None: no such header."""
     limits: tuple[Limit, ...] = attrs.field(default=(), converter=read_limits)
     """11: limiters as in real APIs, one or several: objects of `limits`, or mappings such as
     ``{"kind": "bucket", "rate": 50, "burst": 50, "refusal": "reset", "ban": 60}``."""
-    list_lag: float = 0
+    list_lag: float = attrs.field(default=0, validator=check_time)
     """12: seconds for which a new object is missing in every list."""
     delete_last_contact: Literal["keep", "refuse"] = "keep"
     """13: after its last contact is deleted, an order stays, without an owner; or the deletion gives 400."""
@@ -122,6 +144,21 @@ class Switches:
     """Seconds before a POST, PUT, PATCH or DELETE takes effect, even if the client has gone meanwhile; then its answer
     leaves. Until then no list, no GET and no ledger shows it. Its form is that of *latency*, and the two add up. When
     the server stops or is reset, delayed requests take effect at once."""
+    batch_seconds: float = 0
+    """Seconds from the upload of a batch file to its result. When the server stops or is reset, the result is there at
+    once."""
+    batch_location_seconds: float = 3600
+    """Seconds for which the location of an upload, and the URL of an error log, are valid: the vendor says an hour."""
+    batch_again: Literal["renew", "refuse"] = "renew"
+    """A second PUT of a batch without an accepted file answers with a new location, or 409."""
+    batch_second_upload: Literal["ignore", "process"] = "ignore"
+    """A second upload to the location of a batch changes nothing, or the file is processed again."""
+    batch_upsert_items: Literal["refuse", "ignore"] = "refuse"
+    """An order in mode upsert with items, which the vendor does not support, is refused, or its items are ignored."""
+    batch_model: Literal["v2.1", "v2"] = "v2.1"
+    """The data model whose rules hold for the records of a batch, beside those of the Batch API."""
+    batch_identity: bool = False
+    """A record without an email or an identifier of its contact is refused: ``Identity information missing``."""
 
     @classmethod
     def read(cls, given: Iterable[str]) -> Switches:

@@ -26,7 +26,7 @@ from cdp_orders_async.redact import Opaque, sealed
 from cdp_orders_async.rules import check, check_extension
 from cdp_orders_async.wire import in_utc, is_list, is_object, read_moment, structure
 
-__all__ = ["Read", "Reading", "known_key", "parse_graph", "read_graph"]
+__all__ = ["SERVER_SET", "Read", "Reading", "known_key", "parse_graph", "read_graph"]
 
 MOST_ENTRIES = 1_000
 """The most entries of a list within a part, such as the emails of a person: each wrong entry takes long to describe."""

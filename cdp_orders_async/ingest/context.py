@@ -80,6 +80,8 @@ class LoadContext:
         self.clock = clock
         self.began = clock()
         """The start of the load: it sent nothing before."""
+        self.settled_at = self.began
+        """The time until which some part is looked for before it counts as absent."""
         self._run = os.urandom(8)  # identifies this load
         self._files: dict[bytes, str] = {}
         self._last: tuple[str | None, bytes] = None, self._run  # for the last file: its orders come together

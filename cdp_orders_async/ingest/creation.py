@@ -274,6 +274,7 @@ class Creation:
         """
         context = self._context
         settled = since + context.settle
+        context.settled_at = max(context.settled_at, settled)
         looks = [since, since + context.settle / 4, settled] if settled > context.clock() else [settled]
         for after in looks:
             if after > context.clock():

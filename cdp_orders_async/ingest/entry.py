@@ -26,7 +26,7 @@ from cdp_orders_async.redact import sealed
 from cdp_orders_async.session import Session
 from cdp_orders_async.sources import GraphFile
 
-__all__ = ["SETTLE", "Priority", "Source", "ingest", "ingest_one"]
+__all__ = ["SETTLE", "Priority", "Source", "check_ends", "check_options", "ingest", "ingest_one"]
 
 Source: TypeAlias = Orders | str | Path
 """The input of a load: orders or lines of a file, from any iterable or async iterable; or the path of a file."""
@@ -83,10 +83,10 @@ def ingest(
                 async for outcome in load:
                     print(outcome.key, outcome.verdict)
     """
-    _check_ends(client, journal)
+    check_ends(client, journal)
     if keep_before is not None:
         need_method(keep_before, "__call__", "keep_before", "a function, or None")
-    _check(look_first=look_first, on_existing=on_existing, open_orders=open_orders, settle=settle, drain=drain)
+    check_options(look_first=look_first, on_existing=on_existing, open_orders=open_orders, settle=settle, drain=drain)
     if journal is not None:
         journal.check(client.identity)
     make = partial(
@@ -144,9 +144,9 @@ async def ingest_one(
 
         outcome = await ingest_one(cdp, graph, look_first=redelivered)
     """
-    _check_ends(client, journal)
+    check_ends(client, journal)
     _check_graph(graph)
-    _check(
+    check_options(
         look_first=look_first, on_existing=on_existing, settle=settle, drain=drain, deadline=deadline, priority=priority
     )
     if journal is not None:
@@ -207,14 +207,14 @@ def _orders(client: Resources | ResourcesV2, source: object) -> Orders:
     return cast("Orders", source)
 
 
-def _check_ends(client: object, journal: object) -> None:
+def check_ends(client: object, journal: object) -> None:
     """Raise TypeError for a *client* or a *journal* of another type."""
     need(client, (Resources, ResourcesV2), "client", "a client, such as CdpOrders")
     if journal is not None:
         need_method(journal, "claim", "journal", "an open Journal, such as MemoryJournal(), or None")
 
 
-def _check(
+def check_options(
     *,
     look_first: object,
     on_existing: object,

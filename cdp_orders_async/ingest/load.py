@@ -149,6 +149,21 @@ class Load:
         return sum(1 - run.left / len(run.parts) for run in self._runs)
 
     @property
+    def requests_left(self) -> Sequence[tuple[float, bool]]:
+        """For each order under way: the requests that it still needs, and whether it is known if the server has it."""
+        return [run.requests_left for run in self._runs]
+
+    @property
+    def settles_in(self) -> float:
+        """Seconds until an order can be created, because the lists of the server may lag; 0 if the load does not wait.
+
+        The load waits as long as it knows of no order under way whether the server has it.
+        """
+        if not self._runs or any(run.order_part.verdict is not None for run in self._runs):
+            return 0.0
+        return max(0.0, self._context.settled_at - self.clock())
+
+    @property
     def succeeded(self) -> int:
         """The number of successful requests; while creates fail, the number of successful creates."""
         health = self._context.health

@@ -25,6 +25,9 @@ __all__ = ["Lookup", "Retrier"]
 
 T = TypeVar("T")
 
+LINK_PAGES = 2
+"""The pages of a list of links to few parts."""
+
 
 class Retrier(Protocol):
     """Repeats a request until it succeeds or is given up."""
@@ -57,6 +60,7 @@ class Lookup:
         self._lists: dict[str, tuple[float, list[Any]]] = {}
         self._extensions: dict[UUID | None, tuple[float, Extension | None]] = {}
         self._listing = asyncio.Lock()
+        self._entries = 0  # of the list that is read now, which were fetched one by one
 
     @property
     def claimed(self) -> set[UUID]:
@@ -69,6 +73,16 @@ class Lookup:
         claimed = self.claimed
         found = {stored.ref: kind for kind, (_, listed) in self._lists.items() if kind != "orders" for stored in listed}
         return [(kind, ref) for ref, kind in {**found, **self.orphans}.items() if ref not in claimed]
+
+    def requests_left(self, parts: Mapping[str, int]) -> int:
+        """Return the requests that finding *parts* takes: how many there are of each kind.
+
+        An extension counts as a kind. The lists of version 2 have links only, and their last page is empty.
+        """
+        unread = [count for kind, count in parts.items() if kind not in self._lists]
+        if self._cdp.api.whole_lists:
+            return len(unread)
+        return max(0, sum(unread) + LINK_PAGES * len(unread) - self._entries)
 
     async def orders(self, order: Part, after: float) -> list[Any]:
         """Return the orders that the server takes for the same as *order*, from a list that was read after *after*.
@@ -161,10 +175,12 @@ class Lookup:
                     if ref not in claimed:
                         try:
                             listed.append(await self._retry(partial(listing.whole, entry), f"{part.kind}.get"))
+                            self._entries += 1
                         except NotFound as error:
                             if not error.from_api:  # the page of a gateway does not show that the entry was deleted
                                 raise
                 self._lists[part.kind] = (read_at, listed)
+                self._entries = 0
             return listed
 
     async def _entries_of(self, listing: Listing[T], operation: str) -> list[T]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
@@ -127,6 +128,28 @@ class OrderRun:
         """Whether any part is or may be on the server."""
         return any(part.ref is not None or part.in_doubt for part in self.parts)
 
+    @property
+    def requests_left(self) -> tuple[float, bool]:
+        """The requests that the order still needs, and whether it is known if the server has the order.
+
+        Before that is known, the order counts as absent.
+        """
+        if self.order_part.verdict is None and self._is_looked_for:
+            return self.left + 1, False
+        if not self._creation.doubtful or self.order_part.verdict is CREATED:
+            return self.left, True
+        known, lookup = self._creation.known, self._creation.lookup
+        lists: Counter[str] = Counter()  # the parts that are to be found in a list of their kind
+        requests = 0
+        for part in self.parts:
+            if part.verdict is not None or (part.ref is not None and known[part.key].digest == part.digest):
+                continue
+            if part.ref is None and part.in_doubt:
+                lists[part.key if part.kind in EXTENSIONS else part.kind] += 1
+            else:
+                requests += 1
+        return requests + lookup.requests_left(lists), True
+
     async def finish_part(self, part: Part, task: asyncio.Task[object]) -> Sequence[Part]:
         """Work on *part* in *task*, the current task, until it has a verdict; return the parts that waited only for it.
 
@@ -217,7 +240,7 @@ class OrderRun:
             self._maybe_open = record is not None and not record.ended
             self._known_complete = record is not None and record.complete and record.digest == self._digest
         memory = context.claims.recall(self.reference_id)
-        asks = context.look_first or self.graph.mode == "upsert"
+        asks = self._is_looked_for
         if claimed.record is None and not claimed.same_reference and not memory and not asks:
             return True
         known = combine_knowledge(
@@ -262,6 +285,8 @@ class OrderRun:
                 " and orderedAt cannot be changed"
             )
         unsure = asks or knowledge.last_sent > NEVER or (record is not None and not record.ended)
+        if record is not None and record.complete and own is not None and own.ref is None:
+            unsure = True  # the Batch API loaded it, which tells no references
         complete = record is not None and record.complete and not edited
         for part in self.parts:
             found = known.get(part.key)
@@ -369,6 +394,11 @@ class OrderRun:
                     self.left -= 1
                     ended.append(follower)
         return freed
+
+    @property
+    def _is_looked_for(self) -> bool:
+        """Whether the server is asked about the order before it is sent."""
+        return self._context.look_first or self.graph.mode == "upsert"
 
     @property
     def _is_complete(self) -> bool:

@@ -93,7 +93,8 @@ class PartOutcome(Struct):
     verdict: PartVerdict
     ref: UUID | None = None
     differs: tuple[str, ...] = ()
-    """The fields that differ from the input on the server and were not changed."""
+    """The fields that differ from the input on the server and were not changed, or the keys of an extension; ``***``
+    for a key that may be a personal value."""
     failure: Failure | None = None
     reason: str | None = None
     """Why it is not on the server as the input says, in a sentence; None if the failure says it."""

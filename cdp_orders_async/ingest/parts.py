@@ -17,6 +17,7 @@ from uuid import UUID
 import attrs
 from msgspec import Struct, field
 
+from cdp_orders_async.errors import shown_key
 from cdp_orders_async.graph import GraphItem, OrderGraph, Pairs
 from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict
 from cdp_orders_async.journal import PartRecord
@@ -126,7 +127,8 @@ class Part(Struct, eq=False):
     def outcome(self) -> PartOutcome:
         """The outcome for the caller of the load."""
         verdict = self.verdict or PartVerdict.BLOCKED
-        return PartOutcome(self.name, verdict, self.ref, self.differs, self.failure, self.reason)
+        differs = tuple(map(shown_key, self.differs)) if self.kind in EXTENSIONS else self.differs
+        return PartOutcome(self.name, verdict, self.ref, differs, self.failure, self.reason)
 
     def sent(self) -> Any:  # noqa: ANN401 any model
         """Return the value to send; a consumer has the references of its items."""

@@ -22,6 +22,7 @@ from cdp_orders_async.errors import BadRequest, CdpError, Conflict, JournalError
 from cdp_orders_async.ingest.claims import Claims
 from cdp_orders_async.ingest.context import RENEWALS
 from cdp_orders_async.ingest.parts import EXTENSIONS, UNDOING, digest_of_stored, kind_of
+from cdp_orders_async.ingest.reading import found, items_of
 from cdp_orders_async.journal import Busy, CreatedPart, GraphRecord, Journal, OrderId
 from cdp_orders_async.models import Extension
 
@@ -247,13 +248,13 @@ class OrderUndo:
                     for entry in page.items:
                         thing = kind, entry.ref
                         whole = thing in mine or kind == "consumers"
-                        found = await _found(listing.whole(entry)) if whole else entry
-                        if found is None:  # it was deleted meanwhile
+                        shown = await found(listing.whole(entry)) if whole else entry
+                        if shown is None:  # it was deleted meanwhile
                             continue
                         self._strangers += thing not in mine and thing not in stored
-                        stored[thing] = found
+                        stored[thing] = shown
                         if kind == "consumers":
-                            await self._note_use(found)
+                            self._users[entry.ref] = await items_of(self._client, shown)
             except CdpError as error:
                 self._check(error)
                 if isinstance(error, NotFound) and await self._is_gone(order.ref):
@@ -264,18 +265,10 @@ class OrderUndo:
     async def _is_gone(self, order: UUID) -> bool:
         """Tell whether the server certainly has no such *order*."""
         try:
-            return await _found(self._client.orders.get(order)) is None
+            return await found(self._client.orders.get(order)) is None
         except CdpError as error:
             self._check(error)
             return False
-
-    async def _note_use(self, consumer: Any) -> None:  # noqa: ANN401 a Consumer
-        """Note which items a consumer uses; version 2.1 may show them only in a list of their own."""
-        items: Sequence[UUID] | None = consumer.order_items
-        if items is None:
-            pages = self._client.consumers.items(consumer.ref).pages()
-            items = [item.ref async for page in pages for item in page.items]
-        self._users[consumer.ref] = tuple(items)
 
     async def _compare(self, part: UndonePart, stored: Any) -> None:  # noqa: ANN401 any resource
         """Keep a part that changed since it was created, or that has an extension of somebody else."""
@@ -283,9 +276,9 @@ class OrderUndo:
         if kind in EXTENSIONS:
             stored = await self._extension(kind, self._addresses[part.name])
         elif stored is None:
-            stored = await _found(getattr(self._client, kind).get(part.ref))
+            stored = await found(getattr(self._client, kind).get(part.ref))
             if stored is not None and kind == "consumers":
-                await self._note_use(stored)
+                self._users[part.ref] = await items_of(self._client, stored)
         if stored is None:
             self._gone(part)
             return
@@ -303,8 +296,8 @@ class OrderUndo:
             self._keep(part.name, "it has an extension that no load with this journal created")
 
     async def _extension(self, kind: str, owner: UUID) -> Extension | None:
-        found: Extension | None = await _found(getattr(self._client, kind).get(owner))
-        return found
+        extension: Extension | None = await found(getattr(self._client, kind).get(owner))
+        return extension
 
     def _keep_needed(self) -> None:
         """Keep what is needed by something that stays."""
@@ -364,7 +357,7 @@ class OrderUndo:
     async def _delete_one(self, part: UndonePart) -> None:
         resource: Any = getattr(self._client, kind_of(part.name))
         try:
-            await _found(resource.delete(self._addresses[part.name]))
+            await found(resource.delete(self._addresses[part.name]))
         except (BadRequest, Conflict) as error:
             order = self._parts.get("order", part)
             if not error.from_api or order is part or not self._goes(order):
@@ -388,7 +381,7 @@ class OrderUndo:
         """See whether a part that the server refused to delete, such as the last contact, went with the order."""
         resource: Any = getattr(self._client, kind_of(part.name))
         is_gone = self._parts["order"].verdict is UndoVerdict.DELETED
-        if is_gone and await _found(resource.get(self._addresses[part.name])) is None:
+        if is_gone and await found(resource.get(self._addresses[part.name])) is None:
             self._gone(part)
         else:
             self._fail(part, self._refused[part.name])
@@ -408,16 +401,6 @@ class OrderUndo:
             await self._journal.end(self._key, complete=self._record.complete and verdicts == {UndoVerdict.KEPT})
         else:
             self._journal.release(self._key)
-
-
-async def _found(call: Any) -> Any:  # noqa: ANN401 a call of any resource
-    """Return what *call* returns, None if the API says that it has no such thing."""
-    try:
-        return await call
-    except NotFound as error:
-        if not error.from_api:
-            raise
-        return None
 
 
 def _changed(stored: Any) -> str | None:  # noqa: ANN401 any resource

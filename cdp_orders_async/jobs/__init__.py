@@ -6,11 +6,14 @@ report = await jobs.load(client, GraphFiles(["orders.jsonl"]), journal=Path("ord
 from __future__ import annotations
 
 from cdp_orders_async.jobs.before_file import Changed
+from cdp_orders_async.jobs.engine_choice import BatchPlan, Choice
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem, Progress, Reading
 from cdp_orders_async.jobs.groups import Group, Groups
 from cdp_orders_async.jobs.inputs import options_of
+from cdp_orders_async.jobs.invented import SampleFormat, invented_orders, write_invented
 from cdp_orders_async.jobs.journal import JournalPlace, journal_path, journal_place
-from cdp_orders_async.jobs.load import load
+from cdp_orders_async.jobs.load import LoadOptions, load
+from cdp_orders_async.jobs.loading import Engine, Loading
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.plan import Clash, Plan, plan
 from cdp_orders_async.jobs.records import JournalReport, forget_order, journal_orders, journal_report
@@ -28,13 +31,18 @@ from cdp_orders_async.jobs.whole import whole_order
 __all__ = [
     "NOT_AS_WANTED",
     "RETRIED",
+    "BatchPlan",
     "Changed",
+    "Choice",
     "Clash",
+    "Engine",
     "Event",
     "Group",
     "Groups",
     "JournalPlace",
     "JournalReport",
+    "LoadOptions",
+    "Loading",
     "Message",
     "OnEvent",
     "Plan",
@@ -46,10 +54,12 @@ __all__ = [
     "ReportData",
     "Run",
     "RunData",
+    "SampleFormat",
     "UndoReport",
     "Undoable",
     "VerifyReport",
     "forget_order",
+    "invented_orders",
     "is_damaged",
     "journal_orders",
     "journal_path",
@@ -69,5 +79,6 @@ __all__ = [
     "undoable",
     "verify",
     "whole_order",
+    "write_invented",
     "written",
 ]

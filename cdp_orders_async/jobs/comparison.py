@@ -10,6 +10,7 @@ from uuid import UUID
 import attrs
 from msgspec import Struct
 
+from cdp_orders_async.errors import shown_key
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part
 from cdp_orders_async.jobs.snapshot import KINDS, Snapshot
@@ -38,7 +39,7 @@ class Difference(Struct, frozen=True):
     """The reference of the part, or of what is extra; None where it is not known."""
     problem: DifferenceKind
     fields: tuple[str, ...] = ()
-    """The fields that differ, or the keys of an extension."""
+    """The fields that differ, or the keys of an extension; ``***`` for a key that may be a personal value."""
 
     def to_json(self, key: str) -> dict[str, object]:
         """Return it as JSON data; *key* is that of the order."""
@@ -133,7 +134,8 @@ class _Comparison:
         if stored is None:
             yield Difference(part.name, ref, DifferenceKind.MISSING)
         elif fields := diff(*self._pair(part, stored)):
-            yield Difference(part.name, stored.ref or ref, DifferenceKind.DIFFERENT, fields)
+            names = tuple(map(shown_key, fields)) if part.kind in EXTENSIONS else fields
+            yield Difference(part.name, stored.ref or ref, DifferenceKind.DIFFERENT, names)
 
     def _extra(self, kind: str) -> Iterator[Difference]:
         """Yield the resources of a *kind* that belong to no part, each with the part that it repeats."""

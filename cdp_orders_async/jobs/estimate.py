@@ -1,4 +1,4 @@
-"""The time that the rest of a load takes: the lines that are left, their share that needs requests, and the speed."""
+"""The time that the rest of a load takes: the requests that are left, and the speed."""
 
 from __future__ import annotations
 
@@ -57,19 +57,20 @@ class _Mark(Struct, frozen=True):
 
     seconds: float
     """Seconds of work before it."""
-    orders: float
     requests: int
 
 
 class Speed:
-    """Measures how many orders a second are sent, of late; time in which the load waits for a server does not count."""
+    """Measures the requests a second, of late; time in which the load waits for a server does not count."""
 
     def __init__(self) -> None:
+        self.expected: float | None = None
+        """The highest speed that is allowed, which counts until there is a measured one; None: there is none."""
         self._marks: collections.deque[_Mark] = collections.deque()
         self._began: float | None = None
         self._seconds = 0.0  # of work
         self._now = -math.inf
-        self._latest = _Mark(0.0, 0.0, 0)
+        self._latest = _Mark(0.0, 0)
         self._grew = 0.0  # the seconds of work until the last progress
         self._grew_at = 0.0  # when that was
 
@@ -78,25 +79,25 @@ class Speed:
         self._marks.clear()
         self._began = None
 
-    def note(self, now: float, orders: float, requests: int, *, waiting: bool = False) -> None:
-        """Note that at the time *now* so many *orders* were sent, with so many *requests*.
+    def note(self, now: float, requests: int, *, waiting: bool = False) -> None:
+        """Note that at the time *now* so many *requests* were answered.
 
         *waiting*: the load waits. The time before it in which nothing was done belongs to the wait, and so does any
         other time without progress that is much longer than usual.
         """
         gone = 0.0 if self._now == -math.inf else now - self._now
         self._now = now
-        if waiting or self._is_stalled(orders):
+        if waiting or self._is_stalled(requests):
             self._seconds = self._grew
-            self._latest = _Mark(self._grew, self._latest.orders, self._latest.requests)
+            self._latest = _Mark(self._grew, self._latest.requests)
             while self._marks and self._marks[-1].seconds > self._grew:
                 self._marks.pop()
             return
         self._seconds += gone
-        if orders > self._latest.orders:
+        if requests > self._latest.requests:
             self._grew, self._grew_at = self._seconds, now
-        self._latest = _Mark(self._seconds, orders, requests)
-        if not orders:  # nothing was sent yet
+        self._latest = _Mark(self._seconds, requests)
+        if not requests:  # nothing was sent yet
             return
         if self._began is None:
             self._began = self._seconds
@@ -106,9 +107,9 @@ class Speed:
         while len(self._marks) > 1 and self._is_enough(self._marks[1], span):
             self._marks.popleft()
 
-    def _is_stalled(self, orders: float) -> bool:
+    def _is_stalled(self, requests: int) -> bool:
         """Tell whether nothing was done for much longer than usual."""
-        if orders > self._latest.orders or not self._marks:
+        if requests > self._latest.requests or not self._marks:
             return False
         mark = self._marks[0]
         usual = (self._grew - mark.seconds) / max(1, self._latest.requests - mark.requests)
@@ -119,13 +120,18 @@ class Speed:
         return latest.seconds - mark.seconds >= max(span, SHORTEST) and latest.requests - mark.requests >= ENOUGH
 
     @property
-    def orders(self) -> float | None:
-        """Orders a second; None while it is not known."""
+    def requests(self) -> float | None:
+        """Requests a second; None while it is not known."""
         if not self._marks:
-            return None
+            return self.expected
         mark, latest = self._marks[0], self._latest
-        gone, orders = latest.seconds - mark.seconds, latest.orders - mark.orders
-        return orders / gone if gone >= SHORTEST and orders > 0 and latest.requests - mark.requests >= ENOUGH else None
+        gone, requests = latest.seconds - mark.seconds, latest.requests - mark.requests
+        if requests < ENOUGH or not gone:
+            return self.expected
+        speed = requests / gone
+        if gone >= SHORTEST:
+            return speed
+        return None if self.expected is None else min(speed, self.expected)
 
 
 class Estimate:
@@ -135,10 +141,14 @@ class Estimate:
         self.mix = Mix()
         self.speed = Speed()
 
-    def seconds(self, left: float, row: int) -> float | None:
-        """Return the seconds of work that so many orders take that are *left*; None while they are not known.
+    def seconds(self, left: float, to_come: float, size: float, row: int) -> float | None:
+        """Return the seconds of work that the rest takes; None while they are not known.
 
-        *row*, as in `Mix.share`.
+        The rest is *left*, the requests of the orders under way, and so many orders *to_come*, each of *size* requests
+        if it needs any. *row*, as in `Mix.share`.
         """
-        share, speed = self.mix.share(row), self.speed.orders
-        return None if share is None or speed is None or left <= 0 else left * share / speed
+        share, speed = self.mix.share(row) if to_come else 0.0, self.speed.requests
+        if share is None or speed is None:
+            return None
+        requests = left + to_come * share * size
+        return requests / speed if requests else None

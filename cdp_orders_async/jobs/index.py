@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
-from itertools import groupby
+from itertools import groupby, islice
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import attrs
 from msgspec import msgpack
@@ -17,6 +18,7 @@ from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest import Verdict
 from cdp_orders_async.journal import SAME_ORDER
 from cdp_orders_async.models.common import list_fields, once_a_model
+from cdp_orders_async.outlasting import outlast
 
 if TYPE_CHECKING:
     import sqlite3
@@ -58,6 +60,10 @@ SAME_REFERENCE = f"""
 """  # noqa: S608 the names of columns
 
 
+Found: TypeAlias = tuple[Entry, Entry, Verdict]
+"""An order of which a load sends nothing: the one that it repeats or clashes with, itself, and its verdict."""
+
+
 class Index:
     """The orders of an input, by reference id. The file has no name, and so ends with this process, however it ends."""
 
@@ -74,7 +80,7 @@ class Index:
 
         try:
             # An empty name is a file that SQLite makes in the folder of temporary files, for its owner only.
-            with contextlib.closing(sqlite3.connect("", isolation_level=None)) as database:
+            with contextlib.closing(sqlite3.connect("", isolation_level=None, check_same_thread=False)) as database:
                 for setting in ("journal_mode = OFF", "synchronous = OFF", "temp_store = FILE"):
                     database.execute(f"PRAGMA {setting}")
                 yield cls(database)
@@ -96,18 +102,43 @@ class Index:
         self._database.execute("COMMIT")
         self._batch.clear()
 
-    def same(self) -> Iterator[tuple[Entry, Entry, Verdict]]:
-        """Yield each order of which a load sends nothing: the one that it repeats or clashes with, itself, its verdict.
+    async def search(self) -> AsyncGenerator[Found, None]:
+        """Yield each order of which a load sends nothing.
 
-        It is ``already`` loaded where it repeats the other one, and else in ``conflict`` with it.
+        It is ``already`` loaded where it repeats the other one, and else in ``conflict`` with it. A thread searches,
+        since that takes seconds; a cancellation interrupts it.
         """
+        found = self.same()
+
+        def batch() -> list[Found]:
+            return list(islice(found, BATCH))
+
+        while entries := await self._in_thread(batch):
+            for entry in entries:
+                yield entry
+
+    async def _in_thread(self, search: Callable[[], list[Found]]) -> list[Found]:
+        task = asyncio.ensure_future(asyncio.to_thread(search))
+
+        def pending() -> set[asyncio.Future[list[Found]]]:
+            return set() if task.done() else {task}
+
+        try:
+            await outlast(pending, self._database.interrupt)
+        except asyncio.CancelledError:
+            task.exception()  # that it was interrupted
+            raise
+        return task.result()
+
+    def same(self) -> Iterator[Found]:
+        """Yield the same, in this thread."""
         self._write()
         rows = map(Entry._make, self._database.execute(SAME_REFERENCE))
         for _, entries in groupby(rows, key=itemgetter(0)):
             yield from _same(entries)
 
 
-def _same(entries: Iterable[Entry]) -> Iterator[tuple[Entry, Entry, Verdict]]:
+def _same(entries: Iterable[Entry]) -> Iterator[Found]:
     """Go through the orders with one reference id as a load does, which is in the order of the input."""
     loaded: dict[int, Entry] = {}
     changed: set[int] = set()

@@ -10,7 +10,7 @@ from msgspec import Struct
 from cdp_orders_async.errors import InputError
 from cdp_orders_async.jobs.run_file import RunOptions, RunRecord, read_run, run_path
 from cdp_orders_async.kinds import Api
-from cdp_orders_async.sources import GraphFiles
+from cdp_orders_async.sources import GraphFiles, TableSource
 
 __all__ = ["STANDARD_INPUT", "InputOptions", "options_of"]
 
@@ -24,10 +24,20 @@ class InputOptions(Struct, frozen=True):
     api: Api
     timezone: str | None = None
     assign_references: bool = False
+    sql: str | None = None
+    """The SQL file that selects the orders in tables."""
+    tables: tuple[str, ...] = ()
+    """The tables that it reads, as they were named."""
 
     def files(self, names: Iterable[str]) -> GraphFiles:
-        """Return the files with these *names*; raises `InputError` as `GraphFiles` does."""
-        return GraphFiles(names, self.api, timezone=self.timezone, assign_references=self.assign_references)
+        """Return the files with these *names*; raises `InputError` as `TableSource` does."""
+        return TableSource(
+            [name for name in names if name != self.sql],
+            self.api,
+            sql=self.sql,
+            timezone=self.timezone,
+            assign_references=self.assign_references,
+        )
 
     def files_in(self, outcomes: Path, names: Iterable[str | None]) -> GraphFiles:
         """Return the files with the *names* in *outcomes*; raises `InputError` if they cannot be read again."""
@@ -38,12 +48,18 @@ class InputOptions(Struct, frozen=True):
             what = "from standard input" if STANDARD_INPUT in found else "from no file"
             raise InputError(f"an order in {outcomes} came {what}: name the file of the orders after the outcomes")
         try:
-            return self.files([name for name in found if name is not None])
+            return self.files([*(name for name in found if name is not None), *self.tables])
         except InputError as error:
             raise InputError(f"{error}: if it was moved, name the file of the orders after the outcomes") from error
 
 
-def options_of(outcomes: Path, api: Api, timezone: str | None, assign_references: bool) -> InputOptions:  # noqa: FBT001 as the load has them
+def options_of(
+    outcomes: Path,
+    api: Api,
+    timezone: str | None,
+    assign_references: bool,  # noqa: FBT001 as the load has them
+    sql: str | None = None,
+) -> InputOptions:
     """Return how the input of *outcomes* is read: as told, or else as the load read it that wrote them.
 
     The load says so in the record of its run, beside the outcomes.
@@ -51,4 +67,5 @@ def options_of(outcomes: Path, api: Api, timezone: str | None, assign_references
     run = read_run(run_path(outcomes))
     options = run.options if isinstance(run, RunRecord) else RunOptions()
     zone = options.timezone if timezone is None else timezone
-    return InputOptions(api, zone, assign_references or options.assign_references)
+    tables = () if options.sql is None else options.tables
+    return InputOptions(api, zone, assign_references or options.assign_references, sql or options.sql, tables)

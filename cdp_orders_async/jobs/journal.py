@@ -67,11 +67,13 @@ def journal_path(
     journal: JournalPlace | None,
     on_event: OnEvent,
     others: Mapping[str, Path | None] | None = None,
+    tables: Sequence[str] = (),
 ) -> JournalPlace:
     """Return the place of the journal of a load: *journal*, or by default a file beside the input.
 
     Parameters: *given*, the input as it was named; *names*, its files. One file has its journal beside it, and one
-    folder too. *others*, more files of the load by what they hold, such as ``outcomes``. Nothing is made.
+    folder too. *others*, more files of the load by what they hold, such as ``outcomes``; *tables*, the files that SQL
+    among *names* reads. Nothing is made.
 
     Raises `InputError` for standard input that is closed, for a file that cannot be read, and where two of the files
     are one; `Invalid` for an input that needs a *journal*.
@@ -81,7 +83,7 @@ def journal_path(
     for name in names:
         _check_readable(name)
     chosen = journal or _default(given, names)
-    places = [("input", Path(name)) for name in names if name != STANDARD_INPUT]
+    places = [("input", Path(name)) for name in dict.fromkeys([*names, *tables]) if name != STANDARD_INPUT]
     files = {"journal": chosen if isinstance(chosen, Path) else None, **(others or {})}
     places += [(name, path) for name, path in files.items() if path is not None]
     seen: dict[Path, str] = {}

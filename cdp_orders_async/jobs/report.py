@@ -25,7 +25,7 @@ from cdp_orders_async.jobs.series import Course
 from cdp_orders_async.sources import GraphFile, GraphFiles
 from cdp_orders_async.timings import Timings
 
-__all__ = ["NOT_AS_WANTED", "Report", "Run", "describe", "is_damaged", "new_run", "place"]
+__all__ = ["NOT_AS_WANTED", "Report", "Run", "describe", "exit_status", "is_damaged", "new_run", "place"]
 
 NOT_AS_WANTED = tuple(one for one in Verdict if one not in {Verdict.LOADED, Verdict.ALREADY, Verdict.UPDATED})
 """The verdicts of an order that is not on the server as the input says."""
@@ -65,6 +65,13 @@ def _size(path: Path) -> int | None:
         return path.stat().st_size if path.is_file() else None
     except OSError:  # it went away meanwhile
         return None
+
+
+def exit_status(error: Exception | None, stopped_by: int | None, *, as_wanted: bool) -> int:
+    """Return the exit status of a command that *error* or a signal ended, or whose result is as wanted or not."""
+    if error is not None:
+        return 2
+    return int(not as_wanted) if stopped_by is None else 128 + stopped_by
 
 
 @attrs.define
@@ -155,11 +162,9 @@ class Report:
     @property
     def status(self) -> int:
         """The exit status of a command whose work this was."""
-        if self.error is not None:
-            return 2
-        if self.stopped_by is not None:
-            return 128 + self.stopped_by
-        return int(any(self.counts[verdict] for verdict in NOT_AS_WANTED))
+        return exit_status(
+            self.error, self.stopped_by, as_wanted=not any(self.counts[verdict] for verdict in NOT_AS_WANTED)
+        )
 
     @property
     def resumable(self) -> bool:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Unpack
 
 from cdp_orders_async.arguments import need
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import InputError, Invalid, Violation
-from cdp_orders_async.ingest import SETTLE, OnExisting, Verdict
-from cdp_orders_async.jobs.events import Message, OnEvent, ignore
+from cdp_orders_async.ingest import Verdict
+from cdp_orders_async.jobs.events import Message, ignore
 from cdp_orders_async.jobs.inputs import options_of
 from cdp_orders_async.jobs.journal import JournalPlace, check_exists
-from cdp_orders_async.jobs.load import load
+from cdp_orders_async.jobs.limits import check_limits
+from cdp_orders_async.jobs.load import LoadOptions, load
 from cdp_orders_async.jobs.recorded import read
 from cdp_orders_async.jobs.report import Report
 from cdp_orders_async.redact import sealed
@@ -40,12 +41,7 @@ async def retry(
     outcomes_to: Path | None = None,
     timezone: str | None = None,
     assign_references: bool = False,
-    look_first: bool = False,
-    on_existing: OnExisting = "keep",
-    settle: float = SETTLE,
-    drain: float = 5.0,
-    on_event: OnEvent = ignore,
-    clock: Callable[[], float] = time.monotonic,
+    **options: Unpack[LoadOptions],
 ) -> Report:
     """Load the orders again that have one of the verdicts *only* in a file of *outcomes*, and no others.
 
@@ -56,14 +52,15 @@ async def retry(
     Parameters: *outcomes*, the file that a load wrote; *source*, the input, by default the files that the outcomes
     name, read with this *timezone* and *assign_references*, as in `GraphFile`, or else with those of the load;
     *journal*, the file of the journal of that load; *only*, verdicts; *outcomes_to*, the file for the outcomes of the
-    retry; *look_first*, *on_existing*, *settle* and *drain* (both in seconds), *on_event* and *clock*, as in `load`.
+    retry; and the *options* of `load`, except for *plan*.
 
     Returns the report of the load; it is empty if no order has such a verdict. Raises `InputError` for files that
     cannot be read or written, for an order that the input no longer has, and for a *journal* that does not exist,
     unless *look_first* is set; `Invalid` for an unknown verdict; and what `load` raises.
     """
     need(outcomes, (str, os.PathLike), "outcomes")
-    path, verdicts = Path(outcomes), _verdicts(only)
+    path, verdicts, on_event = Path(outcomes), _verdicts(only), options.get("on_event", ignore)
+    check_limits(options.get("max_errors"), options.get("give_up"))
     wanted: dict[Place, str | None] = {}
     files: dict[str | None, None] = {}
     for recorded in read(path, on_event):
@@ -75,26 +72,16 @@ async def retry(
     if not wanted:
         on_event(Message(f"No order in {path} is {_one_of(verdicts)}: nothing was loaded."))
         return Report()
-    if not look_first:
+    if not options.get("look_first"):
         await check_exists(
             journal,
             client.identity,
-            "name the journal of the load, or add --look-first, which looks for each order; nothing was loaded",
+            "name the journal of the load, or add look_first=True, which looks for each order; nothing was loaded",
         )
     if source is None:
         source = options_of(path, client.api, timezone, assign_references).files_in(path, files)
-    return await load(
-        client,
-        source.with_only(await _found(source, wanted)),
-        journal=journal,
-        outcomes=outcomes_to,
-        look_first=look_first,
-        on_existing=on_existing,
-        settle=settle,
-        drain=drain,
-        on_event=on_event,
-        clock=clock,
-    )
+    lines = source.with_only(await _found(source, wanted))
+    return await load(client, lines, journal=journal, outcomes=outcomes_to, **options)
 
 
 def _verdicts(names: Iterable[str]) -> frozenset[Verdict]:

@@ -70,6 +70,8 @@ class RunOptions(Struct, frozen=True, kw_only=True):
     journal: str | None = None
     timezone: str | None = None
     assign_references: bool = False
+    sql: str | None = None
+    tables: tuple[str, ...] = ()
     look_first: bool = False
     on_existing: str | None = None
     settle: float | None = None

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from msgspec import Struct, field
 
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import NotFound
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
 from cdp_orders_async.ingest.parts import Part
+from cdp_orders_async.ingest.reading import all_entries, found, items_of
 from cdp_orders_async.models import Extension
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.resources import Listing
 
 __all__ = ["KINDS", "Snapshot", "read_order", "read_snapshot"]
-
-T = TypeVar("T")
 
 KINDS = ("items", "contacts", "consumers")
 """The kinds of parts that are listed under an order."""
@@ -55,7 +53,7 @@ async def read_order(
     listed = await _entries(cdp.orders.list(reference_id=order.value.reference_id))
     stored = listed.pop(ref, None) if ref is not None else None
     if stored is None and ref is not None:  # its reference id may have changed, and lists may lag
-        stored = await _found(cdp.orders.get(ref))
+        stored = await found(cdp.orders.get(ref))
     same = [one for one in listed.values() if may_match(order.value, one) and not is_foreign(one.ref)]
     if ref is None and same:
         stored = min(same, key=lambda one: (len(diff(order.value, one)), extra_fields(order.value, one)))
@@ -77,60 +75,33 @@ async def read_snapshot(
     for by its reference. *with_links* reads also which items each consumer uses.
     """
     for kind in KINDS:
-        resource: Any = getattr(cdp, kind)
-        listed = await _entries(resource.list(snapshot.ref))
-        for part in parts:
-            ref = refs.get(part.name)
-            if part.kind == kind and ref is not None and ref not in listed:
-                found = await _found(resource.get(ref))
-                if found is not None:
-                    listed[ref] = found
-        snapshot.parts[kind] = Opaque(listed)
+        known = [ref for part in parts if part.kind == kind and (ref := refs.get(part.name)) is not None]
+        snapshot.parts[kind] = Opaque(await _parts(getattr(cdp, kind), snapshot.ref, known))
     if with_links:
-        await _add_links(cdp, snapshot.listed("consumers"))
+        for consumer in snapshot.listed("consumers").values():
+            consumer.order_items = await items_of(cdp, consumer)
     owners = {"order_extensions": [snapshot.ref], "item_extensions": list(snapshot.listed("items"))}
     for kind, its in owners.items():
         if not hasattr(cdp, kind):  # version 2 has none of items
             continue
         extensions: Any = getattr(cdp, kind)
         for owner in its:
-            extension = await _found(extensions.get(owner))
+            extension = await found(extensions.get(owner))
             if extension is not None:
                 snapshot.extensions[owner] = Opaque(extension)
 
 
-async def _add_links(cdp: Resources | ResourcesV2, consumers: Mapping[UUID, Any]) -> None:
-    """Add the links to their items to *consumers*: version 2.1 may show them in a list of their own only."""
-    for consumer in consumers.values():
-        if isinstance(cdp, Resources) and consumer.order_items is None:
-            links = await _pages(cdp.consumers.items(consumer.ref))
-            consumer.order_items = tuple(item.ref for item in links)
+async def _parts(resource: Any, order: UUID, known: Sequence[UUID]) -> dict[UUID, Any]:  # noqa: ANN401 any resource
+    """Return the parts of an *order* in a list, and those with *known* references that the list does not show."""
+    listed = await _entries(resource.list(order))
+    for ref in known:
+        if ref not in listed and (missed := await found(resource.get(ref))) is not None:
+            listed[ref] = missed
+    return listed
 
 
 async def _entries(listing: Listing[Any]) -> dict[UUID, Any]:
     """Return the whole entries of a list by their references, without entries that were deleted meanwhile."""
-    found = {entry.ref: entry for entry in await _pages(listing)}
-    whole = {ref: await _found(listing.whole(entry)) for ref, entry in found.items()}
+    entries = {entry.ref: entry for entry in await all_entries(listing)}
+    whole = {ref: await found(listing.whole(entry)) for ref, entry in entries.items()}
     return {ref: entry for ref, entry in whole.items() if entry is not None}
-
-
-async def _pages(listing: Listing[T]) -> list[T]:
-    """Return the entries of a list as they arrive; the list of something that is gone is empty."""
-    entries: list[T] = []
-    try:
-        async for page in listing.pages():
-            entries += page.items
-    except NotFound as error:
-        if not error.from_api:
-            raise
-    return entries
-
-
-async def _found(answer: Awaitable[T]) -> T | None:
-    """Return what is asked for, None if the API says that it is not there; the page of a gateway does not say so."""
-    try:
-        return await answer
-    except NotFound as error:
-        if not error.from_api:
-            raise
-        return None

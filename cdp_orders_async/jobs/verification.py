@@ -21,7 +21,7 @@ from cdp_orders_async.graph import InputLine
 from cdp_orders_async.jobs.owned_file import check, create, unwritable
 from cdp_orders_async.jobs.recorded import Recorded
 
-__all__ = ["CHECKED", "NOT_DRAWN", "Row", "Verification", "opened"]
+__all__ = ["CHECKED", "MET", "NOT_DRAWN", "Row", "Verification", "opened"]
 
 WHAT = "progress of the verification"
 APPLICATION_ID = 0x43445076
@@ -106,6 +106,13 @@ class Verification:
                 "SELECT id, place, state FROM orders WHERE key = ? ORDER BY state, id LIMIT 1", (line.key,)
             ).fetchone()
         return None if found is None else Row(*found)
+
+    def open_lines(self) -> dict[str, set[int]]:
+        """Return the numbers of the lines of the orders that are still to be met, by file."""
+        lines: dict[str, set[int]] = {}
+        for file, number in self._db.execute("SELECT file, number FROM orders WHERE state = ?", (OPEN,)):
+            lines.setdefault(str(file), set()).add(number)
+        return lines
 
     def places(self, ref: UUID) -> list[int]:
         """Return the offsets of the outcomes that name the order with this reference, the first one first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from asyncio import sleep
-from collections.abc import AsyncIterable, Callable, Generator, Sequence
+from collections.abc import AsyncIterable, Callable, Collection, Sequence
 from typing import BinaryIO
 from uuid import UUID
 
@@ -22,17 +22,18 @@ from cdp_orders_async.jobs.comparison import Difference, DifferenceKind, all_mis
 from cdp_orders_async.jobs.differences_file import DifferencesFile
 from cdp_orders_async.jobs.events import Message, OnEvent, Progress
 from cdp_orders_async.jobs.recorded import read_at
-from cdp_orders_async.jobs.report import describe
+from cdp_orders_async.jobs.report import describe, exit_status
 from cdp_orders_async.jobs.snapshot import read_order, read_snapshot
 from cdp_orders_async.jobs.stopping import on_stop
-from cdp_orders_async.jobs.verification import CHECKED, NOT_DRAWN, Row, Verification
+from cdp_orders_async.jobs.ticking import ticking
+from cdp_orders_async.jobs.verification import CHECKED, MET, NOT_DRAWN, Row, Verification
 from cdp_orders_async.sources import GraphFile, GraphFiles
 
 __all__ = ["Verifier", "VerifyReport"]
 
-EVERY = 0.25  # seconds between two events of progress
 SAVE_EVERY = 1.0  # seconds between two times that the progress is kept on disk
 UNREAD_IN_A_ROW = 20  # orders that cannot be read, one after the other, after which the server counts as not well
+STANDARD_INPUT = "-"
 TRIES = 3  # times that an order is read before it counts as unread
 TOLD = 20  # orders that are told one by one
 SOME = 4  # differences of one order that are told
@@ -90,11 +91,7 @@ class VerifyReport:
     @property
     def status(self) -> int:
         """The exit status of a command whose work this was."""
-        if self.error is not None:
-            return 2
-        if self.stopped_by is not None:
-            return 128 + self.stopped_by
-        return int(self.wrong > 0 or self.extra > 0)
+        return exit_status(self.error, self.stopped_by, as_wanted=not (self.wrong > 0 or self.extra > 0))
 
 
 class Verifier:
@@ -147,16 +144,14 @@ class Verifier:
         """Check the orders of *source* that are still to be checked."""
         report = self.report
         async with on_stop(self._stop):
-            with self._told():
+            with ticking(lambda: self._on_event(self._progress()), self._raise):
                 async with anyio.create_task_group() as self._group:
                     try:
-                        async with contextlib.aclosing(aiter(source)) as lines:
-                            await self._all(lines)
+                        await self._all(source)
                     except CdpError as error:
                         self._end(error)
                     except Exception as error:  # noqa: BLE001 it is raised once the orders have ended
-                        self._raised = error
-                        self._cancel()
+                        self._raise(error)
         if self._raised is not None:
             try:
                 self._save()
@@ -188,8 +183,25 @@ class Verifier:
             self.report.reason = describe(error, self._client.base_url)
         self._cancel()
 
-    async def _all(self, lines: AsyncIterable[InputLine]) -> None:
-        """Take the *lines* of the input, and check their orders, many at once."""
+    async def _all(self, source: GraphFiles | GraphFile) -> None:
+        """Check the orders of *source*, many at once; of a sample only the lines that hold it are parsed.
+
+        If the input was edited, some orders of the sample may be in other lines: then all lines are.
+        """
+        if not self._verification.is_sample:
+            await self._check(source, {CHECKED, NOT_DRAWN})
+            return
+        if isinstance(source, GraphFiles) and STANDARD_INPUT not in source.names:
+            await self._check(source.with_only(self._verification.open_lines()), {CHECKED, NOT_DRAWN})
+        if self._verification.unmet():
+            await self._check(source, {MET, CHECKED, NOT_DRAWN})
+
+    async def _check(self, source: GraphFiles | GraphFile, left_out: Collection[int]) -> None:
+        """Check the orders of *source*, except for those in the states *left_out*."""
+        async with contextlib.aclosing(aiter(source)) as lines:
+            await self._check_lines(lines, left_out)
+
+    async def _check_lines(self, lines: AsyncIterable[InputLine], left_out: Collection[int]) -> None:
         sampled = self._verification.is_sample
         async for line in lines:
             if self.report.stopped_by is not None:
@@ -197,7 +209,7 @@ class Verifier:
             row = self._verification.find(line)
             if row is None and not sampled:
                 self._cannot_read(line, "the outcomes do not have this order")
-            if row is None or row.state in {CHECKED, NOT_DRAWN}:
+            if row is None or row.state in left_out:
                 continue
             self._verification.meet(row)
             if line.graph is None:
@@ -227,8 +239,7 @@ class Verifier:
         except CdpError as error:  # the differences cannot be written
             self._end(error)
         except Exception as error:  # noqa: BLE001 it is raised once the others have ended
-            self._raised = self._raised or error
-            self._cancel()
+            self._raise(error)
         finally:
             self._slots.release()
 
@@ -339,27 +350,10 @@ class Verifier:
         self._verification.save((*counts, report.wrong - report.unread), self._output.length)
         self._saved = self._clock()
 
-    @contextlib.contextmanager
-    def _told(self) -> Generator[None, None, None]:
-        """Tell of the progress now and then while the block lasts."""
-        loop = asyncio.get_running_loop()
-        timer: asyncio.TimerHandle
-
-        def tell() -> None:
-            nonlocal timer
-            try:
-                self._on_event(self._progress())
-            except Exception as error:  # noqa: BLE001 it is raised once the orders have ended
-                self._raised = self._raised or error
-                self._cancel()
-            else:
-                timer = loop.call_later(EVERY, tell)
-
-        timer = loop.call_later(EVERY, tell)
-        try:
-            yield
-        finally:
-            timer.cancel()
+    def _raise(self, error: Exception) -> None:
+        """End the verification with an *error* that is raised once the orders have ended."""
+        self._raised = self._raised or error
+        self._cancel()
 
     def _progress(self) -> Progress:
         session, report = self._client.session, self.report

@@ -26,7 +26,7 @@ _SETTINGS: Final = (
     "PRAGMA wal_autocheckpoint = 0",  # the tables say when, see `Tables.checkpoint`
 )
 
-_DAMAGED: Final = "the journal {path} is damaged: put it aside, and resume with a new one and --look-first"
+_DAMAGED: Final = "the journal {path} is damaged: put it aside, and resume with a new one and look_first=True"
 
 _UNOPENED: Final = "the journal {path} cannot be opened for writing: see that you may write to it and to its folder"
 

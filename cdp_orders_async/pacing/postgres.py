@@ -85,11 +85,6 @@ class PostgresLimiter(SharedLimiter):
             await cdp.ping()
     """
 
-    def __init__(self, store: PostgresSlots, rate: float, bulk_share: float) -> None:
-        """Use `open` instead."""
-        super().__init__(store, rate, bulk_share=bulk_share)
-        self._name = store.name
-
     @classmethod
     async def open(
         cls,
@@ -132,7 +127,7 @@ class PostgresLimiter(SharedLimiter):
             raise NotSent("a PostgresLimiter needs asyncpg: pip install 'cdp-orders-async[postgres]'")
         store = PostgresSlots(address, name, retry_for)
         try:
-            return cls(store, await store.begin(rate), bulk_share)
+            return cls(store, await store.begin(rate), bulk_share=bulk_share)
         except BaseException:
             await store.aclose()
             raise
@@ -144,7 +139,7 @@ class PostgresLimiter(SharedLimiter):
         await self.aclose()
 
     def __repr__(self) -> str:
-        return f"<PostgresLimiter {self._name!r}: {self.rate:g} a second, {self.waiting} waiting>"
+        return f"<PostgresLimiter {self._store.name!r}: {self.rate:g} a second, {self.waiting} waiting>"
 
 
 class PostgresSlots(SlotStore):

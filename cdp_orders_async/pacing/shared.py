@@ -47,6 +47,9 @@ class Lease(Struct, frozen=True):
 class SlotStore(ABC):
     """The common store. Each method raises `NotSent` if the store cannot be reached for some seconds."""
 
+    name: str
+    """The name of the rate in the store."""
+
     @abstractmethod
     async def lease(self, count: int) -> Lease:
         """Return a lease of *count* slots that no other process has; 0 only looks at the rate."""

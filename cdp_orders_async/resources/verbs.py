@@ -13,6 +13,7 @@ from typing import Any, Generic, TypeVar
 from uuid import UUID
 
 from cdp_orders_async import kinds
+from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.kinds import Api, Changes, Kind, New, Stored
 from cdp_orders_async.models.common import once_a_model
@@ -97,7 +98,14 @@ class Listing(Generic[T]):
                 yield await self.whole(entry)
 
     async def pages(self, start: int = 0) -> AsyncIterator[Page[T]]:
-        """Yield the pages from the entry number *start* on; raises the `CdpError` of a page that fails."""
+        """Yield the pages from the entry number *start* on.
+
+        Raises TypeError for a *start* that is no whole number, `Invalid` for one below 0, and the `CdpError` of a page
+        that fails.
+        """
+        need(start, int, "start")
+        if start < 0:
+            raise Invalid((Violation("start", "must not be below 0"),))
         offset = start
         before: tuple[T, ...] = ()
         while True:

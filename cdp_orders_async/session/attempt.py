@@ -34,6 +34,8 @@ __all__ = [
     "NO_BODY",
     "NO_HEADERS",
     "Answer",
+    "GivenUp",
+    "GivenUpCheck",
     "HttpBackend",
     "connection_error",
     "cut_answer",
@@ -58,6 +60,14 @@ HEAD_TOO_LARGE = f"the head of the answer is larger than {LONGEST_HEAD:,} bytes"
 NO_BODY = f"{LONGEST_HEAD:,} bytes came after the head that are no part of the body"
 FIRST_WINSOCK_ERROR = 10_000  # the errors of sockets on Windows have numbers from this one on
 SUSPICION = 60.0  # seconds for which creates go over new connections after a kept one lost an answer
+
+
+GivenUpCheck: TypeAlias = Callable[[], bool]
+"""Tells, when a create has its connection, whether it must not leave any longer."""
+
+
+class GivenUp(NotSent):
+    """A create of the loader was not sent: when its turn came, the load created nothing any longer."""
 
 
 class HttpBackend(ABC):
@@ -134,6 +144,7 @@ class HttpBackend(ABC):
         left: float | None,
         times: Timings,
         headers: Mapping[str, str] = NO_HEADERS,
+        given_up: GivenUpCheck | None = None,
     ) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer.
 

@@ -30,8 +30,15 @@ from cdp_orders_async.errors import (
 from cdp_orders_async.pacing.health import overload
 from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
 from cdp_orders_async.pacing.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
-from cdp_orders_async.redact import sealed, strip_frames
-from cdp_orders_async.session.attempt import NO_HEADERS, connection_error, deadline_error
+from cdp_orders_async.redact import Secrets, sealed, strip_frames
+from cdp_orders_async.session.attempt import (
+    NO_HEADERS,
+    Answer,
+    GivenUp,
+    GivenUpCheck,
+    connection_error,
+    deadline_error,
+)
 from cdp_orders_async.session.autorate import Autorate
 from cdp_orders_async.session.backends import backend
 from cdp_orders_async.session.calls import OpenCall, Report, judged, report_of
@@ -49,10 +56,8 @@ T = TypeVar("T")
 
 LONGEST_PAUSE = 300.0  # seconds that a Retry-After can hold up every call, even if it asks for more
 READS = "GET"
-
-
-class GivenUp(NotSent):
-    """A create of the loader was not sent: when it got its permit, the load created nothing any longer."""
+DECIDED = frozenset(range(400, 500)) - REFUSED_FOR_LOAD
+"""The statuses of errors that answer the request: it would get them again."""
 
 
 class BulkTransport(Struct, frozen=True):
@@ -185,6 +190,11 @@ class Session:
         await self._http.aclose()
 
     @property
+    def secrets(self) -> Secrets:
+        """The texts that nobody may see, which are masked in what a server says."""
+        return self._http.secrets
+
+    @property
     def is_watched(self) -> bool:
         """Whether an observer or the log gets the events."""
         return self._is_watched()
@@ -298,22 +308,13 @@ class Session:
                 await self._wait_for_permit(limiter, request, call.until, times, bulk=bulk)
                 sent_at = clock()
                 waited = sent_at - asked
-            if sender is not None and request.creates and sender.halted():
+            given_up = sender.halted if sender is not None and request.creates else None
+            if given_up is not None and given_up():
                 raise GivenUp("it was given up before it got its permit")
             call.sent_at = sent_at
             if autorate is not None:
                 autorate.sent(reads=reads)
-            # A call of the loader has no deadline before it is sent.
-            left = self.settings.deadline if call.until is None else call.until - sent_at
-            headers = NO_HEADERS if call.report is None else call.report.started(call, waited)
-            stats.requests += 1
-            stats.in_flight += 1
-            try:
-                status, body, retry_after = await self._http.send_once(request, call.id, left, times, headers)
-            except BaseException as error:  # noqa: BLE001 it is raised again
-                raise strip_frames(error)  # noqa: B904 it is the same error
-            finally:
-                stats.in_flight -= 1
+            status, body, retry_after = await self._send_once(request, call, sent_at, waited, given_up)
         finally:
             self._slots.release()
         came = clock()
@@ -327,7 +328,23 @@ class Session:
             times.decode += done - came
         if autorate is not None:
             autorate.answered(done - sent_at, reads=reads)
+        stats.answered += 1
         return result
+
+    async def _send_once(
+        self, request: Request[T], call: OpenCall, now: float, waited: float, given_up: GivenUpCheck | None
+    ) -> Answer:
+        # A call of the loader has no deadline before it is sent.
+        left = self.settings.deadline if call.until is None else call.until - now
+        headers = NO_HEADERS if call.report is None else call.report.started(call, waited)
+        self.stats.requests += 1
+        self.stats.in_flight += 1
+        try:
+            return await self._http.send_once(request, call.id, left, call.times, headers, given_up)
+        except BaseException as error:  # noqa: BLE001 it is raised again
+            raise strip_frames(error)  # noqa: B904 it is the same error
+        finally:
+            self.stats.in_flight -= 1
 
     def _failed(self, request: Request[T], call: OpenCall, error: CdpError) -> float:
         """Return the seconds until *request* is sent again after *error*; otherwise raise the error of the call."""
@@ -350,6 +367,7 @@ class Session:
     def _note(self, request: Request[T], call: OpenCall, error: CdpError) -> None:
         """Count a failed attempt, also in the automatic rate."""
         self.stats.refused += call.status in REFUSED_FOR_LOAD
+        self.stats.answered += call.status in DECIDED
         if self.autorate is None or call.sent_at is None or call.alone:
             return
         seconds = self._clock() - call.sent_at

@@ -16,6 +16,8 @@ class Stats(Struct):
     """Attempts; each one is one send at most."""
     retries: int = 0
     """Attempts after the first of a call."""
+    answered: int = 0
+    """Attempts that the server answered, with a success or an error, except for refusals and failures of its own."""
     refused: int = 0
     """Attempts that the server refused because of its load: answers 429 and 503."""
     adopted: int = 0

@@ -7,20 +7,31 @@ import os
 from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
+from typing import TypedDict
 
 from cdp_orders_async.errors import InputError
 from cdp_orders_async.graph import InputLine, Timezone, need, zone_of
 from cdp_orders_async.kinds import V2_1, Api
 from cdp_orders_async.redact import sealed
-from cdp_orders_async.sources.jsonlines import GraphFile, in_thread, start_hash
+from cdp_orders_async.sources.jsonlines import GraphFile, start_hash
+from cdp_orders_async.sources.scans import TABLE_SUFFIXES, table_format
+from cdp_orders_async.sources.table_file import TableFile
 
-__all__ = ["GraphFiles"]
+__all__ = ["GraphFiles", "Options", "each_of", "expanded"]
 
 SUFFIXES = (".jsonl", ".ndjson")
 PACKED = ("", ".gz", ".zst")
-NAMES = tuple(suffix + packed for suffix in SUFFIXES for packed in PACKED)
+NAMES = (*(suffix + packed for suffix in SUFFIXES for packed in PACKED), *TABLE_SUFFIXES)
 """The ends of the names of files that are read in a folder."""
 STANDARD_INPUT = "-"
+
+
+class Options(TypedDict):
+    """The options of the reader of one file."""
+
+    timezone: Timezone
+    assign_references: bool
+    only: Container[int] | None
 
 
 @sealed
@@ -47,11 +58,8 @@ class GraphFiles:
         assign_references: bool = False,
         only: Mapping[str, Container[int]] | None = None,
     ) -> None:
-        need(files, Iterable, "files")
-        if isinstance(files, (str, bytes)):
-            raise TypeError("files must be several names: put the one into a list")
         need(only, (Mapping, NoneType), "only")
-        self.names: tuple[str, ...] = tuple(_distinct(name for file in files for name in _expanded(file)))
+        self.names: tuple[str, ...] = tuple(_distinct(name for file in each_of(files) for name in expanded(file)))
         """The names of the files, in the order in which they are read."""
         if not self.names:
             raise InputError("no input is named: name a file")
@@ -59,12 +67,14 @@ class GraphFiles:
         self._given = (api, timezone, assign_references)
         self._options = f"{api.version} {zone_of(timezone)} {assign_references}"
         self._files = [
-            GraphFile(
+            self._opened(
                 name,
                 api,
-                timezone=timezone,
-                assign_references=assign_references,
-                only=None if only is None else only.get(name, ()),
+                {
+                    "timezone": timezone,
+                    "assign_references": assign_references,
+                    "only": None if only is None else only.get(name, ()),
+                },
             )
             for name in self.names
         ]
@@ -75,6 +85,11 @@ class GraphFiles:
     def name(self) -> str:
         """The input in messages: the name of the one file, or how many files there are."""
         return self._files[0].name if len(self._files) == 1 else f"{len(self._files):,} files"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The names of all files that are read."""
+        return self.names
 
     @property
     def options(self) -> dict[str, object]:
@@ -123,7 +138,8 @@ class GraphFiles:
         if STANDARD_INPUT in self.names:
             raise InputError("standard input can be read only once: put the orders into a file")
         self._restart()
-        await in_thread(self._read_all)
+        for file in self._files:
+            await file.read_through()
         return self.digest
 
     async def __aiter__(self) -> AsyncGenerator[InputLine, None]:
@@ -139,13 +155,20 @@ class GraphFiles:
         for file in self._files:
             file.lines_hash = self._hash
 
-    def _read_all(self) -> None:
-        for file in self._files:
-            for _ in file.batches():
-                pass
+    def _opened(self, name: str, api: Api, options: Options) -> GraphFile | TableFile:
+        """Return the reader of one file."""
+        return (GraphFile if table_format(name) is None else TableFile)(name, api, **options)
 
 
-def _expanded(file: str | os.PathLike[str]) -> Iterator[str]:
+def each_of(files: Iterable[str | os.PathLike[str]]) -> Iterable[str | os.PathLike[str]]:
+    """Return *files*; raise TypeError if they are one name."""
+    need(files, Iterable, "files")
+    if isinstance(files, (str, bytes)):
+        raise TypeError("files must be several names: put the one into a list")
+    return files
+
+
+def expanded(file: str | os.PathLike[str]) -> Iterator[str]:
     """Yield the names of the files that *file* stands for."""
     need(file, (str, os.PathLike), "each of files")
     name = os.fspath(file)
@@ -155,7 +178,9 @@ def _expanded(file: str | os.PathLike[str]) -> Iterator[str]:
     elif path.is_dir():
         found = sorted(str(inner) for inner in path.rglob("*") if inner.name.endswith(NAMES) and inner.is_file())
         if not found:
-            raise InputError(f"the folder {name} holds no file whose name ends in {' or '.join(SUFFIXES)}")
+            raise InputError(
+                f"the folder {name} holds no file whose name ends in {', '.join(SUFFIXES)}, .csv, .tsv or .parquet"
+            )
         yield from found
     elif not path.exists() and glob.has_magic(name):
         found = sorted(inner for inner in glob.iglob(name, recursive=True) if not Path(inner).is_dir())  # noqa: PTH207 Path.glob takes no absolute name

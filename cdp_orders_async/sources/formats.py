@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["bare", "is_zstd", "what_else"]
+__all__ = ["GZIP", "bare", "is_zstd", "what_else"]
 
 BOM = b"\xef\xbb\xbf"
+GZIP = b"\x1f\x8b"
 BEGINNINGS = {
     b"PK": "it is a zip archive",
-    b"\x1f\x8b": "it is gzip within gzip",
+    GZIP: "it is gzip within gzip",
     b"\x1f\x9d": "it is packed by compress",
     b"BZh": "it is packed by bzip2",
     b"\xfd7zXZ\x00": "it is packed by xz",

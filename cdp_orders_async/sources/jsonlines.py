@@ -16,28 +16,23 @@ import sys
 import threading
 import zlib
 from collections.abc import AsyncGenerator, Callable, Container, Iterator
-from datetime import tzinfo
 from types import NoneType
 from typing import Any, TypeVar
 
-import orjson
-from msgspec import Struct
-
-from cdp_orders_async.errors import InputError, Violation
-from cdp_orders_async.graph import Findings, InputLine, Timezone, need, read_graph, read_json, zone_of
+from cdp_orders_async.errors import InputError
+from cdp_orders_async.graph import InputLine, Timezone, need, zone_of
 from cdp_orders_async.kinds import V2_1, Api
-from cdp_orders_async.redact import Opaque, sealed
-from cdp_orders_async.sources.formats import bare, is_zstd, what_else
+from cdp_orders_async.redact import sealed
+from cdp_orders_async.sources.formats import GZIP, bare, is_zstd, what_else
+from cdp_orders_async.sources.parser import LONGEST_LINE, LineParser
 
-__all__ = ["CHUNK", "LONGEST_LINE", "GraphFile", "in_thread", "lines", "start_hash"]
+__all__ = ["CHUNK", "LONGEST_LINE", "GraphFile", "in_thread", "lines", "reading_errors", "start_hash", "unpacker"]
 
 T = TypeVar("T")
 
-GZIP = b"\x1f\x8b"
 PAGE = 1 << 12  # what is read first; then it is chunks
 CHUNK = 1 << 16
 MOST_HELD = 1000
-LONGEST_LINE = 16 * 2**20  # bytes; an order of 100 items with full extensions has about 0.5 MB
 
 
 async def in_thread(do: Callable[[], T]) -> T:
@@ -87,39 +82,6 @@ def lines(stream: io.BufferedIOBase, longest: int = LONGEST_LINE) -> Iterator[li
         yield [bytes(rest)]
 
 
-class _Parser(Struct):
-    """Parses the lines of one file."""
-
-    file: str
-    api: Api
-    zone: tzinfo | None
-    assign_references: bool
-    only: Container[int] | None
-
-    def line(self, number: int, raw: bytes) -> InputLine | None:
-        """Parse one line; return None for a line that is empty or not wanted."""
-        if self.only is not None and number not in self.only:
-            return None
-        if len(raw) > LONGEST_LINE:  # before anything else, since the part that was cut off may not have been empty
-            return self.refused(number, raw, Violation("$", f"must be at most {LONGEST_LINE:,} bytes long"))
-        text = bare(raw)  # files that were put one after the other have the mark of each
-        if not text:
-            return None
-        lost = Findings()
-        try:
-            value = read_json(text, lost)
-        except orjson.JSONDecodeError as error:
-            return self.refused(number, raw, Violation("$", f"must be JSON: {error.msg} at column {error.colno}"))
-        if value is None and lost.count:
-            return self.refused(number, raw, *lost.told)
-        read = read_graph(value, self.api, self.zone, assign_references=self.assign_references, lost=lost)
-        stood = Opaque(raw) if read.violations else None
-        return InputLine(self.file, number, read.graph, tuple(read.violations), read.key, stood)
-
-    def refused(self, number: int, raw: bytes, *violations: Violation) -> InputLine:
-        return InputLine(self.file, number, None, violations, None, Opaque(raw))
-
-
 def _zstd() -> Any:  # noqa: ANN401 a module
     """Return the module that unpacks zstd, or None."""
     try:
@@ -130,7 +92,7 @@ def _zstd() -> Any:  # noqa: ANN401 a module
         return None
 
 
-def _unpacker(first: bytes) -> Callable[[Any], Any] | None:
+def unpacker(first: bytes) -> Callable[[Any], Any] | None:
     """Return the opener of a packed file that has these *first* bytes; None for a file that is not packed."""
     if first.startswith(GZIP):
         import gzip  # noqa: PLC0415 only those who read packed files need it
@@ -143,7 +105,7 @@ def _unpacker(first: bytes) -> Callable[[Any], Any] | None:
     return unpack
 
 
-def _reading_errors() -> tuple[type[Exception], ...]:
+def reading_errors() -> tuple[type[Exception], ...]:
     """Return the errors of a file that cannot be read or unpacked."""
     zstd = _zstd()
     return (OSError, EOFError, zlib.error, *(() if zstd is None else (zstd.ZstdError,)))
@@ -243,23 +205,27 @@ class GraphFile:
         """The number of its lines that are not empty, estimated from those that were read; None where nothing tells."""
         self.lines_hash = start_hash()
         """The hash of the lines that were read, without empty ones."""
-        self._parser = _Parser(self.name, api, zone_of(timezone), assign_references, only)
+        self._parser = LineParser(self.name, api, zone_of(timezone), assign_references, only)
 
     @property
     def options(self) -> dict[str, object]:
         """How the lines are read, as JSON data: ``api``, ``timezone`` and ``assign_references``."""
-        zone = self._parser.zone
-        return {
-            "api": f"v{self._parser.api.version}",
-            "timezone": None if zone is None else str(zone),
-            "assign_references": self._parser.assign_references,
-        }
+        return self._parser.options
 
     async def __aiter__(self) -> AsyncGenerator[InputLine, None]:
         batches = self._parsed()
         while (batch := await in_thread(lambda: next(batches, None))) is not None:
             for line in batch:
                 yield line
+
+    async def read_through(self) -> None:
+        """Read all lines without a look at them, for the hash."""
+
+        def read() -> None:
+            for _ in self.batches():
+                pass
+
+        await in_thread(read)
 
     def _parsed(self) -> Iterator[list[InputLine]]:
         """Yield the lines in the batches in which they arrive."""
@@ -277,7 +243,7 @@ class GraphFile:
                 # Not sys.stdin, whose lock a waiting thread would hold at the exit.
                 file = stack.enter_context(_Watched(0 if self._path == "-" else self._path))
                 raw = stack.enter_context(io.BufferedReader(file, PAGE))
-                unpack = _unpacker(raw.peek(4)[:4])
+                unpack = unpacker(raw.peek(4)[:4])
                 stream = raw if unpack is None else stack.enter_context(unpack(raw))
                 expecting = _Expecting(file.size, packed=unpack is not None)
                 for raws in self._recognised(lines(stream)):
@@ -288,7 +254,7 @@ class GraphFile:
                     yield raws
                     number += len(raws)
                     self.fraction = min(1.0, raw.tell() / file.size) if file.size else None
-        except _reading_errors() as error:
+        except reading_errors() as error:
             reason = error.strerror if isinstance(error, OSError) else None
             where = f" after line {number}" if number else ""
             raise InputError(f"{self.name} cannot be read{where}: {reason or 'it is cut off or damaged'}") from error

@@ -60,8 +60,8 @@ OPTIONS: dict[str, set[str]] = {
         ),
         *("--control", "--progress", "--progress-every"),
     },
-    "emulator": {"--port", "--client-key", "--api-token", "--seed", "--faults", "--switch", "--storage"},
-    "demo": {"--rate"},
+    "emulator": {"--port", "--client-key", "--api-token", "--seed", "--faults", "--switch", "--storage", "--host"},
+    "demo": {"--rate", "--no-serve"},
     "plan": {
         *("--base-url", "--region", "--api", "--client-key", "--api-token", "--api-token-file", "--rate"),
         *("--connections", "--http", "--timeout", "--deadline", "--timezone", "--assign-references"),
@@ -255,6 +255,7 @@ async def emulator(*arguments: object, cwd: Path) -> AsyncGenerator[tuple[Proces
         told = (await process.stdout.readline()).decode()
         found = re.fullmatch(r"The emulator listens on (http://127\.0\.0\.1:\d+) \(Ctrl-C stops it\)\n", told)
         assert found is not None
+        assert (await process.stdout.readline()).decode() == f"Its pages: {found[1]}/__pages\n"
         async with CdpOrders(base_url=found[1], client_key="K", api_token=TOKEN) as cdp:
             yield process, cdp
 

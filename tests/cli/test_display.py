@@ -269,6 +269,7 @@ def test_split_tells_all_that_matters() -> None:
     times = Timings(server=60, rate=30, connect=9.6, journal=0.36, decode=0.04)
     assert split(times) == "Where the time went: 60% server, 30% rate, 10% connect"
     assert times.to_json().keys() == {"server", "rate", "connect", "journal", "decode"}
+    assert split(Timings()) == "Where the time went: there was too little to measure"
 
 
 def test_conclusion_names_what_took_most() -> None:

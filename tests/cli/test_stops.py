@@ -158,7 +158,8 @@ async def test_demo_and_emulator_work_as_on_windows(tmp_path: Path) -> None:
     arguments = ("emulator", "--port", "0", "--storage", "s.sqlite")
     async with started(*arguments, cwd=tmp_path, command=AS_ON_WINDOWS) as process:
         assert process.stdout is not None
-        await process.stdout.readline()
+        for _ in range(2):
+            await process.stdout.readline()
         process.send_signal(signal.SIGINT)
         assert await ended(process) == Ran(0, "", "")
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from uuid import UUID
 
 import orjson
-import pytest
 
 from cdp_orders_async import CdpOrders, Settings
 from cdp_orders_async.emulator import Faults
@@ -87,27 +86,30 @@ async def test_sample_says_how_sure_it_is(tmp_path: Path) -> None:
     assert ran.status == 0
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (("verify", "nothing"), "nothing: No such file"),
-        (("verify", "o.jsonl"), "o.jsonl, line 1: it is not an outcome"),
-        (("verify", "out.jsonl", "gone.jsonl"), "gone.jsonl cannot be read"),
-        (("verify", "out.jsonl", "--sample", "0"), "--sample must be at least 1"),
-        (("verify", "out.jsonl", "--wrong"), "--wrong"),
-        (("retry", "out.jsonl"), "--journal"),
-        (("retry", "out.jsonl", "--journal", "none", "--only", "loaded"), "there is no journal at none"),
-        (("retry", "out.jsonl", "--journal", "j", "--only", "lost"), "--only must be one or several of"),
-    ],
-)
-async def test_bad_usage_is_told_in_a_sentence(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+BAD_USAGE = [
+    (("verify", "nothing"), "nothing: No such file"),
+    (("verify", "o.jsonl"), "o.jsonl, line 1: it is not an outcome"),
+    (("verify", "out.jsonl", "gone.jsonl"), "gone.jsonl cannot be read"),
+    (("verify", "out.jsonl", "--sample", "0"), "--sample must be at least 1"),
+    (("verify", "out.jsonl", "--wrong"), "--wrong"),
+    (("retry", "out.jsonl"), "--journal"),
+    (("retry", "out.jsonl", "--journal", "none", "--only", "loaded"), "there is no journal at none"),
+    (("retry", "out.jsonl", "--journal", "j", "--outcomes", "out.jsonl"), "must be different files"),
+    (("retry", "out.jsonl", "--journal", "j", "--max-errors", "0"), "--max-errors must be above 0"),
+    (("retry", "out.jsonl", "--journal", "j", "--only", "lost"), "--only must be one or several of"),
+]
+"""Arguments, and words of the sentence that refuses them."""
+
+
+async def test_bad_usage_is_told_in_a_sentence(tmp_path: Path) -> None:
     """What is wrong is said on standard error, with the exit status 2, and nothing is sent."""
     async with watched() as server:
         await load(server, tmp_path, 1)
         received, before = server.received, names(tmp_path)
-        ran = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)
-        assert (server.received, names(tmp_path)) == (received, before)
-    assert ran.refused(words), ran
+        for arguments, words in BAD_USAGE:
+            ran = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)
+            assert ran.refused(words), ran
+            assert (server.received, names(tmp_path)) == (received, before), arguments
 
 
 async def test_input_that_moved_is_named(tmp_path: Path) -> None:
@@ -139,3 +141,19 @@ async def test_retry_loads_what_is_left(tmp_path: Path) -> None:
     assert [(one["graphs"], one["loaded"], one["already"]) for one in counts] == [(1, 1, 0), (1, 0, 1), (0, 0, 0)]
     assert [one.status for one in (ran, again, none, verified)] == [0, 0, 0, 0]
     assert none.err == "No order in out.jsonl is busy or not_tried: nothing was loaded.\n"
+
+
+async def test_retry_has_the_options_of_a_load(tmp_path: Path) -> None:
+    """It ends after some errors, tells of it as JSON lines, names the run, and says which command resumes."""
+    async with watched() as server:
+        server.faults = Faults.of({"faults": [{"operation": "items.create", "action": "status", "status": 400}]})
+        await load(server, tmp_path, 3)
+        arguments = ("retry", "out.jsonl", "--journal", "j", "--settle", "0", "--outcomes", "again.jsonl", "--json")
+        limits = ("--max-errors", "1", "--give-up", "20", "--connections", "1", "--progress", "json")
+        ran = await cdp_orders(*arguments, *limits, cwd=tmp_path, env=server.environment)
+    told = [orjson.loads(line)["text"] for line in ran.err.splitlines()]
+    report = orjson.loads(ran.out)
+    assert (ran.status, report["error"] in told) == (1, True), ran
+    assert "--max-errors 1" in report["error"]
+    assert told[-1].startswith("To resume: cdp-orders retry out.jsonl --journal j")
+    assert report["run"] == orjson.loads((tmp_path / "again.jsonl.run.json").read_bytes())["run"]

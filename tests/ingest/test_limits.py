@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import statistics
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID
@@ -54,9 +54,10 @@ class Wire(HttpBackend):
         left: float | None,
         times: Timings,
         headers: Mapping[str, str] = NO_HEADERS,
+        given_up: Callable[[], bool] | None = None,
     ) -> Answer:
         """Send once."""
-        del request_id, left, times, headers
+        del request_id, left, times, headers, given_up
         emulator = self._emulator
         await asyncio.sleep(WAY * self._random.uniform(0.8, 1.2))
         endpoint, segments = emulator.find(request.method, request.path)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from cdp_orders_async import GraphFiles, Invalid, Verdict, jobs
-from cdp_orders_async.jobs import progress, throttle
+from cdp_orders_async.jobs import throttle, ticking
 from cdp_orders_async.jobs.throttle import Wish, parse_wish
 from tests.cli.support import PARTS, orders, write
 from tests.jobs.test_load import connected
@@ -19,7 +19,7 @@ from tests.jobs.test_load import connected
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look often."""
-    monkeypatch.setattr(progress, "EVERY", 0.01)
+    monkeypatch.setattr(ticking, "EVERY", 0.01)
     monkeypatch.setattr(throttle, "EVERY", 0.01)
 
 

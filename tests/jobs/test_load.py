@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from cdp_orders_async import CdpOrders, GraphFile, InputError, JournalError, Settings, Verdict, jobs
-from cdp_orders_async.jobs import progress
+from cdp_orders_async.jobs import ticking
 from tests.cli.support import PARTS, TOKEN, Json, Watched, lines_of, names, orders, watched, write
 
 
@@ -25,7 +25,7 @@ class Seen(Exception):
 @pytest.fixture(autouse=True)
 def _often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let progress be told often."""
-    monkeypatch.setattr(progress, "EVERY", 0.01)
+    monkeypatch.setattr(ticking, "EVERY", 0.01)
 
 
 @asynccontextmanager

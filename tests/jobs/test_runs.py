@@ -107,7 +107,9 @@ def test_place_of_the_journal(tmp_path: Path) -> None:
 
     def place(*given: Path | str, journal: Path | None = None) -> Path:
         names = [str(one) for one in given]
-        return jobs.journal_path(names, GraphFiles(names).names, journal, print)
+        path = jobs.journal_path(names, GraphFiles(names).names, journal, print)
+        assert isinstance(path, Path)
+        return path
 
     assert place(first) == folder / "a.jsonl.journal.sqlite"
     assert place(folder) == place(f"{folder}/") == tmp_path / "2024.journal.sqlite"

@@ -29,8 +29,10 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.emulator import Faults
 from cdp_orders_async.emulator.switches import Switches
+from cdp_orders_async.graph import InputLine
 from cdp_orders_async.jobs import verifier
 from cdp_orders_async.jobs.confidence import most_differing
+from cdp_orders_async.jobs.verification import Row, Verification
 from tests.cli.support import TOKEN, Json, Watched, lines_of, names, orders, orders_v2, watched, write
 
 SET = {"rate": None, "connections": 4, "retries": 0}
@@ -266,6 +268,38 @@ async def test_sample_is_drawn_by_its_seed(tmp_path: Path) -> None:
         assert set(found) == {0, 1}
         whole = await jobs.verify(cdp, outcomes, sample=99, settle=0)
     assert (whole.orders, whole.wrong, whole.differing) == (30, 1, 1)
+
+
+async def test_only_the_lines_of_a_sample_are_parsed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """If they moved, the others are parsed too."""
+    parsed: list[int] = []
+    find = Verification.find
+
+    def counted(verification: Verification, line: InputLine) -> Row | None:
+        parsed.append(line.number)
+        return find(verification, line)
+
+    monkeypatch.setattr(Verification, "find", counted)
+    async with loaded(tmp_path, orders(30)) as (_, cdp, outcomes):
+        first = await jobs.verify(cdp, outcomes, sample=5, settle=0)
+        assert (first.orders, first.wrong, len(parsed)) == (5, 0, 5)
+        write(tmp_path / "o.jsonl", reversed(orders(30)))
+        moved = await jobs.verify(cdp, outcomes, sample=5, settle=0)
+        assert (moved.orders, moved.wrong, len(parsed)) == (5, 0, 5 + 5 + 30)
+
+
+async def test_keys_that_may_be_personal_are_masked(tmp_path: Path) -> None:
+    """A key of an extension that does not look like a field name is told neither here nor in the outcomes."""
+    (line,) = orders(1)
+    line["extensions"][0]["a0871234567"] = "canary"
+    async with loaded(tmp_path, [line]) as (_, cdp, outcomes):
+        await cdp.order_extensions.update(refs(outcomes, 0)["order"], {"a0871234567": "other", "storeLocation": "x"})
+        await jobs.verify(cdp, outcomes, settle=0, differences=tmp_path / "found")
+        source = GraphFiles([tmp_path / "o.jsonl"])
+        await jobs.load(cdp, source, journal=tmp_path / "k", outcomes=tmp_path / "kept", look_first=True, settle=0)
+    (found,) = lines_of(tmp_path / "found")
+    (kept,) = [part for part in lines_of(tmp_path / "kept")[0]["parts"] if part["name"] == "ext"]
+    assert sorted(found["fields"]) == sorted(kept["differs"]) == ["***", "storeLocation"]
 
 
 def test_bound_of_a_sample() -> None:

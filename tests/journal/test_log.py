@@ -116,7 +116,7 @@ async def test_a_log_with_impossible_pages_is_refused(path: Path, size: int) -> 
 
 # A log that is lost.
 
-DAMAGED = "is damaged: put it aside, and resume with a new one and --look-first"
+DAMAGED = "is damaged: put it aside, and resume with a new one and look_first=True"
 
 
 @pytest.mark.parametrize("graphs", [0, 1, 20, 300])

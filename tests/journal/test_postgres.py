@@ -46,8 +46,7 @@ def inside(journal: PostgresJournal) -> Any:  # noqa: ANN401 it is nobody else's
 
 def connection_of(journal: PostgresJournal) -> Any:  # noqa: ANN401 it is nobody else's
     """Return the connection of a journal."""
-    state: dict[str, Any] = vars(inside(journal))
-    return state["_connection"]
+    return getattr(inside(journal), "_connection")  # noqa: B009 it is private
 
 
 def with_password(dsn: str) -> str:
@@ -184,7 +183,8 @@ async def test_a_full_disk(journal: PostgresJournal, postgres: str, postgres_ser
     database = postgres.rpartition("/")[2]
     postgres_server.run(
         "CREATE FUNCTION no_room() RETURNS trigger LANGUAGE plpgsql"
-        " AS $$ BEGIN RAISE 'no room' USING ERRCODE = '53100'; END $$; CREATE TRIGGER no_room BEFORE INSERT ON cdp_orders.parts EXECUTE FUNCTION no_room()",
+        " AS $$ BEGIN RAISE 'no room' USING ERRCODE = '53100'; END $$;"
+        " CREATE TRIGGER no_room BEFORE INSERT ON cdp_orders.parts EXECUTE FUNCTION no_room()",
         database,
     )
     await claimed(journal, "G")

@@ -316,7 +316,7 @@ async def test_a_damaged_journal_is_refused(path: Path, damage: Callable[[Path],
     forbid(path, 0o640)
     before = listing(path.parent)
     assert await refusal(path) == (
-        f"the journal {path} is damaged: put it aside, and resume with a new one and --look-first"
+        f"the journal {path} is damaged: put it aside, and resume with a new one and look_first=True"
     )
     assert listing(path.parent) == before
 

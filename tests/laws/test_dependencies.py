@@ -19,13 +19,16 @@ EXTRAS: dict[str, list[str]] = PROJECT["optional-dependencies"]
 ROOMS = {  # what each extra is for; the rest of the package imports the dependencies only
     "cli": ("__main__.py", "cli/", "reports/", "sources/"),
     "httptools": ("session/backends/",),
+    "faststream": ("engines/faststream.py", "engines/streams.py", "engines/subscriber.py"),
     "otel": ("telemetry/otel.py",),
     "postgres": ("journal/postgres/", "pacing/postgres.py"),
-    "emulator": (),
+    "emulator": ("emulator/pages/",),
+    "tables": ("sources/",),
     "dev": ("emulator/fixtures.py", "testing.py"),  # of those who have tests, and so a pytest
 }
 STANDARD = sys.stdlib_module_names | {"compression"}  # since 3.14
 INSTALLED = packages_distributions()
+FOR_PYTHON = {"tzdata": ("graph/zones.py", "import zoneinfo")}  # what Python reads, and where it is seen
 OTHERWISE = {  # what nothing imports, and where it is seen that it is used
     "asyncpg-stubs": ("pyproject.toml", '"asyncpg>='),
     "fastapi": ("cdp_orders_async/ingest/README.md", "from fastapi import"),
@@ -119,7 +122,8 @@ def test_package_imports_what_is_declared() -> None:
 
 def test_what_users_install_is_imported() -> None:
     """The package imports each dependency, and the room of each extra all that it brings."""
-    assert unused(named(PROJECT["dependencies"]), imports(PACKAGE.rglob("*.py"))) == set()
+    assert unused(named(PROJECT["dependencies"]), imports(PACKAGE.rglob("*.py"))) == FOR_PYTHON.keys()
+    assert all(use in (PACKAGE / path).read_text(encoding="utf-8") for path, use in FOR_PYTHON.values())
     for extra in EXTRAS.keys() - {"dev"}:
         room = (path for path in PACKAGE.rglob("*.py") if may_import(path, extra))
         assert unused(named(EXTRAS[extra]), imports(room)) == set(), extra

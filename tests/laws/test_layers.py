@@ -29,10 +29,13 @@ USERS = {  # what comes from outside, and who may import it
     "anyio": {"jobs", "outlasting"},
     "asyncpg": {"journal", "pacing"},
     "cyclopts": {"__main__", "cli"},
+    "duckdb": {"sources"},
+    "faststream": {"engines"},
     "httptools": {"session"},
-    "jinja2": {"reports"},
+    "jinja2": {"emulator", "reports"},
     "opentelemetry": {"telemetry"},
     "platformdirs": {"cli"},
+    "redis": {"engines"},
     "rich": {"__main__", "cli"},
     "yarl": {"session"},
 }
@@ -87,6 +90,14 @@ def test_emulator_shares_only_the_routes() -> None:
         reached |= ahead
         ahead = {name for module in ahead for name in GRAPH[module]} - reached
     assert {name for name in reached if room(name) != "emulator"} == {f"{PACKAGE}.routes"}
+
+
+def test_pages_see_the_state_only() -> None:
+    """The pages of the emulator do not see its API: no operation, no rule, no storage and not the server itself."""
+    hidden = {f"{PACKAGE}.emulator.{name}" for name in ("app", "operations", "rules", "service", "storage", "threads")}
+    pages = {module for module in MODULES if module.startswith(f"{PACKAGE}.emulator.pages")}
+    assert len(pages) > 1
+    assert {(module, name) for module in pages for name in GRAPH[module] & hidden} == set()
 
 
 def test_dependencies_stay_in_their_rooms() -> None:

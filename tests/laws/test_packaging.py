@@ -40,9 +40,12 @@ def _texts(tracked: list[str]) -> dict[str, str]:
 
 
 def test_wheel_holds_types_and_data(wheel: ZipFile) -> None:
-    """The wheel has the marker for type checkers, the sample orders with their origin, the templates, and no tests."""
+    """The wheel has the type marker, the sample orders, the templates of reports and pages, and no tests."""
     names = set(wheel.namelist())
     data = {"py.typed", "data/orders-50.jsonl.gz", "data/ORIGIN.txt"}
+    pages = (ROOT / "cdp_orders_async" / "emulator" / "pages").glob("[!_]*/*")
+    data |= {str(path.relative_to(ROOT / "cdp_orders_async")) for path in pages}
+    assert {"emulator/pages/templates/order.html", "emulator/pages/static/pages.css"} <= data
     data |= {f"reports/templates/{name}" for name in ("report.html.jinja", "chart.html.jinja", "report.css")}
     assert {f"cdp_orders_async/{name}" for name in data} - names == set()
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"cdp_orders_async"}

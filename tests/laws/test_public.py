@@ -58,7 +58,7 @@ INSIDE = {"BulkTransport", "Changes", "Kind", "New", "Secrets", "Stored", "T", "
 RULED = {name for name, each in vars(constraints).items() if get_origin(each) is Annotated}
 """Types with a rule beside them, which stand for a plain type."""
 PACKAGE = Path(cdp_orders_async.__file__).parent
-MADE: tuple[type[Any], ...] = (Verbs, cdp_orders_async.Load, cdp_orders_async.Listing)
+MADE: tuple[type[Any], ...] = (Verbs, cdp_orders_async.Load, cdp_orders_async.Listing, cdp_orders_async.PostgresLimiter)
 """What nobody else makes."""
 ROWS = {"Api.kinds", "Api.models"}
 """Rows hold models of any kind."""

@@ -7,7 +7,7 @@ import itertools
 import sys
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -77,7 +77,7 @@ class Seen:
 
 
 @asynccontextmanager
-async def worker(dsn: str, url: str, rate: float, calls: int = 0) -> AsyncIterator[Process]:
+async def worker(dsn: str, url: str, rate: float, calls: int = 0) -> AsyncGenerator[Process, None]:
     """Start a process that waits for a line, and then makes so many *calls*, 0 for as many as it can; end it."""
     command = (sys.executable, "-c", WORKER, dsn, url, str(rate), str(calls))
     process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, cwd=Path(__file__).parents[2])

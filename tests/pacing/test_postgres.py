@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from importlib.machinery import ModuleSpec
 from itertools import pairwise
+from typing import Any
 from urllib.parse import urlsplit
 
-import asyncpg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -70,7 +70,7 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 
 
 @pytest.fixture
-async def relay(postgres: str) -> AsyncIterator[Relay]:
+async def relay(postgres: str) -> AsyncGenerator[Relay, None]:
     """Give a way to a fresh database, which is cut in the end."""
     way = Relay(postgres)
     yield way
@@ -78,7 +78,7 @@ async def relay(postgres: str) -> AsyncIterator[Relay]:
 
 
 @asynccontextmanager
-async def slots(dsn: str, rate: float | None, name: str = "a") -> AsyncIterator[PostgresSlots]:
+async def slots(dsn: str, rate: float | None, name: str = "a") -> AsyncGenerator[PostgresSlots, None]:
     """Give the slots of a rate."""
     store = PostgresSlots(PostgresAddress.parse(dsn), name, 5.0)
     await store.begin(rate)
@@ -92,7 +92,9 @@ async def slots(dsn: str, rate: float | None, name: str = "a") -> AsyncIterator[
 @given(
     counts=st.lists(st.tuples(st.integers(0, 1), st.integers(1, 400)), min_size=2, max_size=20), rate=st.floats(1, 50)
 )
-def test_leases_follow_each_other(postgres: str, counts: list[tuple[int, int]], rate: float) -> None:
+def test_leases_follow_each_other(
+    postgres: str, postgres_server: PostgresServer, counts: list[tuple[int, int]], rate: float
+) -> None:
     """Whoever takes a lease gets the slots after those of the last one, and none begins before now."""
 
     async def main() -> None:
@@ -103,15 +105,14 @@ def test_leases_follow_each_other(postgres: str, counts: list[tuple[int, int]], 
             assert after.start == pytest.approx(max(end, after.start if after.now > end else end), abs=TICK)
             assert after.start >= after.now - 1
             assert after.rate == rate
-        await _forget(postgres)
 
     asyncio.run(main())
+    postgres_server.run("DELETE FROM cdp_orders.limits", database(postgres))
 
 
-async def _forget(dsn: str) -> None:
-    connection = await asyncpg.connect(dsn)
-    await connection.execute("DELETE FROM cdp_orders.limits")
-    await connection.close()
+def database(dsn: str) -> str:
+    """Return the name of the database of *dsn*."""
+    return urlsplit(dsn).path[1:]
 
 
 async def test_pauses_and_changes(postgres: str) -> None:
@@ -135,14 +136,12 @@ async def test_pauses_and_changes(postgres: str) -> None:
         assert soon.start - soon.now <= 0.1
 
 
-async def test_a_clock_that_was_set_back(postgres: str) -> None:
+async def test_a_clock_that_was_set_back(postgres: str, postgres_server: PostgresServer) -> None:
     """The due time of a database whose clock was an hour ahead goes back with it."""
     async with slots(postgres, 10.0) as store:
         await store.lease(5)
-        connection = await asyncpg.connect(postgres)
-        hour = "interval '1 hour'"
-        await connection.execute(f"UPDATE cdp_orders.limits SET seen = seen + {hour}, due = due + {hour}")  # noqa: S608 a constant
-        await connection.close()
+        later = "UPDATE cdp_orders.limits SET seen = seen + interval '1 hour', due = due + interval '1 hour'"
+        postgres_server.run(later, database(postgres))
         lease = await store.lease(1)
         assert lease.start - lease.now <= 1
 
@@ -213,12 +212,10 @@ async def test_a_database_that_goes_and_comes_back(relay: Relay) -> None:
         ("DELETE FROM cdp_orders.limits", "has no rate 'a'"),
     ],
 )
-async def test_a_table_that_is_gone(postgres: str, sql: str, words: str) -> None:
+async def test_a_table_that_is_gone(postgres: str, postgres_server: PostgresServer, sql: str, words: str) -> None:
     """A limiter whose row or table was deleted says so; nothing is sent."""
     async with await PostgresLimiter.open(postgres, name="a", rate=100) as limiter:
-        connection = await asyncpg.connect(postgres)
-        await connection.execute(sql)
-        await connection.close()
+        postgres_server.run(sql, database(postgres))
         with pytest.raises(NotSent, match=words) as raised:
             await limiter.acquire()
         assert raised.value.lasting
@@ -236,7 +233,7 @@ async def test_what_cannot_be_opened(
     assert "canary" not in str(refused.value)
     with pytest.raises(NotSent, match="does not exist"):
         await PostgresLimiter.open(postgres_server.dsn("nothing"), name="a", rate=5)
-    name = urlsplit(postgres).path[1:]
+    name = database(postgres)
     postgres_server.run("DROP ROLE IF EXISTS guest_of_limits; CREATE ROLE guest_of_limits LOGIN")
     with pytest.raises(NotSent, match="too few rights"):
         await PostgresLimiter.open(postgres_server.dsn(name, "guest_of_limits") + "?schema=x", name="a", rate=5)
@@ -269,16 +266,18 @@ async def test_what_cannot_be_opened(
         ({"bulk_share": 2.0}, "bulk_share: must be from 0 to 1"),
     ],
 )
-async def test_values_that_are_impossible(changed: dict[str, str | float], words: str) -> None:
+async def test_values_that_are_impossible(changed: dict[str, Any], words: str) -> None:
     """They are refused before anything is done, with no password in the sentence."""
-    values = {"dsn": "postgresql://nowhere/db", "name": "a", "rate": 5.0, **changed}
+    values: dict[str, Any] = {"dsn": "postgresql://nowhere/db", "name": "a", "rate": 5.0, **changed}
     with pytest.raises(Invalid, match=words) as raised:
-        await PostgresLimiter.open(**values)  # type: ignore[arg-type]
+        await PostgresLimiter.open(**values)
     assert "canary" not in str(raised.value)
 
 
 async def test_values_of_another_type() -> None:
     """They are refused by name."""
-    for values in ({"dsn": 5}, {"name": None}, {"rate": "auto"}, {"retry_for": "5"}, {"bulk_share": "all"}):
-        with pytest.raises(TypeError, match=next(iter(values))):
-            await PostgresLimiter.open(**{"dsn": "postgresql://nowhere/db", "name": "a", **values})  # type: ignore[arg-type]
+    wrong: dict[str, Any] = {"dsn": 5, "name": None, "rate": "auto", "retry_for": "5", "bulk_share": "all"}
+    for name, value in wrong.items():
+        values: dict[str, Any] = {"dsn": "postgresql://nowhere/db", "name": "a", name: value}
+        with pytest.raises(TypeError, match=name):
+            await PostgresLimiter.open(**values)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_orders_async import Invalid, NotSent, Settings
+from cdp_orders_async.jobs.events import Event, Message
+from cdp_orders_async.jobs.throttle import Throttle
 from cdp_orders_async.pacing.shared import SLACK, Lease, SharedLimiter, SlotStore
 from tests.servers import Reply, serving
 from tests.session.calling import ONCE, ask, bulk_of, calling
@@ -60,6 +63,7 @@ class Far(SlotStore):
     """A connection to a table whose trips take from 0 to *trip* seconds each way."""
 
     def __init__(self, table: Table, trip: float = 0.0, seed: int = 0) -> None:
+        self.name = "a"
         self._table = table
         self._trip = trip
         self._random = random.Random(seed)  # noqa: S311 not for secrets
@@ -372,6 +376,23 @@ async def test_a_session_uses_its_lanes_pauses_and_rate() -> None:
     with pytest.raises(Invalid, match="each process would find another rate"):
         async with calling(server.url, Settings(rate="auto"), limiter=noting):
             pass
+
+
+async def test_a_load_changes_the_rate_of_all() -> None:
+    """A signal scales the rate that processes share; a control file that asks for auto is told that it cannot be."""
+    noting, told = Noting(), list[Event]()
+    async with calling("http://127.0.0.1:1", ONCE, limiter=noting) as session:
+        throttle = Throttle(session, lambda: 1.0, told.append)
+        throttle.on_signal(next(number for number in signal.Signals if number.name == "SIGUSR1"))
+        assert (noting.rate, session.settings.rate) == (750, 750)
+        throttle.set_rate("auto", "control")
+        throttle.set_rate(None, "control")
+        assert noting.rate == 750
+    await noting.aclose()
+    texts = [event.text for event in told if isinstance(event, Message)]
+    assert texts[0] == "SIGUSR1: the rate is now at most 750 requests a second."
+    assert all("must be a number where processes share it" in text for text in texts[1:])
+    assert len(texts) == 3
 
 
 class Pausing:

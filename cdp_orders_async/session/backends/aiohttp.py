@@ -32,6 +32,8 @@ from cdp_orders_async.session.attempt import (
     NO_BODY,
     NO_HEADERS,
     Answer,
+    GivenUp,
+    GivenUpCheck,
     HttpBackend,
     connection_error,
     cut_answer,
@@ -49,7 +51,7 @@ from cdp_orders_async.settings import Credentials, Settings, tls_of
 from cdp_orders_async.timings import Timings
 from cdp_orders_async.wire import Request
 
-__all__ = ["AiohttpBackend"]
+__all__ = ["AiohttpBackend", "Dropped", "no_hidden_resend"]
 
 SENT_ONCE = frozenset({"POST", "PATCH"})
 """The methods that aiohttp never sends again after a dropped connection, because HTTP forbids it."""
@@ -61,15 +63,16 @@ NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError,
 LONGEST_LINE = 8 * LONGEST_HEAD  # larger than a head may be, so that the error comes from us and gives the reason
 
 
-class _Dropped(Exception):
+class Dropped(Exception):
     """A lost connection, as an error after which aiohttp does not send again."""
 
 
-async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+async def no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Send *request* once: a middleware that keeps aiohttp from sending it again after a dropped connection."""
     try:
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _Dropped from error
+        raise Dropped from error
 
 
 class _Body(aiohttp.BytesPayload):
@@ -77,13 +80,22 @@ class _Body(aiohttp.BytesPayload):
 
     began: float | None = None
     clock: Callable[[], float]
+    given_up: GivenUpCheck | None = None
+    refused = False
+    """Whether it did not leave, because it was given up."""
+
+    def _begin(self) -> None:
+        if self.given_up is not None and self.given_up():
+            self.refused = True
+            raise ConnectionAbortedError
+        self.began = self.clock()
 
     async def write(self, writer: AbstractStreamWriter) -> None:
-        self.began = self.clock()
+        self._begin()
         await super().write(writer)
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        self.began = self.clock()
+        self._begin()
         await super().write_with_length(writer, content_length)
 
     def __reduce__(self) -> NoReturn:
@@ -251,7 +263,7 @@ class AiohttpBackend(HttpBackend):
             self._headers = Opaque({"Authorization": self._authorization.open()})
         else:  # aiohttp refuses this header if your session has credentials of its own, or finds them in netrc
             self._once = (self._authorize,)
-        self._again = (*self._once, _no_hidden_resend)
+        self._again = (*self._once, no_hidden_resend)
         self._timeout = aiohttp.ClientTimeout(
             total=None,
             sock_connect=None if self._is_mine else settings.connect_timeout,
@@ -286,12 +298,13 @@ class AiohttpBackend(HttpBackend):
         left: float | None,
         times: Timings,
         headers: Mapping[str, str] = NO_HEADERS,
+        given_up: GivenUpCheck | None = None,
     ) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer; see `HttpBackend`."""
         body = None
         if request.body is not None:
             body = _Body(request.body, content_type="application/json")
-            body.clock = self._clock
+            body.clock, body.given_up = self._clock, given_up
         attempt = _Attempt(request.creates)
         token = ATTEMPT.set(attempt)
         limit = Timeout(self._timeouts, left)
@@ -307,9 +320,11 @@ class AiohttpBackend(HttpBackend):
                 content = await self._read(request, response)
                 times.body += self._clock() - head
             return response.status, content, _wait_asked(response)
-        except (_Dropped, Broken, aiohttp.ClientError, OSError) as error:
+        except (Dropped, Broken, aiohttp.ClientError, OSError) as error:
+            if body is not None and body.refused:
+                raise GivenUp("it was given up before it left") from None
             # From None: the text of the cause may hold the query, or the URL of the proxy with its password.
-            cause = (isinstance(error, _Dropped) and error.__cause__) or error
+            cause = (isinstance(error, Dropped) and error.__cause__) or error
             if response is not None:
                 response.close()
                 return cut_answer(request, response.status, _wait_asked(response), _describe(cause))

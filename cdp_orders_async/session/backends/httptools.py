@@ -20,6 +20,8 @@ from cdp_orders_async.session.attempt import (
     HEADERS,
     NO_HEADERS,
     Answer,
+    GivenUp,
+    GivenUpCheck,
     HttpBackend,
     connection_error,
     cut_answer,
@@ -81,6 +83,7 @@ class HttptoolsBackend(HttpBackend):
         left: float | None,
         times: Timings,
         headers: Mapping[str, str] = NO_HEADERS,
+        given_up: GivenUpCheck | None = None,
     ) -> Answer:
         """Send once, with *left* seconds until the deadline, and return the answer; see `HttpBackend`."""
         data = self._written(request, request_id, headers)
@@ -91,6 +94,8 @@ class HttptoolsBackend(HttpBackend):
             with limit:
                 connection = self._rested(creates=request.creates) or await self._connect()
                 sent = self._clock()
+                if given_up is not None and given_up():
+                    raise GivenUp("it was given up before it left")
                 problem = await connection.ask(data)
             if problem is not None:
                 raise Broken(problem)  # noqa: TRY301 as what could not connect does

@@ -1,0 +1,90 @@
+"""The templates. This module imports jinja2, so it is imported when the first page is opened."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import cast
+
+import orjson
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from cdp_orders_async.emulator.pages.visit import PAGES
+from cdp_orders_async.emulator.records import Json, Record, members, texts
+
+__all__ = ["render"]
+
+LONGEST_VALUE = 500
+"""The number of characters of a value that are shown."""
+LONGEST_MEMBER = 100
+"""The number of characters of a member of a list that are shown."""
+SECTIONS = ("guests", "orders", "requests", "ledger", "switches", "faults")
+MANY = 50
+"""The number of members of a list that are shown."""
+
+
+def render(template: str, values: Mapping[str, object]) -> str:
+    """Return a page."""
+    return ENVIRONMENT.get_template(template).render(pages=PAGES, sections=SECTIONS, **values)
+
+
+def shown(value: Json) -> str:
+    """Return a value as text, cut if it is long."""
+    if isinstance(value, list) and len(texts(value)) == len(value):
+        more = f", and {len(value) - MANY:,} more" if len(value) > MANY else ""
+        return ", ".join(cut(text, LONGEST_MEMBER) for text in texts(value[:MANY])) + more
+    return cut(value if isinstance(value, str) else orjson.dumps(value).decode(), LONGEST_VALUE)
+
+
+def cut(text: str, most: int) -> str:
+    """Return *text*, or its first *most* characters and its length."""
+    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+
+
+def label(key: str) -> str:
+    """Return the words of a key in camel case: First name."""
+    words = "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in key).strip()
+    return f"{words[:1].upper()}{words[1:]}"
+
+
+def person(record: Record) -> str:
+    """Return the name of a person, else another text that tells the person."""
+    names = [name for key in ("firstName", "lastName") if isinstance(name := record.data.get(key), str)]
+    name = " ".join(names).strip()
+    emails = texts(record.data.get("emails"))
+    return shown(name or next(filter(str.strip, emails), f"No name ({record.ref[:8]})"))
+
+
+def title(record: Record, *keys: str) -> str:
+    """Return the first of these values that is a text, else the ref."""
+    found = (value for key in keys if isinstance(value := record.data.get(key), str) and value.strip())
+    return shown(next(found, record.ref))
+
+
+def instant(time: datetime) -> str:
+    """Return a time to the second."""
+    return time.replace(microsecond=0).isoformat(" ").replace("+00:00", " UTC")
+
+
+def amount(data: Mapping[str, Json]) -> str:
+    """Return a price with its currency."""
+    return f"{shown(data.get('price', ''))} {shown(data.get('currencyCode', ''))}".strip()
+
+
+ENVIRONMENT = Environment(
+    loader=PackageLoader("cdp_orders_async.emulator.pages"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+cast("dict[str, object]", ENVIRONMENT.filters).update(
+    shown=shown,
+    label=label,
+    person=person,
+    title_of=title,
+    instant=instant,
+    amount=amount,
+    members=members,
+    texts=texts,
+)

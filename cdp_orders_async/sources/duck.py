@@ -1,0 +1,174 @@
+"""A connection to duckdb, which has files and no network, and what it says of a table in one sentence."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import re
+import tempfile
+from collections.abc import Generator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cdp_orders_async.errors import InputError
+from cdp_orders_async.redact import printable
+from cdp_orders_async.sources.expressions import literal
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["MEMORY", "bound", "check_query", "connected", "copied_to_parquet", "described", "interrupt", "needs_extra"]
+
+MEMORY = 256
+"""The megabytes that duckdb may take; what needs more goes to its folder of temporary files."""
+LONGEST_RULE = 300
+ROW_GROUP = 10_000  # rows of a Parquet file that are held in memory at once
+SETTINGS: dict[str, str | bool | int | float | list[str]] = {
+    "threads": 1,  # rows keep the order of the file
+    "memory_limit": f"{MEMORY}MB",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "allow_community_extensions": "false",
+    "allow_persistent_secrets": "false",
+    "python_enable_replacements": "false",  # else a FROM could name a variable of this program
+}
+FULL = ("No space left", "max_temp_directory_size", "failed to offload", "not enough space")
+CSV_LINE = re.compile(r"CSV Error on Line: (\d+)\n(.*)", re.DOTALL)
+FIELDS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
+AT = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.MULTILINE)
+NO_TABLE = re.compile(r"Table with name (.*?) does not exist")
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+
+def needs_extra(name: str) -> InputError:
+    """Return the error of a table where the extra is missing."""
+    return InputError(f"{name} is a table, which needs an extra: pip install 'cdp-orders-async[tables]'")
+
+
+@contextlib.contextmanager
+def connected(
+    name: str, *, paths: Sequence[str] | None = None, folders: Sequence[str] = (), doing: str = "read"
+) -> Generator[duckdb.DuckDBPyConnection, None, None]:
+    """Give a connection to an empty database in memory, for the table *name*, whose settings cannot be changed.
+
+    It reads no other files than *paths*, if they are given; names of files are looked for in the current folder and in
+    *folders*. Its temporary files are in a folder of its own, which only the owner can read, and which is removed at
+    the end. Raises `InputError` for whatever duckdb raises.
+    """
+    import duckdb  # noqa: PLC0415 an extra
+
+    with (
+        tempfile.TemporaryDirectory(prefix="cdp-orders-", ignore_cleanup_errors=True) as folder,
+        contextlib.closing(duckdb.connect(":memory:", config=SETTINGS)) as connection,
+    ):
+        settings = {
+            "TimeZone": literal("UTC"),
+            "enable_progress_bar": "false",
+            "temp_directory": literal(folder),
+            "file_search_path": literal(",".join(folders)),
+        }
+        if paths is not None:
+            settings["allowed_paths"] = f"[{', '.join(map(literal, paths))}]"
+            settings["enable_external_access"] = "false"
+        settings["lock_configuration"] = "true"
+        try:
+            for setting, value in settings.items():
+                connection.execute(f"SET {setting} = {value}")
+            yield connection
+        except duckdb.Error as error:
+            raise described(error, name, doing) from None
+
+
+def check_query(connection: duckdb.DuckDBPyConnection, text: str, name: str) -> str:
+    """Return the one SELECT in the SQL *text* of the file *name*; raise `InputError` for any other SQL."""
+    statements = connection.extract_statements(text)
+    kinds = [statement.type.name for statement in statements]
+    if kinds != ["SELECT"]:
+        found = f"{len(kinds)} statements" if len(kinds) != 1 else f"a statement of the kind {kinds[0]}"
+        raise InputError(f"{name} must hold one SELECT, which only reads, and holds {found}")
+    return statements[0].query.rstrip().removesuffix(";")
+
+
+def bound(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:
+    """Return *query* as a relation, which knows its columns and was not run."""
+    import duckdb  # noqa: PLC0415 an extra
+
+    try:
+        return connection.sql(query)
+    except duckdb.Error:
+        connection.execute(query)  # its error says where in the SQL it is
+        raise
+
+
+def interrupt(connection: duckdb.DuckDBPyConnection) -> None:
+    """End the query that runs."""
+    import duckdb  # noqa: PLC0415 an extra
+
+    with contextlib.suppress(duckdb.ConnectionException):  # it was closed meanwhile
+        connection.interrupt()
+
+
+def described(error: Any, name: str, doing: str = "read") -> InputError:  # noqa: ANN401 an error of duckdb
+    """Return what *error* says of the table or SQL file *name*, in one sentence without values of the table."""
+    text = str(error)
+    cannot = f"{name} cannot be {doing}"
+    if any(word in text for word in FULL):
+        return InputError(f"{cannot}: the disk of the folder of temporary files (TMPDIR) is full")
+    if type(error).__name__ == "OutOfMemoryException":
+        return InputError(
+            f"{cannot}: it needs more memory than {MEMORY} MB; SQL that collects the items of an order by list() does:"
+            " select one row an item instead, with columns such as orderItems.name"
+        )
+    if "requires the extension" in text:
+        return InputError(f"{cannot}: only files on this machine can be, and no extension is loaded")
+    if "disabled by configuration" in text:
+        return InputError(f"{cannot}: the SQL reads a file that is not named beside it")
+    if found := CSV_LINE.search(text):
+        return InputError(f"{cannot}, line {found[1]}: {_csv_rule(found[2])}")
+    return InputError(f"{cannot}: {_rule(error, text)}")
+
+
+def _csv_rule(text: str) -> str:
+    """Return the rule that a line of a CSV file breaks; the text holds the line too."""
+    if fields := FIELDS.search(text):
+        return f"it has {fields[2]} fields, and must have {fields[1]}, as the first line has"
+    for words, rule in (
+        ("unterminated quote", "a quote does not end where its field ends"),
+        ("utf-8", "its text is not UTF-8"),
+        ("Invalid unicode", "its text is not UTF-8"),
+        ("Maximum line size", "it is too long"),
+        ("Could not convert", "a value is not of the type that its column has"),
+    ):
+        if words in text:
+            return rule
+    return "it is not well-formed CSV"
+
+
+def _rule(error: Any, text: str) -> str:  # noqa: ANN401 an error of duckdb
+    kind, _, rule = text.partition(" Error: ")
+    rule = rule or kind
+    where = ""
+    if at := AT.search(text):
+        column = len(at[3]) - len(f"LINE {at[1]}: ") + 1
+        where = f", line {at[1]}" + ("" if at[2].startswith("...") else f", column {column}")
+    first = " ".join(rule.partition("\n\nLINE ")[0].partition("\nPossible")[0].partition("\n\n")[0].split())
+    if type(error).__name__ not in {"ParserException", "BinderException", "CatalogException", "IOException"}:
+        first = QUOTED.sub("'...'", first)
+    if table := NO_TABLE.match(first):
+        first = f"there is no table {table[1]}: the tables are those that are named beside the SQL, and the files in it"
+    if "state machine" in first:
+        first = "it is not well-formed CSV: its quotes or its line ends differ from line to line"
+    return printable(first[:LONGEST_RULE]).rstrip(".!") + where
+
+
+def copied_to_parquet(lines: str, output: str, columns: Mapping[str, str]) -> None:
+    """Write the JSON lines of the file *lines* to *output* as Parquet, with these *columns* of these types in SQL.
+
+    Raises `InputError` without the extra, and for what duckdb raises.
+    """
+    if importlib.util.find_spec("duckdb") is None:
+        raise needs_extra(output)
+    types = ", ".join(f"{literal(name)}: {literal(kind)}" for name, kind in columns.items())
+    with connected(output, doing="written") as connection:
+        rows = f"read_json({literal(lines)}, columns = {{{types}}}, format = 'newline_delimited', auto_detect = false)"
+        how = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {ROW_GROUP}, USE_TMP_FILE false"
+        connection.execute(f"COPY (FROM {rows}) TO {literal(output)} ({how})")

@@ -1,0 +1,145 @@
+"""The rows of a table as orders: the SQL that gives them an order and a number, and the rows of one order together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from cdp_orders_async.sources.columns import ITEMS, Branch
+from cdp_orders_async.sources.expressions import UNUSABLE, Column, identifier, is_simple, object_of, short_name
+from cdp_orders_async.sources.parser import LONGEST_LINE
+
+if TYPE_CHECKING:
+    import duckdb
+
+__all__ = ["DIFFERS", "FIRST", "merged", "select_orders"]
+
+ROW = identifier("$row")
+KEY = ("referenceId", "orderedAt")
+DIFFERS = "differs"
+"""Marks a value that is not the same in all rows of an order."""
+FIRST = "first"
+"""The key of the value in the first row, in such a mark."""
+SORTS = ("ORDER_BY", "TOP_N")
+KEEP_SORT = ("PROJECTION", "LIMIT", "STREAMING_LIMIT", "STREAMING_WINDOW")
+KEEP_ORDER = (*KEEP_SORT, "FILTER", "UNION", "UNNEST", "INOUT_FUNCTION")
+
+
+def select_orders(
+    connection: duckdb.DuckDBPyConnection, query: str, columns: Sequence[Column], branches: Mapping[str, Branch]
+) -> tuple[str, bool]:
+    """Return the SELECT of the rows of *query* as JSON text, and whether each row is one item.
+
+    Its rows are the number of the row, and the order; or else the number, the key, the order without its items, and one
+    item: then the rows of one order follow each other.
+
+    The rows have the same numbers each time: the query ends in ORDER BY, or only reads, filters and renames, or else
+    its rows are sorted here by all columns.
+    """
+    order = dict(branches)
+    items = order.pop(ITEMS) if ITEMS in order and order[ITEMS].column is None else None
+    names = [columns[number].name for name in KEY if name in order and (number := order[name].column) is not None]
+    key = list(map(identifier, names))
+    is_sorted = not _has_order(connection, query)
+    if is_sorted:
+        others = [identifier(column.name) for column in columns if column.name not in names]
+        query = f"{_select('*', query)} ORDER BY {', '.join([*key, *others])}"
+    query = _select(f"row_number() OVER () AS {ROW}, *", query)
+    if items is None:
+        return _select(
+            f"{ROW}, coalesce({object_of(order, columns)}, '{{}}')", _with_short(query, columns, order)
+        ), False
+    if not is_sorted:
+        query = f"{_select('*', query)} ORDER BY {', '.join([*key, ROW])}"
+    of_key = object_of({name: order[name] for name in KEY if name in order}, columns)
+    of_order, of_item = object_of(order, columns), object_of(items.inner, columns)
+    if key:
+        of_key = f"CASE WHEN {key[0]} IS NULL THEN NULL ELSE {of_key} END"
+    texts = f"{ROW}, {of_key}, coalesce({of_order}, '{{}}'), {of_item}"
+    return _select(texts, _with_short(query, columns, order)), True
+
+
+def _select(what: str, query: str) -> str:
+    return f"SELECT {what} FROM ({query}\n)"  # noqa: S608 the names are quoted
+
+
+def _with_short(query: str, columns: Sequence[Column], order: Mapping[str, Branch]) -> str:
+    """Add the JSON text of the columns of which duckdb writes it as it is meant; after a sort, which it would slow."""
+    short = [
+        f"to_json({identifier(column.name)})::VARCHAR AS {identifier(short_name(column.name))}"
+        for branch in order.values()
+        if branch.column is not None and is_simple(column := columns[branch.column], branch.key)
+    ]
+    return _select(", ".join(["*", *short]), query) if short else query
+
+
+def _has_order(connection: duckdb.DuckDBPyConnection, query: str) -> bool:
+    """Tell whether the rows of *query* come in the same order each time, as the plan of duckdb says."""
+    found = connection.execute(f"EXPLAIN (FORMAT json) {query}").fetchall()
+    (root,) = json.loads(found[0][1])
+    step = root
+    while _name(step) in KEEP_SORT:
+        (step,) = step["children"]
+    return _name(step) in SORTS or _keeps_order(root)
+
+
+def _keeps_order(step: Mapping[str, Any]) -> bool:
+    children = step["children"]
+    return not children or (_name(step) in KEEP_ORDER and all(map(_keeps_order, children)))
+
+
+def _name(step: Mapping[str, Any]) -> str:
+    return str(step["name"]).strip()
+
+
+def merged(rows: Iterable[tuple[int, str | None, str, str | None]]) -> Iterator[tuple[int, str]]:
+    """Yield the number of the first row, and the text, of each order of *rows*, which have one item each.
+
+    A row without a key is an order of its own. Where rows of an order differ in more than their items, the text has a
+    mark for each value that differs.
+    """
+    last: _Order | None = None
+    for number, key, head, item in rows:
+        if last is not None and key is not None and key == last.key:
+            last.add(head, item)
+            continue
+        if last is not None:
+            yield last.number, last.text()
+        last = _Order(number, key, head, item)
+    if last is not None:
+        yield last.number, last.text()
+
+
+class _Order:
+    """The rows of one order."""
+
+    def __init__(self, number: int, key: str | None, head: str, item: str | None) -> None:
+        self.number, self.key, self._head = number, key, head
+        self._items = [] if item is None else [item]
+        self._length = len(head) + len(item or "")
+        self._differing: dict[str, None] = {}
+
+    def add(self, head: str, item: str | None) -> None:
+        """Add a row."""
+        if head != self._head:
+            ours, theirs = orjson.loads(self._head), orjson.loads(head)
+            names = [*ours, *(name for name in theirs if name not in ours)]
+            self._differing.update({name: None for name in names if ours.get(name) != theirs.get(name)})
+        if item is not None and self._length <= LONGEST_LINE:  # a longer one is refused, whatever it holds
+            self._items.append(item)
+            self._length += len(item)
+
+    def text(self) -> str:
+        """Return the order as JSON text."""
+        head = self._head
+        if self._differing:
+            ours = orjson.loads(head)
+            marks = {name: {UNUSABLE: DIFFERS, FIRST: ours.get(name)} for name in self._differing}
+            head = orjson.dumps({**ours, **marks}).decode()
+        if not self._items:
+            return head
+        comma = "," if len(head) > len("{}") else ""
+        return f'{head[:-1]}{comma}"{ITEMS}":[{",".join(self._items)}]}}'

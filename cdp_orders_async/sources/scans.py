@@ -1,0 +1,152 @@
+"""What a file holds, told by its first bytes and its name, and the SQL that reads the table in it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from cdp_orders_async.errors import InputError
+from cdp_orders_async.sources.expressions import identifier, literal
+from cdp_orders_async.sources.formats import GZIP, is_zstd
+from cdp_orders_async.sources.jsonlines import reading_errors, unpacker
+
+__all__ = [
+    "SQL_SUFFIX",
+    "TABLE_SUFFIXES",
+    "TableFormat",
+    "escaped",
+    "read_sql",
+    "scan",
+    "spellings",
+    "table_format",
+    "view_name",
+]
+
+TableFormat: TypeAlias = Literal["parquet", "csv", "sql"]
+
+PARQUET = (b"PAR1", b"PARE")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+CSV_SUFFIXES = tuple(suffix + packed for suffix in (".csv", ".tsv") for packed in ("", ".gz", ".zst"))
+TABLE_SUFFIXES = (*PARQUET_SUFFIXES, *CSV_SUFFIXES)
+"""The ends of the names of tables that are read in a folder."""
+SQL_SUFFIX = ".sql"
+DELIMITERS = ",;\t|"
+LONGEST_HEAD = 2**20
+LONGEST_SQL = 2**20
+GLOB = re.compile(r"([*?\[])")
+
+
+def table_format(name: str) -> TableFormat | None:
+    """Return the format of the table in the file *name*; None for JSON lines, and where the file cannot be read."""
+    path, lower = Path(name), name.lower()
+    if lower.endswith(SQL_SUFFIX):
+        return "sql"
+    if lower.endswith(CSV_SUFFIXES):
+        return "csv"
+    if lower.endswith(PARQUET_SUFFIXES):
+        return "parquet"
+    try:
+        if path.is_file():  # the first bytes of a pipe could not be read again
+            with path.open("rb") as file:
+                return "parquet" if file.read(4) in PARQUET else None
+    except OSError:  # told where it is read
+        pass
+    return None
+
+
+def view_name(given: str) -> str:
+    """Return the name that SQL has for the table in *given*: the letters and digits that its name begins with.
+
+    It is the name of its folder if its own begins with none.
+    """
+    for part in reversed(Path(given).absolute().parts):
+        if name := re.match(r"\w+", part):
+            return name[0]
+    return "orders"
+
+
+def read_sql(name: str) -> str:
+    """Return the text of the SQL file *name*; raise `InputError` if it cannot be read."""
+    try:
+        with Path(name).open("rb") as file:
+            raw = file.read(LONGEST_SQL + 1)
+        if len(raw) > LONGEST_SQL:
+            raise InputError(f"{name} cannot be read: SQL must have at most {LONGEST_SQL:,} bytes")
+        return raw.decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{name} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise InputError(f"{name} cannot be read: its text is not UTF-8") from None
+
+
+def scan(names: Sequence[str]) -> str:
+    """Return the SELECT of all rows of the tables in the files *names*, whose columns are matched by name.
+
+    Columns of CSV files are text. Raises `InputError` for a CSV file whose first line cannot be read.
+    """
+    parquet = [name for name in names if table_format(name) == "parquet"]
+    scans = [_csv_scan(name) for name in names if name not in parquet]
+    if parquet:
+        files = ", ".join(map(escaped, parquet))
+        scans.insert(0, f"FROM read_parquet([{files}], hive_partitioning = false, union_by_name = true)")
+    return " UNION ALL BY NAME ".join(scans)
+
+
+def escaped(name: str) -> str:
+    """Return the name of one file as SQL: in a name, duckdb takes some characters for a pattern of names."""
+    return literal(_plain(name))
+
+
+def _plain(name: str) -> str:
+    return GLOB.sub(r"[\1]", str(Path(name).absolute()))
+
+
+def spellings(names: Sequence[str]) -> list[str]:
+    """Return the *names* of files in each form in which SQL may have them."""
+    return [spelling for name in names for spelling in (name, str(Path(name).absolute()), _plain(name))]
+
+
+def _csv_scan(name: str) -> str:
+    first, head = _head(name)
+    line = next(iter(head.splitlines()), "")
+    delimiter = "\t" if ".tsv" in name.lower() else max(DELIMITERS, key=line.count)
+    columns = [column.strip() for column in next(csv.reader(io.StringIO(head, newline=""), delimiter=delimiter), [])]
+    if not any(columns):
+        raise InputError(f"{name} cannot be read: its first line must name the columns, and is empty")
+    seen: set[str] = set()
+    for number, column in enumerate(columns, 1):
+        if column.lower() in seen:
+            raise InputError(f"{name} cannot be read, line 1: column {number} has the name of an earlier column")
+        seen.add(column.lower())
+    types = ", ".join(f"{identifier(column)}: 'VARCHAR'" for column in columns)
+    packing = "gzip" if first.startswith(GZIP) else "zstd" if is_zstd(first) else "none"
+    return (
+        f"FROM read_csv({escaped(name)}, columns = {{{types}}}, auto_detect = false, header = true,"
+        f" delim = {literal(delimiter)}, quote = '\"', escape = '\"', compression = '{packing}')"
+    )
+
+
+def _head(name: str) -> tuple[bytes, str]:
+    """Return the first bytes of a CSV file as it is, and its beginning as text."""
+    try:
+        with Path(name).open("rb") as file:
+            first = file.read(4)
+            file.seek(0)
+            unpack = unpacker(first)
+            with file if unpack is None else unpack(file) as stream:
+                raw: bytes = stream.read(LONGEST_HEAD)
+    except reading_errors() as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise InputError(f"{name} cannot be read: {reason or 'it is cut off or damaged'}") from error
+    try:
+        return first, (raw.rpartition(b"\n")[0] if len(raw) == LONGEST_HEAD else raw).decode("utf-8-sig")
+    except UnicodeDecodeError:
+        line = raw[:LONGEST_HEAD].partition(b"\n")[0]
+        try:
+            return first, line.decode("utf-8-sig") + "\n"  # duckdb says which later line is not UTF-8
+        except UnicodeDecodeError:
+            raise InputError(f"{name} cannot be read, line 1: its text is not UTF-8") from None

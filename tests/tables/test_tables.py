@@ -1,0 +1,270 @@
+"""Files of tables as the input of jobs: their rows, their order, and what is wrong with them."""
+
+# ruff: noqa: S608 the SQL is that of the tests
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+import orjson
+import pytest
+
+from cdp_orders_async import GraphFiles, InputError, TableSource, jobs
+from cdp_orders_async.sources import duck
+from tests.laws.pages import ROOT, blocks
+from tests.tables.making import KEY, ORDER, lines, parquet, text, told
+
+HEAD = "referenceId,orderedAt,price,currencyCode,orderItems.referenceId,orderItems.name,orderItems.price\n"
+ROW = "{},2024-01-01T16:17:16Z,5,EUR,{},AZ10,5\n"
+PAGE = ROOT / "cdp_orders_async" / "sources" / "README.md"
+ORDERS_SQL, LINES_SQL, LAKE_SQL = (
+    block for language, block in blocks(PAGE.read_text(encoding="utf-8")) if language == "sql"
+)
+CSV = f"referenceId,orderedAt,price,currencyCode\n{'A-1,2024-01-01T16:17:16Z,5,EUR' + chr(10)}"
+
+
+async def keys(source: GraphFiles) -> list[tuple[str, int, str]]:
+    """Return the file, the number and the reference id of each line."""
+    return [(Path(line.file).name, line.number, (line.key or "").partition("@")[0]) for line in await lines(source)]
+
+
+async def test_formats_are_mixed(tmp_path: Path) -> None:
+    """Parquet is told by its first bytes, CSV by its name, also packed and in a folder; the rest is JSON lines."""
+    order = {"referenceId": "B", "orderedAt": "2024-01-01T16:17:16Z", "price": 5, "currencyCode": "EUR"}
+    text(tmp_path / "b.jsonl", orjson.dumps(order).decode())
+    (tmp_path / "c.csv.gz").write_bytes(gzip.compress(CSV.encode()))
+    text(tmp_path / "d.csv", "\ufeff" + CSV.replace(",", ";").replace("\n", "\r\n"))
+    text(tmp_path / "e[1].tsv", CSV.replace(",", "\t"))
+    parquet(tmp_path / "a.parquet", f"SELECT {ORDER}")
+    text(tmp_path / "notes.txt", "no orders")
+    files = TableSource([tmp_path])
+    assert await keys(files) == [
+        ("a.parquet", 1, "A-1"), ("b.jsonl", 1, "B"), ("c.csv.gz", 1, "A-1"),
+        ("d.csv", 1, "A-1"), ("e[1].tsv", 1, "A-1"),
+    ]  # fmt: skip
+    assert (files.fraction, await files.fingerprint()) == (1.0, files.digest)
+    (tmp_path / "a.parquet").rename(tmp_path / "plain")
+    assert await keys(GraphFiles([tmp_path / "plain"])) == [("plain", 1, "A-1")]
+
+
+async def test_rows_of_one_order(tmp_path: Path) -> None:
+    """They stand anywhere; the number is that of the first, and `only` names it."""
+    rows = "".join(ROW.format(*row.split("/")) for row in ("B/1", "A/1", "B/2", "A/2", "C/", "B/3"))
+    path = text(
+        tmp_path / "o.csv",
+        HEAD
+        + rows.replace(",AZ10,5\n", ",AZ10,5\n").replace(
+            "C,2024-01-01T16:17:16Z,5,EUR,,AZ10,5", "C,2024-01-01T16:17:16Z,5,EUR,,,"
+        ),
+    )
+    source = TableSource([path])
+    assert await keys(source) == [("o.csv", 2, "A"), ("o.csv", 1, "B"), ("o.csv", 5, "C")]
+    items = [len(orjson.loads(line.raw.open()).get("orderItems", ())) for line in await lines(source) if line.raw]
+    assert items == [2, 3]
+    assert await keys(source.with_only({str(path): {1, 5}})) == [("o.csv", 1, "B"), ("o.csv", 5, "C")]
+
+
+async def test_rows_of_one_order_that_differ(tmp_path: Path) -> None:
+    """In a value of the order: it is not known which one is right."""
+    rows = ROW.format("A", "1") + ROW.format("A", "2").replace("Z,5", "Z,6")
+    (line,) = await lines(TableSource([text(tmp_path / "o.csv", HEAD + rows)]))
+    assert "$.price: must be the same in each row of the order" in told(line)
+    rows = ",,,,1,n,5\n" * 2
+    assert [line.number for line in await lines(TableSource([text(tmp_path / "o.csv", HEAD + rows)]))] == [1, 2]
+
+
+@pytest.mark.parametrize("ordered", ["", "ORDER BY n DESC"])
+async def test_numbers_of_sql_are_the_same_each_time(tmp_path: Path, ordered: str) -> None:
+    """A query that groups has no order of its own: then the rows are sorted."""
+    data = parquet(tmp_path / "o.parquet", "SELECT (i * 7919) % 5003 AS n, i FROM range(20000) AS t(i)")
+    query = f"""SELECT n AS "referenceId", '2024-01-01T16:17:16Z' AS "orderedAt", count(*) AS price,
+        'EUR' AS "currencyCode" FROM input GROUP BY n {ordered}"""
+    found = await keys(TableSource([data], sql=text(tmp_path / "o.sql", query)))
+    numbers = [int(key) for _, _, key in found]
+    assert numbers == (sorted(numbers, reverse=True) if ordered else sorted(numbers))
+    assert [number for _, number, _ in found] == list(range(1, 5004))
+
+
+async def test_sql_beside_json_lines_and_alone(tmp_path: Path) -> None:
+    """The SQL takes the tables, each by its name; alone it finds its files in its own folder."""
+    text(tmp_path / "b.jsonl", '{"referenceId": "B"}\n')
+    text(tmp_path / "old.csv", CSV)
+    text(tmp_path / "new-1.csv", CSV.replace("A-1", "N-1"))
+    sql = text(tmp_path / "o.sql", "SELECT * FROM old UNION ALL SELECT * FROM new ;\n")
+    files = [tmp_path / name for name in ("old.csv", "b.jsonl", "new-1.csv")]
+    source = TableSource(files, sql=sql)
+    assert await keys(source) == [("o.sql", 1, "A-1"), ("o.sql", 2, "N-1"), ("b.jsonl", 1, "B")]
+    assert source.names == (str(sql), str(files[1]))
+    assert await keys(source.with_only({str(sql): {2}})) == [("o.sql", 2, "N-1")]
+    text(sql, "FROM 'old.csv' -- beside it")
+    assert await keys(GraphFiles([sql])) == [("o.sql", 1, "A-1")]
+    text(sql, "FROM 'old.csv'")
+    with pytest.raises(InputError, match="the SQL reads a file that is not named beside it"):
+        await lines(TableSource([tmp_path / "new-1.csv"], sql=sql))
+
+
+@pytest.mark.parametrize(
+    ("sql", "rule"),
+    [
+        ("SELECT 1,\n  2 FROM WHERE", 'syntax error at or near "WHERE", line 2, column 10'),
+        ("SELECT\n  foo FROM input", 'Referenced column "foo" not found .*, line 2, column 3'),
+        ("SELECT * FROM nope", "there is no table nope: the tables are those that are named beside the SQL"),
+        ("SELECT 1 AS price", "has no column referenceId; its columns are price"),
+        ("COPY input TO 'x.csv'", "must hold one SELECT, which only reads, and holds a statement of the kind COPY"),
+        ("ATTACH 'x.db'", "a statement of the kind ATTACH"),
+        ("INSTALL httpfs", "a statement of the kind LOAD"),
+        ("SELECT 1; SELECT 2", "holds 2 statements"),
+        ("", "holds 0 statements"),
+        ("SELECT canary", 'Referenced column "canary"'),
+        ("FROM read_csv('/etc/passwd')", "the SQL reads a file that is not named beside it"),
+        ('SELECT "referenceId"::INT AS "referenceId" FROM input', "a value is not of the type that its column has"),
+        ("SELECT list(a) AS \"referenceId\" FROM (SELECT repeat('x', 90000) a FROM range(9000))", "more memory"),
+        ("\udcff", "its text is not UTF-8"),
+    ],
+)  # fmt: skip
+async def test_sql_that_is_refused(tmp_path: Path, sql: str, rule: str) -> None:
+    """In one sentence, which has no value of the table."""
+    data = text(tmp_path / "o.csv", CSV)
+    (tmp_path / "o.sql").write_bytes(sql.encode(errors="surrogateescape"))
+    with pytest.raises(InputError, match=rule) as caught:
+        await lines(TableSource([data], sql=tmp_path / "o.sql"))
+    assert "\n" not in str(caught.value)
+    assert "A-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (b"", "its first line must name the columns, and is empty"),
+        (CSV.encode() + b"1,2,3,4,canary\n", "line 3: it has 5 fields, and must have 4"),
+        (CSV.encode() + b"canary\n", "line 3: it has 1 fields, and must have 4"),
+        (CSV.encode() + b'"canary"x,2,3,4\n', "line 3: a quote does not end where its field ends"),
+        (CSV.encode() + b'"canary,2,3,4\n', "line 3: a quote does not end where its field ends"),
+        (CSV.encode() + b"canary\xe9,2,3,4\n", "line 3: its text is not UTF-8"),
+        (CSV.encode("utf-16"), "line 1: its text is not UTF-8"),
+        (b"price,PRICE\n", "line 1: column 2 has the name of an earlier column"),
+        (gzip.compress(CSV.encode())[:-9], "it is cut off or damaged"),
+    ],
+)
+async def test_csv_that_is_refused(tmp_path: Path, content: bytes, rule: str) -> None:
+    """With its file, its line and the rule, and without its values."""
+    path = tmp_path / "o.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=rule) as caught:
+        await lines(TableSource([path]))
+    assert str(path) in str(caught.value)
+    assert "canary" not in str(caught.value)
+
+
+async def test_parquet_that_is_refused(tmp_path: Path) -> None:
+    """Cut at its end, damaged, or empty."""
+    whole = parquet(tmp_path / "o.parquet", f"SELECT {ORDER} FROM range(1000)").read_bytes()
+    for content in (whole[:-100], whole[:4], b"", whole[:4] + b"x" * 60 + whole[64:]):
+        (tmp_path / "o.parquet").write_bytes(content)
+        with pytest.raises(InputError, match=r"o\.parquet cannot be read: "):
+            await lines(TableSource([tmp_path / "o.parquet"]))
+
+
+async def test_a_table_without_rows(tmp_path: Path) -> None:
+    """Has no orders, and that is not an error."""
+    assert await lines(TableSource([parquet(tmp_path / "o.parquet", f"SELECT {ORDER} LIMIT 0")])) == []
+    assert await lines(TableSource([text(tmp_path / "o.csv", CSV.splitlines()[0])])) == []
+
+
+async def test_a_table_that_changes(tmp_path: Path) -> None:
+    """While it is read, it is refused; between a plan and a load, its hash differs."""
+    path = parquet(tmp_path / "o.parquet", f"SELECT {ORDER} FROM range(2000)")
+    source = TableSource([path])
+    before = await source.fingerprint()
+    rows = aiter(source)
+    await anext(rows)
+    os.utime(path, ns=(1, 1))
+    with pytest.raises(InputError, match="changed while it was read"):
+        [line async for line in rows]
+    parquet(path, f"SELECT {ORDER} FROM range(2001)")
+    assert await source.fingerprint() != before
+
+
+async def test_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One sentence says what to install."""
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    with pytest.raises(InputError, match=r"needs an extra: pip install 'cdp-orders-async\[tables\]'"):
+        TableSource([text(tmp_path / "o.csv", CSV)])
+    with pytest.raises(InputError, match=r"pip install 'cdp-orders-async\[tables\]'"):
+        jobs.write_invented(1, 0, "parquet", tmp_path / "o.parquet")
+
+
+async def test_a_query_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When its reader is cancelled; nothing is left among the temporary files, which others cannot read."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    sql = text(tmp_path / "o.sql", 'SELECT count(*) AS "referenceId" FROM range(1000000000) AS a, range(1000000) AS b')
+    task = asyncio.ensure_future(lines(GraphFiles([sql])))
+    while not (folders := list(tmp_path.glob("cdp-orders-*"))):  # noqa: ASYNC110, ASYNC240 duckdb tells nobody
+        await asyncio.sleep(0.01)
+    assert [folder.stat().st_mode & 0o777 for folder in folders] == [0o700]
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert list(tmp_path.glob("cdp-orders-*")) == []  # noqa: ASYNC240 a few names
+
+
+async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the temporary files of a sort."""
+    monkeypatch.setitem(duck.SETTINGS, "memory_limit", "40MB")
+    monkeypatch.setitem(duck.SETTINGS, "max_temp_directory_size", "1MB")
+    query = "SELECT md5(i::VARCHAR) || repeat('x', 300) AS \"referenceId\" FROM range(400000) AS t(i) ORDER BY 1"
+    with pytest.raises(InputError, match=r"the disk of the folder of temporary files \(TMPDIR\) is full"):
+        await lines(GraphFiles([text(tmp_path / "o.sql", query)]))
+
+
+async def test_another_machine_is_not_reached(tmp_path: Path) -> None:
+    """It would need an extension, which is neither installed nor loaded."""
+    for name in ("s3://bucket/orders.parquet", "https://example.com/orders.csv"):
+        with pytest.raises(InputError, match="only files on this machine can be, and no extension is loaded"):
+            await lines(GraphFiles([text(tmp_path / "o.sql", f"FROM '{name}'")]))
+
+
+async def test_first_example(tmp_path: Path) -> None:
+    """One row an order."""
+    head = "id,bought,total,email,customer,store\n"
+    data = text(tmp_path / "orders.csv", head + 'A,2024-01-01 17:17:16,"50,10",ann@example.com,007,London\n')
+    (line,) = await lines(TableSource([data], sql=text(tmp_path / "o.sql", ORDERS_SQL)))
+    assert line.graph is not None, told(line)
+    assert line.key == "A@2024-01-01T16:17:16+00:00"
+    assert line.graph.extension == {"store": "London"}
+    assert line.graph.contact is not None
+
+
+async def test_second_example(tmp_path: Path) -> None:
+    """One row an item."""
+    head = "order_id,bought,order_total,currency,line,sku,product,price,quantity\n"
+    rows = "".join(f"A,2024-01-01 16:17:16Z,10,EUR,{n},S{n},Cup,5.00,1\n" for n in (1, 2))
+    (line,) = await lines(TableSource([text(tmp_path / "l.csv", head + rows)], sql=text(tmp_path / "o.sql", LINES_SQL)))
+    assert line.graph is not None, told(line)
+    assert [part.item.reference_id for part in line.graph.items] == ["A-1", "A-2"]
+
+
+async def test_third_example(tmp_path: Path) -> None:
+    """The data lake, as an input and read back."""
+    (tmp_path / "orders").mkdir()
+    (tmp_path / "order_items").mkdir()
+    order = """i AS meta_ref, 'O-' || i AS core_reference_id, TIMESTAMPTZ '2024-01-01 16:17:16Z' AS core_ordered_at,
+        10.5::DOUBLE AS core_price, 'EUR' AS core_currency_code, 'PURCHASED' AS core_status,
+        MAP {'channel': 'WEB'} AS bxt, MAP {'store': 'London'} AS ext"""
+    item = """i % 3 AS meta_order_ref, 'I-' || i AS core_reference_id, 'P' AS type, 'S' AS core_product_id,
+        'Cup' AS core_name, 5.25::DOUBLE AS core_price, 'EUR' AS core_currency_code, 1 AS core_quantity,
+        'PURCHASED' AS core_status, MAP {}::MAP(VARCHAR, VARCHAR) AS ext"""
+    parquet(tmp_path / "orders" / "1.parquet", f"SELECT {order} FROM range(4) AS t(i)")
+    parquet(tmp_path / "order_items" / "1.parquet", f"SELECT {item} FROM range(6) AS t(i)")
+    source = TableSource([tmp_path / "orders", tmp_path / "order_items"], sql=text(tmp_path / "o.sql", LAKE_SQL))
+    found = await lines(source)
+    assert [(line.number, line.key, told(line)) for line in found] == [
+        (1 + 2 * n, f"O-{n}@{KEY.partition('@')[2]}", []) for n in range(4)
+    ]
+    sizes = [len(line.graph.items) for line in found if line.graph is not None]
+    assert sizes == [2, 2, 2, 0]
