@@ -36,7 +36,7 @@ OTHER = OrderGraph(
     items=(GraphItem(ITEM), GraphItem(attrs.evolve(ITEM, status="OLD"))),
     consumers=(GraphConsumer(NewConsumer()),),
 )
-ONE = OrderGraph(order=ORDER, items=(GraphItem(attrs.evolve(ITEM, description=None)),))
+ONE = OrderGraph(order=attrs.evolve(ORDER, status=None), items=(GraphItem(attrs.evolve(ITEM, description=None)),))
 CHANGED = attrs.evolve(ORDER, status="PURCHASED", channel="WEB")
 
 def test_one():

@@ -136,12 +136,15 @@ class Backend:
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, framework: str, folder: Path, dsn: str, server: Watched, changes: Changes
+        cls, framework: str, folder: Path, dsn: str, server: Watched, changes: Changes, longest: float = 1.5
     ) -> AsyncIterator[Backend]:
-        """Make the table, start the backend of a *framework*, wait until it is ready, and end it."""
+        """Make the table, start the backend of a *framework*, wait until it is ready, and end it.
+
+        *longest*, seconds of one request to the server.
+        """
         written(folder, framework, changes)
         port = free_port()
-        variables = {"DATABASE_URL": dsn, "PORT": str(port), "CDP_TIMEOUT": "1.5", "CDP_KEEPALIVE": "1"}
+        variables = {"DATABASE_URL": dsn, "PORT": str(port), "CDP_TIMEOUT": str(longest), "CDP_KEEPALIVE": "1"}
         # A leak is told on standard error.
         variables["PYTHONWARNINGS"] = "default::ResourceWarning"
         path = {"PYTHONPATH": str(Path(__file__).parents[2])}
