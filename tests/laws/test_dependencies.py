@@ -26,7 +26,6 @@ ROOMS = {  # what each extra is for; the rest of the package imports the depende
 STANDARD = sys.stdlib_module_names | {"compression"}  # since 3.14
 INSTALLED = packages_distributions()
 OTHERWISE = {  # what nothing imports, and where it is seen that it is used
-    "asyncpg-stubs": ("pyproject.toml", '"asyncpg>='),
     "hatchling": ("tests/laws/test_packaging.py", '"-m", "hatchling", "build"'),
     "mypy": (".ci/run", "/mypy\n"),
     "pyright": (".ci/run", "/pyright "),
