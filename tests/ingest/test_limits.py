@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
 import statistics
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, Literal
 from uuid import UUID

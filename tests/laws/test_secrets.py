@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from random import Random
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import attrs
@@ -266,7 +266,7 @@ def in_a_database() -> list[object]:
             Owner(token),
             Read(asyncio.sleep),
             Tenant(1, {}),
-            RowOfGraph(1, place, b"", 0, b"", 1, True, None),
+            RowOfGraph(1, place, b"", 0, b"", 1, has_order=True, ref=None),
         ),
     ]
 
