@@ -16,13 +16,8 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from pathlib import Path
 from random import Random
-<<<<<<< HEAD
-from typing import cast
-from uuid import UUID, uuid4
-=======
 from typing import Any, cast
-from uuid import UUID
->>>>>>> pg
+from uuid import UUID, uuid4
 
 import attrs
 import orjson
@@ -90,12 +85,8 @@ from cdp_orders_async.jobs.series import Course, Moment, Pause, Series, _Stretch
 from cdp_orders_async.jobs.snapshot import Snapshot
 from cdp_orders_async.jobs.throttle import Wish
 from cdp_orders_async.jobs.verification import Row
-<<<<<<< HEAD
-from cdp_orders_async.journal import SqliteJournal
+from cdp_orders_async.journal import PostgresAddress, PostgresJournal, SqliteJournal
 from cdp_orders_async.journal.batches import BatchBook
-=======
-from cdp_orders_async.journal import PostgresAddress, PostgresJournal
->>>>>>> pg
 from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.journal.postgres.operations import (
     Claim,
@@ -279,7 +270,6 @@ def made(folder: Path) -> list[object]:
         ]
 
 
-<<<<<<< HEAD
 def reported(folder: Path) -> list[object]:
     """Return instances of what a report is made with."""
     tally, record = Tally(), WholeRecord(number=1, verdict=Verdict.FAILED)
@@ -310,7 +300,9 @@ def reported(folder: Path) -> list[object]:
         ),
         *(line, Band(0.0, 1.0), _Axis([moment], ()), Command(["cdp-orders"], "does it"), Durations()),
         Chart(id="a", title="A", desc="a", lines=[line], bands=[], ticks_x=[], ticks_y=[]),
-=======
+    ]
+
+
 def in_a_database() -> list[object]:
     """Return instances of a journal in a database, which is not there."""
     address = PostgresAddress.parse(f"postgresql://user:{TOKEN}@127.0.0.1/db?password={TOKEN}")
@@ -328,7 +320,6 @@ def in_a_database() -> list[object]:
             Tenant(1, {}),
             RowOfGraph(1, place, b"", 0, b"", 1, has_order=True, ref=None),
         ),
->>>>>>> pg
     ]
 
 
@@ -443,12 +434,8 @@ async def test_no_instance_of_any_class_shows_a_value(tmp_path: Path) -> None:
         for version, way in pairs:
             (tmp_path / way).mkdir()
             await loaded(looking, url, version, way, tmp_path / way)
-<<<<<<< HEAD
         more = await filed(tmp_path, url)
-    for one in (*made(tmp_path), *more):
-=======
-    for one in (*made(tmp_path), *in_a_database()):
->>>>>>> pg
+    for one in (*made(tmp_path), *more, *in_a_database()):
         looking.look_at(one)
         looking.look(within(one))
     assert looking.found == []
