@@ -57,7 +57,7 @@ from cdp_orders_async.wire.request import BY_STATUS
 from tests.cli.support import PARTS, Json
 from tests.ingest.network import Network, loading
 from tests.ingest.serving import BASE
-from tests.laws.pages import FRONT, MANUAL, PROSE, SPANS, TEXT, code, table
+from tests.laws.pages import MANUAL, PROSE, SPANS, TEXT, code, table
 from tests.laws.test_layers import FLOORS, MODULES, room
 from tests.laws.test_readme import JOB, ORDER, WEB, WORKER
 from tests.virtual import VirtualLoop, run
