@@ -37,6 +37,7 @@ OTHER = OrderGraph(
     consumers=(GraphConsumer(NewConsumer()),),
 )
 ONE = OrderGraph(order=attrs.evolve(ORDER, status=None), items=(GraphItem(attrs.evolve(ITEM, description=None)),))
+REFUSED = {"action": "status", "status": 400}
 CHANGED = attrs.evolve(ORDER, status="PURCHASED", channel="WEB")
 
 def test_one():
@@ -56,7 +57,7 @@ def test_url(cdp_emulator):
 
 @pytest.mark.parametrize("run", [1, 2])
 def test_client(cdp_client, cdp_served, cdp_emulator, cdp_postgres, run):
-    cdp_served.faults = Faults.of({"faults": [{"operation": "items.create", "script": [{"action": "status"}]}]})
+    cdp_served.faults = Faults.of({"faults": [{"operation": "items.create", "script": [REFUSED]}]})
     async def main():
         async with (
             cdp_client(settings=Settings(retries=0)) as cdp,
