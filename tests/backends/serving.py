@@ -164,7 +164,7 @@ class Backend:
 
 async def until(condition: Callable[[], Awaitable[bool]]) -> None:
     """Ask until *condition* is true."""
-    async with asyncio.timeout(2 * PATIENCE):
+    async with asyncio.timeout(4 * PATIENCE):
         while not await condition():  # noqa: ASYNC110 another process makes it true
             await asyncio.sleep(0.05)
 
@@ -189,7 +189,7 @@ async def ask(caller: aiohttp.ClientSession, url: str, order: Json) -> int:
 
 async def checkout(caller: aiohttp.ClientSession, url: str, order: Json) -> int:
     """Check out an order as a customer does, who asks again until the shop has it."""
-    async with asyncio.timeout(2 * PATIENCE):
+    async with asyncio.timeout(4 * PATIENCE):
         while (status := await ask(caller, url, order)) not in {201, 202}:
             assert status in {0, 503, 504}, status
             await asyncio.sleep(0.3)
