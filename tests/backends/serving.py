@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from types import ModuleType
@@ -137,7 +137,7 @@ class Backend:
     @asynccontextmanager
     async def running(
         cls, framework: str, folder: Path, dsn: str, server: Watched, changes: Changes, longest: float = 1.5
-    ) -> AsyncIterator[Backend]:
+    ) -> AsyncGenerator[Backend]:
         """Make the table, start the backend of a *framework*, wait until it is ready, and end it.
 
         *longest*, seconds of one request to the server.
