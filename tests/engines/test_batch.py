@@ -13,7 +13,7 @@ import attrs
 import orjson
 import pytest
 
-from cdp_orders_async import GraphFiles, InputError, Invalid, JournalError, jobs
+from cdp_orders_async import CdpOrders, GraphFiles, InputError, Invalid, JournalError, jobs
 from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.jobs import progress
 from cdp_orders_async.journal import OrderId, SqliteJournal, batch_folder
@@ -260,9 +260,11 @@ async def test_signal_leaves_files_that_the_next_load_finds(tmp_path: Path, monk
 
 async def test_nothing_is_sent_where_the_credentials_are_wrong(tmp_path: Path) -> None:
     """The load ends with the sentence of a load by requests, and status 2; the folder holds no file."""
-    async with served() as (server, cdp):
-        server._credentials.clear()  # noqa: SLF001 they were revoked
-        report = await load(cdp, tmp_path, SIX)
+    async with (
+        served() as (_, cdp),
+        CdpOrders(base_url=cdp.base_url, client_key="key", api_token="revoked") as revoked,  # noqa: S106 of an emulator
+    ):
+        report = await load(revoked, tmp_path, SIX)
         assert (counted(report), report.status) == ({"not_tried": 6}, 2)
         assert "refused the credentials (401)" in str(report.reason)
         assert not (tmp_path / "j").exists()

@@ -6,17 +6,16 @@ import asyncio
 import json
 import sys
 from contextlib import AsyncExitStack
-from typing import Any
+from typing import Unpack
 from unittest import mock
 
 from faststream import FastStream
 from faststream.redis import RedisBroker
 
-from cdp_orders_async import CdpOrders, Settings, SqliteJournal
+from cdp_orders_async import CdpOrders, PostgresJournal, Settings
 from cdp_orders_async.engines import streams
 from cdp_orders_async.engines.faststream import subscribe
-from tests.engines.journals import RemoteJournal
-from tests.engines.streaming import STREAM, Fast
+from tests.engines.streaming import FAST, STREAM, Options
 
 
 class HeldConsumer(streams.Consumer):
@@ -39,10 +38,10 @@ async def main(  # noqa: D103 the module says it
     base_url: str,
     *,
     api_token: str = "token",  # noqa: S107 of an emulator
-    journal: str | None = None,
-    journal_port: int | None = None,
+    dsn: str | None = None,
+    lease: float = 2.0,
     graceful_timeout: float = 15.0,
-    **options: Any,  # noqa: ANN401 options of a worker
+    **options: Unpack[Options],
 ) -> None:
     broker = RedisBroker(redis, graceful_timeout=graceful_timeout)
     app = FastStream(broker, logger=None)
@@ -51,20 +50,19 @@ async def main(  # noqa: D103 the module says it
         settings = Settings(connections=20)
         cdp = CdpOrders(base_url=base_url, client_key="key", api_token=api_token, settings=settings)
         await stack.enter_async_context(cdp)
-        if journal is not None:
-            opened = await SqliteJournal.open(journal, identity=cdp.identity)
-            options["journal"] = await stack.enter_async_context(opened)
-        if journal_port is not None:
-            options["journal"] = await stack.enter_async_context(RemoteJournal.connect(journal_port))
-        subscribe(broker, cdp, **{"stream": STREAM, **Fast, **options})
+        if dsn is not None:
+            journal = await PostgresJournal.open(dsn, identity=cdp.identity, lease=lease)
+            options["journal"] = await stack.enter_async_context(journal)
+        given: Options = {**FAST, **options}
+        subscribe(broker, cdp, stream=STREAM, **given)
         await app.run()
     say("ended")
 
 
 if __name__ == "__main__":
-    given = json.loads(sys.argv[1])
-    if given.pop("held", False):
+    arguments = json.loads(sys.argv[1])
+    if arguments.pop("held", False):
         with mock.patch("cdp_orders_async.engines.faststream.Consumer", HeldConsumer):
-            asyncio.run(main(**given))
+            asyncio.run(main(**arguments))
     else:
-        asyncio.run(main(**given))
+        asyncio.run(main(**arguments))
