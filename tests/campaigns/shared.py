@@ -14,10 +14,10 @@ import sys
 import time
 from asyncio.subprocess import PIPE, Process
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from signal import SIGCONT, SIGKILL, SIGSTOP
+from signal import SIGCONT, SIGKILL, SIGSTOP, Signals
 from typing import Any
 
 import attrs
@@ -27,7 +27,7 @@ import orjson
 from cdp_orders_async.emulator import Faults, running
 from tests.campaigns.commands import Striking
 from tests.campaigns.loads import READINGS, TIMEOUT, Figures, judged, served
-from tests.campaigns.orders import orders
+from tests.campaigns.orders import orders, parts_of
 from tests.campaigns.worker import Job, work
 from tests.databases import running_server, stop_running_server
 
@@ -115,23 +115,27 @@ class Life:
     verdicts: Counter[str]
 
 
-async def lived(pair: list[Worker], dsn: str, seed: int, count: int = 3) -> Life:
-    """Let two workers load the same orders while they are hurt; then nothing is left to do."""
+async def lived(
+    pair: list[Worker], dsn: str, seed: int, count: int = 3, hurts: Sequence[Signals] | None = None
+) -> Life:
+    """Let two workers load the same orders while they are hurt, by *hurts* or at random; then nothing is left to do."""
     draw = random.Random(seed)  # noqa: S311 (it chooses what goes wrong)
     reading = draw.choice(list(READINGS))
     graphs = orders(draw.randrange(1, count + 1), seed)
     emulator, began = served(reading, draw.choice((0, 0, 0.1)), seed, Waking), time.monotonic()
+    most = min(max(2, parts_of(graphs).total() // 2), 40)
     killed, slept = sum(worker.killed for worker in pair), 0
 
     async def strike() -> None:
         nonlocal slept
-        for _ in range(draw.choice((0, 1, 1, 2))):
-            emulator.signal = draw.choice((SIGKILL, SIGKILL, SIGSTOP))
+        times = draw.choice((0, 1, 1, 2))
+        for signal in [draw.choice((SIGKILL, SIGKILL, SIGSTOP)) for _ in range(times)] if hurts is None else hurts:
+            emulator.signal = signal
             emulator.pid = (await draw.choice(pair).running()).pid
             emulator.struck.clear()
-            emulator.left, emulator.after = draw.randrange(1, 40), draw.uniform(0, 0.05)
+            emulator.left, emulator.after = draw.randrange(1, most), draw.uniform(0, 0.05)
             await emulator.struck.wait()
-            slept += emulator.signal is SIGSTOP
+            slept += signal is SIGSTOP
 
     async with running(emulator) as base_url:
         job = Job(base_url, dsn, LEASE, READINGS[reading][1], TIMEOUT, seed, graphs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from signal import SIGKILL
+
 from tests.campaigns.shared import lived, workers
 from tests.databases import PostgresServer
 
@@ -10,6 +12,6 @@ async def test_two_workers_load_the_same_orders(postgres: str, postgres_server: 
     """Both get each order, and one is killed with ``kill -9``: nothing is lost, nothing doubled."""
     assert postgres_server.port
     async with workers() as pair:
-        lives = [await lived(pair, postgres, seed, count=2) for seed in (5, 6)]
+        lives = [await lived(pair, postgres, seed, count=2, hurts=[SIGKILL]) for seed in (5, 6)]
     assert [life for life in lives if not life.figures.exact] == []
     assert sum(life.killed for life in lives) > 0

@@ -30,7 +30,6 @@ STANDARD = sys.stdlib_module_names | {"compression"}  # since 3.14
 INSTALLED = packages_distributions()
 FOR_PYTHON = {"tzdata": ("graph/zones.py", "import zoneinfo")}  # what Python reads, and where it is seen
 OTHERWISE = {  # what nothing imports, and where it is seen that it is used
-    "asyncpg-stubs": ("pyproject.toml", '"asyncpg>='),
     "hatchling": ("tests/laws/test_packaging.py", '"-m", "hatchling", "build"'),
     "mypy": (".ci/run", "/mypy\n"),
     "pyright": (".ci/run", "/pyright "),

@@ -53,7 +53,19 @@ from cdp_orders_async.resources.verbs import Verbs
 
 T = typing.TypeVar("T")
 
-INSIDE = {"BulkTransport", "Changes", "Kind", "New", "Secrets", "Stored", "T", "T_co", "routes"}
+INSIDE = {
+    "BulkTransport",
+    "Changes",
+    "Kind",
+    "New",
+    "PostgresAddress",
+    "Secrets",
+    "Stored",
+    "T",
+    "T_co",
+    "Writer",
+    "routes",
+}
 """What stands in signatures of parts that the package makes and calls itself, and type variables."""
 RULED = {name for name, each in vars(constraints).items() if get_origin(each) is Annotated}
 """Types with a rule beside them, which stand for a plain type."""

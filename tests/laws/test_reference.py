@@ -57,7 +57,7 @@ from cdp_orders_async.wire.request import BY_STATUS
 from tests.cli.support import PARTS, Json
 from tests.ingest.network import Network, loading
 from tests.ingest.serving import BASE
-from tests.laws.pages import FRONT, MANUAL, PROSE, SPANS, TEXT, code, table
+from tests.laws.pages import MANUAL, PROSE, SPANS, TEXT, code, table
 from tests.laws.test_layers import FLOORS, MODULES, room
 from tests.laws.test_readme import JOB, ORDER, WEB, WORKER
 from tests.virtual import VirtualLoop, run
@@ -352,17 +352,6 @@ def test_options_exist(capsys: pytest.CaptureFixture[str]) -> None:
             assert set(re.findall(r"--[a-z][a-z-]+", words)) <= {"--help", *helps[command]}
     mentioned = {option for span in SPANS for option in re.findall(r"^--[a-z][a-z-]+", span)}
     assert mentioned - set().union(*helps.values()) == set()
-
-
-def test_figures_of_the_front_page() -> None:
-    """The figures of the front page are rows of the page of the benchmarks, with their date."""
-    (front,) = re.findall(r"^\| \| aiohttp \| httptools \|\n.*\n((?:\|.*\n)+)", FRONT, re.MULTILINE)
-    rows = front.splitlines()
-    page = MANUAL.rpartition("\n# Benchmarks\n")[2]
-    assert len(rows) == 5
-    assert [row for row in rows if f"\n{row}\n" not in page] == []
-    (when,) = re.findall(r"How fast version 0\.1\.0 was, on (.*?) with (\w+ 3\.\d+)", FRONT)
-    assert page.index("Measured on {} with version 0.1.0 and {}".format(*when)) < page.index(rows[0])
 
 
 HABITS = ("but for", "such a one", "no more", "by itself")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import gc
 import importlib
@@ -15,7 +16,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Iterator
 from pathlib import Path
 from random import Random
-from typing import cast
+from typing import Any, cast
 from uuid import UUID, uuid4
 
 import attrs
@@ -84,9 +85,26 @@ from cdp_orders_async.jobs.series import Course, Moment, Pause, Series, _Stretch
 from cdp_orders_async.jobs.snapshot import Snapshot
 from cdp_orders_async.jobs.throttle import Wish
 from cdp_orders_async.jobs.verification import Row
-from cdp_orders_async.journal import SqliteJournal
+from cdp_orders_async.journal import PostgresAddress, PostgresJournal, SqliteJournal
 from cdp_orders_async.journal.batches import BatchBook
 from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.journal.postgres.operations import (
+    Claim,
+    End,
+    Forget,
+    Note,
+    Owner,
+    Place,
+    Read,
+    Rename,
+    Renew,
+)
+from cdp_orders_async.journal.postgres.schema import Tenant
+from cdp_orders_async.journal.postgres.tables import Batch, Tables
+from cdp_orders_async.journal.postgres.tables import (
+    _Graph as RowOfGraph,  # pyright: ignore[reportPrivateUsage] every class is looked at
+)
+from cdp_orders_async.journal.postgres.writer import Writer
 from cdp_orders_async.journal.records import (
     Busy,
     Claimed,
@@ -285,6 +303,26 @@ def reported(folder: Path) -> list[object]:
     ]
 
 
+def in_a_database() -> list[object]:
+    """Return instances of a journal in a database, which is not there."""
+    address = PostgresAddress.parse(f"postgresql://user:{TOKEN}@127.0.0.1/db?password={TOKEN}")
+    order, token = OrderId.of("A-1", NOW), UUID(int=1)
+    place, tables, connection = Place.of(order.key), Tables("s", 1, 60.0), cast("Any", None)
+    writer = Writer(address, tables, connection, 0.0)
+    return [
+        *(address, tables, writer, PostgresJournal(address, writer, {}, 60.0), Batch([])),
+        *(Claim(place, token, order, b"", b"", 1), Note(place, None, b"order", b"", token, 0)),
+        *(Forget(place, None, b"order"), Rename(place, None, {}), End(place, None, complete=True)),
+        *(
+            Renew([]),
+            Owner(token),
+            Read(asyncio.sleep),
+            Tenant(1, {}),
+            RowOfGraph(1, place, b"", 0, b"", 1, has_order=True, ref=None),
+        ),
+    ]
+
+
 def planned(graph: OrderGraph) -> list[object]:
     """Return instances of what a plan is made with."""
     line, plan, sample = InputLine("file", 1, graph), jobs.Plan(), Sample(2, Random(1))  # noqa: S311 nothing secret
@@ -397,7 +435,7 @@ async def test_no_instance_of_any_class_shows_a_value(tmp_path: Path) -> None:
             (tmp_path / way).mkdir()
             await loaded(looking, url, version, way, tmp_path / way)
         more = await filed(tmp_path, url)
-    for one in (*made(tmp_path), *more):
+    for one in (*made(tmp_path), *more, *in_a_database()):
         looking.look_at(one)
         looking.look(within(one))
     assert looking.found == []

@@ -153,7 +153,8 @@ class PostgresJournal:
     async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
         """Claim *order*, write that it is under way, and return its records.
 
-        Return `Busy` while any worker has claimed an order with its reference id.
+        Return `Busy` while any worker has claimed an order with its reference id. *run* and *number* say which load
+        claims it, and for which line or position of its input.
         """
         self._check_open()
         order.key.encode()  # text that cannot be stored fails here, for this caller, and not for a whole batch
@@ -209,7 +210,10 @@ class PostgresJournal:
         self._put(Rename(Place.of(graph), self._held.get(graph), names))
 
     async def end(self, graph: str, *, complete: bool) -> None:
-        """Write that *graph* is no longer under way, with everything noted before, and give up its claim."""
+        """Write that *graph* is no longer under way, with everything noted before, and give up its claim.
+
+        *complete* says whether every part of it is done.
+        """
         self._check_open()
         await self._writer.ask(End(Place.of(graph), self._held.pop(graph, None), complete=complete))
 
