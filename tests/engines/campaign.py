@@ -31,7 +31,8 @@ from cdp_orders_async.graph import parse_graph
 from tests.cli.support import PARTS, TOKEN, Watched, orders, orders_v2
 from tests.databases import running_server, stop_running_server
 from tests.engines.brokers import RedisServer, redis_server
-from tests.engines.streaming import FAST, STREAM, Json, dead, publish, settled, until, worker
+from tests.engines.processes import worker
+from tests.engines.streaming import FAST, STREAM, Json, dead, publish, settled, until
 from tests.ingest.expectations import pieces, stored, wanted
 
 __all__ = ["Figures", "campaign", "latencies"]
@@ -129,7 +130,7 @@ async def campaign(
         for process in processes:
             process.terminate()
         for process in processes:
-            await process.communicate()
+            await process.end()
         rows = await dead(redis)
     want, have = pieces(wanted([parse_graph(order) for order in good])), pieces(stored(emulator))
     return Figures(

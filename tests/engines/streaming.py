@@ -1,14 +1,10 @@
-"""Workers on a Redis stream: in this process, and in processes of their own."""
+"""A worker on a Redis stream in this process, and the state of the stream."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypedDict, Unpack
 
 import orjson
@@ -34,7 +30,6 @@ __all__ = [
     "publish",
     "settled",
     "until",
-    "worker",
     "working",
 ]
 
@@ -62,7 +57,6 @@ FAST: Options = {"deadline": 10.0, "drain": 0.5, "settle": 0.0, "retry_after": 0
 """Options of a worker that does not let tests wait; its messages are taken over after the time that a test gives."""
 PATIENCE = 30.0
 """Seconds after which something that must come counts as lost."""
-ROOT = Path(__file__).parents[2]
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -117,18 +111,3 @@ async def working(
         yield broker
     finally:
         await broker.stop()
-
-
-@asynccontextmanager
-async def worker(url: str, base_url: str, **options: Any) -> AsyncGenerator[Process]:  # noqa: ANN401 options of a worker
-    """Run ``tests.engines.worker`` as a process, which prints a line for each step that a test waits for."""
-    given = json.dumps({"redis": url, "base_url": base_url, **options})
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.engines.worker", given, stdout=PIPE, cwd=ROOT
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-
 import pytest
 from redis.asyncio import Redis
 
@@ -11,7 +9,8 @@ from cdp_orders_async.emulator import Emulator, Faults, Switches, running
 from tests.cli.support import orders
 from tests.engines.brokers import RedisServer
 from tests.engines.campaign import campaign, latencies
-from tests.engines.streaming import Json, dead, holds, pending, publish, settled, until, worker
+from tests.engines.processes import worker
+from tests.engines.streaming import Json, dead, holds, pending, publish, settled, until
 
 ORDERS = orders(8)
 
@@ -25,13 +24,11 @@ async def test_killed_between_write_and_ack(
     dsn = None if database is None else request.getfixturevalue(database)
     options: Json = {"deadline": 2.0, "drain": 0.0, "claim_after": 2.1, "dsn": dsn, "lease": 1.0}
     async with running(emulator) as base_url:
-        await publish(redis, ORDERS[0])
+        (id_,) = await publish(redis, ORDERS[0])
         async with worker(broker_server.url, base_url, held=True, **options) as process:
-            assert process.stdout is not None
-            while not (await process.stdout.readline()).startswith(b"held"):
-                pass
+            assert await process.step() == f"held {id_.decode()}"
             process.kill()
-            await process.wait()
+            await process.end()
         assert holds(emulator, ORDERS[0])
         (entry,) = await pending(redis)
         assert entry["times_delivered"] == 1
@@ -54,10 +51,8 @@ async def test_stopped_with_handlers_running(redis: Redis, broker_server: RedisS
                 return emulator.requests["items.create"] >= 3
 
             await until(begun)
-            process.send_signal(signal.SIGTERM)
-            out, _ = await process.communicate()
-            assert process.returncode == 0
-        assert out.splitlines()[-1:] == [b"ended"]
+            process.terminate()
+            assert await process.end() == (0, ["ended"])
         assert not await pending(redis)
         left = await redis.xlen("orders")
         assert left == len(ORDERS) - emulator.requests["orders.create"]
@@ -81,9 +76,8 @@ async def test_stopped_for_good(redis: Redis, broker_server: RedisServer, postgr
                 return emulator.requests["items.create"] >= 3
 
             await until(begun)
-            process.send_signal(signal.SIGTERM)
-            await process.communicate()
-            assert process.returncode == 0
+            process.terminate()
+            assert await process.end() == (0, ["ended"])
         async with worker(broker_server.url, base_url, **options):
             await until(lambda: settled(redis))
     assert holds(emulator, *ORDERS)
