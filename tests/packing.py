@@ -7,6 +7,6 @@ import sys
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
-    from backports import zstd
+    import backports.zstd as zstd  # noqa: PLR0402 in the other form, the types are not found
 
 __all__ = ["zstd"]

@@ -90,7 +90,8 @@ class BatchApi:
         text = url.open()
         if text.startswith("/") or (self._is_of_api(text) and urlsplit(text).path.startswith("/v2/")):
             parts = urlsplit(text)
-            query = dict(pair.partition("=")[::2] for pair in parts.query.split("&") if pair)
+            pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
+            query = {name: value for name, _, value in pairs}
             return _unpacked(await self._session.send(Request("batches.log", "GET", parts.path, bytes, query)))
         status, body = await self._signed.get(url, LARGEST_LOG)
         return _unpacked(body) if 200 <= status < 300 else None  # noqa: PLR2004 HTTP
@@ -130,19 +131,21 @@ class BatchApi:
 def _read(body: bytes) -> BatchStatus:
     """Read the answer about a batch; raise ValueError if it does not fit."""
     data: object = orjson.loads(body)
-    match data:
-        case {"status": {"code": str(code), **status}}:
-            pass
-        case _:
-            raise ValueError("must have a status with a code")
-    location = data.get("location") if is_object(data) else None
-    href = location.get("href") if is_object(location) else None
-    log = status.get("log")
+    status = _member(data, "status")
+    code = _member(status, "code")
+    if not isinstance(code, str):
+        raise ValueError("must have a status with a code")  # noqa: TRY004 the text of the answer is wrong
+    href, log = _member(_member(data, "location"), "href"), _member(status, "log")
     return BatchStatus(
         printable(code.lower()),
         Opaque(href) if isinstance(href, str) and href else None,
         Opaque(log) if isinstance(log, str) and log else None,
     )
+
+
+def _member(value: object, name: str) -> object:
+    """Return a member of JSON data; None if the data is not an object that has it."""
+    return value.get(name) if is_object(value) else None
 
 
 def _unpacked(body: bytes) -> bytes | None:

@@ -262,7 +262,7 @@ class BatchLoad(Handle):
         names = part_names(self._book.path(file))
         for page in await asyncio.to_thread(lambda: list(self._book.orders(file))):
             seconds = self.clock() - began
-            of_page = await asyncio.to_thread(lambda n: list(itertools.islice(names, n)), len(page))
+            of_page = await asyncio.to_thread(list, itertools.islice(names, len(page)))
             outcomes = [outcome_of(order, named, result, seconds) for order, named in zip(page, of_page, strict=True)]
             await concluded(self._records, outcomes)
             for outcome in outcomes:

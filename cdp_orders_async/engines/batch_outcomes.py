@@ -7,7 +7,7 @@ import gzip
 import itertools
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -105,7 +105,7 @@ def _verdict_of(row: LogRow) -> tuple[Verdict, tuple[Violation, ...]]:
 
 async def concluded(records: SqliteJournal, outcomes: list[Outcome]) -> None:
     """Write down the *outcomes* of orders that *records* has claimed, so that a later load goes on from them."""
-    ends = []
+    ends: list[Awaitable[None]] = []
     for outcome in outcomes:
         key = outcome.key or ""
         if outcome.verdict is Verdict.LOADED:

@@ -93,7 +93,7 @@ class _QuietConfig:
     def __init__(self, config: Any) -> None:  # noqa: ANN401 FastStream composes it of several types
         self._config = config
         self.logger = make_redis_logger_state(logger=logger, log_level=logging.DEBUG)
-        self.logger._setup(config.context)  # noqa: SLF001 a broker does this for its own
+        self.logger._setup(config.context)  # noqa: SLF001 # pyright: ignore[reportPrivateUsage] a broker does this for its own
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 whatever the configuration has
         return getattr(self._config, name)

@@ -103,7 +103,7 @@ def is_simple(column: Column, key: Key | None) -> bool:
 def _is_simple(kind: Any, key: Key | None) -> bool:  # noqa: ANN401 a type of duckdb
     match kind.id:
         case "struct":
-            keys = {} if key is None else key.keys
+            keys: Mapping[str, Key] = {} if key is None else key.keys
             in_place = key is None or key.kind != "pairs" or not key.many
             return in_place and all(_is_simple(child, keys.get(name)) for name, child in kind.children)
         case "list":
@@ -141,7 +141,7 @@ def _value(x: str, kind: Any, key: Key | None, depth: int = 0) -> str:  # noqa: 
     """Return the SQL of the JSON text of *x*, which is SQL of this type, for the place of *key*."""
     match kind.id:
         case "struct":
-            keys = key.keys if key is not None else {}
+            keys: Mapping[str, Key] = {} if key is None else key.keys
             fields = {name: f"struct_extract({x}, {literal(name)})" for name, _ in kind.children}
             inner = {name: _value(fields[name], child, keys.get(name), depth) for name, child in kind.children}
             nothing = " AND ".join(f"{field} IS NULL" for field in fields.values())

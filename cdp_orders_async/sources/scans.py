@@ -114,7 +114,9 @@ def _csv_scan(name: str) -> str:
     first, head = _head(name)
     line = next(iter(head.splitlines()), "")
     delimiter = "\t" if ".tsv" in name.lower() else max(DELIMITERS, key=line.count)
-    columns = [column.strip() for column in next(csv.reader(io.StringIO(head, newline=""), delimiter=delimiter), [])]
+    columns = [
+        column.strip() for column in next(csv.reader(io.StringIO(head, newline=""), delimiter=delimiter), list[str]())
+    ]
     if not any(columns):
         raise InputError(f"{name} cannot be read: its first line must name the columns, and is empty")
     seen: set[str] = set()

@@ -69,14 +69,21 @@ def _replace_marks(value: Any, lost: Findings) -> None:  # noqa: ANN401 JSON can
     ahead: list[tuple[str, Any]] = [("$", value)]
     while ahead:
         at, holder = ahead.pop()
-        inside = holder.items() if is_object(holder) else enumerate(holder) if is_list(holder) else ()
-        for key, held in list(inside):
+        for key, held in list(_entries(holder)):
             place = f"{at}[{key}]" if isinstance(key, int) else f"{at}.{key}"
             if is_object(held) and UNUSABLE in held:
                 lost.add(place, RULES.get(str(held[UNUSABLE]), "must be a value"))
                 holder[key] = held.get(FIRST, 0)
             elif is_object(held) or is_list(held):
                 ahead.append((place, held))
+
+
+def _entries(value: Any) -> Iterator[tuple[int | str, Any]]:  # noqa: ANN401 JSON can be anything
+    """Yield what is in an object, by its key, or in a list, by its place."""
+    if is_object(value):
+        yield from value.items()
+    elif is_list(value):
+        yield from enumerate(value)
 
 
 def _drop_empty(value: Any, depth: int) -> bool:  # noqa: ANN401 JSON can be anything

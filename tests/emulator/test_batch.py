@@ -20,6 +20,7 @@ import pytest
 
 from cdp_orders_async.emulator import Emulator, Switches, running
 from cdp_orders_async.emulator.service import Asked
+from cdp_orders_async.wire import is_list, is_object
 from tests.cli.support import Json, orders
 from tests.engines.support import importable, real, state
 
@@ -164,10 +165,10 @@ async def test_modes() -> None:
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 JSON data
     """Yield each object or list in JSON data, with each of its keys."""
-    held: Iterator[tuple[Any, Any]] = iter(value.items() if isinstance(value, dict) else enumerate(value))
+    held: Iterator[tuple[Any, Any]] = iter(value.items()) if is_object(value) else enumerate[Any](value)
     for key, inner in held:
         yield value, key
-        if isinstance(inner, (dict, list)):
+        if is_object(inner) or is_list(inner):
             yield from places(inner)
 
 
@@ -260,7 +261,7 @@ def shaped(value: Json) -> bool:
 
 def objects(value: object) -> TypeGuard[list[Json]]:
     """Tell whether a value is a list of objects."""
-    return isinstance(value, list) and all(isinstance(each, dict) for each in value)
+    return is_list(value) and all(map(is_object, value))
 
 
 async def test_what_one_api_refuses_the_other_refuses() -> None:

@@ -6,11 +6,12 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
+import redis.asyncio
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
@@ -55,10 +56,23 @@ class RedisServer:
             self._process.wait(START_SECONDS)
             self._process = None
 
+    def client(self) -> redis.asyncio.Redis:
+        """Return a client of the server."""
+        return redis.asyncio.Redis(host=HOST, port=self.port)
+
+    @asynccontextmanager
+    async def emptied(self) -> AsyncGenerator[redis.asyncio.Redis]:
+        """Delete everything on the server, and give a client of it."""
+        async with self.client() as client:
+            untyped = cast("Any", client)  # redis has no types of keyword arguments
+            await untyped.flushall()
+            yield client
+
     def _answers(self) -> bool:
         try:
             with Redis(port=self.port, retry=Retry(NoBackoff(), 0), socket_timeout=START_SECONDS) as client:
-                return bool(client.ping())
+                untyped = cast("Any", client)  # redis has no types of keyword arguments
+                return bool(untyped.ping())
         except AuthenticationError:
             return True
         except NotConnectedError:
@@ -66,7 +80,7 @@ class RedisServer:
 
 
 @contextmanager
-def redis_server(folder: Path, *options: str) -> Iterator[RedisServer]:
+def redis_server(folder: Path, *options: str) -> Generator[RedisServer]:
     """Run a server while the context lasts."""
     server = RedisServer(folder, *options)
     server.start()

@@ -11,7 +11,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from statistics import median
@@ -21,7 +21,6 @@ from unittest import mock
 import attrs
 import orjson
 from faststream.redis import RedisBroker
-from redis.asyncio import Redis
 
 from cdp_orders_async import CdpOrders
 from cdp_orders_async.emulator import Emulator, Switches, running
@@ -30,11 +29,11 @@ from cdp_orders_async.engines.delivery import Decision, deliver
 from cdp_orders_async.engines.streams import Consumer, Entry
 from cdp_orders_async.graph import parse_graph
 from tests.cli.support import PARTS, TOKEN, Watched, orders, orders_v2
-from tests.engines.brokers import redis_server
-from tests.engines.journals import shared_journal
-from tests.engines.streaming import STREAM, Fast, Json, dead, publish, settled, until, worker
+from tests.databases import running_server, stop_running_server
+from tests.engines.brokers import RedisServer, redis_server
+from tests.engines.processes import worker
+from tests.engines.streaming import FAST, STREAM, Json, dead, publish, settled, until
 from tests.ingest.expectations import pieces, stored, wanted
-from tests.journal.shared import SharedDatabase
 
 __all__ = ["Figures", "campaign", "latencies"]
 
@@ -79,19 +78,19 @@ def poison(number: int, draw: random.Random) -> bytes:
 
 
 async def campaign(
-    url: str,
+    server: RedisServer,
     *,
     events: int,
     workers: int,
     kills: int,
     seed: int,
-    journal: bool,
+    dsn: str | None,
     twice: bool = False,
     options: Json | None = None,
 ) -> Figures:
     """Publish *events* and poison, kill workers at random moments, and count what is on the server in the end.
 
-    *journal*: the workers share one. *twice*: each event is published two times.
+    *dsn*: the database of the journal that the workers share. *twice*: each event is published two times.
     """
     draw = random.Random(seed)  # noqa: S311 no secret
     good = orders(events)
@@ -103,21 +102,18 @@ async def campaign(
     began = time.monotonic()
     async with AsyncExitStack() as stack:
         base_url = await stack.enter_async_context(running(emulator))
-        redis = await stack.enter_async_context(Redis.from_url(url))
-        await redis.flushall()
+        redis = await stack.enter_async_context(server.emptied())
         given: Json = {
-            **Fast,
             "api_token": TOKEN,
+            "dsn": dsn,
             "deadline": 5.0,
             "claim_after": 5.6,
             "retry_after": 0.3,
             **(options or {}),
         }
-        if journal:
-            given["journal_port"] = await stack.enter_async_context(shared_journal(SharedDatabase(time.monotonic, 2.0)))
         half = len(messages) // 2
         await publish(redis, *messages[:half])  # before the group is made
-        processes = [await stack.enter_async_context(worker(url, base_url, **given)) for _ in range(workers)]
+        processes = [await stack.enter_async_context(worker(server.url, base_url, **given)) for _ in range(workers)]
         await publish(redis, *messages[half:])
         requests = events * PARTS
         for moment in sorted(draw.randrange(requests // 10, requests * 9 // 10) for _ in range(kills)):
@@ -126,7 +122,7 @@ async def campaign(
                     await asyncio.sleep(0.02)
             victim = draw.randrange(workers)
             processes[victim].kill()
-            processes[victim] = await stack.enter_async_context(worker(url, base_url, **given))
+            processes[victim] = await stack.enter_async_context(worker(server.url, base_url, **given))
         async with asyncio.timeout(PATIENCE):
             while not await settled(redis):  # noqa: ASYNC110 the workers are other processes
                 await asyncio.sleep(0.1)
@@ -134,7 +130,7 @@ async def campaign(
         for process in processes:
             process.terminate()
         for process in processes:
-            await process.communicate()
+            await process.end()
         rows = await dead(redis)
     want, have = pieces(wanted([parse_graph(order) for order in good])), pieces(stored(emulator))
     return Figures(
@@ -152,7 +148,7 @@ async def campaign(
 
 
 @contextmanager
-def _timed(acks: list[tuple[float, float]]) -> Iterator[None]:
+def _timed(acks: list[tuple[float, float]]) -> Generator[None]:
     """Note the end of each acknowledgement, and the seconds of the load before it."""
     loads: list[float] = []
 
@@ -171,30 +167,38 @@ def _timed(acks: list[tuple[float, float]]) -> Iterator[None]:
         yield
 
 
-async def latencies(url: str, count: int) -> list[float]:
+async def latencies(server: RedisServer, count: int) -> list[float]:
     """Return, for *count* new orders one after the other, the seconds from the XADD to the ack without the load's."""
     emulator, acks = Emulator(), list[tuple[float, float]]()
     found: list[float] = []
-    async with running(emulator) as base_url, Redis.from_url(url) as redis:
-        await redis.flushall()
-        async with CdpOrders(base_url=base_url, client_key="key", api_token="token") as cdp:  # noqa: S106 of an emulator
-            broker = RedisBroker(url)
-            with _timed(acks):
-                faststream.subscribe(broker, cdp, stream=STREAM, **Fast)
-                await broker.start()
+    async with (
+        running(emulator) as base_url,
+        server.emptied() as redis,
+        CdpOrders(base_url=base_url, client_key="key", api_token="token") as cdp,  # noqa: S106 of an emulator
+    ):
+        broker = RedisBroker(server.url)
+        with _timed(acks):
+            faststream.subscribe(broker, cdp, stream=STREAM, **FAST)
+            await broker.start()
 
-                async def acknowledged() -> bool:
-                    return bool(acks)
+            async def acknowledged() -> bool:
+                return bool(acks)
 
-                for order in orders(count):
-                    sent = time.perf_counter()
-                    await publish(redis, order)
-                    await until(acknowledged)
-                    ((ended, load),) = acks
-                    found.append(ended - sent - load)
-                    acks.clear()
-                await broker.stop()
+            for order in orders(count):
+                sent = time.perf_counter()
+                await publish(redis, order)
+                await until(acknowledged)
+                ((ended, load),) = acks
+                found.append(ended - sent - load)
+                acks.clear()
+            await broker.stop()
     return found
+
+
+def database() -> str:
+    """Return the DSN of a new database of the one Postgres server of this process."""
+    postgres = running_server()
+    return postgres.dsn(postgres.create_database())
 
 
 async def main(events: int, workers: int, kills: int, seed: int) -> int:
@@ -206,13 +210,14 @@ async def main(events: int, workers: int, kills: int, seed: int) -> int:
             ("a shared journal", True, False),
             ("a shared journal, each event published twice", True, True),
         ):
+            dsn = database() if journal else None
             figures = await campaign(
-                server.url, events=events, workers=workers, kills=kills, seed=seed, journal=journal, twice=twice
+                server, events=events, workers=workers, kills=kills, seed=seed, dsn=dsn, twice=twice
             )
             bad += not figures.exact
             sys.stdout.write(f"{name}: {figures}\n")
             sys.stdout.flush()
-        found = sorted(await latencies(server.url, 200))
+        found = sorted(await latencies(server, 200))
         sys.stdout.write(
             f"beside its requests a new order takes {median(found) * 1000:.1f} ms (median), "
             f"{found[len(found) * 99 // 100] * 1000:.1f} ms (99 of 100), {found[-1] * 1000:.1f} ms (most)\n"
@@ -224,4 +229,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     for name, default in (("events", 2000), ("workers", 4), ("kills", 3), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
-    raise SystemExit(asyncio.run(main(**vars(parser.parse_args()))))
+    try:
+        raise SystemExit(asyncio.run(main(**vars(parser.parse_args()))))
+    finally:
+        stop_running_server()

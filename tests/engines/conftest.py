@@ -20,6 +20,5 @@ def broker_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisSer
 @pytest.fixture
 async def redis(broker_server: RedisServer) -> AsyncIterator[Redis]:
     """Give a client of an empty server."""
-    async with Redis.from_url(broker_server.url) as client:
-        await client.flushall()
+    async with broker_server.emptied() as client:
         yield client

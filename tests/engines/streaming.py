@@ -1,21 +1,17 @@
-"""Workers on a Redis stream: in this process, and in processes of their own."""
+"""A worker on a Redis stream in this process, and the state of the stream."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import sys
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import orjson
 from faststream.redis import RedisBroker
 from redis.asyncio import Redis
 
-from cdp_orders_async import CdpOrders
+from cdp_orders_async import CdpOrders, Journal
 from cdp_orders_async.emulator import Emulator
 from cdp_orders_async.engines.faststream import subscribe
 from cdp_orders_async.graph import parse_graph
@@ -23,27 +19,44 @@ from tests.ingest.expectations import stored, wanted
 
 __all__ = [
     "DEAD",
+    "FAST",
     "GROUP",
     "STREAM",
-    "Fast",
     "Json",
+    "Options",
     "dead",
     "holds",
     "pending",
     "publish",
     "settled",
     "until",
-    "worker",
     "working",
 ]
 
 Json = dict[str, Any]
+
+
+class Options(TypedDict, total=False):
+    """The options of `subscribe`, except its stream and those of no test."""
+
+    group: str
+    consumer: str
+    journal: Journal
+    settle: float
+    workers: int
+    deadline: float
+    drain: float
+    claim_after: float
+    retry_after: float
+    most: int
+    delete: bool
+
+
 STREAM, DEAD, GROUP = "orders", "orders.dead", "cdp-orders"
-Fast: Json = {"deadline": 10.0, "drain": 0.5, "settle": 0.0, "retry_after": 0.0}
+FAST: Options = {"deadline": 10.0, "drain": 0.5, "settle": 0.0, "retry_after": 0.0}
 """Options of a worker that does not let tests wait; its messages are taken over after the time that a test gives."""
 PATIENCE = 30.0
 """Seconds after which something that must come counts as lost."""
-ROOT = Path(__file__).parents[2]
 
 
 async def until(holds: Callable[[], Awaitable[bool]]) -> None:
@@ -82,27 +95,19 @@ def holds(emulator: Emulator, *orders: Json) -> bool:
 
 
 @asynccontextmanager
-async def working(url: str, cdp: CdpOrders, *, timeout: float = 15.0, **options: Any) -> AsyncIterator[RedisBroker]:  # noqa: ANN401, ASYNC109 options of a worker
+async def working(
+    url: str,
+    cdp: CdpOrders,
+    *,
+    timeout: float = 15.0,  # noqa: ASYNC109 the broker's own
+    **options: Unpack[Options],
+) -> AsyncGenerator[RedisBroker]:
     """Run a worker in this process; *timeout* is the broker's for its stop."""
     broker = RedisBroker(url, graceful_timeout=timeout)
-    subscribe(broker, cdp, **{"stream": STREAM, **Fast, **options})
+    given: Options = {**FAST, **options}
+    subscribe(broker, cdp, stream=STREAM, **given)
     try:
         await broker.start()
         yield broker
     finally:
         await broker.stop()
-
-
-@asynccontextmanager
-async def worker(url: str, base_url: str, **options: Any) -> AsyncIterator[Process]:  # noqa: ANN401 options of a worker
-    """Run ``tests.engines.worker`` as a process, which prints a line for each step that a test waits for."""
-    given = json.dumps({"redis": url, "base_url": base_url, **options})
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "tests.engines.worker", given, stdout=PIPE, cwd=ROOT
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-        await process.communicate()

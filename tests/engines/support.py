@@ -15,6 +15,7 @@ import orjson
 from cdp_orders_async import CdpOrders, GraphFiles, Settings, jobs
 from cdp_orders_async.emulator import Emulator, Faults, Switches, running
 from cdp_orders_async.engines.batch import BatchEngine
+from cdp_orders_async.wire import is_list, is_object
 from tests.cli.support import TOKEN, write
 
 Json = dict[str, Any]
@@ -96,9 +97,9 @@ SERVED = frozenset({"ref", "href", "createdAt", "modifiedAt", "guest", "order", 
 
 def bare(value: Any) -> Any:  # noqa: ANN401 JSON data
     """Return JSON data without what the server sets; lists that have no order are sorted."""
-    if isinstance(value, dict):
+    if is_object(value):
         return {key: bare(held) for key, held in value.items() if key not in SERVED}
-    if isinstance(value, list):
+    if is_list(value):
         return sorted(
             (bare(held) for held in value), key=lambda held: str(orjson.dumps(held, option=orjson.OPT_SORT_KEYS))
         )

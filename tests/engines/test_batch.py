@@ -13,9 +13,9 @@ import attrs
 import orjson
 import pytest
 
-from cdp_orders_async import GraphFiles, InputError, Invalid, JournalError, jobs
+from cdp_orders_async import CdpOrders, GraphFiles, InputError, Invalid, JournalError, jobs
 from cdp_orders_async.emulator import Emulator, Switches
-from cdp_orders_async.jobs import progress
+from cdp_orders_async.jobs import ticking
 from cdp_orders_async.journal import OrderId, SqliteJournal, batch_folder
 from tests.cli.support import lines_of, names, orders
 from tests.engines.support import ENGINE, Json, counted, importable, load, real, served, state, twice
@@ -244,7 +244,7 @@ def interrupting(server: Emulator, looks: int) -> jobs.OnEvent:
 
 async def test_signal_leaves_files_that_the_next_load_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A load that is stopped while the server works says so; requests are refused then, and the same load ends it."""
-    monkeypatch.setattr(progress, "EVERY", 0.005)
+    monkeypatch.setattr(ticking, "EVERY", 0.005)
     async with served(Switches(batch_seconds=3600)) as (server, cdp):
         report = await load(cdp, tmp_path, SIX, on_event=interrupting(server, 2), drain=0)
         assert (counted(report)["unknown"], report.status, report.resumable) == (3, 130, True)
@@ -260,9 +260,11 @@ async def test_signal_leaves_files_that_the_next_load_finds(tmp_path: Path, monk
 
 async def test_nothing_is_sent_where_the_credentials_are_wrong(tmp_path: Path) -> None:
     """The load ends with the sentence of a load by requests, and status 2; the folder holds no file."""
-    async with served() as (server, cdp):
-        server._credentials.clear()  # noqa: SLF001 they were revoked
-        report = await load(cdp, tmp_path, SIX)
+    async with (
+        served() as (_, cdp),
+        CdpOrders(base_url=cdp.base_url, client_key="key", api_token="revoked") as revoked,  # noqa: S106 of an emulator
+    ):
+        report = await load(revoked, tmp_path, SIX)
         assert (counted(report), report.status) == ({"not_tried": 6}, 2)
         assert "refused the credentials (401)" in str(report.reason)
         assert not (tmp_path / "j").exists()
@@ -308,7 +310,7 @@ async def test_options_of_requests_are_refused(tmp_path: Path, option: Json, nam
 
 async def test_batch_file_of_another_folder_is_not_trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the folder is lost, orders that it began may have been sent, so requests look for them."""
-    monkeypatch.setattr(progress, "EVERY", 0.005)
+    monkeypatch.setattr(ticking, "EVERY", 0.005)
     async with served(Switches(batch_seconds=3600)) as (server, cdp):
         await load(cdp, tmp_path, SIX, on_event=interrupting(server, 1), drain=0)
         batch_folder(tmp_path / "j").rename(tmp_path / "lost")

@@ -257,8 +257,9 @@ async def test_message_that_ends_workers() -> None:
 async def test_mistakes_are_raised(options: dict[str, Any], error: type[Exception]) -> None:
     """A mistake in the program is raised; it is not a decision on the message."""
     async with serving(Emulator()) as cdp:
+        given: dict[str, Any] = {"body": BODY, **options}
         with pytest.raises(error):
-            await deliver(cdp, **{"body": BODY, **options})
+            await deliver(cdp, **given)
 
 
 async def test_delivered_again() -> None:

@@ -267,12 +267,12 @@ async def test_broker_restarted(tmp_path: Path) -> None:
     emulator = doubling()
     with redis_server(tmp_path) as server:
         async with serving(emulator) as cdp, working(server.url, cdp):
-            async with Redis.from_url(server.url) as redis:
+            async with server.client() as redis:
                 await publish(redis, ORDERS[0])
                 await until(lambda: settled(redis))
             server.stop()
             server.start()
-            async with Redis.from_url(server.url) as redis:
+            async with server.client() as redis:
                 await publish(redis, ORDERS[1])
                 await until(lambda: settled(redis))
                 assert [info["name"] for info in await redis.xinfo_groups(STREAM)] == [GROUP.encode()]
@@ -394,8 +394,9 @@ async def test_middlewares_see_each_message(redis: Redis, broker_server: RedisSe
 async def test_impossible_options(options: Json, words: str) -> None:
     """An impossible value is refused before the start, in words."""
     async with CdpOrders(base_url="http://127.0.0.1:9", client_key="key", api_token="token") as cdp:  # noqa: S106 of an emulator
+        chosen: Json = {"stream": STREAM, "deadline": 10.0, "drain": 0.5, **options}
         with pytest.raises(Invalid) as caught:
-            subscribe(RedisBroker(), cdp, **{"stream": STREAM, "deadline": 10.0, "drain": 0.5, **options})
+            subscribe(RedisBroker(), cdp, **chosen)
         assert words in str(caught.value)
         for name in ("broker", "client", "stream", "workers", "claim_after", "retry_after", "delete", "consumer"):
             given: Json = {"broker": RedisBroker(), "client": cdp, "stream": STREAM, name: object()}

@@ -20,6 +20,7 @@ from cdp_orders_async.emulator import Faults
 from cdp_orders_async.timings import Timings
 from tests.backends.serving import PROGRAMS as WEB
 from tests.cli.support import TOKEN, Ran, Watched, cdp_orders, ended, lines_of, started, watched, write
+from tests.engines.support import importable
 from tests.laws.pages import BLOCKS, COMMANDS_PAGE, FRONT, PAGES, PROSE, ROOT, blocks, section, table
 
 DEMO, TESTS, *_ = [text for language, text in BLOCKS if language == "sh"]
@@ -39,7 +40,9 @@ WHOLE = "cdp_orders_async/ingest/README.md"
 """The page of whole programs."""
 WORKER, JOB = (program(f"## In a {name}", page=WHOLE) for name in ("worker", "job"))
 MODELS = program("## Python", 1)
-PROGRAMS = [text for language, text in BLOCKS if language == "python" and text not in (*WEB.values(), MODELS)]
+FASTSTREAM = [program("## FastStream", number, "cdp_orders_async/engines/README.md") for number in range(2)]
+"""Programs that need a broker: the tests of the engines run them."""
+PROGRAMS = [text for language, text in BLOCKS if language == "python" and text not in (*WEB.values(), MODELS, *FASTSTREAM)]
 
 
 async def shell(line: str, folder: Path, server: Watched) -> Ran:
@@ -52,11 +55,11 @@ async def shell(line: str, folder: Path, server: Watched) -> Ran:
 
 def test_blocks_are_of_languages_that_are_checked() -> None:
     """No block escapes these tests."""
-    assert {language for language, _ in BLOCKS} == {"sh", "text", "python", "json", "yaml"}
+    assert {language for language, _ in BLOCKS} == {"sh", "text", "python", "json", "sql", "yaml"}
     assert all(
         re.match(r"cdp-orders (load|emulator) |\.venv/bin/python (-m tests\.|benchmarks/)", line) for line in COMMANDS
     )
-    assert len(PROGRAMS) == 7
+    assert len(PROGRAMS) == 9
 
 
 def slug(heading: str) -> str:
@@ -185,7 +188,7 @@ async def test_commands_run(tmp_path: Path, line: str) -> None:
 @pytest.mark.parametrize("text", PROGRAMS)
 async def test_programs_run(tmp_path: Path, text: str) -> None:
     """Each program runs as it stands, with no warning, where the variables name a server and there are orders."""
-    write(tmp_path / "orders.jsonl", [ORDER])
+    write(tmp_path / "orders.jsonl", [importable(ORDER)])
     (tmp_path / "program.py").write_text(text)
     async with watched() as server:
         command = (sys.executable, "-W", "error", "program.py")
