@@ -191,6 +191,22 @@ def test_a_guest_is_found_by_references(browser: Browser) -> None:
         assert browser.open(f"/__pages/guests?q={text}").link("John Dœ Straße") == f"/__pages/guests/{guest}"
 
 
+def test_guests_are_filtered_by_their_type(browser: Browser) -> None:
+    """A type selects guests, also among those that are found; another search keeps the type, and All removes it."""
+    seen = browser.open("/__pages/guests")
+    everybody = len(seen.all("tr"))
+    travellers = browser.open(seen.link("Guest type: Traveller"))
+    customers = browser.open(travellers.link("Guest type: Customer"))
+    assert {a.text for a in travellers.all("a", aria_current="true")} == {"Traveller"}
+    names = [a.text for th in travellers.all("th", scope="row") for a in travellers.all("a") if a.text == th.text]
+    assert names == ["Zoe", "Bob", "Ann Lee"]
+    assert len(travellers.all("tr")) + len(customers.all("tr")) == everybody + 1
+    assert travellers.form("/__pages/guests") == {"type": "traveller", "q": ""}
+    none = browser.open("/__pages/guests?q=john&type=traveller")
+    assert "No guest of the type traveller is found for “john”." in none.text
+    assert "1 guest found" in browser.open(none.link("Guest type: All")).text
+
+
 def test_nobody_is_found(browser: Browser) -> None:
     """A search without a result says so; words that belong to different guests find nobody."""
     for text in ("nobody", "john%20maria", "johnB7524AE6"):
@@ -289,6 +305,7 @@ def test_the_ledger_is_read_in_parts(browser: Browser, monkeypatch: pytest.Monke
         ),
         *((f"{name}?page=1000", 404, "no page 1,000") for name in ("guests", "orders")),
         ("guests?q=nobody&page=2", 404, "no page 2"),
+        ("guests?type=x", 400, "type: choose"),
         ("ledger?before=x", 400, "before: must be"),
         ("ledger?operation=x", 400, "operation: choose"),
         ("ledger?effect=%3Cb%3E", 400, "effect: choose"),
