@@ -12,11 +12,14 @@ from urllib.parse import urlsplit
 import attrs
 from playwright.sync_api import Browser, ConsoleMessage, Dialog, Page, Request
 
-__all__ = ["DESK", "PHONE", "Scheme", "Window", "opened"]
+__all__ = ["DESK", "PAPER", "PATIENCE", "PHONE", "WHITE", "Scheme", "Window", "opened"]
 
 PHONE, DESK = 390, 1280
 """The widths of windows."""
+PAPER = 718
+"""The width of the text on A4 paper with margins of a centimetre."""
 HEIGHT = 900
+WHITE = "rgb(255, 255, 255)"
 PATIENCE = 30_000
 """Milliseconds after which something that must come counts as lost."""
 AXE = files(import_module("axe_playwright_python")).joinpath("axe.min.js").read_text(encoding="utf-8")
@@ -72,6 +75,14 @@ class Window:
             .map((one) => one.outerHTML.slice(0, 100))"""
         )
 
+    def cut(self) -> list[str]:
+        """Return what hides a part of itself, which paper cannot scroll."""
+        return self.measured(
+            """() => [...document.body.querySelectorAll('div, pre, table')]
+            .filter((one) => getComputedStyle(one).overflowX !== 'visible' && one.scrollWidth > one.clientWidth + 1)
+            .map((one) => one.outerHTML.slice(0, 100))"""
+        )
+
     def unreached(self) -> list[str]:
         """Return the links and controls that the Tab key does not reach in their order, with a frame to be seen."""
         expected = self.measured(FOCUSABLE)
@@ -91,17 +102,22 @@ class Window:
 
 @contextmanager
 def opened(
-    browser: Browser, *, width: int = DESK, scheme: Scheme = "light", script: bool = True, base_url: str | None = None
+    browser: Browser,
+    base_url: str | None = None,
+    *,
+    width: int = DESK,
+    scheme: Scheme = "light",
+    policy: bool = True,
 ) -> Generator[Window]:
     """Open a window while the block lasts; then fail if a request left this machine, or a script did what it must not.
 
-    The policies of the pages hold in it: axe comes from outside.
+    Without *policy*, the policies of the pages stop no script.
     """
     context = browser.new_context(
         base_url=base_url,
         viewport={"width": width, "height": HEIGHT},
         color_scheme=scheme,
-        java_script_enabled=script,
+        bypass_csp=not policy,
         reduced_motion="reduce",
     )
     try:
