@@ -108,8 +108,14 @@ def test_a_load_is_watched(chromium: Chromium, site: Browser, tmp_path: Path) ->
         rows = page.locator("#rows tr")
         expect(page.get_by_text("There were no requests yet.")).to_be_visible()
         expect(page.get_by_role("status")).to_have_text("Waiting for requests.")
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        with subprocess.Popen(command, cwd=tmp_path, env=environment(variables), **pipes) as load:
+        with subprocess.Popen(
+            command,
+            cwd=tmp_path,
+            env=environment(variables),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as load:
             try:
                 assert load.stdin is not None
                 load.stdin.write(first)

@@ -13,12 +13,10 @@ import pytest
 
 from cdp_orders_async import InputError, Verdict, jobs, reports
 from cdp_orders_async.errors import Violation
-from cdp_orders_async.ingest import PartVerdict
-from cdp_orders_async.ingest.outcomes import PartOutcome
 from cdp_orders_async.jobs.owned_file import write_all
 from cdp_orders_async.reports import html
 from cdp_orders_async.reports.words import duration, megabytes, number, share
-from tests.cli.support import Json, names
+from tests.cli.support import names
 from tests.reports.files import ALL, COUNTS, failed, kept, outcome, record, stray, written
 from tests.reports.pages import Page
 
