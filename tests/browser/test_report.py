@@ -49,7 +49,7 @@ def walk(window: Window, made: list[Path]) -> Iterator[str]:
 
 @pytest.mark.parametrize("width", [PHONE, DESK])
 def test_report_is_accessible(chromium: Chromium, made: list[Path], width: int) -> None:
-    """On a phone and at a desk, in light and in dark, axe finds nothing, nothing scrolls sideways, and there is no script."""
+    """Narrow and wide, in light and in dark, axe finds nothing, nothing scrolls sideways, and no script is in it."""
     with opened(chromium, width=width) as window:
         for name in walk(window, made):
             assert (window.accessible(), window.wider()) == ([], []), name
