@@ -15,7 +15,7 @@ from tests.emulator.reading import Browser, browsing
 from tests.emulator.talking import ABSENT
 from tests.emulator.test_pages_forms import PLAN
 
-ROWS = 5
+ROWS = 3
 """The rows of a page of a list, so that few of them make a second page."""
 
 
