@@ -16,6 +16,7 @@ from cdp_orders_async import emulator, jobs
 from cdp_orders_async.cli.display import Display, Screen, show_summary
 from cdp_orders_async.cli.emulator import pages_of
 from cdp_orders_async.cli.options import Flag, fitting, refuse
+from cdp_orders_async.cli.report import make_report
 from cdp_orders_async.client import CdpOrders
 from cdp_orders_async.emulator.pages import PAGES
 from cdp_orders_async.errors import CdpError
@@ -30,8 +31,8 @@ SAMPLE = "orders-50.jsonl.gz"
 def demo(*, rate: Annotated[float, Parameter(allow_leading_hyphen=True)] = 400.0, no_serve: Flag = False) -> int:
     """Load 50 real orders into an emulator of the API on this machine: no account, no network.
 
-    The last lines say where the outcomes, the journal and the emulator's state were written. On a terminal, the
-    emulator then serves its pages for a browser until Ctrl-C.
+    The last lines say where the report, the outcomes, the journal and the emulator's state were written. On a terminal,
+    the emulator then serves its pages for a browser until Ctrl-C.
 
     Example: cdp-orders demo --rate 100
 
@@ -62,12 +63,15 @@ async def _demo(folder: Path, settings: Settings, console: Screen, *, serves: bo
     async with emulator.running(server) as base_url:
         with Display(console, folder / "outcomes.jsonl") as display:
             report = await _load(base_url, folder, settings, display)
+            report_status = await make_report(report, folder / "outcomes.jsonl", folder / "report.html", display)
         (folder / "state.json").write_bytes(orjson.dumps(server.state(), option=orjson.OPT_INDENT_2))
         out = Screen()
         show_summary(out, report)
         if report.reason is not None:
             refuse(report.reason)
         out.say("Where to look:")
+        if not report_status:
+            out.say(f"  {folder}/report.html is the report of the load, for a browser,")
         out.say(f"  {folder}/state.json has the orders as the emulator holds them,")
         out.say(f"  {folder}/outcomes.jsonl what came of each,")
         out.say(f"  {folder}/journal.sqlite what a second run would skip.")
@@ -75,7 +79,7 @@ async def _demo(folder: Path, settings: Settings, console: Screen, *, serves: bo
         if serves and not report.status:
             await _show(server, base_url, out)
     server.close()
-    return report.status
+    return report.status or report_status
 
 
 async def _load(base_url: str, folder: Path, settings: Settings, display: Display) -> jobs.Report:

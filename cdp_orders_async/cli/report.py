@@ -16,7 +16,7 @@ from cdp_orders_async.errors import CdpError, InputError, Invalid, Violation
 from cdp_orders_async.jobs.run_file import run_path
 from cdp_orders_async.reports import check_report, write_html
 
-__all__ = ["made_of", "outcomes_of", "report"]
+__all__ = ["made_of", "make_report", "outcomes_of", "report"]
 
 ENDING = ".outcomes.jsonl"
 
@@ -69,15 +69,21 @@ def outcomes_of(path: Path, outcomes: Path | None) -> Path:
 
 
 def made_of(result: jobs.Report, outcomes: Path, path: Path, display: Display) -> int:
+    """Write the report of the load with this *result* to *path* and say so; return 2 if that fails."""
+    if asyncio.run(make_report(result, outcomes, path, display)):
+        return 2
+    display.say(f"The report is {path.absolute()}")
+    return 0
+
+
+async def make_report(result: jobs.Report, outcomes: Path, path: Path, display: Display) -> int:
     """Write the report of the load with this *result* to *path*; return 2, and say how to make it, if that fails."""
     try:
-        data = asyncio.run(jobs.report_of(result, outcomes, on_event=display))
-        write_html(data, path)
+        write_html(await jobs.report_of(result, outcomes, on_event=display), path)
     except CdpError as refused:
         status = refuse(refused, display)
         display.say(f"To make it: {shlex.join(['cdp-orders', 'report', str(outcomes), '--output', str(path)])}")
         return status
-    display.say(f"The report is {path.absolute()}")
     return 0
 
 

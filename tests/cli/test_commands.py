@@ -240,7 +240,8 @@ async def test_demo_loads_the_sample(tmp_path: Path) -> None:
     ran = await cdp_orders("demo", "--rate", "5000", cwd=tmp_path, env={"TMPDIR": str(tmp_path)})
     assert (ran.status, re.findall(r"│ (\w+) +│ +(\d+) │", ran.out)) == (0, [("loaded", "50"), ("all", "50")])
     files = {Path(name).name: Path(name) for name in re.findall(r"^  (/\S+)", ran.out, re.MULTILINE)}
-    assert files.keys() == {"state.json", "outcomes.jsonl", "journal.sqlite"}
+    assert files.keys() == {"report.html", "state.json", "outcomes.jsonl", "journal.sqlite"}
+    assert "All 50 orders are on the server as the input says." in files["report.html"].read_text("utf-8")
     assert len(orjson.loads(files["state.json"].read_bytes())["orders"]) == 50
     assert len(files["outcomes.jsonl"].read_bytes().splitlines()) == 50
     assert files["journal.sqlite"].stat().st_size > 0

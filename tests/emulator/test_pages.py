@@ -12,59 +12,16 @@ import pytest
 
 from cdp_orders_async.emulator import Emulator, Faults
 from cdp_orders_async.emulator.pages import views
-from cdp_orders_async.emulator.records import Cause, Json
+from tests.emulator.filling import CAUSE, MARK, fill
 from tests.emulator.reading import Browser, Seen, browsing
 from tests.emulator.talking import ABSENT, ORDER, PERSON
 
-MARK = "<canary id='x'>&amp;\"'{{ 1111*11111 }}</canary>"
-"""Markup, as a person may type it into any text."""
-CAUSE = Cause("orders.create", "POST", f"/v2.1/{MARK}", MARK)
 SECTIONS = ("guests", "orders", "requests", "ledger", "switches", "faults")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-
-
-def fill(emulator: Emulator) -> None:
-    """Store one plain order, one with markup in each text, and a guest with many orders."""
-    store = emulator.store
-
-    def make(kind: str, data: dict[str, Json], owner: str = "") -> str:
-        return store.create(kind, data, CAUSE, owner).ref
-
-    plain = make("orders", {**ORDER, "referenceId": "PLAIN-1"})
-    phone = make("items", {"type": "PHONE", "name": "Phone AZ10", "price": 105, "currencyCode": "EUR"}, plain)
-    case = make("items", {"type": "CASE", "name": "Blue case", "price": 5.5, "currencyCode": "EUR"}, plain)
-    make("contacts", {**PERSON, "lastName": "Dœ Straße"}, plain)
-    make("consumers", {"firstName": "Ann", "lastName": "Lee", "orderItems": [phone]}, plain)
-    make("consumers", {"firstName": "Bob", "orderItems": []}, plain)
-    store.extend("order_extensions", plain, {"firstTimeOrder": True, "storeLocation": "London"}, CAUSE)
-    store.extend("item_extensions", case, {"engraving": "For Ann"}, CAUSE)
-
-    texts = "status", "channel", "pointOfSale", "paymentType", "cardType", "currencyCode", "referenceId"
-    marked = make("orders", {**ORDER, **dict.fromkeys(texts, MARK)})
-    of_items = "type", "name", "status", "description", "productId", "vendor", "currencyCode", "referenceId"
-    item = make("items", {**dict.fromkeys(of_items, MARK), "price": 1, "flightSegments": [{"id": MARK}]}, marked)
-    of_persons = "title", "firstName", "lastName", "gender", "nationality", "passportNumber", "city", "country"
-    person: dict[str, Json] = {
-        **dict.fromkeys(of_persons, MARK),
-        **{key: [MARK] for key in ("emails", "phoneNumbers", "street")},
-        "identifiers": [{"provider": MARK, "id": MARK, "expiryDate": MARK}],
-    }
-    make("contacts", person, marked)
-    make("consumers", {**person, "orderItems": [item]}, marked)
-    store.extend("order_extensions", marked, {"mark": MARK}, CAUSE)
-    store.extend("item_extensions", item, {"mark": MARK}, CAUSE)
-    emulator.traffic.add(store.clock(), "GET", f"/v2.1/orders?referenceId={MARK}", "orders.list", 503, "limit")
-
-    for number in range(60):
-        order = make("orders", {**ORDER, "referenceId": f"MANY-{number}"})
-        make("contacts", {"firstName": "Maria", "emails": ["maria@many.example"]}, order)
-    large = make("orders", {**ORDER, "referenceId": "LARGE"})
-    items = [make("items", {"type": "X", "name": f"Thing {n}", "price": 1}, large) for n in range(60)]
-    make("consumers", {"firstName": "Zoe", "orderItems": [*items[-25:]]}, large)
 
 
 @pytest.fixture(name="browser", scope="module")
@@ -191,6 +148,22 @@ def test_a_guest_is_found_by_references(browser: Browser) -> None:
         assert browser.open(f"/__pages/guests?q={text}").link("John Dœ Straße") == f"/__pages/guests/{guest}"
 
 
+def test_guests_are_filtered_by_their_type(browser: Browser) -> None:
+    """A type selects guests, also among those that are found; another search keeps the type, and All removes it."""
+    seen = browser.open("/__pages/guests")
+    everybody = len(seen.all("tr"))
+    travellers = browser.open(seen.link("Guest type: Traveller"))
+    customers = browser.open(travellers.link("Guest type: Customer"))
+    assert {a.text for a in travellers.all("a", aria_current="true")} == {"Traveller"}
+    names = [a.text for th in travellers.all("th", scope="row") for a in travellers.all("a") if a.text == th.text]
+    assert names == ["Zoe", "Bob", "Ann Lee"]
+    assert len(travellers.all("tr")) + len(customers.all("tr")) == everybody + 1
+    assert travellers.form("/__pages/guests") == {"type": "traveller", "q": ""}
+    none = browser.open("/__pages/guests?q=john&type=traveller")
+    assert "No guest of the type traveller is found for “john”." in none.text
+    assert "1 guest found" in browser.open(none.link("Guest type: All")).text
+
+
 def test_nobody_is_found(browser: Browser) -> None:
     """A search without a result says so; words that belong to different guests find nobody."""
     for text in ("nobody", "john%20maria", "johnB7524AE6"):
@@ -289,6 +262,7 @@ def test_the_ledger_is_read_in_parts(browser: Browser, monkeypatch: pytest.Monke
         ),
         *((f"{name}?page=1000", 404, "no page 1,000") for name in ("guests", "orders")),
         ("guests?q=nobody&page=2", 404, "no page 2"),
+        ("guests?type=x", 400, "type: choose"),
         ("ledger?before=x", 400, "before: must be"),
         ("ledger?operation=x", 400, "operation: choose"),
         ("ledger?effect=%3Cb%3E", 400, "effect: choose"),

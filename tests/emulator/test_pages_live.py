@@ -46,7 +46,7 @@ async def test_requests_come_in() -> None:
             number, rows = await asyncio.wait_for(waiting, 20)
             assert (number, rows.count("<tr ")) == ("2", 1)
             assert f"GET /v2.1/orders/{ABSENT}" in rows
-            assert "<td>404</td>" in rows
+            assert '<td class="brief">404</td>' in rows
             await talk("POST", "/v2.1/orders", {**ORDER, "referenceId": "<canary>"}, mark="<canary>")
             number, rows = await asyncio.wait_for(anext(stream), 20)
             assert (number, "orders.create" in rows, "<canary>" in rows) == ("3", True, False)

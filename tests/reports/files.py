@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from uuid import UUID
 
+from cdp_orders_async.errors import Violation
 from cdp_orders_async.ingest import Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartOutcome
 from cdp_orders_async.timings import Timings
@@ -75,3 +76,18 @@ def written(path: Path, lines: Iterable[Json], run: Json | None = None) -> Path:
     if run is not None:
         write(path.with_name(f"{path.name}.run.json"), [run])
     return path
+
+
+ALL: list[Json] = [
+    *(outcome(n) for n in range(1, 31)),
+    *(failed(n, "BadRequest", 400, "POST /v2.1/orders/x/orderItems: 400 Bad Request") for n in range(31, 41)),
+    failed(41, "OutcomeUnknown"),
+    outcome(42, Verdict.NOT_TRIED),
+    outcome(43, Verdict.INVALID, violations=(Violation("$.orderItems[3].price", "is required"),)),
+    outcome(44, Verdict.INVALID, violations=(Violation("$.orderItems[9].price", "is required"),)),
+    outcome(45, Verdict.BUSY),
+    kept(46, "unit_price"),
+    stray(47, 8),
+    outcome(48, Verdict.CONFLICT, parts=(PartOutcome("order", PartVerdict.CONFLICT, reason="it has 2 at 3"),)),
+]
+COUNTS = {"loaded": 31, "partial": 11, "not_tried": 1, "invalid": 2, "busy": 1, "kept": 1, "conflict": 1}

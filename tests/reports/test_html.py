@@ -13,29 +13,14 @@ import pytest
 
 from cdp_orders_async import InputError, Verdict, jobs, reports
 from cdp_orders_async.errors import Violation
-from cdp_orders_async.ingest import PartVerdict
-from cdp_orders_async.ingest.outcomes import PartOutcome
 from cdp_orders_async.jobs.owned_file import write_all
 from cdp_orders_async.reports import html
 from cdp_orders_async.reports.words import duration, megabytes, number, share
-from tests.cli.support import Json, names
-from tests.reports.files import failed, kept, outcome, record, stray, written
+from tests.cli.support import names
+from tests.reports.files import ALL, COUNTS, failed, kept, outcome, record, stray, written
 from tests.reports.pages import Page
 
 HOSTILE = "</title><script>alert('1')</script><img src=http://x.test/ onerror=alert(1)>\u202e&amp;"
-ALL: list[Json] = [
-    *(outcome(n) for n in range(1, 31)),
-    *(failed(n, "BadRequest", 400, "POST /v2.1/orders/x/orderItems: 400 Bad Request") for n in range(31, 41)),
-    failed(41, "OutcomeUnknown"),
-    outcome(42, Verdict.NOT_TRIED),
-    outcome(43, Verdict.INVALID, violations=(Violation("$.orderItems[3].price", "is required"),)),
-    outcome(44, Verdict.INVALID, violations=(Violation("$.orderItems[9].price", "is required"),)),
-    outcome(45, Verdict.BUSY),
-    kept(46, "unit_price"),
-    stray(47, 8),
-    outcome(48, Verdict.CONFLICT, parts=(PartOutcome("order", PartVerdict.CONFLICT, reason="it has 2 at 3"),)),
-]
-COUNTS = {"loaded": 31, "partial": 11, "not_tried": 1, "invalid": 2, "busy": 1, "kept": 1, "conflict": 1}
 
 
 async def page(*paths: Path) -> str:

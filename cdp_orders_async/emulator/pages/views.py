@@ -8,6 +8,7 @@ from urllib.parse import urlencode
 
 import attrs
 
+from cdp_orders_async.emulator.guests import GUEST_TYPES
 from cdp_orders_async.emulator.naming import OPERATIONS, WRITES
 from cdp_orders_async.emulator.pages.visit import PAGES, ROWS, Moved, Page, Result, Visit
 from cdp_orders_async.emulator.records import Effect, Record, texts
@@ -22,6 +23,7 @@ WORDS_MAX = 6
 """The number of words that a search for guests may have: each takes as long as the first."""
 USES = 20
 """The number of items that a consumer shows."""
+TYPES = {name: name.capitalize() for name in GUEST_TYPES.values()}
 EFFECTS = {"created": "created", "updated": "updated", "replaced": "replaced", "deleted": "deleted"}
 KINDS_OF_REQUESTS = {"failed": "Refused or failed", "special": "With a fault or a limit"}
 
@@ -33,14 +35,21 @@ def home(visit: Visit) -> Result:
 
 
 def guests(visit: Visit) -> Result:
-    """List the guests, all or those that a text describes."""
-    store, text = visit.subject.store, visit.text(words=WORDS_MAX)
-    if text:
-        found = store.guests_found(text)
-        part = visit.part(len(found), lambda start, count: [store.get("guests", ref) for ref in found[start:][:count]])
+    """List the guests, all or those that a text and a type describe."""
+    store, text, kind = visit.subject.store, visit.text(words=WORDS_MAX), visit.word("type", TYPES)
+    if text or kind:
+        refs = store.guests_found(text)
+        if kind:
+            refs = [ref for ref in refs if store.get("guests", ref).data.get("guestType") == kind]
+        part = visit.part(len(refs), lambda start, count: [store.get("guests", ref) for ref in refs[start:][:count]])
     else:
         part = visit.part(store.count("guests"), lambda start, count: store.newest("guests", start, count))
-    return Page("guests.html", {"part": part, "text": text, "count": store.count("guests")})
+    query = {"q": text} if text else {}
+    types = [
+        (label, name == kind, f"{visit.path}?{urlencode({**query, 'type': name} if name else query)}")
+        for name, label in {"": "All", **TYPES}.items()
+    ]
+    return Page("guests.html", {"part": part, "text": text, "kind": kind, "types": types})
 
 
 def guest(visit: Visit) -> Result:
