@@ -12,7 +12,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
-__all__ = ["V2", "V2_1", "Place", "Route", "Table", "Verb"]
+__all__ = ["BATCHES", "V2", "V2_1", "Place", "Route", "Table", "Verb"]
 
 
 class Verb(NamedTuple):
@@ -126,3 +126,10 @@ V2 = Table(
     ),
 )
 """The legacy version."""
+BATCHES: Mapping[str, Route] = {
+    "create": Route("batches.create", "PUT", "/v2/batches/{ref}"),
+    "get": Route("batches.get", "GET", "/v2/batches/{ref}"),
+    "list": Route("batches.list", "GET", "/v2/batches/inspect"),
+    "inspect": Route("batches.inspect", "GET", "/v2/batches/inspect/{ref}"),
+}
+"""The operations of the Batch API, which has one version. Source: the vendor's pages on the Batch API."""

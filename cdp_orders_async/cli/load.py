@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -23,6 +23,7 @@ def load(  # noqa: D417 the options of a connection and of a load say themselves
     plan: str | None = None,
     timezone: str | None = None,
     assign_references: Flag = False,
+    engine: Literal["rest", "batch"] = "rest",
     sql: str | None = None,
     flags: LoadFlags | None = None,
 ) -> int:
@@ -55,6 +56,8 @@ def load(  # noqa: D417 the options of a connection and of a load say themselves
     sql
         A SQL file that selects whole orders from the tables among FILE: Parquet and CSV files. Each is a table, named
         by the beginning of its name, and all of them are the table input. It needs the extra tables.
+    engine
+        How to send: rest makes a request for each part; batch uploads files to the vendor's Batch API, for many orders.
 
     """
     if unknown := [name for name in files if name.startswith("--")]:
@@ -67,9 +70,24 @@ def load(  # noqa: D417 the options of a connection and of a load say themselves
             place = None if journal is None else journal_place(journal, display)
             path = jobs.journal_path(files, source.names, place, display, flags.files, source.paths)
             return path, lambda client, options: jobs.load(
-                client, source, journal=path, outcomes=flags.outcomes, plan=plan, **options
+                client,
+                source,
+                journal=path,
+                outcomes=flags.outcomes,
+                plan=plan,
+                engine=_engine(engine, display),
+                **options,
             )
 
         return source, begin
 
     return run_load(connection, flags, prepare)
+
+
+def _engine(name: str, display: Display) -> jobs.Engine | None:
+    """Return the engine with this name; None for the requests of the REST API."""
+    if name == "rest":
+        return None
+    from cdp_orders_async.engines.batch import BatchEngine  # noqa: PLC0415 it loads sqlite3, and few loads need it
+
+    return BatchEngine(on_event=display)

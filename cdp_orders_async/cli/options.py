@@ -245,6 +245,7 @@ WITHOUT_OPTION = attrs.fields_dict(Settings).keys() - attrs.fields_dict(Connecti
 ARGUMENTS = (
     (re.compile(r"\blook_first=True\b"), "--look-first"),
     (re.compile(r"\bmax_errors=(\d+)"), r"--max-errors \1"),
+    (re.compile(r"\bengine=(\w+)"), r"--engine \1"),
 )
 """Arguments of jobs in their sentences, and what they are on the command line."""
 

@@ -28,6 +28,7 @@ __all__ = ["plan"]
 
 FEW = 20  # groups of each sort that are told; the JSON has more
 HOUR = 3600
+MINUTE = 60
 
 
 def plan(  # noqa: D417 the options of a connection say themselves what they are
@@ -44,9 +45,10 @@ def plan(  # noqa: D417 the options of a connection say themselves what they are
     """Read all orders of FILES, send nothing, and say what a load would send and what is wrong or doubtful.
 
     The requests are exactly those of a load with a new journal, of whose orders nothing is on the server, if no
-    request fails. With --rate, the least time that they take is told too. No credentials are needed, except with
-    --check-server. Exit status: 0 each order can be loaded, 1 some line breaks rules, or is in conflict with an
-    earlier one, 2 bad usage, input or server, 129, 130 or 143 stopped.
+    request fails. With --rate, the least time that they take is told too. A load over the Batch API (load --engine
+    batch) is estimated as well: the plan names the orders that it cannot take, and recommends one of the two engines.
+    No credentials are needed, except with --check-server. Exit status: 0 each order can be loaded, 1 some line breaks
+    rules, or is in conflict with an earlier one, 2 bad usage, input or server, 129, 130 or 143 stopped.
 
     Example: cdp-orders plan 2023.jsonl.gz 2024/ --rate 20 --rejects bad.jsonl
 
@@ -155,6 +157,7 @@ def _lines(plan: jobs.Plan, name: str) -> Iterator[str]:
         )
     if plan.seconds is not None:
         yield f"Least time at {plan.rate:g} requests/s: {plan.seconds / HOUR:,.2f} h"
+    yield from _engines(plan.engines)
     if plan.server is not None:
         server = plan.server
         yield (
@@ -162,6 +165,19 @@ def _lines(plan: jobs.Plan, name: str) -> Iterator[str]:
             f" {server.part:,} in part"
         )
     yield f"Hash: {plan.hash} (cdp-orders load --plan {plan.hash} takes no other input)"
+
+
+def _engines(choice: jobs.Choice) -> Iterator[str]:
+    """Yield the estimates of both engines, the orders that the Batch API cannot take, and the recommended engine."""
+    batch = choice.batch
+    files = "1 file" if batch.files == 1 else f"{batch.files:,} files"
+    yield f"Engine rest: about {choice.rest_seconds / HOUR:,.2f} h at {choice.rate:g} requests/s"
+    yield (
+        f"Engine batch: {batch.orders:,} orders in {files}, {batch.megabytes:,.1f} MB, about"
+        f" {batch.seconds / MINUTE:,.1f} min; it cannot take {batch.refused:,} orders"
+    )
+    yield from _some(batch.rules)
+    yield f"Recommended: --engine {choice.engine}: {choice.reason}"
 
 
 def _some(groups: Iterable[object]) -> Iterator[str]:

@@ -85,8 +85,8 @@ async def _undo(
             job = partial(jobs.undo, client, journal, force=force, outcomes=outcomes, before=before)
             report = await job(on_event=display)
     status = show(report, lambda screen, report: screen.say(_summary(report, found)), json=json)
-    if report.status:
-        console.say(_advice(report))
+    if report.status and (advice := _advice(report)):
+        console.say(advice)
     return status
 
 
@@ -100,4 +100,4 @@ def _advice(report: jobs.UndoReport) -> str:
     """Say what to do about what is not deleted."""
     if report.failed or report.error is not None or report.stopped_by is not None:
         return f"What is deleted is recorded. To go on: {repeated()}"
-    return "What stays has its reason. To delete it all the same, add --force."
+    return "What stays has its reason. To delete it all the same, add --force." if report.kept else ""

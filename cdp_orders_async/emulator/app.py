@@ -235,7 +235,7 @@ class Front:
     ) -> web.StreamResponse:
         emulator = self._emulator
         asked = read_head(request)
-        if emulator.knows(asked.authorization):
+        if endpoint.is_signed or emulator.knows(asked.authorization):
             return await self._serve(request, endpoint, open_segments, asked)
         # A request with wrong credentials gets no fault, and its body is not read.
         emulator.requests.update([endpoint.operation] if endpoint.operation else [])
@@ -255,14 +255,14 @@ class Front:
             emulator.requests[operation] += 1
         try:
             async with asyncio.timeout(BODY_SECONDS):
-                asked = attrs.evolve(asked, body=await read_body(request))
+                asked = attrs.evolve(asked, body=await read_body(request, endpoint.largest))
         except (web.HTTPRequestEntityTooLarge, TimeoutError) as error:
             late = isinstance(error, TimeoutError)
             return hang_up(request, reset=False) if late else respond(refusal(413, "The body is too large."))
         if fault is not None and fault.phase == "accepted":
             await emulator.delay(operation)
             return await self._fail(request, fault)
-        fate, leave = emulator.enter(operation, asked.method)
+        fate, leave = emulator.enter("" if endpoint.is_signed else operation, asked.method)
         try:
             if fate.refusal is not None:
                 return await self._refuse(request, fate, endpoint, open_segments, asked)
@@ -344,14 +344,20 @@ def read_head(request: web.BaseRequest) -> Asked:
         content_type=headers.get("Content-Type", "").partition(";")[0].strip().lower(),
         request_id=None if request_id is None else request_id.encode(errors="surrogateescape").decode(errors="replace"),
         body=b"",
+        headers=headers,
     )
 
 
-async def read_body(request: web.BaseRequest) -> bytes:
-    """Read a request to its end; aiohttp refuses a body above 1 MiB."""
+async def read_body(request: web.BaseRequest, largest: int) -> bytes:
+    """Read a request to its end; raise HTTPRequestEntityTooLarge for a body of more than *largest* bytes."""
     if request.headers.get("Expect", "").lower() == "100-continue" and request.version >= HttpVersion11:
         send(request, b"HTTP/1.1 100 Continue\r\n\r\n")  # the client sends the body only after this
-    return await request.read()
+    body = bytearray()
+    while chunk := await request.content.readany():
+        body += chunk
+        if len(body) > largest:
+            raise web.HTTPRequestEntityTooLarge(largest, len(body))
+    return bytes(body)
 
 
 def sound(record: logging.LogRecord) -> bool:

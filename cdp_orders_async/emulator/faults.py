@@ -3,6 +3,9 @@
 The file is ``{"seed": 7, "faults": [ENTRY, ...]}``. An entry names an ``operation`` (``items.create``, ``*.create``,
 ``*``) and either a ``script``, a list with one entry for each request (``"ok"`` or a fault), or a fault with its
 ``chance``. Entries are tried in order; a request has at most one fault. A script decides until its end.
+
+The operation ``batches.process`` is the work on an uploaded batch file. Only its own entries concern it, and it has
+faults of its own: ``corrupt``, ``fail`` and ``reject``.
 """
 
 from __future__ import annotations
@@ -16,7 +19,7 @@ from pathlib import Path
 import attrs
 import orjson
 
-from cdp_orders_async.emulator.naming import EXAMPLES, named
+from cdp_orders_async.emulator.naming import BATCH_PROCESSING, EXAMPLES, named
 from cdp_orders_async.emulator.records import Json
 
 __all__ = ["Fault", "Faults", "PlanError"]
@@ -24,6 +27,7 @@ __all__ = ["Fault", "Faults", "PlanError"]
 LARGEST_PLAN = 2**24  # bytes
 BEFORE_REPLY = ("before", "accepted", "written")
 PHASES = (*BEFORE_REPLY, "head", "body")
+PROCESSING = ("processing",)
 ACTIONS: Mapping[str, tuple[str, ...]] = {
     "close": PHASES,
     "reset": PHASES,
@@ -31,8 +35,13 @@ ACTIONS: Mapping[str, tuple[str, ...]] = {
     "status": BEFORE_REPLY,
     "html": BEFORE_REPLY,
     "drip": ("body",),
+    "corrupt": PROCESSING,
+    "fail": PROCESSING,
+    "reject": PROCESSING,
 }
 """The actions, and the phases that each can have."""
+STATUSES = {"html": 502, "reject": 500}
+"""The statuses of actions by default, if not 503."""
 
 
 class PlanError(ValueError):
@@ -45,10 +54,11 @@ class Fault:
 
     action: str
     """``close`` (FIN), ``reset`` (RST), ``stall`` (no answer), ``status`` (another answer), ``html`` (a proxy's page),
-    ``drip`` (the true answer, slowly)."""
+    ``drip`` (the true answer, slowly). Of ``batches.process``: ``corrupt`` (the file arrived damaged), ``fail``
+    (nothing of it is taken, and there is no log), ``reject`` (each third record is refused with *status*)."""
     phase: str = "accepted"
     """``before`` anything is done, ``accepted`` (read, nothing written), ``written`` (state changed, no answer yet),
-    inside the ``head`` or the ``body`` of the answer."""
+    inside the ``head`` or the ``body`` of the answer; ``processing`` of a batch file."""
     status: int = 503
     retry_after: int | None = None
     """Seconds in ``Retry-After``; None: no such header."""
@@ -145,7 +155,7 @@ class Faults:
         self._taken: Counter[int] = Counter()
 
     def draw(self, operation: str) -> Fault | None:
-        """Return the fault of the next request to *operation*, None if it has none.
+        """Return the fault of the next request to *operation*, or of the next batch file; None if it has none.
 
         Chance depends on the seed and the number of the request within its operation, so that requests to other
         operations do not change it.
@@ -158,7 +168,9 @@ class Faults:
 
     def _planned(self, operation: str, nth: int) -> Fault | None:
         for number, entry in enumerate(self._entries):
-            if not fnmatchcase(operation, entry.operation):
+            if not fnmatchcase(operation, entry.operation) or (
+                operation == BATCH_PROCESSING and entry.operation != operation
+            ):
                 continue
             if entry.script is not None:
                 if self._taken[number] < len(entry.script):
@@ -179,19 +191,30 @@ def read_entry(entry: Json, where: str) -> Entry:
     if not isinstance(entry, dict):
         raise PlanError(f"{where} must be an object.")
     operation = entry.get("operation")
-    if not isinstance(operation, str) or not named(operation):
+    if not isinstance(operation, str) or not (named(operation) or operation == BATCH_PROCESSING):
         raise PlanError(f"{where}: operation must name operations {EXAMPLES}, not {operation!r}.")
     if "script" in entry:
         script = entry["script"]
         if not isinstance(script, list) or entry.keys() != {"operation", "script"}:
             raise PlanError(f"{where}: script must be an array, and stand alone beside operation.")
         steps = enumerate(script)
-        return Entry(operation, tuple(None if s == "ok" else read_fault(s, f"{where}.script[{n}]") for n, s in steps))
+        faults = [None if s == "ok" else read_fault(s, f"{where}.script[{n}]") for n, s in steps]
+        for fault in faults:
+            check_place(operation, fault, where)
+        return Entry(operation, tuple(faults))
     chance = entry.get("chance", 1)
     if isinstance(chance, bool) or not isinstance(chance, int | float) or not 0 <= chance <= 1:
         raise PlanError(f"{where}: chance must be a number from 0 to 1, not {chance!r}.")
     rest: Json = {name: value for name, value in entry.items() if name not in {"operation", "chance"}}
-    return Entry(operation, fault=read_fault(rest, where), chance=chance)
+    fault = read_fault(rest, where)
+    check_place(operation, fault, where)
+    return Entry(operation, fault=fault, chance=chance)
+
+
+def check_place(operation: str, fault: Fault | None, where: str) -> None:
+    """Raise PlanError for a fault of a batch file at a request, or the other way round."""
+    if fault is not None and (fault.phase in PROCESSING) != (operation == BATCH_PROCESSING):
+        raise PlanError(f"{where}: {fault.action} is no fault of {operation}.")
 
 
 def read_fault(fault: Json, where: str) -> Fault:
@@ -205,10 +228,10 @@ def read_fault(fault: Json, where: str) -> Fault:
     action = fault.get("action")
     if not isinstance(action, str) or action not in ACTIONS:
         raise PlanError(f"{where}: action must be one of {', '.join(ACTIONS)}, not {action!r}.")
-    phase = fault.get("phase", "body" if action == "drip" else "accepted")
+    phase = fault.get("phase", ACTIONS[action][0] if len(ACTIONS[action]) == 1 else "accepted")
     if not isinstance(phase, str) or phase not in ACTIONS[action]:
         raise PlanError(f"{where}: phase of {action} must be one of {', '.join(ACTIONS[action])}, not {phase!r}.")
-    status = whole(fault, "status", 502 if action == "html" else 503, where, range(200, 600))
+    status = whole(fault, "status", STATUSES.get(action, 503), where, range(200, 600))
     retry_after = whole(fault, "retry_after", -1, where, range(2**31))
     seconds = fault.get("seconds", 1 if action == "drip" else 60)
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:

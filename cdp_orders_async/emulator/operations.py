@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TypeAlias
 
 import attrs
+import orjson
 
 from cdp_orders_async.emulator.records import Cause, Invalid, Json, Missing, Record
 from cdp_orders_async.emulator.representation import Links, embed, page, shown
@@ -30,6 +31,14 @@ class Reply:
     """The allowed methods, if the method of the request is not allowed."""
     challenge: str | None = None
     """The credentials that are required, if they are missing or wrong."""
+    data: bytes | None = None
+    """The body of an answer that is not JSON."""
+    content_type: str = "application/json"
+
+    @property
+    def content(self) -> bytes:
+        """The body as bytes."""
+        return self.data if self.data is not None else b"" if self.body is None else orjson.dumps(self.body)
 
     @property
     def headers(self) -> dict[str, str]:

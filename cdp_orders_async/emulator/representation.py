@@ -11,7 +11,7 @@ import attrs
 from cdp_orders_async.emulator.records import Invalid, Json, Record, moment, text_of, texts
 from cdp_orders_async.emulator.store import EXTENSION_OWNERS, Store
 
-__all__ = ["Links", "embed", "nested", "page", "shown"]
+__all__ = ["LIMIT", "Links", "embed", "nested", "page", "shown"]
 
 LIMIT = 10
 ORDER_PARTS = {

@@ -7,7 +7,6 @@ import struct
 import sys
 from http import HTTPStatus
 
-import orjson
 from aiohttp import web
 
 from cdp_orders_async.emulator.operations import Reply
@@ -22,22 +21,20 @@ RESET = struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
 
 def respond(reply: Reply) -> web.Response:
     """Return aiohttp's response for *reply*."""
-    if reply.body is None:
-        return web.Response(status=reply.status)
-    return web.Response(
-        status=reply.status, body=orjson.dumps(reply.body), content_type="application/json", headers=reply.headers
-    )
+    if not reply.content:
+        return web.Response(status=reply.status, headers=reply.headers)
+    return web.Response(status=reply.status, body=reply.content, content_type=reply.content_type, headers=reply.headers)
 
 
 def written(reply: Reply) -> tuple[bytes, bytes]:
     """Return the bytes of the head and of the body of an answer."""
-    body = b"" if reply.body is None else orjson.dumps(reply.body)
+    body = reply.content
     lines = [
         f"HTTP/1.1 {reply.status} {phrase(reply.status)}",
         *(f"{name}: {value}" for name, value in reply.headers.items()),
     ]
     if body:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+        lines += [f"Content-Type: {reply.content_type}", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode(), body
 
 

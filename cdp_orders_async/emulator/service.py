@@ -5,20 +5,21 @@ from __future__ import annotations
 import base64
 import hmac
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 import attrs
-import orjson
 
+from cdp_orders_async.emulator.batch import LARGEST_FILE, SIGNED, Batches
 from cdp_orders_async.emulator.faults import Faults
 from cdp_orders_async.emulator.limits import PASS, Bucket, Fate, Gate, Leave
+from cdp_orders_async.emulator.naming import BATCH_PROCESSING, BATCH_UPLOAD
 from cdp_orders_async.emulator.operations import V2, V2_1, Call, Operation, Reply, Version
-from cdp_orders_async.emulator.records import Cause, Invalid, Json, Missing, NoExtension, utc_now
+from cdp_orders_async.emulator.records import Cause, Invalid, Missing, NoExtension, utc_now
 from cdp_orders_async.emulator.representation import nested, whole_number
+from cdp_orders_async.emulator.requests import LARGEST, SUPPORT, Asked, Endpoint, read_object, refusal
 from cdp_orders_async.emulator.routing import Node
 from cdp_orders_async.emulator.storage import Storage
 from cdp_orders_async.emulator.store import Store
@@ -28,7 +29,6 @@ from cdp_orders_async.emulator.waiting import Waiting
 
 __all__ = ["Asked", "Emulator", "Endpoint", "refusal"]
 
-SUPPORT = "https://support.sitecore.com"
 UNAUTHORIZED = Reply(
     401,
     {
@@ -42,34 +42,6 @@ UNAUTHORIZED = Reply(
 )
 BAD_REQUEST = 400
 WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
-
-
-@attrs.frozen
-class Asked:
-    """A request, as read from the connection."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    base: str
-    """The scheme and host that the client used; links begin with it."""
-    authorization: str
-    content_type: str
-    request_id: str | None
-    body: bytes
-
-
-Answer: TypeAlias = Callable[[Asked, list[str]], Reply]
-"""Answers a request; the list holds the open segments of its path."""
-
-
-@attrs.frozen
-class Endpoint:
-    """An operation at a path."""
-
-    operation: str
-    """``items.create``, ...; empty for an endpoint outside of the API, which has no faults and no rate limit."""
-    answer: Answer
 
 
 class Emulator:
@@ -111,6 +83,12 @@ class Emulator:
         self._root = Node[Endpoint]()
         self._mount(V2_1)
         self._mount(V2)
+        self.batches = Batches(self.store, lambda: self.faults.draw(BATCH_PROCESSING), self.waiting)
+        """The batch files that were uploaded, and their results."""
+        for operation, method, path, answer in self.batches.endpoints():
+            signed = operation in SIGNED
+            largest = LARGEST_FILE if operation == BATCH_UPLOAD else LARGEST
+            self._root.add(method, path, Endpoint(operation, answer, signed, largest))
         self._root.add("GET", "/__ledger", Endpoint("", self._ledger))
         self._root.add("GET", "/__state", Endpoint("", lambda asked, _: Reply(200, self.state(asked.base))))
         self._root.add("POST", "/__reset", Endpoint("", self._reset))
@@ -176,6 +154,8 @@ class Emulator:
         await self.waiting.after(seconds(self.store.switches.latency, operation), lambda: None)
 
     def _answer(self, endpoint: Endpoint, open_segments: list[str], asked: Asked) -> Reply:
+        if endpoint.is_signed:
+            return endpoint.answer(asked, open_segments)
         if not self.knows(asked.authorization):
             return UNAUTHORIZED
         if endpoint.operation and asked.method in WITH_BODY and asked.content_type != "application/json":
@@ -208,6 +188,7 @@ class Emulator:
         self.waiting.finish()
         self._gets = 0
         self.store.reset()
+        self.batches.reset()
         self.faults.reset()
         self.requests.clear()
         self.dropped.clear()
@@ -261,23 +242,6 @@ class Emulator:
     def _reset(self, _asked: Asked, _: list[str]) -> Reply:
         self.reset()
         return Reply(204)
-
-
-def refusal(status: int, message: str, *, retry_after: int | None = None) -> Reply:
-    """Return the envelope of every error but 401; *retry_after* is in seconds."""
-    body = {"status": status, "code": status, "message": message, "developerMessage": message, "moreInfoUrl": SUPPORT}
-    return Reply(status, body, retry_after)
-
-
-def read_object(body: bytes) -> dict[str, Json]:
-    """Read a JSON object; raise Invalid."""
-    try:
-        read: Json = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise Invalid("The body is not valid JSON.") from None
-    if not isinstance(read, dict):
-        raise Invalid("The body must be a JSON object.")
-    return read
 
 
 UNKNOWN = Endpoint("", lambda asked, _: refusal(404, f"No such path: {asked.path}."))

@@ -168,7 +168,7 @@ class Store:
         guest: the owner of an order without a contact.
         """
         if kind == "orders":
-            same = self._same_order(data) if self.switches.upsert else None
+            same = self.same_order(data) if self.switches.upsert else None
             if same is not None:
                 return self._change("updated", same, {**same.data, **without(data, IDENTITY)}, cause)
         else:
@@ -220,6 +220,21 @@ class Store:
         under = self._under(record) if self.switches.cascade else ()
         self._commit("deleted", record, cause, puts=users, gone=[record, *under])
 
+    def clear(self, order: Record, cause: Cause) -> None:
+        """Delete all parts of an *order*, which stays."""
+        under = list(self._under(order))
+        if under:
+            self._commit("cleared", order, cause, puts=[], gone=under)
+
+    def same_order(self, data: Mapping[str, Json]) -> Record | None:
+        """Return the order with this referenceId whose time is near enough, None if there is none."""
+        window = timedelta(hours=self.switches.match_hours)
+        ordered_at = moment(str(data["orderedAt"]))
+        for order in self.orders_called(str(data["referenceId"])):
+            if abs(moment(str(order.data["orderedAt"])) - ordered_at) <= window:
+                return order
+        return None
+
     def reset(self) -> None:
         """Delete everything, the ledger too; the refs begin again."""
         if self._storage is not None:
@@ -230,14 +245,6 @@ class Store:
         """Close the storage."""
         if self._storage is not None:
             self._storage.close()
-
-    def _same_order(self, data: Mapping[str, Json]) -> Record | None:
-        window = timedelta(hours=self.switches.match_hours)
-        ordered_at = moment(str(data["orderedAt"]))
-        for order in self.orders_called(str(data["referenceId"])):
-            if abs(moment(str(order.data["orderedAt"])) - ordered_at) <= window:
-                return order
-        return None
 
     def _change(self, effect: str, record: Record, data: Mapping[str, Json], cause: Cause) -> Record:
         if record.kind == "orders":

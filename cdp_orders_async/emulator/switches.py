@@ -144,6 +144,21 @@ class Switches:
     """Seconds before a POST, PUT, PATCH or DELETE takes effect, even if the client has gone meanwhile; then its answer
     leaves. Until then no list, no GET and no ledger shows it. Its form is that of *latency*, and the two add up. When
     the server stops or is reset, delayed requests take effect at once."""
+    batch_seconds: float = 0
+    """Seconds from the upload of a batch file to its result. When the server stops or is reset, the result is there at
+    once."""
+    batch_location_seconds: float = 3600
+    """Seconds for which the location of an upload, and the URL of an error log, are valid: the vendor says an hour."""
+    batch_again: Literal["renew", "refuse"] = "renew"
+    """A second PUT of a batch without an accepted file answers with a new location, or 409."""
+    batch_second_upload: Literal["ignore", "process"] = "ignore"
+    """A second upload to the location of a batch changes nothing, or the file is processed again."""
+    batch_upsert_items: Literal["refuse", "ignore"] = "refuse"
+    """An order in mode upsert with items, which the vendor does not support, is refused, or its items are ignored."""
+    batch_model: Literal["v2.1", "v2"] = "v2.1"
+    """The data model whose rules hold for the records of a batch, beside those of the Batch API."""
+    batch_identity: bool = False
+    """A record without an email or an identifier of its contact is refused: ``Identity information missing``."""
 
     @classmethod
     def read(cls, given: Iterable[str]) -> Switches:

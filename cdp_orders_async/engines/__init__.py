@@ -1,1 +1,1 @@
-"""Adapters: orders that come from another program's queue, cluster or batch, loaded as `ingest` loads them."""
+"""Adapters: orders that a queue brings, or that leave in files or from a cluster, loaded with the same outcomes."""

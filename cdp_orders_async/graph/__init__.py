@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cdp_orders_async.graph.exact import read_json
 from cdp_orders_async.graph.findings import Findings
+from cdp_orders_async.graph.import_records import import_record, not_importable
 from cdp_orders_async.graph.parsing import SERVER_SET, Read, known_key, parse_graph, read_graph
 from cdp_orders_async.graph.part import read_part
 from cdp_orders_async.graph.values import (
@@ -28,8 +29,10 @@ __all__ = [
     "Read",
     "Timezone",
     "assign_references",
+    "import_record",
     "known_key",
     "need",
+    "not_importable",
     "parse_graph",
     "read_graph",
     "read_json",

@@ -285,6 +285,8 @@ class OrderRun:
                 " and orderedAt cannot be changed"
             )
         unsure = asks or knowledge.last_sent > NEVER or (record is not None and not record.ended)
+        if record is not None and record.complete and own is not None and own.ref is None:
+            unsure = True  # the Batch API loaded it, which tells no references
         complete = record is not None and record.complete and not edited
         for part in self.parts:
             found = known.get(part.key)

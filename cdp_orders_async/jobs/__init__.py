@@ -6,12 +6,14 @@ report = await jobs.load(client, GraphFiles(["orders.jsonl"]), journal=Path("ord
 from __future__ import annotations
 
 from cdp_orders_async.jobs.before_file import Changed
+from cdp_orders_async.jobs.engine_choice import BatchPlan, Choice
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem, Progress, Reading
 from cdp_orders_async.jobs.groups import Group, Groups
 from cdp_orders_async.jobs.inputs import options_of
 from cdp_orders_async.jobs.invented import SampleFormat, invented_orders, write_invented
 from cdp_orders_async.jobs.journal import JournalPlace, journal_path, journal_place
 from cdp_orders_async.jobs.load import LoadOptions, load
+from cdp_orders_async.jobs.loading import Engine, Loading
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.plan import Clash, Plan, plan
 from cdp_orders_async.jobs.records import JournalReport, forget_order, journal_orders, journal_report
@@ -29,14 +31,18 @@ from cdp_orders_async.jobs.whole import whole_order
 __all__ = [
     "NOT_AS_WANTED",
     "RETRIED",
+    "BatchPlan",
     "Changed",
+    "Choice",
     "Clash",
+    "Engine",
     "Event",
     "Group",
     "Groups",
     "JournalPlace",
     "JournalReport",
     "LoadOptions",
+    "Loading",
     "Message",
     "OnEvent",
     "Plan",

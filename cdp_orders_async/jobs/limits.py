@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import DeadlineExceeded, Invalid, Violation
-from cdp_orders_async.ingest import Load, Outcome, Verdict
+from cdp_orders_async.ingest import Outcome, Verdict
 from cdp_orders_async.jobs.events import Message, OnEvent
+from cdp_orders_async.jobs.loading import Loading
 
 __all__ = ["ERRORS", "Limits", "check_limits"]
 
@@ -43,7 +44,7 @@ class Limits:
         self.reason: str | None = None
         """The sentence that says why the load ended; None if errors did not end it."""
         self._client = client
-        self._load: Load | None = None
+        self._load: Loading | None = None
         self._max_errors = max_errors
         self._give_up = give_up
         self._drain = drain
@@ -53,7 +54,7 @@ class Limits:
         self._refused = 0
         self._since: float | None = None  # when the trouble began that no success has ended
 
-    def watch(self, load: Load) -> None:
+    def watch(self, load: Loading) -> None:
         """End this *load*."""
         self._load = load
 

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager
+from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import Any, TypedDict
 
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import CdpError, InputError
+from cdp_orders_async.errors import CdpError, InputError, Invalid, JournalError, Violation
 from cdp_orders_async.graph import InputLine
-from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
+from cdp_orders_async.ingest import SETTLE, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.jobs.before_file import kept_before
 from cdp_orders_async.jobs.events import Message, OnEvent, Problem, ignore
 from cdp_orders_async.jobs.journal import JournalPlace, journal_name, opened
 from cdp_orders_async.jobs.limits import Limits, check_limits
+from cdp_orders_async.jobs.loading import Engine, Loading
 from cdp_orders_async.jobs.outcomes_file import written
 from cdp_orders_async.jobs.probe import checked
 from cdp_orders_async.jobs.progress import Meter
@@ -23,6 +26,7 @@ from cdp_orders_async.jobs.rejects import rejected
 from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, Run, describe, files_of, new_run, place
 from cdp_orders_async.jobs.stopping import Stopper, on_free_signals, on_stop
 from cdp_orders_async.jobs.throttle import SIGNALS, Throttle, following
+from cdp_orders_async.journal import PostgresJournal, SqliteJournal, batch_folder
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources import GraphFile, GraphFiles
 
@@ -66,6 +70,7 @@ async def load(
     max_errors: int | None = None,
     give_up: float | None = None,
     control: Path | None = None,
+    engine: Engine | None = None,
     run: Run | None = None,
     on_event: OnEvent = ignore,
     clock: Callable[[], float] = time.monotonic,
@@ -88,6 +93,8 @@ async def load(
     - *max_errors*, how many orders may fail or be invalid until the load ends.
     - *give_up*, the seconds without success after which a load ends whose server is not well.
     - *control*, a TOML file that changes the rate and pauses the load while it runs: ``rate = 50``, ``pause = true``.
+    - *engine*, another way to load than the requests of the REST API, such as `BatchEngine`. It takes none of
+      *look_first*, *on_existing*, *before* and *control*.
     - *before*, a new file, readable by its owner only, for the values that the load changes, which may be personal.
     - *run*, the name and the start of this run; by default a new one.
     - *on_event*, which is told what happens; if it raises, that ends the load.
@@ -98,6 +105,7 @@ async def load(
     `error` of the report.
     """
     check_limits(max_errors, give_up)
+    _check_engine(engine, journal, look_first=look_first, on_existing=on_existing, before=before, control=control)
     run = run or new_run()
     report = Report(run=run, files=files_of(source), hash=plan)
     await _compare(source, plan)
@@ -108,12 +116,9 @@ async def load(
         "look_first": look_first,
         "on_existing": on_existing,
         "settle": settle,
+        **({} if engine is None else {"engine": engine.name}),
     }
-    circumstances = _circumstances(client)
-
-    def record() -> dict[str, object]:
-        return {**report.to_run_json(options), **circumstances}
-
+    record = _recorder(client, report, options)
     began, computed = clock(), time.process_time()
     stopper = Stopper(drain, on_event, clock)
     async with on_stop(stopper), opened(journal, client.identity) as book:
@@ -128,17 +133,10 @@ async def load(
                 written(outcomes, run.id, record) as write,
                 kept_before(before) as keep,
             ):
-                async with ingest(
-                    client,
-                    _keeping(lines, reject),
-                    journal=book.records,
-                    look_first=look_first,
-                    on_existing=on_existing,
-                    open_orders=2 * client.session.settings.connections,
-                    settle=settle,
-                    drain=drain,
-                    keep_before=keep,
-                ) as loading:
+                start = engine or partial(
+                    _by_rest, look_first=look_first, on_existing=on_existing, settle=settle, keep_before=keep
+                )
+                async with start(client, _keeping(lines, reject), book.records, journal, drain) as loading:
                     book.unused = False
                     stopper.watch(loading)
                     limits.watch(loading)
@@ -177,7 +175,20 @@ async def load(
     return report
 
 
-def _finish(report: Report, loading: Load, meter: Meter) -> None:
+def _by_rest(
+    client: CdpOrders | CdpOrdersV2,
+    lines: AsyncGenerator[InputLine, None],
+    records: SqliteJournal | PostgresJournal,
+    journal: JournalPlace,  # noqa: ARG001 an engine may need it
+    drain: float,
+    **options: Any,  # noqa: ANN401 those of ingest
+) -> AbstractAsyncContextManager[Loading]:
+    """Load with the requests of the REST API."""
+    most = 2 * client.session.settings.connections
+    return ingest(client, lines, journal=records, drain=drain, open_orders=most, **options)
+
+
+def _finish(report: Report, loading: Loading, meter: Meter) -> None:
     """Note the counts of a load that has ended."""
     while (left := loading.outcome) is not None:  # an error ended the load before it was heard
         report.hear(left)
@@ -185,14 +196,56 @@ def _finish(report: Report, loading: Load, meter: Meter) -> None:
     report.course, report.limits = meter.series.course(), meter.limits
 
 
-def _circumstances(client: CdpOrders | CdpOrdersV2) -> dict[str, object]:
-    """Return where a run happens: the folder of the process, the tenant, and the rate that was asked for."""
+def _recorder(
+    client: CdpOrders | CdpOrdersV2, report: Report, options: Mapping[str, object]
+) -> Callable[[], dict[str, object]]:
+    """Return what gives the record of a run: its *report* at that time, and where the run happens."""
     rate = client.session.settings.rate
     try:
         folder = str(Path.cwd())
     except FileNotFoundError:  # somebody removed it
         folder = None
-    return {"folder": folder, "identity": dict(client.identity), "rate": "none" if rate is None else rate}
+    place = {"folder": folder, "identity": dict(client.identity), "rate": "none" if rate is None else rate}
+    return lambda: {**report.to_run_json(options), **place}
+
+
+def _check_engine(
+    engine: Engine | None,
+    journal: JournalPlace,
+    *,
+    look_first: bool,
+    on_existing: OnExisting,
+    before: Path | None,
+    control: Path | None,
+) -> None:
+    """Raise `Invalid` for options that the *engine* lacks, and `JournalError` for batch files without a result."""
+    if engine is None:
+        if left := _unfinished(journal):
+            files = "1 batch file has" if left == 1 else f"{left} batch files have"
+            raise JournalError(
+                f"{files} no result yet, so the Batch API may still take the orders in it: first load with"
+                f" engine=batch and the journal {journal}; nothing was sent"
+            )
+        return
+    rule = f"cannot be given with engine={engine.name}, which reads nothing of the server: use engine=rest"
+    given = {
+        "look_first": look_first,
+        "on_existing": on_existing != "keep",
+        "keep_before": before is not None,
+        "control": control is not None,
+    }
+    if found := tuple(Violation(name, rule) for name, is_given in given.items() if is_given):
+        raise Invalid(found)
+
+
+def _unfinished(journal: JournalPlace) -> int:
+    """Return how many batch files of loads with this *journal* have no result yet; raise `JournalError`."""
+    if not isinstance(journal, Path) or not batch_folder(journal).exists():
+        return 0
+    from cdp_orders_async.journal.batches import BatchBook  # noqa: PLC0415 it loads sqlite3, which few loads need here
+
+    with BatchBook.opened(journal) as book:
+        return len(book.open_files())
 
 
 async def _compare(source: GraphFile | GraphFiles, plan: str | None) -> None:
@@ -244,7 +297,7 @@ class _Listener:
         self._journal = journal  # which is new, and not told yet
         self._denied: dict[str, str] = {}  # where each of the last requests that were denied came from
 
-    def hear(self, outcome: Outcome, load: Load) -> None:
+    def hear(self, outcome: Outcome, load: Loading) -> None:
         """Hear one *outcome*; once an error ends the load, one sentence says it for all that it took."""
         if outcome.verdict in NOTHING and outcome.is_untouched:
             self.untouched += 1

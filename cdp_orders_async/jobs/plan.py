@@ -19,6 +19,7 @@ from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.ingest import Verdict
 from cdp_orders_async.jobs.doubts import doubts
+from cdp_orders_async.jobs.engine_choice import BatchPlan, Choice, choose
 from cdp_orders_async.jobs.events import Message, OnEvent, Reading, ignore
 from cdp_orders_async.jobs.groups import Groups
 from cdp_orders_async.jobs.index import EPOCH, MICROSECOND, Entry, Index, content_of
@@ -95,6 +96,8 @@ class Plan:
     upserts: int = 0
     """Orders in mode upsert. A load looks for each of them first, once; and for those that it begins in its first
     seconds, in which lists of the server may lag, up to twice more."""
+    batch: BatchPlan = attrs.field(factory=BatchPlan)
+    """What a load over the Batch API would take, and which orders it cannot take."""
     stopped_by: int | None = None
     """The number of the signal that ended the reading early: then all figures are of a part of the input."""
 
@@ -102,6 +105,11 @@ class Plan:
     def seconds(self) -> float | None:
         """The least time that the requests take at the rate; None without a rate."""
         return None if self.rate is None else self.requests.total() / self.rate
+
+    @property
+    def engines(self) -> Choice:
+        """The estimates of both engines, and the recommended one."""
+        return choose(self.requests.total(), self.rate, self.batch)
 
     @property
     def status(self) -> int:
@@ -123,6 +131,7 @@ class Plan:
             "hash": self.hash,
             "same_reference": [clash.to_json() for clash in self.same_reference],
             "server": None if self.server is None else self.server.to_json(),
+            "engines": self.engines.to_json(),
         }
 
 
@@ -252,8 +261,10 @@ class _Reader:
             report.requests["orders.list"] += self._probed
 
     def _take_order(self, file: str, number: int, graph: OrderGraph) -> None:
+        place = _place(file, number)
         if found := doubts(graph, self._now):
-            self._report.warnings.add(found, _place(file, number))
+            self._report.warnings.add(found, place)
+        self._report.batch.add(graph, place)
         shape = self._shapes.setdefault(_requests_of(graph), len(self._shapes))
         if shape == len(self._counts):
             self._counts.append(0)
@@ -268,6 +279,7 @@ class _Reader:
     async def conclude(self) -> None:
         """Count the requests, without those of orders that the server takes for an earlier one."""
         report, names = self._report, list(self._files)
+        report.batch.conclude()
         last: Entry | None = None
         clash: Clash | None = None
         async for first, entry, verdict in self._index.search():

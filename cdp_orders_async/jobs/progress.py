@@ -7,9 +7,10 @@ import contextlib
 from collections.abc import AsyncGenerator, Callable, Generator
 
 from cdp_orders_async.graph import InputLine
-from cdp_orders_async.ingest import Load, Outcome, Verdict
+from cdp_orders_async.ingest import Outcome, Verdict
 from cdp_orders_async.jobs.estimate import Estimate
 from cdp_orders_async.jobs.events import OnEvent, Progress
+from cdp_orders_async.jobs.loading import Loading
 from cdp_orders_async.jobs.report import NOT_AS_WANTED
 from cdp_orders_async.jobs.series import Series
 from cdp_orders_async.jobs.ticking import ticking
@@ -80,7 +81,7 @@ class Meter:
         return () if autorate is None else tuple(map(str, autorate.states()))
 
     @contextlib.contextmanager
-    def watching(self, load: Load, on_event: OnEvent, look: Callable[[], None]) -> Generator[None, None, None]:
+    def watching(self, load: Loading, on_event: OnEvent, look: Callable[[], None]) -> Generator[None, None, None]:
         """Tell *on_event* of the progress now and then while the block lasts, and *look* each time.
 
         If one of them raises, that ends the *load*.
@@ -109,7 +110,7 @@ class Meter:
         counts = progress.done, self.requests, progress.retries, stats.refused - refused
         self.series.note(progress.seconds, counts, progress.rate, stats.answers.since(answers), waited)
 
-    def _progress(self, load: Load, began: float) -> Progress:
+    def _progress(self, load: Loading, began: float) -> Progress:
         session, limiter = self._session, self._session.limiter
         now, share, retries = load.clock(), load.share, session.stats.retries - self._before[1]
         settles_in = load.settles_in
@@ -141,7 +142,7 @@ class Meter:
             finishing=load.stopping and load.under_way > 0,
         )
 
-    def _seconds_left(self, load: Load, to_come: float, row: int) -> float | None:
+    def _seconds_left(self, load: Loading, to_come: float, row: int) -> float | None:
         """Return the seconds of work that are left, with so many orders *to_come*; *row* as in `Mix.share`."""
         under_way = load.requests_left
         certain = [requests for requests, is_certain in under_way if is_certain]

@@ -42,6 +42,8 @@ class JournalReport:
     """Those that loads with this journal created: an undo deletes them."""
     in_doubt: int = 0
     """Parts that may be on the server."""
+    without_ref: int = 0
+    """Complete orders whose references are not known, because the Batch API loaded them: an undo keeps them."""
     runs: int = 0
     """Loads that were the last ones to claim some order."""
 
@@ -66,7 +68,11 @@ async def journal_report(place: JournalPlace) -> JournalReport:
             report.under_way += not record.ended
             report.incomplete += record.ended and not record.complete
             report.parts += sum(part.ref is not None for part in record.parts.values())
-            report.in_doubt += sum(part.ref is None for part in record.parts.values())
+            without_ref = sum(part.ref is None for part in record.parts.values())
+            if record.complete:  # the Batch API loaded it
+                report.without_ref += bool(without_ref)
+            else:
+                report.in_doubt += without_ref
             report.created += len(order.created)
             runs.add(record.run[:RUN])
     report.runs = len(runs - {b""})

@@ -12,8 +12,8 @@ from typing import Any, TypeAlias
 
 import anyio
 
-from cdp_orders_async.ingest import Load
 from cdp_orders_async.jobs.events import Message, OnEvent
+from cdp_orders_async.jobs.loading import Loading
 
 __all__ = ["Stopper", "on_free_signals", "on_signals", "on_stop"]
 
@@ -101,9 +101,9 @@ class Stopper:
         self._on_event = on_event
         self._clock = clock
         self._since = 0.0
-        self._load: Load | None = None
+        self._load: Loading | None = None
 
-    def watch(self, load: Load) -> None:
+    def watch(self, load: Loading) -> None:
         """Stop *load* at the next signal, or now if there was one."""
         self._load = load
         if self.number is not None:
@@ -121,11 +121,11 @@ class Stopper:
         elif now - self._since >= SAME_SIGNAL and load is not None:
             load.stop()
 
-    def _stop(self, load: Load) -> None:
+    def _stop(self, load: Loading) -> None:
         load.stop(self._drain)
         self._give_up(load)
 
-    def _give_up(self, load: Load) -> None:
+    def _give_up(self, load: Loading) -> None:
         """Do not wait for a server that is not well, nor while the load is held: it would take the whole time."""
         if load.paused is not None or load.held:
             load.stop()

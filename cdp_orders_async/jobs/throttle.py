@@ -15,8 +15,8 @@ from typing import Literal, TypeAlias
 import attrs
 
 from cdp_orders_async.errors import Invalid
-from cdp_orders_async.ingest import Load
 from cdp_orders_async.jobs.events import Message, OnEvent
+from cdp_orders_async.jobs.loading import Loading
 from cdp_orders_async.session import Session
 from cdp_orders_async.sources.jsonlines import in_thread
 
@@ -119,7 +119,7 @@ class Throttle:
             what = f"at most {rate:.4g} requests a second"
         self._on_event(Message(f"{by}: the rate is now {what}."))
 
-    def hold(self, load: Load, by: str, *, pause: bool) -> None:
+    def hold(self, load: Loading, by: str, *, pause: bool) -> None:
         """Hold the *load*, or let it go on, and say so; *by* names who asked for it."""
         if pause is load.held:
             return
@@ -132,7 +132,9 @@ class Throttle:
 
 
 @contextlib.asynccontextmanager
-async def following(path: Path | None, throttle: Throttle, load: Load, on_event: OnEvent) -> AsyncGenerator[None, None]:
+async def following(
+    path: Path | None, throttle: Throttle, load: Loading, on_event: OnEvent
+) -> AsyncGenerator[None, None]:
     """Do what the control file *path* says while the block lasts: at once, and after each change of the file.
 
     A change counts once the file stays the same for two looks, a second apart, so that half of it is never obeyed. A
@@ -152,7 +154,7 @@ async def following(path: Path | None, throttle: Throttle, load: Load, on_event:
 
 
 class _Follower:
-    def __init__(self, path: Path, throttle: Throttle, load: Load, on_event: OnEvent) -> None:
+    def __init__(self, path: Path, throttle: Throttle, load: Loading, on_event: OnEvent) -> None:
         self._path = path
         self._throttle = throttle
         self._load = load

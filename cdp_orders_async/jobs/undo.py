@@ -21,7 +21,7 @@ from cdp_orders_async.jobs.journal import JournalPlace, check_exists, open_journ
 from cdp_orders_async.jobs.lines_file import lines_written
 from cdp_orders_async.jobs.report import describe, exit_status
 from cdp_orders_async.jobs.stopping import SAME_SIGNAL, on_stop
-from cdp_orders_async.journal import CreatedPart, Journal
+from cdp_orders_async.journal import CreatedPart, Journal, PostgresJournal, SqliteJournal
 from cdp_orders_async.redact import sealed
 
 __all__ = ["UndoReport", "Undoable", "undo", "undoable"]
@@ -39,6 +39,8 @@ class Undoable(Struct, frozen=True):
     """Parts that loads with the journal created."""
     orders: int
     """The orders of these parts."""
+    without_ref: int = 0
+    """Further orders, which the Batch API loaded: it tells no references, so an undo cannot delete them."""
 
 
 @attrs.define
@@ -51,6 +53,8 @@ class UndoReport:
     """Parts that stay, because they or something that needs them changed, or because the undo was stopped."""
     failed: int = 0
     """Parts that could not be deleted; the next undo tries them again."""
+    without_ref: int = 0
+    """Orders that stay because the Batch API loaded them, which tells no references."""
     changes: tuple[Changed, ...] = ()
     """What loads changed of parts that are not deleted, as far as a file of values before says so."""
     error: Exception | None = None
@@ -63,12 +67,14 @@ class UndoReport:
     def to_json(self) -> dict[str, object]:
         """Return the report as JSON data."""
         counts: dict[str, object] = {"deleted": self.deleted, "kept": self.kept, "failed": self.failed}
+        if self.without_ref:
+            counts["without_ref"] = self.without_ref
         return counts if self.reason is None else {**counts, "error": self.reason}
 
     @property
     def status(self) -> int:
         """The exit status of a command whose work this was."""
-        return exit_status(self.error, self.stopped_by, as_wanted=not (self.kept or self.failed))
+        return exit_status(self.error, self.stopped_by, as_wanted=not (self.kept or self.failed or self.without_ref))
 
     def count(self, order: UndoneOrder) -> None:
         """Count the parts of an *order*."""
@@ -91,7 +97,7 @@ async def undoable(client: CdpOrders | CdpOrdersV2, journal: JournalPlace) -> Un
             parts += 1
             orders += part.key != last
             last = part.key
-    return Undoable(parts, orders)
+        return Undoable(parts, orders, await _without_ref_in(records))
 
 
 @sealed
@@ -124,11 +130,15 @@ async def undo(
     changes = [] if before is None else list(read_before(before))
     with lines_written(outcomes, WHAT, _is_outcome) as write:
         async with await open_journal(journal, client.identity) as records:
+            without_ref = await _without_ref_in(records)
             work = _Undo(resources, records, force=force, on_event=on_event, clock=clock, changes=changes)
             work.outcomes = outcomes
             async with on_stop(work.stop):
                 await work.run(write)
     report = work.report
+    report.without_ref = without_ref
+    if without_ref:
+        on_event(Message(_without_ref(without_ref)))
     if isinstance(report.error, CdpError):
         report.reason = describe(report.error, client.base_url)
     elif report.error is not None:
@@ -252,6 +262,20 @@ def _problem(order: UndoneOrder) -> str:
     wrong = [part for part in order.parts if part.verdict is not UndoVerdict.DELETED]
     reasons = dict.fromkeys(f"{part.name}: {part.reason}" for part in wrong)
     return f"{order.key}: {order.verdict}: {'; '.join(reasons)}"
+
+
+async def _without_ref_in(records: SqliteJournal | PostgresJournal) -> int:
+    """Return how many orders stay because nobody told their references: the Batch API, which needs a file."""
+    return await records.without_ref() if isinstance(records, SqliteJournal) else 0
+
+
+def _without_ref(orders: int) -> str:
+    what = (
+        "1 order stays: the Batch API loaded it"
+        if orders == 1
+        else f"{orders:,} orders stay: the Batch API loaded them"
+    )
+    return f"{what}, and it tells no references, so an undo cannot delete what such a load made."
 
 
 def _tell_changes(report: UndoReport, before: Path | None, on_event: OnEvent) -> None:

@@ -6,6 +6,7 @@ an order before it sends any part of it. The journal holds keys, hashes, refs an
 
 from __future__ import annotations
 
+from cdp_orders_async.journal.folder import batch_folder
 from cdp_orders_async.journal.memory import MemoryJournal
 from cdp_orders_async.journal.postgres import PostgresAddress, PostgresJournal
 from cdp_orders_async.journal.records import (
@@ -38,5 +39,6 @@ __all__ = [
     "RecordedOrder",
     "SameReference",
     "SqliteJournal",
+    "batch_folder",
     "is_same_order",
 ]

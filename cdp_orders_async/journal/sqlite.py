@@ -140,6 +140,15 @@ class SqliteJournal:
             self._give_up(order.key)
             raise
 
+    async def look(self, order: OrderId) -> Claimed:
+        """Return what `claim` would return, and change nothing; whether *order* is claimed does not matter."""
+        order.key.encode()
+        return await self._ask(self._tables.Tables.look, order)
+
+    async def without_ref(self) -> int:
+        """Return how many complete orders have a reference that is not known: the Batch API loaded them."""
+        return await self._ask(self._tables.Tables.without_ref)
+
     async def renew(self, keys: Sequence[str]) -> set[str]:  # noqa: ARG002 - part of the protocol
         """Return nothing, because no claim can be lost."""
         self._check_open()

@@ -138,10 +138,15 @@ _KNOWN: Final = """SELECT graphs.graph, parts.ref
     WHERE graphs.state = ? AND parts.ref IS NOT NULL AND parts.created >= 0
     ORDER BY graphs.id DESC LIMIT ?"""
 
+_WITHOUT_REF: Final = """SELECT count(*) FROM graphs JOIN parts ON parts.graph = graphs.id AND parts.part = 'order'
+    WHERE graphs.state = ? AND parts.ref IS NULL"""
+
 _CREATED: Final = """SELECT graphs.graph, parts.ref, parts.digest, parts.graph, parts.created, parts.part
     FROM parts CROSS JOIN graphs ON graphs.id = parts.graph
     WHERE parts.created > 0 AND parts.graph <= ? AND (parts.graph, parts.created, parts.part) < (?, ?, ?)
     ORDER BY parts.graph DESC, parts.created DESC, parts.part DESC LIMIT ?"""
+
+_RECORD_OF: Final = "SELECT id, digest, state, run, number FROM graphs WHERE graph = ?"
 
 _ORDERS: Final = """SELECT id, graph, digest, state, run, number FROM graphs WHERE id > ? ORDER BY id LIMIT ?"""
 
@@ -202,27 +207,41 @@ class Tables:
     def nothing(self) -> None:
         """Do nothing: the caller only waits until the file is open."""
 
+    def look(self, order: OrderId) -> Claimed:
+        """Return the records of *order*, and change nothing."""
+        known = self._db.execute(_RECORD_OF, (order.key,)).fetchone()
+        record = None if known is None else self._record(known)
+        return Claimed(record, self._same_reference(order))
+
+    def without_ref(self) -> int:
+        """Return how many complete orders have a reference that is not known."""
+        return int(self._db.execute(_WITHOUT_REF, (COMPLETE,)).fetchone()[0])
+
     def claim(self, order: OrderId, digest: bytes, run: bytes, number: int) -> Claimed:
         """Note that *order* is under way, and return its records."""
         db = self._db
         same_reference = self._same_reference(order)
-        known = db.execute("SELECT id, digest, state, run, number FROM graphs WHERE graph = ?", (order.key,)).fetchone()
+        known = db.execute(_RECORD_OF, (order.key,)).fetchone()
         if known is None:
             new = "INSERT INTO graphs (graph, digest, state, run, number) VALUES (?, ?, ?, ?, ?)"
             self._numbers[order.key] = db.execute(new, (order.key, digest, UNDER_WAY, run, number)).lastrowid or 0
             return Claimed(None, same_reference)
-        graph, known_digest, state, known_run, known_number = known
+        graph, known_digest, state = known[:3]
         self._numbers[order.key] = graph
-        parts: dict[str, PartRecord] = {}
-        for part, sent, ref, created in db.execute(_PARTS, (graph,)):
-            parts[part] = PartRecord(sent, _ref(ref, created))
-            self._last_created = max(self._last_created, abs(created))
         stays = state == COMPLETE and known_digest == digest
         now = digest, COMPLETE if stays else UNDER_WAY, run, number
         if now != known[1:]:
             db.execute("UPDATE graphs SET digest = ?, state = ?, run = ?, number = ? WHERE id = ?", (*now, graph))
-        before = GraphRecord(known_digest, state == COMPLETE, state != UNDER_WAY, parts, known_run, known_number)
-        return Claimed(before, same_reference)
+        return Claimed(self._record(known), same_reference)
+
+    def _record(self, known: tuple[int, bytes, int, bytes, int]) -> GraphRecord:
+        """Return the record of the graph with this row."""
+        graph, digest, state, run, number = known
+        parts: dict[str, PartRecord] = {}
+        for part, sent, ref, created in self._db.execute(_PARTS, (graph,)):
+            parts[part] = PartRecord(sent, _ref(ref, created))
+            self._last_created = max(self._last_created, abs(created))
+        return GraphRecord(digest, state == COMPLETE, state != UNDER_WAY, parts, run, number)
 
     def release(self, graph: str) -> None:
         """Forget that *graph* is claimed."""

@@ -6,6 +6,7 @@ from aiohttp import ClientSession, TraceConfig
 
 from cdp_orders_async.session.calls import as_one_call, attempt_failed
 from cdp_orders_async.session.session import BulkTransport, GivenUp, RateLimiter, Session
+from cdp_orders_async.session.signed import SignedUrls
 from cdp_orders_async.session.stats import Stats
 from cdp_orders_async.timings import Timings
 
@@ -15,6 +16,7 @@ __all__ = [
     "GivenUp",
     "RateLimiter",
     "Session",
+    "SignedUrls",
     "Stats",
     "Timings",
     "TraceConfig",

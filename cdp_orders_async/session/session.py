@@ -30,7 +30,7 @@ from cdp_orders_async.errors import (
 from cdp_orders_async.pacing.health import overload
 from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
 from cdp_orders_async.pacing.retry import Retries, RetryBudget, backoff, may_resend, parse_retry_after
-from cdp_orders_async.redact import sealed, strip_frames
+from cdp_orders_async.redact import Secrets, sealed, strip_frames
 from cdp_orders_async.session.attempt import (
     NO_HEADERS,
     Answer,
@@ -188,6 +188,11 @@ class Session:
         for closed in list(self.on_close):
             closed(NotSent(CLOSED))
         await self._http.aclose()
+
+    @property
+    def secrets(self) -> Secrets:
+        """The texts that nobody may see, which are masked in what a server says."""
+        return self._http.secrets
 
     @property
     def is_watched(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from types import MappingProxyType
 from typing import Generic, Literal, NoReturn, Protocol, TypeVar, get_args, get_origin
@@ -30,7 +30,17 @@ from cdp_orders_async.redact import NO_SECRETS, Secrets, collect_words, mask_unk
 from cdp_orders_async.wire.codec import is_list, is_object, load
 from cdp_orders_async.wire.direct import decode, decode_page
 
-__all__ = ["NO_QUERY", "Page", "Request", "Transport", "parse_response", "reads", "reads_nothing", "reads_page"]
+__all__ = [
+    "NO_QUERY",
+    "Page",
+    "Request",
+    "Transport",
+    "masked_message",
+    "parse_response",
+    "reads",
+    "reads_nothing",
+    "reads_page",
+]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -198,11 +208,10 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
         envelope = {}
     personal = request.body is not None and request.operation.startswith(PERSONAL)
     sent = collect_words(_texts(_data(request.body))) if request.body and personal else frozenset[str]()
-    known = _words_of_the_api() | {str(status)}
 
     def words(*keys: str) -> str | None:
         found = next((found for key in keys if isinstance(found := envelope.get(key), str)), None)
-        return found and mask_unknown_words(secrets.masked(found[: 3 * KEPT_TEXT]), KEPT_TEXT, known=known, sent=sent)
+        return found and masked_message(found, secrets, {str(status)}, sent)
 
     code = envelope.get("code")
     # No answer has a status below 200: the server broke the protocol, and it is not known what it did.
@@ -220,6 +229,17 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
     refusal.from_api = from_api
     refusal.start = secrets.start(body, KEPT_BYTES)
     return refusal
+
+
+def masked_message(
+    text: str, secrets: Secrets, known: Collection[str] = (), sent: Collection[str] = frozenset()
+) -> str:
+    """Return what a server says of a request, without *secrets* and without words that may belong to a person.
+
+    Parameters: *known*, further words that stay; *sent*, words in lower case that were sent in personal values.
+    """
+    names = _words_of_the_api().union(known)
+    return mask_unknown_words(secrets.masked(text[: 3 * KEPT_TEXT]), KEPT_TEXT, known=names, sent=sent)
 
 
 @functools.cache

@@ -36,7 +36,7 @@ async def test_show(tmp_path: Path) -> None:
     assert told.pop("size") >= (tmp_path / "j").stat().st_size > 0
     assert told.pop("identity").keys() == {"base URL", "client key"}
     counts = {"orders": 3, "complete": 2, "incomplete": 1, "under_way": 0}
-    assert told == {**counts, "empty": 0, "parts": 17, "created": 17, "in_doubt": 0, "runs": 1}
+    assert told == {**counts, "empty": 0, "parts": 17, "created": 17, "in_doubt": 0, "without_ref": 0, "runs": 1}
 
 
 async def test_export(tmp_path: Path) -> None:

@@ -40,6 +40,16 @@ Orders that the server takes for an earlier one, within two days, so that nothin
 Requests of a load with a new journal: 18 (3 orders.create, 3 items.create, 3 contacts.create, 3 consumers.create, \
 3 order_extensions.create, 3 item_extensions.create)
 Least time at 0.001 requests/s: 5.00 h
+Engine rest: about 5.00 h at 0.001 requests/s
+Engine batch: 0 orders in 0 files, 0.0 MB, about 0.0 min; it cannot take 5 orders
+  5 x $.channel is required by the Batch API, first at {name}:1
+  5 x $.pointOfSale is required by the Batch API, first at {name}:1
+  5 x $.status is required by the Batch API, first at {name}:1
+  5 x $.paymentType is required by the Batch API, first at {name}:1
+  5 x $.orderItems[].productId is required by the Batch API, first at {name}:1
+  5 x $.orderItems[].description is required by the Batch API, first at {name}:1
+  5 x $.orderItems[].vendor is required by the Batch API, first at {name}:1
+Recommended: --engine rest: the Batch API cannot take 5 of 5 orders
 Hash: {hash} (cdp-orders load --plan {hash} takes no other input)
 """
 

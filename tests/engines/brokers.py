@@ -2,44 +2,27 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Final
 
-import pytest
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError
 from redis.exceptions import ConnectionError as NotConnectedError
 from redis.retry import Retry
 
-__all__ = ["REQUIRED", "RedisServer", "missing"]
+from tests.databases import free_port, missing
 
-REQUIRED: Final = "CDP_ORDERS_TESTS_REQUIRE"
-"""With this variable set to 1, a test whose program is missing fails; without it, the test is skipped."""
+__all__ = ["RedisServer"]
+
 HOST: Final = "127.0.0.1"
 START_SECONDS: Final = 30.0
-
-
-def missing(program: str, package: str) -> NoReturn:
-    """Skip the test, or fail it where all programs are required, because *program* is not installed."""
-    sentence = f"{program} is not installed: apt-get install {package}"
-    if os.environ.get(REQUIRED) == "1":
-        pytest.fail(sentence, pytrace=False)
-    pytest.skip(sentence)
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.create_server((HOST, 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 class RedisServer:

@@ -46,8 +46,7 @@ def inside(journal: PostgresJournal) -> Any:  # noqa: ANN401 it is nobody else's
 
 def connection_of(journal: PostgresJournal) -> Any:  # noqa: ANN401 it is nobody else's
     """Return the connection of a journal."""
-    state: dict[str, Any] = vars(inside(journal))
-    return state["_connection"]
+    return getattr(inside(journal), "_connection")  # noqa: B009 it is private
 
 
 def with_password(dsn: str) -> str:

@@ -14,6 +14,7 @@ import pytest
 
 from cdp_orders_async.cli import app, main
 from tests.cli.support import Ran, Watched, cdp_orders, orders, watched, write
+from tests.engines.support import importable
 from tests.laws.pages import COMMANDS_PAGE, ROOT, blocks
 
 PAGE = (ROOT / COMMANDS_PAGE).read_text(encoding="utf-8")
@@ -45,7 +46,7 @@ async def test_each_example_runs(tmp_path: Path) -> None:
     """In the order of the page; those that ask say so, and then do it with --yes."""
     first, *rest = orders(3)
     write(tmp_path / "orders.jsonl", [{**first, "referenceId": "B94TXY-1"}, *rest])
-    others = [{**order, "referenceId": f"C-{n}"} for n, order in enumerate(orders(4))]
+    others = [{**importable(order), "referenceId": f"C-{n}"} for n, order in enumerate(orders(4))]
     (tmp_path / "2024").mkdir()
     write(tmp_path / "2024" / "may.jsonl", others[:2])
     for n, name in enumerate(("2023", "2024-01")):

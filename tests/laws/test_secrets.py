@@ -12,11 +12,11 @@ import subprocess
 import sys
 import typing
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from pathlib import Path
 from random import Random
 from typing import cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import attrs
 import orjson
@@ -40,8 +40,10 @@ from cdp_orders_async import (
     PauseEnded,
     Request,
     Settings,
+    SqliteJournal,
     Violation,
     jobs,
+    parse_graph,
 )
 from cdp_orders_async.cli.display import Display, JsonDisplay, Screen
 from cdp_orders_async.cli.loading import LoadFlags
@@ -51,9 +53,16 @@ from cdp_orders_async.cli.plan import _Display  # pyright: ignore[reportPrivateU
 from cdp_orders_async.cli.single_io import Keeping
 from cdp_orders_async.cli.verify import _Teller  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.emulator import Emulator, Faults, running
+from cdp_orders_async.engines.batch import BatchEngine
+from cdp_orders_async.engines.batch_api import BatchApi, BatchStatus, LogRow
+from cdp_orders_async.engines.batch_cutting import BatchOptions, Cutting, Ready
+from cdp_orders_async.engines.batch_delivery import Delivery, Patience, Result
+from cdp_orders_async.engines.batch_load import BatchLoad
+from cdp_orders_async.engines.batch_outcomes import Decision
+from cdp_orders_async.engines.batch_packing import Packer
 from cdp_orders_async.graph.exact import _Doubled, _Lost, read_json  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.graph.findings import Findings
-from cdp_orders_async.graph.parsing import Reading, read_graph
+from cdp_orders_async.graph.parsing import Reading, parse_graph, read_graph
 from cdp_orders_async.ingest.before import Before
 from cdp_orders_async.ingest.knowledge import Knowledge
 from cdp_orders_async.ingest.outcomes import Leftover, Outcome, PartVerdict, Verdict
@@ -63,6 +72,7 @@ from cdp_orders_async.jobs.before_file import Changed
 from cdp_orders_async.jobs.causes import Cause, Causes
 from cdp_orders_async.jobs.comparison import Difference, DifferenceKind, _Comparison  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.differences_file import DifferencesFile
+from cdp_orders_async.jobs.engine_choice import BatchPlan, choose
 from cdp_orders_async.jobs.estimate import _Mark  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.index import Index
 from cdp_orders_async.jobs.inputs import InputOptions
@@ -76,6 +86,8 @@ from cdp_orders_async.jobs.series import Course, Moment, Pause, Series, _Stretch
 from cdp_orders_async.jobs.snapshot import Snapshot
 from cdp_orders_async.jobs.throttle import Wish
 from cdp_orders_async.jobs.verification import Row
+from cdp_orders_async.journal import SqliteJournal
+from cdp_orders_async.journal.batches import BatchBook
 from cdp_orders_async.journal.memory import _Graph  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.journal.records import (
     Busy,
@@ -92,6 +104,7 @@ from cdp_orders_async.reports.charts import Band, Chart, Line, _Axis  # pyright:
 from cdp_orders_async.reports.commands import Command
 from cdp_orders_async.session.autorate.governor import Climb, RateState, Trial
 from cdp_orders_async.session.backends.aiohttp import _Attempt, _Body  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.session.signed import SignedUrls
 from cdp_orders_async.sources.jsonlines import _Expecting, _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.timings import Durations
 from cdp_orders_async.wire import reads_nothing
@@ -290,6 +303,44 @@ def planned(graph: OrderGraph) -> list[object]:
     ]
 
 
+async def filed(folder: Path, url: str) -> list[object]:
+    """Return instances of what a load over the Batch API is made with."""
+    graph = parse_graph(WHOLE)
+    line, order = InputLine("file", 1, graph), OrderId.of("A-1", NOW)
+    options = BatchOptions(
+        most_bytes=1000,
+        most_orders=1,
+        open_files=1,
+        first_poll=1.0,
+        longest_poll=1.0,
+        settle=1.0,
+        tell=lambda _: None,
+        new_ref=uuid4,
+        clock=lambda: 0.0,
+    )
+
+    async def lines() -> AsyncGenerator[InputLine, None]:
+        yield line
+
+    async with (
+        CdpOrders(base_url=url, client_key="key", api_token=TOKEN, settings=Settings(trust_env=False)) as cdp,
+        await SqliteJournal.open(folder / "filed", identity=cdp.identity) as records,
+    ):
+        with BatchBook.opened(folder / "filed") as book:
+            cutting, ready = Cutting(book, options), Ready("file", 1, Opaque(graph), order, b"")
+            cutting.add(ready)
+            patience, api = Patience(1.0, 1.0, 1.0, lambda: 0.0), BatchApi(cdp)
+            plan = BatchPlan()
+            plan.add(graph, "file:1")
+            return [
+                *(cutting, ready, cutting.finish(), *cutting.orders, options, book, Packer(1000, 1), patience, api),
+                *(BatchStatus("uploading", Opaque("https://canary")), LogRow(None, 400, "no"), Result()),
+                *(Delivery(api, book, patience, uuid4, lambda _: None), SignedUrls(Settings(), 1.0), BatchEngine()),
+                *(BatchLoad(cdp, lines(), records, book, options, 0.0), Decision(Verdict.ALREADY)),
+                *(plan, choose(1, None, plan)),
+            ]
+
+
 FAULTS: list[Json] = [
     {"operation": "contacts.create", "script": [{"action": "close", "phase": "written"}, "ok"]},
     {"operation": "consumers.create", "script": ["ok", {"action": "status", "status": 400}]},
@@ -347,7 +398,8 @@ async def test_no_instance_of_any_class_shows_a_value(tmp_path: Path) -> None:
         for version, way in pairs:
             (tmp_path / way).mkdir()
             await loaded(looking, url, version, way, tmp_path / way)
-    for one in made(tmp_path):
+        more = await filed(tmp_path, url)
+    for one in (*made(tmp_path), *more):
         looking.look_at(one)
         looking.look(within(one))
     assert looking.found == []

@@ -26,9 +26,8 @@ _SETTINGS: Final = (
     """SELECT set_config('synchronous_commit', 'on', false)
         WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')""",
     # Otherwise a plan that was made for small tables would read them as a whole after they have grown.
-    "SET enable_seqscan = off",
-    "SET enable_hashjoin = off",
-    "SET enable_mergejoin = off",
+    *(f"SET enable_{way} = off" for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "material")),
+    "SET jit = off",  # the statements are small, and compiling one takes longer than running it
     # A connection that was lost must not keep its locks.
     f"SET idle_in_transaction_session_timeout = '{MAX_WAIT}s'",
     f"SET statement_timeout = '{MAX_WAIT}s'",

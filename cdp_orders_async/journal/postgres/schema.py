@@ -23,12 +23,13 @@ _MAKE: Final = (
     "CREATE TABLE {schema}.format (version integer NOT NULL)",
     """CREATE TABLE {schema}.tenants (
         id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY, identity text NOT NULL UNIQUE)""",
+    # The indexes begin with the reference id: with the tenant first, a plan may read all rows of the tenant.
     # Keys and names are bytes, because the encoding of a database may lack some of their characters.
     """CREATE TABLE {schema}.graphs (
         id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, tenant integer NOT NULL,
         reference bytea NOT NULL, moment bytea NOT NULL,
         digest bytea NOT NULL, state smallint NOT NULL, run bytea NOT NULL, number bigint NOT NULL,
-        UNIQUE (tenant, reference, moment))""",
+        UNIQUE (reference, moment, tenant))""",
     # `created` is 0 for a part that was not created with this journal, and otherwise its place among the created parts.
     # Negative: it is unknown now whether the part is there, and `ref` is the reference of the created part.
     """CREATE TABLE {schema}.parts (
@@ -38,7 +39,7 @@ _MAKE: Final = (
     # One claim for each reference id, because the server may take all orders with it for one.
     """CREATE TABLE {schema}.leases (
         tenant integer NOT NULL, reference bytea NOT NULL, moment bytea NOT NULL, token uuid NOT NULL,
-        until timestamptz NOT NULL, PRIMARY KEY (tenant, reference))""",
+        until timestamptz NOT NULL, PRIMARY KEY (reference, tenant))""",
 )
 
 

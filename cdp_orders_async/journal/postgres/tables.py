@@ -76,8 +76,11 @@ _BEGIN: Final = """INSERT INTO {schema}.graphs AS g (tenant, reference, moment, 
     ON CONFLICT (tenant, reference, moment) DO UPDATE
         SET digest = excluded.digest, state = excluded.state, run = excluded.run, number = excluded.number"""
 
-_JOINED: Final = """JOIN {schema}.graphs AS g
-        ON g.tenant = {tenant} AND g.reference = n.reference AND g.moment = n.moment
+# For each note a look-up of its own, because a plan for a small table may read the table as a whole for each note.
+_JOINED: Final = """JOIN LATERAL (
+        SELECT f.id FROM {schema}.graphs AS f
+        WHERE f.tenant = {tenant} AND f.reference = n.reference AND f.moment = n.moment LIMIT 1
+    ) AS g ON true
     LEFT JOIN {schema}.leases AS l ON l.tenant = {tenant} AND l.reference = n.reference"""
 
 _NOT_TAKEN: Final = """CASE WHEN n.token IS NULL THEN l.token IS NULL OR l.moment <> n.moment

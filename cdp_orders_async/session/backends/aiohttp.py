@@ -51,7 +51,7 @@ from cdp_orders_async.settings import Credentials, Settings, tls_of
 from cdp_orders_async.timings import Timings
 from cdp_orders_async.wire import Request
 
-__all__ = ["AiohttpBackend"]
+__all__ = ["AiohttpBackend", "Dropped", "no_hidden_resend"]
 
 SENT_ONCE = frozenset({"POST", "PATCH"})
 """The methods that aiohttp never sends again after a dropped connection, because HTTP forbids it."""
@@ -63,15 +63,16 @@ NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError,
 LONGEST_LINE = 8 * LONGEST_HEAD  # larger than a head may be, so that the error comes from us and gives the reason
 
 
-class _Dropped(Exception):
+class Dropped(Exception):
     """A lost connection, as an error after which aiohttp does not send again."""
 
 
-async def _no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+async def no_hidden_resend(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+    """Send *request* once: a middleware that keeps aiohttp from sending it again after a dropped connection."""
     try:
         return await handler(request)
     except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _Dropped from error
+        raise Dropped from error
 
 
 class _Body(aiohttp.BytesPayload):
@@ -262,7 +263,7 @@ class AiohttpBackend(HttpBackend):
             self._headers = Opaque({"Authorization": self._authorization.open()})
         else:  # aiohttp refuses this header if your session has credentials of its own, or finds them in netrc
             self._once = (self._authorize,)
-        self._again = (*self._once, _no_hidden_resend)
+        self._again = (*self._once, no_hidden_resend)
         self._timeout = aiohttp.ClientTimeout(
             total=None,
             sock_connect=None if self._is_mine else settings.connect_timeout,
@@ -319,11 +320,11 @@ class AiohttpBackend(HttpBackend):
                 content = await self._read(request, response)
                 times.body += self._clock() - head
             return response.status, content, _wait_asked(response)
-        except (_Dropped, Broken, aiohttp.ClientError, OSError) as error:
+        except (Dropped, Broken, aiohttp.ClientError, OSError) as error:
             if body is not None and body.refused:
                 raise GivenUp("it was given up before it left") from None
             # From None: the text of the cause may hold the query, or the URL of the proxy with its password.
-            cause = (isinstance(error, _Dropped) and error.__cause__) or error
+            cause = (isinstance(error, Dropped) and error.__cause__) or error
             if response is not None:
                 response.close()
                 return cut_answer(request, response.status, _wait_asked(response), _describe(cause))

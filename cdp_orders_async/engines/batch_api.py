@@ -1,0 +1,157 @@
+"""The calls of the Batch API: announce a batch, upload its file, ask for its status, and read its error log.
+
+The API gets the credentials; the file storage gets none. Source: the vendor's pages
+walkthrough--uploading-a-batch-file, retrieve-batch-file-upload-status and retrieve-batch-upload-error-log, under
+https://doc.sitecore.com/cdp/en/developers/api/.
+"""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import zlib
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import orjson
+from msgspec import Struct
+
+from cdp_orders_async.addresses import normalised
+from cdp_orders_async.client import CdpOrders, CdpOrdersV2
+from cdp_orders_async.errors import NotFound
+from cdp_orders_async.journal.batches import BatchFile
+from cdp_orders_async.redact import Opaque, printable
+from cdp_orders_async.routes import BATCHES
+from cdp_orders_async.session import SignedUrls
+from cdp_orders_async.wire import Request, encode, is_object, masked_message
+
+__all__ = ["BatchApi", "BatchStatus", "LogRow"]
+
+TRANSFER = 1800.0
+"""The most seconds of one upload, or of reading a log."""
+LARGEST_LOG = 64 * 2**20
+LARGEST_PLAIN_LOG = 2**30
+ENCRYPTION = {"x-amz-server-side-encryption": "AES256"}
+NO_MESSAGE = "without a message"
+
+
+class BatchStatus(Struct, frozen=True):
+    """What the API says of a batch."""
+
+    code: str
+    """``uploading``, ``processing``, ``success``, ``corrupted`` or ``error``."""
+    location: Opaque[str] | None = None
+    """Where its file goes: the signature in this URL is a secret."""
+    log: Opaque[str] | None = None
+    """Where its error log is."""
+
+
+class LogRow(Struct, frozen=True):
+    """One row of an error log: a record that was refused."""
+
+    ref: str | None
+    code: int
+    """A status as in HTTP; 500 where the row has none."""
+    message: str
+    """Without words that may belong to a person."""
+
+
+class BatchApi:
+    """Calls the Batch API over *client*."""
+
+    def __init__(self, client: CdpOrders | CdpOrdersV2) -> None:
+        self._session = client.session
+        self._origin = normalised(client.base_url)
+        self._signed = SignedUrls(client.session.settings, TRANSFER)
+
+    async def announce(self, file: BatchFile) -> BatchStatus:
+        """Make the batch of *file*, or ask for a new location for it; raises what a call of the client raises."""
+        return await self._call("create", file.ref, encode({"checksum": file.checksum, "size": file.size}))
+
+    async def status(self, ref: str) -> BatchStatus | None:
+        """Return what the API says of the batch *ref*; None if it does not know it."""
+        try:
+            return await self._call("get", ref)
+        except NotFound as error:
+            if not error.from_api:
+                raise
+            return None
+
+    async def upload(self, location: Opaque[str], path: Path, checksum: str) -> int:
+        """Send the file at *path*, whose MD5 is *checksum*, to *location*; return the status of the answer.
+
+        Raises `NotSent`, `OutcomeUnknown` if the answer was lost, and `Invalid` for a location that must not be used.
+        """
+        digest = base64.b64encode(bytes.fromhex(checksum)).decode()
+        return await self._signed.put(location, path, {**ENCRYPTION, "Content-Md5": digest})
+
+    async def log(self, url: Opaque[str]) -> bytes | None:
+        """Return the error log, unpacked; None where this URL gives none. Raises what reading raises."""
+        text = url.open()
+        if text.startswith("/") or (self._is_of_api(text) and urlsplit(text).path.startswith("/v2/")):
+            parts = urlsplit(text)
+            query = dict(pair.partition("=")[::2] for pair in parts.query.split("&") if pair)
+            return _unpacked(await self._session.send(Request("batches.log", "GET", parts.path, bytes, query)))
+        status, body = await self._signed.get(url, LARGEST_LOG)
+        return _unpacked(body) if 200 <= status < 300 else None  # noqa: PLR2004 HTTP
+
+    def rows(self, log: bytes) -> list[LogRow] | None:
+        """Return the rows of an error *log*; None if it is not one."""
+        rows: list[LogRow] = []
+        for line in log.splitlines():
+            if not line.strip():
+                continue
+            try:
+                row: object = orjson.loads(line)
+            except orjson.JSONDecodeError:
+                return None
+            if not is_object(row):
+                return None
+            rows.append(self._row(row))
+        return rows
+
+    def _row(self, row: dict[str, object]) -> LogRow:
+        ref, code, message = row.get("ref"), row.get("code"), row.get("message")
+        if isinstance(code, str) and code.isascii() and code.isdigit():
+            code = int(code[:4])
+        known = isinstance(code, int) and not isinstance(code, bool)
+        told = masked_message(message, self._session.secrets) if isinstance(message, str) and message else NO_MESSAGE
+        return LogRow(ref if isinstance(ref, str) else None, code if known and isinstance(code, int) else 500, told)
+
+    def _is_of_api(self, url: str) -> bool:
+        return normalised(url).startswith(f"{self._origin}/")
+
+    async def _call(self, verb: str, ref: str, body: bytes | None = None) -> BatchStatus:
+        route = BATCHES[verb]
+        request = Request(route.operation, route.method, route.path.replace("{ref}", ref), _read, body=body)
+        return await self._session.send(request)
+
+
+def _read(body: bytes) -> BatchStatus:
+    """Read the answer about a batch; raise ValueError if it does not fit."""
+    data: object = orjson.loads(body)
+    match data:
+        case {"status": {"code": str(code), **status}}:
+            pass
+        case _:
+            raise ValueError("must have a status with a code")
+    location = data.get("location") if is_object(data) else None
+    href = location.get("href") if is_object(location) else None
+    log = status.get("log")
+    return BatchStatus(
+        printable(code.lower()),
+        Opaque(href) if isinstance(href, str) and href else None,
+        Opaque(log) if isinstance(log, str) and log else None,
+    )
+
+
+def _unpacked(body: bytes) -> bytes | None:
+    """Return a log that may be packed with gzip; None for one that is damaged or too large."""
+    if not body.startswith(b"\x1f\x8b"):
+        return body
+    try:
+        unpacker = zlib.decompressobj(wbits=31)
+        plain = unpacker.decompress(body, LARGEST_PLAIN_LOG)
+    except (zlib.error, gzip.BadGzipFile):
+        return None
+    return plain if unpacker.eof else None

@@ -1,0 +1,208 @@
+"""The batch files of a load over the Batch API, in a folder beside its journal: each step is on disk before it happens.
+
+A file goes through three states. *cut*: it is complete here, and no upload of it has begun, so nothing of it can count.
+*uploading*: an upload may have begun, so its orders may be on the server. *uploaded*: the file storage has accepted it.
+Once its result is in the journal, the file is deleted, and its rows are kept until the end of the load.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import threading
+from collections.abc import Generator, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, Literal, Self
+
+from msgspec import Struct
+
+from cdp_orders_async.errors import JournalError
+from cdp_orders_async.journal.folder import NAME, batch_folder
+
+__all__ = ["BatchBook", "BatchFile", "BatchOrder", "State"]
+
+State = Literal["cut", "uploading", "uploaded", "done"]
+
+APPLICATION_ID: Final = 0x43445062
+"""``CDPb`` in the header of the file marks it."""
+_TABLES: Final = (
+    f"PRAGMA application_id = {APPLICATION_ID}",
+    "CREATE TABLE folder (id BLOB NOT NULL)",
+    """CREATE TABLE batches (
+        id INTEGER PRIMARY KEY, ref TEXT NOT NULL, state TEXT NOT NULL, checksum TEXT NOT NULL, size INTEGER NOT NULL,
+        orders INTEGER NOT NULL)""",
+    """CREATE TABLE orders (
+        batch INTEGER NOT NULL, n INTEGER NOT NULL, file TEXT, number INTEGER NOT NULL, key TEXT NOT NULL,
+        digest BLOB NOT NULL, PRIMARY KEY (batch, n)) WITHOUT ROWID""",
+    "CREATE INDEX by_place ON orders (number, key)",
+)
+_PAGE: Final = 500
+_ID: Final = 8  # bytes
+
+
+class BatchFile(Struct, frozen=True):
+    """One batch file."""
+
+    id: int
+    ref: str
+    """The UUID of its batch, which this client made."""
+    state: State
+    checksum: str
+    """The MD5 of the file, in hexadecimal digits."""
+    size: int
+    """Its bytes."""
+    orders: int
+
+
+class BatchOrder(Struct, frozen=True):
+    """One order of a batch file; its record has the place *n* in the file, from 0."""
+
+    n: int
+    file: str | None
+    number: int
+    key: str
+    digest: bytes
+
+
+class BatchBook:
+    """The batch files of loads with one journal. Each method may be called in any thread, and is one transaction."""
+
+    def __init__(self, folder: Path, db: sqlite3.Connection) -> None:
+        """Use `opened` instead: the constructor opens no file."""
+        self.folder = folder
+        self._db = db
+        self._lock = threading.Lock()
+        self.id = bytes(self._db.execute("SELECT id FROM folder").fetchone()[0])
+        """Identifies this folder: another one knows nothing of its files."""
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, journal: Path, random: Iterable[int] | None = None) -> Generator[Self, None, None]:
+        """Open the book beside *journal*, or make it; only its owner can read it.
+
+        *random* are the bytes that identify a new folder. Raises `JournalError` for what cannot be read or written.
+        """
+        folder = batch_folder(journal)
+        try:
+            db = _open(folder, bytes(random) if random is not None else os.urandom(_ID))
+        except (OSError, sqlite3.Error) as error:
+            raise _unusable(folder, error) from error
+        with contextlib.closing(db):
+            yield cls(folder, db)
+
+    def path(self, file: BatchFile | int) -> Path:
+        """Return where a batch file is."""
+        number = file if isinstance(file, int) else file.id
+        return self.folder / f"{number}.jsonl.gz"
+
+    def next_id(self) -> int:
+        """Return the id of the next file."""
+        with self._writing() as db:
+            return int(db.execute("SELECT coalesce(max(id), 0) + 1 FROM batches").fetchone()[0])
+
+    def add(self, file: BatchFile, orders: Iterable[BatchOrder]) -> None:
+        """Note a *file* that was cut, with its *orders*."""
+        with self._writing() as db:
+            values = (file.id, file.ref, file.state, file.checksum, file.size, file.orders)
+            db.execute("INSERT INTO batches VALUES (?, ?, ?, ?, ?, ?)", values)
+            rows = ((file.id, one.n, one.file, one.number, one.key, one.digest) for one in orders)
+            db.executemany("INSERT INTO orders VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def set(self, file: BatchFile, *, state: State | None = None, ref: str | None = None) -> BatchFile:
+        """Change the *state* or the *ref* of a file; return the file as it is now."""
+        now = BatchFile(file.id, ref or file.ref, state or file.state, file.checksum, file.size, file.orders)
+        with self._writing() as db:
+            db.execute("UPDATE batches SET ref = ?, state = ? WHERE id = ?", (now.ref, now.state, now.id))
+        return now
+
+    def finish(self, file: BatchFile) -> None:
+        """Note that the journal has the result of a file, and delete the file."""
+        self.set(file, state="done")
+        self.path(file).unlink(missing_ok=True)
+
+    def drop(self, file: BatchFile) -> None:
+        """Forget a file that was never uploaded, and delete it."""
+        with self._writing() as db:
+            db.execute("DELETE FROM orders WHERE batch = ?", (file.id,))
+            db.execute("DELETE FROM batches WHERE id = ?", (file.id,))
+        self.path(file).unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Forget the files that are done, and delete those that a crash left behind."""
+        with self._writing() as db:
+            db.execute("DELETE FROM orders WHERE batch IN (SELECT id FROM batches WHERE state = 'done')")
+            db.execute("DELETE FROM batches WHERE state = 'done'")
+        known = {self.path(file) for file in self.open_files()}
+        for path in self.folder.glob("*.jsonl.gz*"):
+            if path not in known:
+                path.unlink()
+
+    def open_files(self) -> list[BatchFile]:
+        """Return the files without a result, the oldest first."""
+        with self._writing() as db:
+            found = db.execute("SELECT * FROM batches WHERE state <> 'done' ORDER BY id").fetchall()
+        return [BatchFile(*row) for row in found]
+
+    def orders(self, file: BatchFile) -> Iterator[list[BatchOrder]]:
+        """Yield the orders of a file, some at a time."""
+        after = -1
+        while True:
+            with self._writing() as db:
+                query = "SELECT n, file, number, key, digest FROM orders WHERE batch = ? AND n > ? ORDER BY n LIMIT ?"
+                page = [BatchOrder(*row) for row in db.execute(query, (file.id, after, _PAGE))]
+            if not page:
+                return
+            after = page[-1].n
+            yield page
+
+    def has(self, file: str | None, number: int, key: str) -> bool:
+        """Tell whether a file of this book, done or not, has the order *key* from this line of the input."""
+        with self._writing() as db:
+            query = "SELECT 1 FROM orders WHERE number = ? AND key = ? AND file IS ?"
+            return db.execute(query, (number, key, file)).fetchone() is not None
+
+    @contextlib.contextmanager
+    def _writing(self) -> Generator[sqlite3.Connection, None, None]:
+        try:
+            with self._lock, self._db:
+                self._db.execute("BEGIN")
+                yield self._db
+        except sqlite3.Error as error:
+            raise _unusable(self.folder, error) from error
+
+
+def _open(folder: Path, new_id: bytes) -> sqlite3.Connection:
+    path = folder / NAME
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.is_symlink() or path.is_symlink():
+        raise JournalError(f"{folder} is, or holds, a symbolic link: move it away")
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+    db = sqlite3.connect(path.absolute(), timeout=0, isolation_level=None, check_same_thread=False)
+    try:
+        for setting in ("trusted_schema = OFF", "locking_mode = EXCLUSIVE", "synchronous = FULL"):
+            db.execute(f"PRAGMA {setting}")
+        db.execute("BEGIN EXCLUSIVE")
+        _check(db, path, new_id)
+        db.execute("COMMIT")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _check(db: sqlite3.Connection, path: Path, new_id: bytes) -> None:
+    (application_id,) = db.execute("PRAGMA application_id").fetchone()
+    found: Mapping[str, object] = dict(db.execute("SELECT name, type FROM sqlite_master").fetchall())
+    if not found and not application_id:
+        for statement in _TABLES:
+            db.execute(statement)
+        db.execute("INSERT INTO folder VALUES (?)", (new_id,))
+    elif application_id != APPLICATION_ID or not {"folder", "batches", "orders"} <= found.keys():
+        raise JournalError(f"{path} is the database of another program: move it away")
+
+
+def _unusable(folder: Path, error: Exception) -> JournalError:
+    reason = error.strerror if isinstance(error, OSError) else str(error)
+    return JournalError(f"the batch files cannot be kept in {folder}: {reason}")

@@ -1,0 +1,120 @@
+"""Requests to signed URLs of a file storage: no credentials of the API leave, and no text shows the URL."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from urllib.parse import urlsplit
+
+import aiohttp
+from yarl import URL
+
+from cdp_orders_async.addresses import is_loopback
+from cdp_orders_async.errors import CdpError, Invalid, NotSent, OutcomeUnknown, Violation
+from cdp_orders_async.redact import Opaque
+from cdp_orders_async.session.attempt import describe
+from cdp_orders_async.session.backends.aiohttp import Dropped, no_hidden_resend
+from cdp_orders_async.settings import Settings, proxy_of, tls_of
+
+__all__ = ["SignedUrls"]
+
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
+RULE = "must be an https URL of a file storage, or an http URL of this machine"
+
+
+class SignedUrls:
+    """Sends to signed URLs and reads from them, with the TLS and the proxies of *settings*.
+
+    *seconds* is the longest time of one transfer.
+    """
+
+    def __init__(self, settings: Settings, seconds: float) -> None:
+        self._settings = settings
+        self._seconds = seconds
+
+    async def put(self, url: Opaque[str], file: Path, headers: Mapping[str, str]) -> int:
+        """Send the *file* with these *headers*; return the status of the answer.
+
+        Raises `NotSent` if nothing was sent, `OutcomeUnknown` if the answer was lost, `Invalid` for a *url* that must
+        not be used, and OSError for a file that cannot be read.
+        """
+        with file.open("rb") as body:
+            async with self._response("PUT", url, headers, body) as response:
+                return response.status
+
+    async def get(self, url: Opaque[str], most: int) -> tuple[int, bytes]:
+        """Return the status and the body of the answer; raises as `put` does, also for more than *most* bytes."""
+        async with self._response("GET", url, NO_HEADERS, None) as response:
+            body = bytearray()
+            while chunk := await response.content.readany():
+                body += chunk
+                if len(body) > most:
+                    raise OutcomeUnknown(f"{_named(url)} answered with more than {most:,} bytes")
+            return response.status, bytes(body)
+
+    @contextlib.asynccontextmanager
+    async def _response(
+        self, method: str, url: Opaque[str], headers: Mapping[str, str], body: object
+    ) -> AsyncGenerator[aiohttp.ClientResponse, None]:
+        name, secure = _named(url), _is_secure(url)
+        tls = await tls_of(self._settings) if secure else True
+        proxy = proxy_of(self._settings, url.open())
+        connecting = self._settings.connect_timeout
+        timeout = aiohttp.ClientTimeout(total=self._seconds, sock_connect=connecting)
+        failure: CdpError
+        try:
+            async with (
+                aiohttp.ClientSession(
+                    connector=aiohttp.TCPConnector(ssl=tls, force_close=True),
+                    cookie_jar=aiohttp.DummyCookieJar(),
+                    auto_decompress=False,
+                    timeout=timeout,
+                ) as session,
+                session.request(
+                    method,
+                    URL(url.open(), encoded=True),
+                    data=body,
+                    headers={"Content-Type": "application/octet-stream", **headers} if body is not None else headers,
+                    proxy=proxy,
+                    allow_redirects=False,
+                    middlewares=(no_hidden_resend,),
+                ) as response,
+            ):
+                yield response
+                return
+        except NEVER_CONNECTED as error:
+            failure = NotSent(f"{method} to {name} was not sent ({_cause(error)})")
+        except (Dropped, TimeoutError, aiohttp.ClientError) as error:
+            failure = OutcomeUnknown(f"{method} to {name} was sent, but its answer was lost ({_cause(error)})")
+        raise failure
+
+
+def _cause(error: BaseException) -> str:
+    if isinstance(error, Dropped) and error.__cause__ is not None:
+        error = error.__cause__
+    return describe(error, getattr(error.__cause__, "strerror", None))
+
+
+def _is_secure(url: Opaque[str]) -> bool:
+    """Tell whether a *url* is of https; raise `Invalid` for one that must not be used."""
+    try:
+        parts = urlsplit(url.open())
+        good = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+    except ValueError:
+        good = False
+    else:
+        if good and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.hostname))):
+            return parts.scheme == "https"
+    raise Invalid((Violation("location.href", RULE),))
+
+
+def _named(url: Opaque[str]) -> str:
+    """Return the host of a *url*, which alone is no secret."""
+    try:
+        host = urlsplit(url.open()).hostname or ""
+    except ValueError:
+        host = ""
+    return f"the file storage {host}" if host.isascii() and host.isprintable() and host else "the file storage"

@@ -1,0 +1,80 @@
+"""A process that runs loads over the Batch API, each in a fork that dies at one of its steps.
+
+It reads lines ``FOLDER STEP`` and answers each with the exit status of the load, and the number of steps that it began.
+At step 0 no load dies. A step is a call that writes to disk or sends something; a load dies right before it, and so
+right after the step before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from cdp_orders_async import CdpOrders, GraphFiles, Settings, jobs
+from cdp_orders_async.engines.batch_api import BatchApi
+from cdp_orders_async.journal import SqliteJournal
+from cdp_orders_async.journal.batches import BatchBook
+from tests.engines.support import ENGINE, TOKEN
+
+STEPS = {
+    SqliteJournal: ("claim", "end"),
+    BatchBook: ("next_id", "add", "set", "finish", "tidy"),
+    BatchApi: ("announce", "upload", "status"),
+}
+DEAD = 9
+
+
+def counted(last: int, writer: int) -> None:
+    """Tell each step to *writer*, and end the process, as a kill does, before the step number *last*."""
+    began = 0
+
+    def dying(step: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **options: Any) -> Any:  # noqa: ANN401 those of the step
+            nonlocal began
+            began += 1
+            os.write(writer, b".")
+            if began == last:
+                os._exit(DEAD)
+            return step(*args, **options)
+
+        return call
+
+    for owner, names in STEPS.items():
+        for name in names:
+            setattr(owner, name, dying(getattr(owner, name)))
+
+
+async def load(base_url: str, folder: Path) -> int:
+    """Load the orders of the *folder*."""
+    settings = Settings(retries=0, connections=4)
+    async with CdpOrders(base_url=base_url, client_key="key", api_token=TOKEN, settings=settings) as cdp:
+        source = GraphFiles([folder / "o.jsonl"])
+        report = await jobs.load(cdp, source, journal=folder / "j", engine=attrs.evolve(ENGINE, most_orders=2))
+        return report.status
+
+
+def main(base_url: str) -> None:
+    """Run each load that standard input asks for."""
+    for line in sys.stdin:
+        folder, step = line.split()
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            counted(int(step), writer)
+            os._exit(asyncio.run(load(base_url, Path(folder))))
+        os.close(writer)
+        with os.fdopen(reader, "rb") as steps:
+            began = len(steps.read())
+        _, status = os.waitpid(child, 0)
+        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)} {began}\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
