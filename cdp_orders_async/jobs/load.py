@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
@@ -197,7 +197,7 @@ def _finish(report: Report, loading: Loading, meter: Meter) -> None:
 
 
 def _recorder(
-    client: CdpOrders | CdpOrdersV2, report: Report, options: Mapping[str, object]
+    client: CdpOrders | CdpOrdersV2, report: Report, options: dict[str, object]
 ) -> Callable[[], dict[str, object]]:
     """Return what gives the record of a run: its *report* at that time, and where the run happens."""
     rate = client.session.settings.rate

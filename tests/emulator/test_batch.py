@@ -10,7 +10,7 @@ import random
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 import aiohttp
@@ -162,7 +162,7 @@ async def test_modes() -> None:
         assert state(server) == []
 
 
-def places(value: Json) -> Iterator[tuple[Any, Any]]:
+def places(value: Any) -> Iterator[tuple[Any, Any]]:  # noqa: ANN401 JSON data
     """Yield each object or list in JSON data, with each of its keys."""
     held: Iterator[tuple[Any, Any]] = iter(value.items() if isinstance(value, dict) else enumerate(value))
     for key, inner in held:
@@ -171,7 +171,21 @@ def places(value: Json) -> Iterator[tuple[Any, Any]]:
             yield from places(inner)
 
 
-WRONG = (None, "", -1, True, [], {}, "x" * 129, "2024-13-01", "FLIGHT", [1], {"a": []}, 2**40, "\U0001f600")
+WRONG: tuple[Any, ...] = (
+    None,
+    "",
+    -1,
+    True,
+    [],
+    {},
+    "x" * 129,
+    "2024-13-01",
+    "FLIGHT",
+    [1],
+    {"a": []},
+    2**40,
+    "\U0001f600",
+)
 REQUIRED = ("channel", "pointOfSale", "status", "paymentType", "cardType", "productId", "description", "vendor")
 BATCH_ONLY = (*(f"{field}: may not be null." for field in REQUIRED), "referenceId: must name an item of this order.")
 """What only the Batch API can refuse: fields that it alone requires, and names, where requests have links."""
@@ -244,7 +258,7 @@ def shaped(value: Json) -> bool:
     return all(map(objects, nested))
 
 
-def objects(value: object) -> bool:
+def objects(value: object) -> TypeGuard[list[Json]]:
     """Tell whether a value is a list of objects."""
     return isinstance(value, list) and all(isinstance(each, dict) for each in value)
 

@@ -20,7 +20,8 @@ from cdp_orders_async import CdpOrders, GraphFiles, Settings, jobs
 from cdp_orders_async.engines.batch_api import BatchApi
 from cdp_orders_async.journal import SqliteJournal
 from cdp_orders_async.journal.batches import BatchBook
-from tests.engines.support import ENGINE, TOKEN
+from tests.cli.support import TOKEN
+from tests.engines.support import ENGINE
 
 STEPS = {
     SqliteJournal: ("claim", "end"),

@@ -25,8 +25,10 @@ ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
     "cdp_orders_async/README.md",
+    "cdp_orders_async/engines/README.md",
     "cdp_orders_async/ingest/README.md",
     "cdp_orders_async/models/README.md",
+    "cdp_orders_async/sources/README.md",
     "cdp_orders_async/telemetry/README.md",
     "cdp_orders_async/emulator/README.md",
     "tests/README.md",

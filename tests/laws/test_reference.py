@@ -354,17 +354,6 @@ def test_options_exist(capsys: pytest.CaptureFixture[str]) -> None:
     assert mentioned - set().union(*helps.values()) == set()
 
 
-def test_figures_of_the_front_page() -> None:
-    """The figures of the front page are rows of the page of the benchmarks, with their date."""
-    (front,) = re.findall(r"^\| \| aiohttp \| httptools \|\n.*\n((?:\|.*\n)+)", FRONT, re.MULTILINE)
-    rows = front.splitlines()
-    page = MANUAL.rpartition("\n# Benchmarks\n")[2]
-    assert len(rows) == 5
-    assert [row for row in rows if f"\n{row}\n" not in page] == []
-    (when,) = re.findall(r"How fast version 0\.1\.0 was, on (.*?) with (\w+ 3\.\d+)", FRONT)
-    assert page.index("Measured on {} with version 0.1.0 and {}".format(*when)) < page.index(rows[0])
-
-
 HABITS = ("but for", "such a one", "no more", "by itself")
 
 

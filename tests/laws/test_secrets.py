@@ -40,10 +40,8 @@ from cdp_orders_async import (
     PauseEnded,
     Request,
     Settings,
-    SqliteJournal,
     Violation,
     jobs,
-    parse_graph,
 )
 from cdp_orders_async.cli.display import Display, JsonDisplay, Screen
 from cdp_orders_async.cli.loading import LoadFlags
