@@ -41,9 +41,7 @@ class JournalOwner:
     its orders over, and looks them up.
     """
 
-    def __init__(
-        self, journal: Journal, lease: float = LEASE, *, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, journal: Journal, lease: float = LEASE, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._journal = journal
         self._lease = lease
         self._clock = clock
@@ -60,7 +58,8 @@ class JournalOwner:
 
     async def _do(self, user: str, name: str, values: tuple[Any, ...]) -> object:
         if name in _NOTES:
-            return self._note(user, name, values)
+            self._note(user, name, values)
+            return None
         return await getattr(self, f"_{name}")(user, *values)
 
     async def _claim(self, user: str, order: OrderId, digest: bytes, run: bytes, number: int) -> Claimed | Busy:

@@ -20,7 +20,6 @@ from cdp_orders_async.graph import InputLine, zone_of
 from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.journal import Journal, PostgresAddress, PostgresJournal, SqliteJournal
 from cdp_orders_async.pacing.postgres import MAX_NAME, PostgresLimiter
-from cdp_orders_async.pacing.shared import SharedLimiter
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.session import RateLimiter
 from cdp_orders_async.settings import Settings
@@ -68,11 +67,14 @@ class PartitionOptions:
     patience: float | None = None
 
 
-def make_client(url: str | None, options: PartitionOptions, limiter: RateLimiter | None = None) -> CdpOrders | CdpOrdersV2:
+def make_client(
+    url: str | None, options: PartitionOptions, limiter: RateLimiter | None = None
+) -> CdpOrders | CdpOrdersV2:
     """Return a client for *url* whose credentials come from the environment, and whose rate is that of *limiter*."""
     settings = attrs.evolve(options.settings or Settings.from_env(), rate=None)
-    version = CdpOrdersV2 if options.api == "v2" else CdpOrders
-    return version(base_url=url, settings=settings, shared_limiter=limiter)
+    if options.api == "v2":
+        return CdpOrdersV2(base_url=url, settings=settings, shared_limiter=limiter)
+    return CdpOrders(base_url=url, settings=settings, shared_limiter=limiter)
 
 
 @sealed
@@ -126,6 +128,9 @@ class PartitionLoader:
         self._options = options
         self._clock = clock
         self._zone = zone_of(options.timezone)
+        self.client: CdpOrders | CdpOrdersV2
+        """The client with which it loads, once it is open."""
+        self._journal: Journal | None = None
         self._resources = contextlib.AsyncExitStack()
         self._loads: set[Load] = set()
         self._stopped = False
@@ -158,8 +163,8 @@ class PartitionLoader:
                 self._journal = await enter(await SqliteJournal.open(text, identity=identity))
         own = float(limiter) if isinstance(limiter, (int, float)) else None
         client = make_client(self._url, self._options, None if isinstance(limiter, (int, float)) else limiter)
-        self.client = await enter(client)
-        """The client with which it loads."""
+        self._resources.push_async_callback(client.aclose)
+        self.client = client
         if own is not None:
             client.session.set_rate(own)
 
@@ -183,16 +188,20 @@ class PartitionLoader:
         outcomes: list[Outcome] = []
         while left:
             found, error = await self._load(left)
-            busy = {(outcome.file, outcome.number) for outcome in found if outcome.verdict is Verdict.BUSY}
-            wait = min((outcome.retry_after or LOOK for outcome in found if outcome.verdict is Verdict.BUSY), default=0.0)
-            if error is not None or self._stopped or not busy or self._clock() + min(wait, LOOK) > end:
+            waits = {
+                (outcome.file, outcome.number): min(outcome.retry_after or LOOK, LOOK)
+                for outcome in found
+                if outcome.verdict is Verdict.BUSY
+            }
+            wait = min(waits.values(), default=0.0)
+            if error is not None or self._stopped or not waits or self._clock() + wait > end:
                 ended = {(outcome.file, outcome.number) for outcome in found}
                 outcomes += found
                 outcomes += [not_tried(line) for line in left if (line.file, line.number) not in ended]
                 return outcomes, error
             outcomes += [outcome for outcome in found if outcome.verdict is not Verdict.BUSY]
-            left = [line for line in left if (line.file, line.number) in busy]
-            await asyncio.sleep(min(wait, LOOK))
+            left = [line for line in left if (line.file, line.number) in waits]
+            await asyncio.sleep(wait)
         return outcomes, None
 
     async def _load(self, lines: Sequence[InputLine]) -> tuple[list[Outcome], CdpError | None]:
@@ -211,7 +220,7 @@ class PartitionLoader:
             self._loads.add(load)
             try:
                 async for outcome in load:
-                    outcomes.append(outcome)
+                    outcomes.append(outcome)  # noqa: PERF401 those before an error count too
             except CdpError as error:
                 return outcomes, error
             finally:
@@ -245,9 +254,6 @@ class PartitionLoader:
 
 def not_tried(line: InputLine) -> Outcome:
     """Return the outcome of a *line* that was not begun."""
-    if line.violations:
-        verdict = Verdict.INVALID
-    else:
-        verdict = Verdict.NOT_TRIED
+    verdict = Verdict.INVALID if line.violations else Verdict.NOT_TRIED
     key = line.key if line.graph is None else line.graph.key
     return Outcome(file=line.file, number=line.number, key=key, verdict=verdict, violations=line.violations)

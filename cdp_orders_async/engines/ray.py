@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.engines.leases import LEASE
 from cdp_orders_async.engines.partition import PartitionOptions, make_client
 from cdp_orders_async.engines.ray_actors import Job, Worker, end_owner, ray_sentence, started_owner
@@ -17,7 +18,7 @@ from cdp_orders_async.pacing.shared import check_rate
 from cdp_orders_async.sources import GraphFile, GraphFiles
 
 # The module above says which extra is missing.
-import pyarrow  # isort: skip
+import pyarrow as pa  # type: ignore[import-untyped]  # isort: skip
 import ray  # isort: skip
 import ray.data  # isort: skip
 from ray.exceptions import RayError  # isort: skip
@@ -25,7 +26,7 @@ from ray.exceptions import RayError  # isort: skip
 __all__ = ["LoadEnded", "load_dataset", "make_job", "read_lines"]
 
 
-class LoadEnded(CdpError):  # noqa: N818 as all errors, it is named for what happened
+class LoadEnded(CdpError):
     """The load of a Dataset ended before all its orders were tried; the same call again resumes."""
 
     outcomes: ray.data.Dataset | None = None
@@ -45,15 +46,15 @@ def read_lines(files: Iterable[str | os.PathLike[str]]) -> ray.data.Dataset:
     return found.map_batches(_lines_of, batch_size=1, batch_format="pyarrow")
 
 
-def _lines_of(files: pyarrow.Table) -> Iterator[pyarrow.Table]:
+def _lines_of(files: pa.Table) -> Iterator[pa.Table]:
     for row in files.to_pylist():
         number = 0
         for raws in GraphFile(row["at"]).batches():
             numbers = range(number + 1, number + 1 + len(raws))
             number += len(raws)
             columns = {"file": [row["file"]] * len(raws), "number": [*numbers], "text": raws}
-            types = {"file": pyarrow.string(), "number": pyarrow.int64(), "text": pyarrow.large_binary()}
-            yield pyarrow.table({name: pyarrow.array(held, types[name]) for name, held in columns.items()})
+            types = {"file": pa.string(), "number": pa.int64(), "text": pa.large_binary()}
+            yield pa.table({name: pa.array(held, types[name]) for name, held in columns.items()})
 
 
 def load_dataset(
@@ -89,7 +90,8 @@ def load_dataset(
         done = load_dataset(read_lines(["2024/"]), journal="2024.sqlite", rate=20)
         done.groupby("verdict").count().show()
     """
-    job, path = make_job(url, rate, journal, workers, lease, options or PartitionOptions())
+    options = options or PartitionOptions()
+    job, path = make_job(make_client(url, options), rate, journal, workers, lease, options)
     found: list[Violation] = []
     if batch < 1:
         found.append(Violation("batch", "must be above 0"))
@@ -97,14 +99,14 @@ def load_dataset(
         found.append(Violation("cpus", "must be above 0"))
     if found:
         raise Invalid(tuple(found))
-    owner = started_owner(job, path)
+    name, owner = started_owner(job, path)
     try:
-        return _loaded(dataset, owner, job, batch, cpus)
+        return _loaded(dataset, name, owner, job, batch, cpus)
     finally:
         end_owner(owner)
 
 
-def _loaded(dataset: ray.data.Dataset, owner: Any, job: Job, batch: int, cpus: float) -> ray.data.Dataset:  # noqa: ANN401 a handle
+def _loaded(dataset: ray.data.Dataset, name: str, owner: Any, job: Job, batch: int, cpus: float) -> ray.data.Dataset:  # noqa: ANN401 a handle
     parts = dataset.repartition(target_num_rows_per_block=batch)
     loads = parts.map_batches(
         cast("Any", Worker),
@@ -112,7 +114,7 @@ def _loaded(dataset: ray.data.Dataset, owner: Any, job: Job, batch: int, cpus: f
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=job.workers),
         num_cpus=cpus,
-        fn_constructor_args=(owner, job),
+        fn_constructor_args=(name,),
     )
     done: ray.data.Dataset | None = None
     try:
@@ -130,10 +132,14 @@ def _loaded(dataset: ray.data.Dataset, owner: Any, job: Job, batch: int, cpus: f
 
 
 def make_job(
-    url: str | None, rate: float | None, journal: Path | str, workers: int, lease: float, options: PartitionOptions
+    client: CdpOrders | CdpOrdersV2,
+    rate: float | None,
+    journal: Path | str,
+    workers: int,
+    lease: float,
+    options: PartitionOptions,
 ) -> tuple[Job, Path | None]:
     """Return what all workers share, and the file of the journal; None for a database. Raises `Invalid`."""
-    client = make_client(url, options)
     if rate is not None:
         check_rate(rate)
     found: list[Violation] = []

@@ -32,16 +32,27 @@ from cdp_orders_async.redact import strip_frames
 from cdp_orders_async.session import RateLimiter
 
 try:
-    import pyarrow
+    import pyarrow as pa  # type: ignore[import-untyped]
     import ray
     from ray.exceptions import RayError
 except ModuleNotFoundError as error:
     raise ImportError("Ray is an extra: pip install 'cdp-orders-async[ray]' (there is none for Python 3.15)") from error
 
-__all__ = ["ATTEMPTS", "OWNER_IS_GONE", "Job", "Result", "Worker", "end_owner", "ray_sentence", "started_owner"]
+__all__ = [
+    "ATTEMPTS",
+    "Job",
+    "Result",
+    "Worker",
+    "end_owner",
+    "ray_sentence",
+    "started_owner",
+    "unread",
+]
 
 ATTEMPTS: Final = 3
 """How often a partition is begun whose worker dies; then its orders are told as unknown."""
+NAMESPACE: Final = "cdp-orders"
+"""Where the names of the owners are."""
 STARTS: Final = 10
 """How many workers may start, for each worker that is wanted, without one partition that ends."""
 DIED: Final = f"the process that loaded its partition died {ATTEMPTS} times"
@@ -76,10 +87,10 @@ class Result:
     refused: int = 0
 
 
-def started_owner(job: Job, path: Path | None) -> Any:  # noqa: ANN401 a handle of Ray
-    """Start the owner of a load on the node of the driver, where the file of its journal, *path*, is; return its handle.
+def started_owner(job: Job, path: Path | None) -> tuple[str, Any]:
+    """Start the owner of a load on the node of the driver, and return its name and its handle.
 
-    Raises `JournalError` for a journal that cannot be used.
+    *path* is the file of the journal; None for a database. Raises `JournalError` for a journal that cannot be used.
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415 few modules need it
 
@@ -88,13 +99,13 @@ def started_owner(job: Job, path: Path | None) -> Any:  # noqa: ANN401 a handle 
     # It is not started again: the claims in its memory would be gone. The load ends, and the same call resumes.
     actor: Any = ray.remote(num_cpus=0, max_restarts=0)(Owner)
     try:
-        owner = actor.options(name=name, namespace="cdp-orders", scheduling_strategy=here).remote(job)
+        owner = actor.options(name=name, namespace=NAMESPACE, scheduling_strategy=here).remote(job)
     except ValueError:
         raise JournalError(f"another load in this cluster uses the journal {path}: wait for its end") from None
     if path is not None and (problem := ray.get(owner.open.remote(str(path)))):
         ray.kill(owner)
         raise JournalError(problem)
-    return owner
+    return name, owner
 
 
 def end_owner(owner: Any) -> None:  # noqa: ANN401 a handle of Ray
@@ -108,8 +119,8 @@ def end_owner(owner: Any) -> None:  # noqa: ANN401 a handle of Ray
         raise JournalError(problem)
 
 
-def ray_sentence(error: BaseException) -> str:
-    """Say in one sentence why Ray ended a load."""
+def ray_sentence(error: BaseException, *, ended: bool = True) -> str:
+    """Say in one sentence why Ray *ended* a load, or could not begin it."""
     causes: list[BaseException] = [error]
     while (cause := getattr(causes[-1], "cause", None) or causes[-1].__cause__) is not None and cause not in causes:
         causes.append(cause)
@@ -118,7 +129,8 @@ def ray_sentence(error: BaseException) -> str:
             return str(found)
     last = str(causes[-1]).strip().splitlines()
     why = last[-1].strip() if last else ""
-    return f"Ray has ended the load ({type(causes[-1]).__name__}: {why}); the same load again resumes"
+    what = f"{type(causes[-1]).__name__}: {why}"
+    return f"Ray has ended the load ({what}); the same load again resumes" if ended else what
 
 
 class Owner:
@@ -165,11 +177,12 @@ class Owner:
             raise ValueError("the load has no rate")
         return self._slots
 
-    async def worker_starts(self) -> None:
-        """Count a worker; raise RuntimeError where they start again and again, and no partition ends."""
+    async def worker_starts(self) -> Job:
+        """Count a worker, and return its job; raise RuntimeError where many start and no partition ends."""
         self._starts += 1
         if self._starts > STARTS * self._job.workers:
             raise RuntimeError(f"{self._starts} worker processes of the load started, and none loaded a partition")
+        return self._job
 
     async def begin(self, partition: str) -> int | None:
         """Count the beginning of a *partition*, and return the count; None: the load stops."""
@@ -230,17 +243,20 @@ class _OwnerSlots(SlotStore):
 
 
 class Worker:
-    """Loads partitions with one client: batches of a Dataset, or lines that the driver has read."""
+    """Loads partitions with one client: batches of a Dataset, or lines that the driver has read.
 
-    def __init__(self, owner: Any, job: Job) -> None:  # noqa: ANN401 a handle of Ray
-        self._owner = owner
-        self._job = job
+    *owner* is the name of the owner, from which it gets all else. A name is small: Ray loses larger arguments, so it
+    warns of them where a worker may start again.
+    """
+
+    def __init__(self, owner: str) -> None:
+        self._owner: Any = ray.get_actor(owner, namespace=NAMESPACE)
+        self._job: Job = ray.get(self._owner.worker_starts.remote())
         self._loader: PartitionLoader | None = None
         self._opening = asyncio.Lock()
         self._stopped = False
-        ray.get(owner.worker_starts.remote())
 
-    async def __call__(self, batch: pyarrow.Table) -> pyarrow.Table:
+    async def __call__(self, batch: pa.Table) -> pa.Table:
         """Load a *batch* of a Dataset; return one row for each of its orders."""
         rows: list[dict[str, Any]] = batch.to_pylist()
         lines = [_source_line(row, position) for position, row in enumerate(rows, 1)]
@@ -273,13 +289,13 @@ class Worker:
             after = stats.requests, stats.retries, stats.refused
             requests, retries, refused = (now - then for now, then in zip(after, before, strict=True))
         except CdpError as failure:
-            return Result(outcomes=_unread(lines), error=_plain(failure))
+            return Result(outcomes=unread(lines), error=_plain(failure))
         except RayError:
-            return Result(outcomes=_unread(lines), error=JournalError(OWNER_IS_GONE))
-        except Exception as failure:
+            return Result(outcomes=unread(lines), error=JournalError(OWNER_IS_GONE))
+        except Exception as failure:  # noqa: BLE001 the driver is told, and the log has the rest
             _log.exception("the partition %s ended by an error that is not expected", partition)
             text = f"a worker of the load failed ({type(failure).__name__}), as the log of its process tells"
-            return Result(outcomes=_unread(lines), error=JournalError(text))
+            return Result(outcomes=unread(lines), error=JournalError(text))
         plain = None if error is None else _plain(error)
         return Result(outcomes=outcomes, error=plain, requests=requests, retries=retries, refused=refused)
 
@@ -288,6 +304,10 @@ class Worker:
         self._stopped = True
         if self._loader is not None:
             self._loader.stop(drain)
+
+    async def set_rate(self, rate: float) -> None:
+        """Change the rate of all workers."""
+        (await self._open()).client.session.set_rate(rate)
 
     async def _open(self) -> PartitionLoader:
         async with self._opening:
@@ -301,7 +321,7 @@ class Worker:
                     user = f"{ray.get_runtime_context().get_actor_id()} {os.getpid()}"
                     journal = RemoteJournal(self._send, user, identity=job.identity, lease=job.lease)
                 loader = PartitionLoader(job.url, shared, journal, job.options)
-                self._loader = await loader.__aenter__()  # noqa: PLC2801 Ray ends the process, and tells nobody before
+                self._loader = await loader.__aenter__()
             return self._loader
 
     async def _send(self, user: str, steps: Sequence[Step]) -> Sequence[object]:
@@ -333,7 +353,7 @@ def _given_up(line: InputLine) -> Outcome:
     return Outcome(file=outcome.file, number=outcome.number, key=outcome.key, verdict=Verdict.UNKNOWN, parts=(part,))
 
 
-def _unread(lines: Iterable[SourceLine | InputLine]) -> list[Outcome]:
+def unread(lines: Iterable[SourceLine | InputLine]) -> list[Outcome]:
     """Return the outcomes of *lines* of which nothing can be said: perhaps some were sent."""
     part = PartOutcome("order", PartVerdict.UNKNOWN, reason="the load of its partition failed")
     return [
@@ -356,12 +376,12 @@ def _source_line(row: Mapping[str, Any], position: int) -> SourceLine:
     return SourceLine(str(file or "dataset"), position if number is None else int(number), text or b"")
 
 
-def _table(outcomes: Sequence[Outcome]) -> pyarrow.Table:
+def _table(outcomes: Sequence[Outcome]) -> pa.Table:
     columns = {
-        "file": pyarrow.array([outcome.file for outcome in outcomes], pyarrow.string()),
-        "number": pyarrow.array([outcome.number for outcome in outcomes], pyarrow.int64()),
-        "key": pyarrow.array([outcome.key for outcome in outcomes], pyarrow.string()),
-        "verdict": pyarrow.array([str(outcome.verdict) for outcome in outcomes], pyarrow.string()),
-        "outcome": pyarrow.array([orjson.dumps(outcome.to_json()).decode() for outcome in outcomes], pyarrow.string()),
+        "file": pa.array([outcome.file for outcome in outcomes], pa.string()),
+        "number": pa.array([outcome.number for outcome in outcomes], pa.int64()),
+        "key": pa.array([outcome.key for outcome in outcomes], pa.string()),
+        "verdict": pa.array([str(outcome.verdict) for outcome in outcomes], pa.string()),
+        "outcome": pa.array([orjson.dumps(outcome.to_json()).decode() for outcome in outcomes], pa.string()),
     }
-    return pyarrow.table(columns)
+    return pa.table(columns)

@@ -24,7 +24,7 @@ def row_text(row: Mapping[str, Any]) -> bytes:
     return orjson.dumps(_value(row))
 
 
-def _value(value: object) -> object:
+def _value(value: object) -> object:  # noqa: PLR0911 a line for each type
     match value:
         case Mapping():
             fields = cast("Mapping[str, object]", value)
