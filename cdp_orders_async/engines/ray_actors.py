@@ -50,7 +50,7 @@ __all__ = [
 ]
 
 ATTEMPTS: Final = 3
-"""How often a partition is begun whose worker dies; then its orders are told as unknown."""
+"""How many workers may die with a partition under way; then its orders are told as unknown."""
 NAMESPACE: Final = "cdp-orders"
 """Where the names of the owners are."""
 STARTS: Final = 10
@@ -141,7 +141,10 @@ class Owner:
         self._slots = None if job.rate is None else Slots(job.rate)
         self._journal: SqliteJournal | None = None
         self._shared: JournalOwner | None = None
-        self._begun: Counter[str] = Counter()
+        self._under_way: dict[str, Counter[str]] = {}
+        """The partitions that each worker has begun and not ended."""
+        self._deaths: Counter[str] = Counter()
+        """How many processes have died with a partition under way."""
         self._starts = 0
         self._error: CdpError | None = None
 
@@ -177,24 +180,31 @@ class Owner:
             raise ValueError("the load has no rate")
         return self._slots
 
-    async def worker_starts(self) -> Job:
-        """Count a worker, and return its job; raise RuntimeError where many start and no partition ends."""
+    async def worker_starts(self, worker: str) -> Job:
+        """Count the start of a *worker*, and return its job; raise RuntimeError where many start and no partition ends.
+
+        A worker that started before has died.
+        """
+        self._deaths.update(set(self._under_way.pop(worker, ())))
         self._starts += 1
         if self._starts > STARTS * self._job.workers:
             raise RuntimeError(f"{self._starts} worker processes of the load started, and none loaded a partition")
         return self._job
 
-    async def begin(self, partition: str) -> int | None:
-        """Count the beginning of a *partition*, and return the count; None: the load stops."""
+    async def begin(self, worker: str, partition: str) -> int | None:
+        """Note that a *worker* begins a *partition*; return how many have died with it, or None if the load stops."""
         if self._error is not None:
             return None
-        self._begun[partition] += 1
-        return self._begun[partition]
+        self._under_way.setdefault(worker, Counter())[partition] += 1
+        return self._deaths[partition]
 
-    async def ended(self, partition: str, error: CdpError | None) -> None:
+    async def ended(self, worker: str, partition: str, error: CdpError | None) -> None:
         """Note the end of a *partition*, and the first *error*, which ends the load."""
         self._starts = 0
-        self._begun.pop(partition, None)
+        self._deaths.pop(partition, None)
+        held = self._under_way.get(worker, Counter[str]())
+        held[partition] -= 1
+        self._under_way[worker] = +held
         self._error = self._error or error
 
     async def error(self) -> CdpError | None:
@@ -251,7 +261,9 @@ class Worker:
 
     def __init__(self, owner: str) -> None:
         self._owner: Any = ray.get_actor(owner, namespace=NAMESPACE)
-        self._job: Job = ray.get(self._owner.worker_starts.remote())
+        self._name: str = ray.get_runtime_context().get_actor_id()
+        """The same after this process died and another took its place."""
+        self._job: Job = ray.get(self._owner.worker_starts.remote(self._name))
         self._loader: PartitionLoader | None = None
         self._opening = asyncio.Lock()
         self._stopped = False
@@ -270,18 +282,23 @@ class Worker:
         """Load the *lines* of a *partition*, whose name is the same when it is tried again; it raises nothing."""
         result = await self._load(partition, lines)
         try:
-            await self._owner.ended.remote(partition, result.error)
+            await self._owner.ended.remote(self._name, partition, result.error)
         except RayError:
             return attrs.evolve(result, error=JournalError(OWNER_IS_GONE))
         return result
 
-    async def _load(self, partition: str, lines: Sequence[SourceLine | InputLine]) -> Result:
+    async def _load(  # noqa: PLR0911 one for each way to end
+        self, partition: str, lines: Sequence[SourceLine | InputLine]
+    ) -> Result:
         try:
-            attempt: int | None = await self._owner.begin.remote(partition)
-            loader = await self._open()
-            if attempt is None or self._stopped:
+            deaths: int | None = await self._owner.begin.remote(self._name, partition)
+            try:
+                loader = await self._open()
+            except CdpError as failure:
+                return Result(outcomes=unread(lines, begun=False), error=_plain(failure))
+            if deaths is None or self._stopped:
                 return Result(outcomes=[not_tried(line) for line in loader.parsed(lines)])
-            if attempt > ATTEMPTS:
+            if deaths >= ATTEMPTS:
                 return Result(outcomes=[_given_up(line) for line in loader.parsed(lines)])
             stats = loader.client.session.stats
             before = stats.requests, stats.retries, stats.refused
@@ -318,7 +335,7 @@ class Worker:
                 if journal is None:
                     if limiter is not None:
                         shared = SharedLimiter(_OwnerSlots(self._owner), limiter)
-                    user = f"{ray.get_runtime_context().get_actor_id()} {os.getpid()}"
+                    user = f"{self._name} {os.getpid()}"
                     journal = RemoteJournal(self._send, user, identity=job.identity, lease=job.lease)
                 loader = PartitionLoader(job.url, shared, journal, job.options)
                 self._loader = await loader.__aenter__()
@@ -353,16 +370,16 @@ def _given_up(line: InputLine) -> Outcome:
     return Outcome(file=outcome.file, number=outcome.number, key=outcome.key, verdict=Verdict.UNKNOWN, parts=(part,))
 
 
-def unread(lines: Iterable[SourceLine | InputLine]) -> list[Outcome]:
-    """Return the outcomes of *lines* of which nothing can be said: perhaps some were sent."""
+def unread(lines: Iterable[SourceLine | InputLine], *, begun: bool = True) -> list[Outcome]:
+    """Return the outcomes of *lines* of which nothing else is known: if their load has *begun*, some may be sent."""
     part = PartOutcome("order", PartVerdict.UNKNOWN, reason="the load of its partition failed")
     return [
         Outcome(
             file=line.file,
             number=line.number,
             key=line.key if isinstance(line, InputLine) else None,
-            verdict=Verdict.UNKNOWN,
-            parts=(part,),
+            verdict=Verdict.UNKNOWN if begun else Verdict.NOT_TRIED,
+            parts=(part,) if begun else (),
         )
         for line in lines
     ]
