@@ -5,23 +5,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.engines.leases import LEASE
 from cdp_orders_async.engines.partition import PartitionOptions, make_client
 from cdp_orders_async.engines.ray_actors import Job, Worker, end_owner, ray_sentence, started_owner
+from cdp_orders_async.engines.ray_api import RayError, pa, ray
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.jobs.report import describe
 from cdp_orders_async.journal import PostgresAddress
 from cdp_orders_async.pacing.shared import check_rate
 from cdp_orders_async.sources import GraphFile, GraphFiles
 
-# The module above says which extra is missing.
-import pyarrow as pa  # type: ignore[import-untyped]  # isort: skip
-import ray  # isort: skip
-import ray.data  # isort: skip
-from ray.exceptions import RayError  # isort: skip
+if TYPE_CHECKING:
+    from ray.data import Dataset
 
 __all__ = ["LoadEnded", "load_dataset", "make_job", "read_lines"]
 
@@ -29,11 +27,11 @@ __all__ = ["LoadEnded", "load_dataset", "make_job", "read_lines"]
 class LoadEnded(CdpError):
     """The load of a Dataset ended before all its orders were tried; the same call again resumes."""
 
-    outcomes: ray.data.Dataset | None = None
+    outcomes: Dataset | None = None
     """The outcomes so far, as `load_dataset` returns them; None if Ray has lost them."""
 
 
-def read_lines(files: Iterable[str | os.PathLike[str]]) -> ray.data.Dataset:
+def read_lines(files: Iterable[str | os.PathLike[str]]) -> Dataset:
     """Return a Dataset of the lines of *files*, each with its ``file`` and ``number``, and its ``text`` byte for byte.
 
     *files* are names, globs and folders, as in `GraphFiles`; plain, gzip or zstd. One task of the cluster reads each
@@ -42,11 +40,12 @@ def read_lines(files: Iterable[str | os.PathLike[str]]) -> ray.data.Dataset:
     Raises `InputError` for a file that does not exist. A file that cannot be read ends the load with `LoadEnded`.
     """
     names = [{"file": name, "at": str(Path(name).absolute())} for name in GraphFiles(files).names]
-    found = ray.data.from_items(cast("list[Any]", names), override_num_blocks=len(names))
-    return found.map_batches(_lines_of, batch_size=1, batch_format="pyarrow")
+    found = ray.data.from_items(names, override_num_blocks=len(names))
+    read: Dataset = found.map_batches(_lines_of, batch_size=1, batch_format="pyarrow")
+    return read
 
 
-def _lines_of(files: pa.Table) -> Iterator[pa.Table]:
+def _lines_of(files: Any) -> Iterator[Any]:  # noqa: ANN401 tables of Arrow
     for row in files.to_pylist():
         number = 0
         for raws in GraphFile(row["at"]).batches():
@@ -58,7 +57,7 @@ def _lines_of(files: pa.Table) -> Iterator[pa.Table]:
 
 
 def load_dataset(
-    dataset: ray.data.Dataset,
+    dataset: Dataset,
     *,
     journal: Path | str,
     rate: float | None,
@@ -68,7 +67,7 @@ def load_dataset(
     cpus: float = 0.5,
     lease: float = LEASE,
     options: PartitionOptions | None = None,
-) -> ray.data.Dataset:
+) -> Dataset:
     """Load the orders of *dataset* by *workers* actors, and return a Dataset with one row for each order.
 
     The rows of *dataset* are lines, in the column ``text``, perhaps with the columns ``file`` (or ``path``) and
@@ -106,17 +105,17 @@ def load_dataset(
         end_owner(owner)
 
 
-def _loaded(dataset: ray.data.Dataset, name: str, owner: Any, job: Job, batch: int, cpus: float) -> ray.data.Dataset:  # noqa: ANN401 a handle
-    parts = dataset.repartition(target_num_rows_per_block=batch)
+def _loaded(dataset: Dataset, name: str, owner: Any, job: Job, batch: int, cpus: float) -> Dataset:  # noqa: ANN401 a handle
+    parts: Any = dataset.repartition(target_num_rows_per_block=batch)
     loads = parts.map_batches(
-        cast("Any", Worker),
+        Worker,
         batch_size=batch,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(size=job.workers),
         num_cpus=cpus,
         fn_constructor_args=(name,),
     )
-    done: ray.data.Dataset | None = None
+    done: Dataset | None = None
     try:
         done = loads.materialize()
         error: CdpError | None = ray.get(owner.error.remote())

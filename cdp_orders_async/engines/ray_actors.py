@@ -8,6 +8,7 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,6 +22,7 @@ from cdp_orders_async.engines.partition import (
     SourceLine,
     not_tried,
 )
+from cdp_orders_async.engines.ray_api import RayError, pa, ray
 from cdp_orders_async.engines.rows import row_text
 from cdp_orders_async.engines.slots import Slots
 from cdp_orders_async.errors import CdpError, JournalError, NotSent
@@ -30,13 +32,6 @@ from cdp_orders_async.journal import SqliteJournal
 from cdp_orders_async.pacing.shared import Lease, SharedLimiter, SlotStore
 from cdp_orders_async.redact import strip_frames
 from cdp_orders_async.session import RateLimiter
-
-try:
-    import pyarrow as pa  # type: ignore[import-untyped]
-    import ray
-    from ray.exceptions import RayError
-except ModuleNotFoundError as error:
-    raise ImportError("Ray is an extra: pip install 'cdp-orders-async[ray]' (there is none for Python 3.15)") from error
 
 __all__ = [
     "ATTEMPTS",
@@ -92,9 +87,8 @@ def started_owner(job: Job, path: Path | None) -> tuple[str, Any]:
 
     *path* is the file of the journal; None for a database. Raises `JournalError` for a journal that cannot be used.
     """
-    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415 few modules need it
-
-    here = NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
+    strategies: Any = import_module("ray.util.scheduling_strategies")
+    here = strategies.NodeAffinitySchedulingStrategy(node_id=ray.get_runtime_context().get_node_id(), soft=False)
     name = f"load {os.urandom(8).hex()}" if path is None else f"journal {path}"
     # It is not started again: the claims in its memory would be gone. The load ends, and the same call resumes.
     actor: Any = ray.remote(num_cpus=0, max_restarts=0)(Owner)
@@ -261,14 +255,14 @@ class Worker:
 
     def __init__(self, owner: str) -> None:
         self._owner: Any = ray.get_actor(owner, namespace=NAMESPACE)
-        self._name: str = ray.get_runtime_context().get_actor_id()
+        self._name = str(ray.get_runtime_context().get_actor_id())
         """The same after this process died and another took its place."""
         self._job: Job = ray.get(self._owner.worker_starts.remote(self._name))
         self._loader: PartitionLoader | None = None
         self._opening = asyncio.Lock()
         self._stopped = False
 
-    async def __call__(self, batch: pa.Table) -> pa.Table:
+    async def __call__(self, batch: Any) -> Any:  # noqa: ANN401 tables of Arrow
         """Load a *batch* of a Dataset; return one row for each of its orders."""
         rows: list[dict[str, Any]] = batch.to_pylist()
         lines = [_source_line(row, position) for position, row in enumerate(rows, 1)]
@@ -393,7 +387,7 @@ def _source_line(row: Mapping[str, Any], position: int) -> SourceLine:
     return SourceLine(str(file or "dataset"), position if number is None else int(number), text or b"")
 
 
-def _table(outcomes: Sequence[Outcome]) -> pa.Table:
+def _table(outcomes: Sequence[Outcome]) -> Any:  # noqa: ANN401 a table of Arrow
     columns = {
         "file": pa.array([outcome.file for outcome in outcomes], pa.string()),
         "number": pa.array([outcome.number for outcome in outcomes], pa.int64()),

@@ -29,14 +29,12 @@ from cdp_orders_async.engines.ray_actors import (
     started_owner,
     unread,
 )
+from cdp_orders_async.engines.ray_api import RayError, ray
 from cdp_orders_async.errors import InputError, Invalid, JournalError, Violation
 from cdp_orders_async.graph import InputLine
 from cdp_orders_async.ingest import SETTLE, OnExisting
 from cdp_orders_async.jobs.journal import JournalPlace
 from cdp_orders_async.journal import PostgresAddress, PostgresJournal, SqliteJournal
-
-import ray  # isort: skip  the module above says which extra is missing
-from ray.exceptions import RayError  # isort: skip
 
 __all__ = ["RayEngine", "RayLoad"]
 

@@ -6,6 +6,7 @@ It is counted by the server: its requests, over the time between the first and t
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import tempfile
 import time
@@ -35,9 +36,9 @@ class Timed(Counter[str]):
 
 def campaign(rate: float, count: int, workers: int) -> tuple[int, float]:
     """Load *count* orders by *workers* at a *rate*; return the requests, and how many a second the server got."""
-    import ray  # noqa: PLC0415 it is an extra
-
-    from cdp_orders_async.engines.ray import load_dataset, read_lines  # noqa: PLC0415 it needs the extra
+    # They need the extra.
+    from cdp_orders_async.engines.ray import load_dataset, read_lines  # noqa: PLC0415
+    from cdp_orders_async.engines.ray_api import ray  # noqa: PLC0415
 
     os.environ |= {"CDP_CLIENT_KEY": "key", "CDP_API_TOKEN": "token", "RAY_AUTH_MODE": "disabled"}
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
@@ -45,7 +46,7 @@ def campaign(rate: float, count: int, workers: int) -> tuple[int, float]:
     emulator.requests = timed = Timed()
     with tempfile.TemporaryDirectory() as folder, in_thread(emulator) as served:
         path = write(Path(folder) / "o.jsonl", orders(count))
-        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         load_dataset(
             read_lines([path]),
             journal=Path(folder) / "j.sqlite",

@@ -18,6 +18,7 @@ from cdp_orders_async.emulator.threads import Served
 from cdp_orders_async.engines import partition
 from cdp_orders_async.engines.leases import JournalOwner, RemoteJournal, Step
 from cdp_orders_async.engines.partition import (
+    Line,
     PartitionLoader,
     PartitionOptions,
     SourceLine,
@@ -59,7 +60,7 @@ def created(served: Served) -> int:
 async def test_a_partition_gives_an_outcome_for_each_line(served: Served, tmp_path: Path) -> None:
     """Lines have their place in the partition, or their own; a second load with the journal sends nothing."""
     journal = tmp_path / "j.sqlite"
-    lines = [TEXTS[0], TEXTS[1].decode(), b"", b"{}", SourceLine("o.jsonl", 70, TEXTS[2])]
+    lines: list[Line] = [TEXTS[0], TEXTS[1].decode(), b"", b"{}", SourceLine("o.jsonl", 70, TEXTS[2])]
     outcomes = await load_partition(lines, served.base_url, None, journal, options=OPTIONS)
     assert verdicts(outcomes) == {1: "loaded", 2: "loaded", 4: "invalid", 70: "loaded"}
     assert {outcome.number: outcome.file for outcome in outcomes} == dict.fromkeys((1, 2, 4), "partition") | {

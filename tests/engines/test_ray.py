@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -10,6 +11,7 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator
 from decimal import Decimal
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,7 @@ from tests.cli.support import lines_of, orders, write
 from tests.databases import REQUIRED
 from tests.laws.pages import blocks, section
 
-try:
-    import ray
-except ModuleNotFoundError:
+if find_spec("ray") is None:
     SENTENCE = "Ray is not installed: pip install 'cdp-orders-async[ray]' (there is none for Python 3.15)"
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(SENTENCE, pytrace=False)
@@ -36,6 +36,7 @@ except ModuleNotFoundError:
 
 from cdp_orders_async.engines.ray import LoadEnded, load_dataset, read_lines
 from cdp_orders_async.engines.ray_actors import ATTEMPTS, STARTS, Job, Owner, ray_sentence
+from cdp_orders_async.engines.ray_api import ray
 from cdp_orders_async.engines.ray_load import RayEngine
 
 pytestmark = [
@@ -53,11 +54,12 @@ PATIENT = PartitionOptions(settle=0.0, patience=PATIENCE)
 @pytest.fixture(scope="module", autouse=True)
 def cluster() -> Iterator[None]:
     """Start one cluster for all tests; its processes have the credentials of the emulators."""
-    given = dict([MARK.split("=")], CDP_CLIENT_KEY="key", CDP_API_TOKEN="token")  # noqa: S106 it guards an emulator
+    name, _, value = MARK.partition("=")
+    given = {name: value, "CDP_CLIENT_KEY": "key", "CDP_API_TOKEN": "token"}
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**given, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}.items():
             patch.setenv(name, value)
-        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         yield
@@ -190,7 +192,8 @@ def test_two_killed_workers_lose_and_double_nothing(served: Served, tmp_path: Pa
     assert len(killed) == 2
     assert Counter(row["verdict"] in {"loaded", "already"} for row in done.take_all()) == {True: count}
     assert stored(served) == once(count)
-    items: Any = [order["orderItems"] for order in served.state()["orders"]]  # type: ignore[attr-defined]
+    found: Any = served.state()["orders"]
+    items = [order["orderItems"] for order in found]
     assert {len(held) for held in items} == {1}
 
 
