@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ from cdp_orders_async.engines.leases import LEASE
 from cdp_orders_async.engines.partition import PartitionOptions, make_client
 from cdp_orders_async.engines.ray_actors import Job, Worker, end_owner, ray_sentence, started_owner
 from cdp_orders_async.engines.ray_api import RayError, pa, ray
-from cdp_orders_async.errors import CdpError, Invalid, Violation
+from cdp_orders_async.errors import CdpError, InputError, Invalid, Violation
 from cdp_orders_async.jobs.report import describe
 from cdp_orders_async.journal import PostgresAddress
 from cdp_orders_async.pacing.shared import check_rate
@@ -46,14 +46,25 @@ def read_lines(files: Iterable[str | os.PathLike[str]]) -> Dataset:
 
 
 def _lines_of(files: Any) -> Iterator[Any]:  # noqa: ANN401 tables of Arrow
+    """Yield the lines of *files*; a file that cannot be read ends with a problem: Ray prints a page for an error."""
     for row in files.to_pylist():
-        number = 0
-        for raws in GraphFile(row["at"]).batches():
-            numbers = range(number + 1, number + 1 + len(raws))
-            number += len(raws)
-            columns = {"file": [row["file"]] * len(raws), "number": [*numbers], "text": raws}
-            types = {"file": pa.string(), "number": pa.int64(), "text": pa.large_binary()}
-            yield pa.table({name: pa.array(held, types[name]) for name, held in columns.items()})
+        number, name = 0, row["file"]
+        try:
+            for raws in GraphFile(row["at"]).batches():
+                yield _numbered(name, number, raws, None)
+                number += len(raws)
+        except InputError as error:
+            yield _numbered(name, number, [b""], str(error))
+
+
+def _numbered(name: str, before: int, texts: Sequence[bytes], problem: str | None) -> Any:  # noqa: ANN401 a table of Arrow
+    columns = {
+        "file": pa.array([name] * len(texts), pa.string()),
+        "number": pa.array(range(before + 1, before + 1 + len(texts)), pa.int64()),
+        "text": pa.array(texts, pa.large_binary()),
+        "problem": pa.array([problem] * len(texts), pa.string()),
+    }
+    return pa.table(columns)
 
 
 def load_dataset(
@@ -111,7 +122,8 @@ def _loaded(dataset: Dataset, name: str, owner: Any, job: Job, batch: int, cpus:
         Worker,
         batch_size=batch,
         batch_format="pyarrow",
-        compute=ray.data.ActorPoolStrategy(size=job.workers),
+        # Ray warns of workers that a small input does not need, unless there may be fewer.
+        compute=ray.data.ActorPoolStrategy(min_size=1, max_size=job.workers, initial_size=job.workers),
         num_cpus=cpus,
         fn_constructor_args=(name,),
     )

@@ -25,7 +25,7 @@ from cdp_orders_async.engines.partition import (
 from cdp_orders_async.engines.ray_api import RayError, pa, ray
 from cdp_orders_async.engines.rows import row_text
 from cdp_orders_async.engines.slots import Slots
-from cdp_orders_async.errors import CdpError, JournalError, NotSent
+from cdp_orders_async.errors import CdpError, InputError, JournalError, NotSent
 from cdp_orders_async.graph import InputLine
 from cdp_orders_async.ingest import Outcome, PartOutcome, PartVerdict, Verdict
 from cdp_orders_async.journal import SqliteJournal
@@ -261,20 +261,28 @@ class Worker:
         self._loader: PartitionLoader | None = None
         self._opening = asyncio.Lock()
         self._stopped = False
+        self._told = 0, 0, 0
+        """The requests that results have told: several partitions may be under way."""
 
     async def __call__(self, batch: Any) -> Any:  # noqa: ANN401 tables of Arrow
         """Load a *batch* of a Dataset; return one row for each of its orders."""
         rows: list[dict[str, Any]] = batch.to_pylist()
+        problem: str | None = next((row["problem"] for row in rows if row.get("problem")), None)
         lines = [_source_line(row, position) for position, row in enumerate(rows, 1)]
         named = hashlib.blake2b(digest_size=16)
         for line in lines:
             named.update(repr(line).encode())
-        result = await self.load(named.hexdigest(), lines)
+        result = await self.load(named.hexdigest(), lines, problem)
         return _table(result.outcomes)
 
-    async def load(self, partition: str, lines: Sequence[SourceLine | InputLine]) -> Result:
-        """Load the *lines* of a *partition*, whose name is the same when it is tried again; it raises nothing."""
+    async def load(self, partition: str, lines: Sequence[SourceLine | InputLine], problem: str | None = None) -> Result:
+        """Load the *lines* of a *partition*, whose name is the same when it is tried again; it raises nothing.
+
+        A *problem* of the input ends the load after them.
+        """
         result = await self._load(partition, lines)
+        if problem is not None and result.error is None:
+            result = attrs.evolve(result, error=InputError(problem))
         try:
             await self._owner.ended.remote(self._name, partition, result.error)
         except RayError:
@@ -294,11 +302,11 @@ class Worker:
                 return Result(outcomes=[not_tried(line) for line in loader.parsed(lines)])
             if deaths >= ATTEMPTS:
                 return Result(outcomes=[_given_up(line) for line in loader.parsed(lines)])
-            stats = loader.client.session.stats
-            before = stats.requests, stats.retries, stats.refused
             outcomes, error = await loader.load(lines)
-            after = stats.requests, stats.retries, stats.refused
-            requests, retries, refused = (now - then for now, then in zip(after, before, strict=True))
+            stats = loader.client.session.stats
+            now = stats.requests, stats.retries, stats.refused
+            requests, retries, refused = (count - told for count, told in zip(now, self._told, strict=True))
+            self._told = now
         except CdpError as failure:
             return Result(outcomes=unread(lines), error=_plain(failure))
         except RayError:
