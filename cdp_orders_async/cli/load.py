@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
@@ -11,6 +12,7 @@ from cdp_orders_async.cli.display import Display
 from cdp_orders_async.cli.loading import Begin, Client, Job, LoadFlags, run_load
 from cdp_orders_async.cli.options import Connection, Flag, refuse
 from cdp_orders_async.cli.running import journal_place
+from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.sources import GraphFiles, TableSource
 
 __all__ = ["load"]
@@ -23,7 +25,8 @@ def load(  # noqa: D417 the options of a connection and of a load say themselves
     plan: str | None = None,
     timezone: str | None = None,
     assign_references: Flag = False,
-    engine: Literal["rest", "batch"] = "rest",
+    engine: Literal["rest", "batch", "ray"] = "rest",
+    address: str | None = None,
     sql: str | None = None,
     flags: LoadFlags | None = None,
 ) -> int:
@@ -57,13 +60,24 @@ def load(  # noqa: D417 the options of a connection and of a load say themselves
         A SQL file that selects whole orders from the tables among FILE: Parquet and CSV files. Each is a table, named
         by the beginning of its name, and all of them are the table input. It needs the extra tables.
     engine
-        How to send: rest makes a request for each part; batch uploads files to the vendor's Batch API, for many orders.
+        How to send: rest makes a request for each part; batch uploads files to the vendor's Batch API, for many orders;
+        ray sends the requests from the processes of a Ray cluster, with one rate and one journal for all. It needs the
+        extra ray and --rate.
+    address
+        With --engine ray, the address of the cluster, whose machines have the credentials in CDP_CLIENT_KEY and
+        CDP_API_TOKEN; auto is the cluster of this machine. Without it, one is started on this machine.
 
     """
     if unknown := [name for name in files if name.startswith("--")]:
         return refuse(f"Unknown option: {unknown[0]}; see cdp-orders load --help")
 
+    connection = connection or Connection()
+
     def prepare(client: Client, flags: LoadFlags) -> tuple[GraphFiles, Begin]:
+        if address is not None and engine != "ray":
+            raise Invalid((Violation("address", "can only be given with --engine ray"),))
+        if engine == "ray" and address is None:  # the processes on this machine inherit them
+            os.environ.update(connection.variables)
         source = TableSource(files, client.api, timezone=timezone, assign_references=assign_references, sql=sql)
 
         def begin(display: Display) -> tuple[jobs.JournalPlace, Job]:
@@ -75,7 +89,7 @@ def load(  # noqa: D417 the options of a connection and of a load say themselves
                 journal=path,
                 outcomes=flags.outcomes,
                 plan=plan,
-                engine=_engine(engine, display),
+                engine=_engine(engine, address, display),
                 **options,
             )
 
@@ -84,10 +98,17 @@ def load(  # noqa: D417 the options of a connection and of a load say themselves
     return run_load(connection, flags, prepare)
 
 
-def _engine(name: str, display: Display) -> jobs.Engine | None:
-    """Return the engine with this name; None for the requests of the REST API."""
-    if name == "rest":
-        return None
-    from cdp_orders_async.engines.batch import BatchEngine  # noqa: PLC0415 it loads sqlite3, and few loads need it
+def _engine(name: str, address: str | None, display: Display) -> jobs.Engine | None:
+    """Return the engine with this name; None for the requests of this process. Raise `InputError` for no extra."""
+    # Few loads need them, and they load much.
+    if name == "batch":
+        from cdp_orders_async.engines.batch import BatchEngine  # noqa: PLC0415
 
-    return BatchEngine(on_event=display)
+        return BatchEngine(on_event=display)
+    if name == "ray":
+        try:
+            from cdp_orders_async.engines.ray_load import RayEngine  # noqa: PLC0415
+        except ImportError as error:
+            raise InputError(str(error)) from None
+        return RayEngine(address=address)
+    return None

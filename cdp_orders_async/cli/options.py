@@ -114,6 +114,12 @@ class Connection:
         given = [name for name in NAMES_THE_PLACE if origins().get(name) == OPTION]
         return [word for name in given for word in (_option(name), shlex.quote(str(getattr(self, name))))]
 
+    @property
+    def variables(self) -> dict[str, str]:
+        """The credentials as variables of the environment, for processes that this one starts; raises `Invalid`."""
+        given = {"CDP_CLIENT_KEY": self.client_key, "CDP_API_TOKEN": self._token()}
+        return {name: value for name, value in given.items() if value is not None}
+
     def client(self, console: Screen | None = None) -> CdpOrders | CdpOrdersV2:
         """Make the client; say on *console* where it has fewer connections than told; raise `Invalid`."""
         settings = attrs.evolve(

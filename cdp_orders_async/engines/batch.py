@@ -45,6 +45,7 @@ class BatchEngine:
     """
 
     name: str = attrs.field(default="batch", init=False)
+    takes: frozenset[str] = attrs.field(default=frozenset[str](), init=False)
     most_bytes: int = LARGEST
     most_orders: int = 50_000
     open_files: int = 4
@@ -63,6 +64,7 @@ class BatchEngine:
         records: SqliteJournal | PostgresJournal,
         journal: JournalPlace,
         drain: float,
+        **_: object,
     ) -> AsyncGenerator[BatchLoad, None]:
         """Load the *lines* over *client*; ``async with`` gives the load.
 

@@ -32,6 +32,8 @@ from cdp_orders_async.sources import GraphFile, GraphFiles
 
 __all__ = ["LoadOptions", "load"]
 
+BATCH = "batch"
+"""The name of the engine that ends the batch files that have no result yet."""
 LAST = 20  # requests that were denied, of which is remembered where they came from
 NOTHING = (Verdict.INVALID, Verdict.NOT_TRIED, Verdict.FAILED)
 
@@ -93,8 +95,8 @@ async def load(
     - *max_errors*, how many orders may fail or be invalid until the load ends.
     - *give_up*, the seconds without success after which a load ends whose server is not well.
     - *control*, a TOML file that changes the rate and pauses the load while it runs: ``rate = 50``, ``pause = true``.
-    - *engine*, another way to load than the requests of the REST API, such as `BatchEngine`. It takes none of
-      *look_first*, *on_existing*, *before* and *control*.
+    - *engine*, another way to load than the requests of this process: a `BatchEngine`, which takes none of
+      *look_first*, *on_existing*, *before* and *control*, or a `RayEngine`, which does not take *before*.
     - *before*, a new file, readable by its owner only, for the values that the load changes, which may be personal.
     - *run*, the name and the start of this run; by default a new one.
     - *on_event*, which is told what happens; if it raises, that ends the load.
@@ -133,10 +135,17 @@ async def load(
                 written(outcomes, run.id, record) as write,
                 kept_before(before) as keep,
             ):
-                start = engine or partial(
-                    _by_rest, look_first=look_first, on_existing=on_existing, settle=settle, keep_before=keep
-                )
-                async with start(client, _keeping(lines, reject), book.records, journal, drain) as loading:
+                start = engine or partial(_by_rest, keep_before=keep)
+                async with start(
+                    client,
+                    _keeping(lines, reject),
+                    book.records,
+                    journal,
+                    drain,
+                    look_first=look_first,
+                    on_existing=on_existing,
+                    settle=settle,
+                ) as loading:
                     book.unused = False
                     stopper.watch(loading)
                     limits.watch(loading)
@@ -219,22 +228,23 @@ def _check_engine(
     control: Path | None,
 ) -> None:
     """Raise `Invalid` for options that the *engine* lacks, and `JournalError` for batch files without a result."""
+    if (engine is None or engine.name != BATCH) and (left := _unfinished(journal)):
+        files = "1 batch file has" if left == 1 else f"{left} batch files have"
+        raise JournalError(
+            f"{files} no result yet, so the Batch API may still take the orders in it: first load with"
+            f" engine=batch and the journal {journal}; nothing was sent"
+        )
     if engine is None:
-        if left := _unfinished(journal):
-            files = "1 batch file has" if left == 1 else f"{left} batch files have"
-            raise JournalError(
-                f"{files} no result yet, so the Batch API may still take the orders in it: first load with"
-                f" engine=batch and the journal {journal}; nothing was sent"
-            )
         return
-    rule = f"cannot be given with engine={engine.name}, which reads nothing of the server: use engine=rest"
+    rule = f"cannot be given with engine={engine.name}: use engine=rest"
     given = {
         "look_first": look_first,
         "on_existing": on_existing != "keep",
         "keep_before": before is not None,
         "control": control is not None,
     }
-    if found := tuple(Violation(name, rule) for name, is_given in given.items() if is_given):
+    wrong = (name for name, is_given in given.items() if is_given and name not in engine.takes)
+    if found := tuple(Violation(name, rule) for name in wrong):
         raise Invalid(found)
 
 

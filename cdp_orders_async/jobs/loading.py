@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.graph import InputLine
-from cdp_orders_async.ingest import Outcome, Verdict
+from cdp_orders_async.ingest import OnExisting, Outcome, Verdict
 from cdp_orders_async.jobs.journal import JournalPlace
 from cdp_orders_async.journal import PostgresJournal, SqliteJournal
 from cdp_orders_async.timings import Timings
@@ -117,6 +117,11 @@ class Engine(Protocol):
         """Its name in options and records."""
         ...
 
+    @property
+    def takes(self) -> frozenset[str]:
+        """Which of ``look_first``, ``on_existing``, ``keep_before`` and ``control`` it can do."""
+        ...
+
     def __call__(
         self,
         client: CdpOrders | CdpOrdersV2,
@@ -124,10 +129,14 @@ class Engine(Protocol):
         records: SqliteJournal | PostgresJournal,
         journal: JournalPlace,
         drain: float,
+        *,
+        look_first: bool,
+        on_existing: OnExisting,
+        settle: float,
     ) -> AbstractAsyncContextManager[Loading]:
         """Load the *lines* over *client*: ``async with`` gives the load.
 
         Parameters: *records*, the open journal, whose place is *journal*; *drain*, seconds that what is in flight gets
-        to finish when the block is left early.
+        to finish when the block is left early; *look_first*, *on_existing* and *settle*, as in `ingest`.
         """
         ...

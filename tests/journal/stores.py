@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from pathlib import Path
 from typing import Final, Protocol
 
+from cdp_orders_async.engines.leases import JournalOwner, RemoteJournal
 from cdp_orders_async.journal import (
     Claimed,
     GraphRecord,
@@ -25,6 +27,8 @@ from tests.journal.shared import SharedDatabase, SharedJournal
 IDENTITY: Final = {"base URL": "https://api.example.com", "client key": "k"}
 START: Final = datetime(2017, 1, 15, 12, tzinfo=UTC)
 LEASE: Final = 60.0
+NEVER: Final = 1e6
+"""Seconds that no test lasts."""
 
 
 def order(name: str, hours: float = 0) -> OrderId:
@@ -138,6 +142,30 @@ class SharedStore:
         journal.kill()
 
 
+class OwnedStore:
+    """A journal in memory that its owner shares among the workers of a cluster."""
+
+    workers, can_crash, releases_at_once = 3, True, True
+    _numbers = itertools.count()
+
+    def __init__(self, _: Path) -> None:
+        """Start with no worker, at no time."""
+        self.seconds = 0.0
+        self.owner = JournalOwner(MemoryJournal(sys.maxsize, identity=IDENTITY), LEASE, clock=lambda: self.seconds)
+
+    async def connect(self) -> Journal:
+        """Connect one more worker."""
+        user = f"worker {next(self._numbers)}"
+        return RemoteJournal(self.owner.do, user, identity=IDENTITY, lease=LEASE, linger=NEVER)
+
+    async def crash(self, journal: Journal) -> None:
+        """Kill the worker: what it queued is lost, and its leases stay."""
+        vars(journal)["_steps"].clear()
+        vars(journal)["_closed"] = True
+        if (timer := vars(journal)["_timer"]) is not None:
+            timer.cancel()
+
+
 class PostgresStore:
     """A database server that several workers share: each store is another tenant in the same tables."""
 
@@ -188,6 +216,7 @@ STORES: Final[Mapping[str, Callable[[Path], Store]]] = {
     "memory": MemoryStore,
     "sqlite": SqliteStore,
     "shared": SharedStore,
+    "owned": OwnedStore,
     "postgres": PostgresStore,
 }
 """Each sort of journal; a new one is tested by its line here."""

@@ -17,7 +17,7 @@ ONE, TWO = UUID(int=1), UUID(int=2)
 G = key("G")
 
 
-@pytest.fixture(params=["shared", "postgres"])
+@pytest.fixture(params=["shared", "owned", "postgres"])
 def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
     """Give a place for several workers."""
     return STORES[request.param](tmp_path)

@@ -22,6 +22,7 @@ ROOMS = {  # what each extra is for; the rest of the package imports the depende
     "faststream": ("engines/faststream.py", "engines/streams.py", "engines/subscriber.py"),
     "otel": ("telemetry/otel.py",),
     "postgres": ("journal/postgres/", "pacing/postgres.py"),
+    "ray": ("engines/ray",),
     "emulator": ("emulator/pages/",),
     "tables": ("sources/",),
     "dev": ("emulator/fixtures.py", "testing.py"),  # of those who have tests, and so a pytest

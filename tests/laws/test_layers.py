@@ -35,6 +35,8 @@ USERS = {  # what comes from outside, and who may import it
     "jinja2": {"emulator", "reports"},
     "opentelemetry": {"telemetry"},
     "platformdirs": {"cli"},
+    "pyarrow": {"engines"},
+    "ray": {"engines"},
     "redis": {"engines"},
     "rich": {"__main__", "cli"},
     "yarl": {"session"},

@@ -1,0 +1,306 @@
+"""``load --engine ray``: the driver reads the input and writes the outcomes; actors in a Ray cluster load orders."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import attrs
+from msgspec import structs
+
+from cdp_orders_async.client import CdpOrders, CdpOrdersV2
+from cdp_orders_async.engines.batch_delivery import Patience
+from cdp_orders_async.engines.batch_handle import Handle
+from cdp_orders_async.engines.leases import LEASE
+from cdp_orders_async.engines.partition import PartitionOptions, not_tried
+from cdp_orders_async.engines.ray import make_job
+from cdp_orders_async.engines.ray_actors import (
+    Job,
+    Result,
+    Worker,
+    end_owner,
+    ray_sentence,
+    started_owner,
+    unread,
+)
+from cdp_orders_async.engines.ray_api import RayError, ray
+from cdp_orders_async.errors import InputError, Invalid, JournalError, Violation
+from cdp_orders_async.graph import InputLine
+from cdp_orders_async.ingest import SETTLE, OnExisting
+from cdp_orders_async.jobs.journal import JournalPlace
+from cdp_orders_async.journal import PostgresAddress, PostgresJournal, SqliteJournal
+
+__all__ = ["RayEngine", "RayLoad"]
+
+IN_FLIGHT: Final = 2
+"""Partitions that a worker has at once: it begins the next one while the last orders of one end."""
+IDLE: Final = 0.5
+"""Seconds without a further line after which a partition is sent as it is."""
+MOST_WAITING: Final = 2_000
+"""Outcomes that wait to be taken, after which nothing more is read."""
+GRACE: Final = 10.0
+"""Seconds in which a worker that gives up its calls must tell what became of its orders."""
+EVERY: Final = 1.0
+"""Seconds between two looks at the rate, which may change while the load runs."""
+NO_RATE: Final = "must be a number, or none, with engine=ray: each process would find another rate for auto"
+
+
+@attrs.frozen(kw_only=True)
+class RayEngine:
+    """Load by actors in a Ray cluster: ``jobs.load(client, source, journal=path, engine=RayEngine())``.
+
+    One rate counts for all workers, the one of the settings of the client, which must not be ``auto``. A journal in a
+    file is owned by one actor on this machine while the load runs; a journal in Postgres is used by all workers. The
+    workers find the credentials in their own environment, as CDP_CLIENT_KEY and CDP_API_TOKEN.
+
+    Parameters: *address* of the cluster, such as ``auto`` or ``ray.example.com:6379``; None starts one on this machine,
+    with the environment of this process, unless Ray runs in this process already. *workers*, how many processes load.
+    *batch*, how many orders are handed to a worker at once. *cpus* of each worker. *lease*, seconds after which the
+    claims of a worker that died end. *clock*, in seconds.
+    """
+
+    name: str = attrs.field(default="ray", init=False)
+    takes: frozenset[str] = attrs.field(default=frozenset({"look_first", "on_existing", "control"}), init=False)
+    address: str | None = None
+    workers: int = 4
+    batch: int = 50
+    cpus: float = 0.5
+    lease: float = LEASE
+    clock: Callable[[], float] = time.monotonic
+
+    @contextlib.asynccontextmanager
+    async def __call__(
+        self,
+        client: CdpOrders | CdpOrdersV2,
+        lines: AsyncGenerator[InputLine, None],
+        records: SqliteJournal | PostgresJournal,
+        journal: JournalPlace,
+        drain: float,
+        *,
+        look_first: bool = False,
+        on_existing: OnExisting = "keep",
+        settle: float = SETTLE,
+    ) -> AsyncGenerator[RayLoad, None]:
+        """Load the *lines* at the place of *client*; ``async with`` gives the load.
+
+        Parameters: *records*, the open journal, whose place is *journal*; *drain*, the seconds that the calls in flight
+        get when the block is left early; *look_first*, *on_existing* and *settle*, as in `ingest`. Raises `Invalid` for
+        an option that cannot be, and `InputError` for a cluster that cannot be used.
+        """
+        settings = client.session.settings
+        if settings.rate == "auto":
+            raise Invalid((Violation("rate", NO_RATE),))
+        if settings.proxy is not None or settings.ssl_context is not None:
+            rule = "cannot be sent to the workers with engine=ray: set CDP_PROXY or CDP_CA_FILE on their machines"
+            raise Invalid((Violation("proxy, ssl_context", rule),))
+        options = PartitionOptions(
+            api="v2" if isinstance(client, CdpOrdersV2) else "v2.1",
+            settings=settings,
+            look_first=look_first,
+            on_existing=on_existing,
+            settle=settle,
+        )
+        place = journal.given.open() if isinstance(journal, PostgresAddress) else journal
+        job, path = make_job(client, settings.rate, place, self.workers, self.lease, options)
+        async with self._cluster():
+            load = RayLoad(client, lines, records, job, path, self, drain)
+            load.start()
+            try:
+                yield load
+            finally:
+                await load.aclose()
+
+    @contextlib.asynccontextmanager
+    async def _cluster(self) -> AsyncGenerator[None, None]:
+        """Join the cluster, or start one; end what was started."""
+        if ray.is_initialized():
+            yield
+            return
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+        if self.address is None:
+            # Workers wait for answers, so more of them than cores are of use.
+            cores = max(os.cpu_count() or 1, int(self.workers * self.cpus) + 1)
+            quiet |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
+        else:
+            quiet |= {"address": self.address}
+        try:
+            # In a thread Ray leaves SIGTERM to the load.
+            await asyncio.to_thread(ray.init, **quiet)
+        except (RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
+            where = "on this machine" if self.address is None else f"at {self.address}"
+            raise InputError(f"there is no Ray cluster {where}: {ray_sentence(error, ended=False)}") from None
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(ray.shutdown)
+
+
+class RayLoad(Handle):
+    """A load of *lines* by the workers of a Ray cluster; *records* is the journal until the owner opens its file."""
+
+    def __init__(
+        self,
+        client: CdpOrders | CdpOrdersV2,
+        lines: AsyncGenerator[InputLine, None],
+        records: SqliteJournal | PostgresJournal,
+        job: Job,
+        path: Path | None,
+        engine: RayEngine,
+        drain: float,
+    ) -> None:
+        super().__init__(client.session, Patience(1.0, 1.0, 0.0, engine.clock), drain, engine.clock)
+        self._lines = lines
+        self._records = records
+        self._job = job
+        self._path = path
+        self._engine = engine
+        self._owner: Any = None
+        self._workers: list[Any] = []
+        self._loads: Counter[int] = Counter()
+        """The partitions that each worker has."""
+        self._partitions: dict[asyncio.Task[None], Any] = {}
+        self._sent = 0
+        self._left: list[InputLine] = []
+        """Lines that were taken and not sent."""
+
+    async def _all(self) -> None:
+        self._left = await self._chunk()
+        if not self._left:
+            return
+        await self._start_actors()
+        follows = asyncio.ensure_future(self._follow_rate())
+        try:
+            while self._left and not self.stopping:
+                if await self._has_room():
+                    self._send(self._left)
+                    self._left = []
+                    self._left = await self._chunk()
+            while self._partitions:
+                await asyncio.wait(self._partitions, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            follows.cancel()
+
+    async def _start_actors(self) -> None:
+        """Hand the file of the journal over to the owner, and start the workers."""
+        if self._path is not None:
+            await self._records.aclose()
+        try:
+            name, self._owner = await asyncio.to_thread(started_owner, self._job, self._path)
+        except RayError as error:
+            raise JournalError(ray_sentence(error)) from None
+        actor: Any = ray.remote(num_cpus=self._engine.cpus, max_restarts=-1, max_task_retries=-1)(Worker)
+        # How often it starts, and how often a partition begins, the owner limits.
+        actor = actor.options(scheduling_strategy="SPREAD")
+        self._workers = [actor.remote(name) for _ in range(self._job.workers)]
+
+    async def _chunk(self) -> list[InputLine]:
+        """Return the next lines that can be sent; none at the end of the input, or when the load stops."""
+        lines: list[InputLine] = []
+        while len(lines) < self._engine.batch and not self.stopping:
+            if self._reading is None:
+                self._reading = asyncio.ensure_future(anext(self._lines, None))
+            await asyncio.wait({self._reading}, timeout=IDLE if lines else None)
+            if not self._reading.done():
+                break
+            read, self._reading = self._reading, None
+            if read.cancelled():
+                break
+            line: InputLine | None = read.result()
+            if line is None:
+                break
+            self._taken += 1
+            if line.violations:
+                self._tell(not_tried(line))
+            else:
+                lines.append(structs.replace(line, raw=None))
+        return lines
+
+    async def _has_room(self) -> bool:
+        """Tell whether a partition can be sent; otherwise wait for something that may change it."""
+        if not self._released.is_set():
+            await self._released.wait()
+        elif len(self._waiting) > MOST_WAITING and not self._closed:
+            self._gone.clear()
+            await self._gone.wait()
+        elif len(self._partitions) >= IN_FLIGHT * len(self._workers):
+            await asyncio.wait(self._partitions, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            return True
+        return False
+
+    def _send(self, lines: Sequence[InputLine]) -> None:
+        """Send a partition to the worker that has the fewest."""
+        number = min(range(len(self._workers)), key=lambda number: self._loads[number])
+        self._loads[number] += 1
+        self._sent += 1
+        answer = self._workers[number].load.remote(str(self._sent), lines)
+        task = self._loop.create_task(self._hear(answer, lines, number))
+        self._partitions[task] = None
+        task.add_done_callback(self._partitions.pop)
+
+    async def _hear(self, answer: Any, lines: Sequence[InputLine], number: int) -> None:  # noqa: ANN401 a reference of Ray
+        """Tell the outcomes of a partition when they come."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 it is a task
+        self._abortable.add(task)
+        try:
+            result: Result = await answer
+        except RayError as error:
+            result = Result(outcomes=unread(lines), error=JournalError(ray_sentence(error)))
+        except asyncio.CancelledError:
+            result = Result(outcomes=unread(lines))
+        self._abortable.discard(task)
+        self._loads[number] -= 1
+        stats = self._session.stats
+        stats.requests += result.requests
+        stats.retries += result.retries
+        stats.refused += result.refused
+        self._patience.succeeded += result.requests - result.retries
+        for outcome in result.outcomes:
+            self.times.add(outcome.times)
+            self._tell(outcome)
+        if result.error is not None:
+            self.fail(result.error)
+
+    def stop(self, drain: float = 0.0) -> None:
+        """Take no new order; after *drain* seconds give up the calls in flight."""
+        for worker in self._workers:
+            worker.stop.remote(drain)
+        super().stop(drain)
+
+    def _abort(self) -> None:
+        """Let the workers give up their calls; they have some seconds to tell what became of their orders."""
+        if not self._aborting:
+            self._aborting = self._stopped = True
+            for worker in self._workers:
+                worker.stop.remote(0.0)
+            self._loop.call_later(GRACE, super()._abort)
+
+    async def _follow_rate(self) -> None:
+        """Pass on each change of the rate to all workers."""
+        rate = self._job.rate
+        while True:
+            await asyncio.sleep(EVERY)
+            now = self._session.settings.rate
+            if isinstance(now, (int, float)) and now != rate and rate is not None:
+                rate = float(now)
+                self._workers[0].set_rate.remote(rate)  # it is the rate of all
+
+    async def _leave(self) -> None:
+        if self._partitions:
+            await asyncio.wait(self._partitions)
+        for line in self._left:
+            self._tell(not_tried(line))
+        self._left = []
+        await self._lines.aclose()
+        for worker in self._workers:
+            ray.kill(worker)
+        if self._owner is not None:
+            await asyncio.to_thread(end_owner, self._owner)
