@@ -129,13 +129,14 @@ def _loaded(dataset: Dataset, name: str, owner: Any, job: Job, batch: int, cpus:
     )
     done: Dataset | None = None
     try:
-        done = loads.materialize()
+        loaded: Dataset = loads.materialize()
+        done = loaded
         error: CdpError | None = ray.get(owner.error.remote())
     except RayError as failure:
         sentence = ray_sentence(failure)
     else:
         if error is None:
-            return done
+            return loaded
         sentence = describe(error, job.url)
     ended = LoadEnded(sentence)
     ended.outcomes = done

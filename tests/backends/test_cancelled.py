@@ -59,10 +59,12 @@ class Raising(BaseHTTPMiddleware):
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         """Pass a request on, and raise an error at the moment."""
+        response: Response | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(self.fail)
             response = await call_next(request)
             group.cancel_scope.cancel()
+        assert response is not None
         return response
 
     async def fail(self) -> None:

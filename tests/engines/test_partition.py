@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
+from typing import cast
 from uuid import UUID
 
 import orjson
@@ -52,9 +53,8 @@ def verdicts(outcomes: list[Outcome]) -> dict[int, str]:
 
 def created(served: Served) -> int:
     """Return how many orders were sent."""
-    requests = served.ledger()["requests"]
-    assert isinstance(requests, dict)
-    return int(requests.get("orders.create", 0))
+    requests = cast("dict[str, int]", served.ledger()["requests"])
+    return requests.get("orders.create", 0)
 
 
 async def test_a_partition_gives_an_outcome_for_each_line(served: Served, tmp_path: Path) -> None:

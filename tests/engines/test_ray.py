@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import pytest
@@ -231,9 +231,9 @@ def test_a_journal_that_cannot_be_used_is_told(served: Served, tmp_path: Path) -
     given: dict[str, Any] = {"url": served.base_url, "journal": tmp_path / "j.sqlite", "rate": None}
     with pytest.raises(JournalError, match=r"j\.sqlite"):
         load_dataset(ray.data.range(1), **given)
-    for wrong in ({"workers": 0}, {"batch": 0}, {"cpus": 0}, {"lease": 0}, {"rate": 0}):
-        with pytest.raises(Invalid, match=next(iter(wrong))):
-            load_dataset(ray.data.range(1), **{**given, **wrong})
+    for wrong in ("workers", "batch", "cpus", "lease", "rate"):
+        with pytest.raises(Invalid, match=wrong):
+            load_dataset(ray.data.range(1), **cast("dict[str, Any]", {**given, wrong: 0}))
     assert sent(served) == 0
 
 

@@ -42,7 +42,8 @@ WORKER, JOB = (program(f"## In a {name}", page=WHOLE) for name in ("worker", "jo
 MODELS = program("## Python", 1)
 FASTSTREAM = [program("## FastStream", number, "cdp_orders_async/engines/README.md") for number in range(2)]
 """Programs that need a broker: the tests of the engines run them."""
-PROGRAMS = [text for language, text in BLOCKS if language == "python" and text not in (*WEB.values(), MODELS, *FASTSTREAM)]
+ELSEWHERE = (*WEB.values(), MODELS, *FASTSTREAM)
+PROGRAMS = [text for language, text in BLOCKS if language == "python" and text not in ELSEWHERE]
 
 
 async def shell(line: str, folder: Path, server: Watched) -> Ran:

@@ -54,12 +54,13 @@ from cdp_orders_async.pacing import health
 from cdp_orders_async.session.autorate import governor
 from cdp_orders_async.sources.jsonlines import LONGEST_LINE
 from cdp_orders_async.wire.request import BY_STATUS
+from tests.backends.serving import PROGRAMS
 from tests.cli.support import PARTS, Json
 from tests.ingest.network import Network, loading
 from tests.ingest.serving import BASE
 from tests.laws.pages import MANUAL, PROSE, SPANS, TEXT, code, table
 from tests.laws.test_layers import FLOORS, MODULES, room
-from tests.laws.test_readme import JOB, ORDER, WEB, WORKER
+from tests.laws.test_readme import JOB, ORDER, WORKER
 from tests.virtual import VirtualLoop, run
 
 PLAIN = {"no limit": None, "none": None, "the system's": None, "yes": True, "no": False, "aiohttp": "aiohttp"}
@@ -312,7 +313,7 @@ def test_drains() -> None:
 def test_calls_are_those_of_the_programs() -> None:
     """The calls of the table are in the programs, the deadline of the web backend too."""
     web, worker, job = (code(cell)[0] for cell in cells("call"))
-    assert web.partition("(cdp, ")[2] in WEB
+    assert web.partition("(cdp, ")[2] in PROGRAMS["outbox"]
     assert "look_first=redelivered" in WORKER
     assert worker == "ingest_one(cdp, graph, look_first=True)"
     assert "journal=journal)" in job
