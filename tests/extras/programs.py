@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
@@ -33,7 +33,7 @@ def program(extra: str) -> Path:
 
 
 @contextmanager
-def arguments(extra: str, folder: Path) -> Iterator[tuple[str, ...]]:
+def arguments(extra: str, folder: Path) -> Generator[tuple[str, ...], None, None]:
     """Give the arguments of the program of *extra*: the address of a server that runs meanwhile."""
     if extra == "postgres":
         server = PostgresServer()

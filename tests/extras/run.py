@@ -37,7 +37,7 @@ def used(extra: str, wheel: Path, folder: Path) -> subprocess.CompletedProcess[s
     venv.create(folder, with_pip=False)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
     project = f"cdp-orders-async{'' if extra == NONE else f'[{extra}]'} @ {wheel.as_uri()}"
-    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", project]
+    install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-qq", project]
     subprocess.run(install, check=True, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
     with arguments(extra, folder) as given:
         command = [str(python), "-I", "-W", "error", str(program(extra)), *given]

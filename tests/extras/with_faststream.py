@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 
 from faststream.redis import RedisBroker
@@ -24,7 +25,7 @@ async def main(url: str) -> None:
         subscribe(broker, cdp, stream="orders")
         await broker.start()
         try:
-            await broker.publish(ORDER, stream="orders")
+            await broker.publish(json.dumps(ORDER), stream="orders")
             while not [order async for order in cdp.orders.list(reference_id="A-1")]:  # noqa: ASYNC110 the worker makes it
                 await asyncio.sleep(0.02)
         finally:

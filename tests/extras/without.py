@@ -9,7 +9,7 @@ import io
 import json
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -24,6 +24,7 @@ from cdp_orders_async import (
     JournalError,
     NewOrder,
     NotSent,
+    Outcome,
     PostgresJournal,
     PostgresLimiter,
     Settings,
@@ -41,7 +42,7 @@ LINE = '{"referenceId": "A-2", "orderedAt": "2024-01-01T00:00:00Z", "price": 50,
 
 
 @contextlib.contextmanager
-def told(error: type[Exception], extra: str, start: str) -> Iterator[None]:
+def told(error: type[Exception], extra: str, start: str) -> Generator[None, None, None]:
     """Expect an *error* of one sentence, which begins with *start* and ends with the command for *extra*."""
     try:
         yield
@@ -59,19 +60,21 @@ def is_told(sentence: str, extra: str, start: str) -> None:
     assert "\n" not in sentence
 
 
-async def loaded(base_url: str, orders: Path) -> None:
-    """Create an order, load a file of orders, and ask for a page of the emulator."""
+async def loaded(base_url: str, orders: Path) -> Outcome:
+    """Create an order, load a file of one order, ask for a page of the emulator, and return the outcome of the load."""
     async with CdpOrders(base_url=base_url, client_key="key", api_token="token") as cdp:  # noqa: S106 no secret
         assert (await cdp.orders.create(NEW)).reference_id == "A-1"
         async with ingest(cdp, GraphFile(orders)) as load:
-            assert [outcome.verdict async for outcome in load] == ["loaded"]
+            (outcome,) = [outcome async for outcome in load]
+        assert outcome.verdict == "loaded"
     async with aiohttp.ClientSession() as session, session.get(f"{base_url}/__pages/guests") as response:
         page = await response.text()
         assert response.status == 503
     is_told(page.partition("<code>")[2].partition("</code>")[0].join((": ", "")), "emulator", "")
+    return outcome
 
 
-async def each_extra(base_url: str, orders: Path) -> None:
+async def each_extra(base_url: str, orders: Path, outcome: Outcome) -> None:
     """Ask for all that needs an extra."""
     with told(Invalid, "httptools", "http: needs an extra"):
         CdpOrders(base_url=base_url, client_key="key", api_token="token", settings=Settings(http="httptools"))  # noqa: S106 no secret
@@ -94,7 +97,7 @@ async def each_extra(base_url: str, orders: Path) -> None:
         with told(InputError, "cli", f"{packed} cannot be read: it is packed by zstd, which needs an extra"):
             [line async for line in GraphFile(packed)]
     outcomes = orders.with_suffix(".outcomes")
-    outcomes.write_text(json.dumps({"line": 1, "verdict": "loaded"}) + "\n", encoding="utf-8")
+    outcomes.write_text(json.dumps(outcome.to_json()) + "\n", encoding="utf-8")
     data = await jobs.report_data([outcomes])
     with told(InputError, "cli", "the report needs an extra"):
         write_html(data, orders.with_suffix(".html"))
@@ -110,8 +113,7 @@ async def main() -> None:
         orders = Path(folder) / "orders.jsonl"
         orders.write_text(LINE, encoding="utf-8")
         async with emulator.running() as base_url:
-            await loaded(base_url, orders)
-            await each_extra(base_url, orders)
+            await each_extra(base_url, orders, await loaded(base_url, orders))
 
 
 asyncio.run(main())

@@ -35,7 +35,7 @@ KIND = "__all__ = ['Kind']\nclass Kind:\n    name: str\n    def keep(self): ...\
 @pytest.fixture(name="repository")
 def _repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a repository with a package that can be imported, and one commit."""
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.delitem(sys.modules, "sample", raising=False)
     git(tmp_path, "init", "--quiet")
     write(tmp_path, OLD, LOAD, KIND)
