@@ -7,6 +7,7 @@ required.
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import re
 import subprocess
@@ -63,7 +64,9 @@ def _is_kept(broken: griffe.Breakage, package: str) -> bool:
 
 def main(arguments: list[str], repository: Path = ROOT, package: str = "cdp_orders_async") -> int:
     """Print the breaks, and return the exit status: 0 for none, 1 for some, 2 if nothing was compared."""
-    revision = arguments[0] if arguments else newest_tag(repository)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("revision", nargs="?", metavar="REV", help="a tag, branch or commit (default: the newest tag)")
+    revision: str | None = parser.parse_args(arguments).revision or newest_tag(repository)
     if revision is None:
         sys.stderr.write("There is no tag to compare with: name a revision\n")
         return 2
