@@ -44,7 +44,9 @@ def main() -> None:
                 "--report",
                 str(report),
             ]
-            assert ran("load", str(folder / packed), *options, "--outcomes", str(outcomes)) == 0, packed
+            assert (
+                ran("load", str(folder / packed), *options, "--report", str(report), "--outcomes", str(outcomes)) == 0
+            ), packed
             assert "<html" in report.read_text(encoding="utf-8")
 
 
