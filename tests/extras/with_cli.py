@@ -33,21 +33,10 @@ def main() -> None:
         (folder / "orders.jsonl").unlink()
         for packed, compress in (("orders.jsonl.zst", zstd.compress), ("orders.jsonl.gz", gzip.compress)):
             (folder / packed).write_bytes(compress(text))
-            report, outcomes = folder / "report.html", folder / f"{packed}.outcomes"
-            options = [
-                "--base-url",
-                served.base_url,
-                "--client-key",
-                "key",
-                "--api-token",
-                "token",
-                "--report",
-                str(report),
-            ]
-            assert (
-                ran("load", str(folder / packed), *options, "--report", str(report), "--outcomes", str(outcomes)) == 0
-            ), packed
-            assert "<html" in report.read_text(encoding="utf-8")
+            report, outcomes = str(folder / "report.html"), str(folder / f"{packed}.outcomes")
+            server = ("--base-url", served.base_url, "--client-key", "key", "--api-token", "token", "--rate", "1000")
+            assert ran("load", str(folder / packed), *server, "--outcomes", outcomes, "--report", report) == 0, packed
+            assert "<html" in Path(report).read_text(encoding="utf-8")
 
 
 if __name__ == "__main__":
