@@ -60,14 +60,15 @@ def pin(process: int = 0, *, last: bool = False) -> None:
 
 
 @contextlib.asynccontextmanager
-async def serving(delay: float = 0.0) -> AsyncGenerator[str, None]:
-    """Run the server on the last core; gives its URL."""
-    script = str(HERE / "server.py")
-    process = await asyncio.create_subprocess_exec(sys.executable, script, str(delay), stdout=asyncio.subprocess.PIPE)
+async def serving(delay: float = 0.0, certificate: str | None = None) -> AsyncGenerator[str, None]:
+    """Run the server on the last core, over TLS with a file of a *certificate* and its key; gives its URL."""
+    command = [sys.executable, str(HERE / "server.py"), str(delay), *([] if certificate is None else [certificate])]
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
     pin(process.pid, last=True)
     try:
         assert process.stdout is not None  # noqa: S101 as asked for above
-        yield f"http://127.0.0.1:{int(await process.stdout.readline())}"
+        scheme = "http" if certificate is None else "https"
+        yield f"{scheme}://127.0.0.1:{int(await process.stdout.readline())}"
     finally:
         process.kill()
         await process.wait()

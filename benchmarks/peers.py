@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from functools import partial
 from importlib import import_module
+from ssl import SSLContext
 from typing import Any, Literal, TypeAlias
 from uuid import uuid4
 
@@ -38,22 +39,26 @@ ORDERS = tuple(uuid4() for _ in range(1000))
 PATHS = tuple(f"/v2.1/orders/{ref}/orderItems" for ref in ORDERS)
 
 
-def client(url: str, in_flight: int, rate: float | None = None, http: Way = "aiohttp") -> CdpOrders:
+def client(
+    url: str, in_flight: int, rate: float | None = None, http: Way = "aiohttp", tls: SSLContext | None = None
+) -> CdpOrders:
     """Return this package's client."""
-    settings = Settings(rate=rate, burst=100, connections=in_flight, http=http)
+    settings = Settings(rate=rate, burst=100, connections=in_flight, http=http, ssl_context=tls)
     return CdpOrders(base_url=url, client_key="key", api_token="token", settings=settings)  # noqa: S106 no secret
 
 
-async def cdp(url: str, in_flight: int, stack: AsyncExitStack, http: Way = "aiohttp") -> Call:
+async def cdp(
+    url: str, in_flight: int, stack: AsyncExitStack, http: Way = "aiohttp", tls: SSLContext | None = None
+) -> Call:
     """Make the whole typed call: checked, encoded, limited, retried, authenticated, decoded."""
-    items = (await stack.enter_async_context(client(url, in_flight, 100_000, http))).items
+    items = (await stack.enter_async_context(client(url, in_flight, 100_000, http, tls))).items
     refs = itertools.cycle(ORDERS)
     return lambda: items.create(next(refs), NewOrderItem(**NEW))
 
 
-async def raw_aiohttp(url: str, in_flight: int, stack: AsyncExitStack) -> Call:
+async def raw_aiohttp(url: str, in_flight: int, stack: AsyncExitStack, tls: SSLContext | None = None) -> Call:
     """Send and read bytes."""
-    connector = aiohttp.TCPConnector(limit=in_flight)
+    connector = aiohttp.TCPConnector(limit=in_flight, ssl=tls or True)
     session = await stack.enter_async_context(aiohttp.ClientSession(connector=connector, headers=HEADERS))
 
     async def call() -> object:

@@ -16,7 +16,7 @@ from pathlib import Path
 from harness import HERE, Point, Result, arguments
 from plots import draw
 
-NAMES = ("calls", "codec", "loader", "limiter", "little", "memory", "imports", "governor", "limits", "otel")
+NAMES = ("calls", "tls", "codec", "loader", "limiter", "little", "memory", "imports", "governor", "limits", "otel")
 
 
 def table(results: Iterable[Result]) -> str:

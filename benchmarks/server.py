@@ -1,12 +1,14 @@
-"""The server to measure against, which answers all alike: ``python benchmarks/server.py [DELAY]``, in seconds.
+"""The server to measure against, which answers all alike: ``python benchmarks/server.py [DELAY [CERTIFICATE]]``.
 
-It prints its port. ``GET /stats`` tells how many requests came since it was last asked.
+*DELAY* is in seconds. With *CERTIFICATE*, a file that has the key too, the server speaks TLS 1.3. It prints its port.
+``GET /stats`` tells how many requests came since it was last asked.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 import sys
 
 FIELDS: dict[str, str | float] = json.loads("""
@@ -72,12 +74,18 @@ class Server(asyncio.Protocol):
         self.received = received
 
 
-async def main(delay: float) -> None:
+async def main(delay: str = "0", certificate: str | None = None) -> None:
     """Serve until killed."""
-    server = await asyncio.get_running_loop().create_server(lambda: Server(delay), "127.0.0.1", backlog=4096)
+    tls: ssl.SSLContext | None = None
+    if certificate is not None:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.minimum_version = ssl.TLSVersion.TLSv1_3
+        tls.load_cert_chain(certificate)
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(lambda: Server(float(delay)), "127.0.0.1", backlog=4096, ssl=tls)
     print(server.sockets[0].getsockname()[1], flush=True)
     await server.serve_forever()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(float(sys.argv[1]) if len(sys.argv) > 1 else 0.0))
+    asyncio.run(main(*sys.argv[1:]))

@@ -53,7 +53,7 @@ async def test_frames_of_zstd(tmp_path: Path) -> None:
 
 
 async def test_zstd_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One sentence says what reads it."""
+    """One sentence says what to install."""
     path = tmp_path / "orders.zst"
     path.write_bytes(zstd.compress(lines(1)))
     real = importlib.import_module
@@ -64,7 +64,7 @@ async def test_zstd_without_its_library(tmp_path: Path, monkeypatch: pytest.Monk
         return real(name, package)
 
     monkeypatch.setattr(importlib, "import_module", absent)
-    with pytest.raises(InputError, match="is packed by zstd, which the extra cli reads"):
+    with pytest.raises(InputError, match=r"by zstd, which needs an extra: pip install 'cdp-orders-async\[cli\]'$"):
         await keys(GraphFiles([path]))
 
 

@@ -42,7 +42,6 @@ def stored(data: bytes) -> bytes:
     return packed.getvalue()
 
 
-ZSTD = "it is packed by zstd, which the extra cli reads where it is the outermost packing"
 FORMATS = {
     "utf-16": (TEXT.decode().encode("utf-16"), WIDE),
     "utf-16-le": (TEXT.decode().encode("utf-16-le"), WIDE),
@@ -51,10 +50,7 @@ FORMATS = {
     "utf-32-be": (TEXT.decode().encode("utf-32-be"), WIDE),
     "zip": (stored(TEXT), "it is a zip archive"),
     "tar": (archived(TEXT), "it is a tar archive"),
-    "zstd": (
-        zstd.compress(zstd.compress(TEXT)),
-        "it is packed by zstd, which the extra cli reads where it is the outermost packing",
-    ),
+    "zstd": (zstd.compress(zstd.compress(TEXT)), "it is packed by zstd within another packing"),
     "bzip2": (bz2.compress(TEXT), "it is packed by bzip2"),
     "xz": (lzma.compress(TEXT), "it is packed by xz"),
     "lzma": (lzma.compress(TEXT, lzma.FORMAT_ALONE), "it is packed by lzma"),

@@ -67,7 +67,7 @@ def _packed(first: bytes) -> str | None:
     if first[TAR_AT:].startswith(TAR):
         return "it is a tar archive"
     if is_zstd(first):
-        return "it is packed by zstd, which the extra cli reads where it is the outermost packing"
+        return "it is packed by zstd within another packing"
     return next((what for beginning, what in BEGINNINGS.items() if first.startswith(beginning)), None)
 
 

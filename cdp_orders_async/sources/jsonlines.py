@@ -92,15 +92,21 @@ def _zstd() -> Any:  # noqa: ANN401 a module
         return None
 
 
-def unpacker(first: bytes) -> Callable[[Any], Any] | None:
-    """Return the opener of a packed file that has these *first* bytes; None for a file that is not packed."""
+def unpacker(first: bytes, name: str) -> Callable[[Any], Any] | None:
+    """Return the opener of a packed file that has these *first* bytes; None for a file that is not packed.
+
+    Raises `InputError` with the *name* of the file if it is packed by zstd, which an extra reads, and that is missing.
+    """
     if first.startswith(GZIP):
         import gzip  # noqa: PLC0415 only those who read packed files need it
 
         return lambda raw: gzip.GzipFile(fileobj=raw)
-    zstd = _zstd() if is_zstd(first) else None
-    if zstd is None:
+    if not is_zstd(first):
         return None
+    zstd = _zstd()
+    if zstd is None:
+        needs = "it is packed by zstd, which needs an extra: pip install 'cdp-orders-async[cli]'"
+        raise InputError(f"{name} cannot be read: {needs}")
     unpack: Callable[[Any], Any] = zstd.ZstdFile
     return unpack
 
@@ -243,7 +249,7 @@ class GraphFile:
                 # Not sys.stdin, whose lock a waiting thread would hold at the exit.
                 file = stack.enter_context(_Watched(0 if self._path == "-" else self._path))
                 raw = stack.enter_context(io.BufferedReader(file, PAGE))
-                unpack = unpacker(raw.peek(4)[:4])
+                unpack = unpacker(raw.peek(4)[:4], self.name)
                 stream = raw if unpack is None else stack.enter_context(unpack(raw))
                 expecting = _Expecting(file.size, packed=unpack is not None)
                 for raws in self._recognised(lines(stream)):

@@ -138,7 +138,7 @@ def _head(name: str) -> tuple[bytes, str]:
         with Path(name).open("rb") as file:
             first = file.read(4)
             file.seek(0)
-            unpack = unpacker(first)
+            unpack = unpacker(first, name)
             with file if unpack is None else unpack(file) as stream:
                 raw: bytes = stream.read(LONGEST_HEAD)
     except reading_errors() as error:

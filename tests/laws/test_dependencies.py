@@ -40,6 +40,7 @@ OTHERWISE = {  # what nothing imports, and where it is seen that it is used
     "pytest-xdist": (".ci/run", " -n "),
     "ruff": (".ci/run", "/ruff check\n"),
     "schemathesis": ("tests/conformance/test_emulator.py", "import schemathesis;"),
+    "twine": ("tests/laws/test_packaging.py", '"-m", "twine", "check"'),
     "types-pyyaml": ("pyproject.toml", '"pyyaml>='),
     "uvicorn": ("tests/backends/serving.py", '"uvicorn"'),
 }

@@ -6,6 +6,7 @@ import email.parser
 import re
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -17,12 +18,21 @@ ROOT = Path(__file__).parents[2]
 TOP = {"CHANGELOG.md", "README.md", "benchmarks", "cdp_orders_async", "pyproject.toml", "tests"}
 
 
+@pytest.fixture(name="dist", scope="module")
+def _dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(ROOT, tmp_path_factory.mktemp("dist"))
+
+
 @pytest.fixture(name="wheel", scope="module")
-def _wheel(tmp_path_factory: pytest.TempPathFactory) -> ZipFile:
-    dist = tmp_path_factory.mktemp("dist")
-    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(dist)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+def _wheel(dist: Path) -> ZipFile:
     return ZipFile(next(dist.glob("*.whl")))
+
+
+def build(project: Path, dist: Path, *targets: str) -> Path:
+    """Build the source distribution and the wheel of *project*, or only *targets*, into *dist*."""
+    command = [sys.executable, "-m", "hatchling", "build", "--directory", str(dist)]
+    subprocess.run([*command, *(f"--target={one}" for one in targets)], cwd=project, check=True, capture_output=True)
+    return dist
 
 
 @pytest.fixture(name="tracked", scope="module")
@@ -49,6 +59,25 @@ def test_wheel_holds_types_and_data(wheel: ZipFile) -> None:
     data |= {f"reports/templates/{name}" for name in ("report.html.jinja", "chart.html.jinja", "report.css")}
     assert {f"cdp_orders_async/{name}" for name in data} - names == set()
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"cdp_orders_async"}
+
+
+def test_source_distribution(dist: Path, tracked: list[str], tmp_path: Path) -> None:
+    """The source distribution has all tracked files, and builds the same wheel; both are small."""
+    with tarfile.open(next(dist.glob("*.tar.gz"))) as packed:
+        packed.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.iterdir()
+    names = {str(path.relative_to(unpacked)) for path in unpacked.rglob("*") if path.is_file()}
+    assert set(tracked) - names == set()
+    wheel = next(dist.glob("*.whl"))
+    assert (build(unpacked, tmp_path / "again", "wheel") / wheel.name).read_bytes() == wheel.read_bytes()
+    assert max(path.stat().st_size for path in dist.iterdir()) < 2_000_000
+
+
+def test_metadata_is_right_for_an_index(dist: Path) -> None:
+    """An index takes both, and shows the front page."""
+    command = [sys.executable, "-m", "twine", "check", "--strict", *map(str, dist.iterdir())]
+    checked = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (checked.returncode, checked.stdout.count("PASSED")) == (0, 2), checked.stdout
 
 
 def test_version_is_the_changelogs_newest(wheel: ZipFile) -> None:

@@ -108,9 +108,7 @@ class PostgresJournal:
         except ModuleNotFoundError as error:
             if error.name != "asyncpg":
                 raise
-            raise JournalError(
-                "a journal in Postgres needs asyncpg: pip install 'cdp-orders-async[postgres]'"
-            ) from None
+            raise JournalError(_MISSING) from None
         writer, known, is_empty = await Writer.open(address, identity, lease, retry_for)
         self = cls(address, writer, known, lease)
         self._new = is_empty
