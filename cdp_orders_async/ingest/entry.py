@@ -61,12 +61,12 @@ def ingest(
     or async iterable of `OrderGraph` or `InputLine`, or the path of a file, JSON lines or a table; made for the version
     of the *client*. *journal*, the record of finished and open work; without it, only *look_first* makes a second run
     safe. *look_first* asks the server about each order before it is sent; an absent order waits until the load is
-    *settle* seconds old. *on_existing* says what to do with an object on the server that differs from the input: ``keep`` it and
-    report it, ``update`` it, or ``fail``, which sends nothing of that order. *open_orders*, the most orders under way
-    at once. *settle*, seconds that lists may lag behind writes; the vendor says that orders are available "within
-    seconds". *drain*, seconds that calls in flight get to finish when the block is left early. *keep_before*, a
-    function that gets the values that an ``update`` is about to replace, as a `Before`; if it raises, that ends the
-    load.
+    *settle* seconds old. *on_existing* says what to do with an object on the server that differs from the input:
+    ``keep`` it and report it, ``update`` it, or ``fail``, which sends nothing of that order. *open_orders*, the most
+    orders under way at once. *settle*, seconds that lists may lag behind writes; the vendor says that orders are
+    available "within seconds". *drain*, seconds that calls in flight get to finish when the block is left early.
+    *keep_before*, a function that gets the values that an ``update`` is about to replace, as a `Before`; if it raises,
+    that ends the load.
 
     Iterate the load for its outcomes, or ``await load.run()``: a block that does neither ends the load when it is left.
     Every order taken from the source ends in one `Outcome`; orders that fail raise nothing. If the block is left early,
