@@ -12,7 +12,8 @@ try:
     ray: Any = import_module("ray")
     import_module("ray.data")
 except ModuleNotFoundError as error:
-    raise ImportError("Ray is an extra: pip install 'cdp-orders-async[ray]' (there is none for Python 3.15)") from error
+    sentence = "Ray is an extra, for Python 3.11 to 3.14: pip install 'cdp-orders-async[ray]'"
+    raise ImportError(sentence) from error
 
 RayError: type[Exception] = ray.exceptions.RayError
 """The base class of what Ray raises."""

@@ -24,12 +24,13 @@ from cdp_orders_async.ingest.source import Orders
 from cdp_orders_async.journal import Journal
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.session import Session
-from cdp_orders_async.sources import GraphFile
+from cdp_orders_async.sources import opened
 
 __all__ = ["SETTLE", "Priority", "Source", "check_ends", "check_options", "ingest", "ingest_one"]
 
 Source: TypeAlias = Orders | str | Path
-"""The input of a load: orders or lines of a file, from any iterable or async iterable; or the path of a file."""
+"""The input of a load: orders or lines of a file, from any iterable or async iterable; or the path of a file, which
+holds JSON lines or a table."""
 
 Priority: TypeAlias = Literal["interactive", "bulk"]
 """Whether an order goes before the loads of the same client, or with them."""
@@ -57,15 +58,15 @@ def ingest(
     """Load whole orders, exactly once in effect: ``async with`` gives the `Load`.
 
     Parameters: *client*, a `CdpOrders` or a `CdpOrdersV2`, or resources over your own transport. *source*, any iterable
-    or async iterable of `OrderGraph` or `InputLine`, or the path of a file; made for the version of the *client*.
-    *journal*, the record of finished and open work; without it, only *look_first* makes a second run safe.
-    *look_first* asks the server about each order before it is sent; an absent order waits until the load is *settle*
-    seconds old. *on_existing* says what to do with an object on the server that differs from the input: ``keep`` it and
-    report it, ``update`` it, or ``fail``, which sends nothing of that order. *open_orders*, the most orders under way
-    at once. *settle*, seconds that lists may lag behind writes; the vendor says that orders are available "within
-    seconds". *drain*, seconds that calls in flight get to finish when the block is left early. *keep_before*, a
-    function that gets the values that an ``update`` is about to replace, as a `Before`; if it raises, that ends the
-    load.
+    or async iterable of `OrderGraph` or `InputLine`, or the path of a file, JSON lines or a table; made for the version
+    of the *client*. *journal*, the record of finished and open work; without it, only *look_first* makes a second run
+    safe. *look_first* asks the server about each order before it is sent; an absent order waits until the load is
+    *settle* seconds old. *on_existing* says what to do with an object on the server that differs from the input:
+    ``keep`` it and report it, ``update`` it, or ``fail``, which sends nothing of that order. *open_orders*, the most
+    orders under way at once. *settle*, seconds that lists may lag behind writes; the vendor says that orders are
+    available "within seconds". *drain*, seconds that calls in flight get to finish when the block is left early.
+    *keep_before*, a function that gets the values that an ``update`` is about to replace, as a `Before`; if it raises,
+    that ends the load.
 
     Iterate the load for its outcomes, or ``await load.run()``: a block that does neither ends the load when it is left.
     Every order taken from the source ends in one `Outcome`; orders that fail raise nothing. If the block is left early,
@@ -198,7 +199,7 @@ def _orders(client: Resources | ResourcesV2, source: object) -> Orders:
     """Return the orders of a *source*; raises `TypeError` for an object that is not a source."""
     kind = called(source)
     if isinstance(source, (str, Path)):
-        return GraphFile(source, client.api)
+        return opened(str(source), client.api)
     if isinstance(source, OrderGraph):
         raise TypeError("source: ingest takes orders, not one OrderGraph: put it into a list, or use ingest_one")
     if not isinstance(source, (AsyncIterable, Iterable)) or isinstance(source, (type, bytes, bytearray, Mapping)):

@@ -82,10 +82,26 @@ def check_query(connection: duckdb.DuckDBPyConnection, text: str, name: str) -> 
     """Return the one SELECT in the SQL *text* of the file *name*; raise `InputError` for any other SQL."""
     statements = connection.extract_statements(text)
     kinds = [statement.type.name for statement in statements]
+    if kinds == ["MULTI"]:
+        raise InputError(f"{name} must name the values of its PIVOT, as in PIVOT t ON c IN ('a', 'b') USING first(v)")
     if kinds != ["SELECT"]:
         found = f"{len(kinds)} statements" if len(kinds) != 1 else f"a statement of the kind {kinds[0]}"
         raise InputError(f"{name} must hold one SELECT, which only reads, and holds {found}")
-    return statements[0].query.rstrip().removesuffix(";")
+    return _without_end(statements[0].query)
+
+
+def _without_end(query: str) -> str:
+    """Return a statement without the semicolons at its end, also those among comments."""
+    import duckdb  # noqa: PLC0415 an extra
+
+    text = query.encode()
+    end = len(text)
+    for at, kind in reversed(duckdb.tokenize(query)):
+        if text[at : at + 1] == b";":
+            end = at
+        elif kind is not duckdb.token_type.comment:
+            break
+    return text[:end].decode()
 
 
 def bound(connection: duckdb.DuckDBPyConnection, query: str) -> duckdb.DuckDBPyRelation:

@@ -7,7 +7,7 @@ import os
 from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType
-from typing import TypedDict
+from typing import TypedDict, Unpack
 
 from cdp_orders_async.errors import InputError
 from cdp_orders_async.graph import InputLine, Timezone, need, zone_of
@@ -17,7 +17,7 @@ from cdp_orders_async.sources.jsonlines import GraphFile, start_hash
 from cdp_orders_async.sources.scans import TABLE_SUFFIXES, table_format
 from cdp_orders_async.sources.table_file import TableFile
 
-__all__ = ["GraphFiles", "Options", "each_of", "expanded"]
+__all__ = ["GraphFiles", "Options", "each_of", "expanded", "opened"]
 
 SUFFIXES = (".jsonl", ".ndjson")
 PACKED = ("", ".gz", ".zst")
@@ -26,7 +26,7 @@ NAMES = (*(suffix + packed for suffix in SUFFIXES for packed in PACKED), *TABLE_
 STANDARD_INPUT = "-"
 
 
-class Options(TypedDict):
+class Options(TypedDict, total=False):
     """The options of the reader of one file."""
 
     timezone: Timezone
@@ -157,7 +157,12 @@ class GraphFiles:
 
     def _opened(self, name: str, api: Api, options: Options) -> GraphFile | TableFile:
         """Return the reader of one file."""
-        return (GraphFile if table_format(name) is None else TableFile)(name, api, **options)
+        return opened(name, api, **options)
+
+
+def opened(name: str, api: Api, **options: Unpack[Options]) -> GraphFile | TableFile:
+    """Return the reader of one file, JSON lines or a table."""
+    return (GraphFile if table_format(name) is None else TableFile)(name, api, **options)
 
 
 def each_of(files: Iterable[str | os.PathLike[str]]) -> Iterable[str | os.PathLike[str]]:
@@ -176,7 +181,9 @@ def expanded(file: str | os.PathLike[str]) -> Iterator[str]:
     if name == STANDARD_INPUT:
         yield name
     elif path.is_dir():
-        found = sorted(str(inner) for inner in path.rglob("*") if inner.name.endswith(NAMES) and inner.is_file())
+        found = sorted(
+            str(inner) for inner in path.rglob("*") if inner.name.lower().endswith(NAMES) and inner.is_file()
+        )
         if not found:
             raise InputError(
                 f"the folder {name} holds no file whose name ends in {', '.join(SUFFIXES)}, .csv, .tsv or .parquet"

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from cdp_orders_async.sources.columns import ITEMS, Branch
-from cdp_orders_async.sources.expressions import UNUSABLE, Column, identifier, is_simple, object_of, short_name
+from cdp_orders_async.sources.expressions import (
+    UNUSABLE,
+    Column,
+    columns_of,
+    identifier,
+    is_simple,
+    object_of,
+    short_name,
+)
 from cdp_orders_async.sources.parser import LONGEST_LINE
 
 if TYPE_CHECKING:
@@ -17,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DIFFERS", "FIRST", "merged", "select_orders"]
 
-ROW = identifier("$row")
+ROW, HEAD, SAME = map(identifier, ("$row", "$head", "$same"))
 KEY = ("referenceId", "orderedAt")
 DIFFERS = "differs"
 """Marks a value that is not the same in all rows of an order."""
@@ -31,10 +39,11 @@ KEEP_ORDER = (*KEEP_SORT, "FILTER", "UNION", "UNNEST", "INOUT_FUNCTION")
 def select_orders(
     connection: duckdb.DuckDBPyConnection, query: str, columns: Sequence[Column], branches: Mapping[str, Branch]
 ) -> tuple[str, bool]:
-    """Return the SELECT of the rows of *query* as JSON text, and whether each row is one item.
+    """Return the SELECT of the rows of *query* as JSON text in UTF-8, and whether each row is one item.
 
     Its rows are the number of the row, and the order; or else the number, the key, the order without its items, and one
-    item: then the rows of one order follow each other.
+    item: then the rows of one order follow each other. A row that has the same order as the row before it has neither
+    the key nor the order, since their text costs more than the comparison.
 
     The rows have the same numbers each time: the query ends in ORDER BY, or only reads, filters and renames, or else
     its rows are sorted here by all columns.
@@ -49,16 +58,22 @@ def select_orders(
         query = f"{_select('*', query)} ORDER BY {', '.join([*key, *others])}"
     query = _select(f"row_number() OVER () AS {ROW}, *", query)
     if items is None:
-        return _select(
-            f"{ROW}, coalesce({object_of(order, columns)}, '{{}}')", _with_short(query, columns, order)
-        ), False
+        text = f"encode(coalesce({object_of(order, columns)}, '{{}}'))"
+        return _select(f"{ROW}, {text}", _with_short(query, columns, order)), False
     if not is_sorted:
         query = f"{_select('*', query)} ORDER BY {', '.join([*key, ROW])}"
     of_key = object_of({name: order[name] for name in KEY if name in order}, columns)
     of_order, of_item = object_of(order, columns), object_of(items.inner, columns)
+    same = "false"
     if key:
-        of_key = f"CASE WHEN {key[0]} IS NULL THEN NULL ELSE {of_key} END"
-    texts = f"{ROW}, {of_key}, coalesce({of_order}, '{{}}'), {of_item}"
+        of_key = f"CASE WHEN {SAME} OR {key[0]} IS NULL THEN NULL ELSE {of_key} END"
+        inside = set(columns_of(items))
+        head = [identifier(column.name) for number, column in enumerate(columns) if number not in inside]
+        query = _select(f"*, row({', '.join(head)}) AS {HEAD}", query)
+        same = f"{key[0]} IS NOT NULL AND {HEAD} IS NOT DISTINCT FROM lag({HEAD}) OVER ()"
+    query = _select(f"*, {same} AS {SAME}", query)
+    of_order = f"CASE WHEN {SAME} THEN NULL ELSE coalesce({of_order}, '{{}}') END"
+    texts = f"{ROW}, {of_key}, encode({of_order}), encode({of_item})"
     return _select(texts, _with_short(query, columns, order)), True
 
 
@@ -95,17 +110,18 @@ def _name(step: Mapping[str, Any]) -> str:
     return str(step["name"]).strip()
 
 
-def merged(rows: Iterable[tuple[int, str | None, str, str | None]]) -> Iterator[tuple[int, str]]:
+def merged(rows: Iterable[tuple[int, str | None, bytes | None, bytes | None]]) -> Iterator[tuple[int, bytes]]:
     """Yield the number of the first row, and the text, of each order of *rows*, which have one item each.
 
-    A row without a key is an order of its own. Where rows of an order differ in more than their items, the text has a
-    mark for each value that differs.
+    A row without an order belongs to the order before it; another row without a key is an order of its own. Where rows
+    of an order differ in more than their items, the text has a mark for each value that differs.
     """
     last: _Order | None = None
     for number, key, head, item in rows:
-        if last is not None and key is not None and key == last.key:
+        if last is not None and (head is None or (key is not None and key == last.key)):
             last.add(head, item)
             continue
+        assert head is not None  # noqa: S101 no row is before the first one
         if last is not None:
             yield last.number, last.text()
         last = _Order(number, key, head, item)
@@ -116,15 +132,15 @@ def merged(rows: Iterable[tuple[int, str | None, str, str | None]]) -> Iterator[
 class _Order:
     """The rows of one order."""
 
-    def __init__(self, number: int, key: str | None, head: str, item: str | None) -> None:
+    def __init__(self, number: int, key: str | None, head: bytes, item: bytes | None) -> None:
         self.number, self.key, self._head = number, key, head
         self._items = [] if item is None else [item]
-        self._length = len(head) + len(item or "")
+        self._length = len(head) + len(item or b"")
         self._differing: dict[str, None] = {}
 
-    def add(self, head: str, item: str | None) -> None:
-        """Add a row."""
-        if head != self._head:
+    def add(self, head: bytes | None, item: bytes | None) -> None:
+        """Add a row; *head* is None where it is that of the row before."""
+        if head is not None and head != self._head:
             ours, theirs = orjson.loads(self._head), orjson.loads(head)
             names = [*ours, *(name for name in theirs if name not in ours)]
             self._differing.update({name: None for name in names if ours.get(name) != theirs.get(name)})
@@ -132,14 +148,14 @@ class _Order:
             self._items.append(item)
             self._length += len(item)
 
-    def text(self) -> str:
+    def text(self) -> bytes:
         """Return the order as JSON text."""
         head = self._head
         if self._differing:
             ours = orjson.loads(head)
             marks = {name: {UNUSABLE: DIFFERS, FIRST: ours.get(name)} for name in self._differing}
-            head = orjson.dumps({**ours, **marks}).decode()
+            head = orjson.dumps({**ours, **marks})
         if not self._items:
             return head
-        comma = "," if len(head) > len("{}") else ""
-        return f'{head[:-1]}{comma}"{ITEMS}":[{",".join(self._items)}]}}'
+        comma = b"," if len(head) > len(b"{}") else b""
+        return b'%s%s"%s":[%s]}' % (head[:-1], comma, ITEMS.encode(), b",".join(self._items))

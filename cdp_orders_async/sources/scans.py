@@ -30,12 +30,16 @@ TableFormat: TypeAlias = Literal["parquet", "csv", "sql"]
 
 PARQUET = (b"PAR1", b"PARE")
 PARQUET_SUFFIXES = (".parquet", ".pq")
-CSV_SUFFIXES = tuple(suffix + packed for suffix in (".csv", ".tsv") for packed in ("", ".gz", ".zst"))
+PACKED = ("", ".gz", ".zst")
+TSV_SUFFIXES = tuple(".tsv" + packed for packed in PACKED)
+CSV_SUFFIXES = (*(".csv" + packed for packed in PACKED), *TSV_SUFFIXES)
 TABLE_SUFFIXES = (*PARQUET_SUFFIXES, *CSV_SUFFIXES)
 """The ends of the names of tables that are read in a folder."""
 SQL_SUFFIX = ".sql"
 DELIMITERS = ",;\t|"
 LONGEST_HEAD = 2**20
+CSV_BUFFER = 4 * 2**20
+"""Bytes that duckdb reads at once: its default of 32 MB leaves too little memory for the sort of a large file."""
 LONGEST_SQL = 2**20
 GLOB = re.compile(r"([*?\[])")
 
@@ -113,12 +117,12 @@ def spellings(names: Sequence[str]) -> list[str]:
 def _csv_scan(name: str) -> str:
     first, head = _head(name)
     line = next(iter(head.splitlines()), "")
-    delimiter = "\t" if ".tsv" in name.lower() else max(DELIMITERS, key=line.count)
-    columns = [
-        column.strip() for column in next(csv.reader(io.StringIO(head, newline=""), delimiter=delimiter), list[str]())
-    ]
-    if not any(columns):
+    delimiter = "\t" if name.lower().endswith(TSV_SUFFIXES) else max(DELIMITERS, key=line.count)
+    reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
+    names = [column.strip() for column in next(reader, list[str]())]
+    if not any(names):
         raise InputError(f"{name} cannot be read: its first line must name the columns, and is empty")
+    columns = [column or f"column{number}" for number, column in enumerate(names, 1)]  # SQL can leave it out
     seen: set[str] = set()
     for number, column in enumerate(columns, 1):
         if column.lower() in seen:
@@ -128,7 +132,8 @@ def _csv_scan(name: str) -> str:
     packing = "gzip" if first.startswith(GZIP) else "zstd" if is_zstd(first) else "none"
     return (
         f"FROM read_csv({escaped(name)}, columns = {{{types}}}, auto_detect = false, header = true,"
-        f" delim = {literal(delimiter)}, quote = '\"', escape = '\"', compression = '{packing}')"
+        f" delim = {literal(delimiter)}, quote = '\"', escape = '\"', compression = '{packing}',"
+        f" buffer_size = {CSV_BUFFER})"
     )
 
 

@@ -194,10 +194,10 @@ class TableFile:
             self.expected_lines = None if is_sql else _count_rows(connection, self.name)
             select, by_item = select_orders(connection, query, columns, found)
             connection.execute(select)
-            rows = self._fetched(connection)
-            for orders in _batched(merged(rows) if by_item else rows):
-                batch = [(number, text.encode()) for number, text in orders]
-                self.lines_hash.update(b"".join(text + b"\n" for _, text in batch))
+            fetched = self._fetched(connection)
+            batches = _batched(merged(itertools.chain.from_iterable(fetched))) if by_item else fetched
+            for batch in batches:
+                self.lines_hash.update(b"".join([text + b"\n" for _, text in batch]))
                 yield batch
             if by_item:
                 self.expected_lines = None
@@ -205,11 +205,11 @@ class TableFile:
             raise InputError(f"{self.name} changed while it was read: read it again")
         self.fraction = 1.0
 
-    def _fetched(self, connection: duckdb.DuckDBPyConnection) -> Iterator[Any]:
+    def _fetched(self, connection: duckdb.DuckDBPyConnection) -> Iterator[list[Any]]:
         """Yield the rows of a query, and keep the *fraction* up to date."""
         count, total = 0, self.expected_lines
         while rows := connection.fetchmany(ROWS):
-            yield from rows
+            yield rows
             count += len(rows)
             self.fraction = min(1.0, count / total) if total else None
 
@@ -224,7 +224,7 @@ class TableFile:
         return query
 
 
-def _batched(orders: Iterator[tuple[int, str]]) -> Iterator[list[tuple[int, str]]]:
+def _batched(orders: Iterator[tuple[int, bytes]]) -> Iterator[list[tuple[int, bytes]]]:
     return iter(lambda: list(itertools.islice(orders, ROWS)), [])
 
 

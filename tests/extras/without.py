@@ -89,6 +89,8 @@ async def each_extra(base_url: str, orders: Path, outcome: Outcome) -> None:
         await PostgresLimiter.open("postgresql://u@127.0.0.1:1/d", name="n", rate=1)
     with told(ImportError, "faststream", "FastStream is an extra"):
         importlib.import_module("cdp_orders_async.engines.faststream")
+    with told(ImportError, "ray", "Ray is an extra"):
+        importlib.import_module("cdp_orders_async.engines.ray")
     with told(ImportError, "otel", "OtelObserver needs an extra"):
         importlib.import_module("cdp_orders_async.telemetry.otel")
     packed = orders.with_suffix(".zst")

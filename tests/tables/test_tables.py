@@ -15,9 +15,11 @@ import orjson
 import pytest
 
 from cdp_orders_async import GraphFiles, InputError, TableSource, jobs
+from cdp_orders_async.kinds import V2_1
 from cdp_orders_async.sources import duck
+from cdp_orders_async.sources.table_file import TableFile
 from tests.laws.pages import ROOT, blocks
-from tests.tables.making import KEY, ORDER, lines, parquet, text, told
+from tests.tables.making import KEY, ORDER, lines, parquet, raw, text, told
 
 HEAD = "referenceId,orderedAt,price,currencyCode,orderItems.referenceId,orderItems.name,orderItems.price\n"
 ROW = "{},2024-01-01T16:17:16Z,5,EUR,{},AZ10,5\n"
@@ -42,10 +44,11 @@ async def test_formats_are_mixed(tmp_path: Path) -> None:
     text(tmp_path / "e[1].tsv", CSV.replace(",", "\t"))
     parquet(tmp_path / "a.parquet", f"SELECT {ORDER}")
     text(tmp_path / "notes.txt", "no orders")
+    text(tmp_path / "f.tsv.CSV", CSV)
     files = TableSource([tmp_path])
     assert await keys(files) == [
         ("a.parquet", 1, "A-1"), ("b.jsonl", 1, "B"), ("c.csv.gz", 1, "A-1"),
-        ("d.csv", 1, "A-1"), ("e[1].tsv", 1, "A-1"),
+        ("d.csv", 1, "A-1"), ("e[1].tsv", 1, "A-1"), ("f.tsv.CSV", 1, "A-1"),
     ]  # fmt: skip
     assert (files.fraction, await files.fingerprint()) == (1.0, files.digest)
     (tmp_path / "a.parquet").rename(tmp_path / "plain")
@@ -67,6 +70,36 @@ async def test_rows_of_one_order(tmp_path: Path) -> None:
     items = [len(orjson.loads(line.raw.open()).get("orderItems", ())) for line in await lines(source) if line.raw]
     assert items == [2, 3]
     assert await keys(source.with_only({str(path): {1, 5}})) == [("o.csv", 1, "B"), ("o.csv", 5, "C")]
+
+
+async def test_a_column_without_a_name(tmp_path: Path) -> None:
+    """As the index of a data frame has: it is named by its number, and SQL can leave it out."""
+    data = text(tmp_path / "o.csv", "".join(f",{line}\n" for line in CSV.splitlines()))
+    sql = text(tmp_path / "o.sql", "SELECT * EXCLUDE column1 FROM input")
+    assert await keys(TableSource([data], sql=sql)) == [("o.sql", 1, "A-1")]
+
+
+async def test_a_csv_file_that_is_larger_than_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows are sorted outside of the memory."""
+    monkeypatch.setitem(duck.SETTINGS, "memory_limit", "150MB")
+    rows = [ROW.format(f"A-{n % 500}", n).replace("AZ10", "AZ10" * 200) for n in range(100_000)]
+    path = text(tmp_path / "o.csv", HEAD + "".join(rows))
+    assert sum(map(len, TableFile(str(path), V2_1).batches([]))) == 500
+
+
+@pytest.mark.parametrize("column", ["price", "orderItems.price"])
+async def test_rows_that_differ_once(tmp_path: Path, column: str) -> None:
+    """A row that is as the row before it costs nothing, and one that differs in the order is found among them."""
+    prices = ["5", "5", "6", "6", "5"]
+    of_order = [price if column == "price" else "5" for price in prices]
+    rows = [
+        f"A,2024-01-01T16:17:16Z,{price},EUR,{n},AZ10,{item}\n"
+        for n, (price, item) in enumerate(zip(of_order, prices, strict=True))
+    ]
+    (line,) = await lines(TableSource([text(tmp_path / "o.csv", HEAD + "".join(rows))]))
+    kept = raw(line)
+    assert [item["referenceId"] for item in kept["orderItems"]] == list("01234")
+    assert ("$.price: must be the same in each row of the order" in told(line)) == (column == "price")
 
 
 async def test_rows_of_one_order_that_differ(tmp_path: Path) -> None:
@@ -103,6 +136,8 @@ async def test_sql_beside_json_lines_and_alone(tmp_path: Path) -> None:
     assert await keys(source.with_only({str(sql): {2}})) == [("o.sql", 2, "N-1")]
     text(sql, "FROM 'old.csv' -- beside it")
     assert await keys(GraphFiles([sql])) == [("o.sql", 1, "A-1")]
+    text(sql, "FROM 'old.csv' -- ä; one\n; -- two;\n/* ; */ ;;\n")
+    assert await keys(GraphFiles([sql])) == [("o.sql", 1, "A-1")]
     text(sql, "FROM 'old.csv'")
     with pytest.raises(InputError, match="the SQL reads a file that is not named beside it"):
         await lines(TableSource([tmp_path / "new-1.csv"], sql=sql))
@@ -118,6 +153,7 @@ async def test_sql_beside_json_lines_and_alone(tmp_path: Path) -> None:
         ("COPY input TO 'x.csv'", "must hold one SELECT, which only reads, and holds a statement of the kind COPY"),
         ("ATTACH 'x.db'", "a statement of the kind ATTACH"),
         ("INSTALL httpfs", "a statement of the kind LOAD"),
+        ("PIVOT input ON price USING count(*)", "must name the values of its PIVOT"),
         ("SELECT 1; SELECT 2", "holds 2 statements"),
         ("", "holds 0 statements"),
         ("SELECT canary", 'Referenced column "canary"'),
@@ -141,6 +177,8 @@ async def test_sql_that_is_refused(tmp_path: Path, sql: str, rule: str) -> None:
     ("content", "rule"),
     [
         (b"", "its first line must name the columns, and is empty"),
+        (b",referenceId,column4,\n1,2,3,4\n", "line 1: column 4 has the name of an earlier column"),
+        (b",referenceId\n1,2\n", "column1: no name is close to it"),
         (CSV.encode() + b"1,2,3,4,canary\n", "line 3: it has 5 fields, and must have 4"),
         (CSV.encode() + b"canary\n", "line 3: it has 1 fields, and must have 4"),
         (CSV.encode() + b'"canary"x,2,3,4\n', "line 3: a quote does not end where its field ends"),
