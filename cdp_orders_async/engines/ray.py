@@ -113,7 +113,7 @@ def load_dataset(
     try:
         return _loaded(dataset, name, owner, job, batch, cpus)
     finally:
-        end_owner(owner)
+        end_owner(name, owner)
 
 
 def _loaded(dataset: Dataset, name: str, owner: Any, job: Job, batch: int, cpus: float) -> Dataset:  # noqa: ANN401 a handle

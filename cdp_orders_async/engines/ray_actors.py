@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
@@ -48,6 +50,10 @@ ATTEMPTS: Final = 3
 """How many workers may die with a partition under way; then its orders are told as unknown."""
 NAMESPACE: Final = "cdp-orders"
 """Where the names of the owners are."""
+LOOK: Final = 0.05
+"""Seconds between two looks whether an owner that was ended has given up its name, of which there are..."""
+LOOKS: Final = 200
+"""...so many at most."""
 STARTS: Final = 10
 """How many workers may start, for each worker that is wanted, without one partition that ends."""
 DIED: Final = f"the process that loaded its partition died {ATTEMPTS} times"
@@ -102,13 +108,20 @@ def started_owner(job: Job, path: Path | None) -> tuple[str, Any]:
     return name, owner
 
 
-def end_owner(owner: Any) -> None:  # noqa: ANN401 a handle of Ray
-    """Close the journal of an owner, and end it; raise `JournalError` if something could not be written."""
+def end_owner(name: str, owner: Any) -> None:  # noqa: ANN401 a handle of Ray
+    """Close the journal of the owner with this *name*, and end it.
+
+    When this returns, the next load can use the journal. Raises `JournalError` if something could not be written.
+    """
     try:
         problem: str | None = ray.get(owner.close.remote())
     except RayError:
         return  # it has died, which the load has told
     ray.kill(owner)
+    with contextlib.suppress(ValueError):  # nobody has the name any longer
+        for _ in range(LOOKS):
+            ray.get_actor(name, namespace=NAMESPACE)
+            time.sleep(LOOK)
     if problem is not None:
         raise JournalError(problem)
 

@@ -161,6 +161,7 @@ class RayLoad(Handle):
         self._job = job
         self._path = path
         self._engine = engine
+        self._name = ""
         self._owner: Any = None
         self._workers: list[Any] = []
         self._loads: Counter[int] = Counter()
@@ -192,13 +193,13 @@ class RayLoad(Handle):
         if self._path is not None:
             await self._records.aclose()
         try:
-            name, self._owner = await asyncio.to_thread(started_owner, self._job, self._path)
+            self._name, self._owner = await asyncio.to_thread(started_owner, self._job, self._path)
         except RayError as error:
             raise JournalError(ray_sentence(error)) from None
         actor: Any = ray.remote(num_cpus=self._engine.cpus, max_restarts=-1, max_task_retries=-1)(Worker)
         # How often it starts, and how often a partition begins, the owner limits.
         actor = actor.options(scheduling_strategy="SPREAD")
-        self._workers = [actor.remote(name) for _ in range(self._job.workers)]
+        self._workers = [actor.remote(self._name) for _ in range(self._job.workers)]
 
     async def _chunk(self) -> list[InputLine]:
         """Return the next lines that can be sent; none at the end of the input, or when the load stops."""
@@ -303,4 +304,4 @@ class RayLoad(Handle):
         for worker in self._workers:
             ray.kill(worker)
         if self._owner is not None:
-            await asyncio.to_thread(end_owner, self._owner)
+            await asyncio.to_thread(end_owner, self._name, self._owner)

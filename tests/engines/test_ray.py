@@ -257,8 +257,8 @@ async def test_the_engine_writes_what_a_load_writes(served: Served, tmp_path: Pa
         assert orjson.loads((tmp_path / "ray.jsonl.run.json").read_bytes())["options"]["engine"] == "ray"
         _, second = await load("rest.jsonl", None)
         assert second == {**dict.fromkeys(range(1, 11), "already"), 11: "invalid"}
-        _, third = await load("again.jsonl", engine)
-        assert third == second
+        again, third = await load("again.jsonl", engine)
+        assert (again.reason, third) == (None, second)
     assert stored(served) == once(10)
 
 
