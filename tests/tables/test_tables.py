@@ -81,8 +81,8 @@ async def test_a_column_without_a_name(tmp_path: Path) -> None:
 
 async def test_a_csv_file_that_is_larger_than_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its rows are sorted outside of the memory."""
-    monkeypatch.setitem(duck.SETTINGS, "memory_limit", "150MB")
-    rows = [ROW.format(f"A-{n % 500}", n).replace("AZ10", "AZ10" * 200) for n in range(100_000)]
+    monkeypatch.setitem(duck.SETTINGS, "memory_limit", "90MB")
+    rows = [ROW.format(f"A-{n % 500}", n).replace("AZ10", "AZ10" * 100) for n in range(130_000)]
     path = text(tmp_path / "o.csv", HEAD + "".join(rows))
     assert sum(map(len, TableFile(str(path), V2_1).batches([]))) == 500
 
