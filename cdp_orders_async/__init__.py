@@ -140,6 +140,7 @@ from cdp_orders_async.telemetry import (
     PauseEnded,
     RateChanged,
 )
+from cdp_orders_async.timings import Durations
 from cdp_orders_async.version import VERSION as _VERSION
 from cdp_orders_async.wire import Page, Request, Transport
 
@@ -174,6 +175,7 @@ __all__ = [
     "Credentials",
     "DeadlineExceeded",
     "Delivery",
+    "Durations",
     "Event",
     "Extension",
     "ExtensionValue",

@@ -42,6 +42,7 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.cli import main
 from cdp_orders_async.cli.load import load
+from cdp_orders_async.cli.loading import LoadFlags
 from cdp_orders_async.cli.options import Connection
 from cdp_orders_async.emulator import Emulator, Switches, limits
 from cdp_orders_async.emulator.faults import ACTIONS, PHASES
@@ -134,7 +135,8 @@ def test_table_of_options(capsys: pytest.CaptureFixture[str]) -> None:
     named = [option for option, *_ in rows for option in code(option)]
     assert Counter([*code(re.sub(r"\(.*?\)", "", shared)), *named]) == Counter(options("load", capsys) - {"--help"})
     defaults = {name: parameter.default for name, parameter in inspect.signature(load).parameters.items()}
-    defaults |= {name: field.default for name, field in attrs.fields_dict(Connection).items()}
+    for flags in (Connection, LoadFlags):
+        defaults |= {name: field.default for name, field in attrs.fields_dict(flags).items()}
     for option, cell, _ in rows:
         default = defaults[option.strip("`-").replace("-", "_")]
         told = {"": None, "no": False, "`FILE.journal.sqlite`": None}
@@ -260,7 +262,7 @@ def test_numbers() -> None:
     """The numbers that are named are those of the code."""
     for sentence in (
         f"also `--settle` seconds later ({SETTLE:g} by default)",
-        f"`--drain` seconds ({inspect.signature(load).parameters['drain'].default:g} by default)",
+        f"`--drain` seconds ({attrs.fields_dict(LoadFlags)['drain'].default:g} by default)",
         f"an absent order waits {SETTLE:g} s (`settle`)",
         f"at the start or {health.MAX_IN_ROW} times in a row",
         f"never did anything for {health.UNPROVEN:g} s",
@@ -340,7 +342,7 @@ def test_arguments() -> None:
     """What is shown with an equals sign is an argument or a setting, or a switch of the emulator."""
     takers = (CdpOrders, Settings, Switches, ingest_one, ingest)
     known = {name for one in takers for name in inspect.signature(one).parameters}
-    shown = [re.match(r"(\w+)=", span) for span in SPANS if span not in {"redelivered=True", "guest=ref"}]
+    shown = [re.match(r"([a-z]\w*)=", span) for span in SPANS if span not in {"redelivered=True", "guest=ref"}]
     assert {found[1] for found in shown if found} - known == set()
     assert {"http_session", "shared_limiter", "trace_configs"} <= known & {span.rstrip("=") for span in SPANS}
 
