@@ -66,7 +66,7 @@ async def in_processes(url: str) -> list[object]:
     remote.record(order.key, "order", b"", UUID(int=1))
     store = PostgresSlots(PostgresAddress.parse(DATABASE), "name", 1.0)
     options = PartitionOptions(settings=Settings(proxy=f"http://user:{TOKEN}@127.0.0.1"))
-    loader = PartitionLoader(url, 1.0, DATABASE, options)
+    loader = PartitionLoader(url, 1.0, DATABASE, PartitionOptions())
     slots = Slots(1.0)
     return [
         *(owner, remote, store, PostgresLimiter(store, 1.0), SharedLimiter(store, 1.0), slots, slots.lease(1)),
