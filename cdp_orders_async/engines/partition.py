@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
-from typing import Final, Literal, NamedTuple, Self, TypeAlias
+from typing import Final, Literal, Self, TypeAlias
 
 import attrs
 from msgspec import structs
@@ -20,7 +20,7 @@ from cdp_orders_async.graph import InputLine, zone_of
 from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.journal import Journal, PostgresAddress, PostgresJournal, SqliteJournal
 from cdp_orders_async.pacing.postgres import MAX_NAME, PostgresLimiter
-from cdp_orders_async.redact import sealed
+from cdp_orders_async.redact import Opaque, sealed
 from cdp_orders_async.session import RateLimiter
 from cdp_orders_async.settings import Settings
 from cdp_orders_async.sources.parser import LineParser
@@ -35,12 +35,13 @@ LEASES: Final = 2.0
 """How many leases to wait for such an order by default: the claim of a process that died ends after one."""
 
 
-class SourceLine(NamedTuple):
-    """One line with its place, so that its outcome names it."""
+@attrs.frozen
+class SourceLine:
+    """One line with its place, so that its outcome names it. Its repr has no text, which may be about a person."""
 
     file: str
     number: int
-    text: str | bytes
+    text: str | bytes = attrs.field(repr=False)
 
 
 Line: TypeAlias = str | bytes | SourceLine | InputLine
@@ -124,7 +125,8 @@ class PartitionLoader:
     ) -> None:
         self._url = url
         self._rate = rate
-        self._place = journal
+        # An address may hold a password.
+        self._place = Opaque(os.fspath(journal)) if isinstance(journal, (str, os.PathLike)) else journal
         self._options = options
         self._clock = clock
         self._zone = zone_of(options.timezone)
@@ -150,9 +152,9 @@ class PartitionLoader:
         enter = self._resources.enter_async_context
         identity = make_client(self._url, self._options).identity
         place, limiter = self._place, self._rate
-        self._journal = None if isinstance(place, (str, os.PathLike)) else place
-        if isinstance(place, (str, os.PathLike)):
-            text = os.fspath(place)
+        self._journal = None if isinstance(place, Opaque) else place
+        if isinstance(place, Opaque):
+            text = place.open()
             if PostgresAddress.matches(text):
                 if isinstance(limiter, (int, float)):
                     # All processes of a tenant have this name, whoever starts them.

@@ -32,7 +32,7 @@ from cdp_orders_async.graph import InputLine
 from cdp_orders_async.ingest import Outcome, PartOutcome, PartVerdict, Verdict
 from cdp_orders_async.journal import SqliteJournal
 from cdp_orders_async.pacing.shared import Lease, SharedLimiter, SlotStore
-from cdp_orders_async.redact import strip_frames
+from cdp_orders_async.redact import Opaque, strip_frames
 from cdp_orders_async.session import RateLimiter
 
 __all__ = [
@@ -64,12 +64,12 @@ _log = logging.getLogger(__name__)
 
 @attrs.frozen(kw_only=True)
 class Job:
-    """What all workers of a load share: plain values that can be sent to them, and no credentials."""
+    """What all workers of a load share: values that can be sent to them, and no credentials of the API."""
 
     url: str
     rate: float | None
-    journal: str | None
-    """The address of the database; None: the owner has the journal."""
+    journal: str | None = attrs.field(repr=False)
+    """The address of the database, maybe with its password; None: the owner has the journal."""
     identity: Mapping[str, str]
     options: PartitionOptions
     workers: int
@@ -144,7 +144,7 @@ class Owner:
     """The one actor of a load that owns the file of the journal and the slots of the rate, and counts its workers."""
 
     def __init__(self, job: Job) -> None:
-        self._job = job
+        self._job = Opaque(job)
         self._slots = None if job.rate is None else Slots(job.rate)
         self._journal: SqliteJournal | None = None
         self._shared: JournalOwner | None = None
@@ -158,10 +158,10 @@ class Owner:
     async def open(self, path: str) -> str | None:
         """Open the file of the journal; return the sentence that says why it cannot be used."""
         try:
-            self._journal = await SqliteJournal.open(Path(path), identity=self._job.identity)
+            self._journal = await SqliteJournal.open(Path(path), identity=self._job.open().identity)
         except JournalError as error:
             return str(error)
-        self._shared = JournalOwner(self._journal, self._job.lease)
+        self._shared = JournalOwner(self._journal, self._job.open().lease)
         return None
 
     async def journal(self, user: str, steps: Sequence[Step]) -> list[object]:
@@ -194,9 +194,9 @@ class Owner:
         """
         self._deaths.update(set(self._under_way.pop(worker, ())))
         self._starts += 1
-        if self._starts > STARTS * self._job.workers:
+        if self._starts > STARTS * self._job.open().workers:
             raise RuntimeError(f"{self._starts} worker processes of the load started, and none loaded a partition")
-        return self._job
+        return self._job.open()
 
     async def begin(self, worker: str, partition: str) -> int | None:
         """Note that a *worker* begins a *partition*; return how many have died with it, or None if the load stops."""
@@ -270,7 +270,7 @@ class Worker:
         self._owner: Any = ray.get_actor(owner, namespace=NAMESPACE)
         self._name = str(ray.get_runtime_context().get_actor_id())
         """The same after this process died and another took its place."""
-        self._job: Job = ray.get(self._owner.worker_starts.remote(self._name))
+        self._job: Opaque[Job] = Opaque(ray.get(self._owner.worker_starts.remote(self._name)))
         self._loader: PartitionLoader | None = None
         self._opening = asyncio.Lock()
         self._stopped = False
@@ -284,7 +284,7 @@ class Worker:
         lines = [_source_line(row, position) for position, row in enumerate(rows, 1)]
         named = hashlib.blake2b(digest_size=16)
         for line in lines:
-            named.update(repr(line).encode())
+            named.update(repr(attrs.astuple(line)).encode())
         result = await self.load(named.hexdigest(), lines, problem)
         return _table(result.outcomes)
 
@@ -344,7 +344,8 @@ class Worker:
     async def _open(self) -> PartitionLoader:
         async with self._opening:
             if self._loader is None:
-                job, limiter = self._job, self._job.rate
+                job = self._job.open()
+                limiter = job.rate
                 shared: RateLimiter | float | None = limiter
                 journal: RemoteJournal | str | None = job.journal
                 if journal is None:

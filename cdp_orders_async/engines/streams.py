@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
 from cdp_orders_async.errors import CdpError
+from cdp_orders_async.redact import Opaque
 
 __all__ = ["BrokerError", "Consumer", "Entry", "Fields"]
 
@@ -67,7 +68,7 @@ class Entry(Struct, frozen=True):
     """An entry of a stream as it was delivered."""
 
     id: bytes
-    fields: Fields
+    fields: Opaque[Fields]
     times: int
     """How often it was delivered, this time included; at least 2 if it may have been delivered before."""
 
@@ -157,7 +158,7 @@ class Consumer:
         return int(answer[0]["times_delivered"]) if answer else 2
 
     def _entry(self, id_: bytes, fields: Fields, times: int) -> Entry:
-        return Entry(id_, fields, max(times, 2) if _order(id_) <= self._doubted else times)
+        return Entry(id_, Opaque(fields), max(times, 2) if _order(id_) <= self._doubted else times)
 
     async def ack(self, entry: Entry) -> None:
         """Acknowledge *entry*."""
@@ -170,7 +171,7 @@ class Consumer:
 
     async def bury(self, entry: Entry, notes: Mapping[str, str]) -> None:
         """Write *entry* with *notes* to the stream of dead letters, and acknowledge it."""
-        row: list[Any] = [item for pair in [*entry.fields.items(), *notes.items()] for item in pair]
+        row: list[Any] = [item for pair in [*entry.fields.open().items(), *notes.items()] for item in pair]
         keys = (self.stream, self.dead_letters)
         await self.client.eval(BURY, 2, *keys, self.group, entry.id, self._deletes, *row)
 

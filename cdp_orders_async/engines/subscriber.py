@@ -219,7 +219,7 @@ class _Subscriber(StreamSubscriber):
             "type": "stream",
             "channel": self.consumer.stream,
             "message_ids": [entry.id],
-            "data": entry.fields,
+            "data": entry.fields.open(),
             "times": entry.times,
         }
         try:

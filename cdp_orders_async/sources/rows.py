@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from cdp_orders_async.redact import Opaque
 from cdp_orders_async.sources.columns import ITEMS, Branch
 from cdp_orders_async.sources.expressions import (
     UNUSABLE,
@@ -133,29 +134,29 @@ class _Order:
     """The rows of one order."""
 
     def __init__(self, number: int, key: str | None, head: bytes, item: bytes | None) -> None:
-        self.number, self.key, self._head = number, key, head
-        self._items = [] if item is None else [item]
+        self.number, self.key, self._head = number, key, Opaque(head)
+        self._items: Opaque[list[bytes]] = Opaque([] if item is None else [item])
         self._length = len(head) + len(item or b"")
         self._differing: dict[str, None] = {}
 
     def add(self, head: bytes | None, item: bytes | None) -> None:
         """Add a row; *head* is None where it is that of the row before."""
-        if head is not None and head != self._head:
-            ours, theirs = orjson.loads(self._head), orjson.loads(head)
+        if head is not None and head != (first := self._head.open()):
+            ours, theirs = orjson.loads(first), orjson.loads(head)
             names = [*ours, *(name for name in theirs if name not in ours)]
             self._differing.update({name: None for name in names if ours.get(name) != theirs.get(name)})
         if item is not None and self._length <= LONGEST_LINE:  # a longer one is refused, whatever it holds
-            self._items.append(item)
+            self._items.open().append(item)
             self._length += len(item)
 
     def text(self) -> bytes:
         """Return the order as JSON text."""
-        head = self._head
+        head, items = self._head.open(), self._items.open()
         if self._differing:
             ours = orjson.loads(head)
             marks = {name: {UNUSABLE: DIFFERS, FIRST: ours.get(name)} for name in self._differing}
             head = orjson.dumps({**ours, **marks})
-        if not self._items:
+        if not items:
             return head
         comma = b"," if len(head) > len(b"{}") else b""
-        return b'%s%s"%s":[%s]}' % (head[:-1], comma, ITEMS.encode(), b",".join(self._items))
+        return b'%s%s"%s":[%s]}' % (head[:-1], comma, ITEMS.encode(), b",".join(items))

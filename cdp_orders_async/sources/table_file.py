@@ -189,8 +189,8 @@ class TableFile:
             running.append(connection)
             query = self._of_sql(connection) if is_sql else scan([self.name])
             relation = bound(connection, query)
-            columns = [Column(*pair) for pair in zip(relation.columns, relation.types, strict=True)]
             found = branches(relation.columns, self._api, self.name)
+            columns = [Column(*pair) for pair in zip(relation.columns, relation.types, strict=True)]
             self.expected_lines = None if is_sql else _count_rows(connection, self.name)
             select, by_item = select_orders(connection, query, columns, found)
             connection.execute(select)

@@ -1,110 +1,40 @@
-"""What the SDK of OpenTelemetry gets from a client, over real sockets."""
+"""What the SDK of OpenTelemetry gets from the calls of a client, over real sockets."""
 
 from __future__ import annotations
 
 import asyncio
 import builtins
 import importlib
-import logging
 import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from collections.abc import Generator, Mapping
+from typing import Any
 
 import pytest
 from opentelemetry import baggage, context, propagate, trace
 from opentelemetry.instrumentation.aiohttp_client import AioHttpClientInstrumentor
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import HistogramDataPoint, InMemoryMetricReader, NumberDataPoint
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
-from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import NoOpTracerProvider, SpanKind, StatusCode
 
 from cdp_orders_async import (
     AttemptStarted,
-    CdpOrders,
     Event,
-    Observer,
-    OrderGraph,
     Request,
-    Resources,
     Settings,
-    Verdict,
-    ingest,
-    ingest_one,
-    parse_graph,
 )
-from cdp_orders_async.emulator import Emulator, Faults
 from cdp_orders_async.telemetry import CallEnded, CallStarted
 from cdp_orders_async.telemetry import otel as module
 from cdp_orders_async.telemetry.otel import OtelObserver
 from tests import ways
-from tests.ingest.holding import Json
-from tests.ingest.network import collected
-from tests.ingest.orders import order
-from tests.ingest.serving import served
-from tests.security.canaries import WHOLE, leaks
+from tests.security.canaries import leaks
 from tests.servers import Cut, Reply, serving
 from tests.session.calling import ONCE, Gate, ask, calling, failure, until
-from tests.telemetry.test_loads import FAULTS, LOST, begun, one
-from tests.telemetry.watching import Kept, script, status, watched
-from tests.virtual import LoopbackLoop, run_in
+from tests.telemetry.collecting import Sdk, attributes, parent_of
+from tests.telemetry.watching import Kept
 
 TWICE = Settings(retries=1, trust_env=False)
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
-Attributes: TypeAlias = Mapping[str, object]
-
-
-class Sdk:
-    """An SDK that keeps all spans and metrics in memory."""
-
-    def __init__(self, *processors: SpanProcessor) -> None:
-        self._exporter, self._reader = InMemorySpanExporter(), InMemoryMetricReader()
-        self.tracers = TracerProvider(shutdown_on_exit=False)
-        for processor in (*processors, SimpleSpanProcessor(self._exporter)):
-            self.tracers.add_span_processor(processor)
-        self.meters = MeterProvider([self._reader], shutdown_on_exit=False)
-
-    def observer(self) -> OtelObserver:
-        """Return an observer that reports here."""
-        return OtelObserver(tracer_provider=self.tracers, meter_provider=self.meters)
-
-    def spans(self, name: str | None = None) -> Sequence[ReadableSpan]:
-        """Return the ended spans, of that *name*."""
-        return [span for span in self._exporter.get_finished_spans() if name in {None, span.name}]
-
-    def metrics(self) -> Mapping[str, list[tuple[Attributes, float]]]:
-        """Return the points of each metric: attributes, and the value, for a histogram its count."""
-        data = self._reader.get_metrics_data()
-        found: dict[str, list[tuple[Attributes, float]]] = {}
-        for resource in data.resource_metrics if data is not None else ():
-            for scope in resource.scope_metrics:
-                for metric in scope.metrics:
-                    for point in metric.data.data_points:
-                        assert isinstance(point, NumberDataPoint | HistogramDataPoint)
-                        value = point.count if isinstance(point, HistogramDataPoint) else point.value
-                        found.setdefault(metric.name, []).append((dict(point.attributes or {}), value))
-        return found
-
-
-def attributes(span: ReadableSpan) -> Attributes:
-    """Return the attributes of *span*."""
-    return dict(span.attributes or {})
-
-
-def parent_of(span: ReadableSpan, spans: Iterable[ReadableSpan]) -> ReadableSpan | None:
-    """Return the one of *spans* that is the parent of *span*."""
-    parents = {one.context.span_id: one for one in spans if one.context is not None}
-    return None if span.parent is None else parents.get(span.parent.span_id)
-
-
-@pytest.fixture(autouse=True)
-def no_leaks(caplog: pytest.LogCaptureFixture) -> Generator[None, None, None]:
-    """See that OpenTelemetry finds nothing wrong, such as a context that is restored in another task."""
-    yield
-    assert [record for record in caplog.records if record.name.startswith("opentelemetry")] == []
 
 
 @pytest.mark.usefixtures("way")
@@ -285,146 +215,6 @@ async def test_baggage_stays_here() -> None:
                 await session.send(ask())
     context.detach(token)
     assert [one.headers.get("baggage") for one in server.requests] == [None, "guest=canary-guest"]
-
-
-class Currents:
-    """An observer, told after the one of OpenTelemetry, that keeps the current span at each event."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, set[str | None]] = {}
-
-    def __call__(self, event: Event) -> None:
-        """Keep the name of the current span."""
-        span = trace.get_current_span()
-        name = span.name if isinstance(span, ReadableSpan) else None
-        self.names.setdefault(type(event).__name__, set()).add(name)
-
-
-def loaded(
-    sdk: Sdk, graphs: Sequence[OrderGraph], faults: Faults, observers: Sequence[Observer] = ()
-) -> Mapping[Verdict, int]:
-    """Load *graphs*; return how many orders have which verdict."""
-    told = (sdk.observer(), *observers)
-
-    async def main(loop: LoopbackLoop) -> Mapping[Verdict, int]:
-        async with watched(
-            Emulator(faults=faults), loop, lambda event: [tell(event) for tell in told], rate="auto"
-        ) as cdp:
-            with sdk.tracers.get_tracer("mine").start_as_current_span("mine"):
-                load = begun(cdp, loop, graphs)
-            await collected(load)
-            await load.aclose()
-            return load.counts
-
-    return run_in(LoopbackLoop, main)
-
-
-def test_a_load() -> None:
-    """Calls are below their order, orders below the load, and the load below the span of the caller."""
-    sdk, faults = Sdk(), script(("items.create", [LOST]), ("orders.create", [status(429, 1)]))
-    graphs = [one(f"A-{n}") for n in range(3)]
-    currents = Currents()
-    assert loaded(sdk, graphs, faults, [currents]) == {Verdict.LOADED: 3}
-    assert currents.names["AttemptStarted"] == {"orders.create", "items.create", "items.list"}
-    assert {name for kind in ("CallStarted", "AttemptEnded", "CallEnded") for name in currents.names[kind]} <= {
-        "mine",
-        None,
-    }
-    spans = sdk.spans()
-    [load], [mine] = sdk.spans("cdp_orders.load"), sdk.spans("mine")
-    orders = sdk.spans("cdp_orders.order")
-    calls = [span for span in spans if span not in (load, mine, *orders)]
-    assert parent_of(load, spans) is mine
-    assert {parent_of(span, spans) for span in orders} == {load}
-    assert {parent_of(span, spans) for span in calls} == set(orders)
-    assert [attributes(span) for span in sorted(orders, key=lambda span: str(attributes(span)))] == [
-        {
-            "cdp_orders.line": n + 1,
-            "cdp_orders.order": f"A-{n}@2024-01-01T16:17:16+00:00",
-            "cdp_orders.verdict": "loaded",
-        }
-        for n in range(3)
-    ]
-    metrics = sdk.metrics()
-    assert metrics["cdp_orders.orders"] == [({"cdp_orders.verdict": "loaded"}, 3)]
-    assert metrics["cdp_orders.adoptions"] == [({"cdp_orders.kind": "items"}, 1)]
-    assert {of["cdp_orders.of"] for of, _ in metrics["cdp_orders.rate"]} == {"all"}
-    assert metrics["cdp_orders.rate"][0][1] > 0
-    assert "cdp_orders.slots" in metrics
-
-
-def test_no_span_shows_a_person() -> None:
-    """No span and no metric of a load of people, in which much goes wrong, has a secret or a personal value."""
-    sdk = Sdk()
-    graphs = [parse_graph({**WHOLE, "referenceId": f"A-{n}"}) for n in range(5)]
-    plan: Json = {"seed": 1, "faults": FAULTS}
-    counts = loaded(sdk, graphs, Faults.of(plan))
-    assert sum(counts.values()) == 5
-    assert leaks(*(span.to_json() for span in sdk.spans()), str(sdk.metrics())) == []
-    assert len(sdk.spans("cdp_orders.order")) == 5
-
-
-async def test_orders_that_end_otherwise() -> None:
-    """An order that breaks a rule has a span, a load that fails has the class of its error, one order has no load."""
-    sdk = Sdk()
-    good, bad = OrderGraph(order=order("A")), OrderGraph(order=order("B", currency_code="no"))
-    async with served(Emulator()) as options:
-        async with CdpOrders(**options, observers=[sdk.observer()]) as cdp:
-            assert (await ingest_one(cdp, good)).verdict == "loaded"
-            assert sdk.spans("cdp_orders.load") == []
-            [alone] = sdk.spans("cdp_orders.order")
-            assert {parent_of(span, sdk.spans()) for span in sdk.spans("orders.create")} == {alone}
-            assert alone.parent is None
-            async with ingest(cdp, [bad]) as load:
-                assert await load.run() == {Verdict.INVALID: 1}
-        options["api_token"] = "wrong"  # noqa: S105 it is
-        async with CdpOrders(**options, observers=[sdk.observer()]) as cdp:
-            with pytest.raises(Exception, match="401"):
-                async with ingest(cdp, [good]) as load:
-                    await load.run()
-    assert [attributes(span).get("error.type") for span in sdk.spans("cdp_orders.order")] == [None, "invalid", "failed"]
-    assert [attributes(span).get("error.type") for span in sdk.spans("cdp_orders.load")] == [None, "Unauthorized"]
-
-
-class Broken(SpanProcessor):
-    """A part of an SDK that fails at each step."""
-
-    def on_start(self, span: Span, parent_context: context.Context | None = None) -> None:  # noqa: ARG002 as it is called
-        """Fail."""
-        raise OSError("no disk")
-
-    def on_end(self, span: ReadableSpan) -> None:  # noqa: ARG002 as it is called
-        """Fail."""
-        raise OSError("no disk")
-
-
-class BrokenEnd(Broken):
-    """It fails at the ends alone."""
-
-    def on_start(self, span: Span, parent_context: context.Context | None = None) -> None:
-        """Do nothing."""
-
-
-@pytest.mark.parametrize("kind", [Broken, BrokenEnd])
-def test_a_broken_sdk_harms_nothing(kind: Callable[[], SpanProcessor], caplog: pytest.LogCaptureFixture) -> None:
-    """Its errors reach no call and no load; the first one is logged, and no other."""
-    sdk = Sdk(kind())
-    with pytest.raises(OSError, match="no disk"):
-        sdk.tracers.get_tracer("mine").start_span("mine").end()
-    observer = sdk.observer()
-
-    async def main(loop: LoopbackLoop) -> None:
-        async with watched(Emulator(), loop, observer) as cdp:
-            load = begun(cdp, loop, [OrderGraph(order=order(f"A-{n}")) for n in range(3)])
-            await collected(load)
-            await load.aclose()
-            assert load.counts == {Verdict.LOADED: 3}
-            assert isinstance(cdp, Resources)
-
-    run_in(LoopbackLoop, main)
-    [record] = [one for one in caplog.records if one.levelno >= logging.ERROR]
-    assert record.getMessage().startswith("an observer failed: OtelObserver, told of ")
-    assert sdk.metrics()["cdp_orders.orders"] == [({"cdp_orders.verdict": "loaded"}, 3)]
 
 
 async def test_an_end_in_another_task_restores_nothing() -> None:
