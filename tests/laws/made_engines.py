@@ -94,7 +94,14 @@ async def in_a_cluster(client: CdpOrders, records: SqliteJournal) -> list[object
     job = actors.Job(url="http://x", rate=1.0, journal=DATABASE, identity={}, options=PartitionOptions(), workers=1)
     handle = SimpleNamespace(worker_starts=SimpleNamespace(remote=str))
     context = SimpleNamespace(get_actor_id=lambda: "id")
-    ray = SimpleNamespace(get_actor=lambda *_, **__: handle, get_runtime_context=lambda: context, get=lambda _: job)
+
+    def get_actor(_: str, *, namespace: str) -> object:  # noqa: ARG001 as it is called
+        return handle
+
+    def get(_: object) -> object:
+        return job
+
+    ray = SimpleNamespace(get_actor=get_actor, get_runtime_context=lambda: context, get=get)
     with patch.object(actors, "ray", ray):
         worker = actors.Worker("owner")
     line, engine = InputLine("file", 1, parse_graph(WHOLE)), loads.RayEngine()
