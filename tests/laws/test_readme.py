@@ -41,8 +41,9 @@ WHOLE = "cdp_orders_async/ingest/README.md"
 WORKER, JOB = (program(f"## In a {name}", page=WHOLE) for name in ("worker", "job"))
 MODELS = program("## Python", 1)
 FASTSTREAM = [program("## FastStream", number, "cdp_orders_async/engines/README.md") for number in range(2)]
-"""Programs that need a broker: the tests of the engines run them."""
-ELSEWHERE = (*WEB.values(), MODELS, *FASTSTREAM)
+RAY = [program("## Ray and Spark", number, "cdp_orders_async/engines/README.md") for number in range(2)]
+"""Programs that need a broker or a cluster: the tests of the engines run them."""
+ELSEWHERE = (*WEB.values(), MODELS, *FASTSTREAM, *RAY)
 PROGRAMS = [text for language, text in BLOCKS if language == "python" and text not in ELSEWHERE]
 
 
