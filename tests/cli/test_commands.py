@@ -58,7 +58,7 @@ OPTIONS: dict[str, set[str]] = {
             "--max-errors",
             "--give-up",
         ),
-        *("--control", "--progress", "--progress-every"),
+        *("--control", "--progress", "--progress-every", "--sql", "--engine", "--address"),
     },
     "emulator": {"--port", "--client-key", "--api-token", "--seed", "--faults", "--switch", "--storage", "--host"},
     "demo": {"--rate", "--no-serve"},
@@ -66,7 +66,7 @@ OPTIONS: dict[str, set[str]] = {
         *("--base-url", "--region", "--api", "--client-key", "--api-token", "--api-token-file", "--rate"),
         *("--connections", "--http", "--timeout", "--deadline", "--timezone", "--assign-references"),
         *("--profile", "--api-token-command"),
-        *("--check-server", "--sample", "--rejects", "--json"),
+        *("--check-server", "--sample", "--sql", "--rejects", "--json"),
     },
     "completion": set(),
     "report": {"--output"},
@@ -132,7 +132,9 @@ def test_help_documents_every_option(
     monkeypatch.setattr(cli.app, "console", Console(width=300))
     assert main([command, "--help"]) == 0
     text = capsys.readouterr().out
-    rows: list[tuple[str, str]] = re.findall(r"^│\s+(--[\w-]+)(?: [A-Z]+)?\s{2,}(\S.*?)\s*│$", text, re.MULTILINE)
+    rows: list[tuple[str, str]] = re.findall(
+        r"^│\s+(?:\*\s+)?(--[\w-]+)(?: [A-Z]+)?\s{2,}(\S.*?)\s*│$", text, re.MULTILINE
+    )
     assert f"Example: cdp-orders {command}" in text
     assert {name for name, _ in rows} == OPTIONS[command]
     assert [name for name, words in rows if not re.match(r"[A-Z].*\w\.", words)] == []
@@ -204,7 +206,7 @@ def test_load_names_a_wrong_variable(
     ("proxy", "http", "words"),
     [
         ("socks5://127.0.0.1:1", "aiohttp", "HTTP_PROXY must be like"),
-        ("http://127.0.0.1:1", "httptools", "--http must be aiohttp where there is a proxy"),
+        ("https://127.0.0.1:1", "httptools", "--http must be aiohttp where the proxy is spoken to over TLS"),
     ],
 )
 def test_load_refuses_a_proxy_that_it_cannot_use(

@@ -128,7 +128,8 @@ async def test_a_limiter_that_raises_cancelled_error(calls: int) -> None:
             await ingest_one(cdp, whole("single"))
         assert Outcome.of(caught.value) is not None
     assert load.done > 0
-    assert emulator.requests.total() == calls
+    # A create that waits for its connection while another order ends the load is not sent.
+    assert calls - 1 <= emulator.requests.total() <= calls
 
 
 @pytest.mark.parametrize("error", [Panic(), GeneratorExit()])
