@@ -71,11 +71,3 @@ def test_table_of_verdicts() -> None:
     assert all(
         fault is Fault.NONE for outcome, first, _, fault in JUDGED if first is Action.RETRY and not outcome.parts
     )
-
-
-def test_prose() -> None:
-    """Lines are short, and each link leads to a page and a heading."""
-    assert [line for line in TEXT.splitlines() if len(line) > 120 and not line.startswith("|")] == []
-    for name, heading in re.findall(r"\]\(([^)#]*)#([^)]*)\)", TEXT):
-        page = ((ROOT / PAGE).parent / name).read_text(encoding="utf-8")
-        assert heading in {found.lower().replace(" ", "-") for found in re.findall(r"^#+ (.*)$", page, re.MULTILINE)}

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 import runpy
 import sys
+import sysconfig
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.metadata import packages_distributions
+from pathlib import Path
 from types import ModuleType
 
 
@@ -29,8 +31,16 @@ class Alone(PathFinder):
     def find_spec(
         cls, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a module, unless it is hidden."""
-        return None if fullname in cls.hidden else super().find_spec(fullname, path, target)
+        """Find a module, unless it is hidden; a copy inside another distribution is not."""
+        spec = super().find_spec(fullname, path, target)
+        return None if fullname in cls.hidden and spec is not None and _is_top(spec) else spec
+
+
+def _is_top(spec: ModuleSpec) -> bool:
+    """Tell whether a module lies where distributions are installed, and not inside of one."""
+    places = {Path(sysconfig.get_path(name)) for name in ("purelib", "platlib")}
+    origins = [spec.origin, *(spec.submodule_search_locations or ())]
+    return any(Path(origin).parent in places or Path(origin).parent.parent in places for origin in origins if origin)
 
 
 def main(names: str, program: str, *arguments: str) -> None:

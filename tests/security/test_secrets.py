@@ -26,6 +26,7 @@ FAULTS: list[Json] = [
     {"action": action, "phase": phase, "seconds": 5, **({"status": status} if status else {})}
     for action, phases in ACTIONS.items()
     for phase in phases
+    if phase != "processing"  # of the Batch API
     for status in {"status": (400, 503), "html": (200, 502)}.get(action, (None,))
 ]
 """Every kind of fault at every phase where it makes sense."""
