@@ -10,10 +10,10 @@ import aiohttp
 import pytest
 
 from cdp_orders_async.emulator import Emulator, running, serve
-from cdp_orders_async.emulator.fixtures import cdp_emulator
+from cdp_orders_async.emulator.fixtures import cdp_emulator, cdp_served
 from tests.emulator.talking import ITEM, ORDER, PAIRS, PERSON, Clock, Json, talking
 
-__all__ = ["cdp_emulator"]
+__all__ = ["cdp_emulator", "cdp_served"]
 
 UNAUTHORIZED = (
     b'{"status":"UNAUTHORIZED","code":401,"message":"Authentication credentials are required to access the resource. '
