@@ -112,7 +112,8 @@ def show(report: R, table: Callable[[Screen, R], None], *, json: bool, display: 
         else:
             table(Screen(), report)
     except OSError as unheard:  # such as a full disk
-        status = status or unwritten(unheard)
+        told = unwritten(unheard)
+        status = status or told
     if report.reason is not None:
         refuse(report.reason, display)
     return status

@@ -226,12 +226,12 @@ async def test_keys_are_all_known(unknown: Literal["ignore", "refuse"]) -> None:
 @pytest.mark.parametrize("retry_after", [None, 0])
 async def test_calls_above_the_limit(retry_after: int | None) -> None:
     """11: A 429 is waited out with and without Retry-After, and is an error of its own where nothing is tried again."""
-    times = (START + timedelta(seconds=0.6) * n for n in itertools.count())
+    times = (START + timedelta(seconds=0.3) * n for n in itertools.count())
     emulator = Emulator(switches=Switches(rate=1, retry_after=retry_after), clock=lambda: next(times))
     async with serving(emulator, retries=3) as cdp:
         order = await cdp.orders.create(ORDER)
         assert [(await cdp.orders.get(order.ref)).ref for _ in range(3)] == [order.ref] * 3
-        assert cdp.session.stats.retries == 2  # each look of the server at its clock takes 0.6 s
+        assert cdp.session.stats.retries == 2  # each of the two looks of the server at its clock takes 0.3 s
     async with serving(Emulator(switches=Switches(rate=1, retry_after=retry_after), clock=lambda: START)) as cdp:
         await cdp.orders.create(ORDER)
         with pytest.raises(RateLimited) as caught:
