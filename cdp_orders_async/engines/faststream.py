@@ -69,15 +69,15 @@ def subscribe(
     that came before it too. *consumer*, the beginning of the consumer's name, by default the name of the host; the rest
     is different in each process. *dead_letters*, the stream of dead letters, by default ``<stream>.dead``: each has all
     fields of the entry, and the fields ``cdp_reason``, ``cdp_verdict``, ``cdp_key``, ``cdp_outcome``, ``cdp_stream``,
-    ``cdp_entry`` and ``cdp_deliveries``. *workers*, the most messages under way at once; no more are read. *deadline*,
-    seconds for one message. *drain*, seconds that its calls in flight get to finish when the broker stops before its
-    end. *claim_after*, seconds without an end after which another worker takes a message over; by default 30 more than
-    *deadline* and *drain*. *retry_after*, seconds until a message is tried again, at most *claim_after*. *most*, the
-    number of deliveries after which a message is a dead letter. *delete*, whether a message is deleted once it is
-    acknowledged; not while another group reads the stream. *client*, *journal*, *look_first*, *on_existing*, *settle*,
-    *priority* and *timezone* are those of `deliver`.
+    ``cdp_entry`` and ``cdp_deliveries``. *workers*, the most messages under way at once; the rest stays on the server.
+    *deadline*, seconds for one message. *drain*, seconds that its calls in flight get to finish when the broker stops
+    before its end. *claim_after*, seconds without an end after which another worker takes a message over; by default 30
+    more than *deadline* and *drain*. *retry_after*, seconds until a message is tried again, at most *claim_after*.
+    *most*, the number of deliveries after which a message is a dead letter. *delete*, whether a message is deleted once
+    it is acknowledged; not while another group reads the stream. *client*, *journal*, *look_first*, *on_existing*,
+    *settle*, *priority* and *timezone* are those of `deliver`.
 
-    A stop of the broker reads no more, waits for the messages under way for the broker's ``graceful_timeout``, then
+    A stop of the broker ends the reading, waits for the messages under way for the broker's ``graceful_timeout``, then
     stops them, and hands all that is not done to other workers at once. FastStream's access log of this subscription
     goes to the logger ``cdp_orders_async.engines.faststream``, at level DEBUG.
 

@@ -142,7 +142,7 @@ class _Subscriber(StreamSubscriber):
         await super().start()
 
     async def stop(self) -> None:
-        """Read no more, let the messages under way end, and hand back all that is not done."""
+        """End the reading, let the messages under way end, and hand back all that is not done."""
         if self._reader is not None:
             self._stopping.set()
             self._room.set()

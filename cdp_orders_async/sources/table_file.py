@@ -38,7 +38,7 @@ ALL_TABLES = "input"
 PATIENCE = 0.02  # seconds between two interruptions of a query
 EMPTY = (b"{}", b"[]")
 DEEPEST = 8
-"""The levels of an order at which nothing is left out: an order has no more."""
+"""The number of levels that are checked for what is left out: an order is not nested deeper."""
 MARK = f'"{UNUSABLE}"'.encode()
 RULES = {
     "nan": "must be a finite number, and is NaN",

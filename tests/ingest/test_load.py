@@ -294,7 +294,7 @@ async def test_a_server_that_is_never_reached_ends_the_load() -> None:
 
 
 def test_a_server_that_is_down_for_a_while_is_waited_for() -> None:
-    """A server that goes away for ten minutes pauses the load, which goes on by itself and asks little meanwhile."""
+    """A server that goes away for ten minutes pauses the load. It asks little meanwhile, and goes on afterwards."""
 
     async def main(loop: VirtualLoop) -> None:
         network = Network(Emulator(), lambda _: "not sent" if 0 < loop.time() - went < 600 else "ok")

@@ -328,7 +328,7 @@ def own_server() -> Iterator[PostgresServer]:
 
 
 async def test_a_database_that_crashes_and_comes_back(own_server: PostgresServer) -> None:
-    """Everything that was acknowledged is there, and a call that waits meanwhile goes on by itself."""
+    """Everything that was acknowledged is there, and a call that waited then succeeds."""
     async with await opened(own_server.dsn()) as journal:
         await claimed(journal, "G")
         journal.record(G, "order", b"o", ONE, created=True)

@@ -1,4 +1,4 @@
-"""Instances of the classes with which several processes load, and of those that read tables."""
+"""Instances of the classes that load in several processes, and of those that read tables."""
 
 from __future__ import annotations
 
