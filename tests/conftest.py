@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Generator
+import tempfile
+from collections.abc import Generator, Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
@@ -11,7 +14,9 @@ from hypothesis import settings
 from tests import ways
 from tests.databases import postgres, postgres_server
 
-__all__ = ["postgres", "postgres_server", "way"]
+__all__ = ["postgres", "postgres_server", "unprivileged", "way"]
+
+NOBODY = 65534  # the user of that name
 
 settings.register_profile("repeatable", derandomize=True, deadline=None)
 settings.load_profile("repeatable")
@@ -25,3 +30,17 @@ def way(request: pytest.FixtureRequest) -> Generator[ways.Way, None, None]:
     before, ways.chosen = ways.chosen, request.param
     yield ways.chosen
     ways.chosen = before
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """Give a folder, and run as a user to whom permissions apply."""
+    with tempfile.TemporaryDirectory() as name:
+        if os.geteuid() == 0:
+            os.chown(name, NOBODY, NOBODY)
+            os.seteuid(NOBODY)
+        try:
+            yield Path(name)
+        finally:
+            os.seteuid(os.getuid())
+            Path(name).chmod(0o700)

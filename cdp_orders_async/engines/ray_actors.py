@@ -121,7 +121,7 @@ def end_owner(name: str, owner: Any) -> None:  # noqa: ANN401 a handle of Ray
     with contextlib.suppress(ValueError):  # nobody has the name any longer
         for _ in range(LOOKS):
             ray.get_actor(name, namespace=NAMESPACE)
-            time.sleep(LOOK)
+            time.sleep(LOOK)  # Ray tells nobody when a name is free
     if problem is not None:
         raise JournalError(problem)
 

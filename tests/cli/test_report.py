@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -137,10 +136,9 @@ def test_places_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFix
     assert (names(tmp_path), out.read_bytes()) == (["out", "out.run.json"], content)
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
-def test_folder_without_rights(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folder_without_rights(unprivileged: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It is told before the outcomes are read."""
-    out, locked = made(tmp_path), tmp_path / "locked"
+    out, locked = made(unprivileged), unprivileged / "locked"
     locked.mkdir(0o500)
     assert main(["report", str(out), "--output", str(locked / "r.html")]) == 2
     assert "r.html: Permission denied" in capsys.readouterr().err

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sqlite3
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from uuid import UUID
@@ -20,7 +19,6 @@ from tests.journal.stores import claimed, key, order
 
 IDENTITY = {"base URL": "http://a", "client key": "k"}
 DIGEST = b"graph"
-NOBODY = 65534
 
 
 async def refusal(path: Path | str) -> str:
@@ -169,20 +167,6 @@ async def test_names_mean_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     async with await opened(tmp_path / ":memory:") as journal:
         assert await claimed(journal, "G") is not None
     assert await refusal("") == ". is a folder, not a journal: name a file"
-
-
-@pytest.fixture
-def unprivileged() -> Iterator[Path]:
-    """Give a folder, and run as a user to whom permissions apply."""
-    with tempfile.TemporaryDirectory() as name:
-        if os.geteuid() == 0:
-            os.chown(name, NOBODY, NOBODY)
-            os.seteuid(NOBODY)
-        try:
-            yield Path(name)
-        finally:
-            os.seteuid(os.getuid())
-            Path(name).chmod(0o700)
 
 
 async def test_a_file_of_another_user_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
