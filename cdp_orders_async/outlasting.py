@@ -1,4 +1,4 @@
-"""Wait for the end of our own work, even if the wait is cancelled."""
+"""The end of our own work: a wait for it that a cancellation does not cut short, and the time that it gets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import anyio
 
-__all__ = ["outlast"]
+__all__ = ["Drain", "outlast"]
 
 
 async def outlast(pending: Callable[[], Collection[asyncio.Future[Any]]], cancelled: Callable[[], None]) -> None:
@@ -27,3 +27,34 @@ async def outlast(pending: Callable[[], Collection[asyncio.Future[Any]]], cancel
                 cancelled()
     if last is not None:
         raise last
+
+
+class Drain:
+    """The time that what is in flight gets to finish: after it, *abort* is called."""
+
+    def __init__(self, abort: Callable[[], None]) -> None:
+        self._abort = abort
+        self._loop = asyncio.get_running_loop()
+        self._timer: asyncio.TimerHandle | None = None
+        self._over = False
+
+    def within(self, seconds: float) -> None:
+        """Leave at most *seconds* from now on: a later call can only shorten the time, and 0 calls *abort* at once."""
+        if self._over:
+            return
+        if seconds <= 0:
+            self._cancel()
+            self._abort()
+        elif self._timer is None or self._timer.when() > self._loop.time() + seconds:
+            self._cancel()
+            self._timer = self._loop.call_later(seconds, self._abort)
+
+    def end(self) -> None:
+        """Call *abort* no more, because all has ended."""
+        self._over = True
+        self._cancel()
+
+    def _cancel(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from cdp_orders_async.engines.batch_delivery import Patience
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.ingest import Outcome, Verdict
-from cdp_orders_async.outlasting import outlast
+from cdp_orders_async.outlasting import Drain, outlast
 from cdp_orders_async.redact import strip_frames
 from cdp_orders_async.session import Session
 from cdp_orders_async.timings import Timings
@@ -45,7 +45,7 @@ class Handle:
         self._abortable: set[asyncio.Task[Any]] = set()
         self._reading: asyncio.Future[Any] | None = None
         """The next line, while the load waits for it."""
-        self._timer: asyncio.TimerHandle | None = None
+        self._time_left = Drain(self._abort)
         self._stopped = self._aborting = self._closed = False
 
     def __repr__(self) -> str:
@@ -148,13 +148,7 @@ class Handle:
         self._released.set()
         if self._reading is not None:
             self._reading.cancel()
-        if self._timer is not None and self._timer.when() > self._loop.time() + drain:
-            self._timer.cancel()
-            self._timer = None
-        if drain <= 0:
-            self._abort()
-        elif self._timer is None and not self._end.done():
-            self._timer = self._loop.call_later(drain, self._abort)
+        self._time_left.within(drain)
 
     def fail(self, error: Exception) -> None:
         """End the load because of *error*; what is in flight gets time to finish."""
@@ -188,8 +182,7 @@ class Handle:
             self.error = self.error or strip_frames(error)
         finally:
             self._session.on_close.pop(self._client_closed, None)
-            if self._timer is not None:
-                self._timer.cancel()
+            self._time_left.end()
             self._end.set_result(None)
             self._came.set()
 

@@ -21,7 +21,7 @@ from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.ingest.source import Orders, Source
 from cdp_orders_async.journal import Journal
 from cdp_orders_async.kinds import Api
-from cdp_orders_async.outlasting import outlast
+from cdp_orders_async.outlasting import Drain, outlast
 from cdp_orders_async.redact import sealed, strip_frames
 from cdp_orders_async.session import Session, Timings
 
@@ -103,7 +103,7 @@ class Load:
         self._loop = asyncio.get_running_loop()
         self._report = LoadReport(self._context)
         self._end: asyncio.Future[None] = self._loop.create_future()
-        self._timer: asyncio.TimerHandle | None = None
+        self._time_left = Drain(self._abort)
         self._renewal: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._cut: asyncio.TimerHandle | None = None
@@ -241,13 +241,7 @@ class Load:
         if _running_loop() is not self._loop:
             raise RuntimeError("a load is stopped in its own event loop: use loop.call_soon_threadsafe(load.stop)")
         self._source.stop()
-        if self._timer is not None and self._timer.when() > self._loop.time() + drain:
-            self._timer.cancel()
-            self._timer = None
-        if drain <= 0:
-            self._abort()
-        elif self._timer is None and not self._end.done():
-            self._timer = self._loop.call_later(drain, self._abort)
+        self._time_left.within(drain)
         self._withdraw()
         self._go_on()
 
@@ -397,7 +391,8 @@ class Load:
             error.delivery = Delivery.UNKNOWN
         if self._session is not None:
             self._session.on_close.pop(self._client_closed, None)
-        for timer in (self._timer, self._renewal, self._cut):
+        self._time_left.end()
+        for timer in (self._renewal, self._cut):
             if timer is not None:
                 timer.cancel()
         self._report.end(error)

@@ -59,7 +59,7 @@ class Progress:
     held: bool = False
     """Whether the load waits because the control file says so."""
     finishing: bool = False
-    """Whether the load takes no further order, and ends those that have begun."""
+    """Whether the load was stopped: it takes no further order, and ends those that have begun."""
 
     def to_json(self) -> dict[str, object]:
         """Return it as JSON data, in the order of the fields; seconds and rates are rounded."""
