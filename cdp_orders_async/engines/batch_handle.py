@@ -64,7 +64,7 @@ class Handle:
 
     @property
     def stopping(self) -> bool:
-        """Whether no further order is taken."""
+        """Whether the load was stopped: no further order is taken."""
         return self._stopped
 
     @property

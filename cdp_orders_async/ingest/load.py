@@ -114,7 +114,7 @@ class Load:
 
     @property
     def stopping(self) -> bool:
-        """Whether no further order is taken from the input."""
+        """Whether the load was stopped: no further order is taken from the input."""
         return self._source.stopped
 
     @property

@@ -32,7 +32,7 @@ class Source:
         ended: Callable[[], None],
     ) -> None:
         self.stopped = False
-        """Whether no further order is drawn."""
+        """Whether the input was stopped before its end."""
         self.done = False
         """Whether the input has ended and is closed."""
         self.error: Exception | None = None
@@ -66,7 +66,7 @@ class Source:
 
     def stop(self) -> None:
         """Draw no further order, and cancel the wait for an input that has no order yet."""
-        if self.stopped:
+        if self.stopped or self.done:
             return
         self.stopped = True
         if self._task is None:
@@ -79,7 +79,7 @@ class Source:
     def _drop(self, _: object) -> None:
         """Note the end of a task that was cancelled before it began: a loop that closes does that."""
         if not self.done:
-            self.stopped = self.done = True
+            self.done = True
             self._ended()
 
     async def _draw_all(self) -> None:
@@ -92,7 +92,7 @@ class Source:
             try:
                 await self._run_step(_close(self._lines), task)
             finally:
-                self.stopped = self.done = True
+                self.done = True
                 self._ended()
 
     async def _run_step(self, step: Awaitable[None], task: asyncio.Task[None]) -> None:

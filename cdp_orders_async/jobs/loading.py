@@ -36,7 +36,7 @@ class Loading(Protocol):
 
     @property
     def stopping(self) -> bool:
-        """Whether no further order is taken."""
+        """Whether the load was stopped: no further order is taken."""
         ...
 
     @property

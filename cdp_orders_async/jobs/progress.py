@@ -139,7 +139,7 @@ class Meter:
             paused=load.paused,
             wait=limiter.paused_for if load.paused is None else load.paused_for,
             held=load.held,
-            finishing=load.stopping and not self.ended and load.under_way > 0,
+            finishing=load.stopping and load.under_way > 0,
         )
 
     def _seconds_left(self, load: Loading, to_come: float, row: int) -> float | None:

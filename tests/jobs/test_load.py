@@ -70,7 +70,9 @@ async def test_load_tells_what_happens_and_returns_a_report(tmp_path: Path) -> N
     ]
     (problem,) = (event.outcome for event in events if isinstance(event, jobs.Problem))
     assert (problem.number, problem.verdict) == (13, Verdict.INVALID)
-    done = [event.done for event in events if isinstance(event, jobs.Progress)]
+    progress = [event for event in events if isinstance(event, jobs.Progress)]
+    assert not any(event.finishing for event in progress)  # the end of the input is no stop
+    done = [event.done for event in progress]
     assert len(done) > 2
     assert done == sorted(done)
     assert (again.counts, again.requests) == ({Verdict.ALREADY: 12, Verdict.INVALID: 1}, 1)
