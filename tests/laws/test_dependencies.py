@@ -89,7 +89,8 @@ def canonical(name: str) -> str:
 @cache
 def modules(project: str) -> set[str]:
     """Return what *project* is imported as, as it says where it is installed; elsewhere what its name suggests."""
-    said = {module for module, projects in INSTALLED.items() if project in map(canonical, projects)}
+    importable = ((module, projects) for module, projects in INSTALLED.items() if module.isidentifier())  # not x-stubs
+    said = {module for module, projects in importable if project in map(canonical, projects)}
     return said or {project.replace("-", "_"), project.partition("-")[0]}
 
 
