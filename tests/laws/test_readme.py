@@ -127,6 +127,7 @@ def masked(output: str) -> str:
         (r"/\S*/cdp-orders-demo-\w+", "FOLDER"),
         (r" in [\d.,]+ s, [\d,]+ a second$", " in TIME"),
         (rf"^Where the time went: \d+% ({names})(, \d+% ({names}))*$", "SHARES"),
+        (r"^\d+% of the time was .*\n", ""),  # where one of them is most
     ):
         output = re.sub(pattern, mask, output, flags=re.MULTILINE)
     return output
