@@ -45,7 +45,7 @@ async def test_killed_and_resumed(reading: str, chance: float, seed: int, tmp_pa
 
     What was in flight is adopted, not made again, and what was edited is updated, not added.
     """
-    figures, ends = await hurt("killed", 5, reading, 12, chance, seed, tmp_path)
+    figures, ends = await hurt("killed", 3, reading, 12, chance, seed, tmp_path)
     assert figures.exact, (figures, ends)
     kills = Counter(status for status, _ in ends)[-SIGKILL]
     assert kills > 0
