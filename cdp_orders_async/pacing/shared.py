@@ -87,6 +87,8 @@ class SharedLimiter:
         self._store = store
         self._rate = rate
         self._clock = clock
+        self.on_rate: Callable[[float, float], None] = lambda _old, _new: None
+        """Gets the old and the new rate when another process has changed it."""
         self._waiters = Waiters[float](bulk_share)  # the result is the time of the slot, to give it back
         self._slots: deque[float] = deque()
         self._offset = -math.inf  # the clock of the store minus ours, as far as it is certain
@@ -245,8 +247,9 @@ class SharedLimiter:
         if self._changes != lease.changes:
             self._changes = lease.changes
             self._slots.clear()
-        if self._wished_rate is None:
-            self._rate = lease.rate
+        if self._wished_rate is None and lease.rate != self._rate:
+            old, self._rate = self._rate, lease.rate
+            self.on_rate(old, lease.rate)
 
     def _fail(self, problem: str, *, lasting: bool = False) -> None:
         while (waiter := self._waiters.pop()) is not None:
