@@ -73,7 +73,7 @@ class BulkTransport(Struct, frozen=True):
     times: Timings
     """Counts the time of its calls."""
     halted: Callable[[], bool] = lambda: False
-    """Tells, when a create has its permit, whether nothing may be created now."""
+    """Tells, when a request that writes has its permit, whether nothing may be written now."""
     bulk: bool = True
     """Whether interactive calls go first."""
     alone: bool = False
@@ -338,7 +338,7 @@ class Session:
                 await self._wait_for_permit(limiter, request, call.until, times, bulk=bulk)
                 sent_at = clock()
                 waited = sent_at - asked
-            given_up = sender.halted if sender is not None and request.creates else None
+            given_up = sender.halted if sender is not None and not reads else None
             if given_up is not None and given_up():
                 raise GivenUp("it was given up before it got its permit")
             call.sent_at = sent_at
