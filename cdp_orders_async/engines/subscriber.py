@@ -171,6 +171,7 @@ class _Subscriber(StreamSubscriber):
                 pause = FIRST_PAUSE
                 continue
             if is_lost_group(failure) and await self._try(self.consumer.restore()) is None:
+                self._next_claim = 0.0
                 continue
             await self._sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
