@@ -350,6 +350,18 @@ class Cut:
             raise ConnectionResetError
 
 
+async def test_a_connection_that_the_server_ended(
+    journal: PostgresJournal, postgres: str, postgres_server: PostgresServer
+) -> None:
+    """A connection that an administrator, or a time limit, ended while it rested is made again; nobody is told."""
+    mine = "datname = current_database() AND pid <> pg_backend_pid()"
+    ends = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {mine}"  # noqa: S608 a constant
+    for number in range(4):
+        # In a thread, so that the connection learns of its end at the moment when it is used again.
+        await asyncio.to_thread(postgres_server.run, ends, postgres.rpartition("/")[2])
+        assert await claimed(journal, f"G{number}") is None
+
+
 @pytest.mark.parametrize("after", [False, True])
 async def test_a_transaction_is_done_once(journal: PostgresJournal, after: bool) -> None:  # noqa: FBT001
     """If the connection breaks before or after its end, a second connection does it, or sees that it is done."""

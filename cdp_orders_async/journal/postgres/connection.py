@@ -82,7 +82,9 @@ def is_passing(error: BaseException) -> bool:
         return (error.sqlstate or "08").startswith(_PASSING)
     if isinstance(error, asyncpg.ClientConfigurationError):
         return False
-    return isinstance(error, (OSError, TimeoutError, asyncio.IncompleteReadError, asyncpg.InterfaceError))
+    # A connection that its server ended between two operations may fail as an internal error of asyncpg.
+    broken = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+    return isinstance(error, (OSError, TimeoutError, asyncio.IncompleteReadError, *broken))
 
 
 _SENTENCES: Final = MappingProxyType(
