@@ -274,6 +274,30 @@ def test_a_clock_that_is_set_changes_little(step: float) -> None:
     run(main)
 
 
+def test_a_process_holds_few_slots() -> None:
+    """A load takes no more slots before their time than last a fortieth of a second: customers elsewhere wait for them."""
+
+    async def main(loop: VirtualLoop) -> None:
+        table, limiter, other, _ = two(loop, 200.0)
+        times, held = list[float](), list[int]()
+        tasks = [asyncio.create_task(grants(limiter, loop, times, bulk=True)) for _ in range(32)]
+        while loop.time() < 3:
+            await asyncio.sleep(0.001)
+            held.append(table.leased - len(times))
+        assert max(held) <= 200 * 0.025
+        assert len(times) == pytest.approx(600, abs=6)
+        waited = list[float]()
+        for _ in range(100):
+            asked = loop.time()
+            await other.acquire()
+            waited.append(loop.time() - asked)
+            await asyncio.sleep(0.0137)
+        assert max(waited) <= 0.025 + 0.01
+        await ended(tasks, limiter, other)
+
+    run(main)
+
+
 def test_lanes() -> None:
     """Interactive callers go before bulk ones, which keep their share."""
 
