@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import string
 
 import attrs
 import pytest
 
-from cdp_orders_async import CdpOrders, JournalError, Outcome, PostgresJournal, Settings, Verdict, ingest_one
+from cdp_orders_async import CdpOrders, JournalError, Outcome, PostgresJournal, Settings, Verdict, ingest, ingest_one
 from cdp_orders_async.emulator import Switches, running
 from cdp_orders_async.graph import parse_graph
 from tests.cli.support import PARTS, TOKEN, Watched, orders
@@ -54,6 +56,30 @@ async def test_a_database_that_goes_and_comes_back(begun: int, postgres: str) ->
         assert set(await answered(cdp, journal)) <= {Verdict.LOADED, Verdict.ALREADY}
         assert server.holds(LINES)
     await way.cut()
+    server.close()
+
+
+async def test_an_order_with_a_reference_that_no_index_takes(postgres: str) -> None:
+    """It is invalid, and hurts no other order; a long reference of an item is no problem."""
+    letters = random.Random(1).choices(string.ascii_letters, k=20_000)  # noqa: S311 text that cannot be compressed
+    long, (line,), server = "".join(letters), orders(1), Watched()
+    items = [{**line["orderItems"][0], "referenceId": f"{long}{n}"} for n in range(2)]
+    consumers = [{**line["consumers"][0], "orderItems": [{"referenceId": f"{long}1"}]}]
+    good = [{**line, "orderItems": items, "consumers": consumers}, {**line, "referenceId": "é" * 1_000}]
+    bad = [{**line, "referenceId": name} for name in (long, "é" * 1_001)]
+    async with (
+        running(server) as url,
+        CdpOrders(base_url=url, client_key="key", api_token=TOKEN) as cdp,
+        await PostgresJournal.open(postgres, identity=cdp.identity) as journal,
+    ):
+        for _ in range(2):
+            async with ingest(cdp, [parse_graph(each) for each in (*bad, *good)], journal=journal) as load:
+                told = {outcome.number: outcome async for outcome in load}
+            assert [str(told[n].violations[0]) for n in (1, 2)] == [
+                "$.referenceId: must have at most 2,000 bytes, to be kept in a journal"
+            ] * 2
+        assert [told[n].verdict for n in range(1, 5)] == [Verdict.INVALID] * 2 + [Verdict.ALREADY] * 2
+        assert server.holds(good)
     server.close()
 
 

@@ -275,7 +275,7 @@ def test_a_clock_that_is_set_changes_little(step: float) -> None:
 
 
 def test_a_process_holds_few_slots() -> None:
-    """A load takes no more slots before their time than last a fortieth of a second: customers elsewhere wait for them."""
+    """A load takes few slots before their time: customers of other processes wait for them."""
 
     async def main(loop: VirtualLoop) -> None:
         table, limiter, other, _ = two(loop, 200.0)
