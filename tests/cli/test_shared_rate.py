@@ -52,7 +52,7 @@ async def test_two_loads_share_one_rate(tmp_path: Path, postgres: str) -> None:
 
         ran = await asyncio.gather(*(run(half, "--rate", RATE) for half in halves))
         assert [status for status, _ in ran] == [0, 0]
-        assert len(server.times) == ORDERS * PARTS
+        assert 0 <= len(server.times) - ORDERS * PARTS <= 2  # with a new journal, a load looks for its first order
         assert most_in_a_second(server.times) <= 1.15 * RATE
         sentence = "cdp-orders: --rate must be 60: other processes used the shared rate 'eu' at that rate in the last"
         assert await run(halves[0], "--rate", 50) == (2, f"{sentence} minute")
