@@ -66,6 +66,9 @@ class LoadFlags:
     control: Path | None = None
     """A TOML file that is looked at each second while the load runs: rate = 50, rate = "auto" or rate = "none", and
     pause = true or false."""
+    shared_rate: Annotated[str | None, Parameter(metavar="NAME")] = None
+    """Share the rate with all processes that name this rate: together they keep --rate. It needs a journal in Postgres,
+    whose database holds the rate. With --rate none, it is the rate of the others."""
     progress: Literal["auto", "lines", "json"] = "auto"
     """How to show progress: auto draws it on a terminal and writes lines elsewhere; lines; json writes all messages as
     JSON lines on standard error."""
@@ -105,6 +108,7 @@ class LoadFlags:
             "max_errors": self.max_errors,
             "give_up": self.give_up,
             "control": self.control,
+            "shared_rate": self.shared_rate,
             "on_event": display,
         }
 

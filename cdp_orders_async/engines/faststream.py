@@ -11,7 +11,7 @@ from typing import Any
 
 from cdp_orders_async.arguments import need
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.engines.delivery import DEADLINE, DRAIN, MOST, check_delivery, deliver
+from cdp_orders_async.engines.delivery import DEADLINE, DRAIN, MOST, check_delivery, deliver, warm_up
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.graph import Timezone, zone_of
 from cdp_orders_async.ingest import SETTLE, OnExisting, Priority
@@ -136,4 +136,5 @@ def subscribe(
         delete=delete,
     )
     do = partial(deliver, client, journal=journal, timezone=zone, **options)
-    add_subscriber(broker, member, do, workers=workers, retry_after=retry_after, most=most)
+    ready = partial(warm_up, client)
+    add_subscriber(broker, member, do, ready, workers=workers, retry_after=retry_after, most=most)

@@ -56,6 +56,25 @@ return removed
 """
 """Remove consumers with nothing pending. A consumer with pending entries must stay: its entries would be lost."""
 
+RESTORE = """
+local made = redis.pcall('XGROUP', 'CREATE', KEYS[1], ARGV[1], '$', 'MKSTREAM')
+if made.err then return string.find(made.err, 'BUSYGROUP') and 0 or made end
+local start = '-'
+repeat
+    local found = redis.call('XRANGE', KEYS[1], start, '+', 'COUNT', 500)
+    local ids = {}
+    for n, entry in ipairs(found) do ids[n] = entry[1] end
+    if #ids > 0 then
+        start = '(' .. ids[#ids]
+        for _, option in ipairs({'IDLE', ARGV[3], 'RETRYCOUNT', 1, 'FORCE', 'JUSTID'}) do ids[#ids + 1] = option end
+        redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, unpack(ids))
+    end
+until #found == 0
+return 1
+"""
+"""Make a lost group again. All entries of the stream count as delivered once, because they may have been; whoever takes
+them over looks them up. Only one process does it, and the others need not know."""
+
 NEVER = 2**53
 """More milliseconds than any entry has been idle."""
 
@@ -88,8 +107,6 @@ class Consumer:
         self._delete = delete
         self._alone = True
         """Whether no other group reads the stream."""
-        self._doubted = (-1, 0)
-        """The newest entry that a lost group may have delivered."""
         self._cursor: Any = b"0-0"
         self._client: Redis | None = None
 
@@ -125,20 +142,19 @@ class Consumer:
 
     async def restore(self) -> None:
         """Make the group again after the broker has lost it; what it delivered is not known any longer."""
-        await self._make_group()
-        info: Mapping[str, Any] = await self.client.xinfo_stream(self.stream)
-        self._doubted = _order(info["last-generated-id"])
+        idle = int(self.claim_after * 1000) + 1
+        await self.client.eval(RESTORE, 1, self.stream, self.group, self.name, idle)
         self._cursor = b"0-0"
 
     async def read(self, count: int, block: int | None) -> list[Entry]:
         """Return at most *count* entries that nobody was given; wait *block* milliseconds for the first, None: not."""
         answer: Any = await self.client.xreadgroup(self.group, self.name, {self.stream: ">"}, count=count, block=block)
-        return [self._entry(id_, fields, 1) for _, entries in answer or () for id_, fields in entries]
+        return [Entry(id_, Opaque(fields), 1) for _, entries in answer or () for id_, fields in entries]
 
     async def claim(self, count: int) -> list[Entry]:
         """Take over at most *count* entries that have had no end for too long, and return them."""
         claimed = await self._claimed(int(self.claim_after * 1000), count)
-        return [self._entry(id_, fields, await self._times(id_)) for id_, fields in claimed if fields]
+        return [Entry(id_, Opaque(fields), await self._times(id_)) for id_, fields in claimed if fields]
 
     async def _claimed(self, idle: int, count: int) -> list[tuple[bytes, Fields]]:
         answer: Any = await self.client.xautoclaim(
@@ -156,9 +172,6 @@ class Consumer:
     async def _times(self, entry: bytes) -> int:
         answer: Any = await self.client.xpending_range(self.stream, self.group, min=entry, max=entry, count=1)
         return int(answer[0]["times_delivered"]) if answer else 2
-
-    def _entry(self, id_: bytes, fields: Fields, times: int) -> Entry:
-        return Entry(id_, Opaque(fields), max(times, 2) if _order(id_) <= self._doubted else times)
 
     async def ack(self, entry: Entry) -> None:
         """Acknowledge *entry*."""

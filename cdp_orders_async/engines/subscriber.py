@@ -50,9 +50,16 @@ class Deliver(Protocol):
 
 
 def add_subscriber(
-    broker: RedisBroker, consumer: Consumer, deliver: Deliver, *, workers: int, retry_after: float, most: int
+    broker: RedisBroker,
+    consumer: Consumer,
+    deliver: Deliver,
+    warm_up: Callable[[], Awaitable[None]],
+    *,
+    workers: int,
+    retry_after: float,
+    most: int,
 ) -> None:
-    """Let *broker* read as *consumer* and *deliver* each message; the options are those of `subscribe`."""
+    """Let *broker* *warm_up*, read as *consumer* and *deliver* each message; the options are those of `subscribe`."""
     config: Any = _QuietConfig(broker.config)
     made: Any = create_subscriber(
         channel=None,
@@ -64,7 +71,7 @@ def add_subscriber(
         message_format=None,
     )
     subscriber = _Subscriber(made.config, made.specification, made.calls)
-    subscriber.consumer = consumer
+    subscriber.consumer, subscriber.warm_up = consumer, warm_up
     subscriber.workers, subscriber.retry_after, subscriber.most = workers, retry_after, most
     super(RedisRegistrator, broker).subscriber(subscriber)
     subscriber.add_call(parser_=_parse, decoder_=_leave_encoded, dependencies_=())
@@ -121,6 +128,7 @@ class _Subscriber(StreamSubscriber):
     """Reads only what it can begin, and settles each message by its decision."""
 
     consumer: Consumer
+    warm_up: Callable[[], Awaitable[None]]
     workers: int
     retry_after: float
     most: int
@@ -139,6 +147,7 @@ class _Subscriber(StreamSubscriber):
         self._stopping = asyncio.Event()
         self._room = asyncio.Event()
         await self.consumer.open(self._client)
+        await self.warm_up()
         await super().start()
 
     async def stop(self) -> None:
@@ -171,6 +180,7 @@ class _Subscriber(StreamSubscriber):
                 pause = FIRST_PAUSE
                 continue
             if is_lost_group(failure) and await self._try(self.consumer.restore()) is None:
+                self._next_claim = 0.0
                 continue
             await self._sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)

@@ -22,7 +22,7 @@ from cdp_orders_async.session import BulkTransport, Session, Timings
 from cdp_orders_async.telemetry import Event, PauseBegan, PauseEnded
 from cdp_orders_async.wire import Transport
 
-__all__ = ["RENEWALS", "LoadContext", "OnExisting", "as_failure"]
+__all__ = ["RENEWALS", "LoadContext", "OnExisting", "as_failure", "longest_call"]
 
 P = ParamSpec("P")
 
@@ -66,10 +66,9 @@ class LoadContext:
         self.lease = None if journal is None else journal.lease
         """Seconds that a claim lasts unless it is renewed; None: as long as the journal is open."""
         self.longest_call = 0.0
-        """Seconds for which a claim must still hold when a request leaves. A short lease allows only half of itself,
-        because it is renewed when a third of it has passed."""
-        if self._session is not None and self.lease is not None:
-            self.longest_call = min(self._session.settings.timeout, self.lease / 2)
+        """Seconds for which a claim must still hold when a request leaves."""
+        if self.lease is not None:
+            self.longest_call = longest_call(client, self.lease)
         self.claims = Claims.of(client)
         self.look_first = look_first
         self.on_existing: OnExisting = on_existing
@@ -175,8 +174,8 @@ class LoadContext:
     ) -> Transport:
         """Return the transport of one order, which adds the times of its calls to *times*.
 
-        *key* is the key of the order; *file* and *number* are its place in the input. *given_up* tells, when a create
-        has waited for its permit, whether it must not be sent any longer.
+        *key* is the key of the order; *file* and *number* are its place in the input. *given_up* tells, when a
+        request that writes has its permit, whether it must not be sent any longer.
         """
         if self._session is None:
             return self.cdp.transport
@@ -267,3 +266,11 @@ def as_failure(error: BaseException) -> Exception:
 
 def _raise(error: BaseException) -> None:
     raise error
+
+
+def longest_call(client: Resources | ResourcesV2, lease: float) -> float:
+    """Return the seconds for which a claim of *lease* seconds must still hold when a request leaves.
+
+    A short lease allows only half of itself, because it is renewed when a third of it has passed.
+    """
+    return min(client.transport.settings.timeout, lease / 2) if isinstance(client.transport, Session) else 0.0

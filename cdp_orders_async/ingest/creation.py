@@ -336,7 +336,11 @@ class Creation:
             and self._context.kept(before, self._key, part, changed, stored)
         ):
             change = partial(self.transport.send, self._context.requests.to_change(part, changed, stored))
-            await self._retry(change, f"{part.kind}.update")
+            try:
+                await self._retry(change, f"{part.kind}.update")
+            except GivenUp:  # the next run compares it again
+                part.verdict = PartVerdict.KEPT
+                return
             self.made = True
             differs = tuple(name for name in differs if name in fixed)
             self._know(part, stored.ref, differs, created=created)
@@ -358,6 +362,8 @@ class Creation:
                 attempts.resent()
             try:
                 result = await make()
+            except GivenUp:  # says nothing of the server
+                raise
             except CdpError as error:
                 attempts = attempts or Attempts(context, self.transport, operation, self._times)
                 if not attempts.failed(error):

@@ -19,7 +19,7 @@ from cdp_orders_async.ingest.parts import Part
 from cdp_orders_async.ingest.reports import LoadReport
 from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.ingest.source import Orders, Source
-from cdp_orders_async.journal import Journal
+from cdp_orders_async.journal import MAX_REFERENCE_BYTES, Journal
 from cdp_orders_async.kinds import Api
 from cdp_orders_async.outlasting import Drain, outlast
 from cdp_orders_async.redact import sealed, strip_frames
@@ -284,6 +284,8 @@ class Load:
     def _take(self, position: int, line: OrderGraph | InputLine) -> None:
         """Take an order from the input."""
         file, number, key, graph, violations = _read(position, line, self._api)
+        if graph is not None and self._context.journal is not None:
+            key, violations = graph.key, (*violations, *_unrecordable(graph))
         if graph is None or violations:
             self._report.order_started(key, file, number)
             self._tell(Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations))
@@ -431,3 +433,11 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return asyncio.get_running_loop()
     except RuntimeError:  # a thread without a loop
         return None
+
+
+def _unrecordable(graph: OrderGraph) -> tuple[Violation, ...]:
+    """Return what a journal cannot record of *graph*."""
+    reference = graph.order.reference_id
+    if len(reference) <= MAX_REFERENCE_BYTES // 4 or len(reference.encode()) <= MAX_REFERENCE_BYTES:
+        return ()
+    return (Violation("$.referenceId", f"must have at most {MAX_REFERENCE_BYTES:,} bytes, to be kept in a journal"),)

@@ -44,6 +44,8 @@ KIND_BY_PREFIX = {"order": "orders", "item": "items", "contact": "contacts", "co
 CREATED = PartVerdict.CREATED
 UNDOING = b"undo:"
 """The beginning of the hash of a part that is being deleted: the rest is its hash before. It fits no input."""
+LONGEST_REFERENCE = 500
+"""The most characters of the reference id of an item that are its key; of a longer one it is the hash."""
 RESERVED_SUFFIX = re.compile(r"(/ext|~[0-9]+)/*$")
 """The end of a reference id whose key would look like the key of an extension or of a duplicate."""
 
@@ -251,6 +253,9 @@ def _item_identity(item: NewOrderItem | NewOrderItemV2) -> tuple[str, str]:
     A look-up finds an item without a reference id by its content. A field that one item leaves out may have a value
     in another item, so the group depends only on the fields that every item has.
     """
+    if item.reference_id and len(item.reference_id) > LONGEST_REFERENCE:
+        key = f"item:{digest_of(item.reference_id.encode()).hex()}"
+        return key, key
     if item.reference_id:
         key = f"item:{item.reference_id}"
         if ("/" in key or "~" in key) and RESERVED_SUFFIX.search(key):  # the quick test first: few keys pass it

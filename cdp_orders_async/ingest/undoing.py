@@ -9,9 +9,9 @@ It is right whether or not the server deletes the parts of what is deleted.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from msgspec import Struct
 from cdp_orders_async.client import Resources
 from cdp_orders_async.errors import BadRequest, CdpError, Conflict, JournalError, NotFound, NotSent, Unauthorized
 from cdp_orders_async.ingest.claims import Claims
-from cdp_orders_async.ingest.context import RENEWALS
+from cdp_orders_async.ingest.context import RENEWALS, longest_call
 from cdp_orders_async.ingest.parts import EXTENSIONS, UNDOING, digest_of_stored, kind_of
 from cdp_orders_async.ingest.reading import found, items_of
 from cdp_orders_async.journal import Busy, CreatedPart, GraphRecord, Journal, OrderId
@@ -38,6 +38,7 @@ UNCLEAR = "the server shows other values than were sent, and its times do not te
 OWNER_IN_DOUBT = "whether its owner is on the server is not known: load once more first, which finds that out"
 STOPPED = "the undo was stopped"
 CLAIMED = "another process has claimed the order"
+LOST = "the claim of the order was lost, so another process may have it"
 REPLACED = "another process changed it meanwhile"
 
 
@@ -117,8 +118,10 @@ class OrderUndo:
         self._record = GraphRecord(b"", complete=False, ended=False, parts={})
         self._users: dict[UUID, tuple[UUID, ...]] = {}
         """The items that each consumer uses, by the references."""
-        self._renew_at = math.inf
-        """The time of the loop at which the claim must be renewed."""
+        self._while_claimed = asyncio.timeout(None)
+        """Ends the work when the claim is no longer certain."""
+        self._asked = 0.0
+        """The time of the loop before the claim was asked for."""
         self._strangers = 0
         """Parts of the order that no load with this journal created."""
         self.error: CdpError | None = None
@@ -153,27 +156,61 @@ class OrderUndo:
         return UndoneOrder(self._key, tuple(self._parts.values()))
 
     async def _run(self, order: OrderId) -> None:
+        self._asked = asyncio.get_running_loop().time()
         claim = await self._journal.claim(order, UNDOING)
         if isinstance(claim, Busy):
             self._end_all(UndoVerdict.KEPT, CLAIMED)
             return
         self._record = claim.record or self._record
         self._keep_replaced()
-        self._renew_at = self._next_renewal()
         try:
-            self._find_owners()
-            if not self._force:
-                await self._look()
-            if left := self._left():
-                for part in left:
-                    self._journal.record(self._key, part.name, UNDOING + self._digests[part.name], part.ref)
-                await self._journal.owner(left[0].ref)  # which makes durable what was recorded
-                await self._delete()
+            async with self._renewed(), self._while_claimed:
+                self._find_owners()
+                if not self._force:
+                    await self._look()
+                if left := self._left():
+                    for part in left:
+                        self._journal.record(self._key, part.name, UNDOING + self._digests[part.name], part.ref)
+                    await self._journal.owner(left[0].ref)  # which makes durable what was recorded
+                    await self._delete()
         except BaseException as error:
             if not isinstance(error, JournalError):
                 self._journal.release(self._key)
-            raise
+            if not (isinstance(error, TimeoutError) and self._while_claimed.expired()):
+                raise
+            # Another process may have claimed the order, so nothing more is written of it.
+            self._end_all(UndoVerdict.KEPT, LOST)
+            return
         await self._end()
+
+    @contextlib.asynccontextmanager
+    async def _renewed(self) -> AsyncGenerator[None, None]:
+        """Renew the claim while the block lasts; raise the error of a journal that cannot renew it."""
+        if (lease := self._journal.lease) is None:
+            yield
+            return
+        certain = lease - longest_call(self._client, lease)
+        self._while_claimed = asyncio.timeout_at(self._asked + certain)
+        renewing = asyncio.create_task(self._renew(lease, certain))
+        try:
+            yield
+        finally:
+            renewing.cancel()
+            await asyncio.wait({renewing})
+            if not renewing.cancelled() and (error := renewing.exception()) is not None:
+                raise error
+
+    async def _renew(self, lease: float, certain: float) -> None:
+        """Renew the claim, which then is *certain* for so many seconds; end the work if that fails."""
+        loop, until, is_lost = asyncio.get_running_loop(), self._while_claimed, False
+        while not is_lost:
+            await asyncio.sleep(lease / RENEWALS)
+            asked, is_lost = loop.time(), True
+            try:
+                is_lost = bool(await self._journal.renew([self._key]))
+            finally:
+                if not until.expired():
+                    until.reschedule(loop.time() if is_lost else asked + certain)
 
     def _keep_replaced(self) -> None:
         """Keep the parts that another process deleted or made again before this one claimed the order."""
@@ -181,18 +218,6 @@ class OrderUndo:
             known = self._record.parts.get(part.name)
             if known is None or known.ref != part.ref:
                 self._keep(part.name, REPLACED)
-
-    def _next_renewal(self) -> float:
-        """Return the time of the loop at which the claim must be renewed."""
-        lease = self._journal.lease
-        return math.inf if lease is None else asyncio.get_running_loop().time() + lease / RENEWALS
-
-    async def _holds(self) -> bool:
-        """Renew the claim in time; tell whether the order is still claimed."""
-        if asyncio.get_running_loop().time() < self._renew_at:
-            return True
-        self._renew_at = self._next_renewal()
-        return not await self._journal.renew([self._key])
 
     def _left(self) -> list[UndonePart]:
         return [part for part in self._parts.values() if part.verdict is None]
@@ -343,9 +368,6 @@ class OrderUndo:
             for part in self._left():
                 if self._stopped():
                     self._end_all(UndoVerdict.KEPT, STOPPED)
-                    return
-                if not await self._holds():
-                    self._end_all(UndoVerdict.KEPT, CLAIMED)
                     return
                 if part.verdict is None:
                     try:

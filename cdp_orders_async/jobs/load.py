@@ -24,6 +24,7 @@ from cdp_orders_async.jobs.probe import checked
 from cdp_orders_async.jobs.progress import Meter
 from cdp_orders_async.jobs.rejects import rejected
 from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, Run, describe, files_of, new_run, place
+from cdp_orders_async.jobs.shared_rate import check_shared_rate, sharing
 from cdp_orders_async.jobs.stopping import Stopper, on_free_signals, on_stop
 from cdp_orders_async.jobs.throttle import SIGNALS, Throttle, following
 from cdp_orders_async.journal import PostgresJournal, SqliteJournal, batch_folder
@@ -50,6 +51,7 @@ class LoadOptions(TypedDict, total=False):
     max_errors: int | None
     give_up: float | None
     control: Path | None
+    shared_rate: str | None
     run: Run | None
     on_event: OnEvent
     clock: Callable[[], float]
@@ -72,6 +74,7 @@ async def load(
     max_errors: int | None = None,
     give_up: float | None = None,
     control: Path | None = None,
+    shared_rate: str | None = None,
     engine: Engine | None = None,
     run: Run | None = None,
     on_event: OnEvent = ignore,
@@ -95,8 +98,12 @@ async def load(
     - *max_errors*, how many orders may fail or be invalid until the load ends.
     - *give_up*, the seconds without success after which a load ends whose server is not well.
     - *control*, a TOML file that changes the rate and pauses the load while it runs: ``rate = 50``, ``pause = true``.
+    - *shared_rate*, the name of a rate in the database of the *journal*, which all processes that name it share, as
+      with a `PostgresLimiter`. It is the rate of the settings; another rate, which other processes used in the last
+      minute, is refused. Without a rate in the settings, it is the rate of the others.
     - *engine*, another way to load than the requests of this process: a `BatchEngine`, which takes none of
-      *look_first*, *on_existing*, *before* and *control*, or a `RayEngine`, which does not take *before*.
+      *look_first*, *on_existing*, *before*, *control* and *shared_rate*, or a `RayEngine`, which takes neither *before*
+      nor *shared_rate*.
     - *before*, a new file, readable by its owner only, for the values that the load changes, which may be personal.
     - *run*, the name and the start of this run; by default a new one.
     - *on_event*, which is told what happens; if it raises, that ends the load.
@@ -107,7 +114,15 @@ async def load(
     `error` of the report.
     """
     check_limits(max_errors, give_up)
-    _check_engine(engine, journal, look_first=look_first, on_existing=on_existing, before=before, control=control)
+    _check_engine(
+        engine,
+        journal,
+        look_first=look_first,
+        on_existing=on_existing != "keep",
+        keep_before=before is not None,
+        control=control is not None,
+        shared_rate=check_shared_rate(client, shared_rate, journal),
+    )
     run = run or new_run()
     report = Report(run=run, files=files_of(source), hash=plan)
     await _compare(source, plan)
@@ -119,11 +134,16 @@ async def load(
         "on_existing": on_existing,
         "settle": settle,
         **({} if engine is None else {"engine": engine.name}),
+        **({} if shared_rate is None else {"shared_rate": shared_rate}),
     }
     record = _recorder(client, report, options)
     began, computed = clock(), time.process_time()
     stopper = Stopper(drain, on_event, clock)
-    async with on_stop(stopper), opened(journal, client.identity) as book:
+    async with (
+        on_stop(stopper),
+        opened(journal, client.identity) as book,
+        sharing(client, shared_rate, journal),
+    ):
         meter = Meter(source, client.session)
         listener = _Listener(on_event, journal if book.records.new else None)
         lines = checked(aiter(meter), client, book.records, journal, look=book.records.new and not look_first)
@@ -218,16 +238,8 @@ def _recorder(
     return lambda: {**report.to_run_json(options), **place}
 
 
-def _check_engine(
-    engine: Engine | None,
-    journal: JournalPlace,
-    *,
-    look_first: bool,
-    on_existing: OnExisting,
-    before: Path | None,
-    control: Path | None,
-) -> None:
-    """Raise `Invalid` for options that the *engine* lacks, and `JournalError` for batch files without a result."""
+def _check_engine(engine: Engine | None, journal: JournalPlace, **given: bool) -> None:
+    """Raise `Invalid` for options *given* that the *engine* lacks, `JournalError` for batch files without a result."""
     if (engine is None or engine.name != BATCH) and (left := _unfinished(journal)):
         files = "1 batch file has" if left == 1 else f"{left} batch files have"
         raise JournalError(
@@ -237,12 +249,6 @@ def _check_engine(
     if engine is None:
         return
     rule = f"cannot be given with engine={engine.name}: use engine=rest"
-    given = {
-        "look_first": look_first,
-        "on_existing": on_existing != "keep",
-        "keep_before": before is not None,
-        "control": control is not None,
-    }
     wrong = (name for name, is_given in given.items() if is_given and name not in engine.takes)
     if found := tuple(Violation(name, rule) for name in wrong):
         raise Invalid(found)

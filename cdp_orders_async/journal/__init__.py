@@ -10,6 +10,7 @@ from cdp_orders_async.journal.folder import batch_folder
 from cdp_orders_async.journal.memory import MemoryJournal
 from cdp_orders_async.journal.postgres import PostgresAddress, PostgresJournal
 from cdp_orders_async.journal.records import (
+    MAX_REFERENCE_BYTES,
     SAME_ORDER,
     Busy,
     Claimed,
@@ -25,6 +26,7 @@ from cdp_orders_async.journal.records import (
 from cdp_orders_async.journal.sqlite import SqliteJournal
 
 __all__ = [
+    "MAX_REFERENCE_BYTES",
     "SAME_ORDER",
     "Busy",
     "Claimed",

@@ -10,6 +10,7 @@ from uuid import UUID
 from msgspec import Struct
 
 __all__ = [
+    "MAX_REFERENCE_BYTES",
     "SAME_ORDER",
     "Busy",
     "Claimed",
@@ -23,6 +24,8 @@ __all__ = [
     "is_same_order",
 ]
 
+MAX_REFERENCE_BYTES: Final = 2_000
+"""The longest reference id of an order that a journal records: an index of a database takes no longer texts."""
 SAME_ORDER: Final = timedelta(days=2)
 """The server takes two orders with one reference id for one order if their times differ by at most this."""
 

@@ -16,7 +16,7 @@ from cdp_orders_async.pacing.shared import Lease, SharedLimiter, SlotStore, chec
 if TYPE_CHECKING:
     from asyncpg import Connection, Record
 
-__all__ = ["PostgresLimiter", "PostgresSlots"]
+__all__ = ["PostgresLimiter", "PostgresSlots", "check_name"]
 
 RETRY_FOR: Final = 5.0
 FIRST_WAIT: Final = 0.05
@@ -60,11 +60,11 @@ _PAUSE: Final = """
         paused_until = greatest(paused_until, clock_timestamp() + make_interval(secs => $2)),
         due = greatest(due, clock_timestamp() + make_interval(secs => $2))
     WHERE name = $1 RETURNING changes"""
-# A lower rate may have put the next slot far off; a pause stays.
+# A lower rate may have put the next slot far off; a pause stays. A rate that is in use is changed only on purpose.
 _SET_RATE: Final = """
     UPDATE {table} SET changes = changes + 1, rate = $2,
         due = greatest(paused_until, least(due, clock_timestamp() + make_interval(secs => 1 / $2)))
-    WHERE name = $1 AND rate <> $2 RETURNING changes"""
+    WHERE name = $1 AND rate <> $2 AND ($3 OR seen < clock_timestamp() - interval '1 min') RETURNING changes"""
 
 
 class PostgresLimiter(SharedLimiter):
@@ -92,6 +92,7 @@ class PostgresLimiter(SharedLimiter):
         *,
         name: str,
         rate: float | None = None,
+        change_rate: bool = True,
         bulk_share: float = 0.1,
         retry_for: float = RETRY_FOR,
     ) -> Self:
@@ -100,17 +101,17 @@ class PostgresLimiter(SharedLimiter):
         *dsn* is ``postgresql://USER@HOST:PORT/DATABASE``; ``?schema=NAME`` names the schema of the table, by default
         ``cdp_orders``. Leave the password to ``PGPASSWORD`` or ``~/.pgpass``. *name* is the tenant whose rate it is:
         all processes with one client key use the same name. *rate*, requests a second of all of them together; it
-        counts for the processes that run already, too. None is the rate that another process gave. *bulk_share*, the
-        share of the grants that loads keep while interactive calls wait. *retry_for*, seconds for which a database
-        that is away is tried.
+        counts for the processes that run already, too. None is the rate that another process gave. *change_rate*,
+        whether *rate* may change the rate that others used in the last minute. *bulk_share*, the share of the grants
+        that loads keep while interactive calls wait. *retry_for*, seconds for which a database that is away is tried.
 
-        Raises `NotSent` with one sentence if the database cannot be used, `Invalid` for an impossible value, and
-        TypeError for an argument of another type.
+        Raises `NotSent` with one sentence if the database cannot be used, `Invalid` for an impossible value and for a
+        rate that must not be changed, and TypeError for an argument of another type.
         """
         for argument, value in (("dsn", dsn), ("name", name)):
             need(value, str, argument)
-        if not 0 < len(name) <= MAX_NAME or "\0" in name:
-            raise Invalid((Violation("name", f"must have from 1 to {MAX_NAME} characters"),))
+        need(change_rate, bool, "change_rate", "True or False")
+        check_name(name, "name")
         for argument, number in (("retry_for", retry_for), ("bulk_share", bulk_share)):
             need(number, float, argument)
         if not 0 <= bulk_share <= 1:
@@ -127,7 +128,7 @@ class PostgresLimiter(SharedLimiter):
             raise NotSent("a PostgresLimiter needs asyncpg: pip install 'cdp-orders-async[postgres]'")
         store = PostgresSlots(address, name, retry_for)
         try:
-            return cls(store, await store.begin(rate), bulk_share=bulk_share)
+            return cls(store, await store.begin(rate, change=change_rate), bulk_share=bulk_share)
         except BaseException:
             await store.aclose()
             raise
@@ -152,12 +153,19 @@ class PostgresSlots(SlotStore):
         self._retry_for = retry_for
         self._connection: Connection | None = None
 
-    async def begin(self, rate: float | None) -> float:
-        """Make the table and the row, set the *rate* if it is given, and return the rate."""
+    async def begin(self, rate: float | None, *, change: bool = True) -> float:
+        """Make the table and the row, set the *rate* if it is given, and return the rate.
+
+        *change*: also if others used another rate in the last minute; without it, that raises `Invalid`.
+        """
         if rate is not None:
             await self._do(_ADD, self.name, rate)
-            await self._do(_SET_RATE, self.name, rate)
-        return (await self.lease(0)).rate
+            await self._do(_SET_RATE, self.name, rate, change)
+        found = (await self.lease(0)).rate
+        if not change and rate not in {None, found}:
+            rule = f"must be {found:g}: other processes used the {WHAT} {self.name!r} at that rate in the last minute"
+            raise Invalid((Violation("rate", rule),))
+        return found
 
     async def lease(self, count: int) -> Lease:
         """Move the time from which slots are free by *count* slots."""
@@ -174,7 +182,7 @@ class PostgresSlots(SlotStore):
 
     async def set_rate(self, rate: float) -> None:
         """Change the rate in the row."""
-        await self._do(_SET_RATE, self.name, rate)
+        await self._do(_SET_RATE, self.name, rate, True)  # noqa: FBT003 a value of the statement
 
     async def aclose(self) -> None:
         """Close the connection."""
@@ -235,3 +243,11 @@ class PostgresSlots(SlotStore):
                 " cdp-orders-async for all processes, or name another schema (?schema=NAME)"
             )
         return connection
+
+
+def check_name(name: str, argument: str) -> None:
+    """Raise `Invalid` about *argument* unless *name* can be the name of a rate."""
+    if not 0 < len(name) <= MAX_NAME:
+        raise Invalid((Violation(argument, f"must have from 1 to {MAX_NAME} characters"),))
+    if "\0" in name or name != name.encode(errors="replace").decode():  # half of a character, as of a wrong encoding
+        raise Invalid((Violation(argument, "must be text that a database can store"),))

@@ -19,11 +19,11 @@ from cdp_orders_async.pacing.limiter import LONGEST_TIMER, SHORTEST_TIMER, Waite
 __all__ = ["Lease", "SharedLimiter", "SlotStore", "check_rate"]
 
 LEASE_SECONDS = 0.025
-"""Seconds of the rate that one lease has at most, unless the trip to the store takes long."""
+"""Seconds of the rate that a process has leased at most, unless the trip to the store takes long."""
 LOWEST_RATE, HIGHEST_RATE = 0.001, 1_000_000
 """Requests a second that can be shared: a slot has its time to a microsecond."""
 TRIPS = 3
-"""A lease lasts at least so many trips to the store, so that the next one comes before it is used up."""
+"""The leased slots last at least so many trips to the store, so that the next ones come before they are used up."""
 SLACK = 0.02
 """Seconds for which a slot can still be used: a timer may fire late. Then it passes unused."""
 LOOK_SECONDS = 1.0
@@ -87,6 +87,8 @@ class SharedLimiter:
         self._store = store
         self._rate = rate
         self._clock = clock
+        self.on_rate: Callable[[float, float], None] = lambda _old, _new: None
+        """Gets the old and the new rate when another process has changed it."""
         self._waiters = Waiters[float](bulk_share)  # the result is the time of the slot, to give it back
         self._slots: deque[float] = deque()
         self._offset = -math.inf  # the clock of the store minus ours, as far as it is certain
@@ -177,11 +179,14 @@ class SharedLimiter:
             self._work()
 
     def _missing(self) -> int:
-        """Return the number of slots to ask for now: a lease at most, and only when half of the last one is used."""
+        """Return the number of slots to ask for now: none until half of the most is used, and then the other half.
+
+        The slots of this process are those for which an interactive call of another process waits.
+        """
         most = max(1, round(self._rate * max(LEASE_SECONDS, TRIPS * self._trip)))
         if len(self._slots) > most // 2:
             return 0
-        return max(0, min(most, len(self._waiters) - len(self._slots)))
+        return max(0, min(most, len(self._waiters)) - len(self._slots))
 
     def _is_far(self) -> bool:
         """Tell whether a caller waits for a slot that is so far away that the rate may change before it."""
@@ -245,8 +250,9 @@ class SharedLimiter:
         if self._changes != lease.changes:
             self._changes = lease.changes
             self._slots.clear()
-        if self._wished_rate is None:
-            self._rate = lease.rate
+        if self._wished_rate is None and lease.rate != self._rate:
+            old, self._rate = self._rate, lease.rate
+            self.on_rate(old, lease.rate)
 
     def _fail(self, problem: str, *, lasting: bool = False) -> None:
         while (waiter := self._waiters.pop()) is not None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from datetime import UTC, datetime
 from types import NoneType
 from typing import Literal, TypeVar
@@ -21,11 +22,13 @@ from cdp_orders_async.arguments import need, need_method
 from cdp_orders_async.errors import (
     CdpError,
     Delivery,
+    Invalid,
     NotSent,
     OutcomeUnknown,
     PoolTimeout,
     RateLimited,
     ServerError,
+    Violation,
 )
 from cdp_orders_async.pacing.health import overload
 from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
@@ -70,7 +73,7 @@ class BulkTransport(Struct, frozen=True):
     times: Timings
     """Counts the time of its calls."""
     halted: Callable[[], bool] = lambda: False
-    """Tells, when a create has its permit, whether nothing may be created now."""
+    """Tells, when a request that writes has its permit, whether nothing may be written now."""
     bulk: bool = True
     """Whether interactive calls go first."""
     alone: bool = False
@@ -134,9 +137,9 @@ class Session:
         self._is_watched = switch(self._observers)
         rate = None if settings.rate == "auto" else settings.rate
         self.limiter = Limiter(rate, burst=settings.burst, clock=clock, bulk_share=settings.bulk_share)
-        self._second = None if limiter is None else SecondLimiter(limiter)
-        if self._second is not None:
-            self.settings = self._second.check(settings)
+        self._second: SecondLimiter | None = None
+        if limiter is not None:
+            self._use(limiter)
         self._http = backend(base_url, credentials, settings, http, trace_configs, clock)
         self._slots = ConnectionSlots(settings.connections, bulk_share=settings.bulk_share)
         self.autorate: Autorate | None = None
@@ -179,6 +182,33 @@ class Session:
         elif rate is not None and not is_shared:
             self.autorate = Autorate(self.limiter, self._slots, most, self._clock)
             self.autorate.on_change = self._rate_changed
+
+    @contextlib.contextmanager
+    def sharing(self, limiter: RateLimiter) -> Generator[None, None, None]:
+        """Use a second *limiter* while the block lasts; raises `Invalid` if there is one, or the rate is ``auto``."""
+        if self._second is not None:
+            raise Invalid((Violation("shared_rate", "cannot be given: the client has a shared_limiter"),))
+        rate = self.settings.rate
+        self._use(limiter)
+        try:
+            yield
+        finally:
+            self._second = None
+            if rate is None:
+                self.set_rate(None)
+
+    def _use(self, limiter: RateLimiter) -> None:
+        second = SecondLimiter(limiter)
+        self.settings = second.check(self.settings)
+        second.on_rate(self._follow)
+        self._second = second
+
+    def _follow(self, old: float, new: float) -> None:
+        """Go on at the *new* rate of all processes, unless this one was given a rate of its own."""
+        if self.settings.rate == old:
+            self.settings = attrs.evolve(self.settings, rate=new)
+            if self.autorate is not None:
+                self.autorate.set_most(new)
 
     async def aclose(self) -> None:
         """Close the connections; a session that was passed in stays open. Closing twice is not an error.
@@ -308,7 +338,7 @@ class Session:
                 await self._wait_for_permit(limiter, request, call.until, times, bulk=bulk)
                 sent_at = clock()
                 waited = sent_at - asked
-            given_up = sender.halted if sender is not None and request.creates else None
+            given_up = sender.halted if sender is not None and not reads else None
             if given_up is not None and given_up():
                 raise GivenUp("it was given up before it got its permit")
             call.sent_at = sent_at

@@ -44,6 +44,11 @@ class SecondLimiter:
             raise Invalid((Violation("rate", NOT_SHARED),))
         return attrs.evolve(settings, rate=self._shared.rate) if settings.rate is None else settings
 
+    def on_rate(self, changed: Callable[[float, float], None]) -> None:
+        """Let *changed* get the old and the new rate when another process has changed it."""
+        if self._shared is not None:
+            self._shared.on_rate = changed
+
     def set_rate(self, rate: float | Literal["auto"] | None) -> bool:
         """Change the rate of all processes; tell whether it is shared. Raises `Invalid` if *rate* cannot be shared."""
         if self._shared is None:

@@ -24,13 +24,18 @@ from cdp_orders_async import (
     Outcome,
     PartOutcome,
     PartVerdict,
+    Request,
+    Resources,
+    ResourcesV2,
     Unauthorized,
     Verdict,
 )
 from cdp_orders_async.emulator import Emulator, Faults, Switches
 from cdp_orders_async.engines import delivery
-from cdp_orders_async.engines.delivery import Action, Decision, Fault, deliver
+from cdp_orders_async.engines.delivery import Action, Decision, Fault, deliver, warm_up
 from cdp_orders_async.errors import CdpError, Delivery
+from cdp_orders_async.ingest.parts import Part
+from cdp_orders_async.ingest.requests import Requests
 from tests.cli.support import orders, orders_v2
 from tests.ingest.serving import served, serving
 from tests.journal.shared import SharedDatabase
@@ -193,6 +198,27 @@ async def test_looks_only_where_it_must(journal: bool, times: int, look_first: b
     assert decision.action is Action.ACK
     assert (emulator.requests["orders.list"] > 0) is looks
     assert emulator.requests["orders.create"] == 1
+
+
+@pytest.mark.parametrize("resources", [Resources, ResourcesV2])
+async def test_warming_up_sends_nothing(
+    resources: type[Resources | ResourcesV2], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The example is an order for both versions; its requests are made, and none is sent."""
+    made: list[str] = []
+    create = Requests.to_create
+
+    def noted(self: Requests, part: Part) -> Request[Any]:
+        made.append(part.kind)
+        return create(self, part)
+
+    class Silent:
+        async def send(self, request: Request[Any], /) -> Any:  # noqa: ANN401 the protocol
+            raise AssertionError(request.path)
+
+    monkeypatch.setattr(Requests, "to_create", noted)
+    await warm_up(resources(Silent(), "http://127.0.0.1"))
+    assert sorted(made) == ["consumers", "contacts", "items", "order_extensions", "orders"]
 
 
 async def test_busy_order() -> None:

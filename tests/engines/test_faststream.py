@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from cdp_orders_async import CdpOrders, Invalid, JournalError, MemoryJournal, SqliteJournal
 from cdp_orders_async.emulator import Emulator, Faults, Switches
 from cdp_orders_async.engines.faststream import BrokerError, subscribe
+from cdp_orders_async.engines.streams import Consumer
 from tests.cli.support import orders, orders_v2
 from tests.engines.brokers import RedisServer, redis_server
 from tests.engines.streaming import DEAD, GROUP, STREAM, Json, dead, holds, pending, publish, settled, until, working
@@ -260,6 +261,39 @@ async def test_group_that_is_lost(redis: Redis, broker_server: RedisServer) -> N
         await publish(redis, ORDERS[2])
         await until(lambda: settled(redis))
     assert holds(emulator, *ORDERS[:3])
+
+
+async def test_entries_of_a_lost_group_are_doubted_by_all(redis: Redis) -> None:
+    """Whoever gets an entry after a group was made again, one of the workers of before or a new one, doubts it."""
+
+    def consumer(name: str) -> Consumer:
+        return Consumer(STREAM, GROUP, name, dead_letters=DEAD, claim_after=40.0, delete=False)
+
+    first, second, new = map(consumer, ("first", "second", "new"))
+    await first.open(redis)
+    await second.open(redis)
+    ids = await publish(redis, *ORDERS[:3])
+    (under_way,) = await first.read(1, None)
+    assert (under_way.id, under_way.times) == (ids[0], 1)
+    await redis.xgroup_destroy(STREAM, GROUP)
+    await second.restore()
+    await first.restore()
+    await new.open(redis)
+    (later,) = await publish(redis, ORDERS[3])
+    assert [(entry.id, entry.times) for entry in await first.read(9, None)] == [(later, 1)]
+    await first.ack(under_way)
+    found = [*await first.claim(1), *await new.claim(9)]
+    assert [(entry.id, entry.times) for entry in found] == [(id_, 2) for id_ in ids[1:]]
+
+
+async def test_a_long_stream_whose_group_is_lost(redis: Redis) -> None:
+    """All its entries come again."""
+    consumer = Consumer(STREAM, GROUP, "a", dead_letters=DEAD, claim_after=40.0, delete=False)
+    await consumer.open(redis)
+    await publish(redis, *[ORDERS[0]] * 600)
+    await redis.xgroup_destroy(STREAM, GROUP)
+    await consumer.restore()
+    assert (await redis.xpending(STREAM, GROUP))["pending"] == 600
 
 
 async def test_broker_restarted(tmp_path: Path) -> None:

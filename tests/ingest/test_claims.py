@@ -16,6 +16,7 @@ from cdp_orders_async import (
     Delivery,
     Journal,
     JournalError,
+    Load,
     MemoryJournal,
     OrderGraph,
     Outcome,
@@ -28,6 +29,7 @@ from cdp_orders_async import (
     ingest_one,
 )
 from cdp_orders_async.emulator import Emulator, Switches
+from cdp_orders_async.ingest.before import Before
 from cdp_orders_async.journal import OrderId
 from tests.ingest.expectations import stored, wanted
 from tests.ingest.network import Network, collected, loading
@@ -294,6 +296,43 @@ def test_a_claim_whose_lease_is_lost_sends_nothing_more() -> None:
         assert [len(one["orderItems"]) for one in stored(network.emulator)] == [0]  # the order was in flight
 
     run(main)
+
+
+@pytest.mark.parametrize("slept", [0.0, 100.0])
+async def test_a_late_worker_overwrites_nothing(slept: float) -> None:
+    """A worker that slept for longer than its lease, after it decided to change something, sends no change."""
+
+    class Leased(MemoryJournal):
+        lease = 30.0
+
+    emulator, now = Emulator(), 0.0
+    before, after = (OrderGraph(order=order(), items=(item("i1", name=name),)) for name in ("Seat", "Bed"))
+
+    def sleep(_: Before) -> None:
+        nonlocal now
+        now += slept
+
+    async with serving(emulator) as first, serving(emulator) as second:
+        await ingest_one(first, before)
+        load = Load(
+            second,
+            [after],
+            journal=Leased(),
+            look_first=True,
+            on_existing="update",
+            settle=0.0,
+            open_orders=1,
+            drain=1.0,
+            clock=lambda: now,
+            keep_before=sleep,
+        )
+        load.start()
+        [outcome] = await collected(load)
+        await load.aclose()
+    assert outcome.verdict is (Verdict.BUSY if slept else Verdict.UPDATED)
+    [there] = emulator.store.all("items")
+    assert there.data["name"] == ("Seat" if slept else "Bed")
+    emulator.close()
 
 
 @pytest.mark.parametrize("error", [ValueError("gone"), asyncio.CancelledError(), GeneratorExit()])

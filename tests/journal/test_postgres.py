@@ -12,8 +12,10 @@ from uuid import UUID
 
 import pytest
 
-from cdp_orders_async.errors import Invalid, JournalError
-from cdp_orders_async.journal import GraphRecord, PartRecord, PostgresAddress, PostgresJournal
+from cdp_orders_async.errors import Invalid, JournalError, NotSent
+from cdp_orders_async.journal import Claimed, GraphRecord, PartRecord, PostgresAddress, PostgresJournal
+from cdp_orders_async.journal.postgres import connection
+from cdp_orders_async.pacing.postgres import PostgresLimiter
 from tests.databases import PostgresServer
 from tests.journal.stores import claimed, key, looked, order
 
@@ -126,6 +128,27 @@ async def test_what_is_no_postgres() -> None:
     port = server.sockets[0].getsockname()[1]
     async with server:
         assert "whether it is a Postgres" in await refusal(f"postgresql://u:{PASSWORD}@127.0.0.1:{port}/db")
+
+
+async def test_a_server_that_never_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes the connection and says nothing is given up, by the journal and by the shared rate."""
+    taken: list[asyncio.Future[None]] = []
+
+    async def read_only(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        taken.append(ended := asyncio.get_running_loop().create_future())
+        await reader.read()
+        writer.close()
+        await writer.wait_closed()
+        ended.set_result(None)
+
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 0.1)
+    silent = await asyncio.start_server(read_only, "127.0.0.1", 0)
+    async with silent:
+        dsn = f"postgresql://u:{PASSWORD}@127.0.0.1:{silent.sockets[0].getsockname()[1]}/db"
+        assert "does not answer: see whether its server runs" in await refusal(dsn)
+        with pytest.raises(NotSent, match="does not answer: see whether its server runs"):
+            await PostgresLimiter.open(dsn, name="a", rate=5, retry_for=0)
+        await asyncio.gather(*taken)
 
 
 @pytest.mark.parametrize(
@@ -261,6 +284,34 @@ async def test_a_claim_is_durable_whatever_the_database_does(postgres: str, post
             assert await connection_of(journal).fetchval("SHOW synchronous_commit") == used
 
 
+async def test_a_transaction_sees_what_others_wrote_while_it_waited(
+    postgres: str, postgres_server: PostgresServer
+) -> None:
+    """Two workers claim the same orders at once, also where a transaction sees only what was there at its start."""
+    database = postgres.rpartition("/")[2]
+    postgres_server.run(f"ALTER DATABASE {database} SET default_transaction_isolation = serializable")
+    async with await opened(postgres) as first, await opened(postgres) as second:
+        assert await connection_of(first).fetchval("SHOW transaction_isolation") == "read committed"
+        found = await asyncio.gather(
+            *(journal.claim(order(f"G{n}"), DIGEST) for n in range(100) for journal in (first, second))
+        )
+        assert sum(isinstance(claim, Claimed) for claim in found) == 100
+
+
+async def test_a_pooler_that_resets_the_connection(journal: PostgresJournal) -> None:
+    """A connection that forgets its state ends the call with one sentence; nothing that was noted is lost."""
+    await claimed(journal, "G")
+    journal.record(G, "order", b"o", ONE)
+    await journal.known(0)
+    journal.record(G, "contact", b"c", TWO)
+    await connection_of(journal).execute("DISCARD ALL")
+    with pytest.raises(JournalError, match="forgets the state of a connection, as behind a pooler"):
+        await journal.claim(order("G"), DIGEST)
+    await journal.end(G, complete=True)
+    parts = {"order": PartRecord(b"o", ONE), "contact": PartRecord(b"c", TWO)}
+    assert await looked(journal, "G") == GraphRecord(DIGEST, complete=True, ended=True, parts=parts)
+
+
 async def test_who_waits_together_is_committed_together(journal: PostgresJournal) -> None:
     """Many claims, records and ends share their transactions, and no task is made for each."""
     before = journal.commits, len(asyncio.all_tasks())
@@ -297,6 +348,18 @@ class Cut:
         if self.left:
             self.left -= 1
             raise ConnectionResetError
+
+
+async def test_a_connection_that_the_server_ended(
+    journal: PostgresJournal, postgres: str, postgres_server: PostgresServer
+) -> None:
+    """A connection that an administrator, or a time limit, ended while it rested is made again; nobody is told."""
+    mine = "datname = current_database() AND pid <> pg_backend_pid()"
+    ends = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {mine}"  # noqa: S608 a constant
+    for number in range(4):
+        # In a thread, so that the connection learns of its end at the moment when it is used again.
+        await asyncio.to_thread(postgres_server.run, ends, postgres.rpartition("/")[2])
+        assert await claimed(journal, f"G{number}") is None
 
 
 @pytest.mark.parametrize("after", [False, True])

@@ -172,6 +172,17 @@ async def test_a_limiter_with_a_client(postgres: str) -> None:
         assert repr(second) == "<PostgresLimiter 'a': 400 a second, 0 waiting>"
 
 
+async def test_a_rate_that_is_in_use_is_kept(postgres: str, postgres_server: PostgresServer) -> None:
+    """Whoever must not change the rate gets a sentence while others use it, and his rate once they do not."""
+    async with await PostgresLimiter.open(postgres, name="a", rate=40) as limiter:
+        with pytest.raises(Invalid, match="rate: must be 40: other processes used the shared rate 'a' at that rate"):
+            await PostgresLimiter.open(postgres, name="a", rate=50, change_rate=False)
+        postgres_server.run("UPDATE cdp_orders.limits SET seen = seen - interval '2 min'", database(postgres))
+        async with await PostgresLimiter.open(postgres, name="a", rate=50, change_rate=False):
+            await limiter.acquire()
+        assert limiter.rate == 50
+
+
 async def test_first_processes_at_once(postgres: str) -> None:
     """Processes that open the first limiters and a journal at once make the tables once; nobody fails."""
     *limiters, journal = await asyncio.gather(
@@ -258,7 +269,8 @@ async def test_what_cannot_be_opened(
     [
         ({"dsn": "mysql://me:canary@h/d"}, "dsn: the address of the shared rate cannot be read"),
         ({"name": ""}, "name: must have from 1"),
-        ({"name": "a\0"}, "name: must have from 1"),
+        ({"name": "a\0"}, "name: must be text that a database can store"),
+        ({"name": "a\udcff"}, "name: must be text that a database can store"),
         ({"rate": 0.0}, "rate: must be from 0.001"),
         ({"rate": float("nan")}, "rate: must be from 0.001"),
         ({"rate": 1e7}, "rate: must be from 0.001"),

@@ -9,6 +9,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -273,6 +274,30 @@ def test_a_clock_that_is_set_changes_little(step: float) -> None:
     run(main)
 
 
+def test_a_process_holds_few_slots() -> None:
+    """A load takes few slots before their time: customers of other processes wait for them."""
+
+    async def main(loop: VirtualLoop) -> None:
+        table, limiter, other, _ = two(loop, 200.0)
+        times, held = list[float](), list[int]()
+        tasks = [asyncio.create_task(grants(limiter, loop, times, bulk=True)) for _ in range(32)]
+        while loop.time() < 3:
+            await asyncio.sleep(0.001)
+            held.append(table.leased - len(times))
+        assert max(held) <= 200 * 0.025
+        assert len(times) == pytest.approx(600, abs=6)
+        waited = list[float]()
+        for _ in range(100):
+            asked = loop.time()
+            await other.acquire()
+            waited.append(loop.time() - asked)
+            await asyncio.sleep(0.0137)
+        assert max(waited) <= 0.025 + 0.01
+        await ended(tasks, limiter, other)
+
+    run(main)
+
+
 def test_lanes() -> None:
     """Interactive callers go before bulk ones, which keep their share."""
 
@@ -393,6 +418,23 @@ async def test_a_load_changes_the_rate_of_all() -> None:
     assert texts[0] == "SIGUSR1: the rate is now at most 750 requests a second."
     assert all("must be a number where processes share it" in text for text in texts[1:])
     assert len(texts) == 3
+
+
+@pytest.mark.parametrize(("own", "followed"), [(None, 500.0), (1000.0, 500.0), (20.0, 20.0)])
+async def test_a_session_follows_the_rate_of_the_others(own: float | None, followed: float) -> None:
+    """A rate that another process changed counts for this one too, unless it was given a lower rate of its own."""
+    table = Table(1000.0, lambda: 0.0)
+    limiter = SharedLimiter(Far(table), 1000.0)
+    async with (
+        serving(Reply(), Reply()) as server,
+        calling(server.url, attrs.evolve(ONCE, rate=own), limiter=limiter) as session,
+    ):
+        await session.send(ask())
+        table.set_rate(500.0)
+        await session.send(ask())
+        assert (limiter.rate, session.settings.rate) == (500, followed)
+        assert own is None or session.limiter.rate == followed
+    await limiter.aclose()
 
 
 class Pausing:

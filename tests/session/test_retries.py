@@ -7,6 +7,7 @@ import math
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+import attrs
 import pytest
 from msgspec.structs import replace
 
@@ -38,6 +39,7 @@ from tests.session.calling import (
     resolving,
     until,
 )
+from tests.ways import WAYS, Way
 
 AGAIN = Settings(trust_env=False)
 NOT_CREATES = tuple(method for method in METHODS if method != "POST")
@@ -391,12 +393,16 @@ async def test_a_cancelled_call_of_a_load_tells_whether_it_left() -> None:
     assert told == [Delivery.NOT_SENT, None]
 
 
-async def test_a_halted_load_creates_nothing() -> None:
-    """Once a load is halted, it sends no create; what only reads is sent."""
-    async with serving(DONE) as server, calling(server.url, AGAIN) as session:
-        halted = BulkTransport(session, Timings(), lambda: True)
-        error = await failure(halted, ask("POST"))
-        assert (type(error), error.delivery) == (GivenUp, Delivery.NOT_SENT)
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+@pytest.mark.parametrize("looks", [1, 2], ids=["before its permit", "before it leaves"])
+async def test_a_halted_load_writes_nothing(method: str, looks: int, way: Way) -> None:
+    """A load that is halted, also while a connection is made, sends no write; what only reads is sent."""
+    async with serving(DONE) as server, calling(server.url, attrs.evolve(AGAIN, http=way)) as session:
+        answers = [False, True][-looks:]
+        halted = BulkTransport(session, Timings(), lambda: answers.pop(0))
+        error = await failure(halted, ask(method))
+        assert (type(error), error.delivery, answers) == (GivenUp, Delivery.NOT_SENT, [])
         assert await halted.send(ask()) == b'"done"'
     assert [asked.method for asked in server.requests] == ["GET"]
 

@@ -25,6 +25,8 @@ _SETTINGS: Final = (
     # A claim must survive a crash of the database before anything is sent, whatever the database does by default.
     """SELECT set_config('synchronous_commit', 'on', false)
         WHERE current_setting('synchronous_commit') NOT IN ('on', 'remote_apply')""",
+    # A transaction must see what others wrote before it got its locks, whatever the database does by default.
+    "SET default_transaction_isolation = 'read committed'",
     # Otherwise a plan that was made for small tables would read them as a whole after they have grown.
     *(f"SET enable_{way} = off" for way in ("seqscan", "bitmapscan", "hashjoin", "mergejoin", "material")),
     "SET jit = off",  # the statements are small, and compiling one takes longer than running it
@@ -80,11 +82,15 @@ def is_passing(error: BaseException) -> bool:
         return (error.sqlstate or "08").startswith(_PASSING)
     if isinstance(error, asyncpg.ClientConfigurationError):
         return False
-    return isinstance(error, (OSError, TimeoutError, asyncio.IncompleteReadError, asyncpg.InterfaceError))
+    # A connection that its server ended between two operations may fail as an internal error of asyncpg.
+    broken = (asyncpg.InterfaceError, asyncpg.InternalClientError)
+    return isinstance(error, (OSError, TimeoutError, asyncio.IncompleteReadError, *broken))
 
 
 _SENTENCES: Final = MappingProxyType(
     {
+        "26": "the database of {name} forgets the state of a connection, as behind a pooler that shares connections:"
+        " connect to Postgres itself, or let the pooler keep a connection for each session",
         "28": "the database of {name} refuses the login: see to the user and to the password",
         "3D000": "{name} names a database that does not exist: create it, or name another",
         "42501": "the user of {name} has too few rights ({details}): grant them, or name another user",
