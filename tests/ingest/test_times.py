@@ -74,6 +74,8 @@ def test_waiting_for_lists_is_counted() -> None:
         await load.aclose()
         assert (outcome.verdict, outcome.times.settle, outcome.times.backoff) == (Verdict.LOADED, 2.0, 0.0)
 
+    run(main)
+
 
 def test_the_time_in_which_a_load_is_held_is_told_apart() -> None:
     """A load that is held waits for its user: its time says so, and not that the server fails."""
