@@ -23,7 +23,11 @@ class Timings(msgspec.Struct):
     lane: float = 0.0
     """Waiting of a bulk call because interactive calls went first, as far as that was known when it began to wait."""
     backoff: float = 0.0
-    """Waiting before a call was sent again."""
+    """Waiting before a call was sent again, and while the server was not well."""
+    settle: float = 0.0
+    """Waiting until a list of the server shows all that was written, to look for something that may be there."""
+    held: float = 0.0
+    """Waiting because the load was held."""
     connect: float = 0.0
     """Getting a connection, new or kept."""
     server: float = 0.0

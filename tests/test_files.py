@@ -75,6 +75,9 @@ async def test_names_globs_and_folders(tmp_path: Path) -> None:
     for n, suffix in enumerate(PACKS, 1):
         (folder / f"{n}.jsonl{suffix}").write_bytes(PACKS[suffix](lines(n)))
     (folder / "notes.txt").write_text("no orders")
+    for hidden in (folder / "._1.jsonl", folder / ".old" / "7.jsonl"):  # as other programs leave them
+        hidden.parent.mkdir(exist_ok=True)
+        hidden.write_bytes(lines(7))
     (tmp_path / "b.jsonl").write_bytes(lines(8))
     (tmp_path / "a[1].ndjson").write_bytes(lines(9))
     all_of_it = [("1.jsonl", 1, "A-1"), ("2.jsonl.gz", 1, "A-2"), ("3.jsonl.zst", 1, "A-3")]
@@ -97,6 +100,8 @@ async def test_what_cannot_be_read(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=words):
             GraphFiles([tmp_path / "good.jsonl", tmp_path / named])
+    with pytest.raises(InputError, match="the name of a file is empty"):
+        GraphFiles([""])
     with pytest.raises(InputError, match="no input is named"):
         GraphFiles([])
     with pytest.raises(TypeError, match="put the one into a list"):

@@ -69,6 +69,11 @@ def _run(tokens: Sequence[str]) -> int:
 def _refused(error: Exception, tokens: Sequence[str]) -> int:
     from cdp_orders_async.cli.options import refuse, unwritten  # noqa: PLC0415 seldom needed
 
+    if isinstance(error, BrokenPipeError):  # its reader has enough, as under | head
+        from cdp_orders_async.cli.display import silence  # noqa: PLC0415 seldom needed
+
+        silence(sys.stdout)
+        return 0
     if isinstance(error, OSError):  # such as a full disk under standard output
         return unwritten(error)
     if not isinstance(error, CycloptsError):  # of a profile

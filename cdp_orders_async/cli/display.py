@@ -332,6 +332,8 @@ ADVICE = {
     "rate": "waiting for the rate: more connections will not help",
     "lane": "waiting for interactive calls of the same client, which go first",
     "backoff": "waiting to send again: the network or the server fails often",
+    "settle": "waiting until lists of the server show what was written: orders of which something may be there",
+    "held": "the pause that the control file asked for",
     "connect": "making connections",
     "server": "the server's own: more --connections may help, if server and machine bear them",
     "body": "reading answers",

@@ -60,7 +60,7 @@ def outcomes_of(path: Path, outcomes: Path | None) -> Path:
 
     Raises `InputError` where no report can be made or written.
     """
-    found = outcomes or path.with_name(path.name + ENDING)
+    found = outcomes or Path(f"{path}{ENDING}")
     if found.is_char_device():
         raise Invalid((Violation("outcomes", "must be a file where there is a report, which is made from it"),))
     _check_different(found, path)

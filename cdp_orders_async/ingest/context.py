@@ -200,8 +200,10 @@ class LoadContext:
     async def server_is_up(self, times: Timings) -> None:
         """Wait while the load is held or the server is not well, or until this call may try it; *times* counts it."""
         if not self.halted:
+            if not self._released.is_set():
+                with self.waiting(times, "held"):
+                    await self._released.wait()
             with self.waiting(times, "backoff"):
-                await self._released.wait()
                 await self.health.breaker.wait()
 
     def record_success(self, *, creates: bool) -> None:

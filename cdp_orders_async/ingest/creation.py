@@ -278,7 +278,7 @@ class Creation:
         looks = [since, since + context.settle / 4, settled] if settled > context.clock() else [settled]
         for after in looks:
             if after > context.clock():
-                with context.waiting(self._times, "backoff"):
+                with context.waiting(self._times, "settle"):
                     await context.pause(after - context.clock())
             if context.halted and context.clock() < after:
                 raise OutcomeUnknown(f"the load was stopped before it was certain whether {part.name} is there")

@@ -28,6 +28,8 @@ class InputOptions(Struct, frozen=True):
     """The SQL file that selects the orders in tables."""
     tables: tuple[str, ...] = ()
     """The tables that it reads, as they were named."""
+    folder: str | None = None
+    """The folder in which the load ran, if it is another one than this."""
 
     def files(self, names: Iterable[str]) -> GraphFiles:
         """Return the files with these *names*; raises `InputError` as `TableSource` does."""
@@ -50,7 +52,10 @@ class InputOptions(Struct, frozen=True):
         try:
             return self.files([*(name for name in found if name is not None), *self.tables])
         except InputError as error:
-            raise InputError(f"{error}: if it was moved, name the file of the orders after the outcomes") from error
+            where = "" if self.folder is None else f"the load ran in the folder {self.folder}; "
+            raise InputError(
+                f"{error}: {where}if it was moved, name the file of the orders after the outcomes"
+            ) from error
 
 
 def options_of(
@@ -68,4 +73,6 @@ def options_of(
     options = run.options if isinstance(run, RunRecord) else RunOptions()
     zone = options.timezone if timezone is None else timezone
     tables = () if options.sql is None else options.tables
-    return InputOptions(api, zone, assign_references or options.assign_references, sql or options.sql, tables)
+    assign = assign_references or options.assign_references
+    folder = run.folder if isinstance(run, RunRecord) and run.folder != str(Path.cwd()) else None
+    return InputOptions(api, zone, assign, sql or options.sql, tables, folder)

@@ -14,6 +14,7 @@ import attrs
 from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.jobs.events import Message, OnEvent
 from cdp_orders_async.journal import PostgresAddress, PostgresJournal, SqliteJournal
+from cdp_orders_async.sources.files import is_named
 
 __all__ = [
     "JournalPlace",
@@ -30,6 +31,7 @@ JournalPlace: TypeAlias = Path | PostgresAddress
 """The place of a journal: an SQLite file, or a database that several processes share."""
 
 STANDARD_INPUT = "-"
+WRITTEN = ("journal", "outcomes", "rejects", "report")
 ENDING = ".journal.sqlite"
 
 
@@ -90,6 +92,14 @@ def journal_path(
     for name, path in places:
         if (other := seen.setdefault(path.resolve(), name)) is not name:
             raise InputError(f"the {other} and the {name} must be different files")
+    for name in WRITTEN:
+        output = files.get(name)
+        inputs = [] if output is None else [one for one in given if is_named(output, one)]
+        if inputs:
+            raise InputError(
+                f"the {name} must not be written to {output}: the next load of {inputs[0]} would read them as orders;"
+                " name a file elsewhere"
+            )
     if journal is None and isinstance(chosen, Path) and not chosen.exists() and (old := Path(chosen.name)).exists():
         on_event(Message(f"The journal of an earlier version goes on: {old.absolute()}"))
         return old
@@ -108,14 +118,15 @@ def _check_readable(name: str) -> None:
 def _default(given: Sequence[str], names: Sequence[str]) -> Path:
     """Return the place beside the one file, or the one folder, that is the input."""
     if len(given) == 1 and (folder := Path(given[0])).is_dir():
-        whole = folder.resolve()  # of . and of .. too
-        return (folder if folder.name else whole).with_name(f"{whole.name}{ENDING}")
+        whole = folder.resolve()
+        beside = whole if folder.name in {"", ".."} else folder.with_name(whole.name)
+        return Path(f"{beside}{ENDING}")
     if len(names) > 1:
         raise Invalid((Violation("journal", "must be given where there are several input files"),))
     path = Path(names[0])
     if names[0] == STANDARD_INPUT or not path.is_file():
         raise Invalid((Violation("journal", "must be given where the input is not a file that can be read again"),))
-    return path.with_name(f"{path.name}{ENDING}")
+    return Path(f"{path}{ENDING}")
 
 
 @attrs.define

@@ -73,10 +73,7 @@ def _check_owner(path: Path, what: str, found: os.stat_result) -> None:
 
 def put_aside(path: Path, endings: Sequence[str] = ("",)) -> None:
     """Rename *path*, and the files beside it with these *endings*, to ``PATH.1`` or the first number that is free."""
-    pairs = (
-        [(path.with_name(f"{path.name}{end}"), path.with_name(f"{path.name}.{n}{end}")) for end in endings]
-        for n in itertools.count(1)
-    )
+    pairs = ([(Path(f"{path}{end}"), Path(f"{path}.{n}{end}")) for end in endings] for n in itertools.count(1))
     for old, new in next(names for names in pairs if not any(os.path.lexists(new) for _, new in names)):
         if os.path.lexists(old):
             old.chmod(0o600)  # whoever could read it

@@ -213,7 +213,7 @@ def _check(source: object, rate: float | None, sample: int, rejects: Path | None
         raise Invalid(tuple(found))
     if rejects is not None and isinstance(source, GraphFiles):
         inputs = {Path(name).resolve() for name in source.paths}
-        if inputs & {rejects.resolve(), rejects.with_name(rejects.name + REASONS).resolve()}:
+        if inputs & {rejects.resolve(), Path(f"{rejects}{REASONS}").resolve()}:
             raise InputError("the input and the rejected lines must be different files")
 
 

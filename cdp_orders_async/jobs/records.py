@@ -124,5 +124,5 @@ async def _size(place: JournalPlace, journal: SqliteJournal | PostgresJournal) -
     if isinstance(journal, PostgresJournal):
         return await journal.size()
     path = Path(str(place))
-    files = [path.with_name(path.name + suffix) for suffix in SUFFIXES]
+    files = [Path(f"{path}{suffix}") for suffix in SUFFIXES]
     return sum(file.stat().st_size for file in files if file.exists())

@@ -65,7 +65,7 @@ def rejected(path: Path | None) -> Generator[Callable[[InputLine], None], None, 
 
 
 def _beside(path: Path) -> Path:
-    return path.with_name(path.name + REASONS)
+    return Path(f"{path}{REASONS}")
 
 
 def _holds_rejects(path: Path) -> bool:

@@ -28,7 +28,7 @@ LONGEST_RULE = 200
 
 def run_path(outcomes: Path) -> Path:
     """Return where the record is, beside the file *outcomes*."""
-    return outcomes.with_name(outcomes.name + ENDING)
+    return Path(f"{outcomes}{ENDING}")
 
 
 def check_run(path: Path) -> None:
@@ -41,7 +41,7 @@ def write_run(path: Path, record: dict[str, object]) -> None:
 
     Raises `InputError` where it cannot be written.
     """
-    new = path.with_name(path.name + NEW)
+    new = Path(f"{path}{NEW}")
     try:
         with contextlib.suppress(FileNotFoundError):
             new.unlink()  # a crash left it

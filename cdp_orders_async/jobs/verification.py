@@ -219,7 +219,7 @@ def _fits(db: sqlite3.Connection, stamp: bytes) -> bool:
 
 def _made(path: Path, stamp: bytes) -> sqlite3.Connection:
     """Make a new file in place of the one of an earlier verification."""
-    for old in (path, path.with_name(f"{path.name}-journal")):
+    for old in (path, Path(f"{path}-journal")):
         old.unlink(missing_ok=True)
     os.close(create(path, WHAT))
     db = _connected(path)

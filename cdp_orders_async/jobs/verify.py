@@ -68,7 +68,7 @@ async def verify(
     path = Path(outcomes)
     stamp = _stamp(client, path, source, (sample, seed, timezone, assign_references, str(differences)))
     began = clock()
-    with opened(path.with_name(f"{path.name}.verified"), stamp) as verification:
+    with opened(Path(f"{path}.verified"), stamp) as verification:
         if not verification.is_filled:
             told: list[Event] = []  # the observer is called in the loop alone
             await anyio.to_thread.run_sync(verification.fill, read_lines(path, told.append), sample, seed)

@@ -14,4 +14,4 @@ NAME: Final = "batches.sqlite"
 
 def batch_folder(journal: Path) -> Path:
     """Return the folder of the batch files of loads with this *journal*."""
-    return journal.with_name(journal.name + ENDING)
+    return Path(f"{journal}{ENDING}")

@@ -25,6 +25,8 @@ PURPOSES = {
     "rate": "waiting for the rate limit",
     "lane": "waiting for interactive calls, which go first",
     "backoff": "waiting to send again",
+    "settle": "waiting until lists of the server show what was written",
+    "held": "the load was held",
     "connect": "getting a connection",
     "server": "waiting for the server's answer",
     "body": "reading the answer",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import re
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cdp_orders_async.errors import InputError
 from cdp_orders_async.redact import printable
 from cdp_orders_async.sources.expressions import literal
+from cdp_orders_async.sources.scans import SQL_SUFFIX
 
 if TYPE_CHECKING:
     import duckdb
@@ -32,10 +34,16 @@ SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "python_enable_replacements": "false",  # else a FROM could name a variable of this program
 }
 FULL = ("No space left", "max_temp_directory_size", "failed to offload", "not enough space")
+CUT = ("No magic bytes found", "too small to be a Parquet file", "Invalid Parquet", "metadata is corrupt")
 CSV_LINE = re.compile(r"CSV Error on Line: (\d+)\n(.*)", re.DOTALL)
 FIELDS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 AT = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.MULTILINE)
 NO_TABLE = re.compile(r"Table with name (.*?) does not exist")
+WORD = re.compile(rb'"?(\w+)')
+HARMLESS = {"error", "sleep_ms", "stats", "vector_type", "write_log"}
+"""Functions that duckdb counts as volatile, and that do not change the rows."""
+SAMPLES = {("using", "sample"), ("tablesample",)}
+CSV_FILE = re.compile(r"^  file = (.*)$", re.MULTILINE)
 QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 
@@ -87,7 +95,32 @@ def check_query(connection: duckdb.DuckDBPyConnection, text: str, name: str) -> 
     if kinds != ["SELECT"]:
         found = f"{len(kinds)} statements" if len(kinds) != 1 else f"a statement of the kind {kinds[0]}"
         raise InputError(f"{name} must hold one SELECT, which only reads, and holds {found}")
+    if part := _random_in(connection, text):
+        advice = f"leave out {part}"
+        raise InputError(
+            f"{name} must select the same rows each time, or the next load takes them for other orders: {advice}"
+        )
     return _without_end(statements[0].query)
+
+
+def _random_in(connection: duckdb.DuckDBPyConnection, query: str) -> str | None:
+    """Return what makes the rows of *query* differ from run to run: a function such as random(), or a sample."""
+    import duckdb  # noqa: PLC0415 an extra
+
+    text = query.encode()
+    tokens = [
+        (found[1] if (found := WORD.match(text, at)) else text[at : at + 1]).decode(errors="replace").lower()
+        for at, kind in duckdb.tokenize(query)
+        if kind not in {duckdb.token_type.comment, duckdb.token_type.string_const}
+    ]
+    volatile = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
+    functions = {function for (function,) in connection.execute(volatile).fetchall()} - HARMLESS
+    for word, after in itertools.pairwise(tokens):
+        if word in functions and after == "(":
+            return f"{word}()"
+        if {(word,), (word, after)} & SAMPLES and "repeatable" not in tokens:
+            return "a sample without REPEATABLE"
+    return None
 
 
 def _without_end(query: str) -> str:
@@ -126,6 +159,7 @@ def interrupt(connection: duckdb.DuckDBPyConnection) -> None:
 def described(error: Any, name: str, doing: str = "read") -> InputError:  # noqa: ANN401 an error of duckdb
     """Return what *error* says of the table or SQL file *name*, in one sentence without values of the table."""
     text = str(error)
+    is_sql = name.lower().endswith(SQL_SUFFIX)
     cannot = f"{name} cannot be {doing}"
     if any(word in text for word in FULL):
         return InputError(f"{cannot}: the disk of the folder of temporary files (TMPDIR) is full")
@@ -139,8 +173,10 @@ def described(error: Any, name: str, doing: str = "read") -> InputError:  # noqa
     if "disabled by configuration" in text:
         return InputError(f"{cannot}: the SQL reads a file that is not named beside it")
     if found := CSV_LINE.search(text):
-        return InputError(f"{cannot}, line {found[1]}: {_csv_rule(found[2])}")
-    return InputError(f"{cannot}: {_rule(error, text)}")
+        file = CSV_FILE.search(text)
+        inside = f"{file[1]} cannot be {doing}" if file and is_sql else cannot
+        return InputError(f"{inside}, line {found[1]}: {_csv_rule(found[2])}")
+    return InputError(f"{cannot}: {_rule(error, text, is_sql=is_sql)}")
 
 
 def _csv_rule(text: str) -> str:
@@ -148,7 +184,7 @@ def _csv_rule(text: str) -> str:
     if fields := FIELDS.search(text):
         return f"it has {fields[2]} fields, and must have {fields[1]}, as the first line has"
     for words, rule in (
-        ("unterminated quote", "a quote does not end where its field ends"),
+        ("unterminated quote", "a quote does not end where its field ends, or the field is too long"),
         ("utf-8", "its text is not UTF-8"),
         ("Invalid unicode", "its text is not UTF-8"),
         ("Maximum line size", "it is too long"),
@@ -159,13 +195,15 @@ def _csv_rule(text: str) -> str:
     return "it is not well-formed CSV"
 
 
-def _rule(error: Any, text: str) -> str:  # noqa: ANN401 an error of duckdb
+def _rule(error: Any, text: str, *, is_sql: bool) -> str:  # noqa: ANN401 an error of duckdb
     kind, _, rule = text.partition(" Error: ")
     rule = rule or kind
     where = ""
-    if at := AT.search(text):
+    if is_sql and (at := AT.search(text)):  # else the place is one in SQL of this package
         column = len(at[3]) - len(f"LINE {at[1]}: ") + 1
         where = f", line {at[1]}" + ("" if at[2].startswith("...") else f", column {column}")
+    if any(words in text for words in CUT):
+        return "a Parquet file is cut off or damaged"
     first = " ".join(rule.partition("\n\nLINE ")[0].partition("\nPossible")[0].partition("\n\n")[0].split())
     if type(error).__name__ not in {"ParserException", "BinderException", "CatalogException", "IOException"}:
         first = QUOTED.sub("'...'", first)

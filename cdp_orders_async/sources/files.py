@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import glob
 import os
-from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Container, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import TypedDict, Unpack
@@ -17,7 +18,7 @@ from cdp_orders_async.sources.jsonlines import GraphFile, start_hash
 from cdp_orders_async.sources.scans import TABLE_SUFFIXES, table_format
 from cdp_orders_async.sources.table_file import TableFile
 
-__all__ = ["GraphFiles", "Options", "each_of", "expanded", "opened"]
+__all__ = ["GraphFiles", "Options", "each_of", "expanded", "is_named", "opened"]
 
 SUFFIXES = (".jsonl", ".ndjson")
 PACKED = ("", ".gz", ".zst")
@@ -39,9 +40,10 @@ class GraphFiles:
     """The orders of several files, one file after the other, as `GraphFile` reads each.
 
     Parameters: *files*, names of files, globs such as ``2024-*.jsonl`` (``**`` stands for any folders), and folders, of
-    which all files are read whose name ends in .jsonl or .ndjson, also with .gz or .zst; ``-`` is standard input. They
-    are read in this order; those of a glob or a folder by name, and a file that is named twice once. *api*, *timezone*
-    and *assign_references*, as in `GraphFile`; *only*, the numbers of the lines that are read, by the name of the file:
+    which all files are read whose name ends in .jsonl or .ndjson, also with .gz or .zst, unless it, or that of a folder
+    in it, begins with a dot; ``-`` is standard input. They are read in this order; those of a glob or a folder by name,
+    and a file that is named twice once. *api*, *timezone* and *assign_references*, as in `GraphFile`; *only*, the
+    numbers of the lines that are read, by the name of the file:
     a file that is not named there is left out. Raises `InputError` for a file that does not exist, and for a glob or
     a folder with nothing to read; `Invalid` and TypeError as `GraphFile` does.
 
@@ -177,12 +179,16 @@ def expanded(file: str | os.PathLike[str]) -> Iterator[str]:
     """Yield the names of the files that *file* stands for."""
     need(file, (str, os.PathLike), "each of files")
     name = os.fspath(file)
+    if not name:
+        raise InputError("the name of a file is empty")
     path = Path(name)
     if name == STANDARD_INPUT:
         yield name
     elif path.is_dir():
         found = sorted(
-            str(inner) for inner in path.rglob("*") if inner.name.lower().endswith(NAMES) and inner.is_file()
+            str(inner)
+            for inner in path.rglob("*")
+            if inner.name.lower().endswith(NAMES) and not _is_hidden(inner.relative_to(path)) and inner.is_file()
         )
         if not found:
             raise InputError(
@@ -200,6 +206,33 @@ def expanded(file: str | os.PathLike[str]) -> Iterator[str]:
         except OSError as error:
             raise InputError(f"{name} cannot be read: {error.strerror}") from error
         yield name
+
+
+def is_named(path: Path, given: str | os.PathLike[str]) -> bool:
+    """Tell whether *given*, a folder or a glob, stands for *path* too once a file is there."""
+    name = os.fspath(given)
+    whole = Path(name)
+    if whole.is_dir():
+        folder, file = whole.resolve(), path.resolve()
+        inside = file.is_relative_to(folder) and not _is_hidden(file.relative_to(folder))
+        return inside and file.name.lower().endswith(NAMES)
+    return not whole.exists() and glob.has_magic(name) and _matches(path.absolute().parts, whole.absolute().parts)
+
+
+def _matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Tell whether the *parts* of a path match those of a glob."""
+    if not pattern or not parts:
+        return not pattern and not parts
+    if parts[0].startswith(".") and not pattern[0].startswith("."):
+        return pattern[0] == "**" and _matches(parts, pattern[1:])
+    if pattern[0] == "**":
+        return _matches(parts, pattern[1:]) or _matches(parts[1:], pattern)
+    return fnmatch.fnmatchcase(parts[0], pattern[0]) and _matches(parts[1:], pattern[1:])
+
+
+def _is_hidden(name: Path) -> bool:
+    """Tell whether *name*, or a folder in it, begins with a dot: a glob leaves such a file out too."""
+    return any(part.startswith(".") for part in name.parts)
 
 
 def _distinct(names: Iterable[str]) -> Iterator[str]:

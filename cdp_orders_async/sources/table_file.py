@@ -192,7 +192,10 @@ class TableFile:
             found = branches(relation.columns, self._api, self.name)
             columns = [Column(*pair) for pair in zip(relation.columns, relation.types, strict=True)]
             self.expected_lines = None if is_sql else _count_rows(connection, self.name)
-            select, by_item = select_orders(connection, query, columns, found)
+            try:
+                select, by_item = select_orders(connection, query, columns, found)
+            except InputError as error:  # a column of a type that no order has
+                raise InputError(f"{self.name} cannot be read: {error}") from None
             connection.execute(select)
             fetched = self._fetched(connection)
             batches = _batched(merged(itertools.chain.from_iterable(fetched))) if by_item else fetched

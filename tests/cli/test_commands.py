@@ -99,6 +99,8 @@ REFUSED = [
     (("--outcomes", "nowhere/o.jsonl"), ("nowhere/o.jsonl: No such file or directory",)),
     (("--journal", "o.jsonl"), ("must be different files",)),
     (("--journal", "nowhere/j.sqlite"), ("nowhere/j.sqlite", "No such file or directory")),
+    (("--journal", "."), (". is a folder, not a journal",)),
+    (("--report", "/"), ("the report cannot be written to /: it is not a regular file",)),
 ]
 
 
@@ -157,6 +159,18 @@ def test_load_refuses_what_is_wrong(
         (("load",), ("FILE", "cdp-orders load --help")),
         (("load", "none.jsonl", *HERE), ("none.jsonl cannot be read: No such file or directory",)),
         (("load", "empty", *HERE), ("the folder empty holds no file",)),
+        (("load", "", *HERE), ("the name of a file is empty",)),
+        (("verify", ".", *HERE), ("the outcomes cannot be read from .: Is a directory",)),
+        (("report", ".", "--output", "r.html"), ("the outcomes cannot be read from .: Is a directory",)),
+        (
+            ("plan", "o.jsonl", "--rejects", "."),
+            ("the rejected lines cannot be written to .: it is not a regular file",),
+        ),
+        (("load", ".", "--outcomes", "x.jsonl", *HERE), ("the outcomes must not be written to x.jsonl", "load of .")),
+        (
+            ("load", "**/*.jsonl", "--journal", "j", "--rejects", "empty/x.jsonl", *HERE),
+            ("the rejects must not be written to empty/x.jsonl", "load of **/*.jsonl would read them as orders"),
+        ),
         (("load", "*.none", *HERE), ("no file has a name like *.none",)),
         (("load", "o.jsonl", "f.json", *HERE), ("--journal must be given where there are several input files",)),
         (("load", "-", *HERE), ("--journal must be given",)),
@@ -298,6 +312,14 @@ async def test_help_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
     with broken_pipe() as nobody:
         async with started("--help", cwd=tmp_path, stdout=nobody) as process:
             assert (await ended(process)).err == ""
+
+
+async def test_a_sample_that_nobody_reads_to_its_end_is_no_error(tmp_path: Path) -> None:
+    """Its reader has enough, as under head: nothing is said, and the exit status is 0."""
+    with broken_pipe() as nobody:
+        async with started("sample", "--orders", "1", cwd=tmp_path, stdout=nobody) as process:
+            ran = await ended(process)
+    assert (ran.status, ran.err) == (0, "")
 
 
 async def test_output_in_a_poor_encoding(tmp_path: Path) -> None:

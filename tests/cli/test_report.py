@@ -188,6 +188,16 @@ def test_what_a_report_lacks_is_said_in_it(case: str, tmp_path: Path, capsys: py
         assert word in text
 
 
+def test_the_report_of_a_load_that_was_killed(tmp_path: Path) -> None:
+    """It says why it has no course, and gives no number of requests, which was not recorded."""
+    out = made(tmp_path)
+    write(out.with_name("out.run.json"), [record({}, ended=None, requests=0, course={})])
+    assert main(["report", str(out), "--output", str(tmp_path / "r.html")]) == 1
+    text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
+    assert "The load was killed, or it still runs: its course over time is written at its end" in text
+    assert "not recorded, because the load was killed or still runs" in text
+
+
 def test_several_files_of_one_tenant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Runs of two tenants, or one file twice, are refused; nothing is written."""
     first, second = made(tmp_path), tmp_path / "second"

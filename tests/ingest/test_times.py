@@ -62,7 +62,7 @@ def test_times_in_the_file_of_outcomes() -> None:
 
 
 def test_waiting_for_lists_is_counted() -> None:
-    """The time until it is certain that something is not there is told as waiting before it is sent again."""
+    """The time until it is certain that something is not there is told apart: nothing fails meanwhile."""
 
     async def main(loop: VirtualLoop) -> None:
         fates = iter(["lost, not done"])
@@ -72,6 +72,20 @@ def test_waiting_for_lists_is_counted() -> None:
         load = loading(loop, network, [OrderGraph(order=order(), items=(item("i1"),))], settle=2.0)
         (outcome,) = await collected(load)
         await load.aclose()
-        assert (outcome.verdict, outcome.times.backoff) == (Verdict.LOADED, 2.0)
+        assert (outcome.verdict, outcome.times.settle, outcome.times.backoff) == (Verdict.LOADED, 2.0, 0.0)
+
+    run(main)
+
+
+def test_the_time_in_which_a_load_is_held_is_told_apart() -> None:
+    """A load that is held waits for its user: its time says so, and not that the server fails."""
+
+    async def main(loop: VirtualLoop) -> None:
+        load = loading(loop, Network(Emulator(), lambda _: "ok"), [OrderGraph(order=order())])
+        load.hold()
+        loop.call_later(3.0, load.release)
+        (outcome,) = await collected(load)
+        await load.aclose()
+        assert (outcome.verdict, outcome.times.held, outcome.times.backoff) == (Verdict.LOADED, 3.0, 0.0)
 
     run(main)

@@ -161,6 +161,10 @@ async def test_sql_beside_json_lines_and_alone(tmp_path: Path) -> None:
         ('SELECT "referenceId"::INT AS "referenceId" FROM input', "a value is not of the type that its column has"),
         ("SELECT list(a) AS \"referenceId\" FROM (SELECT repeat('x', 90000) a FROM range(9000))", "more memory"),
         ("\udcff", "its text is not UTF-8"),
+        ("FROM input ORDER BY random()", "must select the same rows each time, .* leave out random\\(\\)"),
+        ('SELECT "UUID" () AS "referenceId" FROM input', "leave out uuid\\(\\)"),
+        ("FROM input USING SAMPLE 1", "leave out a sample without REPEATABLE"),
+        ("FROM input TABLESAMPLE 10%", "leave out a sample without REPEATABLE"),
     ],
 )  # fmt: skip
 async def test_sql_that_is_refused(tmp_path: Path, sql: str, rule: str) -> None:
@@ -171,6 +175,20 @@ async def test_sql_that_is_refused(tmp_path: Path, sql: str, rule: str) -> None:
         await lines(TableSource([data], sql=tmp_path / "o.sql"))
     assert "\n" not in str(caught.value)
     assert "A-1" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "FROM input WHERE price::VARCHAR <> 'random()' -- random()",
+        "FROM input USING SAMPLE reservoir(5 ROWS) REPEATABLE (1)",
+        "SELECT * EXCLUDE (sample) FROM (SELECT *, 1 AS sample FROM input) WHERE sample = 1 OR error('none') IS NULL",
+    ],
+)
+async def test_sql_that_selects_the_same_rows_each_time(tmp_path: Path, sql: str) -> None:
+    """Words in texts and comments, samples of a seed and names of columns are no reason to refuse it."""
+    data, query = text(tmp_path / "o.csv", CSV), text(tmp_path / "o.sql", sql)
+    assert [line.number for line in await lines(TableSource([data], sql=query))] == [1]
 
 
 @pytest.mark.parametrize(
