@@ -147,10 +147,13 @@ async def test_a_clock_that_was_set_back(postgres: str, postgres_server: Postgre
 
 
 async def test_processes_keep_the_rate(postgres: str) -> None:
-    """Two processes send all that they should, and together no more in a second than they may."""
+    """Two processes send all that they should, and together no faster than they may.
+
+    What comes in one second is for a machine that is not busy: `tests.campaigns.rates` counts it.
+    """
     seen = await shared(postgres, processes=2, rate=100.0, calls=75)
     assert seen.requests == 150
-    assert seen.most <= 115
+    assert seen.rate <= 110
 
 
 async def test_a_limiter_with_a_client(postgres: str) -> None:
