@@ -67,13 +67,15 @@ class Seen:
     """Requests a second after the first second."""
     most: int
     """Requests in the fullest span of one second."""
+    seconds: float
+    """Between the first and the last."""
 
     @classmethod
     def of(cls, times: Sequence[float]) -> Seen:
         """Count them."""
         steady = [when for when in times if when >= times[0] + 1]
         rate = (len(steady) - 1) / (steady[-1] - steady[0]) if len(steady) > 1 else 0.0
-        return cls(len(times), rate, most_in_a_second(times))
+        return cls(len(times), rate, most_in_a_second(times), times[-1] - times[0])
 
 
 @asynccontextmanager

@@ -153,7 +153,7 @@ async def test_processes_keep_the_rate(postgres: str) -> None:
     """
     seen = await shared(postgres, processes=2, rate=100.0, calls=75)
     assert seen.requests == 150
-    assert seen.rate <= 110
+    assert seen.seconds > 1.2  # 1.5 at 100 a second, and 0.75 if each process had a rate of its own
 
 
 async def test_a_limiter_with_a_client(postgres: str) -> None:
