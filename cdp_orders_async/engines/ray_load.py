@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -131,15 +133,24 @@ class RayEngine:
         else:
             quiet |= {"address": self.address}
         try:
-            # In a thread Ray leaves SIGTERM to the load.
+            # In a thread Ray sets no handler of Python.
             await asyncio.to_thread(ray.init, **quiet)
         except (RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
             where = "on this machine" if self.address is None else f"at {self.address}"
             raise InputError(f"there is no Ray cluster {where}: {ray_sentence(error, ended=False)}") from None
+        finally:
+            _take_back_sigterm()
         try:
             yield
         finally:
             await asyncio.to_thread(ray.shutdown)
+
+
+def _take_back_sigterm() -> None:
+    """Set the handler of SIGTERM again: the core of Ray has put one in its place that aborts the process."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():  # which alone has signals
+        signal.signal(signal.SIGTERM, handler)
 
 
 class RayLoad(Handle):
