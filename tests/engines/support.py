@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import importlib.resources
+import os
+import signal
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -74,6 +76,19 @@ async def load(
     """Load *lines* with the journal of the *folder*."""
     source = GraphFiles([write(folder / "o.jsonl", lines)])
     return await jobs.load(cdp, source, journal=folder / "j", outcomes=folder / "out", engine=engine, **options)
+
+
+def interrupting(server: Emulator, operation: str, count: int = 1) -> jobs.OnEvent:
+    """Return an observer that interrupts this process once the server got so many requests of an *operation*."""
+    sent = False
+
+    def observe(_: jobs.Event) -> None:
+        nonlocal sent
+        if not sent and server.requests[operation] >= count:
+            sent = True
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return observe
 
 
 def counted(report: jobs.Report) -> dict[str, int]:
