@@ -108,20 +108,23 @@ def started_owner(job: Job, path: Path | None) -> tuple[str, Any]:
     return name, owner
 
 
-def end_owner(name: str, owner: Any) -> None:  # noqa: ANN401 a handle of Ray
+def end_owner(name: str, owner: Any, *, kill: bool = True) -> None:  # noqa: ANN401 a handle of Ray
     """Close the journal of the owner with this *name*, and end it.
 
     When this returns, the next load can use the journal. Raises `JournalError` if something could not be written.
+    Without *kill*, the end of the cluster ends the owner: a signal to the whole group of processes has ended the head
+    of the cluster, perhaps, and then Ray waits a minute for it in vain and ends this process.
     """
     try:
         problem: str | None = ray.get(owner.close.remote())
     except RayError:
         return  # it has died, which the load has told
-    ray.kill(owner)
-    with contextlib.suppress(ValueError):  # nobody has the name any longer
-        for _ in range(LOOKS):
-            ray.get_actor(name, namespace=NAMESPACE)
-            time.sleep(LOOK)  # Ray tells nobody when a name is free
+    if kill:
+        ray.kill(owner)
+        with contextlib.suppress(ValueError):  # nobody has the name any longer
+            for _ in range(LOOKS):
+                ray.get_actor(name, namespace=NAMESPACE)
+                time.sleep(LOOK)  # Ray tells nobody when a name is free
     if problem is not None:
         raise JournalError(problem)
 

@@ -110,8 +110,8 @@ class RayEngine:
         )
         place = journal.given.open() if isinstance(journal, PostgresAddress) else journal
         job, path = make_job(client, settings.rate, place, self.workers, self.lease, options)
-        async with self._cluster():
-            load = RayLoad(client, lines, records, job, path, self, drain)
+        async with self._cluster() as ends:
+            load = RayLoad(client, lines, records, job, path, self, drain, cluster_ends=ends)
             load.start()
             try:
                 yield load
@@ -119,10 +119,10 @@ class RayEngine:
                 await load.aclose()
 
     @contextlib.asynccontextmanager
-    async def _cluster(self) -> AsyncGenerator[None, None]:
-        """Join the cluster, or start one; end what was started."""
+    async def _cluster(self) -> AsyncGenerator[bool, None]:
+        """Join the cluster, or start one; end what was started. Gives whether the cluster ends after the load."""
         if ray.is_initialized():
-            yield
+            yield False
             return
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -141,7 +141,7 @@ class RayEngine:
         finally:
             _take_back_sigterm()
         try:
-            yield
+            yield self.address is None
         finally:
             await asyncio.to_thread(ray.shutdown)
 
@@ -154,7 +154,10 @@ def _take_back_sigterm() -> None:
 
 
 class RayLoad(Handle):
-    """A load of *lines* by the workers of a Ray cluster; *records* is the journal until the owner opens its file."""
+    """A load of *lines* by the workers of a Ray cluster; *records* is the journal until the owner opens its file.
+
+    *cluster_ends*: the cluster ends after the load, and all its actors with it.
+    """
 
     def __init__(
         self,
@@ -165,6 +168,8 @@ class RayLoad(Handle):
         path: Path | None,
         engine: RayEngine,
         drain: float,
+        *,
+        cluster_ends: bool,
     ) -> None:
         super().__init__(client.session, Patience(1.0, 1.0, 0.0, engine.clock), drain, engine.clock)
         self._lines = lines
@@ -172,6 +177,7 @@ class RayLoad(Handle):
         self._job = job
         self._path = path
         self._engine = engine
+        self._cluster_ends = cluster_ends
         self._name = ""
         self._owner: Any = None
         self._workers: list[Any] = []
@@ -312,7 +318,8 @@ class RayLoad(Handle):
             self._tell(not_tried(line))
         self._left = []
         await self._lines.aclose()
-        for worker in self._workers:
-            ray.kill(worker)
+        if not self._cluster_ends:
+            for worker in self._workers:
+                ray.kill(worker)
         if self._owner is not None:
-            await asyncio.to_thread(end_owner, self._name, self._owner)
+            await asyncio.to_thread(end_owner, self._name, self._owner, kill=not self._cluster_ends)

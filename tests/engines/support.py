@@ -101,6 +101,11 @@ def twice(server: Emulator) -> Counter[str]:
     return Counter(effect["effect"] for effect in server.store.effects if effect["effect"] != "created")
 
 
+def there(server: Emulator) -> Counter[str]:
+    """Return how often a server has each order."""
+    return Counter(str(order.data["referenceId"]) for order in server.store.all("orders"))
+
+
 def state(server: Emulator) -> list[Json]:
     """Return all orders of a server without references and times: its logical state."""
     orders: Any = server.state()["orders"]
