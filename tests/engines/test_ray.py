@@ -35,9 +35,10 @@ if find_spec("ray") is None:
     pytest.skip(SENTENCE, allow_module_level=True)
 
 from cdp_orders_async.engines.ray import LoadEnded, load_dataset, read_lines
-from cdp_orders_async.engines.ray_actors import ATTEMPTS, STARTS, Job, Owner, ray_sentence
+from cdp_orders_async.engines.ray_actors import ATTEMPTS, ray_sentence
 from cdp_orders_async.engines.ray_api import ray
 from cdp_orders_async.engines.ray_load import RayEngine
+from cdp_orders_async.engines.ray_owner import STARTS, Job, Owner
 
 pytestmark = [
     # Ray warns of its own options.
