@@ -16,6 +16,7 @@ from cdp_orders_async.engines.leases import RemoteJournal, Step
 from cdp_orders_async.engines.partition import (
     PartitionLoader,
     SourceLine,
+    make_client,
     not_tried,
 )
 from cdp_orders_async.engines.ray_api import RayError, pa, ray
@@ -39,6 +40,10 @@ __all__ = [
 ATTEMPTS: Final = 3
 """How many workers may die with a partition under way; then its orders are told as unknown."""
 DIED: Final = f"the process that loaded its partition died {ATTEMPTS} times"
+OTHER_TENANT: Final = (
+    "a worker has the credentials of another tenant: set CDP_CLIENT_KEY and CDP_API_TOKEN on its machine; it sent"
+    " nothing"
+)
 OWNER_IS_GONE: Final = "the Ray actor that owns the journal and the rate has died: the same load again resumes"
 
 _log = logging.getLogger(__name__)
@@ -186,6 +191,8 @@ class Worker:
         async with self._opening:
             if self._loader is None:
                 job = self._job.open()
+                if dict(make_client(job.url, job.options).identity) != dict(job.identity):
+                    raise InputError(OTHER_TENANT)
                 limiter = job.rate
                 shared: RateLimiter | float | None = limiter
                 journal: RemoteJournal | str | None = job.journal

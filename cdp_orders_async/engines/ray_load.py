@@ -133,7 +133,7 @@ class RayLoad(Handle):
         engine: RayEngine,
         drain: float,
         *,
-        cluster_ends: bool,
+        cluster_ends: bool = False,
     ) -> None:
         super().__init__(client.session, Patience(1.0, 1.0, 0.0, engine.clock), drain, engine.clock)
         self._lines = lines
