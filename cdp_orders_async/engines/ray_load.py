@@ -43,7 +43,7 @@ GRACE: Final = 10.0
 EVERY: Final = 1.0
 """Seconds between two looks at the rate, which may change while the load runs."""
 ADDRESS: Final = re.compile(r"auto|[^/\s]+:\d{1,5}")
-SLOW_START: Final = 20.0
+SLOW_START: Final = 60.0
 """Seconds without a worker after which the load says that it waits for one."""
 NO_ROOM: Final = "no worker has started yet: the cluster may have no room for one"
 NO_RATE: Final = "must be a number, or none, with engine=ray: each process would find another rate for auto"
