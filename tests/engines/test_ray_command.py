@@ -26,7 +26,7 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="the processes of a cluster are found in /proc"),
 ]
 MARK = "CDP_TESTS_COMMAND"
-PATIENCE = 60.0
+PATIENCE = 180.0
 
 
 def started(served: Served, folder: Path, *more: str, mark: str = "") -> subprocess.Popen[str]:
