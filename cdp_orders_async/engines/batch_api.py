@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import base64
 import gzip
+import io
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,6 +33,9 @@ TRANSFER = 1800.0
 """The most seconds of one upload, or of reading a log."""
 LARGEST_LOG = 64 * 2**20
 LARGEST_PLAIN_LOG = 2**30
+LARGEST_ROW = 2**20
+GZIP = b"\x1f\x8b"
+LEAST_REFUSAL = 400
 ENCRYPTION = {"x-amz-server-side-encryption": "AES256"}
 NO_MESSAGE = "without a message"
 
@@ -51,7 +56,7 @@ class LogRow(Struct, frozen=True):
 
     ref: str | None
     code: int
-    """A status as in HTTP; 500 where the row has none."""
+    """A status as in HTTP; 500 where the row has none, or one that is not an error."""
     message: str
     """Without words that may belong to a person."""
 
@@ -86,36 +91,38 @@ class BatchApi:
         return await self._signed.put(location, path, {**ENCRYPTION, "Content-Md5": digest})
 
     async def log(self, url: Opaque[str]) -> bytes | None:
-        """Return the error log, unpacked; None where this URL gives none. Raises what reading raises."""
+        """Return the error log as it comes; None where this URL gives none. Raises what reading raises."""
         text = url.open()
         if text.startswith("/") or (self._is_of_api(text) and urlsplit(text).path.startswith("/v2/")):
             parts = urlsplit(text)
             pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
             query = {name: value for name, _, value in pairs}
-            return _unpacked(await self._session.send(Request("batches.log", "GET", parts.path, bytes, query)))
+            return await self._session.send(Request("batches.log", "GET", parts.path, bytes, query))
         status, body = await self._signed.get(url, LARGEST_LOG)
-        return _unpacked(body) if 200 <= status < 300 else None  # noqa: PLR2004 HTTP
+        return body if 200 <= status < 300 else None  # noqa: PLR2004 HTTP
 
-    def rows(self, log: bytes) -> list[LogRow] | None:
-        """Return the rows of an error *log*; None if it is not one."""
-        rows: list[LogRow] = []
-        for line in log.splitlines():
-            if not line.strip():
-                continue
-            try:
-                row: object = orjson.loads(line)
-            except orjson.JSONDecodeError:
-                return None
-            if not is_object(row):
-                return None
-            rows.append(self._row(row))
-        return rows
+    def rows(self, log: bytes) -> Iterator[LogRow]:
+        """Yield the rows of an error *log*, which may be packed with gzip; raise ValueError where it is not one."""
+        left = LARGEST_PLAIN_LOG
+        try:
+            with gzip.open(io.BytesIO(log)) if log.startswith(GZIP) else io.BytesIO(log) as lines:
+                while line := lines.readline(LARGEST_ROW):
+                    left -= len(line)
+                    if left < 0:
+                        raise ValueError("the log is too large")
+                    if not line.isspace():
+                        yield self._row(orjson.loads(line))
+        except (OSError, EOFError, zlib.error) as error:
+            raise ValueError("the log is damaged") from error
 
-    def _row(self, row: dict[str, object]) -> LogRow:
-        ref, code, message = row.get("ref"), row.get("code"), row.get("message")
+    def _row(self, row: object) -> LogRow:
+        ref, code, message = _member(row, "ref"), _member(row, "code"), _member(row, "message")
+        if not is_object(row):
+            raise ValueError("a row must be an object")
         if isinstance(code, str) and code.isascii() and code.isdigit():
             code = int(code[:4])
-        known = isinstance(code, int) and not isinstance(code, bool)
+        # What is no refusal is a failure of which nothing is known.
+        known = isinstance(code, int) and code >= LEAST_REFUSAL
         told = masked_message(message, self._session.secrets) if isinstance(message, str) and message else NO_MESSAGE
         return LogRow(ref if isinstance(ref, str) else None, code if known and isinstance(code, int) else 500, told)
 
@@ -146,15 +153,3 @@ def _read(body: bytes) -> BatchStatus:
 def _member(value: object, name: str) -> object:
     """Return a member of JSON data; None if the data is not an object that has it."""
     return value.get(name) if is_object(value) else None
-
-
-def _unpacked(body: bytes) -> bytes | None:
-    """Return a log that may be packed with gzip; None for one that is damaged or too large."""
-    if not body.startswith(b"\x1f\x8b"):
-        return body
-    try:
-        unpacker = zlib.decompressobj(wbits=31)
-        plain = unpacker.decompress(body, LARGEST_PLAIN_LOG)
-    except (zlib.error, gzip.BadGzipFile):
-        return None
-    return plain if unpacker.eof else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from typing import IO
@@ -79,6 +80,8 @@ class Cutting:
         return file
 
     def discard(self) -> None:
-        """Delete the file."""
-        self._file.close()
-        self._path.unlink(missing_ok=True)
+        """Delete the file; if it cannot be deleted, the next load does it."""
+        with contextlib.suppress(OSError):  # such as a full disk, for bytes that nobody needs
+            self._file.close()
+        with contextlib.suppress(OSError):
+            self._path.unlink(missing_ok=True)

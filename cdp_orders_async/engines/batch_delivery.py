@@ -124,9 +124,20 @@ class Delivery:
         self._patiently = patience
         self._new_ref = new_ref
         self._tell = tell
+        self.steps = 0
+        """How often a file came nearer to its end: it arrived, or it got its result."""
+        self.waiting: dict[int, str] = {}
+        """What the server says of the batches that are looked at again and again, by the ids of their files."""
 
     async def deliver(self, file: BatchFile) -> Result:
         """Bring *file* to its result; raises the error that ends the load."""
+        try:
+            return await self._deliver(file)
+        finally:
+            self.steps += 1
+            self.waiting.pop(file.id, None)
+
+    async def _deliver(self, file: BatchFile) -> Result:
         corrupted = 0
         while True:
             if file.state == "uploading":  # by an earlier run, which did not see its end
@@ -141,6 +152,7 @@ class Delivery:
                         " sent again nor be found"
                     )
                 file = sent
+            self.steps += 1
             status = await self._final(file)
             if status is None:
                 return Result(unknown="the server does not know the batch of its file, which was uploaded")
@@ -189,6 +201,8 @@ class Delivery:
         """Upload once; tell whether it arrived. None: it did not; False: it was refused. Raises `NotSent`."""
         try:
             status = await self._api.upload(location, path, file.checksum)
+        except OSError as error:
+            raise NotSent(f"batch {file.ref}: its file {path} cannot be read: {error.strerror}") from error
         except OutcomeUnknown as error:
             why = str(error)
         else:
@@ -226,8 +240,7 @@ class Delivery:
             status = await self._patiently(lambda: self._api.status(file.ref))
             if (status is not None and status.code != UPLOADING) or self._patiently.clock() >= until:
                 return status
-            await asyncio.sleep(wait)
-            wait = min(1.5 * wait, self._patiently.longest)
+            wait = await self._look_again(file, status, wait)
 
     async def _final(self, file: BatchFile) -> BatchStatus | None:
         """Wait until the batch of *file* has its result, and return it; None if the server does not know the batch."""
@@ -238,40 +251,58 @@ class Delivery:
                 status = await self._settled(file)
             if status is None or status.code in FINAL:
                 return status
-            await asyncio.sleep(wait)
-            wait = min(1.5 * wait, self._patiently.longest)
+            wait = await self._look_again(file, status, wait)
+
+    async def _look_again(self, file: BatchFile, status: BatchStatus | None, wait: float) -> float:
+        """Wait for the next look at a batch without a result; return the seconds of the wait after that."""
+        code = "unknown" if status is None else status.code
+        self.waiting[file.id] = f"the status of batch {file.ref} stays {code}"
+        await asyncio.sleep(wait)
+        return min(1.5 * wait, self._patiently.longest)
 
     async def _failures(self, file: BatchFile, status: BatchStatus | None) -> Result:
         """Read the error log of a batch."""
-        rows: list[LogRow] | None = None
+        failures: dict[int, LogRow] = {}
+        strangers: int | None = None
         for look in range(LOOKS_AT_LOG):
             if look:  # for a URL that is valid again
                 await asyncio.sleep(min(self._patiently.first * 2.0**look, self._patiently.longest))
                 status = await self._patiently(lambda: self._api.status(file.ref))
             if status is None or status.log is None:
                 continue
-            rows = await self._log_of(status.log)
-            if rows:
+            log = await self._log_of(status.log)
+            strangers = None if log is None else await asyncio.to_thread(self._read, log, file, failures)
+            if strangers or failures:
                 break
-        if not rows:
+        if strangers is None or not (strangers or failures):
             return Result(unknown="some record of its batch failed, and the error log cannot be read")
-        failures: dict[int, LogRow] = {}
-        lost = 0
-        for row in rows:
-            n = None if row.ref is None else place_of(row.ref, self._book.id, file.id)
-            if n is None or n >= file.orders:
-                lost += 1
-            else:
-                failures[n] = row
-        unknown = f"{lost} rows of the error log of its batch name no record" if lost else None
-        return Result(failures, unknown)
+        rows = "1 row of the error log of its batch names" if strangers == 1 else f"{strangers:,} rows name"
+        return Result(failures, f"{rows} no record of it" if strangers else None)
 
-    async def _log_of(self, url: Opaque[str]) -> list[LogRow] | None:
+    async def _log_of(self, url: Opaque[str]) -> bytes | None:
         try:
-            log = await self._api.log(url)
+            return await self._api.log(url)
         except (NotSent, OutcomeUnknown, Refused, Unreadable, DeadlineExceeded):
             return None
-        return None if log is None else await asyncio.to_thread(self._api.rows, log)
+
+    def _read(self, log: bytes, file: BatchFile, failures: dict[int, LogRow]) -> int | None:
+        """Note the rows of the *log* of a *file* as *failures*, the worst of each record.
+
+        Return how many rows name no record of the file; None if the log cannot be read to its end.
+        """
+        strangers = 0
+        failures.clear()
+        try:
+            for row in self._api.rows(log):
+                n = None if row.ref is None else place_of(row.ref, self._book.id, file.id)
+                if n is None or n >= file.orders:
+                    strangers += 1
+                elif n not in failures or row.code > failures[n].code:
+                    failures[n] = row
+        except ValueError:
+            failures.clear()
+            return None
+        return strangers
 
     async def _note(self, file: BatchFile, *, state: State | None = None, ref: str | None = None) -> BatchFile:
         """Write down what comes next, before it happens."""

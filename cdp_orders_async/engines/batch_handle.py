@@ -98,6 +98,11 @@ class Handle:
         return 0.0
 
     @property
+    def waits_for(self) -> str | None:
+        """Nothing: it waits for answers alone."""
+        return None
+
+    @property
     def succeeded(self) -> int:
         """The number of successful calls."""
         return self._patience.succeeded

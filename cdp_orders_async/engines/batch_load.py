@@ -12,7 +12,7 @@ from typing import Any
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.engines.batch_api import BatchApi
 from cdp_orders_async.engines.batch_cutting import BatchOptions, Cutting, Ready
-from cdp_orders_async.engines.batch_delivery import Delivery, Patience, Result, is_whole
+from cdp_orders_async.engines.batch_delivery import Delivery, Patience, Result
 from cdp_orders_async.engines.batch_handle import Handle
 from cdp_orders_async.engines.batch_outcomes import (
     Decision,
@@ -85,39 +85,52 @@ class BatchLoad(Handle):
         while not self._stopped and (self._cutting is not None or self._later or self._deliveries):
             await self._finish_files()
 
+    @property
+    def succeeded(self) -> int:
+        """The number of steps by which files came nearer to their end: a look at a status is none."""
+        return self._delivery.steps
+
+    @property
+    def waits_for(self) -> str | None:
+        """Which batch has no result yet, though the server answers."""
+        return next(iter(self._delivery.waiting.values()), None)
+
     async def _leave(self) -> None:
         """End the orders that were taken and are in no file, and wait for the files that were sent."""
         for (file, number), key in list(self._chunk.items()):
             self._tell(order_outcome(file, number, key, NOT_SENT))
         cutting, self._cutting = self._cutting, None
-        if cutting is not None:
-            await asyncio.to_thread(cutting.discard)
-            await self._withdraw(cutting.orders)
-        while self._deliveries:
-            await asyncio.wait(set(self._deliveries))
+        try:
+            if cutting is not None:
+                await asyncio.to_thread(cutting.discard)
+                await self._withdraw(cutting.orders)
+        finally:
+            await self._results()
 
     async def _resume(self) -> None:
-        """Go on with the files of an earlier load; what it cut and never sent is cut anew."""
+        """Bring the files of an earlier load to their end; what it cut and never uploaded is cut anew from the input.
+
+        Their outcomes come before those of the input, in which the same lines may hold other orders by now.
+        """
         await asyncio.to_thread(self._book.tidy)
+        run = os.urandom(len(self._here)) + self._marker  # not this load: its input may have changed since
         for file in await asyncio.to_thread(self._book.open_files):
-            if file.state == "cut" and not await asyncio.to_thread(is_whole, self._book.path(file), file):
-                await asyncio.to_thread(self._book.drop, file)
-                continue
             self._resumed = True
             self._taken += file.orders
             for page in self._book.orders(file):
-                claims = [self._claim(order.key, order.digest, order.number) for order in page]
+                claims = [self._claim(order.key, order.digest, order.number, run) for order in page]
                 for claim in await asyncio.gather(*claims):
                     if isinstance(claim, Busy):
                         raise JournalError(f"the order {claim.key} is being loaded by another load")
             self._options.tell(f"Batch {file.ref} of an earlier load goes on: {file.orders:,} orders.")
             await self._open(file)
+        await self._results()
 
-    def _claim(self, key: str, digest: bytes, number: int) -> Any:  # noqa: ANN401 the awaitable of a claim
+    def _claim(self, key: str, digest: bytes, number: int, run: bytes) -> Any:  # noqa: ANN401 the awaitable of a claim
         order = OrderId.parse(key)
         if order is None:
             raise JournalError(f"the batch files hold {key}, which is no key of an order")
-        return self._records.claim(order, digest, run=self._here + self._marker, number=number)
+        return self._records.claim(order, digest, run=run, number=number)
 
     async def _next_lines(self) -> list[InputLine]:
         """Return the next lines of the input; none at its end, or once the load stops."""
@@ -167,9 +180,10 @@ class BatchLoad(Handle):
                 file=line.file, number=line.number, key=line.key, verdict=Verdict.INVALID, violations=violations
             )
         order = OrderId.of(graph.order.reference_id, graph.order.ordered_at)
-        if self._resumed and self._book.has(line.file, line.number, order.key):
+        digest = digest_of_parts(parts_of(graph))
+        if self._resumed and self._book.has(BatchOrder(0, line.file, line.number, order.key, digest)):
             return None
-        return Ready(line.file, line.number, Opaque(graph), order, digest_of_parts(parts_of(graph)))
+        return Ready(line.file, line.number, Opaque(graph), order, digest)
 
     async def _send(self, ready: Sequence[Ready]) -> None:
         """Put the orders that are new into files, and keep for later what an open file holds up."""
@@ -181,7 +195,8 @@ class BatchLoad(Handle):
                 new.append(each)
             else:
                 self._tell(order_outcome(each.file, each.number, each.order.key, decision))
-        claims = await asyncio.gather(*[self._claim(one.order.key, one.digest, one.number) for one in new])
+        run = self._here + self._marker
+        claims = await asyncio.gather(*[self._claim(each.order.key, each.digest, each.number, run) for each in new])
         for each, claim in zip(new, claims, strict=True):
             if isinstance(claim, Busy):
                 self._later.append(each)
@@ -197,9 +212,9 @@ class BatchLoad(Handle):
 
     async def _pack(self, ready: Ready) -> None:
         while True:
-            if self._cutting is None:
-                self._cutting = await asyncio.to_thread(Cutting, self._book, self._options)
             try:
+                if self._cutting is None:
+                    self._cutting = await asyncio.to_thread(Cutting, self._book, self._options)
                 if self._cutting.add(ready):
                     self._chunk.pop((ready.file, ready.number), None)
                     return
@@ -229,13 +244,17 @@ class BatchLoad(Handle):
     async def _finish_files(self) -> None:
         """Cut the file, wait for the results of all, and take the lines that waited for them."""
         await self._cut()
-        while self._deliveries:
-            await asyncio.wait(set(self._deliveries))
+        await self._results()
         later, self._later = self._later, []
         if not self._stopped:
             await self._send(later)
         else:
             self._later = later
+
+    async def _results(self) -> None:
+        """Wait for the end of all files that are open."""
+        while self._deliveries:
+            await asyncio.wait(set(self._deliveries))
 
     async def _deliver(self, file: BatchFile) -> None:
         began = self.clock()

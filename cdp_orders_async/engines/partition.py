@@ -9,13 +9,14 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
 from typing import Final, Literal, Self, TypeAlias
+from uuid import UUID
 
 import attrs
 from msgspec import structs
 
 from cdp_orders_async.arguments import called
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import CdpError
+from cdp_orders_async.errors import CdpError, JournalError
 from cdp_orders_async.graph import InputLine, zone_of
 from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.journal import Journal, PostgresAddress, PostgresJournal, SqliteJournal
@@ -29,6 +30,7 @@ __all__ = ["Line", "PartitionLoader", "PartitionOptions", "SourceLine", "load_pa
 
 NAME: Final = "partition"
 """The file of a line that does not say its file."""
+NOBODY: Final = UUID(int=0)
 LOOK: Final = 1.0
 """Seconds between two tries of an order that another process has claimed."""
 LEASES: Final = 2.0
@@ -179,8 +181,18 @@ class PartitionLoader:
     async def load(self, lines: Iterable[Line]) -> tuple[list[Outcome], CdpError | None]:
         """Load *lines*; return the outcome of each order, and the error that ended the load, if one did.
 
-        Orders that were not begun by then have the outcome ``not_tried``.
+        Orders that were not begun by then have the outcome ``not_tried``. The journal has written that their claims
+        have ended, so a process that is killed after this holds up nobody.
         """
+        outcomes, error = await self._load_all(lines)
+        if self._journal is not None:
+            try:
+                await self._journal.owner(NOBODY)  # returns after all that was noted before
+            except JournalError as failure:
+                error = error or failure
+        return outcomes, error
+
+    async def _load_all(self, lines: Iterable[Line]) -> tuple[list[Outcome], CdpError | None]:
         left = self.parsed(lines)
         journal_lease = None if self._journal is None else self._journal.lease
         patience = self._options.patience

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.engines.leases import LEASE
 from cdp_orders_async.engines.partition import PartitionOptions, make_client
-from cdp_orders_async.engines.ray_actors import Job, Worker, end_owner, ray_sentence, started_owner
+from cdp_orders_async.engines.ray_actors import Worker, ray_sentence
 from cdp_orders_async.engines.ray_api import RayError, pa, ray
+from cdp_orders_async.engines.ray_owner import Job, end_owner, started_owner
 from cdp_orders_async.errors import CdpError, InputError, Invalid, Violation
 from cdp_orders_async.jobs.report import describe
 from cdp_orders_async.journal import PostgresAddress

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
+import re
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -20,17 +20,11 @@ from cdp_orders_async.engines.batch_handle import Handle
 from cdp_orders_async.engines.leases import LEASE
 from cdp_orders_async.engines.partition import PartitionOptions, not_tried
 from cdp_orders_async.engines.ray import make_job
-from cdp_orders_async.engines.ray_actors import (
-    Job,
-    Result,
-    Worker,
-    end_owner,
-    ray_sentence,
-    started_owner,
-    unread,
-)
+from cdp_orders_async.engines.ray_actors import Result, Worker, ray_sentence, unread
 from cdp_orders_async.engines.ray_api import RayError, ray
-from cdp_orders_async.errors import InputError, Invalid, JournalError, Violation
+from cdp_orders_async.engines.ray_cluster import cluster
+from cdp_orders_async.engines.ray_owner import Job, end_owner, started_owner
+from cdp_orders_async.errors import Invalid, JournalError, Violation
 from cdp_orders_async.graph import InputLine
 from cdp_orders_async.ingest import SETTLE, OnExisting
 from cdp_orders_async.jobs.journal import JournalPlace
@@ -48,6 +42,10 @@ GRACE: Final = 10.0
 """Seconds in which a worker that gives up its calls must tell what became of its orders."""
 EVERY: Final = 1.0
 """Seconds between two looks at the rate, which may change while the load runs."""
+ADDRESS: Final = re.compile(r"auto|[^/\s]+:\d{1,5}")
+SLOW_START: Final = 60.0
+"""Seconds without a worker after which the load says that it waits for one."""
+NO_ROOM: Final = "no worker has started yet: the cluster may have no room for one"
 NO_RATE: Final = "must be a number, or none, with engine=ray: each process would find another rate for auto"
 
 
@@ -99,6 +97,8 @@ class RayEngine:
         if settings.proxy is not None or settings.ssl_context is not None:
             rule = "cannot be sent to the workers with engine=ray: set CDP_PROXY or CDP_CA_FILE on their machines"
             raise Invalid((Violation("proxy, ssl_context", rule),))
+        if self.address is not None and not ADDRESS.fullmatch(self.address):
+            raise Invalid((Violation("address", "must be auto, or HOST:PORT of the head of a cluster"),))
         options = PartitionOptions(
             api="v2" if isinstance(client, CdpOrdersV2) else "v2.1",
             settings=settings,
@@ -108,42 +108,20 @@ class RayEngine:
         )
         place = journal.given.open() if isinstance(journal, PostgresAddress) else journal
         job, path = make_job(client, settings.rate, place, self.workers, self.lease, options)
-        async with self._cluster():
-            load = RayLoad(client, lines, records, job, path, self, drain)
+        async with cluster(self.address, int(self.workers * self.cpus) + 1) as ends:
+            load = RayLoad(client, lines, records, job, path, self, drain, cluster_ends=ends)
             load.start()
             try:
                 yield load
             finally:
                 await load.aclose()
 
-    @contextlib.asynccontextmanager
-    async def _cluster(self) -> AsyncGenerator[None, None]:
-        """Join the cluster, or start one; end what was started."""
-        if ray.is_initialized():
-            yield
-            return
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
-        if self.address is None:
-            # Workers wait for answers, so more of them than cores are of use.
-            cores = max(os.cpu_count() or 1, int(self.workers * self.cpus) + 1)
-            quiet |= {"address": "local", "num_cpus": cores, "include_dashboard": False}
-        else:
-            quiet |= {"address": self.address}
-        try:
-            # In a thread Ray leaves SIGTERM to the load.
-            await asyncio.to_thread(ray.init, **quiet)
-        except (RayError, ConnectionError, ValueError, RuntimeError, OSError) as error:
-            where = "on this machine" if self.address is None else f"at {self.address}"
-            raise InputError(f"there is no Ray cluster {where}: {ray_sentence(error, ended=False)}") from None
-        try:
-            yield
-        finally:
-            await asyncio.to_thread(ray.shutdown)
-
 
 class RayLoad(Handle):
-    """A load of *lines* by the workers of a Ray cluster; *records* is the journal until the owner opens its file."""
+    """A load of *lines* by the workers of a Ray cluster; *records* is the journal until the owner opens its file.
+
+    *cluster_ends*: the cluster ends after the load, and all its actors with it.
+    """
 
     def __init__(
         self,
@@ -154,6 +132,8 @@ class RayLoad(Handle):
         path: Path | None,
         engine: RayEngine,
         drain: float,
+        *,
+        cluster_ends: bool = False,
     ) -> None:
         super().__init__(client.session, Patience(1.0, 1.0, 0.0, engine.clock), drain, engine.clock)
         self._lines = lines
@@ -161,9 +141,14 @@ class RayLoad(Handle):
         self._job = job
         self._path = path
         self._engine = engine
+        self._cluster_ends = cluster_ends
         self._name = ""
         self._owner: Any = None
         self._workers: list[Any] = []
+        self._starting: set[asyncio.Task[None]] = set()
+        self._slow: asyncio.TimerHandle | None = None
+        self._ready: list[int] = []
+        """The numbers of the workers that have started: the cluster may have no room for all."""
         self._loads: Counter[int] = Counter()
         """The partitions that each worker has."""
         self._partitions: dict[asyncio.Task[None], Any] = {}
@@ -187,6 +172,7 @@ class RayLoad(Handle):
                 await asyncio.wait(self._partitions, return_when=asyncio.FIRST_COMPLETED)
         finally:
             follows.cancel()
+            self._give_up_starting()
 
     async def _start_actors(self) -> None:
         """Hand the file of the journal over to the owner, and start the workers."""
@@ -200,6 +186,25 @@ class RayLoad(Handle):
         # How often it starts, and how often a partition begins, the owner limits.
         actor = actor.options(scheduling_strategy="SPREAD")
         self._workers = [actor.remote(self._name) for _ in range(self._job.workers)]
+        self._slow = self._loop.call_later(SLOW_START, self._tell_no_room)
+        for number in range(len(self._workers)):
+            task = self._loop.create_task(self._await_start(number))
+            self._starting.add(task)
+            task.add_done_callback(self._starting.discard)
+
+    def _tell_no_room(self) -> None:
+        if not self._ready:
+            self._patience.why = NO_ROOM
+
+    async def _await_start(self, number: int) -> None:
+        """Wait until a worker has started, and can get partitions."""
+        try:
+            await self._workers[number].__ray_ready__.remote()
+        except RayError as error:
+            self.fail(JournalError(ray_sentence(error)))
+        else:
+            self._ready.append(number)
+            self._patience.why = None
 
     async def _chunk(self) -> list[InputLine]:
         """Return the next lines that can be sent; none at the end of the input, or when the load stops."""
@@ -230,15 +235,15 @@ class RayLoad(Handle):
         elif len(self._waiting) > MOST_WAITING and not self._closed:
             self._gone.clear()
             await self._gone.wait()
-        elif len(self._partitions) >= IN_FLIGHT * len(self._workers):
-            await asyncio.wait(self._partitions, return_when=asyncio.FIRST_COMPLETED)
+        elif len(self._partitions) >= IN_FLIGHT * len(self._ready):
+            await asyncio.wait({*self._partitions, *self._starting}, return_when=asyncio.FIRST_COMPLETED)
         else:
             return True
         return False
 
     def _send(self, lines: Sequence[InputLine]) -> None:
         """Send a partition to the worker that has the fewest."""
-        number = min(range(len(self._workers)), key=lambda number: self._loads[number])
+        number = min(self._ready, key=lambda number: self._loads[number])
         self._loads[number] += 1
         self._sent += 1
         answer = self._workers[number].load.remote(str(self._sent), lines)
@@ -272,9 +277,17 @@ class RayLoad(Handle):
 
     def stop(self, drain: float = 0.0) -> None:
         """Take no new order; after *drain* seconds give up the calls in flight."""
+        self._give_up_starting()
         for worker in self._workers:
             worker.stop.remote(drain)
         super().stop(drain)
+
+    def _give_up_starting(self) -> None:
+        for task in self._starting:
+            task.cancel()
+        if self._slow is not None:
+            self._slow.cancel()
+        self._patience.why = None
 
     def _abort(self) -> None:
         """Let the workers give up their calls; they have some seconds to tell what became of their orders."""
@@ -290,9 +303,9 @@ class RayLoad(Handle):
         while True:
             await asyncio.sleep(EVERY)
             now = self._session.settings.rate
-            if isinstance(now, (int, float)) and now != rate and rate is not None:
+            if isinstance(now, (int, float)) and now != rate and rate is not None and self._ready:
                 rate = float(now)
-                self._workers[0].set_rate.remote(rate)  # it is the rate of all
+                self._workers[self._ready[0]].set_rate.remote(rate)  # it is the rate of all
 
     async def _leave(self) -> None:
         if self._partitions:
@@ -301,7 +314,8 @@ class RayLoad(Handle):
             self._tell(not_tried(line))
         self._left = []
         await self._lines.aclose()
-        for worker in self._workers:
-            ray.kill(worker)
+        if not self._cluster_ends:
+            for worker in self._workers:
+                ray.kill(worker)
         if self._owner is not None:
-            await asyncio.to_thread(end_owner, self._name, self._owner)
+            await asyncio.to_thread(end_owner, self._name, self._owner, kill=not self._cluster_ends)

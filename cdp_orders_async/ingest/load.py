@@ -154,6 +154,10 @@ class Load:
         return [run.requests_left for run in self._runs]
 
     @property
+    def waits_for(self) -> None:
+        """Nothing: the load waits for answers alone."""
+
+    @property
     def settles_in(self) -> float:
         """Seconds until an order can be created, because the lists of the server may lag; 0 if the load does not wait.
 

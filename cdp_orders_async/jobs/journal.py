@@ -11,14 +11,15 @@ from typing import TypeAlias
 
 import attrs
 
-from cdp_orders_async.errors import InputError, Invalid, Violation
+from cdp_orders_async.errors import InputError, Invalid, JournalError, Violation
 from cdp_orders_async.jobs.events import Message, OnEvent
-from cdp_orders_async.journal import PostgresAddress, PostgresJournal, SqliteJournal
+from cdp_orders_async.journal import PostgresAddress, PostgresJournal, SqliteJournal, batch_folder
 from cdp_orders_async.sources.files import is_named
 
 __all__ = [
     "JournalPlace",
     "OpenedJournal",
+    "check_batches",
     "check_exists",
     "journal_name",
     "journal_path",
@@ -50,6 +51,22 @@ async def open_journal(place: JournalPlace, identity: Mapping[str, str] | None) 
     if isinstance(place, PostgresAddress):
         return await PostgresJournal.open(place.given.open(), identity=identity)
     return await SqliteJournal.open(place, identity=identity)
+
+
+def check_batches(place: JournalPlace) -> None:
+    """Raise `JournalError` while a batch file of a load with the journal at *place* was uploaded and has no result."""
+    if not isinstance(place, Path) or not batch_folder(place).exists():
+        return
+    from cdp_orders_async.journal.batches import BatchBook  # noqa: PLC0415 it loads sqlite3, which few loads need here
+
+    with BatchBook.opened(place) as book:
+        left = sum(file.state != "cut" for file in book.open_files())
+    if left:
+        files = "1 batch file has" if left == 1 else f"{left} batch files have"
+        raise JournalError(
+            f"{files} no result yet, so the Batch API may still take the orders in it: first load with"
+            f" engine=batch and the journal {place}; nothing was sent"
+        )
 
 
 async def check_exists(place: JournalPlace, identity: Mapping[str, str], advice: str) -> None:

@@ -28,8 +28,8 @@ def check_limits(max_errors: int | None, give_up: float | None) -> None:
 class Limits:
     """Ends a load over *client* after *max_errors* errors, or after *give_up* seconds without success; None: never.
 
-    Only time counts in which orders are under way and the server refuses them or is not well. After errors, requests
-    in flight have *drain* seconds to finish.
+    Only time counts in which orders are under way, and the server refuses them, is not well, or does not process a
+    batch. After errors, requests in flight have *drain* seconds to finish.
     """
 
     def __init__(
@@ -80,10 +80,11 @@ class Limits:
             self._succeeded, self._refused, self._since = load.succeeded, stats.refused, None
             return
         now = load.clock()
-        if self._since is None and (load.paused or limiter.paused_for > 0 or stats.refused > self._refused):
+        waits = load.paused or limiter.paused_for > 0 or load.waits_for
+        if self._since is None and (waits or stats.refused > self._refused):
             self._since = now
         if self._since is not None and now - self._since >= self._give_up and load.error is None:
-            why = load.paused or "it refuses each request, and asks to wait"
+            why = load.paused or load.waits_for or "it refuses each request, and asks to wait"
             text = (
                 f"{self._client.base_url}: nothing has succeeded for {self._give_up:g} s, and the load gave up: {why}"
             )

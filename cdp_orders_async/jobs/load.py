@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import CdpError, InputError, Invalid, JournalError, Violation
+from cdp_orders_async.errors import CdpError, InputError, Invalid, Violation
 from cdp_orders_async.graph import InputLine
 from cdp_orders_async.ingest import SETTLE, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.jobs.before_file import kept_before
 from cdp_orders_async.jobs.events import Message, OnEvent, Problem, ignore
-from cdp_orders_async.jobs.journal import JournalPlace, journal_name, opened
+from cdp_orders_async.jobs.journal import JournalPlace, check_batches, journal_name, opened
 from cdp_orders_async.jobs.limits import Limits, check_limits
 from cdp_orders_async.jobs.loading import Engine, Loading
 from cdp_orders_async.jobs.outcomes_file import written
@@ -27,7 +27,7 @@ from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report, Run, describe, f
 from cdp_orders_async.jobs.shared_rate import check_shared_rate, sharing
 from cdp_orders_async.jobs.stopping import Stopper, on_free_signals, on_stop
 from cdp_orders_async.jobs.throttle import SIGNALS, Throttle, following
-from cdp_orders_async.journal import PostgresJournal, SqliteJournal, batch_folder
+from cdp_orders_async.journal import PostgresJournal, SqliteJournal
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources import GraphFile, GraphFiles
 
@@ -240,28 +240,14 @@ def _recorder(
 
 def _check_engine(engine: Engine | None, journal: JournalPlace, **given: bool) -> None:
     """Raise `Invalid` for options *given* that the *engine* lacks, `JournalError` for batch files without a result."""
-    if (engine is None or engine.name != BATCH) and (left := _unfinished(journal)):
-        files = "1 batch file has" if left == 1 else f"{left} batch files have"
-        raise JournalError(
-            f"{files} no result yet, so the Batch API may still take the orders in it: first load with"
-            f" engine=batch and the journal {journal}; nothing was sent"
-        )
+    if engine is None or engine.name != BATCH:
+        check_batches(journal)
     if engine is None:
         return
     rule = f"cannot be given with engine={engine.name}: use engine=rest"
     wrong = (name for name, is_given in given.items() if is_given and name not in engine.takes)
     if found := tuple(Violation(name, rule) for name in wrong):
         raise Invalid(found)
-
-
-def _unfinished(journal: JournalPlace) -> int:
-    """Return how many batch files of loads with this *journal* have no result yet; raise `JournalError`."""
-    if not isinstance(journal, Path) or not batch_folder(journal).exists():
-        return 0
-    from cdp_orders_async.journal.batches import BatchBook  # noqa: PLC0415 it loads sqlite3, which few loads need here
-
-    with BatchBook.opened(journal) as book:
-        return len(book.open_files())
 
 
 async def _compare(source: GraphFile | GraphFiles, plan: str | None) -> None:

@@ -65,6 +65,11 @@ class Loading(Protocol):
         ...
 
     @property
+    def waits_for(self) -> str | None:
+        """What the load waits for though the server answers; None: for nothing but answers."""
+        ...
+
+    @property
     def held(self) -> bool:
         """Whether `hold` keeps the load from sending."""
         ...

@@ -8,7 +8,7 @@ from pathlib import Path
 import attrs
 
 from cdp_orders_async.errors import InputError
-from cdp_orders_async.jobs.journal import JournalPlace, open_journal
+from cdp_orders_async.jobs.journal import JournalPlace, check_batches, open_journal
 from cdp_orders_async.journal import Busy, OrderId, PostgresJournal, RecordedOrder, SqliteJournal
 from cdp_orders_async.redact import sealed
 
@@ -100,6 +100,7 @@ async def forget_order(place: JournalPlace, key: str) -> int:
     The next load with that journal must look first, or it creates the order again. Raises `InputError` for an order
     that the journal does not know, and `JournalError` for a journal that cannot be written or is in use.
     """
+    check_batches(place)
     async with await open_journal(place, None) as journal:
         record = None
         async for order in journal.orders():

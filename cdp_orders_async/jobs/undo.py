@@ -17,7 +17,7 @@ from cdp_orders_async.errors import CdpError, InputError
 from cdp_orders_async.ingest import OrderUndo, UndoneOrder, UndoVerdict
 from cdp_orders_async.jobs.before_file import Changed, read_before
 from cdp_orders_async.jobs.events import Message, OnEvent, ignore
-from cdp_orders_async.jobs.journal import JournalPlace, check_exists, open_journal
+from cdp_orders_async.jobs.journal import JournalPlace, check_batches, check_exists, open_journal
 from cdp_orders_async.jobs.lines_file import lines_written
 from cdp_orders_async.jobs.report import describe, exit_status
 from cdp_orders_async.jobs.stopping import SAME_SIGNAL, on_stop
@@ -296,6 +296,7 @@ async def _check(client: CdpOrders | CdpOrdersV2, journal: JournalPlace) -> CdpO
             "version 2 of the API cannot delete orders and consumers, so its loads cannot be undone: nothing was sent"
         )
     await check_exists(journal, client.identity, "nothing was sent; name the journal of the load")
+    check_batches(journal)
     return client
 
 

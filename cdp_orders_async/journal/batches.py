@@ -2,13 +2,14 @@
 
 A file goes through three states. *cut*: it is complete here, and no upload of it has begun, so nothing of it can count.
 *uploading*: an upload may have begun, so its orders may be on the server. *uploaded*: the file storage has accepted it.
-Once its result is in the journal, the file is deleted, and its rows are kept until the end of the load.
+Once its result is in the journal, the file is deleted, and its rows are kept until the next load begins.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sqlite3
 import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping
@@ -37,6 +38,8 @@ _TABLES: Final = (
         digest BLOB NOT NULL, PRIMARY KEY (batch, n)) WITHOUT ROWID""",
     "CREATE INDEX by_place ON orders (number, key)",
 )
+_OWN_NAME: Final = re.compile(r"\d+\.jsonl\.gz(\.new)?")
+"""A batch file, and one that is being written."""
 _PAGE: Final = 500
 _ID: Final = 8  # bytes
 
@@ -84,10 +87,8 @@ class BatchBook:
         *random* are the bytes that identify a new folder. Raises `JournalError` for what cannot be read or written.
         """
         folder = batch_folder(journal)
-        try:
+        with _explained(folder):
             db = _open(folder, bytes(random) if random is not None else os.urandom(_ID))
-        except (OSError, sqlite3.Error) as error:
-            raise _unusable(folder, error) from error
         with contextlib.closing(db):
             yield cls(folder, db)
 
@@ -97,7 +98,7 @@ class BatchBook:
         return self.folder / f"{number}.jsonl.gz"
 
     def next_id(self) -> int:
-        """Return the id of the next file."""
+        """Return the id of the next file. No file that counted had it, so the UUIDs of its records are new."""
         with self._writing() as db:
             return int(db.execute("SELECT coalesce(max(id), 0) + 1 FROM batches").fetchone()[0])
 
@@ -119,24 +120,31 @@ class BatchBook:
     def finish(self, file: BatchFile) -> None:
         """Note that the journal has the result of a file, and delete the file."""
         self.set(file, state="done")
-        self.path(file).unlink(missing_ok=True)
+        self._delete(self.path(file))
 
     def drop(self, file: BatchFile) -> None:
         """Forget a file that was never uploaded, and delete it."""
         with self._writing() as db:
             db.execute("DELETE FROM orders WHERE batch = ?", (file.id,))
             db.execute("DELETE FROM batches WHERE id = ?", (file.id,))
-        self.path(file).unlink(missing_ok=True)
+        self._delete(self.path(file))
 
     def tidy(self) -> None:
-        """Forget the files that are done, and delete those that a crash left behind."""
+        """Forget the files that are done or were never uploaded, and delete those that a crash left behind.
+
+        Files that this book did not make stay.
+        """
         with self._writing() as db:
-            db.execute("DELETE FROM orders WHERE batch IN (SELECT id FROM batches WHERE state = 'done')")
-            db.execute("DELETE FROM batches WHERE state = 'done'")
+            db.execute("DELETE FROM batches WHERE state = 'cut'")
+            # The last one stays, so that `next_id` counts on.
+            db.execute("DELETE FROM batches WHERE state = 'done' AND id < (SELECT max(id) FROM batches)")
+            db.execute("DELETE FROM orders WHERE batch NOT IN (SELECT id FROM batches WHERE state <> 'done')")
         known = {self.path(file) for file in self.open_files()}
-        for path in self.folder.glob("*.jsonl.gz*"):
+        with _explained(self.folder):
+            found = [path for path in self.folder.iterdir() if _OWN_NAME.fullmatch(path.name)]
+        for path in found:
             if path not in known:
-                path.unlink()
+                self._delete(path)
 
     def open_files(self) -> list[BatchFile]:
         """Return the files without a result, the oldest first."""
@@ -156,20 +164,31 @@ class BatchBook:
             after = page[-1].n
             yield page
 
-    def has(self, file: str | None, number: int, key: str) -> bool:
-        """Tell whether a file of this book, done or not, has the order *key* from this line of the input."""
+    def has(self, order: BatchOrder) -> bool:
+        """Tell whether a file of this book, done or not, has this *order* from this line, with this content."""
         with self._writing() as db:
-            query = "SELECT 1 FROM orders WHERE number = ? AND key = ? AND file IS ?"
-            return db.execute(query, (number, key, file)).fetchone() is not None
+            query = "SELECT 1 FROM orders WHERE number = ? AND key = ? AND file IS ? AND digest = ?"
+            values = (order.number, order.key, order.file, order.digest)
+            return db.execute(query, values).fetchone() is not None
 
     @contextlib.contextmanager
     def _writing(self) -> Generator[sqlite3.Connection, None, None]:
-        try:
-            with self._lock, self._db:
-                self._db.execute("BEGIN")
-                yield self._db
-        except sqlite3.Error as error:
-            raise _unusable(self.folder, error) from error
+        with _explained(self.folder), self._lock, self._db:
+            self._db.execute("BEGIN")
+            yield self._db
+
+    def _delete(self, path: Path) -> None:
+        with _explained(self.folder):
+            path.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _explained(folder: Path) -> Generator[None, None, None]:
+    """Raise `JournalError` for what goes wrong in the *folder*."""
+    try:
+        yield
+    except (OSError, sqlite3.Error) as error:
+        raise _unusable(folder, error) from error
 
 
 def _open(folder: Path, new_id: bytes) -> sqlite3.Connection:
@@ -177,6 +196,11 @@ def _open(folder: Path, new_id: bytes) -> sqlite3.Connection:
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.is_symlink() or path.is_symlink():
         raise JournalError(f"{folder} is, or holds, a symbolic link: move it away")
+    found = folder.stat()
+    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():  # Windows has no such number
+        raise JournalError(f"{folder} belongs to another user: move it away")
+    if found.st_mode & 0o077:
+        folder.chmod(0o700)
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     db = sqlite3.connect(path.absolute(), timeout=0, isolation_level=None, check_same_thread=False)
@@ -204,5 +228,7 @@ def _check(db: sqlite3.Connection, path: Path, new_id: bytes) -> None:
 
 
 def _unusable(folder: Path, error: Exception) -> JournalError:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+        return JournalError(f"the batch files in {folder} are in use: wait until the load that uses them has ended")
     reason = error.strerror if isinstance(error, OSError) else str(error)
     return JournalError(f"the batch files cannot be kept in {folder}: {reason}")

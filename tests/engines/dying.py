@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import attrs
 
@@ -29,6 +31,7 @@ STEPS = {
     BatchApi: ("announce", "upload", "status"),
 }
 DEAD = 9
+ROOT = Path(__file__).parents[2]
 
 
 def counted(last: int, writer: int) -> None:
@@ -58,6 +61,28 @@ async def load(base_url: str, folder: Path) -> int:
         source = GraphFiles([folder / "o.jsonl"])
         report = await jobs.load(cdp, source, journal=folder / "j", engine=attrs.evolve(ENGINE, most_orders=2))
         return report.status
+
+
+@contextmanager
+def dying(base_url: str) -> Generator[subprocess.Popen[str], None, None]:
+    """Run this module as a process with loads from the server at *base_url*."""
+    command = (sys.executable, "-m", "tests.engines.dying", base_url)
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def ask(process: subprocess.Popen[str], folder: Path, step: int) -> tuple[int, int]:
+    """Run a load that dies at a *step*; return its status, and how many steps it began."""
+    commands: IO[str] | None = process.stdin
+    answers: IO[str] | None = process.stdout
+    assert commands is not None
+    assert answers is not None
+    commands.write(f"{folder} {step}\n")
+    commands.flush()
+    status, began = answers.readline().split()
+    return int(status), int(began)
 
 
 def main(base_url: str) -> None:

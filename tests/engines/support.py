@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gzip
 import importlib.resources
+import os
+import signal
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -76,6 +78,19 @@ async def load(
     return await jobs.load(cdp, source, journal=folder / "j", outcomes=folder / "out", engine=engine, **options)
 
 
+def interrupting(server: Emulator, operation: str, count: int = 1) -> jobs.OnEvent:
+    """Return an observer that interrupts this process once the server got so many requests of an *operation*."""
+    sent = False
+
+    def observe(_: jobs.Event) -> None:
+        nonlocal sent
+        if not sent and server.requests[operation] >= count:
+            sent = True
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return observe
+
+
 def counted(report: jobs.Report) -> dict[str, int]:
     """Return the verdicts of a load."""
     return {str(verdict): count for verdict, count in report.counts.items() if count}
@@ -84,6 +99,11 @@ def counted(report: jobs.Report) -> dict[str, int]:
 def twice(server: Emulator) -> Counter[str]:
     """Return what happened to the orders of a server besides their creation: nothing may."""
     return Counter(effect["effect"] for effect in server.store.effects if effect["effect"] != "created")
+
+
+def there(server: Emulator) -> Counter[str]:
+    """Return how often a server has each order."""
+    return Counter(str(order.data["referenceId"]) for order in server.store.all("orders"))
 
 
 def state(server: Emulator) -> list[Json]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,11 @@ import orjson
 import pytest
 
 from cdp_orders_async import CdpOrders, GraphFiles, InputError, Invalid, JournalError, jobs
-from cdp_orders_async.emulator import Emulator, Switches
+from cdp_orders_async.emulator import Switches
 from cdp_orders_async.jobs import ticking
 from cdp_orders_async.journal import OrderId, SqliteJournal, batch_folder
 from tests.cli.support import lines_of, names, orders
-from tests.engines.support import ENGINE, Json, counted, importable, load, real, served, state, twice
+from tests.engines.support import ENGINE, Json, counted, importable, interrupting, load, real, served, state, twice
 
 SIX = [importable(order) for order in orders(6)]
 
@@ -229,24 +227,11 @@ async def test_order_that_requests_left_open_is_left_to_them(tmp_path: Path) -> 
         assert len(list(server.store.all("orders"))) == 1
 
 
-def interrupting(server: Emulator, looks: int) -> jobs.OnEvent:
-    """Return an observer that interrupts this process once the status of batches was asked for so many times."""
-    sent = False
-
-    def observe(_: jobs.Event) -> None:
-        nonlocal sent
-        if not sent and server.requests["batches.get"] >= looks:
-            sent = True
-            os.kill(os.getpid(), signal.SIGINT)
-
-    return observe
-
-
 async def test_signal_leaves_files_that_the_next_load_finds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A load that is stopped while the server works says so; requests are refused then, and the same load ends it."""
     monkeypatch.setattr(ticking, "EVERY", 0.005)
     async with served(Switches(batch_seconds=3600)) as (server, cdp):
-        report = await load(cdp, tmp_path, SIX, on_event=interrupting(server, 2), drain=0)
+        report = await load(cdp, tmp_path, SIX, on_event=interrupting(server, "batches.get", 2), drain=0)
         assert (counted(report)["unknown"], report.status, report.resumable) == (3, 130, True)
         with pytest.raises(JournalError, match="1 batch file has no result yet"):
             await load(cdp, tmp_path, SIX, None)
@@ -312,7 +297,7 @@ async def test_batch_file_of_another_folder_is_not_trusted(tmp_path: Path, monke
     """Where the folder is lost, orders that it began may have been sent, so requests look for them."""
     monkeypatch.setattr(ticking, "EVERY", 0.005)
     async with served(Switches(batch_seconds=3600)) as (server, cdp):
-        await load(cdp, tmp_path, SIX, on_event=interrupting(server, 1), drain=0)
+        await load(cdp, tmp_path, SIX, on_event=interrupting(server, "batches.get"), drain=0)
         batch_folder(tmp_path / "j").rename(tmp_path / "lost")
         server.waiting.finish()
         server.store.switches = Switches()

@@ -124,6 +124,22 @@ async def test_an_order_of_a_dead_process_is_tried_until_its_claim_ends(
     assert created(served) == 3
 
 
+async def test_the_claims_of_a_partition_have_ended_with_it(served: Served, tmp_path: Path) -> None:
+    """A process that is killed after its outcomes came holds up nobody, though it never closes its journal."""
+    identity = make_client(served.base_url, OPTIONS).identity
+    order = parse_graph(orders(1)[0]).order
+    step: Step = ("claim", (OrderId.of(order.reference_id, order.ordered_at), b"d", b"", 0))
+    async with await SqliteJournal.open(tmp_path / "j.sqlite", identity=identity) as journal:
+        owner = JournalOwner(journal)
+        killed = RemoteJournal(owner.do, "killed", identity=identity, linger=3600)
+        async with PartitionLoader(served.base_url, None, killed, OPTIONS) as loader:
+            for verdict in ("loaded", "already"):
+                outcomes, error = await loader.load(TEXTS[:1])
+                assert (error, verdicts(outcomes)) == (None, {1: verdict})
+        assert [type(result) for result in await owner.do("next", [step])] == [Claimed]
+        await killed.aclose()
+
+
 async def test_a_lost_owner_fails_the_next_call() -> None:
     """What cannot be written is told by the next call that waits, to each of its callers."""
 

@@ -35,9 +35,10 @@ if find_spec("ray") is None:
     pytest.skip(SENTENCE, allow_module_level=True)
 
 from cdp_orders_async.engines.ray import LoadEnded, load_dataset, read_lines
-from cdp_orders_async.engines.ray_actors import ATTEMPTS, STARTS, Job, Owner, ray_sentence
+from cdp_orders_async.engines.ray_actors import ATTEMPTS, ray_sentence
 from cdp_orders_async.engines.ray_api import ray
 from cdp_orders_async.engines.ray_load import RayEngine
+from cdp_orders_async.engines.ray_owner import STARTS, Job, Owner
 
 pytestmark = [
     # Ray warns of its own options.
@@ -260,6 +261,52 @@ async def test_the_engine_writes_what_a_load_writes(served: Served, tmp_path: Pa
         again, third = await load("again.jsonl", engine)
         assert (again.reason, third) == (None, second)
     assert stored(served) == once(10)
+
+
+async def test_one_journal_in_postgres_for_all(served: Served, postgres: str, tmp_path: Path) -> None:
+    """Its outcomes are verified, tried again, reported and undone as those of any load; two loads do nothing twice."""
+    path, out = write(tmp_path / "o.jsonl", orders(8)), tmp_path / "out"
+    place, engine = jobs.journal_place(postgres), RayEngine(workers=2, batch=4)
+    settings = Settings(rate=2000)
+    async with CdpOrders(base_url=served.base_url, client_key="key", api_token="token", settings=settings) as cdp:  # noqa: S106
+
+        async def load() -> dict[Any, int]:
+            source = GraphFiles([path])
+            report = await jobs.load(cdp, source, journal=place, outcomes=out, engine=engine, settle=0.0)
+            assert report.reason is None
+            return dict(report.counts)
+
+        assert await load() == {"loaded": 8}
+        assert await load() == {"already": 8}
+        verified = await jobs.verify(cdp, out, settle=0)
+        assert (verified.status, verified.same) == (0, verified.parts)
+        tried = await jobs.retry(cdp, out, journal=place, settle=0)
+        assert (tried.status, tried.counts.total()) == (0, 0)
+        undone = await jobs.undo(cdp, place)
+        assert (undone.status, undone.failed, undone.kept) == (0, 0, 0)
+    assert stored(served) == {}
+
+
+async def test_workers_without_room_hold_nothing_up(served: Served, tmp_path: Path) -> None:
+    """The cluster has room for one of two workers: that one loads all."""
+    path = write(tmp_path / "o.jsonl", orders(6))
+    engine = RayEngine(workers=2, batch=1, cpus=3.0)
+    settings = Settings(rate=2000)
+    async with CdpOrders(base_url=served.base_url, client_key="key", api_token="token", settings=settings) as cdp:  # noqa: S106
+        report = await jobs.load(cdp, GraphFiles([path]), journal=tmp_path / "j.sqlite", engine=engine, settle=0.0)
+        assert (dict(report.counts), report.reason) == ({"loaded": 6}, None)
+    assert stored(served) == once(6)
+
+
+def test_workers_of_another_tenant_send_nothing(
+    served: Served, postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The driver has another client key than the machines of the cluster, and the journal is for all tenants."""
+    monkeypatch.setenv("CDP_CLIENT_KEY", "other")
+    path = write(tmp_path / "o.jsonl", orders(1))
+    with pytest.raises(LoadEnded, match="has the credentials of another tenant"):
+        load_dataset(read_lines([path]), journal=postgres, rate=None, url=served.base_url, workers=1)
+    assert sent(served) == 0
 
 
 async def test_the_engine_needs_a_rate_for_all(served: Served, tmp_path: Path) -> None:

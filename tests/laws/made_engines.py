@@ -90,8 +90,9 @@ async def in_a_cluster(client: CdpOrders, records: SqliteJournal) -> list[object
     if find_spec("ray") is None:
         return []
     actors: Any = import_module("cdp_orders_async.engines.ray_actors")
+    owners: Any = import_module("cdp_orders_async.engines.ray_owner")
     loads: Any = import_module("cdp_orders_async.engines.ray_load")
-    job = actors.Job(url="http://x", rate=1.0, journal=DATABASE, identity={}, options=PartitionOptions(), workers=1)
+    job = owners.Job(url="http://x", rate=1.0, journal=DATABASE, identity={}, options=PartitionOptions(), workers=1)
     handle = SimpleNamespace(worker_starts=SimpleNamespace(remote=str))
     context = SimpleNamespace(get_actor_id=lambda: "id")
 
@@ -111,4 +112,4 @@ async def in_a_cluster(client: CdpOrders, records: SqliteJournal) -> list[object
 
     outcomes = actors.unread([line, SourceLine("file", 2, TEXT)])
     load = loads.RayLoad(client, lines(), records, job, None, engine, 0.0)
-    return [job, actors.Owner(job), actors.Result(outcomes=outcomes), worker, actors._OwnerSlots(handle), engine, load]  # noqa: SLF001 every class is looked at
+    return [job, owners.Owner(job), actors.Result(outcomes=outcomes), worker, actors._OwnerSlots(handle), engine, load]  # noqa: SLF001 every class is looked at

@@ -143,7 +143,7 @@ CARRIERS = {
     *("models", "graph"),
     *("wire.request.Page", "wire.direct.Listed", "cli.options.Connection"),
     "engines.partition.SourceLine",  # another process loads the order, so it is sent there
-    "engines.ray_actors.Job",  # the workers need the address of the database, which may hold its password
+    "engines.ray_owner.Job",  # the workers need the address of the database, which may hold its password
 }
 """What carries the values of people on purpose: a copy of it that you make yourself, holds them. Nothing shows them."""
 RAY = "cdp_orders_async.engines.ray"

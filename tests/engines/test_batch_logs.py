@@ -1,0 +1,99 @@
+"""Error logs of batches, in the forms that a server may give them: no refused order counts as loaded."""
+
+from __future__ import annotations
+
+import gzip
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+import attrs
+import orjson
+import pytest
+
+from cdp_orders_async.emulator import Switches
+from cdp_orders_async.engines import batch_api
+from cdp_orders_async.engines.batch_api import BatchApi
+from cdp_orders_async.redact import Opaque
+from tests.cli.support import orders
+from tests.engines.support import ENGINE, Json, counted, importable, load, served
+
+SIX = [importable(order) for order in orders(6)]
+ONE_FILE = attrs.evolve(ENGINE, most_orders=6)
+REFUSED: Json = {"faults": [{"operation": "batches.process", "script": [{"action": "reject", "status": 403}]}]}
+"""The third and the sixth record are refused."""
+
+
+def changed(row: bytes, **fields: object) -> bytes:
+    """Return a row with other *fields*."""
+    return orjson.dumps({**orjson.loads(row), **fields})
+
+
+LOGS: dict[str, tuple[Callable[[list[bytes]], bytes], dict[str, int]]] = {
+    "it is not packed": (b"\n".join, {"loaded": 4, "failed": 2}),
+    "it has empty lines and other line ends": (
+        lambda rows: b"\r\n\r\n".join([*rows, b""]),
+        {"loaded": 4, "failed": 2},
+    ),
+    "its codes are text": (
+        lambda rows: b"\n".join(changed(row, code="403") for row in rows),
+        {"loaded": 4, "failed": 2},
+    ),
+    "it is packed in several pieces": (
+        lambda rows: b"".join(gzip.compress(row + b"\n") for row in rows),
+        {"loaded": 4, "failed": 2},
+    ),
+    "its last piece is cut": (
+        lambda rows: b"".join(gzip.compress(row + b"\n") for row in rows)[:-9],
+        {"unknown": 6},
+    ),
+    "something follows its last piece": (
+        lambda rows: gzip.compress(b"\n".join(rows)) + b"<html>",
+        {"unknown": 6},
+    ),
+    "a row has no code of an error": (
+        lambda rows: b"\n".join([changed(rows[0], code=200), rows[1]]),
+        {"loaded": 4, "unknown": 1, "failed": 1},
+    ),
+    "one record has several rows": (
+        lambda rows: b"\n".join([changed(rows[0], code=500), rows[0], rows[1], rows[1]]),
+        {"loaded": 4, "unknown": 1, "failed": 1},
+    ),
+    "a row names another record": (
+        lambda rows: b"\n".join([changed(rows[0], ref=str(UUID(int=7))), rows[1]]),
+        {"failed": 1, "unknown": 5},
+    ),
+    "a row names no record": (
+        lambda rows: b"\n".join([changed(rows[0], ref=None), rows[1]]),
+        {"failed": 1, "unknown": 5},
+    ),
+    "it is a table": (lambda _: b"ref,code,message\n1,403,no\n", {"unknown": 6}),
+    "it is a list": (lambda rows: b"[" + b",".join(rows) + b"]", {"unknown": 6}),
+    "it is empty": (lambda _: b"", {"unknown": 6}),
+    "its last row is cut": (lambda rows: b"\n".join(rows)[:-3], {"unknown": 6}),
+    "a row is too long": (
+        lambda rows: b"\n".join([*rows, changed(rows[0], message="m" * 2_000)]),
+        {"unknown": 6},
+    ),
+    "it is too large": (lambda rows: gzip.compress(b"\n".join([*rows, b" " * 20_000])), {"unknown": 6}),
+}
+
+
+@pytest.mark.parametrize("name", LOGS)
+async def test_no_refused_order_counts_as_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """Each refused record is found; where the log is not certain, the others are unknown."""
+    change, expected = LOGS[name]
+    read = BatchApi.log
+
+    async def log(api: BatchApi, url: Opaque[str]) -> bytes | None:
+        packed = await read(api, url)
+        assert packed is not None
+        return change(gzip.decompress(packed).splitlines())
+
+    monkeypatch.setattr(BatchApi, "log", log)
+    monkeypatch.setattr(batch_api, "LARGEST_ROW", 1_000)
+    monkeypatch.setattr(batch_api, "LARGEST_PLAIN_LOG", 10_000)
+    async with served(Switches(), REFUSED) as (server, cdp):
+        report = await load(cdp, tmp_path, SIX, ONE_FILE)
+        assert counted(report) == expected
+        assert len(list(server.store.all("orders"))) == 4
