@@ -288,8 +288,8 @@ class Load:
     def _take(self, position: int, line: OrderGraph | InputLine) -> None:
         """Take an order from the input."""
         file, number, key, graph, violations = _read(position, line, self._api)
-        if graph is not None and self._context.journal is not None:
-            key, violations = graph.key, (*violations, *_unrecordable(graph))
+        if graph is not None and self._context.journal is not None and (found := _unrecordable(graph)):
+            key, violations = graph.key, (*violations, *found)
         if graph is None or violations:
             self._report.order_started(key, file, number)
             self._tell(Outcome(file=file, number=number, key=key, verdict=Verdict.INVALID, violations=violations))
@@ -442,6 +442,6 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 def _unrecordable(graph: OrderGraph) -> tuple[Violation, ...]:
     """Return what a journal cannot record of *graph*."""
     reference = graph.order.reference_id
-    if len(reference) <= MAX_REFERENCE_BYTES // 4 or len(reference.encode()) <= MAX_REFERENCE_BYTES:
+    if len(reference) <= MAX_REFERENCE_BYTES // 4 or len(reference.encode(errors="replace")) <= MAX_REFERENCE_BYTES:
         return ()
     return (Violation("$.referenceId", f"must have at most {MAX_REFERENCE_BYTES:,} bytes, to be kept in a journal"),)
