@@ -8,6 +8,7 @@ right after the step before.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import subprocess
 import sys
@@ -36,14 +37,13 @@ ROOT = Path(__file__).parents[2]
 
 def counted(last: int, writer: int) -> None:
     """Tell each step to *writer*, and end the process, as a kill does, before the step number *last*."""
-    began = 0
+    numbers = itertools.count(1)  # which threads share
 
     def dying(step: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:  # noqa: ANN401 those of the step
-            nonlocal began
-            began += 1
+            number = next(numbers)
             os.write(writer, b".")
-            if began == last:
+            if number == last:
                 os._exit(DEAD)
             return step(*args, **options)
 
