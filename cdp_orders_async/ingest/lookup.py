@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, TypeVar
 from uuid import UUID
@@ -283,9 +283,10 @@ def _difference(sent: Any, stored: Any) -> tuple[int, int]:  # noqa: ANN401 any 
 
 def _fit(part: Part, extension: Part | None, stored: Any, held: Extension | None) -> tuple[int, ...]:  # noqa: ANN401 any resource
     """Return how well *stored*, with the extension *held*, fits *part*: a smaller tuple is a better fit."""
-    # While the references of linked items are unknown, the comparison ignores the links.
+    # While the references of linked items are unknown, only the number of links is compared.
     linked = all(use.ref for use in part.uses)
     sent = part.sent() if linked else attrs.evolve(part.value, order_items=stored.order_items)
+    unlike = 0 if linked else _unlike_links([use.ref for use in part.uses], stored.order_items or ())
     if held is None:  # it may still get one: duplicates without an extension are matched before duplicates with one
         beside = 0
     elif extension is None or diff(extension.value, held):
@@ -293,4 +294,11 @@ def _fit(part: Part, extension: Part | None, stored: Any, held: Extension | None
     else:
         beside = int(extra_fields(extension.value, held) > 0)
     wrong = bool(diff(sent, stored))
-    return (not may_match(sent, stored), wrong, 0 if wrong else extra_fields(sent, stored), beside)
+    return (not may_match(sent, stored), wrong, unlike, 0 if wrong else extra_fields(sent, stored), beside)
+
+
+def _unlike_links(uses: Collection[UUID | None], links: Collection[UUID]) -> int:
+    """Return how many of the *uses*, whose references may be unknown, and of the *links* can have no counterpart."""
+    same = sum(link in uses for link in links)
+    unknown = sum(use is None for use in uses)
+    return max(len(uses), len(links)) - same - min(unknown, len(links) - same)

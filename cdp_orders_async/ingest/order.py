@@ -142,7 +142,8 @@ class OrderRun:
         lists: Counter[str] = Counter()  # the parts that are to be found in a list of their kind
         requests = 0
         for part in self.parts:
-            if part.verdict is not None or (part.ref is not None and known[part.key].digest == part.digest):
+            record = known.get(part.key)  # None of what was found just now
+            if part.verdict is not None or (part.ref is not None and record and record.digest == part.digest):
                 continue
             if part.ref is None and part.in_doubt:
                 lists[part.key if part.kind in EXTENSIONS else part.kind] += 1
@@ -339,7 +340,7 @@ class OrderRun:
         """
         keys = {part.key for part in self.parts}
         refs = {key: record.ref for key, record in known.items()}
-        claimed = {(kind_of(key), ref) for key, ref in refs.items() if key in keys}
+        claimed = {(kind_of(key), ref) for key, ref in refs.items() if key in keys and ref is not None}
         orphans = {key: ref for key, ref in refs.items() if key not in keys and (kind_of(key), ref) not in claimed}
         creation = self._creation
         creation.orphans = {(kind_of(key), ref): key for key, ref in orphans.items() if ref is not None}

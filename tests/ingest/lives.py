@@ -148,6 +148,18 @@ async def load_all(making: Making) -> None:
     """Load many orders."""
     call, end = making.call, making.call.end
     load: Load | None = None
+
+    def look() -> None:
+        """Look at the progress, as a display does at any moment."""
+        try:
+            left = [] if load is None else load.requests_left
+        except Exception as error:  # noqa: BLE001 it is a finding
+            making.tenant.wrong.append(f"no requests left: {error!r}")
+        else:
+            if any(requests < 0 for requests, _ in left):
+                making.tenant.wrong.append(f"requests left: {left}")
+
+    making.process.wire.looks.add(look)
     try:
         async with ingest(
             making.tenant.version.resources(making.process.wire, BASE),
@@ -168,6 +180,7 @@ async def load_all(making: Making) -> None:
     except CdpError as error:
         making.error = error
     finally:
+        making.process.wire.looks.discard(look)
         with suppress(CdpError):  # the same one again
             while load is not None and (left := await anext(load, None)) is not None:
                 making.taken.append(left)

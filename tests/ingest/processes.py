@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -34,6 +34,8 @@ class Wire:
         self.changing = 0
         """How many requests came that may change something."""
         self.in_flight = 0
+        self.looks: set[Callable[[], None]] = set()
+        """Called at each request and each answer."""
         self.awake = asyncio.Event()
         """Not set while its process sleeps."""
         self.awake.set()
@@ -43,6 +45,7 @@ class Wire:
         """Do with *request* what its fate is; whoever sleeps gets the answer when he wakes up."""
         self.in_flight += 1
         self.changing += request.method != "GET"
+        self._look()
         try:
             result = await self._send(request)
         except CdpError:
@@ -53,6 +56,11 @@ class Wire:
             return result
         finally:
             self.in_flight -= 1
+            self._look()
+
+    def _look(self) -> None:
+        for look in self.looks:
+            look()
 
     async def _send(self, request: Request[T]) -> T:
         fate, mark = next(self.fates, "ok"), object()

@@ -14,6 +14,7 @@ from cdp_orders_async import (
     GraphConsumer,
     GraphItem,
     Identifier,
+    MemoryJournal,
     NewConsumer,
     NewContact,
     OrderGraph,
@@ -22,7 +23,9 @@ from cdp_orders_async import (
     Verdict,
     ingest_one,
 )
+from cdp_orders_async.emulator import Emulator
 from cdp_orders_async.ingest import OnExisting
+from cdp_orders_async.journal import OrderId
 from tests.ingest.network import Network
 from tests.ingest.orders import consumer, item, order, person
 from tests.ingest.runs import Case, crash, differs
@@ -387,3 +390,20 @@ async def test_an_extension_is_added_later(memory: Memory) -> None:
     await runs.load(before)
     assert ((await runs.load(after)).verdict, runs.writes) == (Verdict.LOADED, ["item_extensions.create"])
     assert runs.holds(after)
+
+
+@pytest.mark.parametrize("kept", [1, 0])
+async def test_an_item_in_doubt_loses_its_reference_id(kept: int) -> None:
+    """Several items may have been made when their input is edited: the edited one is looked for, never made again."""
+    emulator, journal = Emulator(), MemoryJournal()
+    graph = OrderGraph(order=order(), items=(item("i1"), item("i2"), item("i3")))
+    await ingest_one(NEW.resources(Network(emulator), BASE), graph, journal=journal)
+    for key in ("item:i1", "item:i2"):
+        journal.record(graph.key, key, b"of a lost answer", None)
+    await journal.claim(OrderId.of(graph.order.reference_id, graph.order.ordered_at), b"")
+    await journal.end(graph.key, complete=False)
+    items = [attrs.evolve(one, item=attrs.evolve(one.item, reference_id=None)) for one in graph.items]
+    edited = attrs.evolve(graph, items=(*items[:1], *graph.items[1:]) if kept else (*items[:2], *graph.items[2:]))
+    outcome = await ingest_one(NEW.resources(Network(emulator), BASE), edited, journal=journal, settle=0.0)
+    assert len([*emulator.store.all("items")]) == 3
+    assert outcome.verdict in {Verdict.KEPT, Verdict.ALREADY, Verdict.CONFLICT}

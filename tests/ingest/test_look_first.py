@@ -12,7 +12,10 @@ import pytest
 
 from cdp_orders_async import (
     Consumer,
+    GraphConsumer,
     GraphItem,
+    MemoryJournal,
+    NewConsumer,
     OrderGraph,
     Outcome,
     Request,
@@ -22,7 +25,7 @@ from cdp_orders_async import (
     ingest_one,
 )
 from cdp_orders_async.emulator import Emulator, Switches
-from cdp_orders_async.ingest import OnExisting
+from cdp_orders_async.ingest import Load, OnExisting
 from cdp_orders_async.wire import to_json
 from tests.ingest.expectations import refs, stored, wanted
 from tests.ingest.network import ELSEWHERE, Network, add, collected, loading
@@ -312,3 +315,54 @@ def test_a_namesake_is_not_taken_while_lists_lag() -> None:
         assert stored(network.emulator) == wanted([whole(), OrderGraph(order=namesake)])
 
     run(main)
+
+
+class Watched(Network):
+    """A way to a server; at each request somebody looks at the progress of a load."""
+
+    load: Load | None = None
+    seen = 0
+
+    async def send(self, request: Request[T], /) -> T:
+        """Look, and send."""
+        if self.load is not None:
+            assert all(left >= 0 for left, _ in self.load.requests_left)
+            self.seen += 1
+        return await super().send(request)
+
+
+@pytest.mark.parametrize("journaled", [False, True])
+@pytest.mark.parametrize("on_existing", ["keep", "update", "fail"])
+async def test_progress_of_a_load_that_finds_other_values(
+    on_existing: OnExisting,
+    journaled: bool,  # noqa: FBT001 a parameter of the test
+) -> None:
+    """The requests that are left can be asked at any moment, also between finding a part and changing it."""
+    emulator = Emulator()
+    await ingest_one(Resources(Network(emulator), BASE), whole())
+    graph = whole()
+    first = attrs.evolve(graph.items[0], item=attrs.evolve(graph.items[0].item, name="another"))
+    network = Watched(emulator)
+    edited = attrs.evolve(graph, items=(first, *graph.items[1:]))
+    journal = MemoryJournal(identity={}) if journaled else None
+    options: dict[str, Any] = {"look_first": True, "settle": 0.0, "journal": journal, "on_existing": on_existing}
+    async with ingest(Resources(network, BASE), [edited], **options) as network.load:
+        (outcome,) = await collected(network.load)
+    assert network.seen > 3
+    assert outcome.verdict is {"keep": Verdict.KEPT, "update": Verdict.UPDATED, "fail": Verdict.CONFLICT}[on_existing]
+
+
+async def test_a_person_of_whom_nothing_is_known() -> None:
+    """A consumer without any value takes the one on the server that fits no other consumer of the order.
+
+    That is so before it is known which items the others use.
+    """
+    emulator = Emulator()
+    ann, twin = consumer("Ann", uses=("i1",)), item("i1", {"seat": "1A"})
+    first = OrderGraph(order=order(), items=(twin, twin), consumers=(consumer("Ann"),))
+    graph = OrderGraph(order=order(), items=(twin,), consumers=(ann, GraphConsumer(NewConsumer())))
+    outcomes = [
+        await ingest_one(Resources(Network(emulator), BASE), each, look_first=True, settle=0.0)
+        for each in (first, graph, graph)
+    ]
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.LOADED, Verdict.LOADED, Verdict.ALREADY]
