@@ -47,6 +47,7 @@ OPTIONS: dict[str, set[str]] = {
         *("--api-token-file", "--api-token-command", "--profile"),
         *("--connections", "--http", "--timeout", "--deadline", "--look-first", "--on-existing", "--settle", "--drain"),
         *(
+            "--shared-rate",
             "--timezone",
             "--assign-references",
             "--verbose",

@@ -402,8 +402,7 @@ async def test_an_item_in_doubt_loses_its_reference_id(kept: int) -> None:
         journal.record(graph.key, key, b"of a lost answer", None)
     await journal.claim(OrderId.of(graph.order.reference_id, graph.order.ordered_at), b"")
     await journal.end(graph.key, complete=False)
-    items = [attrs.evolve(one, item=attrs.evolve(one.item, reference_id=None)) for one in graph.items]
-    edited = attrs.evolve(graph, items=(*items[:1], *graph.items[1:]) if kept else (*items[:2], *graph.items[2:]))
+    edited = attrs.evolve(graph, items=(*([item()] if kept else [item(), item()]), *graph.items[2 - kept :]))
     outcome = await ingest_one(NEW.resources(Network(emulator), BASE), edited, journal=journal, settle=0.0)
     assert len([*emulator.store.all("items")]) == 3
     assert outcome.verdict in {Verdict.KEPT, Verdict.ALREADY, Verdict.CONFLICT}
