@@ -36,8 +36,12 @@ app.command("cdp_orders_async.cli.retry:retry", name="retry")
 app.command("cdp_orders_async.cli.sample:sample", name="sample")
 app.command("cdp_orders_async.cli.undo:undo", name="undo")
 app.command("cdp_orders_async.cli.verify:verify", name="verify")
-for kind in V2_1.kinds:
-    app.command(f"cdp_orders_async.cli.single:{kind.name}", name=kind.name.replace("_", "-"))
+SINGLE = {kind.name.replace("_", "-"): kind.name for kind in V2_1.kinds}
+"""The commands of single operations, and their kinds."""
+for command, name in SINGLE.items():
+    app.command(f"cdp_orders_async.cli.single:{name}", name=command)
+SENDING = {"load", "retry", "undo", *SINGLE}
+"""The commands that may write to the server, and so say where they sent nothing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,6 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(tokens: Sequence[str]) -> int:
+    if not tokens or not {*app.help_flags, *app.version_flags}.isdisjoint(tokens):
+        from cdp_orders_async.cli.display import Screen  # noqa: PLC0415 other commands make their own
+
+        app.console = Screen()  # that of cyclopts ends with 1 where nobody reads all of it, as under | head
     if not tokens or tokens[0] in app.help_flags:
         for name in app:
             _ = app[name]  # imports the command, for its line in the help
@@ -76,7 +84,9 @@ def _refused(error: Exception, tokens: Sequence[str]) -> int:
         return 0
     if isinstance(error, OSError):  # such as a full disk under standard output
         return unwritten(error)
+    command = app.parse_commands(tokens)[0]
+    unsent = not SENDING.isdisjoint(command[:1])
     if not isinstance(error, CycloptsError):  # of a profile
-        return refuse(error)
-    command = " ".join(["cdp-orders", *app.parse_commands(tokens)[0]])
-    return refuse(f"{' '.join(str(error).split()).rstrip('.')}; see {command} --help")
+        return refuse(error, unsent=unsent)
+    advice = f"see {' '.join(['cdp-orders', *command])} --help"
+    return refuse(f"{' '.join(str(error).split()).rstrip('., ')}; {advice}", unsent=unsent)

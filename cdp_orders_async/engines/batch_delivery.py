@@ -29,6 +29,7 @@ from cdp_orders_async.errors import (
     Refused,
     ServerError,
     Unreadable,
+    counted,
 )
 from cdp_orders_async.journal.batches import BatchBook, BatchFile, State
 from cdp_orders_async.redact import Opaque
@@ -263,7 +264,11 @@ class Delivery:
                 lost += 1
             else:
                 failures[n] = row
-        unknown = f"{lost} rows of the error log of its batch name no record" if lost else None
+        unknown = (
+            f"{counted(lost, 'row')} of the error log of its batch {'names' if lost == 1 else 'name'} no record"
+            if lost
+            else None
+        )
         return Result(failures, unknown)
 
     async def _log_of(self, url: Opaque[str]) -> list[LogRow] | None:

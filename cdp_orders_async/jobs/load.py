@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import CdpError, InputError, Invalid, JournalError, Violation
+from cdp_orders_async.errors import CdpError, InputError, Invalid, JournalError, Violation, counted
 from cdp_orders_async.graph import InputLine
 from cdp_orders_async.ingest import SETTLE, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.jobs.before_file import kept_before
@@ -241,7 +241,7 @@ def _recorder(
 def _check_engine(engine: Engine | None, journal: JournalPlace, **given: bool) -> None:
     """Raise `Invalid` for options *given* that the *engine* lacks, `JournalError` for batch files without a result."""
     if (engine is None or engine.name != BATCH) and (left := _unfinished(journal)):
-        files = "1 batch file has" if left == 1 else f"{left} batch files have"
+        files = counted(left, "batch file has", "batch files have")
         raise JournalError(
             f"{files} no result yet, so the Batch API may still take the orders in it: first load with"
             f" engine=batch and the journal {journal}; nothing was sent"
@@ -337,8 +337,8 @@ class _Listener:
 def _conclude(report: Report, source: GraphFile | GraphFiles, on_event: OnEvent) -> None:
     """Say how many orders the end of the load left, or that there were none."""
     if left := report.counts[Verdict.NOT_TRIED]:
-        orders = "order was" if left == 1 else "orders were"
-        on_event(Message(f"{left:,} {orders} taken from the input and not tried."))
+        orders = counted(left, "order was", "orders were")
+        on_event(Message(f"{orders} taken from the input and not tried."))
     elif not report.counts and report.stopped_by is None:
         holds = "holds" if isinstance(source, GraphFile) or len(source.names) == 1 else "hold"
         on_event(Message(f"{source.name} {holds} no orders: nothing was loaded."))
