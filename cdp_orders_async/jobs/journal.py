@@ -14,7 +14,7 @@ import attrs
 from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.jobs.events import Message, OnEvent
 from cdp_orders_async.journal import PostgresAddress, PostgresJournal, SqliteJournal
-from cdp_orders_async.sources.files import is_named
+from cdp_orders_async.sources.files import is_named, real
 
 __all__ = [
     "JournalPlace",
@@ -90,7 +90,7 @@ def journal_path(
     places += [(name, path) for name, path in files.items() if path is not None]
     seen: dict[Path, str] = {}
     for name, path in places:
-        if (other := seen.setdefault(path.resolve(), name)) is not name:
+        if (other := seen.setdefault(real(path), name)) is not name:
             raise InputError(f"the {other} and the {name} must be different files")
     for name in WRITTEN:
         output = files.get(name)
@@ -118,7 +118,7 @@ def _check_readable(name: str) -> None:
 def _default(given: Sequence[str], names: Sequence[str]) -> Path:
     """Return the place beside the one file, or the one folder, that is the input."""
     if len(given) == 1 and (folder := Path(given[0])).is_dir():
-        whole = folder.resolve()
+        whole = real(folder)
         beside = whole if folder.name in {"", ".."} else folder.with_name(whole.name)
         return Path(f"{beside}{ENDING}")
     if len(names) > 1:
