@@ -60,15 +60,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(tokens: Sequence[str]) -> int:
-    if not tokens or not {*app.help_flags, *app.version_flags}.isdisjoint(tokens):
-        from cdp_orders_async.cli.display import Screen  # noqa: PLC0415 other commands make their own
-
-        app.console = Screen()  # that of cyclopts ends with 1 where nobody reads all of it, as under | head
     if not tokens or tokens[0] in app.help_flags:
         for name in app:
             _ = app[name]  # imports the command, for its line in the help
     try:
         status = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except SystemExit:  # rich raises it where nobody reads the help to its end, as under | head
+        if tokens and {*app.help_flags, *app.version_flags}.isdisjoint(tokens):
+            raise
+        return 0
     except (CycloptsError, CdpError, OSError) as error:
         return _refused(error, tokens)
     return status if isinstance(status, int) else 0

@@ -265,7 +265,7 @@ class GraphFile:
         except reading_errors() as error:
             reason = error.strerror if isinstance(error, OSError) else None
             if TOO_WIDE in str(error):
-                reason = "it was packed by zstd with a window above 128 MiB : unpack it first (zstd -d --long=31)"
+                reason = "it was packed by zstd with a window above 128 MiB: unpack it first (zstd -d --long=31)"
             where = f" after line {number}" if number else ""
             raise InputError(f"{self.name} cannot be read{where}: {reason or 'it is cut off or damaged'}") from error
 

@@ -355,6 +355,22 @@ async def test_what_update_changed_is_listed(tmp_path: Path) -> None:
         assert "canary" not in " ".join(its.messages)
 
 
+async def test_changes_of_deleted_parts_are_not_listed_again(tmp_path: Path) -> None:
+    """The second undo knows from the journal that the parts are gone; a last line that a crash cut is left out."""
+    async with tenant(tmp_path, 2) as its:
+        before = tmp_path / "before"
+        await its.load()
+        its.lines = [{**its.lines[0], "price": 60}, its.lines[1]]
+        assert (await its.load(on_existing="update", before=before)).counts[Verdict.UPDATED] == 1
+        with before.open("ab") as file:
+            file.write(before.read_bytes()[:-9])
+        for deleted in (2 * PARTS, 0):
+            its.messages.clear()
+            report = await its.undo(before=before)
+            assert (report.deleted, report.kept, report.changed, report.changes) == (deleted, 0, 0, ())
+            assert its.messages == [f"{before}, line 2: the file ends in the middle of this line, which is left out"]
+
+
 async def test_values_that_cannot_be_kept_end_the_load(tmp_path: Path) -> None:
     """Where the values before cannot be written, the change is not sent."""
     async with tenant(tmp_path, 1) as its:
