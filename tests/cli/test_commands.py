@@ -58,7 +58,7 @@ OPTIONS: dict[str, set[str]] = {
             "--max-errors",
             "--give-up",
         ),
-        *("--control", "--progress", "--progress-every", "--sql", "--engine", "--address"),
+        *("--control", "--progress", "--progress-every", "--sql", "--engine", "--address", "--shared-rate"),
     },
     "emulator": {"--port", "--client-key", "--api-token", "--seed", "--faults", "--switch", "--storage", "--host"},
     "demo": {"--rate", "--no-serve"},
