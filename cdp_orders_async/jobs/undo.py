@@ -225,8 +225,8 @@ class _Undo:
         key = created[0].key
         order = OrderUndo(self._client, self._journal, key, created, force=self._force, stopped=lambda: self._stopping)
         undone = await order.run()
+        self.report.count(undone)  # first, since it is done even if it cannot be written
         write(undone.to_json())
-        self.report.count(undone)
         self._orders += 1
         self._tell(undone)
         verdicts = {part.verdict for part in undone.parts}

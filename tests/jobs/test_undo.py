@@ -380,3 +380,16 @@ async def test_values_that_cannot_be_kept_end_the_load(tmp_path: Path) -> None:
         report = await its.load(look_first=True, on_existing="update", before=Path("/dev/full"))
         assert report.status == 2
         assert next(iter(its.emulator.store.all("orders"))).data["price"] == 50
+
+
+async def test_outcomes_that_cannot_be_written_end_the_undo(tmp_path: Path) -> None:
+    """What was deleted until then is counted, and the next undo deletes the rest."""
+    async with tenant(tmp_path, 9) as its:
+        await its.load()
+        report = await its.undo(outcomes=Path("/dev/full"))
+        assert report.status == 2
+        assert report.reason == "the outcomes cannot be written to /dev/full: No space left on device"
+        assert report.deleted == 9 * PARTS - len(its.all())
+        assert report.deleted > 0
+        assert (await its.undo()).status == 0
+        assert its.all() == []
