@@ -78,7 +78,8 @@ async def verify(
             source = options_of(path, client.api, timezone, assign_references).files_in(path, verification.files())
         counts, length = verification.saved()
         if counts:
-            on_event(Message(f"The verification that was stopped goes on: {counted(counts[0], 'order is', 'orders are')} checked."))
+            orders = counted(counts[0], "order is", "orders are")
+            on_event(Message(f"The verification that was stopped goes on: {orders} checked."))
         with (
             open_outcomes(path) as recorded,
             written(None if differences is None else Path(differences), length) as output,
