@@ -49,6 +49,11 @@ MAX_KEY_LENGTH = 64
 MAX_KEY_DIGITS = 4  # more digits may be a date or a personal number
 
 
+def counted(count: int, one: str, several: str = "") -> str:
+    """Return *count* with its noun: *one*, or else *several*, which is *one* with an s where it is not given."""
+    return f"{count:,} {one if count == 1 else several or f'{one}s'}"
+
+
 def shown_key(key: str) -> str:
     """Return the *key* of an object; ``***`` if it is not a field name: it may be a value, such as an email."""
     start = key[:MAX_KEY_LENGTH]

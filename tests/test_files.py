@@ -52,6 +52,15 @@ async def test_frames_of_zstd(tmp_path: Path) -> None:
     assert [number for _, number, _ in await keys(GraphFiles([path]))] == [1, 2]
 
 
+async def test_zstd_with_a_window_that_is_too_wide(tmp_path: Path) -> None:
+    """A file that needs more memory than zstd allows is not called damaged: the sentence says how to unpack it."""
+    packer = zstd.ZstdCompressor(options={zstd.CompressionParameter.window_log: 31})
+    path = tmp_path / "orders.zst"
+    path.write_bytes(packer.compress(lines(1)) + packer.flush())
+    with pytest.raises(InputError, match=r"window above 128 MiB: unpack it first \(zstd -d --long=31\)$"):
+        await keys(GraphFiles([path]))
+
+
 async def test_zstd_without_its_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence says what to install."""
     path = tmp_path / "orders.zst"

@@ -36,8 +36,12 @@ app.command("cdp_orders_async.cli.retry:retry", name="retry")
 app.command("cdp_orders_async.cli.sample:sample", name="sample")
 app.command("cdp_orders_async.cli.undo:undo", name="undo")
 app.command("cdp_orders_async.cli.verify:verify", name="verify")
-for kind in V2_1.kinds:
-    app.command(f"cdp_orders_async.cli.single:{kind.name}", name=kind.name.replace("_", "-"))
+SINGLE = {kind.name.replace("_", "-"): kind.name for kind in V2_1.kinds}
+"""The commands of single operations, and their kinds."""
+for command, name in SINGLE.items():
+    app.command(f"cdp_orders_async.cli.single:{name}", name=command)
+SENDING = {"load", "retry", "undo", *SINGLE}
+"""The commands that may write to the server, and so say where they sent nothing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,6 +65,10 @@ def _run(tokens: Sequence[str]) -> int:
             _ = app[name]  # imports the command, for its line in the help
     try:
         status = app(tokens, exit_on_error=False, print_error=False, result_action="return_value")
+    except SystemExit:  # rich raises it where nobody reads the help to its end, as under | head
+        if tokens and {*app.help_flags, *app.version_flags}.isdisjoint(tokens):
+            raise
+        return 0
     except (CycloptsError, CdpError, OSError) as error:
         return _refused(error, tokens)
     return status if isinstance(status, int) else 0
@@ -76,7 +84,9 @@ def _refused(error: Exception, tokens: Sequence[str]) -> int:
         return 0
     if isinstance(error, OSError):  # such as a full disk under standard output
         return unwritten(error)
+    command = app.parse_commands(tokens)[0]
+    unsent = not SENDING.isdisjoint(command[:1])
     if not isinstance(error, CycloptsError):  # of a profile
-        return refuse(error)
-    command = " ".join(["cdp-orders", *app.parse_commands(tokens)[0]])
-    return refuse(f"{' '.join(str(error).split()).rstrip('.')}; see {command} --help")
+        return refuse(error, unsent=unsent)
+    advice = f"see {' '.join(['cdp-orders', *command])} --help"
+    return refuse(f"{' '.join(str(error).split()).rstrip('., ')}; {advice}", unsent=unsent)

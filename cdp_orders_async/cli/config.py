@@ -42,7 +42,7 @@ def config(*, connection: Connection | None = None, json: Flag = False) -> int: 
     Its keys are the names of the options of cdp-orders load, with _ for -: base_url, region, api, client_key,
     api_token, api_token_file, api_token_command, rate, connections, http, timeout, deadline. Others must not be able to
     write the file, nor to read one that holds api_token. Secrets are masked. Exit status: 0, or 2 for a profile that
-    is missing or wrong.
+    is missing or wrong, and for a value that no command takes: a sentence says where it comes from.
 
     Example: cdp-orders config --profile production
 
@@ -54,6 +54,7 @@ def config(*, connection: Connection | None = None, json: Flag = False) -> int: 
     """
     connection = connection or Connection()
     try:
+        connection.check()
         rows = sorted(_rows(connection), key=itemgetter(0))
     except Invalid as error:
         return refuse(error)

@@ -20,6 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from cdp_orders_async.errors import counted
 from cdp_orders_async.ingest import Outcome, PartVerdict, Verdict
 from cdp_orders_async.jobs import NOT_AS_WANTED, Event, Message, Problem, Progress, Report, place
 from cdp_orders_async.jobs.groups import Groups
@@ -254,7 +255,7 @@ def counts(progress: Progress) -> list[str]:
     return [
         f"{progress.done:,} done",
         f"{progress.not_loaded:,} not loaded",
-        f"{progress.retries:,} retries",
+        counted(progress.retries, "retry", "retries"),
         f"{speed} requests/s" if progress.rate is None else f"{speed} of {progress.rate:.4g} requests/s",
     ]
 
@@ -319,7 +320,7 @@ def show_summary(console: Screen, report: Report) -> None:
             style = "red" if verdict in NOT_AS_WANTED else "green"
             table.add_row(Text(verdict, style=style), f"{report.counts[verdict]:,}")
     console.print(table)
-    sent = f"{report.requests:,} {'request' if report.requests == 1 else 'requests'} in {report.seconds:,.1f} s"
+    sent = f"{counted(report.requests, 'request')} in {report.seconds:,.1f} s"
     console.say(f"{sent}, {report.requests / max(report.seconds, 0.001):,.0f} a second")
     if report.requests:
         console.say(split(report.times))

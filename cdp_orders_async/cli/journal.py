@@ -10,7 +10,7 @@ from cyclopts import App
 from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import Screen
 from cdp_orders_async.cli.options import Flag, confirmed, refuse
-from cdp_orders_async.errors import CdpError
+from cdp_orders_async.errors import CdpError, counted
 
 __all__ = ["journal"]
 
@@ -46,16 +46,17 @@ def show(*, journal: str, json: Flag = False) -> int:
     for name, value in report.identity.items():
         out.say(f"{name}: {value}")
     out.say(
-        f"{report.orders:,} orders: {report.complete:,} complete, {report.incomplete:,} incomplete,"
+        f"{counted(report.orders, 'order')}: {report.complete:,} complete, {report.incomplete:,} incomplete,"
         f" {report.under_way:,} under way"
     )
     out.say(
-        f"{report.parts:,} parts on the server, {report.created:,} of them created with this journal;"
+        f"{counted(report.parts, 'part')} on the server, {report.created:,} of them created with this journal;"
         f" {report.in_doubt:,} in doubt"
     )
     if report.empty:
-        out.say(f"{report.empty:,} further orders have nothing on the server: undone, forgotten, or never made")
-    out.say(f"{report.runs:,} {'load' if report.runs == 1 else 'loads'}, {report.size:,} bytes")
+        orders = counted(report.empty, "further order has", "further orders have")
+        out.say(f"{orders} nothing on the server: undone, forgotten, or never made")
+    out.say(f"{counted(report.runs, 'load')}, {report.size:,} bytes")
     return 0
 
 
@@ -113,6 +114,6 @@ def forget(key: str, /, *, journal: str, yes: Flag = False) -> int:
         parts = asyncio.run(jobs.forget_order(jobs.journal_place(journal), key))
     except CdpError as error:
         return refuse(error)
-    Screen().say(f"The journal has forgotten the order with {parts:,} parts; the server keeps it.")
+    Screen().say(f"The journal has forgotten the order with {counted(parts, 'part')}; the server keeps it.")
     console.say("The next load with this journal needs --look-first, or it creates the order once more.")
     return 0

@@ -69,7 +69,7 @@ def load(  # noqa: D417 the options of a connection and of a load say themselves
 
     """
     if unknown := [name for name in files if name.startswith("--")]:
-        return refuse(f"Unknown option: {unknown[0]}; see cdp-orders load --help")
+        return refuse(f"Unknown option: {unknown[0]}; see cdp-orders load --help", unsent=True)
 
     connection = connection or Connection()
 

@@ -19,10 +19,13 @@ from cdp_orders_async.cli.report import made_of, outcomes_of
 from cdp_orders_async.cli.running import repeated, run, show
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import CdpError, Invalid, Violation
-from cdp_orders_async.ingest import SETTLE, OnExisting
+from cdp_orders_async.ingest import SETTLE, OnExisting, Verdict
 from cdp_orders_async.sources import GraphFiles
 
 __all__ = ["Begin", "Client", "Job", "LoadFlags", "run_load"]
+
+UNSENT = {Verdict.INVALID, Verdict.NOT_TRIED}
+"""The verdicts of orders of which no process sent anything."""
 
 Client: TypeAlias = CdpOrders | CdpOrdersV2
 Job: TypeAlias = Callable[[Client, jobs.LoadOptions], Awaitable[jobs.Report]]
@@ -127,6 +130,7 @@ def run_load(
     # What is logged would break a picture that is redrawn.
     console = Screen.of_messages(plain=flags.verbose or flags.progress != "auto")
     display: Display | None = None
+    client: Client | None = None
     try:
         if not flags.progress_every > 0:
             raise Invalid((Violation("progress_every", "must be above 0"),))
@@ -143,11 +147,12 @@ def run_load(
             report = run(client, lambda: job(client, options))
             report.reason = report.reason and as_options(report.reason)
     except CdpError as refused:
-        status = refuse(refused, display)
+        status = refuse(refused, display, unsent=client is None or not client.session.stats.requests)
         if display is not None and path is not None and jobs.is_damaged(refused):
             _tell_resume(display, path, connection, look_first=True)
         return status
-    status = show(report, _show_table, json=flags.json, display=display)
+    unsent = report.counts.keys() <= UNSENT and not client.session.stats.requests
+    status = show(report, _show_table, json=flags.json, display=display, unsent=unsent)
     if flags.report is not None and flags.outcomes is not None:
         status = made_of(report, flags.outcomes, flags.report, display) or status
     if report.resumable:

@@ -10,18 +10,19 @@ import shlex
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias
 
 import attrs
 from cyclopts import Parameter
 
+from cdp_orders_async.addresses import base_url_of
 from cdp_orders_async.cli.display import Display, Screen, silence
 from cdp_orders_async.cli.origins import OPTION, origins
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import Invalid, Violation
-from cdp_orders_async.settings import Settings
+from cdp_orders_async.errors import Invalid, Violation, counted
+from cdp_orders_async.settings import Credentials, Settings, check_tls
 
 __all__ = [
     "WITHOUT_OPTION",
@@ -100,7 +101,7 @@ class Connection:
         given = {name: value for name in TOKENS if (value := getattr(self, name)) is not None}
         if given:
             return _token_of(given, list(given), "given")
-        given = {name: value for name in TOKENS if (value := os.environ.get(f"CDP_{name.upper()}"))}
+        given = {name: value for name in TOKENS if (value := _variable(name))}
         return _token_of(given, [f"CDP_{name.upper()}" for name in given], "set") if given else None
 
     @property
@@ -120,9 +121,8 @@ class Connection:
         given = {"CDP_CLIENT_KEY": self.client_key, "CDP_API_TOKEN": self._token()}
         return {name: value for name, value in given.items() if value is not None}
 
-    def client(self, console: Screen | None = None) -> CdpOrders | CdpOrdersV2:
-        """Make the client; say on *console* where it has fewer connections than told; raise `Invalid`."""
-        settings = attrs.evolve(
+    def _settings(self) -> Settings:
+        return attrs.evolve(
             Settings.from_env(),
             rate=None if self.rate == "none" else self.rate,
             connections=self.connections,
@@ -130,14 +130,43 @@ class Connection:
             timeout=self.timeout,
             deadline=self.deadline,
         )
+
+    def check(self) -> None:
+        """Raise `Invalid`, which names each value that no client takes; values may be missing, and no command runs."""
+        wrong = [*_broken(lambda: check_tls(self._settings()))]
+        place = {name: getattr(self, name) or _variable(name) for name in ("region", "base_url") if name in origins()}
+        if place:
+            wrong += _broken(lambda: base_url_of(**{"region": None, "base_url": None, **place}))
+        if self.client_key is not None:
+            wrong += _broken(lambda: Credentials(self.client_key, "token"))
+        if not (self.api_token_command or _variable("api_token_command")):
+            wrong += _broken(self._token)
+        if wrong:
+            raise Invalid(tuple(wrong))
+
+    def client(self, console: Screen | None = None) -> CdpOrders | CdpOrdersV2:
+        """Make the client; say on *console* where it has fewer connections than told; raise `Invalid`."""
         version = CdpOrdersV2 if self.api == "v2" else CdpOrders
         return version(
             region=self.region,
             base_url=self.base_url,
             client_key=self.client_key,
             api_token=self._token(),
-            settings=fitting(settings, console),
+            settings=fitting(self._settings(), console),
         )
+
+
+def _variable(name: str) -> str | None:
+    return os.environ.get(f"CDP_{name.upper()}")
+
+
+def _broken(do: Callable[[], object]) -> Sequence[Violation]:
+    """Return the rules that *do* finds broken."""
+    try:
+        do()
+    except Invalid as error:
+        return error.violations
+    return ()
 
 
 def fitting(settings: Settings, console: Screen | None, files: int = 1) -> Settings:
@@ -151,7 +180,7 @@ def fitting(settings: Settings, console: Screen | None, files: int = 1) -> Setti
     if most == resource.RLIM_INFINITY or settings.connections <= connections:
         return settings
     if console is not None:
-        are = "is 1 connection" if connections == 1 else f"are {connections} connections"
+        are = f"{'is' if connections == 1 else 'are'} {counted(connections, 'connection')}"
         console.say(
             f"This shell allows {most} open files (ulimit -n), so there {are} in place of {settings.connections}."
         )
@@ -256,12 +285,17 @@ ARGUMENTS = (
 """Arguments of jobs in their sentences, and what they are on the command line."""
 
 
-def refuse(error: Exception | str, display: Display | None = None) -> int:
-    """Say in one sentence on standard error, or on *display*, what is wrong; return the status of bad usage."""
+def refuse(error: Exception | str, display: Display | None = None, *, unsent: bool = False) -> int:
+    """Say in one sentence on standard error, or on *display*, what is wrong; return the status of bad usage.
+
+    The sentence says also that nothing was sent if the caller knows it: *unsent*.
+    """
     if not isinstance(error, Invalid):
         error = as_options(str(error))
     else:
         error = "; ".join(f"{_named(field)} {rule}" for field, rule in error.violations)
+    if unsent and "othing was " not in error:
+        error += "; nothing was sent"
     (display or Display(Screen.of_messages())).error(error)
     return 2
 
@@ -302,8 +336,10 @@ def _named(field: str) -> str:
         return field
     if field in WITHOUT_OPTION:
         return f"CDP_{field.upper()}"
-    origin = origins().get(field, "")
-    return f"{field} in {origin}" if origin.startswith("profile ") else _option(field)
+    origin = origins().get(field, OPTION)
+    if origin.startswith("profile "):
+        return f"{field} in {origin}"
+    return _option(field) if origin == OPTION else origin
 
 
 def _option(field: str) -> str:

@@ -18,7 +18,7 @@ from rich.text import Text
 from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import PROGRESS_EVERY, SEPARATOR, Screen
 from cdp_orders_async.cli.options import Connection, Flag, InputName, refuse
-from cdp_orders_async.errors import CdpError
+from cdp_orders_async.errors import CdpError, counted
 from cdp_orders_async.kinds import V2, V2_1
 from cdp_orders_async.settings import Settings
 from cdp_orders_async.sources import TableSource
@@ -88,7 +88,7 @@ def plan(  # noqa: D417 the options of a connection say themselves what they are
     except CdpError as error:
         return refuse(error)
     if report.stopped_by is not None:
-        console.say(f"Stopped after {report.orders:,} orders: the plan is not made, and nothing was sent.")
+        console.say(f"Stopped after {counted(report.orders, 'order')}: the plan is not made, and nothing was sent.")
     elif json:
         Screen().say(dumps(report.to_json()))  # in ASCII, which each output can show
     else:
@@ -131,13 +131,13 @@ class _Display:
 
 
 def _words(reading: jobs.Reading) -> str:
-    words = [f"{reading.orders:,} orders read", f"{reading.invalid:,} invalid"]
+    words = [f"{counted(reading.orders, 'order')} read", f"{reading.invalid:,} invalid"]
     return SEPARATOR.join([*words, f"{reading.fraction:.0%}"] if reading.fraction is not None else words)
 
 
 def _lines(plan: jobs.Plan, name: str) -> Iterator[str]:
     """Yield what a person is told of a plan, line by line."""
-    yield f"{plan.orders:,} {'order' if plan.orders == 1 else 'orders'} in {name}, {plan.invalid:,} of them invalid"
+    yield f"{counted(plan.orders, 'order')} in {name}, {plan.invalid:,} of them invalid"
     yield from _some(plan.faults)
     if plan.warnings:
         yield "Doubtful, though it can be loaded:"
@@ -145,36 +145,33 @@ def _lines(plan: jobs.Plan, name: str) -> Iterator[str]:
     if plan.same_reference:
         yield (
             f"Orders that the server takes for an earlier one, within two days, so that nothing of them is sent:"
-            f" {plan.copies:,} copies, {plan.conflicts:,} in conflict"
+            f" {counted(plan.copies, 'copy', 'copies')}, {plan.conflicts:,} in conflict"
         )
         yield from _some(_clash(clash) for clash in plan.same_reference)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in plan.requests.most_common() if count)
     yield f"Requests of a load with a new journal: {plan.requests.total():,}{kinds and f' ({kinds})'}"
     if plan.upserts:
+        upserts = counted(plan.upserts, "order in mode upsert is", "orders in mode upsert are")
         yield (
-            f"{plan.upserts:,} orders in mode upsert are looked for first, each once, and those that are begun in the"
-            " settling time up to three times"
+            f"{upserts} looked for first, each once, and those that are begun in the settling time up to three times"
         )
     if plan.seconds is not None:
         yield f"Least time at {plan.rate:g} requests/s: {plan.seconds / HOUR:,.2f} h"
     yield from _engines(plan.engines)
     if plan.server is not None:
         server = plan.server
-        yield (
-            f"Of {server.sample:,} orders that were looked for, the server has {server.whole:,} whole and"
-            f" {server.part:,} in part"
-        )
+        sample = counted(server.sample, "order that was", "orders that were")
+        yield f"Of {sample} looked for, the server has {server.whole:,} whole and {server.part:,} in part"
     yield f"Hash: {plan.hash} (cdp-orders load --plan {plan.hash} takes no other input)"
 
 
 def _engines(choice: jobs.Choice) -> Iterator[str]:
     """Yield the estimates of both engines, the orders that the Batch API cannot take, and the recommended engine."""
     batch = choice.batch
-    files = "1 file" if batch.files == 1 else f"{batch.files:,} files"
     yield f"Engine rest: about {choice.rest_seconds / HOUR:,.2f} h at {choice.rate:g} requests/s"
     yield (
-        f"Engine batch: {batch.orders:,} orders in {files}, {batch.megabytes:,.1f} MB, about"
-        f" {batch.seconds / MINUTE:,.1f} min; it cannot take {batch.refused:,} orders"
+        f"Engine batch: {counted(batch.orders, 'order')} in {counted(batch.files, 'file')}, {batch.megabytes:,.1f} MB,"
+        f" about {batch.seconds / MINUTE:,.1f} min; it cannot take {counted(batch.refused, 'order')}"
     )
     yield from _some(batch.rules)
     yield f"Recommended: --engine {choice.engine}: {choice.reason}"

@@ -144,6 +144,8 @@ def _parsed(file: Path, content: Opaque[bytes]) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         place = str(error).rpartition("(")[2].rstrip(")")  # the rest may repeat a value of the file
         reason = f"it breaks the rules of TOML {place}"
+    except ValueError:
+        reason = "it has a number of too many digits"
     raise InputError(f"the config file {file} cannot be read: {reason}")
 
 

@@ -15,6 +15,7 @@ from cdp_orders_async.cli.options import refuse
 from cdp_orders_async.errors import CdpError, InputError, Invalid, Violation
 from cdp_orders_async.jobs.run_file import run_path
 from cdp_orders_async.reports import check_report, write_html
+from cdp_orders_async.sources.files import real
 
 __all__ = ["made_of", "make_report", "outcomes_of", "report"]
 
@@ -89,5 +90,5 @@ async def make_report(result: jobs.Report, outcomes: Path, path: Path, display: 
 
 def _check_different(outcomes: Path, output: Path) -> None:
     for name, path in (("outcomes", outcomes), ("record of the run", run_path(outcomes))):
-        if path.resolve() == output.resolve():
+        if real(path) == real(output):
             raise InputError(f"the {name} and the report must be different files, and both are {output}")

@@ -100,10 +100,17 @@ def run(client: CdpOrders | CdpOrdersV2, job: Callable[[], Awaitable[T]]) -> T:
     return asyncio.run(over())
 
 
-def show(report: R, table: Callable[[Screen, R], None], *, json: bool, display: Display | None = None) -> int:
+def show(
+    report: R,
+    table: Callable[[Screen, R], None],
+    *,
+    json: bool,
+    display: Display | None = None,
+    unsent: bool = False,
+) -> int:
     """Show a *report* as JSON or as the *table*; return the exit status.
 
-    The sentence that says what ended it goes to *display*, or else to standard error.
+    The sentence that says what ended it goes to *display*, or else to standard error; *unsent*: nothing was sent.
     """
     status = report.status
     try:
@@ -115,5 +122,5 @@ def show(report: R, table: Callable[[Screen, R], None], *, json: bool, display: 
         told = unwritten(unheard)
         status = status or told
     if report.reason is not None:
-        refuse(report.reason, display)
+        refuse(report.reason, display, unsent=unsent)
     return status

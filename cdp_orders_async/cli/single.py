@@ -94,7 +94,7 @@ def _run(name: str, verb: str, connection: Connection, values: SimpleNamespace) 
             if not confirmed(Screen.of_messages(), question):
                 return 2
     except CdpError as error:
-        return refuse(error)
+        return refuse(error, unsent=True)
     look = " ".join(["cdp-orders", *_look(name, verb, refs, body), *connection.words])
     try:
         status = asyncio.run(_stoppable(_over(client, name, verb, refs, body, values)))
@@ -248,7 +248,7 @@ def _look(name: str, verb: str, refs: list[UUID], body: Any) -> list[str]:  # no
 def _failed(error: CdpError, verb: str, look: str, base_url: str) -> int:
     """Say what failed, what it did, and what to do next; return the exit status."""
     if isinstance(error, Invalid):
-        return refuse(error)
+        return refuse(error, unsent=True)
     sentence = [str(error)]
     if verb in DONE:
         sentence.append(_effect(error, DONE[verb], look))

@@ -11,7 +11,7 @@ from cdp_orders_async.cli.display import Display, Screen
 from cdp_orders_async.cli.options import Connection, Flag, confirmed, refuse
 from cdp_orders_async.cli.running import journal_place, repeated, show
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import CdpError
+from cdp_orders_async.errors import CdpError, counted
 
 __all__ = ["undo"]
 
@@ -56,13 +56,13 @@ def undo(  # noqa: D417 the options of a connection say themselves what they are
 
     """
     console = Screen.of_messages()
-    connection = connection or Connection()
+    connection, client = connection or Connection(), None
     try:
         place = journal_place(journal, console)
         client = connection.client(console)
         return asyncio.run(_undo(client, console, place, outcomes, before, yes=yes, force=force, json=json))
     except CdpError as refused:
-        return refuse(refused)
+        return refuse(refused, unsent=client is None or not client.session.stats.requests)
 
 
 async def _undo(
@@ -79,7 +79,9 @@ async def _undo(
     async with client:
         with Display(console, outcomes) as display:
             found = await jobs.undoable(client, journal)
-            question = f"Delete {found.parts:,} parts of {found.orders:,} orders at {client.base_url}?"
+            question = (
+                f"Delete {counted(found.parts, 'part')} of {counted(found.orders, 'order')} at {client.base_url}?"
+            )
             if found.parts and not yes and not confirmed(console, question):
                 return 2
             job = partial(jobs.undo, client, journal, force=force, outcomes=outcomes, before=before)
@@ -93,7 +95,7 @@ async def _undo(
 def _summary(report: jobs.UndoReport, found: jobs.Undoable) -> str:
     if not found.parts:
         return "The journal knows nothing that its loads created: nothing was deleted."
-    return f"{report.deleted:,} parts deleted, {report.kept:,} kept, {report.failed:,} failed"
+    return f"{counted(report.deleted, 'part')} deleted, {report.kept:,} kept, {report.failed:,} failed"
 
 
 def _advice(report: jobs.UndoReport) -> str:

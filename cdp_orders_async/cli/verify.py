@@ -12,7 +12,7 @@ from cdp_orders_async import jobs
 from cdp_orders_async.cli.display import SEPARATOR, Screen, about
 from cdp_orders_async.cli.options import Connection, Flag, refuse
 from cdp_orders_async.cli.running import input_of, run, show
-from cdp_orders_async.errors import CdpError
+from cdp_orders_async.errors import CdpError, counted
 from cdp_orders_async.ingest import SETTLE
 
 __all__ = ["verify"]
@@ -90,7 +90,8 @@ def verify(  # noqa: D417 the options of a connection say themselves what they a
     except CdpError as refused:
         return refuse(refused)
     if report.stopped_by is not None:
-        console.say(f"Stopped: {report.orders:,} orders are checked. The same command goes on with the others.")
+        orders = counted(report.orders, "order is", "orders are")
+        console.say(f"Stopped: {orders} checked. The same command goes on with the others.")
     return show(report, _show, json=json)
 
 
@@ -117,7 +118,7 @@ def _words(progress: jobs.Progress) -> list[str]:
     """Return how far a verification is, in words."""
     share = "" if progress.fraction is None else f" ({progress.fraction:.0%})"
     words = [
-        f"{progress.done:,} orders checked{share}",
+        f"{counted(progress.done, 'order')} checked{share}",
         f"{progress.not_loaded:,} differ",
         f"{progress.speed:,.0f} requests/s",
     ]
@@ -128,19 +129,20 @@ def _words(progress: jobs.Progress) -> list[str]:
 
 def _show(console: Screen, report: jobs.VerifyReport) -> None:
     """Say what was found."""
-    console.say(f"{report.orders:,} orders with {report.parts:,} parts were checked:")
-    for name, count in (
-        ("parts are the same", report.same),
-        ("parts differ", report.different),
-        ("parts are missing", report.missing),
-        ("things on the server are no part of the input", report.extra),
-        ("orders could not be compared", report.unread),
+    were = "was" if report.orders == 1 else "were"
+    console.say(f"{counted(report.orders, 'order')} with {counted(report.parts, 'part')} {were} checked:")
+    for count, one, several in (
+        (report.same, "part is the same", "parts are the same"),
+        (report.different, "part differs", "parts differ"),
+        (report.missing, "part is missing", "parts are missing"),
+        (report.extra, "thing on the server is no part of the input", "things on the server are no part of the input"),
+        (report.unread, "order could not be compared", "orders could not be compared"),
     ):
-        console.say(f"  {count:>10,} {name}")
+        console.say(f"  {count:>10,} {one if count == 1 else several}")
     if report.population and report.differing is not None:
         share = report.differing / report.population
         console.say(
-            f"They are a sample of {report.population:,} orders, of which at most {share:.2%} differ"
+            f"They are a sample of {counted(report.population, 'order')}, of which at most {share:.2%} differ"
             f" ({report.differing:,}), with 95 % confidence."
         )
-    console.say(f"{report.requests:,} requests in {report.seconds:,.1f} s")
+    console.say(f"{counted(report.requests, 'request')} in {report.seconds:,.1f} s")

@@ -22,7 +22,7 @@ from cdp_orders_async.engines.batch_outcomes import (
     outcome_of,
     part_names,
 )
-from cdp_orders_async.errors import InputError, JournalError
+from cdp_orders_async.errors import InputError, JournalError, counted
 from cdp_orders_async.graph import InputLine, not_importable
 from cdp_orders_async.ingest import Outcome, Verdict
 from cdp_orders_async.ingest.parts import digest_of_parts, parts_of
@@ -122,7 +122,7 @@ class BatchLoad(Handle):
                 for claim in await asyncio.gather(*claims):
                     if isinstance(claim, Busy):
                         raise JournalError(f"the order {claim.key} is being loaded by another load")
-            self._options.tell(f"Batch {file.ref} of an earlier load goes on: {file.orders:,} orders.")
+            self._options.tell(f"Batch {file.ref} of an earlier load goes on: {counted(file.orders, 'order')}.")
             await self._open(file)
         await self._results()
 
@@ -288,7 +288,7 @@ class BatchLoad(Handle):
                 self._tell(outcome)
         await asyncio.to_thread(self._book.finish, file)
         failed = f", {len(result.failures):,} refused" if result.failures else ""
-        self._options.tell(f"Batch {file.ref}: {file.orders:,} orders, {file.size:,} bytes{failed}.")
+        self._options.tell(f"Batch {file.ref}: {counted(file.orders, 'order')}, {file.size:,} bytes{failed}.")
 
     async def _abandon(self, file: BatchFile) -> None:
         """End the orders of a file that has no result: it was never uploaded, or the next load goes on with it."""

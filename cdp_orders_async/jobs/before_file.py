@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from cdp_orders_async.errors import InputError
 from cdp_orders_async.ingest import Before
+from cdp_orders_async.jobs.events import Message, OnEvent, ignore
 from cdp_orders_async.jobs.lines_file import lines_written
 from cdp_orders_async.jobs.owned_file import LONGEST_LINE
 from cdp_orders_async.wire import is_object
@@ -46,8 +47,12 @@ def kept_before(path: Path | None) -> Generator[Callable[[Before], None] | None,
         yield None if path is None else keep
 
 
-def read_before(path: Path) -> Iterator[Changed]:
-    """Yield what a load changed; raises `InputError` for a file that cannot be read or that is another one."""
+def read_before(path: Path, on_event: OnEvent = ignore) -> Iterator[Changed]:
+    """Yield what a load changed.
+
+    A last line that a crash has cut is told to *on_event* and left out. Raises `InputError` for a file that cannot be
+    read or that is another one.
+    """
     try:
         with path.open("rb") as file:
             number = 0
@@ -57,6 +62,10 @@ def read_before(path: Path) -> Iterator[Changed]:
                 with contextlib.suppress(orjson.JSONDecodeError):
                     line = orjson.loads(raw)
                 changed = _changed(line) if is_object(line) else None
+                if line is None and number > 1 and not raw.endswith(b"\n"):
+                    cut = "the file ends in the middle of this line, which is left out"
+                    on_event(Message(f"{path}, line {number}: {cut}"))
+                    return
                 if changed is None:
                     raise InputError(f"{path}:{number}: must be a line of the values before a change, as load keeps it")
                 yield changed

@@ -8,6 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from cdp_orders_async.errors import counted
 from cdp_orders_async.graph import OrderGraph, import_record, not_importable
 from cdp_orders_async.jobs.groups import Groups
 
@@ -117,15 +118,14 @@ def choose(requests: int, rate: float | None, batch: BatchPlan) -> Choice:
     seconds, all_orders = requests / usual, batch.orders + batch.refused
     engine: Literal["rest", "batch"] = "rest"
     if batch.refused * 2 > all_orders:
-        reason = f"the Batch API cannot take {batch.refused:,} of {all_orders:,} orders"
+        reason = f"the Batch API cannot take {batch.refused:,} of {counted(all_orders, 'order')}"
     elif seconds <= SHORT:
         reason = "it takes at most an hour, and tells the reference of each part, so that it can be undone"
     elif seconds <= batch.seconds:
         reason = "it takes no longer, and tells the reference of each part, so that it can be undone"
     else:
         engine = "batch"
-        files = "1 file" if batch.files == 1 else f"{batch.files:,} files"
-        reason = f"{files} in place of {requests:,} requests"
+        reason = f"{counted(batch.files, 'file')} in place of {counted(requests, 'request')}"
         if batch.refused:
-            reason += f"; load the {batch.refused:,} orders that it cannot take by requests afterwards"
+            reason += f"; load the {counted(batch.refused, 'order')} that it cannot take by requests afterwards"
     return Choice(requests, usual, batch, engine, reason)

@@ -11,10 +11,10 @@ from typing import TypeAlias
 
 import attrs
 
-from cdp_orders_async.errors import InputError, Invalid, JournalError, Violation
+from cdp_orders_async.errors import InputError, Invalid, JournalError, Violation, counted
 from cdp_orders_async.jobs.events import Message, OnEvent
 from cdp_orders_async.journal import PostgresAddress, PostgresJournal, SqliteJournal, batch_folder
-from cdp_orders_async.sources.files import is_named
+from cdp_orders_async.sources.files import is_named, real
 
 __all__ = [
     "JournalPlace",
@@ -62,7 +62,7 @@ def check_batches(place: JournalPlace) -> None:
     with BatchBook.opened(place) as book:
         left = sum(file.state != "cut" for file in book.open_files())
     if left:
-        files = "1 batch file has" if left == 1 else f"{left} batch files have"
+        files = counted(left, "batch file has", "batch files have")
         raise JournalError(
             f"{files} no result yet, so the Batch API may still take the orders in it: first load with"
             f" engine=batch and the journal {place}; nothing was sent"
@@ -107,7 +107,7 @@ def journal_path(
     places += [(name, path) for name, path in files.items() if path is not None]
     seen: dict[Path, str] = {}
     for name, path in places:
-        if (other := seen.setdefault(path.resolve(), name)) is not name:
+        if (other := seen.setdefault(real(path), name)) is not name:
             raise InputError(f"the {other} and the {name} must be different files")
     for name in WRITTEN:
         output = files.get(name)
@@ -135,7 +135,7 @@ def _check_readable(name: str) -> None:
 def _default(given: Sequence[str], names: Sequence[str]) -> Path:
     """Return the place beside the one file, or the one folder, that is the input."""
     if len(given) == 1 and (folder := Path(given[0])).is_dir():
-        whole = folder.resolve()
+        whole = real(folder)
         beside = whole if folder.name in {"", ".."} else folder.with_name(whole.name)
         return Path(f"{beside}{ENDING}")
     if len(names) > 1:

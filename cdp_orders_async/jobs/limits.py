@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import DeadlineExceeded, Invalid, Violation
+from cdp_orders_async.errors import DeadlineExceeded, Invalid, Violation, counted
 from cdp_orders_async.ingest import Outcome, Verdict
 from cdp_orders_async.jobs.events import Message, OnEvent
 from cdp_orders_async.jobs.loading import Loading
@@ -66,8 +66,8 @@ class Limits:
         self._errors += 1
         if self._errors != self._max_errors or load.error is not None:
             return
-        orders = "order that failed or is" if self._errors == 1 else "orders that failed or are"
-        self.reason = f"the load ended after {self._errors:,} {orders} invalid (max_errors={self._max_errors})"
+        orders = counted(self._errors, "order that failed or is", "orders that failed or are")
+        self.reason = f"the load ended after {orders} invalid (max_errors={self._max_errors})"
         load.stop(self._drain)
         self._on_event(Message(f"Stopping because of errors: what is in flight has {self._drain:g} s to finish."))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import CdpError, InputError, Invalid, Violation
+from cdp_orders_async.errors import CdpError, InputError, Invalid, Violation, counted
 from cdp_orders_async.graph import InputLine
 from cdp_orders_async.ingest import SETTLE, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.jobs.before_file import kept_before
@@ -323,8 +323,8 @@ class _Listener:
 def _conclude(report: Report, source: GraphFile | GraphFiles, on_event: OnEvent) -> None:
     """Say how many orders the end of the load left, or that there were none."""
     if left := report.counts[Verdict.NOT_TRIED]:
-        orders = "order was" if left == 1 else "orders were"
-        on_event(Message(f"{left:,} {orders} taken from the input and not tried."))
+        orders = counted(left, "order was", "orders were")
+        on_event(Message(f"{orders} taken from the input and not tried."))
     elif not report.counts and report.stopped_by is None:
         holds = "holds" if isinstance(source, GraphFile) or len(source.names) == 1 else "hold"
         on_event(Message(f"{source.name} {holds} no orders: nothing was loaded."))

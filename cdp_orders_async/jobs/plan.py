@@ -30,6 +30,7 @@ from cdp_orders_async.jobs.stopping import on_stop
 from cdp_orders_async.journal import OrderId
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources import GraphFiles
+from cdp_orders_async.sources.files import real
 
 __all__ = ["Clash", "Plan", "plan"]
 
@@ -212,8 +213,8 @@ def _check(source: object, rate: float | None, sample: int, rejects: Path | None
     if found:
         raise Invalid(tuple(found))
     if rejects is not None and isinstance(source, GraphFiles):
-        inputs = {Path(name).resolve() for name in source.paths}
-        if inputs & {rejects.resolve(), Path(f"{rejects}{REASONS}").resolve()}:
+        inputs = {real(Path(name)) for name in source.paths}
+        if inputs & {real(rejects), real(Path(f"{rejects}{REASONS}"))}:
             raise InputError("the input and the rejected lines must be different files")
 
 

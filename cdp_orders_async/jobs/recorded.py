@@ -124,7 +124,8 @@ def _read(path: Path, on_event: OnEvent, decode: Callable[[bytes], R]) -> Iterat
                 try:
                     recorded = decode(line)
                 except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-                    if line.endswith(b"\n") or not line.startswith(b"{"):
+                    is_whole = isinstance(error, msgspec.ValidationError)  # it is JSON, and not an outcome
+                    if is_whole or line.endswith(b"\n") or not line.startswith(b"{"):
                         raise _unreadable(path, number, f"it is not an outcome: {error}") from error
                     told = f"{path}, line {number}: the file ends in the middle of this outcome, which is left out"
                     on_event(Message(told))

@@ -22,6 +22,7 @@ from cdp_orders_async.jobs.recorded import WholeRecord, read_whole
 from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report
 from cdp_orders_async.jobs.run_file import RunRecord, read_run, run_path
 from cdp_orders_async.redact import sealed
+from cdp_orders_async.sources.files import real
 from cdp_orders_async.sources.jsonlines import in_thread
 from cdp_orders_async.timings import Durations, Timings
 
@@ -240,7 +241,7 @@ def _slow(record: WholeRecord) -> Slow:
 def _read(paths: list[Path]) -> ReportData:
     seen: dict[Path, Path] = {}
     for path in paths:
-        if (other := seen.setdefault(path.resolve(), path)) is not path:
+        if (other := seen.setdefault(real(path), path)) is not path:
             raise InputError(f"{path} is named twice{'' if other == path else f', also as {other}'}: name it once")
     runs: list[RunData] = []
     for path in paths:

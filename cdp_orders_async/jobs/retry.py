@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Unpack
+from typing import TypeAlias, Unpack
 
 from cdp_orders_async.arguments import need
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.ingest import Verdict
-from cdp_orders_async.jobs.events import Message, ignore
+from cdp_orders_async.jobs.events import Event, Message, ignore
 from cdp_orders_async.jobs.inputs import options_of
 from cdp_orders_async.jobs.journal import JournalPlace, check_exists
 from cdp_orders_async.jobs.limits import check_limits
@@ -26,8 +26,11 @@ __all__ = ["RETRIED", "retry"]
 RETRIED = ("failed", "unknown", "conflict", "partial", "kept")
 """The verdicts of the orders that are loaded again by default."""
 
-Place = tuple[str | None, int]
-"""The name of a file, and the number of a line in it."""
+Wanted: TypeAlias = dict[str | None, dict[int, int | None]]
+"""The hashes of the keys of orders by the numbers of their lines, by their files; None: an order without a key.
+
+Of many orders the texts of the keys would take most of the memory.
+"""
 
 
 @sealed
@@ -61,15 +64,27 @@ async def retry(
     need(outcomes, (str, os.PathLike), "outcomes")
     path, verdicts, on_event = Path(outcomes), _verdicts(only), options.get("on_event", ignore)
     check_limits(options.get("max_errors"), options.get("give_up"))
-    wanted: dict[Place, str | None] = {}
-    files: dict[str | None, None] = {}
-    for recorded in read(path, on_event):
-        files[recorded.file] = None
+    wanted: Wanted = {}
+    is_cut = False
+
+    def hear(event: Event) -> None:
+        nonlocal is_cut
+        is_cut = True  # read tells of nothing else
+        on_event(event)
+
+    for recorded in read(path, hear):
+        lines_of_file = wanted.setdefault(recorded.file, {})
         if recorded.verdict in verdicts:
-            wanted[recorded.file, recorded.number] = recorded.key
+            lines_of_file[recorded.number] = None if recorded.key is None else hash(recorded.key)
         else:  # a later outcome of the same line counts
-            wanted.pop((recorded.file, recorded.number), None)
-    if not wanted:
+            lines_of_file.pop(recorded.number, None)
+    if not any(wanted.values()):
+        if is_cut or not wanted:
+            lacks = "lacks its end" if wanted else "holds no whole outcome"
+            raise InputError(
+                f"{path} {lacks}, so it does not tell which orders are left: nothing was loaded; load the input again"
+                " with its journal, which knows them"
+            )
         on_event(Message(f"No order in {path} is {_one_of(verdicts)}: nothing was loaded."))
         return Report()
     if not options.get("look_first"):
@@ -79,8 +94,8 @@ async def retry(
             "name the journal of the load, or add look_first=True, which looks for each order; nothing was loaded",
         )
     if source is None:
-        source = options_of(path, client.api, timezone, assign_references).files_in(path, files)
-    lines = source.with_only(await _found(source, wanted))
+        source = options_of(path, client.api, timezone, assign_references).files_in(path, dict.fromkeys(wanted))
+    lines = source.with_only(await _found(source, wanted, path))
     return await load(client, lines, journal=journal, outcomes=outcomes_to, **options)
 
 
@@ -99,31 +114,37 @@ def _one_of(verdicts: frozenset[Verdict]) -> str:
     return f"{', '.join(names)} or {last}" if names else last
 
 
-async def _found(source: GraphFiles, wanted: Mapping[Place, str | None]) -> dict[str, set[int]]:
+async def _found(source: GraphFiles, wanted: Wanted, outcomes: Path) -> dict[str, set[int]]:
     """Return the numbers of the lines that hold the *wanted* orders, by file; raise `InputError` for a lost order."""
     if "-" in source.names:
         raise InputError("standard input can be read only once: put the orders into a file")
     lines: dict[str, set[int]] = {name: set() for name in source.names}
-    named: dict[str, set[int]] = {}
-    for file, number in wanted:
-        if file in lines:
-            named.setdefault(str(file), set()).add(number)
-    lost = dict(wanted)
+    named = {file: numbers.keys() for file, numbers in wanted.items() if file in lines and file is not None}
     async for line in source.with_only(named):
-        if wanted[line.file, line.number] in {None, line.key}:
+        if wanted[line.file][line.number] in {None, hash(line.key)}:
             lines[line.file].add(line.number)
-            del lost[line.file, line.number]
+    lost = [
+        (file, number, key)
+        for file, numbers in wanted.items()
+        for number, key in numbers.items()
+        if file not in lines or number not in lines[file]
+    ]
     if lost:
-        keys = set(lost.values()) - {None}
+        keys = {key for _, _, key in lost}
         async for line in source:
-            if line.key in keys:
+            if line.key is not None and hash(line.key) in keys:
                 lines[line.file].add(line.number)
-                keys.discard(line.key)
-        lost = {place: key for place, key in lost.items() if key is None or key in keys}
-    for (file, number), key in lost.items():
-        order = "its order" if key is None else f"the order {key}"
-        raise InputError(
-            f"{file}:{number} no longer holds {order}, and no other line of {source.name} does: name the input as it"
-            " was loaded; nothing was loaded"
-        )
+                keys.discard(hash(line.key))
+        for file, number, key in lost:
+            if key is None or key in keys:
+                raise InputError(
+                    f"{file}:{number} no longer holds {_order(outcomes, file, number)}, and no other line of"
+                    f" {source.name} does: name the input as it was loaded; nothing was loaded"
+                )
     return {name: numbers for name, numbers in lines.items() if numbers}
+
+
+def _order(outcomes: Path, file: str | None, number: int) -> str:
+    """Return in words the order that the *outcomes* name at this line."""
+    keys = [recorded.key for recorded in read(outcomes) if (recorded.file, recorded.number) == (file, number)]
+    return f"the order {keys[-1]}" if keys and keys[-1] is not None else "its order"

@@ -43,8 +43,7 @@ def write_run(path: Path, record: dict[str, object]) -> None:
     """
     new = Path(f"{path}{NEW}")
     try:
-        with contextlib.suppress(FileNotFoundError):
-            new.unlink()  # a crash left it
+        new.unlink(missing_ok=True)  # a crash left it
         number = create(new, WHAT)
         try:
             write_all(number, json_line(record))
@@ -52,6 +51,8 @@ def write_run(path: Path, record: dict[str, object]) -> None:
             os.close(number)
         new.replace(path)
     except OSError as error:
+        with contextlib.suppress(OSError):
+            new.unlink(missing_ok=True)  # a part of it, which a full disk left
         raise unwritable(path, WHAT, error.strerror) from error
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import signal
 import stat
+import sys
 import tomllib
 from collections.abc import AsyncGenerator, Callable, Mapping
 from pathlib import Path
@@ -51,6 +51,8 @@ def parse_wish(text: bytes) -> Wish:
         raise ValueError("it must be UTF-8") from None
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"it must be TOML: {error}") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, or brackets in brackets
+        raise ValueError("it must be TOML with short values") from None
     if unknown := found.keys() - {"rate", "pause"}:
         raise ValueError(f"it may have rate and pause, not {', '.join(sorted(map(repr, unknown)))}")
     return Wish(_rate(found), _pause(found))
@@ -66,7 +68,7 @@ def _rate(found: Mapping[str, object]) -> Rate | Literal["as it is"]:
             return None
         case bool():
             raise ValueError(RATE_RULE)
-        case int() | float() as rate if 0 < rate < math.inf:
+        case int() | float() as rate if 0 < rate <= sys.float_info.max:
             return float(rate)
         case _:
             raise ValueError(RATE_RULE)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import aclosing
+from itertools import islice
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import anyio
 import attrs
 from msgspec import Struct
 
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import CdpError, InputError
+from cdp_orders_async.errors import CdpError, InputError, counted
 from cdp_orders_async.ingest import OrderUndo, UndoneOrder, UndoVerdict
 from cdp_orders_async.jobs.before_file import Changed, read_before
 from cdp_orders_async.jobs.events import Message, OnEvent, ignore
@@ -29,6 +32,7 @@ __all__ = ["UndoReport", "Undoable", "undo", "undoable"]
 WHAT = "outcomes"
 FEW = 20  # orders that are not deleted and are told one by one
 MOST_FAILURES = 20  # orders in a row of which nothing could be deleted: then the server is not well
+MOST_CHANGES = 1000
 TOLD = 30.0  # seconds between two sentences on how far it is
 
 
@@ -55,8 +59,10 @@ class UndoReport:
     """Parts that could not be deleted; the next undo tries them again."""
     without_ref: int = 0
     """Orders that stay because the Batch API loaded them, which tells no references."""
+    changed: int = 0
+    """Changes that loads made to parts that stay, as far as a file of values before names them."""
     changes: tuple[Changed, ...] = ()
-    """What loads changed of parts that are not deleted, as far as a file of values before says so."""
+    """The first `MOST_CHANGES` of them."""
     error: Exception | None = None
     """What ended the undo before its end."""
     reason: str | None = None
@@ -120,21 +126,23 @@ async def undo(
 
     Parameters: *client*, open, of version 2.1; *journal*, the file of the journal; *force*, whether also what was
     changed is deleted, and orders under which others put parts; *outcomes*, a new file for the outcome of each
-    order, as JSON lines; *before*, the file in which a load kept the values that it changed: the report lists them,
-    because they are not written back; *on_event*, which is told what happens; *clock*, in seconds.
+    order, as JSON lines; *before*, the file in which a load kept the values that it changed: the report lists those of
+    the parts that the journal still has, because they are not written back; *on_event*, which is told what happens;
+    *clock*, in seconds.
 
     Returns the counts of the parts. Raises `InputError` for version 2, which cannot delete orders and consumers, for a
     journal that is not there, and for the other files; `JournalError` for a journal of another tenant, or in use.
     """
     resources = await _check(client, journal)
-    changes = [] if before is None else list(read_before(before))
+    changed = set[UUID | None]() if before is None else {change.ref for change in read_before(before, on_event)}
     with lines_written(outcomes, WHAT, _is_outcome) as write:
         async with await open_journal(journal, client.identity) as records:
             without_ref = await _without_ref_in(records)
-            work = _Undo(resources, records, force=force, on_event=on_event, clock=clock, changes=changes)
+            work = _Undo(resources, records, force=force, on_event=on_event, clock=clock)
             work.outcomes = outcomes
             async with on_stop(work.stop):
                 await work.run(write)
+            staying = await _recorded(records, changed)
     report = work.report
     report.without_ref = without_ref
     if without_ref:
@@ -143,8 +151,9 @@ async def undo(
         report.reason = describe(report.error, client.base_url)
     elif report.error is not None:
         raise report.error
-    report.changes = tuple(change for change in changes if change.ref not in work.deleted)
-    _tell_changes(report, before, on_event)
+    if before is not None and staying:
+        _find_changes(report, before, staying)
+        _tell_changes(report, before, on_event)
     return report
 
 
@@ -159,18 +168,14 @@ class _Undo:
         force: bool,
         on_event: OnEvent,
         clock: Callable[[], float],
-        changes: list[Changed],
     ) -> None:
         self.report = UndoReport()
-        self.deleted = set[object]()
-        """The references of deleted parts that a load had changed."""
         self.outcomes: Path | None = None
         self._client = client
         self._journal = journal
         self._force = force
         self._on_event = on_event
         self._clock = clock
-        self._changed = {change.ref for change in changes}
         self._orders = 0
         self._not_deleted = 0
         self._failures = 0
@@ -220,12 +225,9 @@ class _Undo:
         key = created[0].key
         order = OrderUndo(self._client, self._journal, key, created, force=self._force, stopped=lambda: self._stopping)
         undone = await order.run()
+        self.report.count(undone)  # first, since it is done even if it cannot be written
         write(undone.to_json())
-        self.report.count(undone)
         self._orders += 1
-        self.deleted.update(
-            part.ref for part in undone.parts if part.verdict is UndoVerdict.DELETED and part.ref in self._changed
-        )
         self._tell(undone)
         verdicts = {part.verdict for part in undone.parts}
         self._failures = self._failures + 1 if UndoVerdict.FAILED in verdicts else 0
@@ -242,7 +244,7 @@ class _Undo:
                 self._on_event(Message(f"More orders are not deleted: {where}."))
         if self._clock() >= self._next:
             self._next = self._clock() + TOLD
-            self._on_event(Message(f"{self._orders:,} orders, {self.report.deleted:,} parts deleted"))
+            self._on_event(Message(f"{counted(self._orders, 'order')}, {counted(self.report.deleted, 'part')} deleted"))
 
 
 async def _grouped(parts: AsyncIterator[CreatedPart]) -> AsyncGenerator[list[CreatedPart], None]:
@@ -270,23 +272,35 @@ async def _without_ref_in(records: SqliteJournal | PostgresJournal) -> int:
 
 
 def _without_ref(orders: int) -> str:
-    what = (
-        "1 order stays: the Batch API loaded it"
-        if orders == 1
-        else f"{orders:,} orders stay: the Batch API loaded them"
-    )
+    what = counted(orders, "order stays: the Batch API loaded it", "orders stay: the Batch API loaded them")
     return f"{what}, and it tells no references, so an undo cannot delete what such a load made."
 
 
-def _tell_changes(report: UndoReport, before: Path | None, on_event: OnEvent) -> None:
+async def _recorded(records: Journal, refs: AbstractSet[UUID | None]) -> set[UUID | None]:
+    """Return those of the *refs* that the journal still has, and None, which names no part, if it is among them."""
+    if not refs:
+        return set()
+    found: set[UUID | None] = {None} if None in refs else set()
+    async for order in records.orders():
+        found.update(part.ref for part in order.record.parts.values() if part.ref in refs)
+    return found
+
+
+def _find_changes(report: UndoReport, before: Path, staying: AbstractSet[UUID | None]) -> None:
+    """Count the changes in the file *before* of the parts that are *staying*, and keep the first ones."""
+    changes = (change for change in read_before(before) if change.ref in staying)
+    report.changes = tuple(islice(changes, MOST_CHANGES))
+    report.changed = len(report.changes) + sum(1 for _ in changes)
+
+
+def _tell_changes(report: UndoReport, before: Path, on_event: OnEvent) -> None:
     """List what loads changed, without the values."""
-    if not report.changes:
-        return
-    on_event(Message(f"Loads changed {len(report.changes):,} parts that stay; {before} has the values before:"))
+    parts = counted(report.changed, "part that stays", "parts that stay")
+    on_event(Message(f"Loads changed {parts}; {before} has the values before:"))
     for change in report.changes[:FEW]:
         on_event(Message(f"  {change.key} {change.part} {change.ref}: {', '.join(change.fields)}"))
-    if len(report.changes) > FEW:
-        on_event(Message(f"  and {len(report.changes) - FEW:,} more"))
+    if report.changed > FEW:
+        on_event(Message(f"  and {report.changed - FEW:,} more"))
 
 
 async def _check(client: CdpOrders | CdpOrdersV2, journal: JournalPlace) -> CdpOrders:

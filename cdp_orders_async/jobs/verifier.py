@@ -14,7 +14,7 @@ import attrs
 from anyio.abc import TaskGroup
 
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import CdpError, Forbidden, Unauthorized
+from cdp_orders_async.errors import CdpError, Forbidden, Unauthorized, counted
 from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.ingest import Verdict
 from cdp_orders_async.ingest.parts import parts_of
@@ -159,8 +159,8 @@ class Verifier:
                 raise self._raised
         if report.error is None and report.stopped_by is None and (unmet := self._verification.unmet()):
             self._count_unread(unmet)
-            orders = "order is" if unmet == 1 else "orders are"
-            self._on_event(Message(f"{unmet:,} {orders} in the outcomes and not in the input."))
+            orders = counted(unmet, "order is", "orders are")
+            self._on_event(Message(f"{orders} in the outcomes and not in the input."))
         self._save()
         if self._last is not None and not self._read and report.stopped_by is None:
             self._end(self._last)

@@ -12,7 +12,7 @@ import anyio.to_thread
 
 from cdp_orders_async.arguments import need
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import InputError, Invalid, Violation
+from cdp_orders_async.errors import InputError, Invalid, Violation, counted
 from cdp_orders_async.ingest import SETTLE
 from cdp_orders_async.jobs.confidence import most_differing
 from cdp_orders_async.jobs.differences_file import written
@@ -78,7 +78,8 @@ async def verify(
             source = options_of(path, client.api, timezone, assign_references).files_in(path, verification.files())
         counts, length = verification.saved()
         if counts:
-            on_event(Message(f"The verification that was stopped goes on: {counts[0]:,} orders are checked."))
+            orders = counted(counts[0], "order is", "orders are")
+            on_event(Message(f"The verification that was stopped goes on: {orders} checked."))
         with (
             open_outcomes(path) as recorded,
             written(None if differences is None else Path(differences), length) as output,

@@ -18,7 +18,7 @@ from cdp_orders_async.sources.jsonlines import GraphFile, start_hash
 from cdp_orders_async.sources.scans import TABLE_SUFFIXES, table_format
 from cdp_orders_async.sources.table_file import TableFile
 
-__all__ = ["GraphFiles", "Options", "each_of", "expanded", "is_named", "opened"]
+__all__ = ["GraphFiles", "Options", "each_of", "expanded", "is_named", "opened", "real"]
 
 SUFFIXES = (".jsonl", ".ndjson")
 PACKED = ("", ".gz", ".zst")
@@ -33,6 +33,11 @@ class Options(TypedDict, total=False):
     timezone: Timezone
     assign_references: bool
     only: Container[int] | None
+
+
+def real(path: Path) -> Path:
+    """Return *path* without symbolic links; links that lead to each other stay, and opening them fails."""
+    return Path(os.path.realpath(path))
 
 
 @sealed
@@ -213,7 +218,7 @@ def is_named(path: Path, given: str | os.PathLike[str]) -> bool:
     name = os.fspath(given)
     whole = Path(name)
     if whole.is_dir():
-        folder, file = whole.resolve(), path.resolve()
+        folder, file = real(whole), real(path)
         inside = file.is_relative_to(folder) and not _is_hidden(file.relative_to(folder))
         return inside and file.name.lower().endswith(NAMES)
     return not whole.exists() and glob.has_magic(name) and _matches(path.absolute().parts, whole.absolute().parts)
@@ -239,9 +244,9 @@ def _distinct(names: Iterable[str]) -> Iterator[str]:
     """Yield the *names* of different files."""
     seen: set[str] = set()
     for name in names:
-        real = name if name == STANDARD_INPUT else str(Path(name).resolve())
-        if real not in seen:
-            seen.add(real)
+        whole = name if name == STANDARD_INPUT else str(real(Path(name)))
+        if whole not in seen:
+            seen.add(whole)
             yield name
 
 

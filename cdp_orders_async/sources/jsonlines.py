@@ -33,6 +33,8 @@ T = TypeVar("T")
 PAGE = 1 << 12  # what is read first; then it is chunks
 CHUNK = 1 << 16
 MOST_HELD = 1000
+TOO_WIDE = "too much memory"
+"""What zstd says of a file that it unpacks only if more memory than usual is allowed."""
 
 
 async def in_thread(do: Callable[[], T]) -> T:
@@ -262,6 +264,8 @@ class GraphFile:
                     self.fraction = min(1.0, raw.tell() / file.size) if file.size else None
         except reading_errors() as error:
             reason = error.strerror if isinstance(error, OSError) else None
+            if TOO_WIDE in str(error):
+                reason = "it was packed by zstd with a window above 128 MiB: unpack it first (zstd -d --long=31)"
             where = f" after line {number}" if number else ""
             raise InputError(f"{self.name} cannot be read{where}: {reason or 'it is cut off or damaged'}") from error
 

@@ -57,6 +57,20 @@ def test_report_is_accessible(chromium: Chromium, made: list[Path], width: int) 
         assert window.hosts == {""}
 
 
+def test_slowest_orders_fit_a_phone(chromium: Chromium, made: list[Path]) -> None:
+    """Each of them has its key on one line, its place on the next, and the rest below."""
+    with opened(chromium, width=PHONE) as window:
+        window.page.goto(made[0].as_uri())
+        row = window.page.locator(".stacked tbody tr").first
+        order, place, time = (row.locator(one).first.bounding_box() for one in ("th", "th .quiet", "td"))
+    assert order is not None
+    assert place is not None
+    assert time is not None
+    assert order["width"] > 0.8 * PHONE
+    assert order["height"] < 3 * place["height"]
+    assert time["y"] >= order["y"] + order["height"]
+
+
 def test_report_works_by_keyboard(chromium: Chromium, scriptless: Chromium, made: list[Path]) -> None:
     """The Tab key reaches every link, and the Enter key opens the values of the charts; no script is needed."""
     with opened(chromium, width=PHONE) as window:

@@ -47,7 +47,6 @@ OPTIONS: dict[str, set[str]] = {
         *("--api-token-file", "--api-token-command", "--profile"),
         *("--connections", "--http", "--timeout", "--deadline", "--look-first", "--on-existing", "--settle", "--drain"),
         *(
-            "--shared-rate",
             "--timezone",
             "--assign-references",
             "--verbose",
@@ -59,7 +58,7 @@ OPTIONS: dict[str, set[str]] = {
             "--max-errors",
             "--give-up",
         ),
-        *("--control", "--progress", "--progress-every", "--sql", "--engine", "--address"),
+        *("--control", "--progress", "--progress-every", "--sql", "--engine", "--address", "--shared-rate"),
     },
     "emulator": {"--port", "--client-key", "--api-token", "--seed", "--faults", "--switch", "--storage", "--host"},
     "demo": {"--rate", "--no-serve"},
@@ -210,11 +209,11 @@ def test_commands_refuse_what_is_wrong(
 def test_load_names_a_wrong_variable(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
-    """A setting from the environment is checked as an option is, and called by its variable; a place by its option."""
+    """A setting from the environment is checked as an option is, and called by its variable."""
     monkeypatch.setenv(name, value)
     arguments = HERE[2:] if name == "CDP_REGION" else HERE
     assert main(["load", str(folder / "o.jsonl"), *arguments]) == 2
-    assert refused(capsys, "--region" if name == "CDP_REGION" else name)
+    assert refused(capsys, name)
 
 
 @pytest.mark.parametrize(
@@ -311,8 +310,41 @@ async def test_emulator_refuses_a_port_in_use(tmp_path: Path) -> None:
 async def test_help_that_nobody_reads_is_no_error(tmp_path: Path) -> None:
     """A reader who left, as head does, is no reason for a traceback."""
     with broken_pipe() as nobody:
-        async with started("--help", cwd=tmp_path, stdout=nobody) as process:
-            assert (await ended(process)).err == ""
+        async with started("load", "--help", cwd=tmp_path, stdout=nobody) as process:
+            ran = await ended(process)
+    assert (ran.status, ran.err) == (0, "")
+
+
+def test_what_is_wrong_before_a_request_says_that_nothing_was_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each command that writes says so once, whatever is wrong: its words, its files, its options."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "o.jsonl", orders(1))
+    (tmp_path / "x").write_text("canary canary\ncanary\n", encoding="utf-8")
+    place = ("--base-url", "http://127.0.0.1:9", "--client-key", "k", "--api-token", "t")
+    for words in (
+        ("load",),
+        ("load", "o.jsonl", "--nope", *place),
+        ("load", "nowhere", *place),
+        ("load", "x", *place),
+        ("load", "o.jsonl", "--rate=-1", *place),
+        ("load", "o.jsonl", "--journal", "x", *place),
+        ("load", "o.jsonl", "--outcomes", "x", *place),
+        ("load", "o.jsonl", "--profile", "nowhere", *place),
+        ("retry", "nowhere", "--journal", "j", *place),
+        ("retry", "x", "--journal", "j", *place),
+        ("undo", *place),
+        ("undo", "--journal", "nowhere", *place),
+        ("undo", "--journal", "x", *place),
+        ("orders", "get", "x", *place),
+        ("orders", "nope"),
+    ):
+        assert main(words) == 2
+        told = capsys.readouterr()
+        assert (told.out, told.err.count("othing was ")) == ("", 1), words
+        assert main(("plan", "nowhere")) == 2
+        assert "sent" not in capsys.readouterr().err
 
 
 async def test_a_sample_that_nobody_reads_to_its_end_is_no_error(tmp_path: Path) -> None:

@@ -99,6 +99,7 @@ def test_one_of_several_decides_for_all(
     assert file.exists()
     monkeypatch.setenv("CDP_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("CDP_API_TOKEN_FILE", "token")
+    written(file.with_name("token"), "canary")
     found = settings(capsys, "--profile", "production")
     assert found["base_url"] == ("http://127.0.0.1:9", "CDP_BASE_URL")
     assert found["api_token_file"] == ("token", "CDP_API_TOKEN_FILE")
@@ -176,6 +177,27 @@ def test_profiles_that_are_refused(
     told = refusal(capsys, "orders", "get", NOBODY, "--profile", "p")
     assert [word for word in words if word not in told] == []
     assert str(file) in told
+
+
+def test_config_refuses_a_value_that_no_command_takes(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence names each wrong value by its option, its variable or its profile; missing values are no fault."""
+    written(file, '[profiles.p]\nrate = -5\nregion = "mars"\n[profiles.q]\nregion = "eu"\n')
+    told = refusal(capsys, "config", "--profile", "p")
+    assert f"rate in profile p of {file} must be a finite number above 0" in told
+    assert f"region in profile p of {file} must be one of ap, eu" in told
+    for words in (["--rate=-5"], ["--region", "mars"], ["--connections", "0"], ["--api-token-file", "/nowhere"]):
+        assert refusal(capsys, "config", *words).startswith(f"cdp-orders: {words[0].removesuffix('=-5')} must be ")
+    assert settings(capsys, "--profile", "q", "--api-token-command", "/nowhere")["region"][0] == "eu"
+    for variable, value in {"RATE": "-5", "REGION": "mars", "BASE_URL": "ftp://x", "CA_FILE": "/nowhere"}.items():
+        with monkeypatch.context() as patch:
+            patch.setenv(f"CDP_{variable}", value)
+            for command in (["config"], ["orders", "get", NOBODY, "--client-key", "k", "--api-token", "t"]):
+                if variable != "CA_FILE" or command == ["config"]:
+                    assert refusal(capsys, *command).startswith(f"cdp-orders: CDP_{variable} must be ")
+    written(file, f"[profiles.p]\nrate = {'9' * 5000}\n")
+    assert "it has a number of too many digits" in refusal(capsys, "config", "--profile", "p")
 
 
 def test_files_that_are_refused(

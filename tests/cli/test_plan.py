@@ -35,7 +35,7 @@ TOLD = """\
 Doubtful, though it can be loaded:
   1 x $.price is not the sum of the prices of the items, with or without their quantities, first at {name}:8
 Orders that the server takes for an earlier one, within two days, so that nothing of them is sent: \
-1 copies, 1 in conflict
+1 copy, 1 in conflict
   B-0: loaded {name}:1, already {name}:7, conflict {name}:8
 Requests of a load with a new journal: 18 (3 orders.create, 3 items.create, 3 contacts.create, 3 consumers.create, \
 3 order_extensions.create, 3 item_extensions.create)
@@ -163,7 +163,7 @@ async def test_signal_ends_it(tmp_path: Path, number: signal.Signals, status: in
         ran = await ended(process)
     os.close(wrote)
     assert (ran.status, ran.out) == (status, "")
-    assert ran.err == "Stopped after 1 orders: the plan is not made, and nothing was sent.\n"
+    assert ran.err == "Stopped after 1 order: the plan is not made, and nothing was sent.\n"
 
 
 def _is_there(path: Path) -> bool:

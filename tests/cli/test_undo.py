@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import stat
 from pathlib import Path
@@ -10,8 +11,11 @@ from pathlib import Path
 import orjson
 import pytest
 
+from cdp_orders_async.cli import main
+from cdp_orders_async.emulator import Emulator, in_thread
 from tests.cli.support import (
     PARTS,
+    TOKEN,
     Json,
     Ran,
     Watched,
@@ -196,3 +200,23 @@ async def test_undo_lists_what_update_changed(tmp_path: Path) -> None:
         assert "Loads changed 2 parts that stay; before has the values before:" in told.err
         assert told.err.count(": price\n") == 2
         assert server.holds(changed)
+
+
+def test_counts_of_one_have_a_noun_in_the_singular(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One order of one part is told as such, by each command that counts."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "o.jsonl", [{key: value for key, value in orders(1)[0].items() if isinstance(value, (str, int))}])
+    emulator = Emulator(api_token=TOKEN)
+    with in_thread(emulator) as served:
+        place = ("--base-url", served.base_url, "--client-key", "key", "--api-token", TOKEN)
+        assert main(("load", "o.jsonl", "--journal", "j", "--outcomes", "out", *place)) == 0
+        assert main(("verify", "out", "--settle", "0", *place)) == 0
+        assert main(("journal", "show", "--journal", "j")) == 0
+        assert main(("undo", "--journal", "j", "--yes", *place)) == 0
+    emulator.close()
+    told = capsys.readouterr().out
+    for words in ("1 order with 1 part was checked", "1 part is the same", "1 order: 1 complete", "1 part deleted"):
+        assert words in told
+    assert re.findall(r"\b1 (?:orders|parts|requests|loads)\b", told) == []

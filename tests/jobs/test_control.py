@@ -53,12 +53,28 @@ def test_contents_of_a_control_file(text: str, wish: Wish) -> None:
         "speed = 5",
         "\x00",
         "x" * 70_000,
+        "rate = " + "[" * 5000,
+        "rate = " + "9" * 400,
+        "rate = " + "9" * 5000,
     ],
 )
 def test_wrong_contents_are_refused(text: str) -> None:
     """Whatever else it holds is wrong."""
     with pytest.raises(ValueError, match=r"^(it m|rate must|pause must)"):
         parse_wish(text.encode())
+
+
+async def test_links_that_lead_to_each_other(tmp_path: Path) -> None:
+    """A control file that is such a link changes nothing; no other file that is one ends in a traceback."""
+    loop, told = tmp_path / "loop", list[jobs.Event]()
+    loop.symlink_to(loop)
+    source = GraphFiles([write(tmp_path / "o.jsonl", orders(1))])
+    journal = jobs.journal_path([], source.names, tmp_path / "j", told.append, {"control": loop}, source.paths)
+    assert journal == tmp_path / "j"
+    async with connected() as (_, cdp):
+        report = await jobs.load(cdp, source, journal=tmp_path / "j", control=loop, on_event=told.append)
+    assert report.status == 0
+    assert any("it cannot be read: Too many levels" in str(event) for event in told)
 
 
 async def test_control_file_changes_rate_and_pauses(tmp_path: Path) -> None:

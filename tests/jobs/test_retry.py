@@ -92,3 +92,21 @@ async def test_what_is_wrong_is_told_before_anything_is_sent(tmp_path: Path) -> 
         assert (server.received, names(tmp_path)) == (received, before)
         report = await jobs.retry(cdp, outcomes, journal=tmp_path / "other", look_first=True, settle=0.1)
         assert (report.status, server.holds(orders(12))) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "holds no whole outcome"),
+        (b'{"file":"o","number":1,"key":"B-0","ver', "holds no whole outcome"),
+        (b'{"file":"o","number":1,"verdict":"loaded"}\n{"file":"o","num', "lacks its end"),
+        (b'{"a":1}', "it is not an outcome"),
+        (b'{"file":"o","number":"x","verdict":"loaded"', "it is not an outcome"),
+    ],
+)
+async def test_outcomes_that_do_not_tell_what_is_left(tmp_path: Path, content: bytes, reason: str) -> None:
+    """A file that was cut, or holds no outcome, is no proof that all is loaded."""
+    (tmp_path / "out").write_bytes(content)
+    async with CdpOrders(base_url="http://127.0.0.1:9", client_key="key", api_token=TOKEN) as cdp:
+        with pytest.raises(InputError, match=reason):
+            await jobs.retry(cdp, tmp_path / "out", journal=tmp_path / "j")

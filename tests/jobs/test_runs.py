@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import stat
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ import orjson
 import pytest
 
 from cdp_orders_async import GraphFiles, InputError, Invalid, jobs
+from cdp_orders_async.jobs import owned_file, run_file
 from tests.cli.support import PARTS, lines_of, names, orders, write
 from tests.jobs.test_load import connected
 
@@ -59,6 +61,21 @@ async def test_record_of_a_run(tmp_path: Path) -> None:
     }
     assert {one["run"] for one in lines_of(out)} == {"20261129T123605Z-62626262"}
     assert stat.S_IMODE((tmp_path / "out.jsonl.run.json").stat().st_mode) == 0o600
+
+
+def test_record_on_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The earlier record stays, and no half of the new one is beside it."""
+    path = tmp_path / "out.run.json"
+    run_file.write_run(path, {"run": "1"})
+
+    def full(number: int, text: bytes) -> None:
+        owned_file.write_all(number, text[:5])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_file, "write_all", full)
+    with pytest.raises(InputError, match="No space left on device"):
+        run_file.write_run(path, {"run": "2"})
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [(path.name, b'{"run":"1"}\n')]
 
 
 async def test_record_never_takes_the_place_of_anything(tmp_path: Path) -> None:

@@ -355,6 +355,22 @@ async def test_what_update_changed_is_listed(tmp_path: Path) -> None:
         assert "canary" not in " ".join(its.messages)
 
 
+async def test_changes_of_deleted_parts_are_not_listed_again(tmp_path: Path) -> None:
+    """The second undo knows from the journal that the parts are gone; a last line that a crash cut is left out."""
+    async with tenant(tmp_path, 2) as its:
+        before = tmp_path / "before"
+        await its.load()
+        its.lines = [{**its.lines[0], "price": 60}, its.lines[1]]
+        assert (await its.load(on_existing="update", before=before)).counts[Verdict.UPDATED] == 1
+        with before.open("ab") as file:
+            file.write(before.read_bytes()[:-9])
+        for deleted in (2 * PARTS, 0):
+            its.messages.clear()
+            report = await its.undo(before=before)
+            assert (report.deleted, report.kept, report.changed, report.changes) == (deleted, 0, 0, ())
+            assert its.messages == [f"{before}, line 2: the file ends in the middle of this line, which is left out"]
+
+
 async def test_values_that_cannot_be_kept_end_the_load(tmp_path: Path) -> None:
     """Where the values before cannot be written, the change is not sent."""
     async with tenant(tmp_path, 1) as its:
@@ -364,3 +380,16 @@ async def test_values_that_cannot_be_kept_end_the_load(tmp_path: Path) -> None:
         report = await its.load(look_first=True, on_existing="update", before=Path("/dev/full"))
         assert report.status == 2
         assert next(iter(its.emulator.store.all("orders"))).data["price"] == 50
+
+
+async def test_outcomes_that_cannot_be_written_end_the_undo(tmp_path: Path) -> None:
+    """What was deleted until then is counted, and the next undo deletes the rest."""
+    async with tenant(tmp_path, 9) as its:
+        await its.load()
+        report = await its.undo(outcomes=Path("/dev/full"))
+        assert report.status == 2
+        assert report.reason == "the outcomes cannot be written to /dev/full: No space left on device"
+        assert report.deleted == 9 * PARTS - len(its.all())
+        assert report.deleted > 0
+        assert (await its.undo()).status == 0
+        assert its.all() == []
