@@ -18,6 +18,10 @@ from cdp_orders_async.ingest import SETTLE
 __all__ = ["verify"]
 
 EVERY = 30.0  # seconds between two lines of progress
+REPAIR = (
+    "To give an order the values of the input again: cdp-orders journal forget KEY --journal JOURNAL,"
+    " then the load once more with --look-first --on-existing update"
+)
 
 
 def verify(  # noqa: D417 the options of a connection say themselves what they are
@@ -145,4 +149,6 @@ def _show(console: Screen, report: jobs.VerifyReport) -> None:
             f"They are a sample of {counted(report.population, 'order')}, of which at most {share:.2%} differ"
             f" ({report.differing:,}), with 95 % confidence."
         )
+    if report.different or report.missing:
+        console.say(REPAIR)
     console.say(f"{counted(report.requests, 'request')} in {report.seconds:,.1f} s")

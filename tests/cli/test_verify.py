@@ -43,6 +43,7 @@ async def test_verify_tells_what_differs(tmp_path: Path) -> None:
     assert "o.jsonl:2: contact different in first_name\n" in ran.err
     assert "o.jsonl:3: items/0 missing; items/0/ext missing\n" in ran.err
     assert "5 orders with 30 parts were checked:" in ran.out
+    assert "\nTo give an order the values of the input again: cdp-orders journal forget KEY" in ran.out
     assert [line["fields"] for line in sorted(lines_of(tmp_path / "d.jsonl"), key=str)] == [["first_name"], [], []]
     assert (tmp_path / "d.jsonl.1").exists()
     assert "canary" not in ran.out + ran.err + (tmp_path / "d.jsonl").read_text()
