@@ -13,6 +13,8 @@ import pytest
 
 from cdp_orders_async import InputError, Verdict, jobs, reports
 from cdp_orders_async.errors import Violation
+from cdp_orders_async.ingest import PartVerdict
+from cdp_orders_async.ingest.outcomes import Failure, PartOutcome
 from cdp_orders_async.jobs.owned_file import write_all
 from cdp_orders_async.reports import html
 from cdp_orders_async.reports.words import duration, megabytes, number, share
@@ -61,6 +63,23 @@ async def test_page_says_it_all(tmp_path: Path) -> None:
         assert words in text, words
 
 
+async def test_cause_in_several_parts_counts_its_orders(tmp_path: Path) -> None:
+    """An order whose items all fail alike is one order at one place, and so is a line with one fault in each item."""
+    faulty = [
+        PartOutcome(f"items/{n}", PartVerdict.FAILED, failure=Failure("BadRequest", f"no {n}", 400)) for n in range(3)
+    ]
+    broken = [Violation(f"$.orderItems[{n}].price", "is required") for n in range(2)]
+    lines = [outcome(n, Verdict.PARTIAL, parts=tuple(faulty)) for n in (4, 8)]
+    lines.append(outcome(9, Verdict.INVALID, violations=tuple(broken)))
+    found = await page(written(tmp_path / "out", lines))
+    for words in (
+        "2 orders partial : an item: the server refuses it as wrong (400), 6 times in all The words of the first: no 0",
+        "At orders.jsonl:4, orders.jsonl:8 What to do",
+        "1 order invalid : $.orderItems[].price is required, 2 times in all At orders.jsonl:9 What to do",
+    ):
+        assert words in Page(found).text, words
+
+
 async def test_page_is_safe_and_accessible(tmp_path: Path) -> None:
     """No script, nothing from elsewhere, and each table, picture and landmark has its name."""
     run = record({}, error=HOSTILE, limits=[HOSTILE], folder=HOSTILE, files=[{"name": HOSTILE}])
@@ -107,6 +126,7 @@ async def test_several_runs_and_their_sum(tmp_path: Path) -> None:
     assert "2 of 4 orders are on the server as the input says. 2 are not." in found.text
     assert "an order that several runs loaded counts several times" in found.text
     assert "2 orders partial : an item: the server refuses it as wrong (400)" in found.text
+    assert "At orders.jsonl:9 What to do" in found.text
     for n in (1, 2):
         assert f"Run {n}: {paths[n - 1]}" in found.text
     assert "all 4 2 60 2 min" in found.text
