@@ -7,10 +7,18 @@ from types import MappingProxyType
 
 from cdp_orders_async.errors import JournalError
 
-__all__ = ["check_identity", "differences"]
+__all__ = ["check_identity", "cure", "differences"]
 
 DEFAULTS: Mapping[str, str] = MappingProxyType({"API version": "2.1"})
 """The values of entries that an identity leaves out."""
+CURES: Mapping[str, str] = MappingProxyType(
+    {
+        "API version": "--api v{}",
+        "base URL": "--base-url {}",
+        "client key": "the credentials of client key {}",
+    }
+)
+"""What a user gives to reach the place with that value of an entry."""
 
 
 def check_identity(name: str, stored: Mapping[str, str], identity: Mapping[str, str], advice: str) -> None:
@@ -21,7 +29,15 @@ def check_identity(name: str, stored: Mapping[str, str], identity: Mapping[str, 
     """
     keys = ({*stored} | {"client key"}) & {*identity}
     if stored and (found := differences(stored, identity, keys | {*DEFAULTS})):
-        raise JournalError(f"{name} belongs to {found}: {advice}")
+        raise JournalError(f"{name} belongs to {found}: {cure(stored, identity, advice)}")
+
+
+def cure(stored: Mapping[str, str], identity: Mapping[str, str], advice: str) -> str:
+    """Say how to use the journal of the identity *stored*, if that is possible, or else to follow the *advice*."""
+    keys = [key for key in sorted({*stored} | {*identity}) if _value(stored, key) != _value(identity, key)]
+    if not all(key in CURES and (key in stored or key in DEFAULTS) for key in keys):
+        return advice
+    return f"use {' and '.join(CURES[key].format(_value(stored, key)) for key in keys)}, or {advice}"
 
 
 def differences(stored: Mapping[str, str], identity: Mapping[str, str], keys: Iterable[str]) -> str:
