@@ -47,6 +47,8 @@ LOCAL = {"0.0.0.0": HOST, "::": "::1"}  # noqa: S104 names of all addresses
 UNREADABLE = f"400: the request is not HTTP, or its first line or a header is longer than {LINE_MAX:,} bytes.\n"
 NOTE = web.RequestKey("note", str)
 """The reason of an answer that the operation did not make."""
+SENT = web.RequestKey("sent", int)
+"""The status of a whole answer that was written without aiohttp."""
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 logger = logging.getLogger("cdp_orders_async.emulator")
 PROXY_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr></body></html>"
@@ -222,7 +224,7 @@ class Front:
         status: int | None = None
         try:
             response = await self._judge(request, endpoint, open_segments)
-            status = None if HUNG_UP in request else response.status
+            status = request.get(SENT) if HUNG_UP in request else response.status
             return response
         finally:
             note = request.get(NOTE, "" if status else "no answer")
@@ -319,6 +321,8 @@ class Front:
             for start in range(0, len(whole), step):
                 send(request, whole[start : start + step])
                 await self._wait(fault.seconds / DRIP_STEPS)
+            if request.transport is not None and not request.transport.is_closing():
+                request[SENT] = reply.status
             return hang_up(request, reset=False)
         # Without a body, the cut is before the empty line at the end of the head.
         end = len(head) // 2 if fault.phase == "head" else len(head) + len(body) // 2 if body else len(head) - 2

@@ -29,7 +29,7 @@ from cdp_orders_async.graph.values import (
     check_item_extension,
 )
 from cdp_orders_async.graph.zones import DATES, MOMENTS, Timezone, zone_of, zoned
-from cdp_orders_async.kinds import V2_1, Api
+from cdp_orders_async.kinds import V2, V2_1, Api
 from cdp_orders_async.models import FlightSegment, Identifier
 from cdp_orders_async.models.common import camel, list_fields
 from cdp_orders_async.redact import Opaque, sealed
@@ -43,6 +43,11 @@ MOST_ENTRIES = 1_000
 LONGEST_REFERENCE = 220
 """The most characters of a reference id in a key."""
 DATE_RULE = "must be a date, such as 2024-01-31"
+NO_POINT_OF_SALE = Violation("$.pointOfSale", "is required")
+OF_V2_1 = (
+    ' in version 2: send where the order was sold, such as "spinair.com"; '
+    "orders without it may be of version 2.1, which is read without --api v2"
+)
 LONGEST_NAME_MEANT = 40
 SERVER_SET = frozenset({"ref", "href", "createdAt", "modifiedAt"})
 ENTRY_MODELS = {"identifiers": Identifier, "flightSegments": FlightSegment}
@@ -111,9 +116,17 @@ def read_graph(
     graph = reading.order(dict(value), mode, assign_references=assign_references)
     key = _key(value, zone)
     if graph is None:
-        return Read(None, reading.found.told, key)
-    violations = graph.violations(api)
+        return Read(None, _advised(reading.found.told, api), key)
+    violations = _advised(graph.violations(api), api)
     return Read(None, violations, key) if violations else Read(graph, [], key)
+
+
+def _advised(found: list[Violation], api: Api) -> list[Violation]:
+    """Return the violations *found*; where the required key is missing that only version 2 has, say what to do."""
+    if api is not V2 or NO_POINT_OF_SALE not in found:
+        return found
+    advised = Violation(NO_POINT_OF_SALE.field, f"{NO_POINT_OF_SALE.rule}{OF_V2_1}")
+    return [advised if violation == NO_POINT_OF_SALE else violation for violation in found]
 
 
 def _key(value: dict[str, Any], zone: tzinfo | None) -> str | None:

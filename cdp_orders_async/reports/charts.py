@@ -11,7 +11,7 @@ from msgspec import Struct
 from cdp_orders_async.jobs.series import Course, Moment, Pause
 from cdp_orders_async.reports.words import duration, number
 
-__all__ = ["Band", "Chart", "Line", "charts_of", "coarser"]
+__all__ = ["Band", "Chart", "Line", "allowed_of", "charts_of", "coarser"]
 
 WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 62, 14, 24
@@ -20,6 +20,8 @@ MARKERS = 6
 """The markers on a line, which tell it from others where colours and dashes do not."""
 APART = 12
 """The least distance of two labels."""
+SPARE = 2
+"""The requests that a limiter may grant in a span in addition to those of its rate."""
 NARROW = 1.5
 """The width of the narrowest band that can be seen."""
 
@@ -69,10 +71,26 @@ class Chart(Struct, frozen=True, kw_only=True):
 def coarser(moments: Sequence[Moment], most: int) -> list[Moment]:
     """Return at most *most* moments: where there are more, neighbours become one.
 
-    The median of such a moment is the mean of the medians, and its slow time is the longest.
+    The median of such a moment is the mean of the medians, its slow time is the longest, its rate the highest.
     """
     size = max(1, math.ceil(len(moments) / most))
     return [_together(moments[at : at + size]) for at in range(0, len(moments), size)]
+
+
+def allowed_of(moments: Sequence[Moment]) -> list[float | None]:
+    """Return the most requests a second that could be sent in each of the *moments*, if there is a limit.
+
+    The rate may have changed in a moment: then the higher of its rates counts. Any span has room for one or two
+    requests more than its rate, which are many a second where it is short.
+    """
+    before = [None, *(moment.rate for moment in moments)]
+    rates = [
+        moment.rate if earlier is None or moment.rate is None else max(earlier, moment.rate)
+        for earlier, moment in zip(before, moments, strict=False)
+    ]
+    return [
+        None if rate is None else rate + SPARE / moment.seconds for rate, moment in zip(rates, moments, strict=True)
+    ]
 
 
 def _together(moments: Sequence[Moment]) -> Moment:
@@ -85,7 +103,7 @@ def _together(moments: Sequence[Moment]) -> Moment:
         sum(moment.requests for moment in moments),
         sum(moment.retries for moment in moments),
         sum(moment.refused for moment in moments),
-        moments[-1].rate,
+        max((moment.rate for moment in moments if moment.rate is not None), default=None),
         sum(median * weight for median, weight in medians) / sum(weight for _, weight in medians) if medians else None,
         max((moment.slow for moment in moments if moment.slow is not None), default=None),
         sum(moment.waited for moment in moments),
@@ -110,7 +128,7 @@ def charts_of(course: Course, prefix: str, most: int) -> list[Chart]:
             "requests",
             "Requests a second",
             number,
-            {"sent": a_second(lambda moment: moment.requests), "allowed": [moment.rate for moment in moments]},
+            {"sent": a_second(lambda moment: moment.requests), "allowed": allowed_of(moments)},
         ),
         ("orders", "Orders a second", number, {"ended": a_second(lambda moment: moment.orders)}),
         (

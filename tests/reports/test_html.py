@@ -16,7 +16,9 @@ from cdp_orders_async.errors import Violation
 from cdp_orders_async.ingest import PartVerdict
 from cdp_orders_async.ingest.outcomes import Failure, PartOutcome
 from cdp_orders_async.jobs.owned_file import write_all
+from cdp_orders_async.jobs.series import Course, Moment
 from cdp_orders_async.reports import html
+from cdp_orders_async.reports.charts import allowed_of, charts_of
 from cdp_orders_async.reports.words import duration, megabytes, number, share
 from tests.cli.support import names
 from tests.reports.files import ALL, COUNTS, failed, kept, outcome, record, stray, written
@@ -188,6 +190,18 @@ async def test_without_jinja2_one_sentence_helps(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(InputError, match=r"^the report needs an extra: pip install 'cdp-orders-async\[cli\]'$"):
         reports.check_report(tmp_path / "r.html")
+
+
+def test_what_was_sent_is_at_most_what_was_allowed() -> None:
+    """A short load sends one or two requests more than its rate, and a rate that was cut allowed more before."""
+    short, cut, slow = Moment(0.25, 0, 7, rate=20), Moment(1.0, 0, 80, rate=80), Moment(1.0, 0, 75, rate=40)
+    assert allowed_of([short]) == [28]
+    assert allowed_of([cut, slow, Moment(1.0, 0, 40, rate=40), Moment(1.0, 0, 99)]) == [82, 82, 42, None]
+    (chart, *_) = charts_of(Course(moments=(cut, slow) * 2), "a", 2)
+    assert [line.words for line in chart.lines] == [
+        "sent: 77.5 to 77.5, 77.5 at the end.",
+        "allowed: 81 to 81, 81 at the end.",
+    ]
 
 
 def test_words_of_numbers() -> None:
