@@ -224,9 +224,10 @@ class Front:
         status: int | None = None
         try:
             response = await self._judge(request, endpoint, open_segments)
-            status = request.get(SENT) if HUNG_UP in request else response.status
+            status = None if HUNG_UP in request else response.status
             return response
         finally:
+            status = request.get(SENT, status)
             note = request.get(NOTE, "" if status else "no answer")
             emulator.traffic.add(
                 emulator.store.clock(), request.method, request.path_qs, endpoint.operation, status, note
@@ -319,10 +320,11 @@ class Front:
         if fault.action == "drip":
             step = -(-len(whole) // DRIP_STEPS)
             for start in range(0, len(whole), step):
+                is_open = request.transport is not None and not request.transport.is_closing()
                 send(request, whole[start : start + step])
+                if is_open and start + step >= len(whole):  # now the client may close the connection
+                    request[SENT] = reply.status
                 await self._wait(fault.seconds / DRIP_STEPS)
-            if request.transport is not None and not request.transport.is_closing():
-                request[SENT] = reply.status
             return hang_up(request, reset=False)
         # Without a body, the cut is before the empty line at the end of the head.
         end = len(head) // 2 if fault.phase == "head" else len(head) + len(body) // 2 if body else len(head) - 2
