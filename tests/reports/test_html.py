@@ -204,6 +204,16 @@ def test_what_was_sent_is_at_most_what_was_allowed() -> None:
     ]
 
 
+def test_one_late_answer_leaves_the_others_apart() -> None:
+    """The times of answers have a tick for each power of ten, so that short ones are not all at the foot."""
+    early, late = Moment(1.0, 0, 1, median=0.02, slow=0.04), Moment(1.0, 0, 1, median=0.02, slow=20.0)
+    chart = next(c for c in charts_of(Course(moments=(early, late)), "a", 9) if c.title.startswith("Time of an answer"))
+    assert [words for _, words in chart.ticks_y] == ["10 ms", "100 ms", "1 s", "10 s"]
+    (median, _), (slow, late_one) = (line.markers for line in chart.lines)
+    assert median[1] - slow[1] > 10
+    assert slow[1] - late_one[1] > 50
+
+
 def test_words_of_numbers() -> None:
     """Numbers, durations, shares and sizes are short and true."""
     assert [number(value) for value in (None, 0, 0.123456, 12.345, 1234.5)] == ["–", "0", "0.123", "12.3", "1,234"]  # noqa: RUF001 a dash
