@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from decimal import Decimal
 from types import NoneType, UnionType
@@ -34,7 +34,7 @@ from cdp_orders_async.models.constraints import (
     texts,
 )
 
-__all__ = ["check", "check_extension", "check_limit", "raise_invalid", "rules_of", "types_and_rules"]
+__all__ = ["check", "check_extension", "check_fields", "check_limit", "raise_invalid", "rules_of", "types_and_rules"]
 
 EXTENSION_LIMIT = 100
 OF_TYPE: Mapping[Any, Rule] = {
@@ -133,6 +133,22 @@ def check(model: type, value: object, at: str = "$") -> list[Violation]:
             continue  # nearly always; a call would take longer
         elif wrong := rule(field):
             found.append(Violation(f"{at}.{camel(key)}", wrong))
+    return found
+
+
+def check_fields(model: type, values: Mapping[str, object], unread: Collection[str]) -> list[Violation]:
+    """Return every rule that the *values* of a *model*, by field, break, and each required field that is not there.
+
+    An *unread* field may be missing: its value could not be read.
+    """
+    table, required = rules_of(model)
+    found: list[Violation] = []
+    for key, rule in table.items():
+        value = values.get(key)
+        if value is not None and (wrong := rule(value)):
+            found.append(Violation(f"$.{camel(key)}", wrong))
+        elif value is None and key in required and key not in unread:
+            found.append(Violation(f"$.{camel(key)}", "is required"))
     return found
 
 

@@ -20,6 +20,7 @@ from tests.packing import zstd
 GIVE = "; give JSON lines, plain, gzip or zstd: one order on each line"
 WIDE = "its text is UTF-16 or UTF-32, and must be UTF-8"
 ARRAY = "it is a JSON array"
+LINES_OF_ARRAY = "; jq -c '.[]' FILE > orders.jsonl makes lines of it"
 SPREAD = "its JSON is spread over several lines"
 NONE = "its lines are not JSON objects"
 
@@ -80,7 +81,7 @@ async def test_what_is_no_json_lines(name: str, tmp_path: Path, *, packed: bool)
     path.write_bytes(gzip.compress(content) if packed else content)
     with pytest.raises(InputError) as caught:
         await read(GraphFile(path))
-    assert str(caught.value) == f"{path} cannot be read: {what}{GIVE}"
+    assert str(caught.value) == f"{path} cannot be read: {what}{GIVE}{LINES_OF_ARRAY if what == ARRAY else ''}"
 
 
 @pytest.mark.parametrize(

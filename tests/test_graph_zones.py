@@ -39,8 +39,8 @@ DUBLIN = zoneinfo.ZoneInfo("Europe/Dublin")
         ("2024-01-01", NO_TIME),
         ("20240101", NO_TIME),
         ("2024-W01-1", NO_TIME),
-        ("yesterday", "has the wrong form"),
-        ("2024-01-01Z", "has the wrong form"),
+        ("yesterday", "must be a time, such as 2024-01-01T16:17:16Z"),
+        ("2024-01-01Z", "must be a time, such as 2024-01-01T16:17:16Z"),
     ],
 )
 async def test_time_without_a_zone(text: str, rule: str, tmp_path: Path) -> None:

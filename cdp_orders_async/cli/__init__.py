@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnknownCommandError
 
 from cdp_orders_async.cli.profiles import use_profile
 from cdp_orders_async.errors import CdpError
@@ -89,4 +89,17 @@ def _refused(error: Exception, tokens: Sequence[str]) -> int:
     if not isinstance(error, CycloptsError):  # of a profile
         return refuse(error, unsent=unsent)
     advice = f"see {' '.join(['cdp-orders', *command])} --help"
-    return refuse(f"{' '.join(str(error).split()).rstrip('., ')}; {advice}", unsent=unsent)
+    return refuse(f"{_describe(error)}; {advice}", unsent=unsent)
+
+
+def _describe(error: CycloptsError) -> str:
+    """Say what is wrong with a command line; of an unknown command, what may be meant."""
+    if not isinstance(error, UnknownCommandError) or not error.unused_tokens or error.app is None:
+        return " ".join(str(error).split()).rstrip("., ")
+    import difflib  # noqa: PLC0415 seldom needed
+
+    token = error.unused_tokens[0]
+    commands = [name for name in error.app if not name.startswith("-")]
+    meant = difflib.get_close_matches(token, commands, n=1)
+    question = f"; did you mean {meant[0]}?" if meant else "."
+    return f'there is no command "{token}"{question} The commands are {", ".join(commands)}'

@@ -30,6 +30,7 @@ from cdp_orders_async.timings import Timings
 __all__ = ["PROGRESS_EVERY", "Display", "JsonDisplay", "Screen", "problem", "show_summary", "silence"]
 
 PROGRESS_EVERY = 30.0  # seconds between two lines of progress
+HOUR, MINUTE = 3600, 60  # in seconds
 BAR = 12  # columns of the bar of progress
 SEPARATOR = " · "
 FEW = 20  # problems that are told one by one; the file of outcomes has them all
@@ -280,8 +281,14 @@ def remarks(progress: Progress) -> list[str]:
 
 def about(seconds: float) -> str:
     """Return an estimate in words, rounded to what it can tell."""
-    unit, size = next(((unit, size) for unit, size in (("h", 3600), ("min", 60)) if seconds >= 2 * size), ("s", 1))
-    return f"about {math.ceil(seconds / size)} {unit}"
+    return f"about {rounded(seconds)}"
+
+
+def rounded(seconds: float) -> str:
+    """Return a time in words, rounded up: in seconds, from two minutes on in minutes, from two hours on in hours."""
+    if seconds >= 2 * HOUR:
+        return f"{math.ceil(10 * seconds / HOUR) / 10:,.1f}".removesuffix(".0") + " h"
+    return f"{math.ceil(seconds / MINUTE)} min" if seconds >= 2 * MINUTE else f"{math.ceil(seconds)} s"
 
 
 def problem(outcome: Outcome) -> str:
@@ -354,11 +361,13 @@ def split(times: Timings) -> str:
 
 def conclusion(times: Timings, seconds: float, cpu: float) -> str:
     """Say what most of the time was spent on, and what follows, where the process computed *cpu* of *seconds*."""
-    spent = msgspec.structs.asdict(times)
+    spent: dict[str, float] = msgspec.structs.asdict(times)
+    parts: dict[str, list[str]] = {name: [name] for name in spent}
     if times.rate + times.lane > times.connect + times.server + times.body:
         # A call that waits for its turn holds its connection: then that is why others wait for one.
-        spent[max("rate", "lane", key=lambda name: spent[name])] += spent.pop("connection")
-    name, most = max(spent.items(), key=lambda one: one[1])
+        waited_for = max("rate", "lane", key=lambda name: spent[name])
+        parts[waited_for] = sorted((waited_for, *parts.pop("connection")), key=lambda name: -spent[name])
+    name = max(parts, key=lambda name: sum(spent[part] for part in parts[name]))
     # A process that computes all the time comes late to what has arrived, and that looks like waiting for it. But
     # where calls wait for a rate most of all, it could send more than that allows.
     if name not in {"rate", "lane"} and cpu >= BUSY * seconds:
@@ -367,4 +376,7 @@ def conclusion(times: Timings, seconds: float, cpu: float) -> str:
             "more connections will not help; --http httptools may, where it is not used yet, "
             "and several processes, each with its part of the input and of the rate"
         )
-    return f"{most / times.total:.0%} of the time was {ADVICE[name]}"
+    # The sum of the shares as the line above shows them.
+    shares = {part: round(100 * spent[part] / times.total) for part in parts[name]}
+    named = f" ({' and '.join(f'{share}% {part}' for part, share in shares.items())})" if len(shares) > 1 else ""
+    return f"{sum(shares.values())}% of the time{named} was {ADVICE[name]}"

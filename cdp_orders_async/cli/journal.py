@@ -93,7 +93,7 @@ def forget(key: str, /, *, journal: str, yes: Flag = False) -> int:
     """Drop all that a journal knows of the order KEY; the server is not asked, and keeps the order.
 
     Afterwards no undo deletes the order, and the next load with this journal needs --look-first, or it creates
-    the order once more.
+    its parts once more.
 
     Example: cdp-orders journal forget B94TXY-1@2024-01-01T16:17:16+00:00 --journal orders.jsonl.journal.sqlite
 
@@ -115,5 +115,5 @@ def forget(key: str, /, *, journal: str, yes: Flag = False) -> int:
     except CdpError as error:
         return refuse(error)
     Screen().say(f"The journal has forgotten the order with {counted(parts, 'part')}; the server keeps it.")
-    console.say("The next load with this journal needs --look-first, or it creates the order once more.")
+    console.say("The next load with this journal needs --look-first, or it creates its parts once more.")
     return 0

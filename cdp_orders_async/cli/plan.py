@@ -16,7 +16,7 @@ from rich.live import Live
 from rich.text import Text
 
 from cdp_orders_async import jobs
-from cdp_orders_async.cli.display import PROGRESS_EVERY, SEPARATOR, Screen
+from cdp_orders_async.cli.display import PROGRESS_EVERY, SEPARATOR, Screen, about, rounded
 from cdp_orders_async.cli.options import Connection, Flag, InputName, refuse
 from cdp_orders_async.errors import CdpError, counted
 from cdp_orders_async.kinds import V2, V2_1
@@ -27,8 +27,6 @@ __all__ = ["plan"]
 
 
 FEW = 20  # groups of each sort that are told; the JSON has more
-HOUR = 3600
-MINUTE = 60
 
 
 def plan(  # noqa: D417 the options of a connection say themselves what they are
@@ -155,8 +153,8 @@ def _lines(plan: jobs.Plan, name: str) -> Iterator[str]:
         yield (
             f"{upserts} looked for first, each once, and those that are begun in the settling time up to three times"
         )
-    if plan.seconds is not None:
-        yield f"Least time at {plan.rate:g} requests/s: {plan.seconds / HOUR:,.2f} h"
+    if plan.seconds is not None and plan.engines.engine is not None:
+        yield f"Least time at {plan.rate:g} requests/s: {rounded(plan.seconds)}"
     yield from _engines(plan.engines)
     if plan.server is not None:
         server = plan.server
@@ -167,11 +165,14 @@ def _lines(plan: jobs.Plan, name: str) -> Iterator[str]:
 
 def _engines(choice: jobs.Choice) -> Iterator[str]:
     """Yield the estimates of both engines, the orders that the Batch API cannot take, and the recommended engine."""
+    if choice.engine is None:
+        yield f"{choice.reason}."
+        return
     batch = choice.batch
-    yield f"Engine rest: about {choice.rest_seconds / HOUR:,.2f} h at {choice.rate:g} requests/s"
+    yield f"Engine rest: {about(choice.rest_seconds)} at {choice.rate:g} requests/s"
     yield (
         f"Engine batch: {counted(batch.orders, 'order')} in {counted(batch.files, 'file')}, {batch.megabytes:,.1f} MB,"
-        f" about {batch.seconds / MINUTE:,.1f} min; it cannot take {counted(batch.refused, 'order')}"
+        f" {about(batch.seconds)}; it cannot take {counted(batch.refused, 'order')}"
     )
     yield from _some(batch.rules)
     yield f"Recommended: --engine {choice.engine}: {choice.reason}"

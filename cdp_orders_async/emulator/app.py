@@ -47,6 +47,8 @@ LOCAL = {"0.0.0.0": HOST, "::": "::1"}  # noqa: S104 names of all addresses
 UNREADABLE = f"400: the request is not HTTP, or its first line or a header is longer than {LINE_MAX:,} bytes.\n"
 NOTE = web.RequestKey("note", str)
 """The reason of an answer that the operation did not make."""
+SENT = web.RequestKey("sent", int)
+"""The status of a whole answer that was written without aiohttp."""
 Handler: TypeAlias = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 logger = logging.getLogger("cdp_orders_async.emulator")
 PROXY_PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr></body></html>"
@@ -225,6 +227,7 @@ class Front:
             status = None if HUNG_UP in request else response.status
             return response
         finally:
+            status = request.get(SENT, status)
             note = request.get(NOTE, "" if status else "no answer")
             emulator.traffic.add(
                 emulator.store.clock(), request.method, request.path_qs, endpoint.operation, status, note
@@ -317,7 +320,10 @@ class Front:
         if fault.action == "drip":
             step = -(-len(whole) // DRIP_STEPS)
             for start in range(0, len(whole), step):
+                is_open = request.transport is not None and not request.transport.is_closing()
                 send(request, whole[start : start + step])
+                if is_open and start + step >= len(whole):  # now the client may close the connection
+                    request[SENT] = reply.status
                 await self._wait(fault.seconds / DRIP_STEPS)
             return hang_up(request, reset=False)
         # Without a body, the cut is before the empty line at the end of the head.

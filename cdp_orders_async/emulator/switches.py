@@ -1,4 +1,4 @@
-"""The open points of the vendor's documents as named switches; the default is the most plausible reading."""
+"""What the vendor's documents leave open, as named switches; the default is the most plausible reading."""
 
 from __future__ import annotations
 
@@ -86,43 +86,43 @@ LONGEST_TIME = 1_000_000
 
 @attrs.frozen(kw_only=True)
 class Switches:
-    """How the emulator behaves where the documents are silent; each number is the number of the open point."""
+    """How the emulator behaves where the documents are silent."""
 
     upsert: bool = True
-    """1: a POST of an order with a known referenceId, ordered within *match_hours*, updates the stored order and
+    """A POST of an order with a known referenceId, ordered within *match_hours*, updates the stored order and
     answers 201 with its ref. False: it stores a second order."""
     match_hours: float = attrs.field(default=48, validator=check_time)
-    """2: two orders are the same if their orderedAt differ by at most so many hours."""
+    """Two orders are the same if their orderedAt differ by at most so many hours."""
     refuse_identity_change: bool = True
-    """3: PUT or PATCH with another referenceId or orderedAt gives 400. False: the other value is ignored."""
+    """PUT or PATCH with another referenceId or orderedAt gives 400. False: the other value is ignored."""
     require_all_on_patch: bool = False
-    """4: PATCH needs all the required keys. False: any subset."""
+    """PATCH needs all the required keys. False: any subset."""
     unknown_ref_status: Literal[400, 404] = 404
-    """5: the status of the answer to an unknown ref."""
+    """The status of the answer to an unknown ref."""
     unexpanded: Literal["href", "ref"] = "href"
-    """6: the contents of a list entry that is not expanded: only the href, or the ref too."""
+    """The contents of a list entry that is not expanded: only the href, or the ref too."""
     limit_max: int = attrs.field(default=100, validator=check_positive)
-    """7: a higher limit is served as this one; a limit below 1 is refused with 400."""
+    """A higher limit is served as this one; a limit below 1 is refused with 400."""
     require_first_name: bool | None = None
-    """8: a contact or a consumer without firstName gives 400, in version 2 also without lastName; None: only in
+    """A contact or a consumer without firstName gives 400, in version 2 also without lastName; None: only in
     version 2. False: neither."""
     extension_post_existing: Literal["replace", "merge", "refuse"] = "replace"
-    """9: the effect of a POST on an existing extension: it replaces or merges the pairs and answers 201, or 400."""
+    """The effect of a POST on an existing extension: it replaces or merges the pairs and answers 201, or 400."""
     unknown_keys: Literal["ignore", "refuse"] = "ignore"
-    """10: keys of a body that the documents do not name are ignored, or refused with 400."""
+    """Keys of a body that the documents do not name are ignored, or refused with 400."""
     rate: float | None = attrs.field(default=None, validator=attrs.validators.optional(check_rate))
-    """11: above so many requests a second, the answer is 429; None: no limit."""
+    """Above so many requests a second, the answer is 429; None: no limit."""
     burst: int = attrs.field(default=1, validator=check_positive)
-    """11: the number of requests that may come at once under *rate*."""
+    """The number of requests that may come at once under *rate*."""
     retry_after: int | None = attrs.field(default=None, validator=attrs.validators.optional(check_count))
-    """11: the seconds of ``Retry-After`` on a 429; None: no such header."""
+    """The seconds of ``Retry-After`` on a 429; None: no such header."""
     limits: tuple[Limit, ...] = attrs.field(default=(), converter=read_limits)
-    """11: limiters as in real APIs, one or several: objects of `limits`, or mappings such as
+    """Limiters as in real APIs, one or several: objects of `limits`, or mappings such as
     ``{"kind": "bucket", "rate": 50, "burst": 50, "refusal": "reset", "ban": 60}``."""
     list_lag: float = attrs.field(default=0, validator=check_time)
-    """12: seconds for which a new object is missing in every list."""
+    """Seconds for which a new object is missing in every list."""
     delete_last_contact: Literal["keep", "refuse"] = "keep"
-    """13: after its last contact is deleted, an order stays, without an owner; or the deletion gives 400."""
+    """After its last contact is deleted, an order stays, without an owner; or the deletion gives 400."""
     cascade: bool = True
     """Deleting an order or an item deletes what is under it. False: the parts stay, each under its own reference."""
     ignore_expand: bool = False

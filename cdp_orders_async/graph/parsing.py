@@ -7,6 +7,7 @@ value. Sources: the vendor's pages on the Order REST API and on the Batch API.
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Iterator
 from datetime import tzinfo
 from typing import Any, NamedTuple
@@ -17,14 +18,23 @@ from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import Invalid, Violation, shown, shown_key
 from cdp_orders_async.graph.exact import is_doubled, is_record
 from cdp_orders_async.graph.findings import Findings
-from cdp_orders_async.graph.values import MODES, GraphConsumer, GraphItem, OrderGraph, Pairs, assigned
+from cdp_orders_async.graph.values import (
+    MODES,
+    NOT_ONE_ITEM,
+    GraphConsumer,
+    GraphItem,
+    OrderGraph,
+    Pairs,
+    assigned,
+    check_item_extension,
+)
 from cdp_orders_async.graph.zones import DATES, MOMENTS, Timezone, zone_of, zoned
-from cdp_orders_async.kinds import V2_1, Api
+from cdp_orders_async.kinds import V2, V2_1, Api
 from cdp_orders_async.models import FlightSegment, Identifier
 from cdp_orders_async.models.common import camel, list_fields
 from cdp_orders_async.redact import Opaque, sealed
-from cdp_orders_async.rules import check, check_extension
-from cdp_orders_async.wire import in_utc, is_list, is_object, read_moment, structure
+from cdp_orders_async.rules import check, check_extension, check_fields
+from cdp_orders_async.wire import MOMENT_RULE, in_utc, is_list, is_object, read_fields, read_moment, structure
 
 __all__ = ["SERVER_SET", "Read", "Reading", "known_key", "parse_graph", "read_graph"]
 
@@ -32,6 +42,12 @@ MOST_ENTRIES = 1_000
 """The most entries of a list within a part, such as the emails of a person: each wrong entry takes long to describe."""
 LONGEST_REFERENCE = 220
 """The most characters of a reference id in a key."""
+DATE_RULE = "must be a date, such as 2024-01-31"
+NO_POINT_OF_SALE = Violation("$.pointOfSale", "is required")
+OF_V2_1 = (
+    ' in version 2: send where the order was sold, such as "spinair.com"; '
+    "orders without it may be of version 2.1, which is read without --api v2"
+)
 LONGEST_NAME_MEANT = 40
 SERVER_SET = frozenset({"ref", "href", "createdAt", "modifiedAt"})
 ENTRY_MODELS = {"identifiers": Identifier, "flightSegments": FlightSegment}
@@ -100,9 +116,17 @@ def read_graph(
     graph = reading.order(dict(value), mode, assign_references=assign_references)
     key = _key(value, zone)
     if graph is None:
-        return Read(None, reading.found.told, key)
-    violations = graph.violations(api)
+        return Read(None, _advised(reading.found.told, api), key)
+    violations = _advised(graph.violations(api), api)
     return Read(None, violations, key) if violations else Read(graph, [], key)
+
+
+def _advised(found: list[Violation], api: Api) -> list[Violation]:
+    """Return the violations *found*; where the required key is missing that only version 2 has, say what to do."""
+    if api is not V2 or NO_POINT_OF_SALE not in found:
+        return found
+    advised = Violation(NO_POINT_OF_SALE.field, f"{NO_POINT_OF_SALE.rule}{OF_V2_1}")
+    return [advised if violation == NO_POINT_OF_SALE else violation for violation in found]
 
 
 def _key(value: dict[str, Any], zone: tzinfo | None) -> str | None:
@@ -128,12 +152,15 @@ class Reading:
         self.add_violation = found.add
         self.parts: dict[str, attrs.AttrsInstance] = {}
         """The models that were read, by path."""
+        self.uses: list[tuple[str, str]] = []
+        """The paths and reference ids of the items that consumers use."""
         self.extensions: list[tuple[str, Opaque[Pairs]]] = []
         """The extensions that were read, with the paths of their owners."""
 
     def order(self, order: dict[str, Any], mode: Any, *, assign_references: bool) -> OrderGraph | None:  # noqa: ANN401 it is judged already
         """Read the order and its parts; return None if something does not fit."""
         contact = self.pop_object(order, "contact")
+        has_items = is_list(order.get("orderItems"))
         items = self.pop_list(order, "orderItems")
         consumers = self.pop_list(order, "consumers")
         extension = self.pop_extension(order, "$")
@@ -156,6 +183,8 @@ class Reading:
                 graph_consumers.append(GraphConsumer(new_consumer, uses))
         if self.found.count or new_order is None:
             self.judge()
+            if has_items:
+                self.judge_uses(items)
             return None
         return OrderGraph(
             order=new_order,
@@ -171,7 +200,19 @@ class Reading:
         for at, part in self.parts.items():
             self.found.extend(check(type(part), part), at)
         for at, pairs in self.extensions:
-            self.found.extend(check_extension(pairs.open()), f"{at}.extensions[0]")
+            if at.startswith("$.orderItems"):
+                self.found.extend(check_item_extension(pairs.open(), self.api), at)
+            else:
+                self.found.extend(check_extension(pairs.open()), f"{at}.extensions[0]")
+
+    def judge_uses(self, items: list[Any]) -> None:
+        """Note the consumers that do not name one item each, if the reference ids of all *items* can be read."""
+        references = [item.get("referenceId") if is_object(item) else ... for item in items]
+        if all(reference is None or isinstance(reference, str) for reference in references):
+            counts = Counter(references)
+            for at, reference in self.uses:
+                if counts[reference] != 1:
+                    self.add_violation(at, NOT_ONE_ITEM)
 
     def objects(self, values: list[Any], at: str) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield a copy of each object in a list, with its path, unless very many rules are broken."""
@@ -221,6 +262,7 @@ class Reading:
             reference = item.get("referenceId") if is_object(item) else None
             if isinstance(reference, str):
                 named.append(reference)
+                self.uses.append((f"{at}.orderItems[{n}].referenceId", reference))
             else:
                 self.add_violation(f"{at}.orderItems[{n}].referenceId", "must name an item of this order")
         return tuple(named)
@@ -242,10 +284,21 @@ class Reading:
         except ValueError as error:
             for line in error.args:
                 rule, _, path = str(line).rpartition(" @ ")
-                self.add_violation(path, rule)
+                is_date = rule == MOMENT_RULE and path.rpartition(".")[2] in DATES
+                self.add_violation(path, DATE_RULE if is_date else rule)
+            self.judge_fields(fields, model, at)
             return None
         self.parts[at] = read
         return read
+
+    def judge_fields(self, fields: dict[str, Any], model: type[Any], at: str) -> None:
+        """Note the broken rules of the fields that can be read of a model that cannot be read whole."""
+        read, unread = read_fields(fields, model)
+        self.found.extend(check_fields(model, read, unread), at)
+        for key in ENTRY_MODELS.keys() & set(map(camel, unread)):
+            for n, entry in enumerate(fields[key] if is_list(fields.get(key)) else ()):
+                if is_object(entry):
+                    self.judge_fields(entry, ENTRY_MODELS[key], f"{at}.{key}[{n}]")
 
     def judge_keys(self, fields: dict[str, Any], model: type, at: str, nested: tuple[str, ...] = ()) -> None:
         """Check what `structure` does not check: unknown keys, time zones, and the lengths of lists."""

@@ -36,6 +36,7 @@ from cdp_orders_async.rules import check, check_extension
 
 __all__ = [
     "MODES",
+    "NOT_ONE_ITEM",
     "GraphConsumer",
     "GraphItem",
     "InputLine",
@@ -43,6 +44,7 @@ __all__ = [
     "Pairs",
     "assign_references",
     "assigned",
+    "check_item_extension",
     "need",
 ]
 
@@ -52,6 +54,8 @@ MODES = ("insert", "upsert")
 LISTS = (tuple, list)
 ITEMS = (NewOrderItem, NewOrderItemV2)
 PLAIN = (NoneType, dict)
+NOT_ONE_ITEM = "must name exactly one item of this order"
+"""The rule that the reference id of an item breaks, which a consumer uses."""
 
 
 def _need_each(values: Sequence[object], kind: type, name: str) -> None:
@@ -139,16 +143,14 @@ class OrderGraph(Value):
     # The path of a part is made only for a violation: nearly all parts are right, and an order has many.
 
     def _judge_items(self, api: Api, found: Findings) -> None:
-        model, has_extensions = api.models["items"], "item_extensions" in api.models
+        model = api.models["items"]
         for n, part in enumerate(self.items):
             if found.enough:
                 break
             if wrong := check(model, part.item):
                 found.extend(wrong, f"$.orderItems[{n}]")
-            if part.extension is not None and not has_extensions:
-                found.add(f"$.orderItems[{n}].extensions", f"of items are not in version {api.version}")
-            elif part.extension is not None and (wrong := check_extension(part.extension)):
-                found.extend(wrong, f"$.orderItems[{n}].extensions[0]")
+            if part.extension is not None and (wrong := check_item_extension(part.extension, api)):
+                found.extend(wrong, f"$.orderItems[{n}]")
 
     def _judge_consumers(self, api: Api, found: Findings) -> None:
         model = api.models["consumers"]
@@ -161,7 +163,7 @@ class OrderGraph(Value):
             for i, reference in enumerate(user.uses):
                 if references[reference] != 1:
                     at = f"$.consumers[{n}].orderItems[{i}].referenceId"
-                    found.add(at, "must name exactly one item of this order")
+                    found.add(at, NOT_ONE_ITEM)
 
 
 class InputLine(Struct, frozen=True):
@@ -177,6 +179,13 @@ class InputLine(Struct, frozen=True):
     reference id alone. It has at most 256 characters and no control characters."""
     raw: Opaque[bytes] | None = None
     """The line as it stands in the file, where it has *violations*."""
+
+
+def check_item_extension(pairs: object, api: Api) -> list[Violation]:
+    """Return every rule of *api* that the *pairs* of the extension of an item break; paths begin at the item."""
+    if "item_extensions" not in api.models:
+        return [Violation("$.extensions", f"of items are not in version {api.version}")]
+    return check_extension(pairs, "$.extensions[0]")
 
 
 def assigned(order: str, references: Sequence[Any]) -> list[Any]:

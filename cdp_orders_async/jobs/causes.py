@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -81,6 +82,16 @@ WITHOUT_REASON = {
 """What to say of an order whose outcome gives no reason."""
 
 
+class Found(NamedTuple):
+    """The cause of one part, or of a whole order."""
+
+    text: str
+    """The cause, without values."""
+    failure: Failure | None = None
+    why: str | None = None
+    """The words of the cause, with their values."""
+
+
 class Cause(Struct):
     """One cause, and the orders that have it."""
 
@@ -91,8 +102,11 @@ class Cause(Struct):
     """What to do about it."""
     count: int = 0
     """How many orders have it."""
+    times: int = 0
+    """How often they have it: an order may have it in several parts."""
     places: list[str] = []
-    """Where the first of them are in the input."""
+    """Where the first of them are in the input, each place once."""
+    more_places: int = 0
     example: str | None = None
     """The words of the first failure, with its references, and with its request id if it has one."""
 
@@ -104,36 +118,51 @@ class Causes:
         self._causes: dict[tuple[Verdict, str], Cause] = {}
 
     def add(self, record: WholeRecord, place: str) -> None:
-        """Note the causes of one order at that *place*; equal causes of one order count once."""
-        for text, failure, why in dict.fromkeys(_causes_of(record)):
-            self._note(record.verdict, text, failure, why, place)
+        """Note the causes of one order at that *place*; equal causes in several of its parts are one."""
+        noted: set[int] = set()
+        for found in _causes_of(record):
+            cause = self._find(record.verdict, found)
+            cause.times += 1
+            if id(cause) not in noted:
+                noted.add(id(cause))
+                _note(cause, found, place)
 
     def merge(self, other: Causes) -> None:
         """Add the causes of *other*."""
         for cause in other:
-            mine = self._find(cause.verdict, cause.text, cause.advice)
+            mine = self._keep(cause.verdict, cause.text, cause.advice)
             mine.count += cause.count
-            mine.places = [*mine.places, *cause.places][:MOST_PLACES]
+            mine.times += cause.times
+            places = list(dict.fromkeys([*mine.places, *cause.places]))
+            mine.places = places[:MOST_PLACES]
+            mine.more_places += cause.more_places + len(places[MOST_PLACES:])
             mine.example = mine.example or cause.example
 
     def __iter__(self) -> Iterator[Cause]:
         """Yield the causes, the most frequent first."""
         return iter(sorted(self._causes.values(), key=lambda cause: -cause.count))
 
-    def _note(self, verdict: Verdict, text: str, failure: Failure | None, why: str | None, place: str) -> None:
-        _, advice = ("", BY_VERDICT.get(verdict, "")) if failure is None else _told(failure, verdict)
-        cause = self._find(verdict, text, advice)
-        cause.count += 1
-        if len(cause.places) < MOST_PLACES:
-            cause.places.append(shown(place, LONGEST_PLACE))
-        if cause.example is None and why is not None and why != text:
-            request = "" if failure is None or failure.request_id is None else f" (request {failure.request_id})"
-            cause.example = shown(f"{why}{request}", LONGEST_TEXT)
+    def _find(self, verdict: Verdict, found: Found) -> Cause:
+        _, advice = ("", BY_VERDICT.get(verdict, "")) if found.failure is None else _told(found.failure, verdict)
+        return self._keep(verdict, found.text, advice)
 
-    def _find(self, verdict: Verdict, text: str, advice: str) -> Cause:
+    def _keep(self, verdict: Verdict, text: str, advice: str) -> Cause:
         if (verdict, text) not in self._causes and len(self._causes) >= MOST_CAUSES:
             text, advice = REST, BY_VERDICT.get(verdict, "")
         return self._causes.setdefault((verdict, text), Cause(verdict, text, advice))
+
+
+def _note(cause: Cause, found: Found, place: str) -> None:
+    """Count one order at that *place* with this *cause*."""
+    cause.count += 1
+    if len(cause.places) < MOST_PLACES:
+        cause.places.append(shown(place, LONGEST_PLACE))
+    else:
+        cause.more_places += 1
+    if cause.example is None and found.why is not None and found.why != found.text:
+        request = found.failure and found.failure.request_id
+        words = found.why if request is None else f"{found.why} (request {request})"
+        cause.example = shown(words, LONGEST_TEXT)
 
 
 def kind_of(name: str) -> str:
@@ -142,11 +171,11 @@ def kind_of(name: str) -> str:
     return KINDS.get(kind, shown(kind, LONGEST_TEXT))
 
 
-def _causes_of(record: WholeRecord) -> Iterator[tuple[str, Failure | None, str | None]]:
-    """Yield each cause without values, the failure that it is of, and its own words with their values."""
+def _causes_of(record: WholeRecord) -> Iterator[Found]:
+    """Yield the cause of each part or broken rule, or else the cause of the whole order."""
     if record.violations:
         for broken in record.violations:
-            yield shown(rule_of(Violation(broken.field, broken.rule)), LONGEST_TEXT), None, None
+            yield Found(shown(rule_of(Violation(broken.field, broken.rule)), LONGEST_TEXT))
         return
     found = False
     for part in record.parts:
@@ -154,20 +183,20 @@ def _causes_of(record: WholeRecord) -> Iterator[tuple[str, Failure | None, str |
             found = True
             yield cause
     if not found:
-        yield WITHOUT_REASON.get(record.verdict, "no reason is given"), None, None
+        yield Found(WITHOUT_REASON.get(record.verdict, "no reason is given"))
 
 
-def _cause_of(part: WholePart) -> tuple[str, Failure | None, str | None] | None:
+def _cause_of(part: WholePart) -> Found | None:
     """Return the cause of one part; None if it has no reason of its own, because it waited for another part."""
     what = kind_of(part.name)
     if part.failure is not None:
         words, _ = _told(part.failure, Verdict.FAILED)
         status = "" if part.failure.status is None else f" ({part.failure.status})"
-        return f"{what}: {words}{status}", part.failure, part.reason or part.failure.message
+        return Found(f"{what}: {words}{status}", part.failure, part.reason or part.failure.message)
     if part.reason is not None:
-        return shown(f"{what}: {VALUE.sub('…', part.reason)}", LONGEST_TEXT), None, part.reason
+        return Found(shown(f"{what}: {VALUE.sub('…', part.reason)}", LONGEST_TEXT), why=part.reason)
     if part.differs and part.verdict is not PartVerdict.KEPT:
-        return shown(f"{what} differs in {', '.join(part.differs)}", LONGEST_TEXT), None, None
+        return Found(shown(f"{what} differs in {', '.join(part.differs)}", LONGEST_TEXT))
     return None
 
 

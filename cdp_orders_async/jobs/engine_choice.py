@@ -84,7 +84,8 @@ class Choice(Struct, frozen=True):
     rate: float
     """Requests a second: as asked, or what is usual."""
     batch: BatchPlan
-    engine: Literal["rest", "batch"]
+    engine: Literal["rest", "batch"] | None
+    """None if no order can be loaded."""
     reason: str
 
     @property
@@ -116,8 +117,10 @@ def choose(requests: int, rate: float | None, batch: BatchPlan) -> Choice:
     """Return the estimates of a load with so many *requests* at this *rate*, or over the Batch API as in *batch*."""
     usual = rate or USUAL_RATE
     seconds, all_orders = requests / usual, batch.orders + batch.refused
-    engine: Literal["rest", "batch"] = "rest"
-    if batch.refused * 2 > all_orders:
+    engine: Literal["rest", "batch"] | None = "rest"
+    if not all_orders:
+        engine, reason = None, "No order can be loaded: mend the input"
+    elif batch.refused * 2 > all_orders:
         reason = f"the Batch API cannot take {batch.refused:,} of {counted(all_orders, 'order')}"
     elif seconds <= SHORT:
         reason = "it takes at most an hour, and tells the reference of each part, so that it can be undone"

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Final
 
 from cdp_orders_async.errors import JournalError
-from cdp_orders_async.journal.identity import differences
+from cdp_orders_async.journal.identity import check_entries
 from cdp_orders_async.journal.log import is_broken, read_log
 from cdp_orders_async.journal.tables import APPLICATION_ID, FORMAT, FORMATS, Tables, make, migrate, schema
 
@@ -139,8 +139,8 @@ def _check(db: sqlite3.Connection, path: Path, identity: Mapping[str, str] | Non
         return int(version)
     stored: dict[str, str] = dict(db.execute("SELECT key, value FROM meta").fetchall())
     # An identity in the first format has fewer entries.
-    if found := differences(stored, identity, stored if version < FORMAT else stored.keys() | identity.keys()):
-        raise JournalError(f"the journal {path} belongs to {found}: name another file")
+    keys = stored.keys() if version < FORMAT else stored.keys() | identity.keys()
+    check_entries(f"the journal {path}", stored, identity, keys, "name another file")
     return int(version)
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 from cdp_orders_async.jobs.series import Course, Moment, Pause
 from cdp_orders_async.reports.words import duration, number
 
-__all__ = ["Band", "Chart", "Line", "charts_of", "coarser"]
+__all__ = ["Band", "Chart", "Line", "allowed_of", "charts_of", "coarser"]
 
 WIDTH, HEIGHT = 360, 190
 LEFT, RIGHT, TOP, BOTTOM = 46, 62, 14, 24
@@ -20,10 +20,14 @@ MARKERS = 6
 """The markers on a line, which tell it from others where colours and dashes do not."""
 APART = 12
 """The least distance of two labels."""
+SPARE = 2
+"""The requests that a limiter may grant in a span in addition to those of its rate."""
 NARROW = 1.5
 """The width of the narrowest band that can be seen."""
 
 Words = Callable[[float | None], str]
+Scale = Callable[[float, float], tuple[Callable[[float], float], list[float]]]
+"""Makes the scale of an axis for the least and the most value."""
 
 
 class Line(Struct, frozen=True):
@@ -69,10 +73,26 @@ class Chart(Struct, frozen=True, kw_only=True):
 def coarser(moments: Sequence[Moment], most: int) -> list[Moment]:
     """Return at most *most* moments: where there are more, neighbours become one.
 
-    The median of such a moment is the mean of the medians, and its slow time is the longest.
+    The median of such a moment is the mean of the medians, its slow time is the longest, its rate the highest.
     """
     size = max(1, math.ceil(len(moments) / most))
     return [_together(moments[at : at + size]) for at in range(0, len(moments), size)]
+
+
+def allowed_of(moments: Sequence[Moment]) -> list[float | None]:
+    """Return the most requests a second that could be sent in each of the *moments*, if there is a limit.
+
+    The rate may have changed in a moment: then the higher of its rates counts. Any span has room for one or two
+    requests more than its rate, which are many a second where it is short.
+    """
+    before = [None, *(moment.rate for moment in moments)]
+    rates = [
+        moment.rate if earlier is None or moment.rate is None else max(earlier, moment.rate)
+        for earlier, moment in zip(before, moments, strict=False)
+    ]
+    return [
+        None if rate is None else rate + SPARE / moment.seconds for rate, moment in zip(rates, moments, strict=True)
+    ]
 
 
 def _together(moments: Sequence[Moment]) -> Moment:
@@ -85,7 +105,7 @@ def _together(moments: Sequence[Moment]) -> Moment:
         sum(moment.requests for moment in moments),
         sum(moment.retries for moment in moments),
         sum(moment.refused for moment in moments),
-        moments[-1].rate,
+        max((moment.rate for moment in moments if moment.rate is not None), default=None),
         sum(median * weight for median, weight in medians) / sum(weight for _, weight in medians) if medians else None,
         max((moment.slow for moment in moments if moment.slow is not None), default=None),
         sum(moment.waited for moment in moments),
@@ -110,12 +130,12 @@ def charts_of(course: Course, prefix: str, most: int) -> list[Chart]:
             "requests",
             "Requests a second",
             number,
-            {"sent": a_second(lambda moment: moment.requests), "allowed": [moment.rate for moment in moments]},
+            {"sent": a_second(lambda moment: moment.requests), "allowed": allowed_of(moments)},
         ),
         ("orders", "Orders a second", number, {"ended": a_second(lambda moment: moment.orders)}),
         (
             "answers",
-            "Time of an answer",
+            "Time of an answer (logarithmic scale)",
             duration,
             {"median": [moment.median for moment in moments], "95 %": [moment.slow for moment in moments]},
         ),
@@ -129,7 +149,11 @@ def charts_of(course: Course, prefix: str, most: int) -> list[Chart]:
             },
         ),
     ]
-    found = (axis.chart(f"{prefix}-{name}", title, words, values) for name, title, words, values in lines)
+    found = (
+        # One late answer would flatten all others on a linear scale.
+        axis.chart(f"{prefix}-{name}", title, words, values, _logarithmic if name == "answers" else _linear)
+        for name, title, words, values in lines
+    )
     return [chart for chart in found if chart is not None]
 
 
@@ -147,18 +171,18 @@ class _Axis:
     def _x(self, seconds: float) -> float:
         return round(LEFT + (WIDTH - LEFT - RIGHT) * min(1.0, seconds / self._whole), 1)
 
-    def chart(self, name: str, title: str, words: Words, values: dict[str, list[float | None]]) -> Chart | None:
+    def chart(
+        self, name: str, title: str, words: Words, values: dict[str, list[float | None]], scale: Scale
+    ) -> Chart | None:
         """Return the chart of *values* by the labels of their lines; None if there is nothing but zeros."""
         known = {label: ys for label, ys in values.items() if any(y is not None for y in ys)}
-        most = max((y for ys in known.values() for y in ys if y is not None), default=0.0)
-        if not most:
+        positive = [y for ys in known.values() for y in ys if y]
+        if not positive:
             return None
-        step = _step(most)
-        top = step * math.ceil(most / step - 1e-9)
-        scale = (HEIGHT - TOP - BOTTOM) / top
+        part_of, ticks = scale(min(positive), max(positive))
 
         def place(value: float) -> float:
-            return round(HEIGHT - BOTTOM - scale * value, 1)
+            return round(HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * part_of(value), 1)
 
         lines = [self._line(label, ys, place, words) for label, ys in known.items()]
         bands = [
@@ -175,7 +199,7 @@ class _Axis:
             lines=_parted(lines),
             bands=bands,
             ticks_x=[(self._x(self._whole * part), duration(self._whole * part)) for part in (0.0, 0.5, 1.0)],
-            ticks_y=[(place(step * n), words(step * n)) for n in range(round(top / step) + 1)],
+            ticks_y=[(place(tick), words(tick)) for tick in ticks],
         )
 
     def _line(self, label: str, values: list[float | None], place: Callable[[float], float], words: Words) -> Line:
@@ -197,6 +221,21 @@ class _Axis:
             y=flat[-1][1],
             words=f"{label}: {words(min(known))} to {words(max(known))}, {words(known[-1])} at the end.",
         )
+
+
+def _linear(_: float, most: float) -> tuple[Callable[[float], float], list[float]]:
+    """Return a scale from 0 up to *most*: the part of its height for a value, and its ticks."""
+    step = _step(most)
+    top = step * math.ceil(most / step - 1e-9)
+    return lambda value: value / top, [step * n for n in range(round(top / step) + 1)]
+
+
+def _logarithmic(least: float, most: float) -> tuple[Callable[[float], float], list[float]]:
+    """Return a scale with a tick for each power of ten, in the same form; a value of 0 is at its foot."""
+    low = math.floor(math.log10(least) + 1e-9)
+    high = max(low + 1.0, math.log10(most))
+    ticks = [10.0**power for power in range(low, math.floor(high + 1e-9) + 1)]
+    return lambda value: math.log10(max(value, ticks[0]) / ticks[0]) / (high - low), ticks
 
 
 def _step(most: float) -> float:

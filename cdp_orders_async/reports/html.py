@@ -17,7 +17,7 @@ from cdp_orders_async.jobs.owned_file import check, create, put_aside, unwritabl
 from cdp_orders_async.jobs.report_data import Tally
 from cdp_orders_async.redact import printable
 from cdp_orders_async.reports import words
-from cdp_orders_async.reports.charts import charts_of, coarser
+from cdp_orders_async.reports.charts import allowed_of, charts_of, coarser
 from cdp_orders_async.reports.commands import commands_of, folder_of
 from cdp_orders_async.version import VERSION
 
@@ -30,9 +30,9 @@ WHAT = "report"
 START = b'<!doctype html>\n<html lang="en" data-made-by="cdp-orders report">'
 """How every report begins, and nothing else."""
 EXISTING = {
-    "keep": "values on the server that differ are kept",
-    "update": "values on the server that differ are changed to the input",
-    "fail": "an order whose values on the server differ is a conflict",
+    "keep": "keep: other values on the server stay",
+    "update": "update: other values on the server are changed to those of the input",
+    "fail": "fail: an order with other values on the server is a conflict",
 }
 """What a load does with something that is there but differs, by ``--on-existing``."""
 MOST_MOMENTS = 100
@@ -64,6 +64,7 @@ def to_html(data: ReportData) -> str:
         purposes=words.PURPOSES,
         existing=EXISTING,
         share=words.share,
+        allowed_of=allowed_of,
         charts_of=charts_of,
         coarser=coarser,
         commands_of=commands_of,

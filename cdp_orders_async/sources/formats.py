@@ -39,6 +39,8 @@ WIDE = 4
 CR_ALONE = re.compile(rb"\}[ \t\r]*\r[ \t\r]*\{")
 """The end of an order, a line end that is no LF, and the next order."""
 
+ARRAY = "it is a JSON array"
+LINES_OF_ARRAY = "jq -c '.[]' FILE > orders.jsonl makes lines of it"
 ONE_ORDER_A_LINE = "give JSON lines, plain, gzip or zstd: one order on each line"
 
 
@@ -60,7 +62,8 @@ def what_else(raw: bytes, texts: Sequence[bytes]) -> str | None:
     what = _packed(raw) or _text(raw, texts[0])
     if what is None and len(texts) > 1 and not any(text.startswith(b"{") for text in texts):
         what = "its lines are not JSON objects"
-    return what and f"{what}; {ONE_ORDER_A_LINE}"
+    cure = f"; {LINES_OF_ARRAY}" if what == ARRAY else ""
+    return what and f"{what}; {ONE_ORDER_A_LINE}{cure}"
 
 
 def _packed(first: bytes) -> str | None:
@@ -75,7 +78,7 @@ def _text(first: bytes, text: bytes) -> str | None:
     if first.startswith(UTF_16) or 0 in first[:WIDE]:
         return "its text is UTF-16 or UTF-32, and must be UTF-8"
     if text.startswith(b"["):
-        return "it is a JSON array"
+        return ARRAY
     if text.startswith(b"<"):
         return "it is HTML or XML"
     if text.startswith(b"{") and text.endswith((b"{", b"[")):

@@ -5,7 +5,18 @@ Nothing here does I/O, so all of it can be tested, printed and compared.
 
 from __future__ import annotations
 
-from cdp_orders_async.wire.codec import encode, in_utc, is_list, is_object, read_moment, ref_text, structure, to_json
+from cdp_orders_async.wire.codec import (
+    MOMENT_RULE,
+    encode,
+    in_utc,
+    is_list,
+    is_object,
+    read_fields,
+    read_moment,
+    ref_text,
+    structure,
+    to_json,
+)
 from cdp_orders_async.wire.copies import copy_of
 from cdp_orders_async.wire.direct import writer
 from cdp_orders_async.wire.request import (
@@ -21,6 +32,7 @@ from cdp_orders_async.wire.request import (
 )
 
 __all__ = [
+    "MOMENT_RULE",
     "NO_QUERY",
     "Page",
     "Request",
@@ -32,6 +44,7 @@ __all__ = [
     "is_object",
     "masked_message",
     "parse_response",
+    "read_fields",
     "read_moment",
     "reads",
     "reads_nothing",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import types
 from collections.abc import Callable, Mapping
@@ -30,12 +31,14 @@ from cdp_orders_async.models import (
 from cdp_orders_async.models.common import RESERVED_KEYS, camel, once_a_model
 
 __all__ = [
+    "MOMENT_RULE",
     "encode",
     "field_hook",
     "in_utc",
     "is_list",
     "is_object",
     "load",
+    "read_fields",
     "read_moment",
     "ref_text",
     "structure",
@@ -48,6 +51,8 @@ T = TypeVar("T")
 
 BOM = b"\xef\xbb\xbf"
 INTEGERS = range(-(2**63), 2**64)  # whole numbers that the reader keeps; it makes floats of larger ones
+UUID_RULE = "must be a UUID, such as 7c9e6679-7425-40de-944b-e07fc1f90ae7"
+MOMENT_RULE = "must be a time, such as 2024-01-01T16:17:16Z"
 EXACT_FLOATS = 2**53  # a float holds every whole number below this, and JSON shows it without a fraction
 
 
@@ -95,16 +100,18 @@ def _number(value: Decimal) -> int | float:
 
 
 def _uuid(value: object, _: object) -> UUID:
-    if not isinstance(value, str):
-        raise TypeError("must be a UUID")
-    return UUID(value)
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return UUID(value)
+    raise TypeError(UUID_RULE)
 
 
 def _moment(value: object, _: object) -> datetime:
     """Read ISO 8601."""
-    if not isinstance(value, str):
-        raise TypeError("must be a date and time")
-    return in_utc(read_moment(value))
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError, OverflowError):
+            return in_utc(read_moment(value))
+    raise TypeError(MOMENT_RULE)
 
 
 def read_moment(value: str) -> datetime:
@@ -310,6 +317,20 @@ def structure(value: object, model: type[T], at: str = "$") -> T:
         except Exception as error:  # noqa: BLE001 the same
             misfits = cattrs.transform_error(error, at, format_exception=_describe)
     raise ValueError(*map(camel, misfits))  # without the cause, which would show the values
+
+
+def read_fields(fields: Mapping[str, Any], model: type[Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return the fields of a *model* that can be read from JSON data, by name, and the names of the other fields."""
+    read, unread = dict[str, Any](), list[str]()
+    for field in attrs.fields(attrs.resolve_types(model, include_extras=False)):
+        if (key := camel(field.name)) in fields:
+            try:
+                read[field.name] = field_hook(model, field.name, field.type)(fields[key], field.type)
+            except Exception:  # noqa: BLE001 `structure` says what is wrong
+                unread.append(field.name)
+        elif field.default is attrs.NOTHING:
+            unread.append(field.name)
+    return read, unread
 
 
 def _describe(error: BaseException, _: type | None) -> str:

@@ -92,7 +92,12 @@ def test_charts_have_words(chromium: Chromium, made: list[Path]) -> None:
     """Each chart is one picture with its title and what it shows, for those who do not see it."""
     with opened(chromium) as window:
         window.page.goto(made[0].as_uri())
-        titles = ["Requests a second", "Orders a second", "Time of an answer", "Refusals and retries a second"]
+        titles = [
+            "Requests a second",
+            "Orders a second",
+            "Time of an answer (logarithmic scale)",
+            "Refusals and retries a second",
+        ]
         for title in titles:
             picture = window.page.get_by_role("img", name=title)
             expect(picture).to_have_count(1)

@@ -179,7 +179,15 @@ def test_load_refuses_what_is_wrong(
         (("load", "o.jsonl", "--region", "xx", *HERE[2:]), ("--region must be one of ap, eu, jp, us",)),
         (("load", "o.jsonl", "--base-url", "http://example.com", *HERE[2:]), ("--base-url must be https",)),
         (("load", "o.jsonl", *HERE[:4]), ("--client-key, --api-token: must be given together",)),
-        (("lode", "o.jsonl"), ("lode", "cdp-orders --help")),
+        (
+            ("laod", "o.jsonl"),
+            ('there is no command "laod"; did you mean load?', " load, ", " undo, verify, ", "; see cdp-orders --help"),
+        ),
+        (("xyzzy",), ('there is no command "xyzzy". The commands are completion, ', "; see cdp-orders --help")),
+        (
+            ("journal", "forgt"),
+            ("did you mean forget? The commands are show, export, forget; see cdp-orders journal --help",),
+        ),
         (("emulator", "--port", "65536"), ("--port must be from 0 to 65535",)),
         (("emulator", "--port", "-1"), ("--port must be from 0 to 65535",)),
         (("emulator", "--port", "http"), ("--port", "http")),

@@ -90,7 +90,7 @@ def test_progress_is_json_where_a_program_reads_it() -> None:
         (attrs.evolve(PROGRESS, seconds_left=75.0), "100 of 200 requests/s · about 75 s left"),
         (attrs.evolve(PROGRESS, seconds_left=0.2), "about 1 s left"),
         (attrs.evolve(PROGRESS, seconds_left=7100), "about 119 min left"),
-        (attrs.evolve(PROGRESS, seconds_left=7300), "about 3 h left"),
+        (attrs.evolve(PROGRESS, seconds_left=7300), "about 2.1 h left"),
         (attrs.evolve(PROGRESS, limits=("no limit known, last cut for 429",)), "requests/s · no limit known, last cut"),
         (PAUSED, "PAUSED, trying again in 5 s: POST /v2.1/orders: 521 "),
         (attrs.evolve(PROGRESS, wait=59.5), "the server asked to wait 60 s"),
@@ -275,16 +275,19 @@ def test_split_tells_all_that_matters() -> None:
 def test_conclusion_names_what_took_most() -> None:
     """The last line says what most of the time was spent on, and whether more connections would help."""
     assert conclusion(Timings(connection=50, rate=31, server=19), 10, 2) == (
-        "81% of the time was waiting for the rate: more connections will not help"
+        "81% of the time (50% connection and 31% rate) was waiting for the rate: more connections will not help"
     )
     assert conclusion(Timings(connection=50, lane=30, rate=1, server=19), 10, 2).startswith(
-        "80% of the time was waiting for int"
+        "80% of the time (50% connection and 30% lane) was waiting for int"
     )
     assert conclusion(Timings(connection=50, rate=10, server=40), 10, 2).startswith(
         "50% of the time was waiting for a f"
     )
     assert conclusion(Timings(journal=50, server=40), 10, 2).startswith("56% of the time was waiting for the journal")
     assert conclusion(Timings(server=97, body=3), 10, 2).startswith("97% of the time was the server's own: more --conn")
+    times = Timings(connection=27.4, rate=22.4, server=3, settle=47.2)
+    assert split(times) == "Where the time went: 47% settle, 27% connection, 22% rate, 3% server"
+    assert conclusion(times, 10, 2).startswith("49% of the time (27% connection and 22% rate) was waiting for the rate")
     assert set(ADVICE) == set(Timings.__struct_fields__)
 
 
@@ -297,8 +300,18 @@ QUEUE = Timings(connection=53, server=40, connect=7)
         (QUEUE, 10, 8, "This process's CPU was busy 80% of the time, which is the limit: more connections will not"),
         (QUEUE, 10, 10.4, "This process's CPU was busy 100% of the time, which is the limit: more connections will"),
         (QUEUE, 10, 7.9, "53% of the time was waiting for a free connection: fewer are used"),
-        (Timings(connection=50, rate=31, server=19), 10, 9, "81% of the time was waiting for the rate"),
-        (Timings(connection=50, lane=31, server=19), 10, 9, "81% of the time was waiting for interactive calls"),
+        (
+            Timings(connection=50, rate=31, server=19),
+            10,
+            9,
+            "81% of the time (50% connection and 31% rate) was waiting for the rate",
+        ),
+        (
+            Timings(connection=50, lane=31, server=19),
+            10,
+            9,
+            "81% of the time (50% connection and 31% lane) was waiting for interactive calls",
+        ),
     ],
     ids=["most", "with the journal's thread", "not most", "rate", "lane"],
 )

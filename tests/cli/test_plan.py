@@ -39,9 +39,9 @@ Orders that the server takes for an earlier one, within two days, so that nothin
   B-0: loaded {name}:1, already {name}:7, conflict {name}:8
 Requests of a load with a new journal: 18 (3 orders.create, 3 items.create, 3 contacts.create, 3 consumers.create, \
 3 order_extensions.create, 3 item_extensions.create)
-Least time at 0.001 requests/s: 5.00 h
-Engine rest: about 5.00 h at 0.001 requests/s
-Engine batch: 0 orders in 0 files, 0.0 MB, about 0.0 min; it cannot take 5 orders
+Least time at 0.001 requests/s: 5 h
+Engine rest: about 5 h at 0.001 requests/s
+Engine batch: 0 orders in 0 files, 0.0 MB, about 0 s; it cannot take 5 orders
   5 x $.channel is required by the Batch API, first at {name}:1
   5 x $.pointOfSale is required by the Batch API, first at {name}:1
   5 x $.status is required by the Batch API, first at {name}:1
@@ -52,6 +52,17 @@ Engine batch: 0 orders in 0 files, 0.0 MB, about 0.0 min; it cannot take 5 order
 Recommended: --engine rest: the Batch API cannot take 5 of 5 orders
 Hash: {hash} (cdp-orders load --plan {hash} takes no other input)
 """
+
+
+async def test_plan_of_a_short_load_and_of_none(tmp_path: Path) -> None:
+    """A short load is told in seconds; an input without an order that can be loaded gets no recommendation."""
+    write(tmp_path / "o.jsonl", orders(10))
+    ran = await cdp_orders("plan", "o.jsonl", "--rate", "20", cwd=tmp_path)
+    assert "Least time at 20 requests/s: 3 s\nEngine rest: about 3 s at 20 requests/s\n" in ran.out
+    write(tmp_path / "bad.jsonl", [{**order, "price": "fifty"} for order in orders(2)])
+    ran = await cdp_orders("plan", "bad.jsonl", "--rate", "20", cwd=tmp_path)
+    assert "Requests of a load with a new journal: 0\nNo order can be loaded: mend the input.\nHash: " in ran.out
+    assert ran.status == 1
 
 
 async def test_plan_tells_all_of_an_input(tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ async def test_file_of_version_2_1_over_version_2(tmp_path: Path) -> None:
         assert server.received == 0
     assert ran.status == 1
     for words in (
-        "$.pointOfSale: is required",
+        "$.pointOfSale: is required in version 2: send where the order was sold, such as ",
+        "orders without it may be of version 2.1, which is read without --api v2",
         "$.orderItems[0].productId: is required",
         "$.contact.lastName: is required",
     ):

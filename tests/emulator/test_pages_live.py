@@ -91,6 +91,7 @@ def last(talk: Talk) -> tuple[str, int | None, str]:
         ({"action": "reset", "phase": "written"}, (None, "fault: reset, written")),
         ({"action": "close", "phase": "head"}, (None, "fault: close, head")),
         ({"action": "html", "status": 502}, (502, "fault: html, accepted")),
+        ({"action": "drip", "phase": "body", "seconds": 0.1}, (201, "fault: drip, body")),
     ],
 )
 async def test_a_fault_is_noted(fault: Json, seen: tuple[int | None, str]) -> None:

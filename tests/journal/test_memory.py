@@ -105,5 +105,5 @@ async def test_it_belongs_to_the_first_tenant_that_asks() -> None:
     journal.check({"base URL": "a", "client key": "k"})
     journal.check({"base URL": "b", "client key": "k"})
     for other in ({"base URL": "a", "client key": "another"}, {"base URL": "a", "client key": "k", "API version": "2"}):
-        with pytest.raises(JournalError, match=r"the journal in memory belongs to .*: use another journal"):
+        with pytest.raises(JournalError, match=r"the journal in memory belongs to .*: use .*, or use another journal"):
             journal.check(other)

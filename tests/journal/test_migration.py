@@ -124,10 +124,10 @@ async def test_an_old_identity_is_completed(path: Path, stored: dict[str, str]) 
 @pytest.mark.parametrize(
     ("stored", "sentence"),
     [
-        ({"base URL": "http://b"}, "base URL http://b, not http://a"),
-        (STORED | {"client key": "l"}, "client key l, not k"),
-        (STORED | {"API version": "2"}, "API version 2, not 2.1"),
-        (STORED | {"file": "f"}, "file f, not (none)"),
+        ({"base URL": "http://b"}, "base URL http://b, not http://a: use --base-url http://b, or "),
+        (STORED | {"client key": "l"}, "client key l, not k: use the credentials of client key l, or "),
+        (STORED | {"API version": "2"}, "API version 2, not 2.1: use --api v2, or "),
+        (STORED | {"file": "f"}, "file f, not (none): "),
     ],
 )
 async def test_an_old_journal_of_somebody_else_is_refused(
@@ -140,7 +140,7 @@ async def test_an_old_journal_of_somebody_else_is_refused(
     write(path, stored, killed=killed)
     with pytest.raises(JournalError) as refused:
         await opened(path)
-    assert str(refused.value) == f"the journal {path} belongs to {sentence}: name another file"
+    assert str(refused.value) == f"the journal {path} belongs to {sentence}name another file"
     assert version(path) == 1
 
 

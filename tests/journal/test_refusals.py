@@ -214,16 +214,23 @@ async def test_another_format_is_refused(path: Path, version: int) -> None:
 @pytest.mark.parametrize(
     ("stored", "sentence"),
     [
-        (IDENTITY | {"base URL": "http://b"}, "base URL http://b, not http://a"),
-        ({"base URL": "http://b", "client key": "l"}, "base URL http://b, not http://a and to client key l, not k"),
-        ({"base URL": "http://a"}, "client key (none), not k"),
-        (IDENTITY | {"tenant": "t"}, "tenant t, not (none)"),
+        (IDENTITY | {"base URL": "http://b"}, "base URL http://b, not http://a: use --base-url http://b, or "),
+        (
+            {"base URL": "http://b", "client key": "l"},
+            (
+                "base URL http://b, not http://a and to client key l, not k: "
+                "use --base-url http://b and the credentials of client key l, or "
+            ),
+        ),
+        ({"base URL": "http://a"}, "client key (none), not k: "),
+        (IDENTITY | {"tenant": "t"}, "tenant t, not (none): "),
+        (IDENTITY | {"API version": "2"}, "API version 2, not 2.1: use --api v2, or "),
     ],
 )
 async def test_another_identity_is_refused(path: Path, stored: dict[str, str], sentence: str) -> None:
     """A journal of something else is refused, with each difference."""
     await (await SqliteJournal.open(path, identity=stored)).aclose()
-    assert await refusal(path) == f"the journal {path} belongs to {sentence}: name another file"
+    assert await refusal(path) == f"the journal {path} belongs to {sentence}name another file"
 
 
 @pytest.mark.parametrize(
@@ -232,13 +239,13 @@ async def test_another_identity_is_refused(path: Path, stored: dict[str, str], s
         ({}, IDENTITY, ""),
         (IDENTITY, IDENTITY, ""),
         (IDENTITY, {}, ""),
-        (IDENTITY, IDENTITY | {"API version": "2"}, "API version 2.1, not 2"),
-        (IDENTITY | {"API version": "2"}, IDENTITY, "API version 2, not 2.1"),
+        (IDENTITY, IDENTITY | {"API version": "2"}, "API version 2.1, not 2: use --api v2.1, or "),
+        (IDENTITY | {"API version": "2"}, IDENTITY, "API version 2, not 2.1: use --api v2, or "),
         (IDENTITY | {"file": "a"}, IDENTITY, ""),
         ({"base URL": "http://a"}, {"base URL": "http://a"}, ""),
-        ({"base URL": "http://a"}, IDENTITY, "client key (none), not k"),
-        (IDENTITY, IDENTITY | {"client key": "l"}, "client key k, not l"),
-        (IDENTITY, {"base URL": "http://b"}, "base URL http://a, not http://b"),
+        ({"base URL": "http://a"}, IDENTITY, "client key (none), not k: "),
+        (IDENTITY, IDENTITY | {"client key": "l"}, "client key k, not l: use the credentials of client key k, or "),
+        (IDENTITY, {"base URL": "http://b"}, "base URL http://a, not http://b: use --base-url http://a, or "),
     ],
 )
 async def test_an_open_journal_says_whose_it_is(
@@ -252,7 +259,7 @@ async def test_an_open_journal_says_whose_it_is(
             return
         with pytest.raises(JournalError) as refused:
             journal.check(asked)
-    assert str(refused.value) == f"the journal {path} belongs to {sentence}: name another file"
+    assert str(refused.value) == f"the journal {path} belongs to {sentence}name another file"
 
 
 def cut(path: Path) -> None:

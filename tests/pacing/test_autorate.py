@@ -224,7 +224,7 @@ def test_noise_whose_place_a_limit_takes() -> None:
 def test_the_state_is_said() -> None:
     """No limit is known; then there is one, found when and for what."""
     world = World((bucket(refusal=503),), seed=1).run(1)
-    assert str(world.autorate.states()[0]) == "no limit known"
+    assert str(world.autorate.states()[0]) == "no limit met so far"
     world.run(200)
     state = world.autorate.states()[0]
     assert state.limit is not None

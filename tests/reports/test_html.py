@@ -13,8 +13,12 @@ import pytest
 
 from cdp_orders_async import InputError, Verdict, jobs, reports
 from cdp_orders_async.errors import Violation
+from cdp_orders_async.ingest import PartVerdict
+from cdp_orders_async.ingest.outcomes import Failure, PartOutcome
 from cdp_orders_async.jobs.owned_file import write_all
+from cdp_orders_async.jobs.series import Course, Moment
 from cdp_orders_async.reports import html
+from cdp_orders_async.reports.charts import allowed_of, charts_of
 from cdp_orders_async.reports.words import duration, megabytes, number, share
 from tests.cli.support import names
 from tests.reports.files import ALL, COUNTS, failed, kept, outcome, record, stray, written
@@ -59,6 +63,23 @@ async def test_page_says_it_all(tmp_path: Path) -> None:
         "--only kept --on-existing update",
     ):
         assert words in text, words
+
+
+async def test_cause_in_several_parts_counts_its_orders(tmp_path: Path) -> None:
+    """An order whose items all fail alike is one order at one place, and so is a line with one fault in each item."""
+    faulty = [
+        PartOutcome(f"items/{n}", PartVerdict.FAILED, failure=Failure("BadRequest", f"no {n}", 400)) for n in range(3)
+    ]
+    broken = [Violation(f"$.orderItems[{n}].price", "is required") for n in range(2)]
+    lines = [outcome(n, Verdict.PARTIAL, parts=tuple(faulty)) for n in (4, 8)]
+    lines.append(outcome(9, Verdict.INVALID, violations=tuple(broken)))
+    found = await page(written(tmp_path / "out", lines))
+    for words in (
+        "2 orders partial : an item: the server refuses it as wrong (400), 6 times in all The words of the first: no 0",
+        "At orders.jsonl:4, orders.jsonl:8 What to do",
+        "1 order invalid : $.orderItems[].price is required, 2 times in all At orders.jsonl:9 What to do",
+    ):
+        assert words in Page(found).text, words
 
 
 async def test_page_is_safe_and_accessible(tmp_path: Path) -> None:
@@ -107,6 +128,7 @@ async def test_several_runs_and_their_sum(tmp_path: Path) -> None:
     assert "2 of 4 orders are on the server as the input says. 2 are not." in found.text
     assert "an order that several runs loaded counts several times" in found.text
     assert "2 orders partial : an item: the server refuses it as wrong (400)" in found.text
+    assert "At orders.jsonl:9 What to do" in found.text
     for n in (1, 2):
         assert f"Run {n}: {paths[n - 1]}" in found.text
     assert "all 4 2 60 2 min" in found.text
@@ -168,6 +190,28 @@ async def test_without_jinja2_one_sentence_helps(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(InputError, match=r"^the report needs an extra: pip install 'cdp-orders-async\[cli\]'$"):
         reports.check_report(tmp_path / "r.html")
+
+
+def test_what_was_sent_is_at_most_what_was_allowed() -> None:
+    """A short load sends one or two requests more than its rate, and a rate that was cut allowed more before."""
+    short, cut, slow = Moment(0.25, 0, 7, rate=20), Moment(1.0, 0, 80, rate=80), Moment(1.0, 0, 75, rate=40)
+    assert allowed_of([short]) == [28]
+    assert allowed_of([cut, slow, Moment(1.0, 0, 40, rate=40), Moment(1.0, 0, 99)]) == [82, 82, 42, None]
+    (chart, *_) = charts_of(Course(moments=(cut, slow) * 2), "a", 2)
+    assert [line.words for line in chart.lines] == [
+        "sent: 77.5 to 77.5, 77.5 at the end.",
+        "allowed: 81 to 81, 81 at the end.",
+    ]
+
+
+def test_one_late_answer_leaves_the_others_apart() -> None:
+    """The times of answers have a tick for each power of ten, so that short ones are not all at the foot."""
+    early, late = Moment(1.0, 0, 1, median=0.02, slow=0.04), Moment(1.0, 0, 1, median=0.02, slow=20.0)
+    chart = next(c for c in charts_of(Course(moments=(early, late)), "a", 9) if c.title.startswith("Time of an answer"))
+    assert [words for _, words in chart.ticks_y] == ["10 ms", "100 ms", "1 s", "10 s"]
+    (median, _), (slow, late_one) = (line.markers for line in chart.lines)
+    assert median[1] - slow[1] > 10
+    assert slow[1] - late_one[1] > 50
 
 
 def test_words_of_numbers() -> None:

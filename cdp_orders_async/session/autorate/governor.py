@@ -113,7 +113,8 @@ class RateState(Struct, frozen=True):
 
     def __str__(self) -> str:
         found = None if self.limit is None else f"limit about {self.limit:.4g}/s, found {self.found_for:.0f} s ago"
-        known = (f"{self.of}: " if self.of else "") + (found or "no limit known")
+        unknown = "no limit met so far" if self.cut_for is None else "no limit known"
+        known = (f"{self.of}: " if self.of else "") + (found or unknown)
         return known if self.cut_for is None else f"{known}, last cut for {self.cut_for}"
 
 
