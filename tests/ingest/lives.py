@@ -9,7 +9,7 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Coroutine, Generator, Iterator
+from collections.abc import Coroutine, Generator, Iterator, Sequence
 from contextlib import suppress
 from contextvars import ContextVar
 from datetime import timedelta
@@ -152,7 +152,7 @@ async def load_all(making: Making) -> None:
     def look() -> None:
         """Look at the progress, as a display does at any moment."""
         try:
-            left = [] if load is None else load.requests_left
+            left: Sequence[tuple[float, bool]] = () if load is None else load.requests_left
         except Exception as error:  # noqa: BLE001 it is a finding
             making.tenant.wrong.append(f"no requests left: {error!r}")
         else:
