@@ -102,7 +102,7 @@ def test_charts_have_words(chromium: Chromium, made: list[Path]) -> None:
             picture = window.page.get_by_role("img", name=title)
             expect(picture).to_have_count(1)
             expect(picture).to_have_accessible_name(
-                re.compile(rf"^{title} The time goes from 0 to 1 min\. \w+: .* at the end\.")
+                re.compile(rf"^{re.escape(title)} The time goes from 0 to 1 min\. \w+: .* at the end\.")
             )
 
 
