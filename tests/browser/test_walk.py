@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import orjson
@@ -13,11 +13,12 @@ from playwright.sync_api import Locator, Route, expect
 
 from cdp_orders_async.emulator import Switches
 from cdp_orders_async.emulator.records import Invalid, Json
-from cdp_orders_async.emulator.rules import V2_1_RULES
+from cdp_orders_async.emulator.rules import V2_1_RULES, V2_RULES, Rules
 from tests.browser.windows import opened
 from tests.cli.support import COMMAND, PARTS, PATIENCE, environment, orders
 from tests.emulator.reading import Browser, Seen, browsing
 from tests.emulator.talking import ABSENT, ITEM, ORDER, PERSON
+from tests.emulator.test_legacy import ADA, FLIGHT, OLD_ORDER
 from tests.emulator.test_pages_forms import BASIC
 
 TABS = 60
@@ -172,43 +173,62 @@ def test_the_page_of_requests_refreshes(scriptless: Chromium, site: Browser) -> 
         expect(page.get_by_role("button", name="Pause")).to_be_hidden()
 
 
-def marked(kind: str) -> tuple[dict[str, Json], list[str]]:
-    """Return values with markup in every field of this *kind* that takes any text, and the markup."""
+def marked(rules: Rules, kind: str) -> tuple[dict[str, Json], list[str]]:
+    """Return values with markup in every field of this *kind* that takes any text, and the markup.
+
+    Some texts must be in capitals, which are markup too.
+    """
     values: dict[str, Json] = {}
     marks: list[str] = []
-    for name, check in V2_1_RULES[kind].fields.items():
+    for name, check in rules.fields.items():
         mark = f"<img src=x onerror=alert('{kind}.{name}')>"
-        shapes: list[Json] = [mark, [mark], [{"provider": mark, "id": f"id {mark}"}]]
+        shapes: list[Json] = [mark, mark.upper(), [mark], [{"provider": mark, "id": f"id {mark}"}]]
+        segment = {
+            **FLIGHT["flightSegments"][0],
+            **dict.fromkeys(("id", "fareClass", "fareFamily", "flightNumber"), mark),
+        }
+        shapes.append([segment])
         for shape in shapes:
             try:
                 check(shape)
             except Invalid:
                 continue
             values[name] = shape
-            marks.append(mark)
+            marks.append(mark.upper() if shape == mark.upper() else mark)
+            break
     return values, marks
 
 
-def test_markup_is_text(chromium: Chromium, site: Browser) -> None:
+@pytest.mark.parametrize(
+    ("version", "kinds", "plain"),
+    [("v2.1", V2_1_RULES, (ORDER, ITEM, {})), ("v2", V2_RULES, (OLD_ORDER, FLIGHT, ADA))],
+    ids=["v2.1", "v2"],
+)
+def test_markup_is_text(
+    chromium: Chromium, site: Browser, version: str, kinds: Mapping[str, Rules], plain: Sequence[dict[str, Json]]
+) -> None:
     """Markup in every text of every kind is shown as it was sent. No script runs, even where no policy stops it."""
-    order, marks = marked("orders")
-    ref = create(site, "/v2.1/orders", {**ORDER, **order})["ref"]
-    items, of_items = marked("items")
-    item = create(site, f"/v2.1/orders/{ref}/orderItems", {**ITEM, **items})["ref"]
-    contact, of_contact = marked("contacts")
-    created = create(site, f"/v2.1/orders/{ref}/contacts", contact)
-    consumer, of_consumer = marked("consumers")
-    uses: Json = {"items": [{"href": f"http://elsewhere.example/v2.1/orderItems/{item}"}]}
-    create(site, f"/v2.1/orders/{ref}/consumers", {**consumer, "orderItems": uses})
-    pairs = {kind: f"<img src=x onerror=alert('{kind}.ext')>" for kind in ("order", "item")}
-    create(site, f"/v2.1/orders/{ref}/extensions/ext", {"pair": pairs["order"]})
-    create(site, f"/v2.1/orderItems/{item}/extensions/ext", {"pair": pairs["item"]})
-    assert len(marks + of_items + of_contact + of_consumer) > 35
+    order, marks = marked(kinds["orders"], "orders")
+    ref = create(site, f"/{version}/orders", {**plain[0], **order})["ref"]
+    items, of_items = marked(kinds["items"], "items")
+    item = create(site, f"/{version}/orders/{ref}/orderItems", {**plain[1], **items})["ref"]
+    contact, of_contact = marked(kinds["contacts"], "contacts")
+    created = create(site, f"/{version}/orders/{ref}/contacts", {**plain[2], **contact})
+    consumer, of_consumer = marked(kinds["consumers"], "consumers")
+    uses: Json = {"items": [{"href": f"http://elsewhere.example/{version}/orderItems/{item}"}]}
+    create(site, f"/{version}/orders/{ref}/consumers", {**plain[2], **consumer, "orderItems": uses})
+    pair = {"pair": "<img src=x onerror=alert('ext')>"}
+    if version == "v2":
+        create(site, f"/v2/orders/{ref}/extext", {"key": "default", **pair})
+    else:
+        create(site, f"/v2.1/orders/{ref}/extensions/ext", pair)
+        create(site, f"/v2.1/orderItems/{item}/extensions/ext", pair)
+    assert len(marks + of_items + of_contact + of_consumer) > {"v2.1": 35, "v2": 28}[version]
     assert isinstance(created["guest"], dict)
     guest = str(created["guest"]["href"]).rpartition("/")[2]
     query = f"q={marks[0]}"
     found = {
-        f"orders/{ref}": [*marks, *of_items, *of_contact, *of_consumer, *pairs.values()],
+        f"orders/{ref}": [*marks, *of_items, *of_contact, *of_consumer, *pair.values()],
         f"guests/{guest}": of_contact,
         f"guests/{guest}/orders": [str(order["referenceId"])],
         "guests": [str(contact["firstName"]), str(consumer["firstName"])],
