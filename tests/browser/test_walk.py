@@ -201,7 +201,7 @@ def marked(rules: Rules, kind: str) -> tuple[dict[str, Json], list[str]]:
 
 @pytest.mark.parametrize(
     ("version", "kinds", "plain"),
-    [("v2.1", V2_1_RULES, (ORDER, ITEM, {})), ("v2", V2_RULES, (OLD_ORDER, FLIGHT, ADA))],
+    [("v2.1", V2_1_RULES, (ORDER, ITEM, PERSON)), ("v2", V2_RULES, (OLD_ORDER, FLIGHT, ADA))],
     ids=["v2.1", "v2"],
 )
 def test_markup_is_text(
