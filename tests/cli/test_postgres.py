@@ -23,8 +23,8 @@ async def test_a_journal_by_its_address(tmp_path: Path, postgres: str) -> None:
             assert (said.status, PASSWORD in said.out + said.err) == (status, False), said
             return said.out if command[:2] == ("journal", "export") else said.out + said.err
 
-        none = await run("retry", write(tmp_path / "none.jsonl", []), "--only", "loaded")
-        assert "No order in" in none
+        none = await run("retry", write(tmp_path / "none.jsonl", []), "--only", "loaded", status=2)
+        assert "holds no whole outcome" in none
         loaded = await run("load", source, "--outcomes", "out.jsonl", status=1)
         assert f"A new journal remembers what is loaded: {postgres}\n" in loaded
         assert "put it into PGPASSWORD or ~/.pgpass" in loaded

@@ -14,7 +14,6 @@ from cdp_orders_async.emulator import running
 from cdp_orders_async.emulator.limits import Fate, Leave
 from cdp_orders_async.sources import GraphFiles
 from tests.cli.support import PARTS, TOKEN, Watched, cdp_orders, orders, write
-from tests.pacing.test_shared import most_in_a_second
 
 RATE = 60
 ORDERS = 16
@@ -53,9 +52,10 @@ async def test_two_loads_share_one_rate(tmp_path: Path, postgres: str) -> None:
         ran = await asyncio.gather(*(run(half, "--rate", RATE) for half in halves))
         assert [status for status, _ in ran] == [0, 0]
         assert 0 <= len(server.times) - ORDERS * PARTS <= 2  # with a new journal, a load looks for its first order
-        assert most_in_a_second(server.times) <= 1.15 * RATE
+        seconds = server.times[-1] - server.times[0]
+        assert seconds > 0.8 * (len(server.times) - 1) / RATE  # half of it, if each load had the rate for itself
         sentence = "cdp-orders: --rate must be 60: other processes used the shared rate 'eu' at that rate in the last"
-        assert await run(halves[0], "--rate", 50) == (2, f"{sentence} minute")
+        assert await run(halves[0], "--rate", 50) == (2, f"{sentence} minute; nothing was sent")
         assert (await run(halves[0], "--rate", "none"))[0] == 0
     assert server.holds(lines)
     server.close()

@@ -71,7 +71,7 @@ from cdp_orders_async.ingest.outcomes import Leftover, Outcome, PartVerdict, Ver
 from cdp_orders_async.ingest.parts import CreatedExtension, CreatedRef, _Parts, parts_of  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.ingest.undoing import UndoneOrder, UndonePart
 from cdp_orders_async.jobs.before_file import Changed
-from cdp_orders_async.jobs.causes import Cause, Causes
+from cdp_orders_async.jobs.causes import Cause, Causes, Found
 from cdp_orders_async.jobs.comparison import Difference, DifferenceKind, _Comparison  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.jobs.differences_file import DifferencesFile
 from cdp_orders_async.jobs.engine_choice import BatchPlan, choose
@@ -287,7 +287,16 @@ def reported(folder: Path) -> list[object]:
     run = RunData(outcomes=folder / "outcomes", record=None, tally=tally)
     moment, line = Moment(1.0, 1, 1), Line("sent", [], [], 0.0, 0.0, "")
     return [
-        *(tally, tally.causes, Causes(), *tally.causes, Cause(Verdict.FAILED, "no", "retry"), *tally.slowest, record),
+        *(
+            tally,
+            tally.causes,
+            Causes(),
+            *tally.causes,
+            Cause(Verdict.FAILED, "no", "retry"),
+            Found("no"),
+            *tally.slowest,
+            record,
+        ),
         *(
             Slow(1.0, "file:1", None, Verdict.FAILED, None),
             Stray("file:1", None, "items", ()),
