@@ -24,6 +24,15 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, each command would be born without it
 
 
+LONGEST = ("tests/engines/test_ray", "tests/cli/test_story", "tests/ingest/test_model")
+"""The tests that take longest: they begin first, so that no worker waits for them at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the tests that take longest; all others keep their order."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 @pytest.fixture(scope="module", params=ways.WAYS)
 def way(request: pytest.FixtureRequest) -> Generator[ways.Way, None, None]:
     """Let requests go over one way after the other: both must do the same."""
