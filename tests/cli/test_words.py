@@ -105,7 +105,9 @@ async def test_wrong_path_of_the_server_is_one_sentence(tmp_path: Path) -> None:
         assert f"{server.base_url}/nothing does not answer as the API does, the last time" in ran.err
         assert "Traceback" not in ran.err
         env = {**server.environment, "CDP_BASE_URL": f"{server.base_url}/v2.1"}
-        assert (await cdp_orders("load", source, cwd=tmp_path, env=env)).refused("CDP_BASE_URL must end before the version")
+        assert (await cdp_orders("load", source, cwd=tmp_path, env=env)).refused(
+            "CDP_BASE_URL must end before the version"
+        )
         assert server.received < 50
 
 
