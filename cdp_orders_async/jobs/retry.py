@@ -119,7 +119,7 @@ async def _found(source: GraphFiles, wanted: Wanted, outcomes: Path) -> dict[str
     if "-" in source.names:
         raise InputError("standard input can be read only once: put the orders into a file")
     lines: dict[str, set[int]] = {name: set() for name in source.names}
-    named = {file: numbers.keys() for file, numbers in wanted.items() if file in lines and file is not None}
+    named = {file: numbers.keys() for file, numbers in wanted.items() if file in lines}
     async for line in source.with_only(named):
         if wanted[line.file][line.number] in {None, hash(line.key)}:
             lines[line.file].add(line.number)
