@@ -50,7 +50,7 @@ class Drain:
             self._timer = self._loop.call_later(seconds, self._abort)
 
     def end(self) -> None:
-        """Call *abort* no more, because all has ended."""
+        """Forget the time, because everything has ended: *abort* is not called again."""
         self._over = True
         self._cancel()
 

@@ -29,6 +29,7 @@ from cdp_orders_async.errors import (
     Refused,
     ServerError,
     Unreadable,
+    counted,
 )
 from cdp_orders_async.journal.batches import BatchBook, BatchFile, State
 from cdp_orders_async.redact import Opaque
@@ -276,7 +277,7 @@ class Delivery:
                 break
         if strangers is None or not (strangers or failures):
             return Result(unknown="some record of its batch failed, and the error log cannot be read")
-        rows = "1 row of the error log of its batch names" if strangers == 1 else f"{strangers:,} rows name"
+        rows = counted(strangers, "row of the error log of its batch names", "rows of the error log of its batch name")
         return Result(failures, f"{rows} no record of it" if strangers else None)
 
     async def _log_of(self, url: Opaque[str]) -> bytes | None:

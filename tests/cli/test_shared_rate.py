@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from pathlib import Path
 
 import pytest
@@ -11,9 +10,9 @@ import pytest
 from cdp_orders_async import CdpOrders, Invalid, PostgresLimiter, Settings, Verdict, jobs
 from cdp_orders_async.cli import main
 from cdp_orders_async.emulator import running
-from cdp_orders_async.emulator.limits import Fate, Leave
 from cdp_orders_async.sources import GraphFiles
 from tests.cli.support import PARTS, TOKEN, Watched, cdp_orders, orders, write
+from tests.pacing.rates import TimedEmulator
 
 RATE = 60
 ORDERS = 16
@@ -21,17 +20,8 @@ FILE = "o.jsonl"
 JOURNAL = ("--journal", "postgresql://h/d")
 
 
-class Timed(Watched):
-    """An emulator that keeps the time of each request."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.times: list[float] = []
-
-    def enter(self, operation: str, method: str) -> tuple[Fate, Leave]:
-        """Keep the time."""
-        self.times.append(time.monotonic())
-        return super().enter(operation, method)
+class Timed(TimedEmulator, Watched):
+    """A watched emulator that keeps when each request came."""
 
 
 async def test_two_loads_share_one_rate(tmp_path: Path, postgres: str) -> None:

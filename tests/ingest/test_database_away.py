@@ -22,7 +22,7 @@ GRAPHS = [parse_graph(line) for line in LINES]
 
 
 async def answered(cdp: CdpOrders, journal: PostgresJournal) -> list[Verdict | None]:
-    """Load all orders at once; return what became of each, None for an error of the journal that says what is there."""
+    """Load all orders at once; return their verdicts, None after an error of the journal with an outcome."""
 
     async def verdict(number: int) -> Verdict | None:
         try:
@@ -35,7 +35,7 @@ async def answered(cdp: CdpOrders, journal: PostgresJournal) -> list[Verdict | N
 
 @pytest.mark.parametrize("begun", [0, COUNT, PARTS * COUNT // 2], ids=["before", "at the start", "in the middle"])
 async def test_a_database_that_goes_and_comes_back(begun: int, postgres: str) -> None:
-    """Each call ends with an error that says what is there; once the database is back, each order is there once."""
+    """Each call ends with an error that has an outcome. Once the database is back, each order is there once."""
     server, way = Watched(), Relay(postgres)
     server.store.switches = Switches(upsert=False, latency=0.02)
     dsn = await way.open()

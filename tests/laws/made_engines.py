@@ -1,4 +1,4 @@
-"""Instances of the classes that load in several processes, and of those that read tables."""
+"""Make instances of classes: of the engines and of the readers of tables."""
 
 from __future__ import annotations
 

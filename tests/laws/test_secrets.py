@@ -449,7 +449,7 @@ async def loaded(looking: Looking, url: str, version: type[CdpOrders | CdpOrders
 
 @contextlib.contextmanager
 def only_new_objects() -> Generator[None, None, None]:
-    """Keep what is there already out of `gc.get_objects`, which then returns a tenth as many, each time."""
+    """Leave older objects out of `gc.get_objects`: it then returns a tenth as many."""
     gc.freeze()
     try:
         yield
