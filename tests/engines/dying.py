@@ -12,6 +12,7 @@ import itertools
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,14 +38,15 @@ ROOT = Path(__file__).parents[2]
 
 def counted(last: int, writer: int) -> None:
     """Tell each step to *writer*, and end the process, as a kill does, before the step number *last*."""
-    numbers = itertools.count(1)  # which threads share
+    numbers = itertools.count(1)
+    alone = threading.Lock()  # steps begin in several threads: none after the one that ends the process
 
     def dying(step: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **options: Any) -> Any:  # noqa: ANN401 those of the step
-            number = next(numbers)
-            os.write(writer, b".")
-            if number == last:
-                os._exit(DEAD)
+            with alone:
+                os.write(writer, b".")
+                if next(numbers) == last:
+                    os._exit(DEAD)
             return step(*args, **options)
 
         return call
