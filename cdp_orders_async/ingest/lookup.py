@@ -90,7 +90,7 @@ class Lookup:
         Raises `OutcomeUnknown` for a list of orders with other reference ids. A cache or a server that ignores the
         query returned it, so it does not show whether *order* is absent.
         """
-        listed = await self._listed(order, after)
+        listed = await self.read(order.kind, after)
         same = [stored for stored in listed if may_match(order.value, stored)]
         if not same and any(_is_other(order.value.reference_id, stored.reference_id) for stored in listed):
             raise OutcomeUnknown("the list of the orders with this reference id has other ones: it proves nothing")
@@ -103,9 +103,9 @@ class Lookup:
         part.
         """
         if part.kind in EXTENSIONS:
-            return await self._extension(part.kind, part.owner_ref, after)
+            return await self.extension(part.kind, part.owner_ref, after)
         sent = part.sent()
-        listed = [] if self.needs_no_list else await self._listed(part, after)
+        listed = [] if self.needs_no_list else await self.read(part.kind, after)
         orphans = await self._fetch_orphans(part.kind) if self.edited else ()
         claimed = self.claimed
         by_ref = {stored.ref: stored for stored in (*listed, *orphans)}
@@ -157,29 +157,31 @@ class Lookup:
                 left.remove(stored)
         return pair_edited(part, new, left)
 
-    async def _listed(self, part: Part, after: float) -> list[Any]:
+    async def read(self, kind: str, after: float) -> list[Any]:
+        """Return the resources of a *kind* that no part claims, from a list that was read after *after*."""
+        order = self._parts[0]
         async with self._listing:
-            read_at, listed = self._lists.get(part.kind, (NEVER, []))
+            read_at, listed = self._lists.get(kind, (NEVER, []))
             if read_at <= after:
                 read_at = self._clock()
-                resource: Any = getattr(self._cdp, part.kind)
-                if part.kind == "orders":
-                    listing = resource.list(reference_id=part.value.reference_id)
+                resource: Any = getattr(self._cdp, kind)
+                if kind == order.kind:
+                    listing = resource.list(reference_id=order.value.reference_id)
                 else:
-                    listing = resource.list(part.owner_ref)
-                read = f"{part.kind}.list"
+                    listing = resource.list(order.ref)
+                read = f"{kind}.list"
                 # An entry can come twice: when something is deleted meanwhile, or when a page is served twice.
                 entries = {entry.ref: entry for entry in await self._entries_of(listing, read)}
                 listed, claimed = list[Any](), self.claimed
                 for ref, entry in entries.items():
                     if ref not in claimed:
                         try:
-                            listed.append(await self._retry(partial(listing.whole, entry), f"{part.kind}.get"))
+                            listed.append(await self._retry(partial(listing.whole, entry), f"{kind}.get"))
                             self._entries += 1
                         except NotFound as error:
                             if not error.from_api:  # the page of a gateway does not show that the entry was deleted
                                 raise
-                self._lists[part.kind] = (read_at, listed)
+                self._lists[kind] = (read_at, listed)
                 self._entries = 0
             return listed
 
@@ -208,7 +210,8 @@ class Lookup:
             consumer.order_items = tuple(item.ref for item in items)
         return consumer
 
-    async def _extension(self, kind: str, owner: UUID | None, after: float) -> Extension | None:
+    async def extension(self, kind: str, owner: UUID | None, after: float) -> Extension | None:
+        """Return the extension of *owner*, read after *after*; None if it has none."""
         read_at, found = self._extensions.get(owner, (NEVER, None))
         if read_at <= after:
             read_at = self._clock()
@@ -239,7 +242,7 @@ class Lookup:
             counts[sorts.setdefault((member.digest, extension.digest if extension else b""), member)] += 1
         held: list[Extension | None] = [None] * len(candidates)
         if any(member in extensions for member in counts):
-            held = [await self._extension("item_extensions", stored.ref, after) for stored in candidates]
+            held = [await self.extension("item_extensions", stored.ref, after) for stored in candidates]
         fits = {
             member: [_fit(member, extensions.get(member), *pair) for pair in zip(candidates, held, strict=True)]
             for member in counts

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from cdp_orders_async.client import ResourcesV2
 from cdp_orders_async.errors import OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.claims import Remembered, packed
@@ -21,6 +22,8 @@ from cdp_orders_async.session import Timings
 
 __all__ = ["OrderRun"]
 
+UNSEEN = frozenset({"item", "contact", "consumer"})
+"""The keys of parts that a run may have sent before the input was edited, and of which nothing else is known."""
 NO_RECORDS: Mapping[str, PartRecord] = MappingProxyType({})
 FOUND_VERDICTS = frozenset({PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
 """The verdicts of parts that were on the server before this run."""
@@ -149,6 +152,9 @@ class OrderRun:
                 lists[part.key if part.kind in EXTENSIONS else part.kind] += 1
             else:
                 requests += 1
+        for key in self._creation.unseen:
+            kind = kind_of(key)
+            lists[key if kind in EXTENSIONS else kind] += 0
         return requests + lookup.requests_left(lists), True
 
     async def finish_part(self, part: Part, task: asyncio.Task[object]) -> Sequence[Part]:
@@ -276,6 +282,8 @@ class OrderRun:
         edited = record is not None and (record.digest != digest or not record.ended)
         known = NO_RECORDS if record is None else record.parts
         known = self._with_current_keys(known) if edited else known
+        if record is not None and not record.ended and record.digest != digest:
+            known = self._with_unseen(known)
         own = known.get(self.order_part.key)
         rivals = [rival for rival in same if rival.ref is not None]
         if any(own is None or own.ref is None or own.ref == rival.ref for rival in rivals):
@@ -332,6 +340,19 @@ class OrderRun:
             self._context.journal.rename(self.key, keys)
         return with_new_keys(records, keys)
 
+    def _with_unseen(self, records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:
+        """Return *records*, and new ones of parts that another content of this order may have left; note those.
+
+        A run that was cut off may have sent parts that it could not record, and that the input no longer has.
+        """
+        owners = () if isinstance(self._context.cdp, ResourcesV2) else ("orders", "items")  # of documented extensions
+        extensions = {f"{part.key}/ext" for part in self.parts if part.kind in owners}
+        new = (UNSEEN | extensions) - records.keys() - {part.key for part in self.parts}
+        if self._context.journal is not None:
+            for key in sorted(new):
+                self._context.journal.record(self.key, key, b"", None)
+        return {**records, **dict.fromkeys(sorted(new), PartRecord(b"", None))}
+
     def _find_orphans(self, known: Mapping[str, PartRecord], *, unsure: bool) -> None:
         """Note the known parts that the input no longer has.
 
@@ -344,6 +365,7 @@ class OrderRun:
         orphans = {key: ref for key, ref in refs.items() if key not in keys and (kind_of(key), ref) not in claimed}
         creation = self._creation
         creation.orphans = {(kind_of(key), ref): key for key, ref in orphans.items() if ref is not None}
+        creation.unseen = {key for key, ref in orphans.items() if ref is None}
         if not orphans and not any(part.in_doubt for part in self.parts):
             return
         lookup = creation.lookup
@@ -423,6 +445,7 @@ class OrderRun:
             for part in self.parts if not complete else ():
                 if part.in_doubt:  # the next run must look again
                     journal.record(self.key, part.key, part.digest, None)
+            self._creation.record_leftovers(journal, complete=complete)
             with self._context.waiting(self.times, "journal"):
                 await journal.end(self.key, complete=complete)
         except BaseException as error:  # noqa: BLE001 the load raises it

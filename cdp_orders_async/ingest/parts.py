@@ -35,6 +35,7 @@ __all__ = [
     "digest_of_parts",
     "digest_of_stored",
     "kind_of",
+    "owner_key",
     "parts_of",
 ]
 
@@ -144,6 +145,12 @@ def kind_of(key: str) -> str:
     if key.endswith("/ext"):
         return "order_extensions" if key == "order/ext" else "item_extensions"
     return next(kind for start, kind in KIND_BY_PREFIX.items() if key.startswith(start))
+
+
+def owner_key(key: str) -> str:
+    """Return the key of the owner of the part with this key, which is not the order."""
+    owner = key.removesuffix("/ext")
+    return "order" if owner == key else owner
 
 
 def digest_of(*texts: bytes) -> bytes:

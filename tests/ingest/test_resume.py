@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import attrs
@@ -238,3 +241,43 @@ async def test_requests_are_the_bodies_that_were_planned() -> None:
     first: Request[object] = case.network.requests[0]
     assert (first.operation, first.creates) == ("orders.create", True)
     assert to_json(whole().order)["referenceId"].encode() in (first.body or b"")
+
+
+REMOVED: Mapping[str, Mapping[str, Any]] = {
+    "contacts": {"contact": None},
+    "consumers": {"consumers": ()},
+    "items": {"items": (item("i1", {"seat": "1A"}),), "consumers": ()},
+    "order_extensions": {"extension": None},
+    "item_extensions": {"items": (item("i1"), *whole().items[1:])},
+}
+"""What an edit takes from a whole order, by the kind of a part that is left over. Version 2 documents no extensions."""
+
+
+@pytest.mark.parametrize(
+    ("version", "kind"), [*[(NEW, kind) for kind in REMOVED], *[(OLD, kind) for kind in list(REMOVED)[:3]]], ids=str
+)
+async def test_what_a_killed_run_made_is_a_leftover_of_the_edited_input(version: Version, kind: str) -> None:
+    """The killed run recorded nothing of what it sent, and the input lacks a part of it: each later run names it."""
+    case = Case.new(version)
+    await case.load(whole())
+    case.journal = MemoryJournal()
+    case.network = Network(case.network.emulator)
+    await crash(case.journal, whole())
+    left = attrs.evolve(whole(), **REMOVED[kind])
+    for run in range(3):
+        outcome = await case.load(left)
+        assert outcome.verdict == Verdict.ALREADY
+        assert kind in {one.kind for one in outcome.leftovers}
+        assert run == 0 or not case.asked
+    back = await case.load(whole())
+    assert (back.verdict, back.leftovers, case.holds(whole())) == (Verdict.ALREADY, (), True)
+
+
+async def test_an_order_that_a_killed_run_did_not_make_has_no_leftovers() -> None:
+    """Nothing is looked for under an order that is not there, and nothing stays in doubt in the journal."""
+    case = Case.new()
+    await crash(case.journal, whole())
+    assert (await case.load(whole())).verdict == Verdict.LOADED
+    assert case.asked == {"orders.list": 1, **Counter(f"{part.kind}.create" for part in parts_of(whole()))}
+    records = [one.record async for one in case.journal.orders()]
+    assert [len(record.parts) for record in records] == [count([whole()])]
