@@ -84,6 +84,7 @@ def test_every_page_can_be_printed(chromium: Chromium, site: Browser) -> None:
             window.page.emulate_media(media="print")
             assert window.wider() == [], path
             assert window.cut() == [], path
+            assert window.broken() == [], path
             assert window.page.evaluate("() => getComputedStyle(document.documentElement).backgroundColor") == WHITE
             assert not window.page.get_by_role("navigation", name="Main").is_visible()
             assert window.page.get_by_role("searchbox").or_(window.page.get_by_role("button")).count() == 0

@@ -83,6 +83,19 @@ class Window:
             .map((one) => one.outerHTML.slice(0, 100))"""
         )
 
+    def broken(self) -> list[str]:
+        """Return the words in heads, numbers and short cells of tables that do not fit into one line."""
+        return self.measured(
+            """() => [...document.querySelectorAll('thead th, table .number, table .brief')].filter((one) => {
+              const text = one.firstChild, range = document.createRange();
+              return text && text.nodeType === 3 && [...text.data.matchAll(/\\S+/g)].some((word) => {
+                range.setStart(text, word.index);
+                range.setEnd(text, word.index + word[0].length);
+                return range.getClientRects().length > 1;
+              });
+            }).map((one) => one.outerHTML.slice(0, 100))"""
+        )
+
     def unreached(self) -> list[str]:
         """Return the links and controls that the Tab key does not reach in their order, with a frame to be seen."""
         expected = self.measured(FOCUSABLE)
