@@ -105,10 +105,10 @@ class JournalOwner:
             return not claim.lost
         return all(held.user == user for held in self._claims.values() if held.order.key == key)
 
-    async def _end(self, user: str, key: str, complete: bool) -> None:  # noqa: FBT001 steps have no names
+    async def _end(self, user: str, key: str, complete: bool, gaps: bool | None) -> None:  # noqa: FBT001 steps have no names
         claim = self._users.get(user, {}).get(key)
         if claim is not None and self._leave(claim):
-            await self._journal.end(key, complete=complete)
+            await self._journal.end(key, complete=complete, gaps=gaps)
         else:
             await self._journal.known(0)  # returns after the notes are written
 
@@ -210,9 +210,9 @@ class RemoteJournal:
         """Give records other names, all at once; None: drop the record."""
         self._put("rename", graph, dict(parts))
 
-    async def end(self, graph: str, *, complete: bool) -> None:
+    async def end(self, graph: str, *, complete: bool, gaps: bool | None = None) -> None:
         """Write that *graph* is no longer under way, with everything noted before, and give up its claim."""
-        await self._ask("end", graph, complete)
+        await self._ask("end", graph, complete, gaps)
 
     def release(self, graph: str) -> None:
         """Give up the claim without an end: the next load of the order must ask the server."""

@@ -50,6 +50,8 @@ class Remembered(Struct):
     """Its parts, or their records, `packed`: these take a fifth of the memory."""
     count: int
     """The number of known parts."""
+    gaps: bool = False
+    """Whether the server may have parts of it that have no record."""
     hashed: bytes = b""
     """The hash of the whole order, empty if it was not made yet."""
     journal: Journal | None = None

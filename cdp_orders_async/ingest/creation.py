@@ -17,13 +17,12 @@ from cdp_orders_async.ingest.attempts import Attempts
 from cdp_orders_async.ingest.before import before
 from cdp_orders_async.ingest.compare import diff, same_order
 from cdp_orders_async.ingest.context import LoadContext
-from cdp_orders_async.ingest.duplicates import free_key
 from cdp_orders_async.ingest.edits import AmbiguousError
 from cdp_orders_async.ingest.lookup import Lookup
 from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict
-from cdp_orders_async.ingest.parts import EXTENSIONS, UNDOING, Part, kind_of, owner_key
+from cdp_orders_async.ingest.parts import EXTENDED, EXTENSIONS, UNDOING, Part, left_key
 from cdp_orders_async.ingest.requests import IMMUTABLE
-from cdp_orders_async.journal import Journal, PartRecord
+from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.session import BulkTransport, GivenUp, Timings, as_one_call
 
 __all__ = ["ConflictError", "Creation"]
@@ -61,9 +60,12 @@ class Creation:
         """The records of the parts when this run began, by key."""
         self.orphans: dict[tuple[str, UUID | None], str] = {}
         """The keys of known parts that the input no longer has, by kind and reference."""
-        self.unseen: set[str] = set()
-        """The keys of parts that the input no longer has, and that may be on the server under unknown references."""
-        self._seen: set[str] = set()
+        self.doubts: Collection[str] = ()
+        """The keys of parts that the input no longer has, and of which it is unknown whether they are there."""
+        self.gaps = False
+        """Whether the server may have parts of this order that neither a record nor a part of the input names."""
+        self.looks: set[str] = set()
+        """The kinds of parts that are to be looked for at the end, because the input no longer has some of them."""
         self.rivals: Collection[str] = ()
         """The keys of other orders that the server takes for this one, and that it may have."""
         self.made = False
@@ -113,24 +115,6 @@ class Creation:
 
     async def locate(self, part: Part) -> bool:
         """Find *part* if it may be on the server; tell whether it has its verdict now."""
-        await self._locate(part)
-        for key in sorted(self.unseen) if part.is_there else ():
-            if owner_key(key) == part.key:
-                await self._look_under(part, key)
-        return part.verdict is not None
-
-    async def _look_under(self, owner: Part, key: str) -> None:
-        """Look under *owner* for the parts of the kind of *key* that the input no longer has, when all writes show."""
-        kind, seen_by = kind_of(key), self.since + self._context.settle
-        await self._wait_until(seen_by, "parts that the input no longer has are")
-        if kind not in EXTENSIONS:
-            await self.lookup.read(kind, seen_by)
-        elif (extension := await self.lookup.extension(kind, owner.ref, seen_by)) and extension.ref is not None:
-            self.orphans[kind, extension.ref] = key
-        self.unseen.discard(key)
-        self._seen.add(key)
-
-    async def _locate(self, part: Part) -> None:
         known = self.known.get(part.key)
         if known is not None and known.ref is not None and known.digest == part.digest:
             part.verdict = PartVerdict.FOUND
@@ -145,7 +129,7 @@ class Creation:
                 if known is None or not known.digest.startswith(UNDOING) or not error.from_api:
                     raise
                 self._know_deleted(part)  # by an undo that was cut off
-                return
+                return False
             if part is self._order and stored.reference_id not in {None, part.value.reference_id}:
                 part.ref = None
                 raise ConflictError(
@@ -153,9 +137,15 @@ class Creation:
                 )
             await self._reconcile(part, stored, PartVerdict.FOUND)
         elif part.in_doubt or (part is self._order and self.rivals):
-            found = await self._adopt(part, self.since, PartVerdict.FOUND)
-            if part is self._order and not found and not self._same:
-                self._nothing_is_in_doubt()  # without the order, none of its parts can be there
+            await self._look_up(part)
+        return part.verdict is not None
+
+    async def _look_up(self, part: Part) -> None:
+        found = await self._adopt(part, self.since, PartVerdict.FOUND)
+        if part is self._order and found:
+            self.gaps = True
+        elif part is self._order and not self._same:
+            self._nothing_is_in_doubt()  # without the order, none of its parts can be there
 
     def give_up(self, part: Part, error: CdpError | None) -> None:
         """End a part that failed or is not tried; its verdict is unknown if it may be on the server."""
@@ -182,24 +172,43 @@ class Creation:
         known = [(kind, ref) for kind, ref in self.orphans if ref is not None]
         return tuple([Leftover(kind, ref) for kind, ref in dict.fromkeys((*known, *found))])
 
-    def record_leftovers(self, journal: Journal, *, complete: bool) -> None:
-        """Note in the *journal* what was found of the parts that were `unseen`, so that the next run names it too.
+    async def find_leftovers(self) -> None:
+        """Look for what may be left of an earlier content of the order, so that `leftovers` names it.
 
-        Under a part that this run made there is nothing to see. So of a *complete* order all was seen.
+        Raises `CdpError` if a list cannot be read, and `OutcomeUnknown` if the load was stopped before.
         """
-        seen = self._seen | self.unseen if complete else self._seen
-        found: dict[str, UUID | None] = {key: ref for (_, ref), key in self.orphans.items() if key in seen}
-        used = ({*self.known, *self.orphans.values()} | {part.key for part in self._parts}) - seen
-        names = {kind_of(key): key for key in sorted(seen, reverse=True)}
-        for kind, ref in self.lookup.leftovers if seen else ():
-            if kind in names and (kind, ref) not in self.orphans:
-                self.orphans[kind, ref] = key = free_key(names[kind], used)
-                used.add(key)
-                found[key] = ref
-        for key in sorted(seen - found.keys()):
-            journal.forget(self._key, key)
-        for key, left in found.items():
-            journal.record(self._key, key, b"", left)
+        for kind in sorted(self.looks) if self._order.is_there else ():
+            if self._context.halted:
+                raise OutcomeUnknown(f"the load was stopped before it was known which {kind} the input no longer has")
+            try:
+                if kind in EXTENSIONS:
+                    await self._find_left_extensions(kind)
+                else:
+                    await self.lookup.read(kind)
+            except NotFound as error:
+                if not error.from_api:  # the page of a gateway does not show that nothing is there
+                    raise
+            self.looks.discard(kind)
+
+    async def _find_left_extensions(self, kind: str) -> None:
+        extended = {part.owner for part in self._parts if part.kind == kind}
+        for owner in self._parts:
+            made = owner.verdict is PartVerdict.CREATED
+            if owner.kind == EXTENDED[kind] and owner.is_there and not made and owner not in extended:
+                extension = await self.lookup.extension(kind, owner.ref)
+                if extension is not None and extension.ref is not None:
+                    self._keep_leftover(kind, extension.ref)
+
+    def keep_leftovers(self) -> None:
+        """Note which parts that the input no longer has are on the server, so that the next run names them too."""
+        for kind, ref in self.lookup.leftovers if "lookup" in vars(self) else ():
+            self._keep_leftover(kind, ref)
+
+    def _keep_leftover(self, kind: str, ref: UUID) -> None:
+        if (kind, ref) not in self.orphans:
+            self.orphans[kind, ref] = key = left_key(kind, ref)
+            if self._context.journal is not None:
+                self._context.journal.record(self._key, key, b"", ref)
 
     @cached_property
     def lookup(self) -> Lookup:
@@ -317,7 +326,11 @@ class Creation:
         context.settled_at = max(context.settled_at, settled)
         looks = [since, since + context.settle / 4, settled] if settled > context.clock() else [settled]
         for after in looks:
-            await self._wait_until(after, f"{part.name} is")
+            if after > context.clock():
+                with context.waiting(self._times, "settle"):
+                    await context.pause(after - context.clock())
+            if context.halted and context.clock() < after:
+                raise OutcomeUnknown(f"the load was stopped before it was certain whether {part.name} is there")
             stored = await self._find(part, after, settled=after == settled)
             if stored is not None and (after == settled or not diff(part.sent(), stored)):
                 if isinstance(self.transport, BulkTransport):
@@ -328,15 +341,6 @@ class Creation:
             context.journal.forget(self._key, part.key)
         part.in_doubt = False
         return False
-
-    async def _wait_until(self, time: float, what: str) -> None:
-        """Wait until a *time*; raise `OutcomeUnknown` if the load is stopped earlier. *what* says what is in doubt."""
-        context = self._context
-        if time > context.clock():
-            with context.waiting(self._times, "settle"):
-                await context.pause(time - context.clock())
-        if context.halted and context.clock() < time:
-            raise OutcomeUnknown(f"the load was stopped before it was certain whether {what} there")
 
     async def _find(self, part: Part, after: float, *, settled: bool) -> Any:  # noqa: ANN401 any resource
         if part is not self._order:
@@ -459,8 +463,8 @@ class Creation:
     def _nothing_is_in_doubt(self) -> None:
         for part in self._parts:
             part.in_doubt = False
-        self._seen |= self.unseen
-        self.unseen.clear()
+        self.gaps = False
+        self.looks.clear()
 
 
 def _absent(error: CdpError) -> NotSent:

@@ -15,7 +15,7 @@ from uuid import UUID
 from cdp_orders_async.ingest.parts import Part, kind_of
 from cdp_orders_async.journal import PartRecord
 
-__all__ = ["free_key", "keys_after_edit", "keys_without_clash", "with_new_keys"]
+__all__ = ["keys_after_edit", "keys_without_clash", "with_new_keys"]
 
 NUMBERED_KINDS = frozenset({"items", "consumers"})
 """The kinds of parts that may have duplicates within one order."""
@@ -40,7 +40,7 @@ def keys_after_edit(parts: Sequence[Part], records: Mapping[str, PartRecord]) ->
     used = {part.key for part in parts}
     for key in sorted(filter(_is_numbered, records), key=used.__contains__):  # free keys first: their records keep them
         if key not in keys:
-            keys[key] = free_key(key, used)
+            keys[key] = _free_key(key, used)
             used.add(keys[key])
     by_new_key = {_new_key(key, keys): record for key, record in records.items()}
     left = _without_repeats(by_new_key, {part.key: part for part in parts})
@@ -53,7 +53,7 @@ def keys_without_clash(records: Mapping[str, PartRecord], others: Mapping[str, P
     keys: dict[str, str] = {}
     for key in filter(_is_numbered, records):
         if key in others and records[key].ref is not None and records[key].ref != others[key].ref:
-            keys[key] = free_key(key, used)
+            keys[key] = _free_key(key, used)
             used.add(keys[key])
     return {key: new for key in records if (new := _new_key(key, keys)) != key}
 
@@ -88,8 +88,7 @@ def _is_numbered(key: str) -> bool:
     return key.startswith(("item", "consumer")) and not key.endswith("/ext")
 
 
-def free_key(key: str, used: Container[str]) -> str:
-    """Return *key*, with the first number that makes it differ from the *used* keys."""
+def _free_key(key: str, used: Container[str]) -> str:
     start = _without_number(key)
     numbers = (f"{start}~{number}" for number in itertools.count(2))
     return next(candidate for candidate in itertools.chain((key,), numbers) if candidate not in used)

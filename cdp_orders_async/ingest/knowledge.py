@@ -86,6 +86,7 @@ def _merge(known: Knowledge, remembered: Remembered, parts: Mapping[str, PartRec
             parts=parts,
             run=remembered.run,
             number=remembered.number,
+            gaps=remembered.gaps,
         )
         return
     if record.complete and remembered.complete and record.digest == remembered.digest:
@@ -95,7 +96,7 @@ def _merge(known: Knowledge, remembered: Remembered, parts: Mapping[str, PartRec
     known.new_keys = keys_without_clash(record.parts, agreed)
     before = with_new_keys(record.parts, known.new_keys)
     known.unrecorded = {key: part for key, part in agreed.items() if before.get(key) != part}
-    known.record = GraphRecord(b"", complete=False, ended=False, parts={**before, **agreed})
+    known.record = GraphRecord(b"", complete=False, ended=False, parts={**before, **agreed}, gaps=True)
 
 
 def _agreed(part: PartRecord, other: PartRecord | None) -> PartRecord:

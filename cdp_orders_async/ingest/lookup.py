@@ -157,8 +157,8 @@ class Lookup:
                 left.remove(stored)
         return pair_edited(part, new, left)
 
-    async def read(self, kind: str, after: float) -> list[Any]:
-        """Return the resources of a *kind* that no part claims, from a list that was read after *after*."""
+    async def read(self, kind: str, after: float = NEVER) -> list[Any]:
+        """Return the resources of a *kind* that no part claimed, from a list that was read after *after*."""
         order = self._parts[0]
         async with self._listing:
             read_at, listed = self._lists.get(kind, (NEVER, []))
@@ -210,7 +210,7 @@ class Lookup:
             consumer.order_items = tuple(item.ref for item in items)
         return consumer
 
-    async def extension(self, kind: str, owner: UUID | None, after: float) -> Extension | None:
+    async def extension(self, kind: str, owner: UUID | None, after: float = NEVER) -> Extension | None:
         """Return the extension of *owner*, read after *after*; None if it has none."""
         read_at, found = self._extensions.get(owner, (NEVER, None))
         if read_at <= after:

@@ -8,22 +8,22 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
 from cdp_orders_async.client import ResourcesV2
-from cdp_orders_async.errors import OutcomeUnknown
+from cdp_orders_async.errors import CdpError, JournalError, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.claims import Remembered, packed
 from cdp_orders_async.ingest.context import LoadContext, as_failure
 from cdp_orders_async.ingest.creation import Creation
 from cdp_orders_async.ingest.duplicates import keys_after_edit, with_new_keys
 from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, combine_knowledge
-from cdp_orders_async.ingest.outcomes import Outcome, PartVerdict, Verdict
+from cdp_orders_async.ingest.outcomes import Failure, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import CREATED, EXTENSIONS, Part, digest_of_parts, kind_of, parts_of
 from cdp_orders_async.journal import Busy, Claimed, OrderId, PartRecord
 from cdp_orders_async.session import Timings
 
 __all__ = ["OrderRun"]
 
-UNSEEN = frozenset({"item", "contact", "consumer"})
-"""The keys of parts that a run may have sent before the input was edited, and of which nothing else is known."""
+UNDER_ORDER = ("items", "contacts", "consumers", "order_extensions", "item_extensions")
+"""The kinds of all parts but the order."""
 NO_RECORDS: Mapping[str, PartRecord] = MappingProxyType({})
 FOUND_VERDICTS = frozenset({PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
 """The verdicts of parts that were on the server before this run."""
@@ -60,6 +60,8 @@ class OrderRun:
         self._busy: Busy | None = None
         """The claim of another worker."""
         self._unrecorded = False  # whether the journal failed to write the end of the order
+        self._unseen = False
+        """Whether it could not be found out which parts the input no longer has."""
         self._maybe_open = False
         """Whether an earlier run may have left the order open, and this run has not yet looked into it."""
         self._known_complete = False  # in the journal, before this run
@@ -77,7 +79,7 @@ class OrderRun:
         verdicts = self._verdicts
         if self._busy is not None or (self._creation.is_lost and not verdicts <= MATCHING_VERDICTS):
             return Verdict.BUSY
-        if self._unrecorded and self.may_be_there:
+        if self._unseen or (self._unrecorded and self.may_be_there):
             return Verdict.UNKNOWN
         if verdicts <= FOUND_VERDICTS:
             verdict = Verdict.LOADED if self._creation.made else Verdict.ALREADY
@@ -109,7 +111,9 @@ class OrderRun:
         """Return the entry for the memory of the client."""
         parts: Sequence[Part] | bytes = self.parts
         count = len(parts)
-        left = {key: PartRecord(b"", ref) for (_, ref), key in self._creation.orphans.items()}
+        creation = self._creation
+        left = {key: PartRecord(b"", ref) for (_, ref), key in creation.orphans.items()}
+        left.update(dict.fromkeys(creation.doubts, PartRecord(b"", None)))
         if left or self._context.journal is not None:
             known = {part.key: part.record for part in self.parts if part.ref is not None or part.in_doubt} | left
             parts, count = packed(known), len(known)
@@ -120,6 +124,7 @@ class OrderRun:
             number=self._place[1],
             ended=self._context.clock(),
             complete=self._is_complete,
+            gaps=creation.gaps,
             parts=parts,
             count=count,
             hashed=self._digest,
@@ -152,9 +157,8 @@ class OrderRun:
                 lists[part.key if part.kind in EXTENSIONS else part.kind] += 1
             else:
                 requests += 1
-        for key in self._creation.unseen:
-            kind = kind_of(key)
-            lists[key if kind in EXTENSIONS else kind] += 0
+        for kind in self._creation.looks - EXTENSIONS:
+            lists[kind] += 0
         return requests + lookup.requests_left(lists), True
 
     async def finish_part(self, part: Part, task: asyncio.Task[object]) -> Sequence[Part]:
@@ -178,8 +182,25 @@ class OrderRun:
             self.left -= 1
             freed = self._unblock(part) if part.followers else ()
         if not self.left:
+            if self._creation.looks:
+                await self._find_leftovers(task)
             await self._end(task)
         return freed
+
+    async def _find_leftovers(self, task: asyncio.Task[object]) -> None:
+        self._tasks.add(task)
+        try:
+            await self._creation.find_leftovers()
+        except BaseException as error:  # noqa: BLE001 it ends the order, and the load where it must
+            self._unseen = True
+            if isinstance(error, asyncio.CancelledError):
+                self._cancelled("the look for parts that the input no longer has", task)
+            elif isinstance(error, CdpError) and not isinstance(error, JournalError):
+                self.order_part.failure = Failure.of(error)
+            else:
+                self.error = self.error or as_failure(error)
+        finally:
+            self._tasks.discard(task)
 
     def _ended_by(self, error: BaseException, part: Part, task: asyncio.Task[object]) -> None:
         """End *part* because of *error*; *task* works on it."""
@@ -264,12 +285,13 @@ class OrderRun:
                 context.journal.rename(self.key, known.new_keys)
             for key, part in known.unrecorded.items():
                 context.journal.record(self.key, key, part.digest, part.ref)
-        return await self._decide(known, asks=asks)
+        cut_off = claimed.record is not None and not claimed.record.ended
+        return await self._decide(known, asks=asks, cut_off=cut_off)
 
-    async def _decide(self, knowledge: Knowledge, *, asks: bool) -> bool:
+    async def _decide(self, knowledge: Knowledge, *, asks: bool, cut_off: bool) -> bool:
         """Decide from *knowledge* which parts are in doubt; *asks* says whether to ask the server first.
 
-        Returns whether there is work to do.
+        *cut_off*: the last run of the order did not come to its end. Returns whether there is work to do.
         """
         context, creation = self._context, self._creation
         record, same = knowledge.record, knowledge.same
@@ -280,10 +302,9 @@ class OrderRun:
             return self._conflict(f"{self._describe(*min(clashing), self.key)} is the same order, with other content")
         # A run that was given up may have left keys of an earlier version of the input.
         edited = record is not None and (record.digest != digest or not record.ended)
+        creation.gaps = record is not None and (record.gaps or (not record.ended and record.digest != digest))
         known = NO_RECORDS if record is None else record.parts
         known = self._with_current_keys(known) if edited else known
-        if record is not None and not record.ended and record.digest != digest:
-            known = self._with_unseen(known)
         own = known.get(self.order_part.key)
         rivals = [rival for rival in same if rival.ref is not None]
         if any(own is None or own.ref is None or own.ref == rival.ref for rival in rivals):
@@ -293,7 +314,7 @@ class OrderRun:
                 f" and is on the server as the order {first.ref}: within two days the server takes both for one,"
                 " and orderedAt cannot be changed"
             )
-        unsure = asks or knowledge.last_sent > NEVER or (record is not None and not record.ended)
+        unsure = asks or creation.gaps or knowledge.last_sent > NEVER or (record is not None and not record.ended)
         if record is not None and record.complete and own is not None and own.ref is None:
             unsure = True  # the Batch API loaded it, which tells no references
         complete = record is not None and record.complete and not edited
@@ -306,6 +327,8 @@ class OrderRun:
         creation.doubt(known, [rival.key for rival in same], context.clock() if record is not None or same else since)
         self._maybe_open = False
         self._find_orphans(known, unsure=unsure)
+        if cut_off and creation.gaps:
+            creation.looks |= {kind for kind in UNDER_ORDER if self._is_documented(kind)}
         self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)
         if complete:
             return False
@@ -340,19 +363,6 @@ class OrderRun:
             self._context.journal.rename(self.key, keys)
         return with_new_keys(records, keys)
 
-    def _with_unseen(self, records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:
-        """Return *records*, and new ones of parts that another content of this order may have left; note those.
-
-        A run that was cut off may have sent parts that it could not record, and that the input no longer has.
-        """
-        owners = () if isinstance(self._context.cdp, ResourcesV2) else ("orders", "items")  # of documented extensions
-        extensions = {f"{part.key}/ext" for part in self.parts if part.kind in owners}
-        new = (UNSEEN | extensions) - records.keys() - {part.key for part in self.parts}
-        if self._context.journal is not None:
-            for key in sorted(new):
-                self._context.journal.record(self.key, key, b"", None)
-        return {**records, **dict.fromkeys(sorted(new), PartRecord(b"", None))}
-
     def _find_orphans(self, known: Mapping[str, PartRecord], *, unsure: bool) -> None:
         """Note the known parts that the input no longer has.
 
@@ -365,7 +375,8 @@ class OrderRun:
         orphans = {key: ref for key, ref in refs.items() if key not in keys and (kind_of(key), ref) not in claimed}
         creation = self._creation
         creation.orphans = {(kind_of(key), ref): key for key, ref in orphans.items() if ref is not None}
-        creation.unseen = {key for key, ref in orphans.items() if ref is None}
+        creation.doubts = [key for key, ref in orphans.items() if ref is None]
+        creation.looks = {kind_of(key) for key in creation.doubts}
         if not orphans and not any(part.in_doubt for part in self.parts):
             return
         lookup = creation.lookup
@@ -383,6 +394,10 @@ class OrderRun:
                 doubted.add(part)
             elif part.owner in doubted:
                 part.in_doubt = True
+
+    def _is_documented(self, kind: str) -> bool:
+        """Tell whether the version of the API documents parts of this *kind*: version 2 has no extensions."""
+        return kind not in EXTENSIONS or not isinstance(self._context.cdp, ResourcesV2)
 
     def _conflict(self, reason: str) -> bool:
         self.order_part.verdict, self.order_part.reason = PartVerdict.CONFLICT, reason
@@ -435,19 +450,22 @@ class OrderRun:
     async def _end(self, task: asyncio.Task[object]) -> None:
         """Record the end of the order in the journal, and wait until it is on disk; *task* is the current task."""
         journal = self._context.journal
+        if journal is None:
+            self._creation.keep_leftovers()
         if journal is None or not self._claimed:
             return
         complete = self._is_complete
         try:
-            if self._maybe_open or (self._known_complete and complete):  # the journal already says so
+            self._creation.keep_leftovers()
+            # The journal already says so, or has to say that the order is open.
+            if self._maybe_open or self._unseen or (self._known_complete and complete):
                 journal.release(self.key)
                 return
             for part in self.parts if not complete else ():
                 if part.in_doubt:  # the next run must look again
                     journal.record(self.key, part.key, part.digest, None)
-            self._creation.record_leftovers(journal, complete=complete)
             with self._context.waiting(self.times, "journal"):
-                await journal.end(self.key, complete=complete)
+                await journal.end(self.key, complete=complete, gaps=self._creation.gaps)
         except BaseException as error:  # noqa: BLE001 the load raises it
             self._unrecorded = True
             if isinstance(error, asyncio.CancelledError):

@@ -27,6 +27,7 @@ from cdp_orders_async.wire import copy_of, encode, to_json
 
 __all__ = [
     "CREATED",
+    "EXTENDED",
     "EXTENSIONS",
     "UNDOING",
     "CreatedExtension",
@@ -35,16 +36,20 @@ __all__ = [
     "digest_of_parts",
     "digest_of_stored",
     "kind_of",
-    "owner_key",
+    "left_key",
     "parts_of",
 ]
 
-EXTENSIONS = frozenset({"order_extensions", "item_extensions"})
+EXTENDED = {"order_extensions": "orders", "item_extensions": "items"}
+"""The kinds of the owners of extensions."""
+EXTENSIONS = frozenset(EXTENDED)
 KIND_BY_PREFIX = {"order": "orders", "item": "items", "contact": "contacts", "consumer": "consumers"}
 """The kinds of parts, by the beginning of their keys."""
 CREATED = PartVerdict.CREATED
 UNDOING = b"undo:"
 """The beginning of the hash of a part that is being deleted: the rest is its hash before. It fits no input."""
+LEFT = "left/"
+"""The beginning of the key of a leftover, which no part can have: its kind and its reference follow."""
 LONGEST_REFERENCE = 500
 """The most characters of the reference id of an item that are its key; of a longer one it is the hash."""
 RESERVED_SUFFIX = re.compile(r"(/ext|~[0-9]+)/*$")
@@ -140,17 +145,18 @@ class Part(Struct, eq=False):
         return attrs.evolve(self.value, order_items=tuple(use.ref for use in self.uses))
 
 
+def left_key(kind: str, ref: UUID) -> str:
+    """Return the key of a leftover, a resource that no part of the input claims."""
+    return f"{LEFT}{kind}/{ref.hex}"
+
+
 def kind_of(key: str) -> str:
-    """Return the kind of the part with this key."""
+    """Return the kind of the part, or the leftover, with this key."""
+    if key.startswith(LEFT):
+        return key.split("/")[1]
     if key.endswith("/ext"):
         return "order_extensions" if key == "order/ext" else "item_extensions"
     return next(kind for start, kind in KIND_BY_PREFIX.items() if key.startswith(start))
-
-
-def owner_key(key: str) -> str:
-    """Return the key of the owner of the part with this key, which is not the order."""
-    owner = key.removesuffix("/ext")
-    return "order" if owner == key else owner
 
 
 def digest_of(*texts: bytes) -> bytes:

@@ -420,7 +420,8 @@ class OrderUndo:
             if part.verdict is UndoVerdict.KEPT and part.reason != REPLACED:
                 self._journal.record(self._key, part.name, self._digests[part.name], part.ref)
         if self._record.ended or without_order:
-            await self._journal.end(self._key, complete=self._record.complete and verdicts == {UndoVerdict.KEPT})
+            complete = self._record.complete and verdicts == {UndoVerdict.KEPT}
+            await self._journal.end(self._key, complete=complete, gaps=False if without_order else None)
         else:
             self._journal.release(self._key)
 

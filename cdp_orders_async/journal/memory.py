@@ -40,6 +40,7 @@ class _Graph(Struct):
     number: int
     complete: bool = False
     ended: bool = False
+    gaps: bool = False
     parts: dict[str, PartRecord] = field(default_factory=dict[str, PartRecord])
     created: dict[str, UUID] = field(default_factory=dict[str, UUID])
     """The refs of created parts, also while their record is unknown; the newest comes last."""
@@ -101,6 +102,7 @@ class MemoryJournal:
             return Claimed(None, same_reference)
         before = _record(known)
         if not (known.complete and known.digest == digest):
+            known.gaps = known.gaps or (not known.ended and known.digest != digest)
             known.digest, known.complete, known.ended = digest, False, False
         known.run, known.number = run, number
         self._sort(known)
@@ -143,12 +145,13 @@ class MemoryJournal:
             known.parts, known.created = renamed, _renamed(known.created, parts, replaced)
             self._sort(known)
 
-    async def end(self, graph: str, *, complete: bool) -> None:
+    async def end(self, graph: str, *, complete: bool, gaps: bool | None = None) -> None:
         """Note that *graph* is no longer under way, and give up its claim."""
         self._check_open()
         if self._claims.give_up(graph):
             known = self._graphs[graph]
             known.complete, known.ended = complete, True
+            known.gaps = known.gaps if gaps is None else gaps
             self._sort(known)
 
     def release(self, graph: str) -> None:
@@ -231,7 +234,8 @@ class MemoryJournal:
 
 
 def _record(known: _Graph) -> GraphRecord:
-    return GraphRecord(known.digest, known.complete, known.ended, dict(known.parts), known.run, known.number)
+    parts = dict(known.parts)
+    return GraphRecord(known.digest, known.complete, known.ended, parts, known.run, known.number, known.gaps)
 
 
 def _renamed(known: Mapping[str, T], names: Mapping[str, str | None], replaced: Container[str | None]) -> dict[str, T]:

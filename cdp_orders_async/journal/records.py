@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from enum import IntFlag
 from typing import Final, Protocol, Self
 from uuid import UUID
 
@@ -21,6 +22,7 @@ __all__ = [
     "PartRecord",
     "RecordedOrder",
     "SameReference",
+    "State",
     "is_same_order",
 ]
 
@@ -91,6 +93,40 @@ class GraphRecord(Struct, frozen=True):
     """The run (one load) that claimed it last; empty: unknown."""
     number: int = 0
     """The line or position for which that run claimed it."""
+    gaps: bool = False
+    """Whether the server may have parts of it, of an earlier content, that have no record."""
+
+
+class State(IntFlag):
+    """The state of a graph, as tables keep it: how it ended, and whether it has gaps."""
+
+    UNDER_WAY = 0
+    INCOMPLETE = 1
+    COMPLETE = 2
+    ENDED = 3
+    """The part that says how it ended."""
+    GAPS = 4
+
+    @classmethod
+    def of_end(cls, *, complete: bool, gaps: bool | None) -> tuple[int, int]:
+        """Return the flags of an end to set, and those of the state before that stay."""
+        ended = cls.COMPLETE if complete else cls.INCOMPLETE
+        return int(ended | cls.GAPS if gaps else ended), int(cls.GAPS) if gaps is None else 0
+
+    @classmethod
+    def claimed(cls, state: int, known: bytes, digest: bytes) -> int:
+        """Return the state of a claimed graph: it had a *state* and the digest *known*, and has *digest* now."""
+        gaps, ended = state & cls.GAPS, state & cls.ENDED
+        if known == digest:
+            return int(gaps | ended) if ended == cls.COMPLETE else int(gaps)
+        return int(gaps) if ended else int(cls.GAPS)
+
+    @classmethod
+    def record(cls, digest: bytes, state: int, parts: Mapping[str, PartRecord], run: bytes, number: int) -> GraphRecord:
+        """Return the record of a graph in this *state*."""
+        ended = state & cls.ENDED
+        gaps = bool(state & cls.GAPS)
+        return GraphRecord(digest, ended == cls.COMPLETE, ended != cls.UNDER_WAY, parts, run, number, gaps)
 
 
 class SameReference(Struct, frozen=True):
@@ -167,8 +203,9 @@ class Journal(Protocol):
         """Claim *order*, write that it is under way, and return its records.
 
         While any caller holds an order with the same reference id, return `Busy` and change nothing. An order that is
-        complete with the same *digest* is claimed too, and stays complete, with the new *run* and *number*. The claim
-        lasts until `end` or `release`, or until its lease ends.
+        complete with the same *digest* is claimed too, and stays complete, with the new *run* and *number*. An order
+        that is still under way with another *digest* has gaps from now on, which the same write notes. The claim lasts
+        until `end` or `release`, or until its lease ends.
 
         Raises UnicodeEncodeError for a key that is not valid Unicode.
         """
@@ -207,10 +244,11 @@ class Journal(Protocol):
         """
         ...
 
-    async def end(self, graph: str, *, complete: bool) -> None:
+    async def end(self, graph: str, *, complete: bool, gaps: bool | None = None) -> None:
         """Write that *graph* is no longer under way, with everything noted before, and give up its claim.
 
-        *complete* says whether every part of it is done. If the claim was lost or given up before, only the notes are
+        *complete* says whether every part of it is done; *gaps*, whether the server may have parts of it that have no
+        record, None if nothing new is known of that. If the claim was lost or given up before, only the notes are
         written.
         """
         ...

@@ -17,7 +17,7 @@ from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.claims import Claims
 from cdp_orders_async.journal.identity import check_identity
-from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, OrderId, RecordedOrder
+from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, OrderId, RecordedOrder, State
 from cdp_orders_async.outlasting import outlast
 
 if TYPE_CHECKING:
@@ -169,12 +169,11 @@ class SqliteJournal:
         """Give records other names, all at once; None: drop the record. Never fails because of the disk."""
         self._put(self._tables.Tables.rename, (graph, dict(parts)))
 
-    async def end(self, graph: str, *, complete: bool) -> None:
+    async def end(self, graph: str, *, complete: bool, gaps: bool | None = None) -> None:
         """Write that *graph* is no longer under way, with everything noted before, and give up its claim."""
         self._check_open()
         self._claims.give_up(graph)
-        state = self._tables.COMPLETE if complete else self._tables.INCOMPLETE
-        await self._ask(self._tables.Tables.end, graph, state)
+        await self._ask(self._tables.Tables.end, graph, *State.of_end(complete=complete, gaps=gaps))
 
     def release(self, graph: str) -> None:
         """Give up the claim without an end: the next load of the order must ask the server."""

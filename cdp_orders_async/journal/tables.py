@@ -20,15 +20,14 @@ from cdp_orders_async.journal.records import (
     PartRecord,
     RecordedOrder,
     SameReference,
+    State,
     is_same_order,
 )
 
 __all__ = [
     "APPLICATION_ID",
-    "COMPLETE",
     "FORMAT",
     "FORMATS",
-    "INCOMPLETE",
     "TO_FORMAT_2",
     "Tables",
     "make",
@@ -41,10 +40,6 @@ APPLICATION_ID: Final = 0x4344506A
 
 FORMAT: Final = 2
 """The version of the tables, as the file's ``user_version``."""
-
-UNDER_WAY: Final = 0
-INCOMPLETE: Final = 1
-COMPLETE: Final = 2
 
 _FORMAT_1: Final = (
     f"PRAGMA application_id = {APPLICATION_ID}",
@@ -127,7 +122,7 @@ _FORGET: Final = "DELETE FROM parts WHERE graph = ? AND part = ?"
 _SAME_REFERENCE: Final = """SELECT graphs.graph, parts.ref, parts.created, graphs.run, graphs.number
     FROM graphs LEFT JOIN parts ON parts.graph = graphs.id AND parts.part = 'order'
     WHERE graphs.graph >= ? AND graphs.graph <= ? AND graphs.graph <> ?
-        AND (parts.graph IS NOT NULL OR graphs.state = ?)
+        AND (parts.graph IS NOT NULL OR graphs.state & 3 = ?)
     ORDER BY +graphs.id"""
 
 _OWNER: Final = """SELECT graphs.graph FROM parts JOIN graphs ON graphs.id = parts.graph
@@ -135,11 +130,11 @@ _OWNER: Final = """SELECT graphs.graph FROM parts JOIN graphs ON graphs.id = par
 
 _KNOWN: Final = """SELECT graphs.graph, parts.ref
     FROM graphs CROSS JOIN parts ON parts.graph = graphs.id AND parts.part = 'order'
-    WHERE graphs.state = ? AND parts.ref IS NOT NULL AND parts.created >= 0
+    WHERE graphs.state & 3 = ? AND parts.ref IS NOT NULL AND parts.created >= 0
     ORDER BY graphs.id DESC LIMIT ?"""
 
 _WITHOUT_REF: Final = """SELECT count(*) FROM graphs JOIN parts ON parts.graph = graphs.id AND parts.part = 'order'
-    WHERE graphs.state = ? AND parts.ref IS NULL"""
+    WHERE graphs.state & 3 = ? AND parts.ref IS NULL"""
 
 _CREATED: Final = """SELECT graphs.graph, parts.ref, parts.digest, parts.graph, parts.created, parts.part
     FROM parts CROSS JOIN graphs ON graphs.id = parts.graph
@@ -215,7 +210,7 @@ class Tables:
 
     def without_ref(self) -> int:
         """Return how many complete orders have a reference that is not known."""
-        return int(self._db.execute(_WITHOUT_REF, (COMPLETE,)).fetchone()[0])
+        return int(self._db.execute(_WITHOUT_REF, (State.COMPLETE,)).fetchone()[0])
 
     def claim(self, order: OrderId, digest: bytes, run: bytes, number: int) -> Claimed:
         """Note that *order* is under way, and return its records."""
@@ -224,12 +219,11 @@ class Tables:
         known = db.execute(_RECORD_OF, (order.key,)).fetchone()
         if known is None:
             new = "INSERT INTO graphs (graph, digest, state, run, number) VALUES (?, ?, ?, ?, ?)"
-            self._numbers[order.key] = db.execute(new, (order.key, digest, UNDER_WAY, run, number)).lastrowid or 0
+            self._numbers[order.key] = db.execute(new, (order.key, digest, State.UNDER_WAY, run, number)).lastrowid or 0
             return Claimed(None, same_reference)
         graph, known_digest, state = known[:3]
         self._numbers[order.key] = graph
-        stays = state == COMPLETE and known_digest == digest
-        now = digest, COMPLETE if stays else UNDER_WAY, run, number
+        now = digest, State.claimed(state, known_digest, digest), run, number
         if now != known[1:]:
             db.execute("UPDATE graphs SET digest = ?, state = ?, run = ?, number = ? WHERE id = ?", (*now, graph))
         return Claimed(self._record(known), same_reference)
@@ -241,7 +235,7 @@ class Tables:
         for part, sent, ref, created in self._db.execute(_PARTS, (graph,)):
             parts[part] = PartRecord(sent, _ref(ref, created))
             self._last_created = max(self._last_created, abs(created))
-        return GraphRecord(digest, state == COMPLETE, state != UNDER_WAY, parts, run, number)
+        return State.record(digest, state, parts, run, number)
 
     def release(self, graph: str) -> None:
         """Forget that *graph* is claimed."""
@@ -269,10 +263,10 @@ class Tables:
         put = "INSERT OR REPLACE INTO parts (part, graph, digest, ref, created) VALUES (?, ?, ?, ?, ?)"
         db.executemany(put, [row for row in found if row[0] is not None])
 
-    def end(self, graph: str, state: int) -> None:
-        """Note how a claimed graph ended."""
+    def end(self, graph: str, state: int, stay: int) -> None:
+        """Note how a claimed graph ended; the flags of *stay* stay as they are."""
         if (number := self._numbers.pop(graph, None)) is not None:
-            self._db.execute("UPDATE graphs SET state = ? WHERE id = ?", (state, number))
+            self._db.execute("UPDATE graphs SET state = ? | (state & ?) WHERE id = ?", (state, stay, number))
 
     def owner(self, ref: UUID) -> str | None:
         """Return the first graph whose order has this reference."""
@@ -281,7 +275,7 @@ class Tables:
 
     def known(self, limit: int) -> list[tuple[str, UUID]]:
         """Return the newest complete orders."""
-        found = self._db.execute(_KNOWN, (COMPLETE, max(limit, 0))).fetchall()
+        found = self._db.execute(_KNOWN, (State.COMPLETE, max(limit, 0))).fetchall()
         return [(graph, UUID(bytes=ref)) for graph, ref in found]
 
     def created(self, before: _Cursor, limit: int) -> tuple[list[CreatedPart], _Cursor]:
@@ -297,7 +291,7 @@ class Tables:
         for graph, key, digest, state, run, number in found:
             rows = self._db.execute(_PARTS, (graph,)).fetchall()
             parts = {part: PartRecord(sent, _ref(ref, created)) for part, sent, ref, created in rows}
-            record = GraphRecord(digest, state == COMPLETE, state != UNDER_WAY, parts, run, number)
+            record = State.record(digest, state, parts, run, number)
             page.append(RecordedOrder(key, record, frozenset(part for part, _, _, created in rows if created > 0)))
         return page, found[-1][0] if found else after
 
@@ -312,7 +306,7 @@ class Tables:
         # These times are sorted like their texts. Some more rows than needed are read.
         first = OrderId.of(order.reference_id, max(at, _FIRST + _NEAR) - _NEAR).key
         last = OrderId.of(order.reference_id, min(at, _LAST - _NEAR) + _NEAR).key
-        found = self._db.execute(_SAME_REFERENCE, (first, last, order.key, UNDER_WAY)).fetchall()
+        found = self._db.execute(_SAME_REFERENCE, (first, last, order.key, State.UNDER_WAY)).fetchall()
         return tuple(
             SameReference(graph, _ref(ref, created), run, number)
             for graph, ref, created, run, number in found

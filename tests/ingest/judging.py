@@ -187,7 +187,9 @@ def untrue(told: Told, version: Version, *, edited: bool, stopped: bool) -> Iter
     if sorted(part.name for part in outcome.parts) != sorted(said):
         yield f"the parts are {[part.name for part in outcome.parts]}, not {list(said)}"
         return
-    allowed = {verdict_of(outcome.parts), Verdict.BUSY, *([Verdict.UNKNOWN] if stopped else [])}
+    # All parts can be there, and what the input no longer has cannot be listed.
+    unseen = any(part.name == "order" and part.verdict.there and part.failure for part in outcome.parts)
+    allowed = {verdict_of(outcome.parts), Verdict.BUSY, *([Verdict.UNKNOWN] if stopped or unseen else [])}
     if outcome.verdict not in allowed:
         yield f"{outcome.verdict} of parts that are {[str(part.verdict) for part in outcome.parts]}"
     refs = refs_of(outcome, held)

@@ -27,10 +27,10 @@ class SlowJournal(MemoryJournal):
         self.loop.selector.now += 0.5
         return await super().claim(order, digest, run=run, number=number)
 
-    async def end(self, graph: str, *, complete: bool) -> None:
+    async def end(self, graph: str, *, complete: bool, gaps: bool | None = None) -> None:
         """Take a quarter of a second."""
         self.loop.selector.now += 0.25
-        await super().end(graph, complete=complete)
+        await super().end(graph, complete=complete, gaps=gaps)
 
 
 async def test_calls_are_counted_with_their_order() -> None:

@@ -29,6 +29,7 @@ class Graph:
     state: str = "under way"
     run: bytes = b""
     number: int = 0
+    gaps: bool = False
     parts: dict[str, PartRecord] = field(default_factory=dict[str, PartRecord])
     created: list[tuple[str, UUID]] = field(default_factory=list[tuple[str, UUID]])
 
@@ -46,6 +47,7 @@ class Graph:
             parts=dict(self.parts),
             run=self.run,
             number=self.number,
+            gaps=self.gaps,
         )
 
 
@@ -100,6 +102,8 @@ class Model:
         before = self.graphs.get(order.key)
         after = self.graphs[order.key] = before or Graph(order)
         known = before.told() if before else None
+        if before and before.digest != digest and before.state == "under way":
+            after.gaps = True
         if after.digest != digest or after.state != "complete":
             after.digest, after.state = digest, "under way"
         after.run, after.number = run, number
@@ -121,11 +125,12 @@ class Model:
             self.held[worker][key].until = self.now + (self.lease or float("inf"))
         return lost if self.lease is not None else set()
 
-    def end(self, worker: int, key: str, *, complete: bool) -> None:
+    def end(self, worker: int, key: str, *, complete: bool, gaps: bool | None) -> None:
         """End an order."""
         self.write(worker)
         if self.give_up(worker, key):
             self.graphs[key].state = "complete" if complete else "incomplete"
+            self.graphs[key].gaps = self.graphs[key].gaps if gaps is None else gaps
 
     def release(self, worker: int, key: str) -> None:
         """Give a claim up, in turn."""

@@ -107,11 +107,11 @@ class SharedJournal:
         """Give records other names, if no other worker has claimed the graph when it is written."""
         self._put(partial(self._unless_taken, graph, partial(self._database.facts.rename, graph, dict(parts))))
 
-    async def end(self, graph: str, *, complete: bool) -> None:
+    async def end(self, graph: str, *, complete: bool, gaps: bool | None = None) -> None:
         """Note how the graph ended, if this worker still holds it."""
         await self._write()
         if self._give_up(graph):
-            await self._database.facts.end(graph, complete=complete)
+            await self._database.facts.end(graph, complete=complete, gaps=gaps)
 
     def release(self, graph: str) -> None:
         """Give the claim up without an end."""

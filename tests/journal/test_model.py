@@ -27,6 +27,7 @@ RENAMED: dict[bytes, dict[str, str | None]] = {
     b"new": {"order": None, "contact": "order"},
 }
 """Names that are exchanged, replaced, taken in turn and dropped."""
+GAPS = {b"": None, b"\0": None, b"old": False, b"new": True}
 LIMIT = 4
 MEMORY = next(filter(os.path.isdir, ["/dev/shm"]), None)  # noqa: S108 where syncing costs nothing
 
@@ -96,8 +97,9 @@ class Play:
             case "owner" | "known" | "created" | "orders":
                 told = await self.look(worker, name, ref or ONE)
             case "complete" | "incomplete":
-                await journal.end(wanted.key, complete=name == "complete")
-                model.end(worker, wanted.key, complete=name == "complete")
+                gaps = GAPS[digest]
+                await journal.end(wanted.key, complete=name == "complete", gaps=gaps)
+                model.end(worker, wanted.key, complete=name == "complete", gaps=gaps)
             case "wait":
                 self.store.seconds += LEASE / 3
                 model.now += LEASE / 3

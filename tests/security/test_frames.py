@@ -193,9 +193,9 @@ async def handling(cdp: CdpOrders) -> None:
 class Full(MemoryJournal):
     """A journal whose disk is full when an order ends."""
 
-    async def end(self, graph: str, *, complete: bool) -> None:
+    async def end(self, graph: str, *, complete: bool, gaps: bool | None = None) -> None:
         """Fail."""
-        del graph, complete
+        del graph, complete, gaps
         raise JournalError("the disk is full") from OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 

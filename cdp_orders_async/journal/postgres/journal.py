@@ -207,13 +207,13 @@ class PostgresJournal:
         names = {old.encode(): None if new is None else new.encode() for old, new in parts.items()}
         self._put(Rename(Place.of(graph), self._held.get(graph), names))
 
-    async def end(self, graph: str, *, complete: bool) -> None:
+    async def end(self, graph: str, *, complete: bool, gaps: bool | None = None) -> None:
         """Write that *graph* is no longer under way, with everything noted before, and give up its claim.
 
-        *complete* says whether every part of it is done.
+        *complete* says whether every part of it is done; *gaps*, whether the server may have parts that have no record.
         """
         self._check_open()
-        await self._writer.ask(End(Place.of(graph), self._held.pop(graph, None), complete=complete))
+        await self._writer.ask(End(Place.of(graph), self._held.pop(graph, None), complete=complete, gaps=gaps))
 
     def release(self, graph: str) -> None:
         """Give up the claim without an end: the next load of the order must ask the server. It is written soon."""

@@ -120,6 +120,7 @@ class End(Change, eq=False):
     """Give up a claim, and note how the order ended; *complete* None: it did not end."""
 
     complete: bool | None
+    gaps: bool | None = None
 
 
 class Renew(Operation, eq=False):

@@ -37,14 +37,11 @@ from cdp_orders_async.journal.records import (
     PartRecord,
     RecordedOrder,
     SameReference,
+    State,
     is_same_order,
 )
 
 __all__ = ["Batch", "Tables"]
-
-UNDER_WAY: Final = 0
-INCOMPLETE: Final = 1
-COMPLETE: Final = 2
 
 _Cursor: TypeAlias = "tuple[int, int, bytes]"
 
@@ -117,10 +114,10 @@ _PUT: Final = """INSERT INTO {schema}.parts (graph, part, digest, ref, created)
 
 _END: Final = """WITH ended AS (
         DELETE FROM {schema}.leases AS l
-        USING unnest($1::bytea[], $2::uuid[], $3::smallint[]) AS e (reference, token, state)
+        USING unnest($1::bytea[], $2::uuid[], $3::smallint[], $4::smallint[]) AS e (reference, token, state, stay)
         WHERE l.tenant = {tenant} AND l.reference = e.reference AND l.token = e.token
-        RETURNING l.reference, l.moment, e.state)
-    UPDATE {schema}.graphs AS g SET state = e.state FROM ended AS e
+        RETURNING l.reference, l.moment, e.state, e.stay)
+    UPDATE {schema}.graphs AS g SET state = e.state | (g.state & e.stay) FROM ended AS e
     WHERE g.tenant = {tenant} AND g.reference = e.reference AND g.moment = e.moment AND e.state IS NOT NULL"""
 
 _RENEW: Final = """UPDATE {schema}.leases AS l SET until = clock_timestamp() + make_interval(secs => $3)
@@ -134,7 +131,8 @@ _OWNERS: Final = """SELECT DISTINCT ON (p.ref) p.ref, g.reference, g.moment
 
 _KNOWN: Final = """SELECT g.reference, g.moment, p.ref
     FROM {schema}.graphs AS g JOIN {schema}.parts AS p ON p.graph = g.id AND p.part = 'order'::bytea
-    WHERE g.tenant = {tenant} AND g.state = 2 AND p.ref IS NOT NULL AND p.created >= 0 ORDER BY g.id DESC LIMIT $1"""
+    WHERE g.tenant = {tenant} AND g.state & 3 = 2 AND p.ref IS NOT NULL AND p.created >= 0
+    ORDER BY g.id DESC LIMIT $1"""
 
 _CREATED: Final = """SELECT g.reference, g.moment, p.digest, p.ref, g.id, p.created, p.part
     FROM {schema}.graphs AS g JOIN {schema}.parts AS p ON p.graph = g.id
@@ -289,8 +287,8 @@ class Tables:
         begun: list[tuple[bytes, bytes, bytes, int, bytes, int]] = []
         for claim in given:
             graph = known.get(claim.place)
-            stays = graph is not None and graph.state == COMPLETE and graph.digest == claim.digest
-            now = claim.digest, COMPLETE if stays else UNDER_WAY, claim.run, claim.number
+            state = 0 if graph is None else State.claimed(graph.state, graph.digest, claim.digest)
+            now = claim.digest, state, claim.run, claim.number
             if graph is None or now != (graph.digest, graph.state, graph.run, graph.order):
                 begun.append((claim.place.reference, claim.place.moment, *now))
             record, newest = None, 0
@@ -356,7 +354,12 @@ class Tables:
         held = [end for end in ends if end.token is not None]
         if not held:
             return
-        columns = [[end.place.reference for end in held], [end.token for end in held], list(map(_state, held))]
+        states = [(None, 0) if e.complete is None else State.of_end(complete=e.complete, gaps=e.gaps) for e in held]
+        columns = [
+            [end.place.reference for end in held],
+            [end.token for end in held],
+            *map(list, zip(*states, strict=True)),
+        ]
         await connection.execute(self._sql(_END), *columns)
 
     async def _renew(self, connection: Connection, renewals: Sequence[Renew]) -> None:
@@ -377,10 +380,6 @@ class Tables:
             read.result = await read.read(connection)
 
 
-def _state(end: End) -> int | None:
-    return None if end.complete is None else COMPLETE if end.complete else INCOMPLETE
-
-
 def _columns(notes: Sequence[Change]) -> tuple[list[bytes], list[bytes], list[UUID | None]]:
     return (
         [note.place.reference for note in notes],
@@ -391,7 +390,7 @@ def _columns(notes: Sequence[Change]) -> tuple[list[bytes], list[bytes], list[UU
 
 def _record(digest: bytes, state: int, parts: Iterable[Record], run: bytes, number: int) -> GraphRecord:
     known = {row["part"].decode(): PartRecord(row["digest"], _ref(row["ref"], row["created"])) for row in parts}
-    return GraphRecord(digest, state == COMPLETE, state != UNDER_WAY, known, run, number)
+    return State.record(digest, state, known, run, number)
 
 
 def _same(order: OrderId, graphs: Iterable[_Graph]) -> tuple[SameReference, ...]:
@@ -399,7 +398,7 @@ def _same(order: OrderId, graphs: Iterable[_Graph]) -> tuple[SameReference, ...]
     return tuple(
         SameReference(other.key, graph.ref, graph.run, graph.order)
         for graph in graphs
-        if (graph.has_order or graph.state == UNDER_WAY)
+        if (graph.has_order or graph.state & State.ENDED == State.UNDER_WAY)
         and (other := OrderId.parse(graph.place.key))
         and other.key != order.key
         and is_same_order(other.ordered_at, order.ordered_at)
