@@ -1,0 +1,213 @@
+"""The server may have parts that no record names: nothing is made beside them, and no part takes another's place."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+from cdp_orders_async import (
+    MemoryJournal,
+    NewContact,
+    OrderGraph,
+    PartVerdict,
+    Request,
+    Resources,
+    SqliteJournal,
+    Verdict,
+    ingest_one,
+)
+from cdp_orders_async.ingest import OnExisting
+from cdp_orders_async.ingest.parts import digest_of_parts, parts_of
+from cdp_orders_async.journal import Journal
+from tests.ingest.network import Network
+from tests.ingest.orders import consumer, item, order, person
+from tests.ingest.runs import Case, crash
+from tests.ingest.serving import BASE
+from tests.ingest.versions import NEW
+
+ANN, EVE = NewContact(**person("Ann", "1")), NewContact(**person("Eve", "9"))
+BARE = OrderGraph(order=order())
+ONE, TWO = item("i1", name="Seat"), item("i2", name="Bag")
+FULL = OrderGraph(
+    order=order(), items=(item("i1", {"seat": "1A"}), TWO), contact=ANN, consumers=(consumer("Bob", "2"),)
+)
+with_each_policy = pytest.mark.parametrize("policy", ["keep", "update", "fail"])
+
+
+async def killed(graph: OrderGraph) -> Case:
+    """Return a case in which a killed run made all of *graph*, and could record nothing of it."""
+    case = Case.new()
+    assert (await case.load(graph)).verdict == Verdict.LOADED
+    anew(case)
+    await crash(case.journal, graph)
+    return case
+
+
+def anew(case: Case) -> None:
+    """Go on in a new process, with a new journal."""
+    case.journal = MemoryJournal()
+    case.network = Network(case.network.emulator, lambda request: case.bad.get(request.operation, "ok"))
+
+
+@with_each_policy
+async def test_a_leftover_takes_the_place_of_no_other_part(policy: OnExisting) -> None:
+    """Of two items in doubt one is there. The input lacks both for one run: then each of them is what it was."""
+    case = Case.new()
+    both = attrs.evolve(BARE, items=(ONE, TWO))
+
+    def fate(request: Request[Any]) -> str | int:
+        if request.operation == "items.list":
+            return 500
+        return (
+            ("lost, not done" if b'"i1"' in (request.body or b"") else "lost") if request.operation == "items.create" else "ok"
+        )
+
+    case.network.fate = fate
+    assert (await case.load(both)).verdict == Verdict.UNKNOWN
+    case.network = Network(case.network.emulator)
+    for _ in range(2):
+        left = await case.load(BARE, policy)
+        assert (left.verdict, [one.kind for one in left.leftovers]) == (Verdict.ALREADY, ["items"])
+    back = await case.load(both, policy)
+    assert [str(part.verdict) for part in back.parts if part.name != "order"] == ["created", "found"]
+    assert (back.verdict, back.leftovers, case.holds(both)) == (Verdict.LOADED, (), True)
+
+
+@with_each_policy
+async def test_a_new_journal_that_found_an_order_does_not_know_all_of_it(policy: OnExisting) -> None:
+    """Look first finds an order with more parts than the input has: what comes into the input later is found too."""
+    case = Case.new()
+    await case.load(FULL)
+    anew(case)
+    less = attrs.evolve(BARE, items=(TWO,))
+    cdp = NEW.resources(case.network, BASE)
+    for look_first in (True, False):
+        found = await ingest_one(cdp, less, journal=case.journal, look_first=look_first, on_existing=policy, settle=0.0)
+        assert (found.verdict, [one.kind for one in found.leftovers]) == (Verdict.ALREADY, ["items"])
+    back = await case.load(FULL, policy)
+    assert (back.verdict, back.leftovers, case.holds(FULL)) == (Verdict.ALREADY, (), True)
+
+
+async def test_a_kill_right_after_the_claim_of_an_edited_order_hides_nothing(tmp_path: Path) -> None:
+    """The claim of the edited order tells the next run that the killed run before it had another content."""
+    case = await killed(FULL)
+    left = attrs.evolve(FULL, contact=None)
+    async with await SqliteJournal.open(tmp_path / "J", identity={}) as journal:
+        await crash(journal, FULL)
+        await crash(journal, left, digest_of_parts(parts_of(left)))
+        await see_contact(case, journal, left)
+
+
+async def see_contact(case: Case, journal: Journal, left: OrderGraph) -> None:
+    """See that the contact is a leftover in each run, and itself when it comes back."""
+    cdp = NEW.resources(case.network, BASE)
+    for _ in range(2):
+        outcome = await ingest_one(cdp, left, journal=journal, settle=0.0)
+        assert (outcome.verdict, [one.kind for one in outcome.leftovers]) == (Verdict.ALREADY, ["contacts"])
+    back = await ingest_one(cdp, FULL, journal=journal, settle=0.0)
+    assert (back.verdict, back.leftovers, case.holds(FULL)) == (Verdict.ALREADY, (), True)
+
+
+PARTS = {
+    "items": [attrs.evolve(BARE, items=(one,)) for one in (ONE, TWO)],
+    "consumers": [attrs.evolve(BARE, consumers=(consumer(*one),)) for one in (("Bob", "2"), ("Cid", "3"))],
+}
+"""Two orders with one part each, by its kind."""
+
+
+@pytest.mark.parametrize("kind", PARTS)
+async def test_each_killed_run_is_looked_for(kind: str) -> None:
+    """Two runs, one after the other, were killed before they noted a part: each is named, and none is made again."""
+    case = Case.new()
+    assert (await case.load(BARE)).verdict == Verdict.LOADED
+    for number, graph in enumerate(PARTS[kind], 1):
+        before = copy.deepcopy(case.journal)
+        assert (await case.load(graph)).verdict == Verdict.LOADED
+        anew(case)
+        case.journal = before
+        await crash(case.journal, graph)
+        for _ in range(2):
+            left = await case.load(BARE)
+            assert (left.verdict, [one.kind for one in left.leftovers]) == (Verdict.ALREADY, [kind] * number)
+    back = await case.load(PARTS[kind][1])
+    assert (back.verdict, [one.kind for one in back.leftovers]) == (Verdict.ALREADY, [kind])
+    assert len([*case.network.emulator.store.all(kind)]) == 2
+
+
+@pytest.mark.parametrize(("policy", "verdict"), [("keep", Verdict.KEPT), ("fail", Verdict.CONFLICT)])
+async def test_the_extension_of_an_item_that_comes_back_is_not_overwritten(
+    policy: OnExisting, verdict: Verdict
+) -> None:
+    """Its item was away for one run, came back without it, and then gets another one."""
+    case = await killed(FULL)
+    for away in (attrs.evolve(FULL, items=(TWO,)), attrs.evolve(FULL, items=(ONE, TWO))):
+        assert (await case.load(away, policy)).verdict == Verdict.ALREADY
+    edited = attrs.evolve(FULL, items=(item("i1", {"seat": "2B"}), TWO))
+    assert (await case.load(edited, policy)).verdict == verdict
+    assert case.holds(FULL)
+
+
+async def test_a_client_without_a_journal_remembers_what_is_in_doubt() -> None:
+    """The input loses a part in doubt, twice, and gets it back: it is there once."""
+    case = Case.new()
+    fates: dict[str, str | int] = {"items.create": "lost", "items.list": 500}
+    case.network.fate = lambda request: fates.get(request.operation, "ok")
+    cdp = NEW.resources(case.network, BASE)
+    whole = attrs.evolve(BARE, items=(ONE,))
+    assert (await ingest_one(cdp, whole, settle=3.0)).verdict == Verdict.UNKNOWN
+    fates.clear()
+    for _ in range(2):
+        left = await ingest_one(cdp, BARE, settle=3.0)
+        assert (left.verdict, [one.kind for one in left.leftovers]) == (Verdict.ALREADY, ["items"])
+    back = await ingest_one(cdp, whole, settle=3.0)
+    assert (back.verdict, back.leftovers, case.holds(whole)) == (Verdict.ALREADY, (), True)
+
+
+async def test_the_look_for_leftovers_does_not_wait() -> None:
+    """A deadline below the settling time is enough for an order whose parts are all known."""
+    case = Case.new()
+    await case.load(FULL)
+    await crash(case.journal, FULL)
+    left = attrs.evolve(FULL, contact=None)
+    case.network.requests.clear()
+    cdp = NEW.resources(case.network, BASE)
+    outcome = await ingest_one(cdp, left, journal=case.journal, settle=3600.0, deadline=60.0)
+    assert (outcome.verdict, [one.kind for one in outcome.leftovers]) == (Verdict.ALREADY, ["contacts"])
+
+
+async def test_a_list_that_cannot_be_read_hides_no_other_verdict() -> None:
+    """The order was updated, and is told as updated. It is unknown what the input no longer has, until the next run."""
+    case = await killed(FULL)
+    edited = attrs.evolve(FULL, order=order(channel="WEB"), contact=None)
+    unknown = await case.load(edited, "update", contacts__list=500)
+    first = next(part for part in unknown.parts if part.name == "order")
+    assert (unknown.verdict, first.verdict) == (Verdict.UNKNOWN, PartVerdict.UPDATED)
+    assert first.failure is not None
+    assert "contacts" in first.failure.message
+    assert {part.verdict for part in unknown.parts} == {PartVerdict.UPDATED, PartVerdict.FOUND}
+    for _ in range(2):
+        known = await case.load(edited, "update")
+        assert (known.verdict, [one.kind for one in known.leftovers]) == (Verdict.ALREADY, ["contacts"])
+
+
+@with_each_policy
+async def test_the_contact_of_somebody_else_is_not_taken_for_ours(policy: OnExisting) -> None:
+    """The order has two contacts, and the input none for one run: then ours is ours, whichever the list shows first."""
+    case = Case.new()
+    made = await case.load(BARE)
+    cdp = Resources(case.network, BASE)
+    for contact in (EVE, ANN):
+        await cdp.contacts.create(next(part.ref for part in made.parts if part.ref is not None), contact)
+    before = [dict(one.data) for one in case.network.emulator.store.all("contacts")]
+    anew(case)
+    ours = attrs.evolve(BARE, contact=ANN)
+    await crash(case.journal, ours)
+    left = await case.load(BARE, policy)
+    assert (left.verdict, [one.kind for one in left.leftovers]) == (Verdict.ALREADY, ["contacts"] * 2)
+    back = await case.load(ours, policy)
+    assert (back.verdict, [one.kind for one in back.leftovers]) == (Verdict.ALREADY, ["contacts"])
+    assert [dict(one.data) for one in case.network.emulator.store.all("contacts")] == before
