@@ -16,7 +16,7 @@ from cdp_orders_async.ingest.creation import Creation
 from cdp_orders_async.ingest.duplicates import keys_after_edit, with_new_keys
 from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, combine_knowledge
 from cdp_orders_async.ingest.outcomes import Failure, Outcome, PartVerdict, Verdict
-from cdp_orders_async.ingest.parts import CREATED, EXTENSIONS, Part, digest_of_parts, kind_of, parts_of
+from cdp_orders_async.ingest.parts import CREATED, EXTENSIONS, UNDOING, Part, digest_of_parts, kind_of, parts_of
 from cdp_orders_async.journal import Busy, Claimed, OrderId, PartRecord
 from cdp_orders_async.session import Timings
 
@@ -305,6 +305,8 @@ class OrderRun:
         creation.gaps = record is not None and (record.gaps or (not record.ended and record.digest != digest))
         known = NO_RECORDS if record is None else record.parts
         known = self._with_current_keys(known) if edited else known
+        other_content = cut_off and creation.gaps  # of the run that was cut off
+        known = self._without_digests(known) if other_content else known
         own = known.get(self.order_part.key)
         rivals = [rival for rival in same if rival.ref is not None]
         if any(own is None or own.ref is None or own.ref == rival.ref for rival in rivals):
@@ -327,7 +329,7 @@ class OrderRun:
         creation.doubt(known, [rival.key for rival in same], context.clock() if record is not None or same else since)
         self._maybe_open = False
         self._find_orphans(known, unsure=unsure)
-        if cut_off and creation.gaps:
+        if other_content:
             creation.looks |= {kind for kind in UNDER_ORDER if self._is_documented(kind)}
         self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)
         if complete:
@@ -362,6 +364,15 @@ class OrderRun:
         if keys and self._context.journal is not None:
             self._context.journal.rename(self.key, keys)
         return with_new_keys(records, keys)
+
+    def _without_digests(self, records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:
+        """Return *records* that say nothing of values: a run of another content may have changed each part."""
+        unknown = {key: PartRecord(b"", record.ref) for key, record in records.items() if record.ref is not None}
+        undone = {key: record for key, record in records.items() if record.digest.startswith(UNDOING)}
+        if self._context.journal is not None:
+            for key in unknown.keys() - undone.keys():
+                self._context.journal.record(self.key, key, b"", unknown[key].ref)
+        return {**records, **unknown, **undone}
 
     def _find_orphans(self, known: Mapping[str, PartRecord], *, unsure: bool) -> None:
         """Note the known parts that the input no longer has.

@@ -209,3 +209,21 @@ async def test_the_contact_of_somebody_else_is_not_taken_for_ours(policy: OnExis
     back = await case.load(ours, policy)
     assert (back.verdict, [one.kind for one in back.leftovers]) == (Verdict.ALREADY, ["contacts"])
     assert [dict(one.data) for one in case.network.emulator.store.all("contacts")] == before
+
+
+@pytest.mark.parametrize(("policy", "verdict"), [("keep", Verdict.KEPT), ("update", Verdict.UPDATED)])
+async def test_an_update_that_a_killed_run_did_not_note_is_seen(policy: OnExisting, verdict: Verdict) -> None:
+    """The input was edited, a run that updates was killed, and the edit was taken back: every part is compared."""
+    case = Case.new()
+    await case.load(FULL)
+    before = copy.deepcopy(case.journal)
+    edited = attrs.evolve(FULL, items=(item("i1", {"seat": "2B"}), item("i2", name="Box")))
+    assert (await case.load(edited, "update")).verdict == Verdict.UPDATED
+    anew(case)
+    case.journal = before
+    await crash(case.journal, edited)
+    await crash(case.journal, FULL, digest_of_parts(parts_of(FULL)))
+    outcome = await case.load(FULL, policy)
+    assert (outcome.verdict, outcome.leftovers) == (verdict, ())
+    assert (await case.load(FULL, policy)).verdict == (Verdict.KEPT if policy == "keep" else Verdict.ALREADY)
+    assert case.holds(edited if policy == "keep" else FULL)
