@@ -48,11 +48,13 @@ def walk(window: Window, site: Browser) -> Iterator[str]:
     window.page.get_by_label("match_hours").fill("soon")
     window.page.get_by_role("button", name="Set the switches").click()
     window.page.get_by_role("alert").wait_for()
+    window.page.wait_for_load_state()  # with its style
     yield "switches that are wrong"
     window.page.goto("/__pages/faults")
     window.page.get_by_label("Plan as JSON").fill("{")
     window.page.get_by_role("button", name="Set the plan").click()
     window.page.get_by_role("alert").wait_for()
+    window.page.wait_for_load_state()  # with its style
     yield "a plan that is wrong"
 
 
