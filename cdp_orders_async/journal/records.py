@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import IntFlag
 from typing import Final, Protocol, Self
 from uuid import UUID
 
@@ -97,36 +96,36 @@ class GraphRecord(Struct, frozen=True):
     """Whether the server may have parts of it, of an earlier content, that have no record."""
 
 
-class State(IntFlag):
-    """The state of a graph, as tables keep it: how it ended, and whether it has gaps."""
+class State:
+    """The state of a graph as tables keep it, a number: how it ended, and whether it has gaps."""
 
-    UNDER_WAY = 0
-    INCOMPLETE = 1
-    COMPLETE = 2
-    ENDED = 3
-    """The part that says how it ended."""
-    GAPS = 4
+    UNDER_WAY: Final = 0
+    INCOMPLETE: Final = 1
+    COMPLETE: Final = 2
+    ENDED: Final = 3
+    """The bits that say how it ended."""
+    GAPS: Final = 4
 
     @classmethod
     def of_end(cls, *, complete: bool, gaps: bool | None) -> tuple[int, int]:
-        """Return the flags of an end to set, and those of the state before that stay."""
+        """Return the bits that an end sets, and those of the state before it that stay."""
         ended = cls.COMPLETE if complete else cls.INCOMPLETE
-        return int(ended | cls.GAPS if gaps else ended), int(cls.GAPS) if gaps is None else 0
+        return ended | cls.GAPS if gaps else ended, cls.GAPS if gaps is None else 0
 
     @classmethod
     def claimed(cls, state: int, known: bytes, digest: bytes) -> int:
-        """Return the state of a claimed graph: it had a *state* and the digest *known*, and has *digest* now."""
-        gaps, ended = state & cls.GAPS, state & cls.ENDED
+        """Return the state of a graph that is claimed in a *state*: its digest was *known*, and is *digest* now."""
         if known == digest:
-            return int(gaps | ended) if ended == cls.COMPLETE else int(gaps)
-        return int(gaps) if ended else int(cls.GAPS)
+            return state if state & cls.ENDED == cls.COMPLETE else state & cls.GAPS
+        return state & cls.GAPS if state & cls.ENDED else cls.GAPS
 
     @classmethod
     def record(cls, digest: bytes, state: int, parts: Mapping[str, PartRecord], run: bytes, number: int) -> GraphRecord:
         """Return the record of a graph in this *state*."""
         ended = state & cls.ENDED
-        gaps = bool(state & cls.GAPS)
-        return GraphRecord(digest, ended == cls.COMPLETE, ended != cls.UNDER_WAY, parts, run, number, gaps)
+        return GraphRecord(
+            digest, ended == cls.COMPLETE, ended != cls.UNDER_WAY, parts, run, number, gaps=state & cls.GAPS > 0
+        )
 
 
 class SameReference(Struct, frozen=True):
