@@ -12,6 +12,7 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 from uuid import UUID
 
+from cdp_orders_async.client import ResourcesV2
 from cdp_orders_async.errors import MAYBE_DONE, CdpError, Delivery, JournalError, NotFound, NotSent, OutcomeUnknown
 from cdp_orders_async.ingest.attempts import Attempts
 from cdp_orders_async.ingest.before import before
@@ -20,7 +21,7 @@ from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.edits import AmbiguousError
 from cdp_orders_async.ingest.lookup import Lookup
 from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict
-from cdp_orders_async.ingest.parts import EXTENDED, EXTENSIONS, UNDOING, Part, left_key
+from cdp_orders_async.ingest.parts import EXTENDED, EXTENSIONS, LEFT, LISTED, UNDOING, Part, left_key
 from cdp_orders_async.ingest.requests import IMMUTABLE
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.session import BulkTransport, GivenUp, Timings, as_one_call
@@ -64,6 +65,8 @@ class Creation:
         """The keys of parts that the input no longer has, and of which it is unknown whether they are there."""
         self.gaps = False
         """Whether the server may have parts of this order that neither a record nor a part of the input names."""
+        self.kinds = {*LISTED} if isinstance(context.cdp, ResourcesV2) else {*LISTED, *EXTENSIONS}
+        """The kinds of parts under an order that the version of the API documents."""
         self.looks: set[str] = set()
         """The kinds of parts that are to be looked for at the end, because the input no longer has some of them."""
         self.rivals: Collection[str] = ()
@@ -445,6 +448,8 @@ class Creation:
             if part is self._order:
                 context.claims.own(part.ref, self._key)
         old = self.orphans.pop((part.kind, part.ref), None) if self.orphans else None
+        if old is not None and old.startswith(LEFT):  # nobody has looked for its extension
+            self.looks |= {kind for kind in self.kinds if EXTENDED.get(kind) == part.kind}
         if context.journal is not None:
             # The record of a part that differs gets a hash that fits no input, so that the next run compares it again.
             digest = b"" if differs else part.digest

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from cdp_orders_async.client import ResourcesV2
 from cdp_orders_async.errors import CdpError, JournalError, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.claims import Remembered, packed
@@ -22,8 +21,6 @@ from cdp_orders_async.session import Timings
 
 __all__ = ["OrderRun"]
 
-UNDER_ORDER = ("items", "contacts", "consumers", "order_extensions", "item_extensions")
-"""The kinds of all parts but the order."""
 NO_RECORDS: Mapping[str, PartRecord] = MappingProxyType({})
 FOUND_VERDICTS = frozenset({PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
 """The verdicts of parts that were on the server before this run."""
@@ -330,7 +327,7 @@ class OrderRun:
         self._maybe_open = False
         self._find_orphans(known, unsure=unsure)
         if other_content:
-            creation.looks |= {kind for kind in UNDER_ORDER if self._is_documented(kind)}
+            creation.looks |= creation.kinds
         self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)
         if complete:
             return False
@@ -405,10 +402,6 @@ class OrderRun:
                 doubted.add(part)
             elif part.owner in doubted:
                 part.in_doubt = True
-
-    def _is_documented(self, kind: str) -> bool:
-        """Tell whether the version of the API documents parts of this *kind*: version 2 has no extensions."""
-        return kind not in EXTENSIONS or not isinstance(self._context.cdp, ResourcesV2)
 
     def _conflict(self, reason: str) -> bool:
         self.order_part.verdict, self.order_part.reason = PartVerdict.CONFLICT, reason

@@ -29,6 +29,8 @@ __all__ = [
     "CREATED",
     "EXTENDED",
     "EXTENSIONS",
+    "LEFT",
+    "LISTED",
     "UNDOING",
     "CreatedExtension",
     "CreatedRef",
@@ -43,6 +45,8 @@ __all__ = [
 EXTENDED = {"order_extensions": "orders", "item_extensions": "items"}
 """The kinds of the owners of extensions."""
 EXTENSIONS = frozenset(EXTENDED)
+LISTED = ("items", "contacts", "consumers")
+"""The kinds of parts that are listed under an order."""
 KIND_BY_PREFIX = {"order": "orders", "item": "items", "contact": "contacts", "consumer": "consumers"}
 """The kinds of parts, by the beginning of their keys."""
 CREATED = PartVerdict.CREATED

@@ -21,7 +21,7 @@ from cdp_orders_async.client import Resources
 from cdp_orders_async.errors import BadRequest, CdpError, Conflict, JournalError, NotFound, NotSent, Unauthorized
 from cdp_orders_async.ingest.claims import Claims
 from cdp_orders_async.ingest.context import RENEWALS, longest_call
-from cdp_orders_async.ingest.parts import EXTENSIONS, UNDOING, digest_of_stored, kind_of
+from cdp_orders_async.ingest.parts import EXTENSIONS, LISTED, UNDOING, digest_of_stored, kind_of
 from cdp_orders_async.ingest.reading import found, items_of
 from cdp_orders_async.journal import Busy, CreatedPart, GraphRecord, Journal, OrderId
 from cdp_orders_async.models import Extension
@@ -32,7 +32,6 @@ ENDING = (JournalError, NotSent, Unauthorized)
 """Errors that concern every order: they end the whole undo."""
 RANKS = {"orders": 2, "items": 1}
 """The place of a kind in the order of deleting: what others need is deleted after them."""
-LISTED = ("items", "contacts", "consumers")
 CHANGED = "it was changed after it was created"
 UNCLEAR = "the server shows other values than were sent, and its times do not tell whether somebody changed them"
 OWNER_IN_DOUBT = "whether its owner is on the server is not known: load once more first, which finds that out"

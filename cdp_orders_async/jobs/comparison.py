@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from cdp_orders_async.errors import shown_key
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
-from cdp_orders_async.ingest.parts import EXTENSIONS, Part
-from cdp_orders_async.jobs.snapshot import KINDS, Snapshot
+from cdp_orders_async.ingest.parts import EXTENSIONS, LISTED, Part
+from cdp_orders_async.jobs.snapshot import Snapshot
 
 __all__ = ["Difference", "DifferenceKind", "all_missing", "compare"]
 
@@ -81,13 +81,13 @@ class _Comparison:
         """Match the parts, and yield what differs."""
         order = self._parts[0]
         order.ref = self._snapshot.ref
-        for kind in KINDS:  # the items before the consumers, which link to them
+        for kind in LISTED:  # the items before the consumers, which link to them
             self._match([part for part in self._parts if part.kind == kind], self._snapshot.listed(kind))
         for part in self._parts:
             yield from self._part(part)
         for ref in self._snapshot.doubles:
             yield Difference("order", ref, DifferenceKind.EXTRA)
-        for kind in KINDS:
+        for kind in LISTED:
             yield from self._extra(kind)
         yield from self._extra_extensions()
 

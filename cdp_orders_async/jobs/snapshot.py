@@ -11,16 +11,14 @@ from msgspec import Struct, field
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
-from cdp_orders_async.ingest.parts import Part
+from cdp_orders_async.ingest.parts import LISTED, Part
 from cdp_orders_async.ingest.reading import all_entries, found, items_of
 from cdp_orders_async.models import Extension
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.resources import Listing
 
-__all__ = ["KINDS", "Snapshot", "read_order", "read_snapshot"]
+__all__ = ["Snapshot", "read_order", "read_snapshot"]
 
-KINDS = ("items", "contacts", "consumers")
-"""The kinds of parts that are listed under an order."""
 NO_REFS: Mapping[str, UUID | None] = MappingProxyType({})
 
 
@@ -74,7 +72,7 @@ async def read_snapshot(
     *parts* are those of the input, and *refs* their known references by name: a part that a list does not show is asked
     for by its reference. *with_links* reads also which items each consumer uses.
     """
-    for kind in KINDS:
+    for kind in LISTED:
         known = [ref for part in parts if part.kind == kind and (ref := refs.get(part.name)) is not None]
         snapshot.parts[kind] = Opaque(await _parts(getattr(cdp, kind), snapshot.ref, known))
     if with_links:

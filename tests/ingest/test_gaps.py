@@ -142,8 +142,9 @@ async def test_the_extension_of_an_item_that_comes_back_is_not_overwritten(
 ) -> None:
     """Its item was away for one run, came back without it, and then gets another one."""
     case = await killed(FULL)
-    for away in (attrs.evolve(FULL, items=(TWO,)), attrs.evolve(FULL, items=(ONE, TWO))):
-        assert (await case.load(away, policy)).verdict == Verdict.ALREADY
+    for items, kind in (((TWO,), "items"), ((ONE, TWO), "item_extensions"), ((ONE, TWO), "item_extensions")):
+        left = await case.load(attrs.evolve(FULL, items=items), policy)
+        assert (left.verdict, [one.kind for one in left.leftovers]) == (Verdict.ALREADY, [kind])
     edited = attrs.evolve(FULL, items=(item("i1", {"seat": "2B"}), TWO))
     assert (await case.load(edited, policy)).verdict == verdict
     assert case.holds(FULL)
