@@ -146,7 +146,8 @@ class Creation:
     async def _look_up(self, part: Part) -> None:
         found = await self._adopt(part, self.since, PartVerdict.FOUND)
         if part is self._order and found:
-            self.gaps = True
+            # Without a record of it, an earlier run may have made other parts too.
+            self.gaps = self.gaps or part.key not in self.known
         elif part is self._order and not self._same:
             self._nothing_is_in_doubt()  # without the order, none of its parts can be there
 
@@ -204,7 +205,13 @@ class Creation:
 
     def keep_leftovers(self) -> None:
         """Note which parts that the input no longer has are on the server, so that the next run names them too."""
-        for kind, ref in self.lookup.leftovers if "lookup" in vars(self) else ():
+        if "lookup" not in vars(self):
+            return
+        for thing in self.orphans.keys() & self.lookup.gone:
+            key = self.orphans.pop(thing)
+            if self._context.journal is not None:
+                self._context.journal.forget(self._key, key)
+        for kind, ref in self.lookup.leftovers:
             self._keep_leftover(kind, ref)
 
     def _keep_leftover(self, kind: str, ref: UUID) -> None:
@@ -451,11 +458,11 @@ class Creation:
         if old is not None and old.startswith(LEFT):  # nobody has looked for its extension
             self.looks |= {kind for kind in self.kinds if EXTENDED.get(kind) == part.kind}
         if context.journal is not None:
+            if old is not None:  # its key before the input was edited
+                context.journal.rename(self._key, {old: part.key})
             # The record of a part that differs gets a hash that fits no input, so that the next run compares it again.
             digest = b"" if differs else part.digest
             context.journal.record(self._key, part.key, digest, part.ref, created=created)
-            if old is not None:  # its key before the input was edited
-                context.journal.forget(self._key, old)
 
     def _know_deleted(self, part: Part) -> None:
         """Note that *part* is no longer on the server; without the order, none of its parts is."""

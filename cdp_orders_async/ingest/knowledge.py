@@ -33,6 +33,8 @@ class Knowledge(Struct):
     """The new keys of records in its journal, by old key."""
     unrecorded: Mapping[str, PartRecord] = {}
     """The parts that its journal does not know yet."""
+    last_ended: float = NEVER
+    """When the client last ended it."""
     last_sent: float = NEVER
     """When the client last sent something for it without a reliable record of it: the server has to be asked."""
 
@@ -63,7 +65,10 @@ def combine_knowledge(
                 known.same.append(SameReference(remembered.key, first.ref, remembered.run, remembered.number))
             continue
         known.claims.append((remembered.run, remembered.number, remembered.digest))
-        if journal is not None and remembered.journal is journal:
+        known.last_ended = max(known.last_ended, remembered.ended)
+        if journal is not None and (
+            remembered.journal is journal or (record and _is_same(remembered.journal, journal))
+        ):
             continue  # the journal knows that too, and also the later work of other processes
         if now - remembered.ended > settle:  # the lists of the server show it by now
             parts = {key: PartRecord(b"", part.ref) for key, part in parts.items()}
@@ -72,6 +77,12 @@ def combine_knowledge(
                 continue
         _merge(known, remembered, parts)
     return known
+
+
+def _is_same(journal: Journal | None, other: Journal) -> bool:
+    """Tell whether two journals are one that was closed and opened again."""
+    place = getattr(other, "place", None)
+    return place is not None and getattr(journal, "place", None) == place
 
 
 def _merge(known: Knowledge, remembered: Remembered, parts: Mapping[str, PartRecord]) -> None:
@@ -89,7 +100,8 @@ def _merge(known: Knowledge, remembered: Remembered, parts: Mapping[str, PartRec
             gaps=remembered.gaps,
         )
         return
-    if record.complete and remembered.complete and record.digest == remembered.digest:
+    is_same = record.complete and remembered.complete and record.digest == remembered.digest
+    if is_same and parts.keys() <= record.parts.keys() and not remembered.gaps:
         return
     # It is not known which of the two is newer, so the parts that differ are looked up.
     agreed = {key: _agreed(part, record.parts.get(key)) for key, part in parts.items() if part.ref is not None}

@@ -57,6 +57,8 @@ class OrderRun:
         self._busy: Busy | None = None
         """The claim of another worker."""
         self._unrecorded = False  # whether the journal failed to write the end of the order
+        self._must_look = False
+        """Whether an earlier run may have left parts that nothing names."""
         self._unseen = False
         """Whether it could not be found out which parts the input no longer has."""
         self._maybe_open = False
@@ -191,7 +193,9 @@ class OrderRun:
         except BaseException as error:  # noqa: BLE001 it ends the order, and the load where it must
             self._unseen = True
             if isinstance(error, asyncio.CancelledError):
-                self._cancelled("the look for parts that the input no longer has", task)
+                unseen = "the look for parts that the input no longer has"
+                error = self._cancelled(unseen, task) or OutcomeUnknown(f"the load was stopped in {unseen}")
+                self.order_part.failure = Failure.of(error)
             elif isinstance(error, CdpError) and not isinstance(error, JournalError):
                 self.order_part.failure = Failure.of(error)
             else:
@@ -293,13 +297,13 @@ class OrderRun:
         context, creation = self._context, self._creation
         record, same = knowledge.record, knowledge.same
         digest = self._digest = self._digest or digest_of_parts(self.parts)
+        creation.gaps = record is not None and (record.gaps or (not record.ended and record.digest != digest))
         here = self._run, self._place[1]
         digests = {(run, number): claimed for run, number, claimed in knowledge.claims if context.is_own(run)}
         if clashing := [place for place, claimed in digests.items() if place != here and claimed != digest]:
             return self._conflict(f"{self._describe(*min(clashing), self.key)} is the same order, with other content")
         # A run that was given up may have left keys of an earlier version of the input.
         edited = record is not None and (record.digest != digest or not record.ended)
-        creation.gaps = record is not None and (record.gaps or (not record.ended and record.digest != digest))
         known = NO_RECORDS if record is None else record.parts
         known = self._with_current_keys(known) if edited else known
         other_content = cut_off and creation.gaps  # of the run that was cut off
@@ -313,25 +317,39 @@ class OrderRun:
                 f" and is on the server as the order {first.ref}: within two days the server takes both for one,"
                 " and orderedAt cannot be changed"
             )
-        unsure = asks or creation.gaps or knowledge.last_sent > NEVER or (record is not None and not record.ended)
-        if record is not None and record.complete and own is not None and own.ref is None:
-            unsure = True  # the Batch API loaded it, which tells no references
+        # The Batch API tells no references.
+        by_batch = record is not None and record.complete and own is not None and own.ref is None
+        creation.gaps = creation.gaps or (by_batch and edited)
+        unsure = asks or by_batch or knowledge.last_sent > NEVER or (record is not None and not record.ended)
+        unsure = unsure or creation.gaps
         complete = record is not None and record.complete and not edited
         for part in self.parts:
             found = known.get(part.key)
             part.ref = None if found is None else found.ref
             part.in_doubt = part.ref is None and (unsure or found is not None)
             part.verdict = PartVerdict.FOUND if complete else None
-        since = max(context.began if asks else NEVER, knowledge.last_sent)
-        creation.doubt(known, [rival.key for rival in same], context.clock() if record is not None or same else since)
+        creation.doubt(known, [rival.key for rival in same], self._sent_before(knowledge, known, asks=asks))
         self._maybe_open = False
         self._find_orphans(known, unsure=unsure)
-        if other_content:
+        self._must_look = other_content or (by_batch and edited)
+        if self._must_look:
             creation.looks |= creation.kinds
         self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)
         if complete:
+            creation.looks.clear()  # the run that made it complete has looked
             return False
         return not creation.refuses or await self._inspect()
+
+    def _sent_before(self, knowledge: Knowledge, known: Mapping[str, PartRecord], *, asks: bool) -> float:
+        """Return a time after all that was sent for the order so far; *known* are the records of its parts."""
+        context, record = self._context, knowledge.record
+        if record is None and not knowledge.same:
+            return max(context.began if asks else NEVER, knowledge.last_sent)
+        in_doubt = any(part.ref is None for part in known.values())
+        if record is None or not record.ended or knowledge.same or in_doubt or context.lease is not None:
+            return context.clock()
+        # No other process has the journal. An earlier one ended the order, and this one knows when it did itself.
+        return max(context.began, knowledge.last_ended)
 
     async def _inspect(self) -> bool:
         """Find the parts on the server before anything is sent; tell whether none of them has to be refused."""
@@ -462,7 +480,8 @@ class OrderRun:
         try:
             self._creation.keep_leftovers()
             # The journal already says so, or has to say that the order is open.
-            if self._maybe_open or self._unseen or (self._known_complete and complete):
+            unseen = self._unseen or (self._must_look and self._creation.looks)
+            if self._maybe_open or unseen or (self._known_complete and complete):
                 journal.release(self.key)
                 return
             for part in self.parts if not complete else ():

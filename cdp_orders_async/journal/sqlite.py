@@ -140,6 +140,11 @@ class SqliteJournal:
             self._give_up(order.key)
             raise
 
+    @property
+    def place(self) -> str:
+        """The file: two journals with one place are the same journal, opened twice."""
+        return str(self._path.resolve())
+
     async def look(self, order: OrderId) -> Claimed:
         """Return what `claim` would return, and change nothing; whether *order* is claimed does not matter."""
         order.key.encode()

@@ -139,6 +139,11 @@ class PostgresJournal:
         return self._identity
 
     @property
+    def place(self) -> str:
+        """The tables and the tenant: two journals with one place are the same journal, opened twice."""
+        return f"{self._address} {self._address.schema} {sorted(self._identity.items())}"
+
+    @property
     def new(self) -> bool:
         """Whether it had no records when it was opened."""
         return self._new
