@@ -18,16 +18,19 @@ from cdp_orders_async import (
     Resources,
     SqliteJournal,
     Verdict,
+    ingest,
     ingest_one,
 )
 from cdp_orders_async.ingest import OnExisting
 from cdp_orders_async.ingest.parts import digest_of_parts, parts_of
+from cdp_orders_async.ingest.undoing import OrderUndo, UndoVerdict
 from cdp_orders_async.journal import Journal
-from tests.ingest.network import Network
+from tests.ingest.network import Network, collected, loading
 from tests.ingest.orders import consumer, item, order, person
 from tests.ingest.runs import Case, crash
 from tests.ingest.serving import BASE
 from tests.ingest.versions import NEW
+from tests.virtual import VirtualLoop, run
 
 ANN, EVE = NewContact(**person("Ann", "1")), NewContact(**person("Eve", "9"))
 BARE = OrderGraph(order=order())
@@ -228,3 +231,115 @@ async def test_an_update_that_a_killed_run_did_not_note_is_seen(policy: OnExisti
     assert (outcome.verdict, outcome.leftovers) == (verdict, ())
     assert (await case.load(FULL, policy)).verdict == (Verdict.KEPT if policy == "keep" else Verdict.ALREADY)
     assert case.holds(edited if policy == "keep" else FULL)
+
+
+async def test_a_conflict_does_not_hide_what_is_not_known() -> None:
+    """A new journal found an order with more parts than the input has, and a second line of it is a conflict."""
+    case = Case.new()
+    await case.load(FULL)
+    anew(case)
+    other = attrs.evolve(BARE, order=order(channel="WEB"))
+    cdp = NEW.resources(case.network, BASE)
+    async with ingest(cdp, [BARE, other], journal=case.journal, look_first=True, settle=0.0) as load:
+        assert [outcome.verdict async for outcome in load] == [Verdict.ALREADY, Verdict.CONFLICT]
+    assert ((await case.load(FULL)).verdict, case.holds(FULL)) == (Verdict.ALREADY, True)
+
+
+@pytest.mark.parametrize("policy", ["keep", "fail"])
+async def test_a_look_that_could_not_be_made_stays_owed(policy: OnExisting) -> None:
+    """The run after a killed one cannot read the order, or refuses it: the next one looks for what is left."""
+    case = await killed(FULL)
+    left = attrs.evolve(FULL, contact=None)
+    first = left if policy == "keep" else attrs.evolve(left, order=order(channel="WEB"))
+    bad: dict[str, int] = {"orders__list": 500} if policy == "keep" else {}
+    assert (await case.load(first, policy, **bad)).verdict in {Verdict.UNKNOWN, Verdict.CONFLICT}
+    for number in (1, 2):
+        outcome = await case.load(left)
+        assert (outcome.verdict, [one.kind for one in outcome.leftovers]) == (Verdict.ALREADY, ["contacts"])
+        assert number == 1 or not case.asked
+
+
+async def test_a_complete_order_with_a_lost_doubt_costs_nothing() -> None:
+    """An item in doubt left the input. Once it was looked for, the order is complete, and no run asks for anything."""
+    case = Case.new()
+    await case.load(attrs.evolve(BARE, items=(ONE,)), items__create="lost", items__list=500)
+    for number in range(3):
+        outcome = await case.load(BARE)
+        assert (outcome.verdict, [one.kind for one in outcome.leftovers]) == (Verdict.ALREADY, ["items"])
+        assert number == 0 or not case.asked
+
+
+async def test_what_only_the_client_remembers_counts_too() -> None:
+    """Between two loads with a journal, a load without it added an item, and another took it out of the input."""
+    case = Case.new()
+    cdp = NEW.resources(case.network, BASE)
+    both, one = attrs.evolve(BARE, items=(ONE, TWO)), attrs.evolve(BARE, items=(TWO,))
+    for graph, journal in ((one, case.journal), (both, None), (one, None), (both, case.journal)):
+        await ingest_one(cdp, graph, journal=journal, settle=3.0)
+    assert case.holds(both)
+
+
+async def test_an_undo_by_another_process_counts_more_than_the_memory(tmp_path: Path) -> None:
+    """A client lives on while its journal is closed, another process takes the order back, and it loads it again."""
+    case = Case.new()
+    cdp, other = (NEW.resources(Network(case.network.emulator), BASE) for _ in range(2))
+    for verdict in (Verdict.LOADED, Verdict.LOADED):
+        async with await SqliteJournal.open(tmp_path / "J", identity={}) as journal:
+            assert (await ingest_one(cdp, FULL, journal=journal, settle=3.0)).verdict == verdict
+        assert case.holds(FULL)
+        async with await SqliteJournal.open(tmp_path / "J", identity={}) as journal:
+            created = [part async for part in journal.created()]
+            assert isinstance(other, Resources)
+            undo = OrderUndo(other, journal, created[0].key, created, force=False, stopped=lambda: False)
+            assert (await undo.run()).verdict == UndoVerdict.DELETED
+
+
+async def test_undo_knows_a_part_that_was_edited() -> None:
+    """An item without an id was edited, so that it has another key: the journal still created it."""
+    case = Case.new()
+    await case.load(attrs.evolve(BARE, items=(item(name="Seat"),)))
+    edited = await case.load(attrs.evolve(BARE, items=(item(name="Seat 2"),)), "update")
+    assert edited.verdict == Verdict.UPDATED
+    assert [part.part.partition("#")[0] async for part in case.journal.created()] == ["item", "order"]
+
+
+async def test_a_leftover_that_was_deleted_is_forgotten() -> None:
+    """A person deleted it. The run that finds that out no longer names it."""
+    case = await killed(FULL)
+    less = attrs.evolve(FULL, items=(TWO,))
+    [left] = (await case.load(less)).leftovers
+    await NEW.resources(case.network, BASE).items.delete(left.ref)
+    again = await case.load(attrs.evolve(less, items=(item("i3"), TWO)))
+    assert (again.verdict, again.leftovers) == (Verdict.LOADED, ())
+    assert (await case.load(less)).leftovers[0].ref != left.ref
+
+
+def test_an_edit_of_a_found_order_does_not_wait() -> None:
+    """The journal found the order before this load began: what the input adds is looked for once, without a wait."""
+
+    async def load(loop: VirtualLoop) -> float:
+        case = Case.new()
+        await case.load(BARE)
+        anew(case)
+        cdp = NEW.resources(case.network, BASE)
+        await ingest_one(cdp, BARE, journal=case.journal, look_first=True, settle=0.0)
+        network = Network(case.network.emulator)
+        network.delay = 30.0
+        edited = attrs.evolve(BARE, items=(ONE,))
+        first = OrderGraph(order=order("before"))
+        running = loading(loop, network, [first, edited], journal=case.journal, open_orders=1, settle=10.0)
+        assert [outcome.verdict for outcome in await collected(running)] == [Verdict.LOADED] * 2
+        assert [request.operation for request in network.requests[1:]] == ["items.list", "items.create"]
+        return loop.time()
+
+    assert run(load) == pytest.approx(90, abs=1)
+
+
+async def test_an_item_without_an_id_does_not_take_one_with_an_id() -> None:
+    """The input has another item without an id for a while, and then both: each is one thing."""
+    case = Case.new()
+    twin = item(name="Twin")
+    both = attrs.evolve(BARE, items=(ONE, twin))
+    for items in ((ONE,), (twin,)):
+        assert (await case.load(attrs.evolve(BARE, items=items))).verdict == Verdict.LOADED
+    assert ((await case.load(both)).verdict, case.holds(both)) == (Verdict.ALREADY, True)
