@@ -454,15 +454,22 @@ class Creation:
             self._claimed[part.ref.int] = part
             if part is self._order:
                 context.claims.own(part.ref, self._key)
-        old = self.orphans.pop((part.kind, part.ref), None) if self.orphans else None
-        if old is not None and old.startswith(LEFT):  # nobody has looked for its extension
-            self.looks |= {kind for kind in self.kinds if EXTENDED.get(kind) == part.kind}
+        if self.orphans and (old := self.orphans.pop((part.kind, part.ref), None)) is not None:
+            self._rename(old, part)
         if context.journal is not None:
-            if old is not None:  # its key before the input was edited
-                context.journal.rename(self._key, {old: part.key})
             # The record of a part that differs gets a hash that fits no input, so that the next run compares it again.
             digest = b"" if differs else part.digest
             context.journal.record(self._key, part.key, digest, part.ref, created=created)
+
+    def _rename(self, old: str, part: Part) -> None:
+        """Note that the part with the key *old* is *part* after an edit of the input; its extension goes with it."""
+        keys = {old: part.key, f"{old}/ext": f"{part.key}/ext"}
+        for thing, key in self.orphans.items():
+            self.orphans[thing] = keys.get(key, key)
+        if self._context.journal is not None and old != part.key:
+            self._context.journal.rename(self._key, keys)
+        if old.startswith(LEFT):  # nobody has looked for its extension
+            self.looks |= {kind for kind in self.kinds if EXTENDED.get(kind) == part.kind}
 
     def _know_deleted(self, part: Part) -> None:
         """Note that *part* is no longer on the server; without the order, none of its parts is."""
