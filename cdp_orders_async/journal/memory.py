@@ -73,7 +73,7 @@ class MemoryJournal:
         self._owners: dict[UUID, set[str]] = {}
         """The graphs, by the ref of their order."""
         self._claims = Claims()
-        self._places = itertools.count()
+        self._begun = 0
         self._forgettable: dict[str, None] = {}
         """The graphs that may be forgotten, the first to forget first."""
         self._closed = False
@@ -97,7 +97,8 @@ class MemoryJournal:
         known = self._graphs.get(order.key)
         if known is None:
             keys.add(order.key)
-            self._graphs[order.key] = _Graph(order, next(self._places), digest, run, number)
+            self._graphs[order.key] = _Graph(order, self._begun, digest, run, number)
+            self._begun += 1
             self._forget_some()
             return Claimed(None, same_reference)
         before = _record(known)

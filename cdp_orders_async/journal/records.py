@@ -21,7 +21,6 @@ __all__ = [
     "PartRecord",
     "RecordedOrder",
     "SameReference",
-    "State",
     "is_same_order",
 ]
 
@@ -94,38 +93,6 @@ class GraphRecord(Struct, frozen=True):
     """The line or position for which that run claimed it."""
     gaps: bool = False
     """Whether the server may have parts of it, of an earlier content, that have no record."""
-
-
-class State:
-    """The state of a graph as tables keep it, a number: how it ended, and whether it has gaps."""
-
-    UNDER_WAY: Final = 0
-    INCOMPLETE: Final = 1
-    COMPLETE: Final = 2
-    ENDED: Final = 3
-    """The bits that say how it ended."""
-    GAPS: Final = 4
-
-    @classmethod
-    def of_end(cls, *, complete: bool, gaps: bool | None) -> tuple[int, int]:
-        """Return the bits that an end sets, and those of the state before it that stay."""
-        ended = cls.COMPLETE if complete else cls.INCOMPLETE
-        return ended | cls.GAPS if gaps else ended, cls.GAPS if gaps is None else 0
-
-    @classmethod
-    def claimed(cls, state: int, known: bytes, digest: bytes) -> int:
-        """Return the state of a graph that is claimed in a *state*: its digest was *known*, and is *digest* now."""
-        if known == digest:
-            return state if state & cls.ENDED == cls.COMPLETE else state & cls.GAPS
-        return state & cls.GAPS if state & cls.ENDED else cls.GAPS
-
-    @classmethod
-    def record(cls, digest: bytes, state: int, parts: Mapping[str, PartRecord], run: bytes, number: int) -> GraphRecord:
-        """Return the record of a graph in this *state*."""
-        ended = state & cls.ENDED
-        return GraphRecord(
-            digest, ended == cls.COMPLETE, ended != cls.UNDER_WAY, parts, run, number, gaps=state & cls.GAPS > 0
-        )
 
 
 class SameReference(Struct, frozen=True):

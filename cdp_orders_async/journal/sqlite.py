@@ -17,7 +17,8 @@ from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.claims import Claims
 from cdp_orders_async.journal.identity import check_identity
-from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, OrderId, RecordedOrder, State
+from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, OrderId, RecordedOrder
+from cdp_orders_async.journal.states import state_of_end
 from cdp_orders_async.outlasting import outlast
 
 if TYPE_CHECKING:
@@ -178,7 +179,7 @@ class SqliteJournal:
         """Write that *graph* is no longer under way, with everything noted before, and give up its claim."""
         self._check_open()
         self._claims.give_up(graph)
-        await self._ask(self._tables.Tables.end, graph, *State.of_end(complete=complete, gaps=gaps))
+        await self._ask(self._tables.Tables.end, graph, *state_of_end(complete=complete, gaps=gaps))
 
     def release(self, graph: str) -> None:
         """Give up the claim without an end: the next load of the order must ask the server."""

@@ -20,9 +20,9 @@ from cdp_orders_async.journal.records import (
     PartRecord,
     RecordedOrder,
     SameReference,
-    State,
     is_same_order,
 )
+from cdp_orders_async.journal.states import COMPLETE, UNDER_WAY, record_of, state_of_claim
 
 __all__ = [
     "APPLICATION_ID",
@@ -210,7 +210,7 @@ class Tables:
 
     def without_ref(self) -> int:
         """Return how many complete orders have a reference that is not known."""
-        return int(self._db.execute(_WITHOUT_REF, (State.COMPLETE,)).fetchone()[0])
+        return int(self._db.execute(_WITHOUT_REF, (COMPLETE,)).fetchone()[0])
 
     def claim(self, order: OrderId, digest: bytes, run: bytes, number: int) -> Claimed:
         """Note that *order* is under way, and return its records."""
@@ -219,11 +219,11 @@ class Tables:
         known = db.execute(_RECORD_OF, (order.key,)).fetchone()
         if known is None:
             new = "INSERT INTO graphs (graph, digest, state, run, number) VALUES (?, ?, ?, ?, ?)"
-            self._numbers[order.key] = db.execute(new, (order.key, digest, State.UNDER_WAY, run, number)).lastrowid or 0
+            self._numbers[order.key] = db.execute(new, (order.key, digest, UNDER_WAY, run, number)).lastrowid or 0
             return Claimed(None, same_reference)
         graph, known_digest, state = known[:3]
         self._numbers[order.key] = graph
-        now = digest, State.claimed(state, known_digest, digest), run, number
+        now = digest, state_of_claim(state, known_digest, digest), run, number
         if now != known[1:]:
             db.execute("UPDATE graphs SET digest = ?, state = ?, run = ?, number = ? WHERE id = ?", (*now, graph))
         return Claimed(self._record(known), same_reference)
@@ -235,7 +235,7 @@ class Tables:
         for part, sent, ref, created in self._db.execute(_PARTS, (graph,)):
             parts[part] = PartRecord(sent, _ref(ref, created))
             self._last_created = max(self._last_created, abs(created))
-        return State.record(digest, state, parts, run, number)
+        return record_of(digest, state, parts, run, number)
 
     def release(self, graph: str) -> None:
         """Forget that *graph* is claimed."""
@@ -275,7 +275,7 @@ class Tables:
 
     def known(self, limit: int) -> list[tuple[str, UUID]]:
         """Return the newest complete orders."""
-        found = self._db.execute(_KNOWN, (State.COMPLETE, max(limit, 0))).fetchall()
+        found = self._db.execute(_KNOWN, (COMPLETE, max(limit, 0))).fetchall()
         return [(graph, UUID(bytes=ref)) for graph, ref in found]
 
     def created(self, before: _Cursor, limit: int) -> tuple[list[CreatedPart], _Cursor]:
@@ -291,7 +291,7 @@ class Tables:
         for graph, key, digest, state, run, number in found:
             rows = self._db.execute(_PARTS, (graph,)).fetchall()
             parts = {part: PartRecord(sent, _ref(ref, created)) for part, sent, ref, created in rows}
-            record = State.record(digest, state, parts, run, number)
+            record = record_of(digest, state, parts, run, number)
             page.append(RecordedOrder(key, record, frozenset(part for part, _, _, created in rows if created > 0)))
         return page, found[-1][0] if found else after
 
@@ -306,7 +306,7 @@ class Tables:
         # These times are sorted like their texts. Some more rows than needed are read.
         first = OrderId.of(order.reference_id, max(at, _FIRST + _NEAR) - _NEAR).key
         last = OrderId.of(order.reference_id, min(at, _LAST - _NEAR) + _NEAR).key
-        found = self._db.execute(_SAME_REFERENCE, (first, last, order.key, State.UNDER_WAY)).fetchall()
+        found = self._db.execute(_SAME_REFERENCE, (first, last, order.key, UNDER_WAY)).fetchall()
         return tuple(
             SameReference(graph, _ref(ref, created), run, number)
             for graph, ref, created, run, number in found

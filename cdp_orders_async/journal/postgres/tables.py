@@ -37,9 +37,9 @@ from cdp_orders_async.journal.records import (
     PartRecord,
     RecordedOrder,
     SameReference,
-    State,
     is_same_order,
 )
+from cdp_orders_async.journal.states import ENDED, UNDER_WAY, record_of, state_of_claim, state_of_end
 
 __all__ = ["Batch", "Tables"]
 
@@ -287,7 +287,7 @@ class Tables:
         begun: list[tuple[bytes, bytes, bytes, int, bytes, int]] = []
         for claim in given:
             graph = known.get(claim.place)
-            state = 0 if graph is None else State.claimed(graph.state, graph.digest, claim.digest)
+            state = 0 if graph is None else state_of_claim(graph.state, graph.digest, claim.digest)
             now = claim.digest, state, claim.run, claim.number
             if graph is None or now != (graph.digest, graph.state, graph.run, graph.order):
                 begun.append((claim.place.reference, claim.place.moment, *now))
@@ -354,7 +354,7 @@ class Tables:
         held = [end for end in ends if end.token is not None]
         if not held:
             return
-        states = [(None, 0) if e.complete is None else State.of_end(complete=e.complete, gaps=e.gaps) for e in held]
+        states = [(None, 0) if e.complete is None else state_of_end(complete=e.complete, gaps=e.gaps) for e in held]
         columns = [
             [end.place.reference for end in held],
             [end.token for end in held],
@@ -390,7 +390,7 @@ def _columns(notes: Sequence[Change]) -> tuple[list[bytes], list[bytes], list[UU
 
 def _record(digest: bytes, state: int, parts: Iterable[Record], run: bytes, number: int) -> GraphRecord:
     known = {row["part"].decode(): PartRecord(row["digest"], _ref(row["ref"], row["created"])) for row in parts}
-    return State.record(digest, state, known, run, number)
+    return record_of(digest, state, known, run, number)
 
 
 def _same(order: OrderId, graphs: Iterable[_Graph]) -> tuple[SameReference, ...]:
@@ -398,7 +398,7 @@ def _same(order: OrderId, graphs: Iterable[_Graph]) -> tuple[SameReference, ...]
     return tuple(
         SameReference(other.key, graph.ref, graph.run, graph.order)
         for graph in graphs
-        if (graph.has_order or graph.state & State.ENDED == State.UNDER_WAY)
+        if (graph.has_order or graph.state & ENDED == UNDER_WAY)
         and (other := OrderId.parse(graph.place.key))
         and other.key != order.key
         and is_same_order(other.ordered_at, order.ordered_at)
