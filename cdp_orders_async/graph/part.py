@@ -149,7 +149,7 @@ def _changes(fields: dict[str, Any], kind: Kind[Any, Any, Any], reading: Reading
     for key, value in fields.items():
         hint = hints[names[key]]
         try:
-            plain = [entry["href"] for entry in value["items"]] if key == "orderItems" else value
+            plain = [entry["href"] for entry in value["items"]] if key == "orderItems" and value else value
             changes[names[key]] = structure(plain, hint, f"$.{key}")
         except ValueError as error:
             for line in error.args:

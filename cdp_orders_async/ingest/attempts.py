@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from cdp_orders_async.errors import MAYBE_DONE, CdpError, DeadlineExceeded, PoolTimeout, Unreadable
+from cdp_orders_async.errors import MAYBE_DONE, CdpError, DeadlineExceeded, NotSent, PoolTimeout, Unreadable
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.pacing.health import Sign
 from cdp_orders_async.session import BulkTransport, Timings, attempt_failed
 from cdp_orders_async.wire import Transport
 
-__all__ = ["Attempts"]
+__all__ = ["Attempts", "not_there"]
 
 ROUNDS = 8
 """The most attempts of a request that fails for a reason of its own, while other requests succeed."""
@@ -98,3 +98,10 @@ class Attempts:
     def _others(self) -> int:
         health = self._context.health
         return health.created if self._creates else health.answered
+
+
+def not_there(error: CdpError) -> NotSent:
+    """Return the failure of a part whose answer was lost with *error*, and that is certainly not on the server."""
+    absent = NotSent(f"it is not on the server: its answer was lost, and a look-up found nothing ({error})")
+    absent.attempts, absent.request_id = error.attempts, error.request_id
+    return absent

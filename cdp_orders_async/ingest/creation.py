@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from cdp_orders_async.client import ResourcesV2
-from cdp_orders_async.errors import MAYBE_DONE, CdpError, Delivery, JournalError, NotFound, NotSent, OutcomeUnknown
-from cdp_orders_async.ingest.attempts import Attempts
+from cdp_orders_async.errors import MAYBE_DONE, CdpError, Delivery, JournalError, NotFound, OutcomeUnknown
+from cdp_orders_async.ingest.attempts import Attempts, not_there
 from cdp_orders_async.ingest.before import before
 from cdp_orders_async.ingest.compare import diff, same_order
 from cdp_orders_async.ingest.context import LoadContext
@@ -276,7 +276,7 @@ class Creation:
                 self.made, part.failure = True, None
                 return True
             if not again:
-                raise _absent(error) from error
+                raise not_there(error) from error
         else:
             part.in_doubt = False
             if not again:
@@ -463,9 +463,10 @@ class Creation:
 
     def _rename(self, old: str, part: Part) -> None:
         """Note that the part with the key *old* is *part* after an edit of the input; its extension goes with it."""
-        keys = {old: part.key, f"{old}/ext": f"{part.key}/ext"}
-        for thing, key in self.orphans.items():
-            self.orphans[thing] = keys.get(key, key)
+        keys = {old: part.key}
+        for (kind, ref), key in self.orphans.items():
+            if key == f"{old}/ext" and ref is not None:
+                self.orphans[kind, ref] = keys[key] = left_key(kind, ref)
         if self._context.journal is not None and old != part.key:
             self._context.journal.rename(self._key, keys)
         if old.startswith(LEFT):  # nobody has looked for its extension
@@ -484,13 +485,6 @@ class Creation:
             part.in_doubt = False
         self.gaps = False
         self.looks.clear()
-
-
-def _absent(error: CdpError) -> NotSent:
-    """Return the failure of a part whose answer was lost with *error*, and that is certainly not on the server."""
-    absent = NotSent(f"it is not on the server: its answer was lost, and a look-up found nothing ({error})")
-    absent.attempts, absent.request_id = error.attempts, error.request_id
-    return absent
 
 
 def _same_to_the_server(stored: Any) -> str:  # noqa: ANN401 an Order

@@ -73,9 +73,7 @@ def _may_be(part: Part, stored: Any) -> bool:  # noqa: ANN401 any resource
     """Tell whether *stored* may be an older state of *part*; different ids mean different things."""
     value = part.value
     if part.kind == "items":
-        ids = {value.reference_id, stored.reference_id}
-        # An edit that gives or takes the id, and changes the name too, makes another item.
-        return len(ids) == 1 or (None in ids and _same_name(part, stored))
+        return value.reference_id is None or stored.reference_id is None or value.reference_id == stored.reference_id
     if part.kind == "consumers" and value.identifiers and stored.identifiers:
         return may_match(part.sent(), stored) or _same_name(part, stored)
     return True
