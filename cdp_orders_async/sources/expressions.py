@@ -224,23 +224,29 @@ def _is_text(key: Key | None) -> bool:
     return key is not None and key.kind == "text"
 
 
+def _begins(x: str, what: str) -> str:
+    """Return the SQL that tells whether JSON begins with *what*, a pattern."""
+    return rf"regexp_matches({x}, '^[ \t\r\n]*{what}')"
+
+
 def _of_text(x: str, key: Key | None, *, is_json: bool) -> str:
     """Return the SQL of the JSON text of a text, which is JSON already where its place holds more than one value."""
     text = f"to_json({x})::VARCHAR"
-    in_one_line = f"translate({x}::VARCHAR, chr(10) || chr(13), '  ')"
+    plain = f"{x}::VARCHAR"
+    is_long = f"contains({plain}, chr(10)) OR contains({plain}, chr(13))"
+    in_one_line = f"CASE WHEN {is_long} THEN replace(replace({plain}, chr(10), ' '), chr(13), ' ') ELSE {plain} END"
+    as_it_is = f"CASE WHEN NOT {_begins(plain, 'null')} THEN {in_one_line} END"
     if is_json:
-        text = f"nullif(trim({in_one_line}), 'null')"
+        text = as_it_is
     if key is None:
         return text
-    begins = f"left(ltrim({in_one_line}), 1)"
     if key.kind in {"object", "pairs"}:
         wrong = f"CASE WHEN {x} IS NULL THEN NULL ELSE {unusable(literal('text'))} END"
-        made = f"CASE WHEN json_valid({x}) THEN nullif(trim({in_one_line}), 'null') ELSE {wrong} END"
         if key.kind == "pairs" and key.many:
-            made = f"CASE WHEN {begins} = '{{' AND json_valid({x}) THEN '[' || {in_one_line} || ']' ELSE {made} END"
-        return made
+            as_it_is = f"CASE WHEN {_begins(plain, '[{]')} THEN '[' || {in_one_line} || ']' ELSE {as_it_is} END"
+        return f"CASE WHEN json_valid({x}) THEN {as_it_is} ELSE {wrong} END"
     if key.kind == "number" and not is_json:
         text = f"CASE WHEN regexp_full_match({x}, '{NUMBER}') THEN {x} ELSE {text} END"
     if not key.many:
         return text
-    return f"CASE WHEN {begins} = '[' AND json_valid({x}) THEN {in_one_line} ELSE '[' || {text} || ']' END"
+    return f"CASE WHEN {_begins(plain, '[[]')} AND json_valid({x}) THEN {in_one_line} ELSE '[' || {text} || ']' END"
