@@ -26,6 +26,7 @@ DOUBTFUL = ("null", "NaN", "Infinity")
 """Words in the JSON text of duckdb that may be a null or a number which JSON does not have."""
 FLOATS = frozenset({"float", "double"})
 TIMES = frozenset({"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"})
+NESTED = frozenset({"struct", "map", "list", "array"})
 PLAIN = frozenset({"uuid", "enum", "time", "time_ns"})
 NUMBER = "-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)?"
 
@@ -62,7 +63,31 @@ def object_of(branches: Mapping[str, Branch], columns: Sequence[Column]) -> str:
 
     Raises `InputError` for a column of a type that JSON does not have.
     """
-    return _joined({name: _branch(branch, columns) for name, branch in branches.items()})
+    values = {name: _branch(branch, columns) for name, branch in branches.items()}
+    slow = _joined(values)
+    sources = {name: _source(branches[name], columns) for name in values}
+    fields = {name: value for name, value in values.items() if value != "NULL"}
+    first = next(iter(fields), None)
+    if first is None or (source := sources[first]) is None:
+        return slow
+    # With the first value there, each other one has a comma before it, which takes half of the time.
+    parts = [literal(f"{{{_quoted(first)}:"), fields.pop(first)]
+    for name, value in fields.items():
+        begin = literal(f",{_quoted(name)}:")
+        if (other := sources[name]) is None:
+            parts.append(f"{begin} || {value}")
+        else:
+            parts += [f"CASE WHEN {other} IS NOT NULL THEN {begin} END", value]
+    return f"CASE WHEN {source} IS NULL THEN {slow} ELSE concat({', '.join(parts)}, '}}') END"
+
+
+def _source(branch: Branch, columns: Sequence[Column]) -> str | None:
+    """Return the column that is null wherever the value of a branch is, and nowhere else; None if there is none."""
+    if branch.column is None:
+        return None
+    column = columns[branch.column]
+    is_nested = column.type.id in NESTED or (branch.key is not None and branch.key.kind in {"object", "pairs"})
+    return None if is_nested or str(column.type) == "JSON" else identifier(column.name)
 
 
 def _branch(branch: Branch, columns: Sequence[Column]) -> str:
