@@ -26,6 +26,7 @@ DOUBTFUL = ("null", "NaN", "Infinity")
 """Words in the JSON text of duckdb that may be a null or a number which JSON does not have."""
 FLOATS = frozenset({"float", "double"})
 TIMES = frozenset({"timestamp", "timestamp_s", "timestamp_ms", "timestamp_ns"})
+NESTED = frozenset({"struct", "map", "list", "array"})
 PLAIN = frozenset({"uuid", "enum", "time", "time_ns"})
 NUMBER = "-?(0|[1-9][0-9]*)([.][0-9]+)?([eE][+-]?[0-9]+)?"
 
@@ -62,7 +63,31 @@ def object_of(branches: Mapping[str, Branch], columns: Sequence[Column]) -> str:
 
     Raises `InputError` for a column of a type that JSON does not have.
     """
-    return _joined({name: _branch(branch, columns) for name, branch in branches.items()})
+    values = {name: _branch(branch, columns) for name, branch in branches.items()}
+    slow = _joined(values)
+    sources = {name: _source(branches[name], columns) for name in values}
+    fields = {name: value for name, value in values.items() if value != "NULL"}
+    first = next(iter(fields), None)
+    if first is None or (source := sources[first]) is None:
+        return slow
+    # With the first value there, each other one has a comma before it, which takes half of the time.
+    parts = [literal(f"{{{_quoted(first)}:"), fields.pop(first)]
+    for name, value in fields.items():
+        begin = literal(f",{_quoted(name)}:")
+        if (other := sources[name]) is None:
+            parts.append(f"{begin} || {value}")
+        else:
+            parts += [f"CASE WHEN {other} IS NOT NULL THEN {begin} END", value]
+    return f"CASE WHEN {source} IS NULL THEN {slow} ELSE concat({', '.join(parts)}, '}}') END"
+
+
+def _source(branch: Branch, columns: Sequence[Column]) -> str | None:
+    """Return the column that is null wherever the value of a branch is, and nowhere else; None if there is none."""
+    if branch.column is None:
+        return None
+    column = columns[branch.column]
+    is_nested = column.type.id in NESTED or (branch.key is not None and branch.key.kind in {"object", "pairs"})
+    return None if is_nested or str(column.type) == "JSON" else identifier(column.name)
 
 
 def _branch(branch: Branch, columns: Sequence[Column]) -> str:
@@ -224,23 +249,29 @@ def _is_text(key: Key | None) -> bool:
     return key is not None and key.kind == "text"
 
 
+def _begins(x: str, what: str) -> str:
+    """Return the SQL that tells whether JSON begins with *what*, a pattern."""
+    return rf"regexp_matches({x}, '^[ \t\r\n]*{what}')"
+
+
 def _of_text(x: str, key: Key | None, *, is_json: bool) -> str:
     """Return the SQL of the JSON text of a text, which is JSON already where its place holds more than one value."""
     text = f"to_json({x})::VARCHAR"
-    in_one_line = f"translate({x}::VARCHAR, chr(10) || chr(13), '  ')"
+    plain = f"{x}::VARCHAR"
+    is_long = f"contains({plain}, chr(10)) OR contains({plain}, chr(13))"
+    in_one_line = f"CASE WHEN {is_long} THEN replace(replace({plain}, chr(10), ' '), chr(13), ' ') ELSE {plain} END"
+    as_it_is = f"CASE WHEN NOT {_begins(plain, 'null')} THEN {in_one_line} END"
     if is_json:
-        text = f"nullif(trim({in_one_line}), 'null')"
+        text = as_it_is
     if key is None:
         return text
-    begins = f"left(ltrim({in_one_line}), 1)"
     if key.kind in {"object", "pairs"}:
         wrong = f"CASE WHEN {x} IS NULL THEN NULL ELSE {unusable(literal('text'))} END"
-        made = f"CASE WHEN json_valid({x}) THEN nullif(trim({in_one_line}), 'null') ELSE {wrong} END"
         if key.kind == "pairs" and key.many:
-            made = f"CASE WHEN {begins} = '{{' AND json_valid({x}) THEN '[' || {in_one_line} || ']' ELSE {made} END"
-        return made
+            as_it_is = f"CASE WHEN {_begins(plain, '[{]')} THEN '[' || {in_one_line} || ']' ELSE {as_it_is} END"
+        return f"CASE WHEN json_valid({x}) THEN {as_it_is} ELSE {wrong} END"
     if key.kind == "number" and not is_json:
         text = f"CASE WHEN regexp_full_match({x}, '{NUMBER}') THEN {x} ELSE {text} END"
     if not key.many:
         return text
-    return f"CASE WHEN {begins} = '[' AND json_valid({x}) THEN {in_one_line} ELSE '[' || {text} || ']' END"
+    return f"CASE WHEN {_begins(plain, '[[]')} AND json_valid({x}) THEN {in_one_line} ELSE '[' || {text} || ']' END"

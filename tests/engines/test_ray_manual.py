@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,7 +13,7 @@ import pytest
 from cdp_orders_async.emulator import in_thread
 from tests.cli.support import orders, write
 from tests.databases import PostgresServer
-from tests.laws.pages import blocks, section
+from tests.laws.pages import ROOT, blocks, section
 
 PAGE = "cdp_orders_async/engines/README.md"
 REQUESTS = 1137 / 50
@@ -61,6 +62,7 @@ def test_the_recipe_for_spark_is_short() -> None:
     assert len([line for line in recipe().splitlines() if line]) <= 15
 
 
+@pytest.mark.filterwarnings("ignore::FutureWarning:pyspark[.]")  # it warns of the newest pandas
 def test_the_recipe_for_spark_runs(
     postgres: str, postgres_server: PostgresServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +76,8 @@ def test_the_recipe_for_spark_runs(
     with in_thread() as served:
         for name, value in (("BASE_URL", served.base_url), ("CLIENT_KEY", "key"), ("API_TOKEN", "token")):
             monkeypatch.setenv(f"CDP_{name}", value)
+        monkeypatch.setenv("PYSPARK_PYTHON", sys.executable)  # else the workers are of the first python3 that is found
+        monkeypatch.setenv("PYTHONPATH", str(ROOT))
         spark = sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false").getOrCreate()
         try:
             names: dict[str, Any] = {"spark": spark}

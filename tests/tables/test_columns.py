@@ -191,3 +191,27 @@ async def test_import_records_of_the_batch_api(tmp_path: Path) -> None:
     line = await one(parquet(tmp_path / "o.parquet", select))
     assert line.graph is not None, told(line)
     assert line.graph.mode == "upsert"
+
+
+@pytest.mark.parametrize("column", ["' null'", "e'null\\t'", "e'\\n null '::JSON", "NULL::VARCHAR", "NULL::JSON"])
+@pytest.mark.parametrize("name", ["contact", "orderItems", "consumers", "extensions"])
+async def test_a_text_that_is_a_json_null(tmp_path: Path, column: str, name: str) -> None:
+    """Is nothing, as a null is, whatever stands around it."""
+    line = await one(parquet(tmp_path / "o.parquet", f'SELECT {ORDER}, {column} AS "{name}"'))
+    assert line.graph is not None, told(line)
+
+
+@pytest.mark.parametrize("column", ["'nan'", "'nan'::JSON", "'[NaN]'"])
+@pytest.mark.parametrize("name", ["contact", "orderItems", "extensions"])
+async def test_a_text_that_is_no_number(tmp_path: Path, column: str, name: str) -> None:
+    """Is no null: what duckdb takes for JSON is refused here."""
+    line = await one(parquet(tmp_path / "o.parquet", f'SELECT {ORDER}, {column} AS "{name}"'))
+    assert told(line)[0].startswith("$: must be JSON")
+
+
+async def test_a_text_of_several_lines(tmp_path: Path) -> None:
+    """Becomes one line, with any space before its first bracket."""
+    for number, text_of in enumerate(("e' \\r\\n\\t{\"a\":\\n1}\\n'", "e'\\n[{\"a\":\\r1}]'")):
+        line = await one(parquet(tmp_path / f"{number}.parquet", f"SELECT {ORDER}, {text_of} AS extensions"))
+        assert line.graph is not None, told(line)
+        assert line.graph.extension == {"a": 1}

@@ -72,6 +72,28 @@ async def test_rows_of_one_order(tmp_path: Path) -> None:
     assert await keys(source.with_only({str(path): {1, 5}})) == [("o.csv", 1, "B"), ("o.csv", 5, "C")]
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("A/1 A/2 B/1", [(1, "A", 2), (3, "B", 1)]),
+        ("A/1 B/1 C/1 A/2", [(1, "A", 2), (2, "B", 1), (3, "C", 1)]),
+        ("A/1 /x A/2", [(1, "A", 2), (2, "", 0)]),
+        ("/x B/1 A/1", [(3, "A", 1), (2, "B", 1), (1, "", 0)]),
+    ],
+)
+async def test_rows_that_are_sorted_are_not_sorted_again(
+    tmp_path: Path, given: str, expected: list[tuple[int, str, int]]
+) -> None:
+    """One row that is not in its place, or that has no key, is enough for a sort: the result is the same."""
+    rows = "".join(ROW.format(*row.split("/")) for row in given.split())
+    found = await lines(TableSource([text(tmp_path / "o.csv", HEAD + rows)]))
+    orders = [(line.number, orjson.loads(line.raw.open())) for line in found if line.raw is not None]
+    assert [
+        (number, order.get("referenceId", ""), len(order["orderItems"]) if "referenceId" in order else 0)
+        for number, order in orders
+    ] == expected
+
+
 async def test_a_column_without_a_name(tmp_path: Path) -> None:
     """As the index of a data frame has: it is named by its number, and SQL can leave it out."""
     data = text(tmp_path / "o.csv", "".join(f",{line}\n" for line in CSV.splitlines()))
