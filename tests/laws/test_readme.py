@@ -91,6 +91,16 @@ def test_contents() -> None:
     assert listed == [slug(heading) for heading in re.findall(r"^## (.*)$", FRONT, re.MULTILINE)]
 
 
+def test_figures_are_those_of_the_benchmarks() -> None:
+    """The front page shows five rows of the benchmarks' page, word for word."""
+    figures, measured = (
+        [line for line in section(heading, page).splitlines() if line.startswith("| ") and "---" not in line]
+        for heading, page in (("## Tuning", "README.md"), ("## Figures", "benchmarks/README.md"))
+    )
+    assert len(figures[1:]) == 5
+    assert set(figures[1:]) <= set(measured)
+
+
 def test_lines_are_short() -> None:
     """No line of prose is wider than 120 characters, in the changelog neither; a row of a table may be."""
     prose = PROSE + (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
