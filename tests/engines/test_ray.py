@@ -60,7 +60,7 @@ def cluster() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {**given, "RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_MODE": "disabled"}.items():
             patch.setenv(name, value)
-        ray.init(address="local", num_cpus=4, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        ray.init(address="local", num_cpus=3, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
         yield
@@ -127,6 +127,7 @@ def test_a_dataset_is_loaded_once(served: Served, tmp_path: Path, monkeypatch: p
     for row in rows:
         outcome = orjson.loads(row["outcome"])
         assert (outcome["file"], outcome["number"], outcome["verdict"]) == (row["file"], row["number"], row["verdict"])
+    given["workers"] = 1
     again = load_dataset(read_lines(["a.jsonl", "b.jsonl"]), options=PATIENT, **given)
     assert Counter(row["verdict"] for row in again.take_all()) == {"already": 12, "invalid": 1}
     assert stored(served) == once(12)
@@ -258,7 +259,7 @@ async def test_the_engine_writes_what_a_load_writes(served: Served, tmp_path: Pa
         assert orjson.loads((tmp_path / "ray.jsonl.run.json").read_bytes())["options"]["engine"] == "ray"
         _, second = await load("rest.jsonl", None)
         assert second == {**dict.fromkeys(range(1, 11), "already"), 11: "invalid"}
-        again, third = await load("again.jsonl", engine)
+        again, third = await load("again.jsonl", RayEngine(workers=1))
         assert (again.reason, third) == (None, second)
     assert stored(served) == once(10)
 
@@ -290,7 +291,7 @@ async def test_one_journal_in_postgres_for_all(served: Served, postgres: str, tm
 async def test_workers_without_room_hold_nothing_up(served: Served, tmp_path: Path) -> None:
     """The cluster has room for one of two workers: that one loads all."""
     path = write(tmp_path / "o.jsonl", orders(6))
-    engine = RayEngine(workers=2, batch=1, cpus=3.0)
+    engine = RayEngine(workers=2, batch=1, cpus=2.0)
     settings = Settings(rate=2000)
     async with CdpOrders(base_url=served.base_url, client_key="key", api_token="token", settings=settings) as cdp:  # noqa: S106
         report = await jobs.load(cdp, GraphFiles([path]), journal=tmp_path / "j.sqlite", engine=engine, settle=0.0)
