@@ -72,8 +72,10 @@ def _clear_pair(new: Sequence[Part], left: Sequence[Any]) -> tuple[Part, Any] | 
 def _may_be(part: Part, stored: Any) -> bool:  # noqa: ANN401 any resource
     """Tell whether *stored* may be an older state of *part*; different ids mean different things."""
     value = part.value
+    if part.kind == "items" and value.reference_id is None and stored.reference_id is not None:
+        return _same_name(part, stored)  # one that has lost its id and has another name is another item
     if part.kind == "items":
-        return value.reference_id is None or stored.reference_id is None or value.reference_id == stored.reference_id
+        return stored.reference_id is None or value.reference_id == stored.reference_id
     if part.kind == "consumers" and value.identifiers and stored.identifiers:
         return may_match(part.sent(), stored) or _same_name(part, stored)
     return True

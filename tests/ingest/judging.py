@@ -241,7 +241,8 @@ def unnamed(told: Told, refs: Mapping[str, str]) -> Iterator[str]:
 def apart(one: Item | Person, other: Item | Person) -> bool:
     """Tell whether two versions of a thing are two things: both have ids, which differ; and people another name too."""
     if isinstance(one, Item) and isinstance(other, Item):
-        return None not in {one.reference, other.reference} and one.reference != other.reference
+        renamed = one.name != other.name  # and the id was given or taken
+        return one.reference != other.reference and (renamed or None not in {one.reference, other.reference})
     if isinstance(one, Person) and isinstance(other, Person):
         named = one.name == other.name and one.name is not None
         return bool(one.ids and other.ids) and one.ids != other.ids and not named

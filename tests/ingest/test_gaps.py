@@ -333,3 +333,14 @@ def test_an_edit_of_a_found_order_does_not_wait() -> None:
         return loop.time()
 
     assert run(load) == pytest.approx(90, abs=1)
+
+
+@pytest.mark.parametrize("policy", ["keep", "update"])
+async def test_an_item_without_an_id_does_not_take_one_with_an_id(policy: OnExisting) -> None:
+    """The input has another item without an id for a while, and then both: each is one thing."""
+    case = Case.new()
+    twin = item(name="Twin")
+    both = attrs.evolve(BARE, items=(ONE, twin))
+    for items in ((ONE,), (twin,)):
+        assert (await case.load(attrs.evolve(BARE, items=items), policy)).verdict == Verdict.LOADED
+    assert ((await case.load(both, policy)).verdict, case.holds(both)) == (Verdict.ALREADY, True)
