@@ -126,7 +126,7 @@ class PostgresServer:
                 log_text = self._log.read_text(encoding="utf-8", errors="replace")
                 self.stop()
                 raise RuntimeError(f"Postgres did not start:\n{log_text}")
-            time.sleep(0.02)
+            time.sleep(0.02)  # Postgres tells nobody when it is ready
 
     def stop(self) -> None:
         """Stop the server: it ends all its connections first."""

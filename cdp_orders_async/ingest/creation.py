@@ -65,8 +65,6 @@ class Creation:
         """The keys of parts that the input no longer has, and of which it is unknown whether they are there."""
         self.gaps = False
         """Whether the server may have parts of this order that neither a record nor a part of the input names."""
-        self.kinds = {*LISTED} if isinstance(context.cdp, ResourcesV2) else {*LISTED, *EXTENSIONS}
-        """The kinds of parts under an order that the version of the API documents."""
         self.looks: set[str] = set()
         """The kinds of parts that are to be looked for at the end, because the input no longer has some of them."""
         self.rivals: Collection[str] = ()
@@ -168,6 +166,11 @@ class Creation:
             context = self._context
             self.is_lost = self.is_lost or context.clock() >= self.claimed_until - context.longest_call
         return not self.is_lost
+
+    @property
+    def kinds(self) -> set[str]:
+        """The kinds of parts under an order that the version of the API documents."""
+        return {*LISTED} if isinstance(self._context.cdp, ResourcesV2) else {*LISTED, *EXTENSIONS}
 
     @property
     def leftovers(self) -> tuple[Leftover, ...]:
@@ -462,7 +465,7 @@ class Creation:
             context.journal.record(self._key, part.key, digest, part.ref, created=created)
 
     def _rename(self, old: str, part: Part) -> None:
-        """Note that the part with the key *old* is *part* after an edit of the input; its extension goes with it."""
+        """Note that what had the key *old* is *part* after an edit; its extension is a leftover until it is found."""
         keys = {old: part.key}
         for (kind, ref), key in self.orphans.items():
             if key == f"{old}/ext" and ref is not None:

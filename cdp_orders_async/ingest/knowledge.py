@@ -80,7 +80,7 @@ def combine_knowledge(
 
 
 def _is_same(journal: Journal | None, other: Journal) -> bool:
-    """Tell whether two journals are one that was closed and opened again."""
+    """Tell whether two journals are one that was opened again; a journal of the user may not say its place."""
     place = getattr(other, "place", None)
     return place is not None and getattr(journal, "place", None) == place
 

@@ -70,15 +70,16 @@ class Lookup:
     @property
     def leftovers(self) -> Sequence[tuple[str, UUID]]:
         """The known resources on the server that no part claims, with their kinds."""
-        claimed = self.claimed
+        claimed, gone = self.claimed, self.gone
         found = {stored.ref: kind for kind, (_, listed) in self._lists.items() if kind != "orders" for stored in listed}
         left = [(kind, ref) for ref, kind in {**found, **self.orphans}.items() if ref not in claimed]
-        return [thing for thing in left if thing not in self.gone]
+        return [thing for thing in left if thing not in gone]
 
     @property
     def gone(self) -> set[tuple[str, UUID]]:
         """The known resources that no part claims, and that the server no longer has."""
-        return {(kind, ref) for ref, kind in self.orphans.items() if self._fetched.get(ref, self) is None}
+        fetched = self._fetched
+        return {(kind, ref) for ref, kind in self.orphans.items() if ref in fetched and fetched[ref] is None}
 
     def requests_left(self, parts: Mapping[str, int]) -> int:
         """Return the requests that finding *parts* takes: how many there are of each kind.

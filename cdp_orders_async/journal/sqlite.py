@@ -59,6 +59,8 @@ class SqliteJournal:
         self._file = file
         self._tables = tables
         self._path = path
+        self.place = str(path.resolve())
+        """The file: two journals with one place are the same journal, opened twice."""
         self._identity = None if identity is None else MappingProxyType(dict(identity))
         self._new = False
         self._max_batch = max_batch
@@ -140,11 +142,6 @@ class SqliteJournal:
         except BaseException:
             self._give_up(order.key)
             raise
-
-    @property
-    def place(self) -> str:
-        """The file: two journals with one place are the same journal, opened twice."""
-        return str(self._path.resolve())
 
     async def look(self, order: OrderId) -> Claimed:
         """Return what `claim` would return, and change nothing; whether *order* is claimed does not matter."""

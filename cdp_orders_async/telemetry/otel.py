@@ -135,7 +135,7 @@ class OtelObserver(SwitchedObserver):
             return
         try:
             handler(event)
-        except Exception:
+        except Exception:  # of an exporter or a propagator: no call may fail because of it, so it is told once
             if not self._failed:
                 self._failed = True
                 raise

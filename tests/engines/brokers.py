@@ -47,7 +47,7 @@ class RedisServer:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.stop()
                 raise RuntimeError("Redis did not start")
-            time.sleep(0.01)
+            time.sleep(0.01)  # Redis tells nobody when it is ready
 
     def stop(self) -> None:
         """End the server; all that it held is lost."""

@@ -175,7 +175,7 @@ def test_two_killed_workers_lose_and_double_nothing(served: Served, tmp_path: Pa
             if sent(served) > 60 * (len(killed) + 1) and (left := [pid for pid in workers() if pid not in killed]):
                 os.kill(left[0], signal.SIGKILL)
                 killed.append(left[0])
-            time.sleep(0.02)
+            time.sleep(0.02)  # Ray tells nobody when a worker begins
 
     killer = threading.Thread(target=kill)
     killer.start()
