@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from cdp_orders_async.client import ResourcesV2
 from cdp_orders_async.errors import MAYBE_DONE, CdpError, Delivery, JournalError, NotFound, OutcomeUnknown
 from cdp_orders_async.ingest.attempts import Attempts, not_there
 from cdp_orders_async.ingest.before import before
 from cdp_orders_async.ingest.compare import diff, same_order
 from cdp_orders_async.ingest.context import LoadContext
+from cdp_orders_async.ingest.doubts import Doubts
 from cdp_orders_async.ingest.edits import AmbiguousError
+from cdp_orders_async.ingest.leftovers import Leftovers
 from cdp_orders_async.ingest.lookup import Lookup
 from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict
-from cdp_orders_async.ingest.parts import EXTENDED, EXTENSIONS, LEFT, LISTED, UNDOING, Part, left_key
+from cdp_orders_async.ingest.parts import EXTENSIONS, UNDOING, Part
 from cdp_orders_async.ingest.requests import IMMUTABLE
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.session import BulkTransport, GivenUp, Timings, as_one_call
@@ -53,20 +54,15 @@ class Creation:
         updates: bool,
     ) -> None:
         self.transport = context.transport(times, key, *place, given_up=lambda: context.halted or not self._may_send)
-        self.doubtful = False
-        """Whether any part of the order could be on the server."""
+        self.doubts: Doubts | None = None
+        """The doubts about the order; None if nothing of it can be on the server."""
         self.since = 0.0
         """Anything that an earlier run sent was sent before this time."""
         self.known: Mapping[str, PartRecord] = {}
         """The records of the parts when this run began, by key."""
-        self.orphans: dict[tuple[str, UUID | None], str] = {}
-        """The keys of known parts that the input no longer has, by kind and reference."""
-        self.doubts: Collection[str] = ()
-        """The keys of parts that the input no longer has, and of which it is unknown whether they are there."""
         self.gaps = False
         """Whether the server may have parts of this order that neither a record nor a part of the input names."""
-        self.looks: set[str] = set()
-        """The kinds of parts that are to be looked for at the end, because the input no longer has some of them."""
+        self.leftovers = Leftovers(context, key, parts)
         self.rivals: Collection[str] = ()
         """The keys of other orders that the server takes for this one, and that it may have."""
         self.made = False
@@ -81,6 +77,7 @@ class Creation:
         self._parts = parts
         self._order = parts[0]
         self._times = times
+        self._lookup: Lookup | None = None
         self._claimed: dict[int, Part] = {}
         """The parts with known references, by the integer of the reference, which is faster to hash than a UUID."""
         self._same: set[UUID] = set()
@@ -89,11 +86,17 @@ class Creation:
         self.refuses = context.on_existing == "fail" and not self._updates
         """Whether any difference refuses the whole order."""
 
-    def doubt(self, known: Mapping[str, PartRecord], rivals: Collection[str], since: float) -> None:
-        """Look parts up before they are sent: see `known`, `rivals` and `since`; the parts have their references."""
-        self.doubtful, self.known, self.rivals, self.since = True, known, rivals, since
-        parts = (part for part in self._parts if part.kind not in EXTENSIONS)
-        self._claimed = {part.ref.int: part for part in parts if part.ref is not None}
+    def doubt(self, doubts: Doubts, rivals: Collection[str], since: float) -> None:
+        """Look parts up before they are sent, because of *doubts*: see `rivals` and `since`."""
+        self.doubts, self.known, self.gaps, self.rivals, self.since = doubts, doubts.known, doubts.gaps, rivals, since
+        self.leftovers.take_over(doubts)
+        for part in self._parts:
+            record = doubts.known.get(part.key)
+            part.ref = None if record is None else record.ref
+            part.in_doubt = part.key in doubts.in_doubt
+            part.verdict = PartVerdict.FOUND if doubts.complete else None
+            if part.ref is not None and part.kind not in EXTENSIONS:
+                self._claimed[part.ref.int] = part
 
     async def find_or_create(self, part: Part) -> None:
         """Find *part* if it may be on the server, otherwise create it; raises the errors that `failed` handles."""
@@ -168,66 +171,23 @@ class Creation:
         return not self.is_lost
 
     @property
-    def kinds(self) -> set[str]:
-        """The kinds of parts under an order that the version of the API documents."""
-        return {*LISTED} if isinstance(self._context.cdp, ResourcesV2) else {*LISTED, *EXTENSIONS}
-
-    @property
-    def leftovers(self) -> tuple[Leftover, ...]:
-        """The known parts on the server that the input no longer has."""
-        found = self.lookup.leftovers if "lookup" in vars(self) else ()
-        known = [(kind, ref) for kind, ref in self.orphans if ref is not None]
-        return tuple([Leftover(kind, ref) for kind, ref in dict.fromkeys((*known, *found))])
-
-    async def find_leftovers(self) -> None:
-        """Look for what may be left of an earlier content of the order, so that `leftovers` names it.
-
-        Raises `CdpError` if a list cannot be read, and `OutcomeUnknown` if the load was stopped before.
-        """
-        for kind in sorted(self.looks) if self._order.is_there else ():
-            if self._context.halted:
-                raise OutcomeUnknown(f"the load was stopped before it was known which {kind} the input no longer has")
-            try:
-                if kind in EXTENSIONS:
-                    await self._find_left_extensions(kind)
-                else:
-                    await self.lookup.read(kind)
-            except NotFound as error:
-                if not error.from_api:  # the page of a gateway does not show that nothing is there
-                    raise
-            self.looks.discard(kind)
-
-    async def _find_left_extensions(self, kind: str) -> None:
-        extended = {part.owner for part in self._parts if part.kind == kind}
-        for owner in self._parts:
-            made = owner.verdict is PartVerdict.CREATED
-            if owner.kind == EXTENDED[kind] and owner.is_there and not made and owner not in extended:
-                extension = await self.lookup.extension(kind, owner.ref)
-                if extension is not None and extension.ref is not None:
-                    self._keep_leftover(kind, extension.ref)
-
-    def keep_leftovers(self) -> None:
-        """Note which parts that the input no longer has are on the server, so that the next run names them too."""
-        if "lookup" not in vars(self):
-            return
-        for thing in self.orphans.keys() & self.lookup.gone:
-            key = self.orphans.pop(thing)
-            if self._context.journal is not None:
-                self._context.journal.forget(self._key, key)
-        for kind, ref in self.lookup.leftovers:
-            self._keep_leftover(kind, ref)
-
-    def _keep_leftover(self, kind: str, ref: UUID) -> None:
-        if (kind, ref) not in self.orphans:
-            self.orphans[kind, ref] = key = left_key(kind, ref)
-            if self._context.journal is not None:
-                self._context.journal.record(self._key, key, b"", ref)
-
-    @cached_property
     def lookup(self) -> Lookup:
         """Finds the parts; made at the first use."""
-        context = self._context
-        return Lookup(self._parts, context.over(self.transport), self._retry, context.clock)
+        if self._lookup is None:
+            context = self._context
+            cdp = context.over(self.transport)
+            self._lookup = Lookup(self._parts, cdp, self._retry, context.clock, self.doubts)
+        return self._lookup
+
+    @property
+    def named_leftovers(self) -> tuple[Leftover, ...]:
+        """The parts on the server that the input no longer has, as far as they are known."""
+        return self.leftovers.named(self._lookup)
+
+    def keep_leftovers(self) -> None:
+        """Note what was found of parts that the input no longer has."""
+        if self._lookup is not None:
+            self.leftovers.keep(self._lookup)
 
     def create(self, part: Part) -> Awaitable[None]:
         """Send *part*; after a lost answer look it up, and send it again only if it is absent."""
@@ -457,23 +417,12 @@ class Creation:
             self._claimed[part.ref.int] = part
             if part is self._order:
                 context.claims.own(part.ref, self._key)
-        if self.orphans and (old := self.orphans.pop((part.kind, part.ref), None)) is not None:
-            self._rename(old, part)
+        if self.doubts is not None:
+            self.leftovers.claim(part)
         if context.journal is not None:
             # The record of a part that differs gets a hash that fits no input, so that the next run compares it again.
             digest = b"" if differs else part.digest
             context.journal.record(self._key, part.key, digest, part.ref, created=created)
-
-    def _rename(self, old: str, part: Part) -> None:
-        """Note that what had the key *old* is *part* after an edit; its extension is a leftover until it is found."""
-        keys = {old: part.key}
-        for (kind, ref), key in self.orphans.items():
-            if key == f"{old}/ext" and ref is not None:
-                self.orphans[kind, ref] = keys[key] = left_key(kind, ref)
-        if self._context.journal is not None and old != part.key:
-            self._context.journal.rename(self._key, keys)
-        if old.startswith(LEFT):  # nobody has looked for its extension
-            self.looks |= {kind for kind in self.kinds if EXTENDED.get(kind) == part.kind}
 
     def _know_deleted(self, part: Part) -> None:
         """Note that *part* is no longer on the server; without the order, none of its parts is."""
@@ -487,7 +436,7 @@ class Creation:
         for part in self._parts:
             part.in_doubt = False
         self.gaps = False
-        self.looks.clear()
+        self.leftovers.unread.clear()
 
 
 def _same_to_the_server(stored: Any) -> str:  # noqa: ANN401 an Order

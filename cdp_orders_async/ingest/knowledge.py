@@ -29,6 +29,8 @@ class Knowledge(Struct):
     """Other orders that the server takes for this one, and that are or may be on the server."""
     claims: list[tuple[bytes, int, bytes]]
     """Earlier claims of this order: the load, the position in its input, and the hash of the order in that input."""
+    cut_off: bool = False
+    """Whether the last run of it with its journal did not come to its end."""
     new_keys: Mapping[str, str | None] = {}
     """The new keys of records in its journal, by old key."""
     unrecorded: Mapping[str, PartRecord] = {}
@@ -54,7 +56,8 @@ def combine_knowledge(
     The memory holds the ended orders with the same reference id. It is reliable until *settle* seconds after the end
     of an order; *now* is the time in seconds.
     """
-    known = Knowledge(record, list(same), [] if record is None else [(record.run, record.number, record.digest)])
+    claims = [] if record is None else [(record.run, record.number, record.digest)]
+    known = Knowledge(record, list(same), claims, cut_off=record is not None and not record.ended)
     keys = {reference.key for reference in same}
     for remembered in memory:
         parts = remembered.records()

@@ -14,6 +14,7 @@ import attrs
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, NotFound, OutcomeUnknown
 from cdp_orders_async.ingest.compare import diff, extra_fields, may_match
+from cdp_orders_async.ingest.doubts import Doubts
 from cdp_orders_async.ingest.edits import AmbiguousError, pair_edited
 from cdp_orders_async.ingest.knowledge import NEVER
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part
@@ -40,18 +41,24 @@ class Retrier(Protocol):
 class Lookup:
     """Finds the *parts* of one order on the server; the parts share the lists that were read.
 
-    *cdp* makes the requests, and *retry* repeats them.
+    *cdp* makes the requests, and *retry* repeats them. *doubts* are those of the order, if it has any.
     """
 
     def __init__(
-        self, parts: Sequence[Part], cdp: Resources | ResourcesV2, retry: Retrier, clock: Callable[[], float]
+        self,
+        parts: Sequence[Part],
+        cdp: Resources | ResourcesV2,
+        retry: Retrier,
+        clock: Callable[[], float],
+        doubts: Doubts | None,
     ) -> None:
-        self.edited = False
-        """Whether the input may have been edited: then an unclaimed resource may be an older state of a part."""
-        self.needs_no_list = False
+        self.needs_no_list = doubts is not None and doubts.needs_no_list
         """Whether the references of the whole order are known, so that no list needs to be read."""
-        self.orphans: dict[UUID, str] = {}
-        """The known references of this order that no part claims, with their kinds."""
+        self._edited = doubts is not None and doubts.edited
+        """Whether an unclaimed resource may be an older state of a part."""
+        left = () if doubts is None else doubts.left
+        self._left = {ref: kind for kind, ref in left if kind not in EXTENSIONS}
+        """The known references of parts that the input no longer has, with their kinds."""
         self._parts = parts
         self._cdp = cdp
         self._retry = retry
@@ -72,14 +79,14 @@ class Lookup:
         """The known resources on the server that no part claims, with their kinds."""
         claimed, gone = self.claimed, self.gone
         found = {stored.ref: kind for kind, (_, listed) in self._lists.items() if kind != "orders" for stored in listed}
-        left = [(kind, ref) for ref, kind in {**found, **self.orphans}.items() if ref not in claimed]
+        left = [(kind, ref) for ref, kind in {**found, **self._left}.items() if ref not in claimed]
         return [thing for thing in left if thing not in gone]
 
     @property
     def gone(self) -> set[tuple[str, UUID]]:
         """The known resources that no part claims, and that the server no longer has."""
         fetched = self._fetched
-        return {(kind, ref) for ref, kind in self.orphans.items() if ref in fetched and fetched[ref] is None}
+        return {(kind, ref) for ref, kind in self._left.items() if ref in fetched and fetched[ref] is None}
 
     def requests_left(self, parts: Mapping[str, int]) -> int:
         """Return the requests that finding *parts* takes: how many there are of each kind.
@@ -113,9 +120,9 @@ class Lookup:
             return await self.extension(part.kind, part.owner_ref, after)
         sent = part.sent()
         listed = [] if self.needs_no_list else await self.read(part.kind, after)
-        orphans = await self._fetch_orphans(part.kind) if self.edited else ()
+        left = await self._fetch_left(part.kind) if self._edited else ()
         claimed = self.claimed
-        by_ref = {stored.ref: stored for stored in (*listed, *orphans)}
+        by_ref = {stored.ref: stored for stored in (*listed, *left)}
         free = [stored for ref, stored in by_ref.items() if ref not in claimed]
         if part.kind == "consumers":
             free = [await self._with_links(stored) for stored in free]
@@ -124,7 +131,7 @@ class Lookup:
             others = {item.value.reference_id for item in self._parts if item.kind == "items"} - {None}
             candidates = [stored for stored in candidates if stored.reference_id not in others]
         found = await self._best_fit(part, candidates, after) if candidates else None
-        if found is None and self.edited and settled:
+        if found is None and self._edited and settled:
             found = self._before_edit(part, free)
         if found is not None and found.ref in self.claimed:  # another part claimed it meanwhile
             found = await self.find(part, after, settled=settled)
@@ -137,18 +144,18 @@ class Lookup:
         stored = await self._retry(partial(resource.get, ref), f"{part.kind}.get")
         return await self._with_links(stored) if part.kind == "consumers" else stored
 
-    async def _fetch_orphans(self, kind: str) -> Sequence[Any]:
-        """Return the known resources of a *kind* that no part claims, without deleted ones."""
+    async def _fetch_left(self, kind: str) -> Sequence[Any]:
+        """Return the known resources of a *kind* that the input no longer has, without deleted ones."""
         resource: Any = getattr(self._cdp, kind)
         async with self._listing:
-            for ref in [ref for ref, its_kind in self.orphans.items() if its_kind == kind and ref not in self._fetched]:
+            for ref in [ref for ref, its_kind in self._left.items() if its_kind == kind and ref not in self._fetched]:
                 try:
                     self._fetched[ref] = await self._retry(partial(resource.get, ref), f"{kind}.get")
                 except NotFound as error:
                     if not error.from_api:
                         raise
                     self._fetched[ref] = None
-            fetched = [self._fetched.get(ref) for ref, its_kind in self.orphans.items() if its_kind == kind]
+            fetched = [self._fetched.get(ref) for ref, its_kind in self._left.items() if its_kind == kind]
             return [stored for stored in fetched if stored is not None]
 
     def _before_edit(self, part: Part, free: Sequence[Any]) -> Any:  # noqa: ANN401 any resource

@@ -5,23 +5,22 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from types import MappingProxyType
 
 from cdp_orders_async.errors import CdpError, JournalError, OutcomeUnknown
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.claims import Remembered, packed
 from cdp_orders_async.ingest.context import LoadContext, as_failure
 from cdp_orders_async.ingest.creation import Creation
-from cdp_orders_async.ingest.duplicates import keys_after_edit, with_new_keys
+from cdp_orders_async.ingest.doubts import doubts_of
 from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, combine_knowledge
+from cdp_orders_async.ingest.leftovers import kinds_of_parts
 from cdp_orders_async.ingest.outcomes import Failure, Outcome, PartVerdict, Verdict
-from cdp_orders_async.ingest.parts import CREATED, EXTENSIONS, UNDOING, Part, digest_of_parts, kind_of, parts_of
+from cdp_orders_async.ingest.parts import CREATED, EXTENSIONS, Part, digest_of_parts, parts_of
 from cdp_orders_async.journal import Busy, Claimed, OrderId, PartRecord
 from cdp_orders_async.session import Timings
 
 __all__ = ["OrderRun"]
 
-NO_RECORDS: Mapping[str, PartRecord] = MappingProxyType({})
 FOUND_VERDICTS = frozenset({PartVerdict.FOUND, PartVerdict.UPDATED, PartVerdict.KEPT})
 """The verdicts of parts that were on the server before this run."""
 MATCHING_VERDICTS = FOUND_VERDICTS - {PartVerdict.KEPT}
@@ -100,7 +99,7 @@ class OrderRun:
             key=self.key,
             verdict=verdict,
             parts=() if untouched else tuple([part.outcome for part in self.parts]),
-            leftovers=self._creation.leftovers,
+            leftovers=self._creation.named_leftovers,
             seconds=self._context.clock() - self._began,
             times=self.times,
             retry_after=None if self._busy is None else self._busy.seconds,
@@ -111,10 +110,10 @@ class OrderRun:
         parts: Sequence[Part] | bytes = self.parts
         count = len(parts)
         creation = self._creation
-        left = {key: PartRecord(b"", ref) for (_, ref), key in creation.orphans.items()}
-        left.update(dict.fromkeys(creation.doubts, PartRecord(b"", None)))
+        left = creation.leftovers.records
         if left or self._context.journal is not None:
-            known = {part.key: part.record for part in self.parts if part.ref is not None or part.in_doubt} | left
+            known = {part.key: part.record for part in self.parts if part.ref is not None or part.in_doubt}
+            known.update(left)
             parts, count = packed(known), len(known)
         return Remembered(
             key=self.key,
@@ -143,7 +142,7 @@ class OrderRun:
         """
         if self.order_part.verdict is None and self._is_looked_for:
             return self.left + 1, False
-        if not self._creation.doubtful or self.order_part.verdict is CREATED:
+        if self._creation.doubts is None or self.order_part.verdict is CREATED:
             return self.left, True
         known, lookup = self._creation.known, self._creation.lookup
         lists: Counter[str] = Counter()  # the parts that are to be found in a list of their kind
@@ -156,7 +155,7 @@ class OrderRun:
                 lists[part.key if part.kind in EXTENSIONS else part.kind] += 1
             else:
                 requests += 1
-        for kind in self._creation.looks - EXTENSIONS:
+        for kind in self._creation.leftovers.unread - EXTENSIONS:
             lists[kind] += 0
         return requests + lookup.requests_left(lists), True
 
@@ -171,7 +170,7 @@ class OrderRun:
             if not self._started and not await self._start():
                 self.left = 0
             elif part.verdict is None:
-                await (creation.find_or_create(part) if creation.doubtful else creation.create(part))
+                await (creation.create(part) if creation.doubts is None else creation.find_or_create(part))
         except BaseException as error:  # noqa: BLE001 it ends the part, and the load where it must
             self._ended_by(error, part, task)
         finally:
@@ -181,7 +180,7 @@ class OrderRun:
             self.left -= 1
             freed = self._unblock(part) if part.followers else ()
         if not self.left:
-            if self._creation.looks:
+            if creation.leftovers.unread:
                 await self._find_leftovers(task)
             await self._end(task)
         return freed
@@ -189,7 +188,7 @@ class OrderRun:
     async def _find_leftovers(self, task: asyncio.Task[object]) -> None:
         self._tasks.add(task)
         try:
-            await self._creation.find_leftovers()
+            await self._creation.leftovers.find(self._creation.lookup)
         except BaseException as error:  # noqa: BLE001 it ends the order, and the load where it must
             self._unseen = True
             if isinstance(error, asyncio.CancelledError):
@@ -286,30 +285,28 @@ class OrderRun:
                 context.journal.rename(self.key, known.new_keys)
             for key, part in known.unrecorded.items():
                 context.journal.record(self.key, key, part.digest, part.ref)
-        cut_off = claimed.record is not None and not claimed.record.ended
-        return await self._decide(known, asks=asks, cut_off=cut_off)
+        return await self._decide(known, asks=asks)
 
-    async def _decide(self, knowledge: Knowledge, *, asks: bool, cut_off: bool) -> bool:
+    async def _decide(self, knowledge: Knowledge, *, asks: bool) -> bool:
         """Decide from *knowledge* which parts are in doubt; *asks* says whether to ask the server first.
 
-        *cut_off*: the last run of the order did not come to its end. Returns whether there is work to do.
+        Returns whether there is work to do.
         """
         context, creation = self._context, self._creation
-        record, same = knowledge.record, knowledge.same
         digest = self._digest = self._digest or digest_of_parts(self.parts)
-        creation.gaps = record is not None and (record.gaps or (not record.ended and record.digest != digest))
+        doubts = doubts_of(self.parts, knowledge, digest, asks=asks, kinds=kinds_of_parts(context))
+        creation.gaps = doubts.gaps
         here = self._run, self._place[1]
         digests = {(run, number): claimed for run, number, claimed in knowledge.claims if context.is_own(run)}
         if clashing := [place for place, claimed in digests.items() if place != here and claimed != digest]:
             return self._conflict(f"{self._describe(*min(clashing), self.key)} is the same order, with other content")
-        # A run that was given up may have left keys of an earlier version of the input.
-        edited = record is not None and (record.digest != digest or not record.ended)
-        known = NO_RECORDS if record is None else record.parts
-        known = self._with_current_keys(known) if edited else known
-        other_content = cut_off and creation.gaps  # of the run that was cut off
-        known = self._without_digests(known) if other_content else known
-        own = known.get(self.order_part.key)
-        rivals = [rival for rival in same if rival.ref is not None]
+        if context.journal is not None:
+            if doubts.new_keys:
+                context.journal.rename(self.key, doubts.new_keys)
+            for key, part in doubts.uncompared.items():
+                context.journal.record(self.key, key, part.digest, part.ref)
+        own = doubts.known.get(self.order_part.key)
+        rivals = [rival for rival in knowledge.same if rival.ref is not None]
         if any(own is None or own.ref is None or own.ref == rival.ref for rival in rivals):
             first = rivals[0]
             return self._conflict(
@@ -317,26 +314,11 @@ class OrderRun:
                 f" and is on the server as the order {first.ref}: within two days the server takes both for one,"
                 " and orderedAt cannot be changed"
             )
-        # The Batch API tells no references.
-        by_batch = record is not None and record.complete and own is not None and own.ref is None
-        creation.gaps = creation.gaps or (by_batch and edited)
-        unsure = asks or by_batch or knowledge.last_sent > NEVER or (record is not None and not record.ended)
-        unsure = unsure or creation.gaps
-        complete = record is not None and record.complete and not edited
-        for part in self.parts:
-            found = known.get(part.key)
-            part.ref = None if found is None else found.ref
-            part.in_doubt = part.ref is None and (unsure or found is not None)
-            part.verdict = PartVerdict.FOUND if complete else None
-        creation.doubt(known, [rival.key for rival in same], self._sent_before(knowledge, known, asks=asks))
+        sent_before = self._sent_before(knowledge, doubts.known, asks=asks)
+        creation.doubt(doubts, [rival.key for rival in knowledge.same], sent_before)
         self._maybe_open = False
-        self._find_orphans(known, unsure=unsure)
-        self._must_look = other_content or (by_batch and edited)
-        if self._must_look:
-            creation.looks |= creation.kinds
-        self.order_part.in_doubt = self.order_part.ref is None and any(part.in_doubt for part in self.parts)
-        if complete:
-            creation.looks.clear()  # the run that made it complete has looked
+        self._must_look = doubts.must_read
+        if doubts.complete:
             return False
         return not creation.refuses or await self._inspect()
 
@@ -372,54 +354,6 @@ class OrderRun:
     def _forget_verdicts(self) -> None:
         for part in self.parts:
             part.verdict = None
-
-    def _with_current_keys(self, records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:
-        """Return *records* by the current keys of the parts, and rename them in the journal too."""
-        keys = keys_after_edit(self.parts, records)
-        if keys and self._context.journal is not None:
-            self._context.journal.rename(self.key, keys)
-        return with_new_keys(records, keys)
-
-    def _without_digests(self, records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:
-        """Return *records* that say nothing of values: a run of another content may have changed each part."""
-        unknown = {key: PartRecord(b"", record.ref) for key, record in records.items() if record.ref is not None}
-        undone = {key: record for key, record in records.items() if record.digest.startswith(UNDOING)}
-        if self._context.journal is not None:
-            for key in unknown.keys() - undone.keys():
-                self._context.journal.record(self.key, key, b"", unknown[key].ref)
-        return {**records, **unknown, **undone}
-
-    def _find_orphans(self, known: Mapping[str, PartRecord], *, unsure: bool) -> None:
-        """Note the known parts that the input no longer has.
-
-        A new part may be an edited one of them. A part in doubt may be one too, after a run that was given up. A part
-        that a look-up can confuse with a part in doubt is in doubt too.
-        """
-        keys = {part.key for part in self.parts}
-        refs = {key: record.ref for key, record in known.items()}
-        claimed = {(kind_of(key), ref) for key, ref in refs.items() if key in keys and ref is not None}
-        orphans = {key: ref for key, ref in refs.items() if key not in keys and (kind_of(key), ref) not in claimed}
-        creation = self._creation
-        creation.orphans = {(kind_of(key), ref): key for key, ref in orphans.items() if ref is not None}
-        creation.doubts = [key for key, ref in orphans.items() if ref is None]
-        creation.looks = {kind_of(key) for key in creation.doubts}
-        if not orphans and not any(part.in_doubt for part in self.parts):
-            return
-        lookup = creation.lookup
-        lookup.edited = True
-        lookup.needs_no_list = not unsure and None not in refs.values()
-        lookup.orphans = {ref: kind for kind, ref in creation.orphans if ref is not None and kind not in EXTENSIONS}
-        kinds = {kind_of(key) for key in orphans}
-        groups = {part.group for part in self.parts if part.in_doubt and part.group}
-        doubted: set[Part] = set()
-        for part in self.parts:
-            if part.ref is not None:
-                continue
-            if part.group in groups or (part.kind in kinds and part.kind not in EXTENSIONS):
-                part.in_doubt = True
-                doubted.add(part)
-            elif part.owner in doubted:
-                part.in_doubt = True
 
     def _conflict(self, reason: str) -> bool:
         self.order_part.verdict, self.order_part.reason = PartVerdict.CONFLICT, reason
@@ -480,7 +414,7 @@ class OrderRun:
         try:
             self._creation.keep_leftovers()
             # The journal already says so, or has to say that the order is open.
-            unseen = self._unseen or (self._must_look and self._creation.looks)
+            unseen = self._unseen or (self._must_look and self._creation.leftovers.unread)
             if self._maybe_open or unseen or (self._known_complete and complete):
                 journal.release(self.key)
                 return
