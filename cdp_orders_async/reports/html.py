@@ -160,7 +160,9 @@ def _environment() -> Environment:
     environment.filters.update(
         {
             "number": words.number,
+            "figure": words.figure,
             "duration": words.duration,
+            "when": words.when,
             "megabytes": words.megabytes,
             "rate": words.rate,
         }
