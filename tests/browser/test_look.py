@@ -67,6 +67,18 @@ def test_every_page_is_accessible(chromium: Chromium, site: Browser, width: int)
     assert len(found) == 20
 
 
+def test_rows_of_wide_tables_are_low_on_a_phone(chromium: Chromium, site: Browser) -> None:
+    """What a phone shows of a row is not blank because columns that are out of sight have many lines."""
+    with opened(chromium, site.served.base_url, width=PHONE) as window:
+        for path, most in (("ledger?operation=orders.create", 2), ("requests?operation=orders.get", 1)):
+            window.page.goto(f"/__pages/{path}")
+            row = window.page.locator("tbody tr").first
+            line = 1.5 * window.page.evaluate("() => parseFloat(getComputedStyle(document.body).fontSize)")
+            box = row.bounding_box()
+            assert box is not None
+            assert box["height"] < (most + 1) * line + 16, path
+
+
 def test_every_page_works_by_keyboard(chromium: Chromium, site: Browser) -> None:
     """The Tab key reaches every link and control in its order, and each shows that it has the focus."""
     with opened(chromium, site.served.base_url, width=PHONE) as window:
