@@ -160,6 +160,7 @@ def _environment() -> Environment:
     environment.filters.update(
         {
             "number": words.number,
+            "options_in": words.options_in,
             "figure": words.figure,
             "duration": words.duration,
             "when": words.when,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from cdp_orders_async.ingest import Verdict
 
-__all__ = ["PURPOSES", "VERDICTS", "duration", "figure", "megabytes", "number", "rate", "share", "when"]
+__all__ = ["PURPOSES", "VERDICTS", "duration", "figure", "megabytes", "number", "options_in", "rate", "share", "when"]
 
 VERDICTS = {
     Verdict.LOADED: "on the server as the input says; this run created it",
@@ -38,6 +39,7 @@ PURPOSES = {
 """The purposes of time, names of `Timings`, in words."""
 SECONDS, MINUTES, HOURS = 1.0, 60.0, 3600.0
 NOTHING = "\N{EN DASH}"
+OPTION = re.compile(r"(--[a-z][a-z-]*)")
 LARGE = 100
 """From here on a number needs no digits after its point."""
 
@@ -61,6 +63,11 @@ def when(text: str) -> str:
         return time.astimezone(UTC).isoformat(" ", "seconds").replace("+00:00", " UTC") if time.tzinfo else text
     except (ValueError, OverflowError):
         return text
+
+
+def options_in(text: str) -> list[tuple[str, bool]]:
+    """Return the pieces of a sentence, and whether each is an option of a command, which no line may break."""
+    return [(piece, piece.startswith("--")) for piece in OPTION.split(text) if piece]
 
 
 def duration(seconds: float | None) -> str:

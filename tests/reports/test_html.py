@@ -19,7 +19,7 @@ from cdp_orders_async.jobs.owned_file import write_all
 from cdp_orders_async.jobs.series import Course, Moment
 from cdp_orders_async.reports import html
 from cdp_orders_async.reports.charts import allowed_of, charts_of
-from cdp_orders_async.reports.words import duration, figure, megabytes, number, share, when
+from cdp_orders_async.reports.words import duration, figure, megabytes, number, options_in, share, when
 from tests.cli.support import names
 from tests.reports.files import ALL, COUNTS, failed, kept, outcome, record, stray, written
 from tests.reports.pages import Page
@@ -243,6 +243,18 @@ def test_times_and_figures_in_words() -> None:
         "275",
         "1,234",
     ]
+
+
+def test_options_are_found_in_sentences() -> None:
+    """An option of a command is a piece of its own, and nothing of the sentence is lost."""
+    assert options_in("Retry with a lower --rate, or --on-existing update.") == [
+        ("Retry with a lower ", False),
+        ("--rate", True),
+        (", or ", False),
+        ("--on-existing", True),
+        (" update.", False),
+    ]
+    assert options_in("") == []
 
 
 def test_words_of_numbers() -> None:
