@@ -25,6 +25,7 @@ from cdp_orders_async.emulator.records import Json
 __all__ = ["Fault", "Faults", "PlanError"]
 
 LARGEST_PLAN = 2**24  # bytes
+SECONDS_MAX = 1_000_000
 BEFORE_REPLY = ("before", "accepted", "written")
 PHASES = (*BEFORE_REPLY, "head", "body")
 PROCESSING = ("processing",)
@@ -234,8 +235,8 @@ def read_fault(fault: Json, where: str) -> Fault:
     status = whole(fault, "status", STATUSES.get(action, 503), where, range(200, 600))
     retry_after = whole(fault, "retry_after", -1, where, range(2**31))
     seconds = fault.get("seconds", 1 if action == "drip" else 60)
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds < 0:
-        raise PlanError(f"{where}: seconds must be a number, at least 0, not {seconds!r}.")
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 <= seconds <= SECONDS_MAX:
+        raise PlanError(f"{where}: seconds must be a number from 0 to {SECONDS_MAX:,}, not {seconds!r}.")
     after = retry_after if retry_after >= 0 else None
     return Fault(action=action, phase=phase, status=status, retry_after=after, seconds=seconds)
 

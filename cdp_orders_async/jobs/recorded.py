@@ -32,6 +32,7 @@ __all__ = [
 
 LONGEST_LINE = 2**24
 """The bytes of the longest line."""
+MOST_SECONDS = 1e12
 LONGEST_RULE = 200
 """The characters that are told of the rule that a line breaks."""
 
@@ -49,7 +50,7 @@ class Recorded(Struct, frozen=True, kw_only=True):
     """What a file of outcomes says of one order."""
 
     file: str | None = None
-    number: int
+    number: Annotated[int, msgspec.Meta(ge=0, le=10**15)]
     """Its line, or its position in the input, from 1."""
     key: str | None = None
     verdict: Verdict
@@ -82,9 +83,15 @@ class WholeRecord(Recorded, frozen=True, kw_only=True):
 
     parts: tuple[WholePart, ...] = ()
     violations: tuple[RecordedRule, ...] = ()
-    seconds: Annotated[float, msgspec.Meta(ge=0, le=1e12)] = 0.0
+    seconds: Annotated[float, msgspec.Meta(ge=0, le=MOST_SECONDS)] = 0.0
     times: Timings = msgspec.field(default_factory=Timings)
     run: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError for times whose sum would have no bound."""
+        seconds = msgspec.structs.astuple(self.times)
+        if max(seconds) > MOST_SECONDS or min(seconds) < -MOST_SECONDS:
+            raise ValueError(f"a time of more than {MOST_SECONDS:g} seconds")
 
 
 R = TypeVar("R", bound=Recorded)

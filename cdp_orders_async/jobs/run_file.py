@@ -56,11 +56,14 @@ def write_run(path: Path, record: dict[str, object]) -> None:
         raise unwritable(path, WHAT, error.strerror) from error
 
 
+Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+
+
 class RunFile(Struct, frozen=True):
     """One file of the input of a run."""
 
     name: str
-    bytes: int | None = None
+    bytes: Annotated[int, msgspec.Meta(ge=0, le=10**18)] | None = None
 
 
 class RunOptions(Struct, frozen=True, kw_only=True):
@@ -87,11 +90,11 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     files: tuple[RunFile, ...] = ()
     hash: str | None = None
     options: RunOptions = RunOptions()
-    counts: dict[str, int] = {}
-    parts_created: int = 0
-    requests: int = 0
+    counts: dict[str, Count] = {}
+    parts_created: Count = 0
+    requests: Count = 0
     seconds: Annotated[float, msgspec.Meta(ge=0, le=1e12)] | None = None
-    stopped_by: int | None = None
+    stopped_by: Count | None = None
     error: str | None = None
     folder: str | None = None
     """The folder in which the command ran, from which the names of files count."""

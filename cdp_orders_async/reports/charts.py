@@ -18,6 +18,12 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 62, 14, 24
 """The room for labels around the lines."""
 MARKERS = 6
 """The markers on a line, which tell it from others where colours and dashes do not."""
+LEAST = 1e-6
+"""The seconds that are shown of less, so that no number is without a bound."""
+TICKS = 7
+"""The most ticks of a logarithmic scale that may be 1, 2 and 5 times a power of ten."""
+NEAR = 1e-9
+"""The share by which a value may lie beside a tick that it is."""
 APART = 12
 """The least distance of two labels."""
 SPARE = 2
@@ -73,10 +79,12 @@ class Chart(Struct, frozen=True, kw_only=True):
 def coarser(moments: Sequence[Moment], most: int) -> list[Moment]:
     """Return at most *most* moments: where there are more, neighbours become one.
 
-    The median of such a moment is the mean of the medians, its slow time is the longest, its rate the highest.
+    The median of such a moment is the mean of the medians, its slow time is the longest, its rate the highest. Moments
+    without a length are left out.
     """
     size = max(1, math.ceil(len(moments) / most))
-    return [_together(moments[at : at + size]) for at in range(0, len(moments), size)]
+    found = (_together(moments[at : at + size]) for at in range(0, len(moments), size))
+    return [moment for moment in found if moment.seconds >= LEAST]
 
 
 def allowed_of(moments: Sequence[Moment]) -> list[float | None]:
@@ -117,7 +125,7 @@ def charts_of(course: Course, prefix: str, most: int) -> list[Chart]:
 
     *prefix* begins the ids of the charts.
     """
-    moments = [moment for moment in coarser(course.moments, most) if moment.seconds > 0]
+    moments = coarser(course.moments, most)
     if not moments:
         return []
     axis = _Axis(moments, course.pauses)
@@ -231,11 +239,20 @@ def _linear(_: float, most: float) -> tuple[Callable[[float], float], list[float
 
 
 def _logarithmic(least: float, most: float) -> tuple[Callable[[float], float], list[float]]:
-    """Return a scale with a tick for each power of ten, in the same form; a value of 0 is at its foot."""
-    low = math.floor(math.log10(least) + 1e-9)
-    high = max(low + 1.0, math.log10(most))
-    ticks = [10.0**power for power in range(low, math.floor(high + 1e-9) + 1)]
-    return lambda value: math.log10(max(value, ticks[0]) / ticks[0]) / (high - low), ticks
+    """Return a scale in the same form; a value of 0 is at its foot.
+
+    It has ticks at 1, 2 and 5 times the powers of ten, or at the powers alone where those are too many.
+    """
+    least, most = max(least, LEAST), max(most, LEAST)
+    powers = range(math.floor(math.log10(least)) - 1, math.ceil(math.log10(most)) + 2)
+    steps = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    below = max(n for n, step in enumerate(steps) if step <= least * (1 + NEAR))
+    above = min(n for n, step in enumerate(steps) if step >= most * (1 - NEAR) and n > below)
+    ticks = steps[below : above + 1]
+    if len(ticks) > TICKS:
+        ticks = steps[below - below % 3 : above + 1 : 3]
+    height = math.log10(steps[above] / ticks[0])
+    return lambda value: math.log10(max(value, ticks[0]) / ticks[0]) / height, ticks
 
 
 def _step(most: float) -> float:

@@ -69,6 +69,7 @@ def to_html(data: ReportData) -> str:
         coarser=coarser,
         commands_of=commands_of,
         folder_of=folder_of,
+        options_in=words.options_in,
         times_of=_times_of,
         strays_of=_strays_of,
     )
@@ -160,7 +161,9 @@ def _environment() -> Environment:
     environment.filters.update(
         {
             "number": words.number,
+            "figure": words.figure,
             "duration": words.duration,
+            "when": words.when,
             "megabytes": words.megabytes,
             "rate": words.rate,
         }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
+
 from cdp_orders_async.ingest import Verdict
 
-__all__ = ["PURPOSES", "VERDICTS", "duration", "megabytes", "number", "rate", "share"]
+__all__ = ["PURPOSES", "VERDICTS", "duration", "figure", "megabytes", "number", "options_in", "rate", "share", "when"]
 
 VERDICTS = {
     Verdict.LOADED: "on the server as the input says; this run created it",
@@ -36,6 +39,7 @@ PURPOSES = {
 """The purposes of time, names of `Timings`, in words."""
 SECONDS, MINUTES, HOURS = 1.0, 60.0, 3600.0
 NOTHING = "\N{EN DASH}"
+OPTION = re.compile(r"(--[a-z][a-z-]*)")
 LARGE = 100
 """From here on a number needs no digits after its point."""
 
@@ -45,6 +49,25 @@ def number(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:,.0f}" if value == int(value) or value >= LARGE else f"{value:.3g}"
+
+
+def figure(value: float | None) -> str:
+    """Return a number of a column, always with three digits or more, so that the points of the numbers are aligned."""
+    return number(value) if value is None or not value or value >= LARGE else f"{value:#.3g}"
+
+
+def when(text: str) -> str:
+    """Return a time of a record in words; any other text as it is."""
+    try:
+        time = datetime.fromisoformat(text)
+        return time.astimezone(UTC).isoformat(" ", "seconds").replace("+00:00", " UTC") if time.tzinfo else text
+    except (ValueError, OverflowError):
+        return text
+
+
+def options_in(text: str) -> list[tuple[str, bool]]:
+    """Return the pieces of a sentence, and whether each is an option of a command, which no line may break."""
+    return [(piece, piece.startswith("--")) for piece in OPTION.split(text) if piece]
 
 
 def duration(seconds: float | None) -> str:

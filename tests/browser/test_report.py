@@ -71,6 +71,18 @@ def test_slowest_orders_fit_a_phone(chromium: Chromium, made: list[Path]) -> Non
     assert time["y"] >= order["y"] + order["height"]
 
 
+def test_references_fit_a_phone(chromium: Chromium, made: list[Path]) -> None:
+    """The references of what the input no longer has are seen whole, without a scroll to the side."""
+    with opened(chromium, width=PHONE) as window:
+        window.page.goto(made[0].as_uri())
+        region = window.page.get_by_role("region", name="Things that only the server has")
+        boxes = [one.bounding_box() for one in region.locator("code").all()]
+    assert boxes
+    for box in boxes:
+        assert box is not None
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= PHONE
+
+
 def test_report_works_by_keyboard(chromium: Chromium, scriptless: Chromium, made: list[Path]) -> None:
     """The Tab key reaches every link, and the Enter key opens the values of the charts; no script is needed."""
     with opened(chromium, width=PHONE) as window:

@@ -275,4 +275,5 @@ def test_another_site_can_do_nothing(chromium: Chromium, site: Browser) -> None:
         window.troubles.clear()
         page.get_by_role("button", name="Win").click()
         expect(page.get_by_role("alert")).to_contain_text("may come from a page of another site, so nothing was done")
+        assert (window.accessible(), window.wider(), window.unreached()) == ([], [], [])
         assert site.served.switches == Switches(match_hours=7)

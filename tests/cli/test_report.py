@@ -6,10 +6,13 @@ import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
+import orjson
 import pytest
 
 from cdp_orders_async.cli import main
 from cdp_orders_async.ingest import Verdict
+from cdp_orders_async.jobs.recorded import WholeRecord
+from cdp_orders_async.jobs.report_data import Tally
 from tests.cli.support import cdp_orders, lines_of, names, orders, watched, write
 from tests.reports.files import failed, outcome, record, written
 from tests.reports.pages import Page
@@ -88,6 +91,22 @@ WRONG: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         lambda folder: write(folder / "out", [{**outcome(1), "seconds": -1}]),
         ("out, line 1: it is not an outcome: ", "$.seconds"),
     ),
+    "endless times": (
+        lambda folder: write(folder / "out", [{**outcome(1), "times": {"server": 1e308}}] * 2),
+        ("out, line 1: it is not an outcome: a time of more than 1e+12 seconds",),
+    ),
+    "a huge number": (
+        lambda folder: (folder / "out").write_text(f'{{"number":{"9" * 400},"verdict":"loaded"}}\n'),
+        ("out, line 1: it is not an outcome: ", "$.number"),
+    ),
+    "zeros after a crash": (
+        lambda folder: (folder / "out").write_bytes(write(folder / "out", [outcome(1)]).read_bytes() + bytes(4096)),
+        ("out, line 2: it is not an outcome: ", "mend this line, or remove it"),
+    ),
+    "an empty line": (
+        lambda folder: (folder / "out").write_bytes(b"\n" + write(folder / "out", [outcome(1)]).read_bytes()),
+        ("out, line 1: it is not an outcome",),
+    ),
     "a report of something else": (
         lambda folder: (made(folder), (folder / "r.html").write_text("<!doctype html>\n<p>mine")),
         ("r.html: it holds something else, name another file",),
@@ -158,6 +177,10 @@ LACKING: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
         lambda out: out.with_name("out.run.json").write_text("[1]"),
         ("out.run.json is not the record of the run: Expected `object`",),
     ),
+    "a record with a huge number": (
+        lambda out: out.with_name("out.run.json").write_text(f'{{"requests": 1{"0" * 400}}}'),
+        ("out.run.json is not the record of the run: ", "$.requests"),
+    ),
     "the record of another run": (
         lambda out: write(out.with_name("out.run.json"), [record({}, run="other")]),
         ("out.run.json is the record of another run",),
@@ -186,6 +209,61 @@ def test_what_a_report_lacks_is_said_in_it(case: str, tmp_path: Path, capsys: py
     for word in words:
         assert word in told
         assert word in text
+
+
+EDGES: dict[str, tuple[dict[str, object], str]] = {
+    "moments without a length": (
+        {"course": {"moments": [[0.0, 1, 1], [1e-300, 9, 9], [5e-324, 1, 1]]}},
+        "has no course",
+    ),
+    "times next to nothing": (
+        {"course": {"moments": [[1.0, 1, 1, 0, 0, 1.0, 5e-324, 5e-324, 0.0]] * 2}},
+        "Requests a second",
+    ),
+    "no time at all": ({"seconds": 5e-324}, "What was done"),
+    "the longest times": (
+        {"course": {"moments": [[1e12, 1, 1, 0, 0, 1e12, 1e12, 1e12, 1e12]] * 700}},
+        "Requests a second",
+    ),
+    "very many limits": ({"limits": ["x" * 9_000] * 900}, "Rate found"),
+    "dates without end": ({"started": "9999-12-31T23:59:59-23:00", "ended": "soon\0"}, "9999-12-31T23:59:59-23:00"),
+}
+
+
+@pytest.mark.parametrize("case", EDGES)
+def test_a_record_at_the_edges_makes_a_report(case: str, tmp_path: Path) -> None:
+    """Whatever its numbers and texts are, the report of a record is whole and small."""
+    more, words = EDGES[case]
+    out = written(tmp_path / "out", [outcome(1)], record({"loaded": 1}, **more))
+    assert main(["report", str(out), "--output", str(tmp_path / "r.html")]) == 0
+    text = (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert words in Page(text).text
+    assert "\0" not in text
+    assert len(text) < 50_000
+
+
+def test_a_file_that_grows_while_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A load that still writes is reported as far as it has come; a half line is left out, and both are said."""
+    out = written(tmp_path / "out", [outcome(1), outcome(2)], record({}, ended=None))
+    later = [orjson.dumps(outcome(n)) + b"\n" for n in (3, 4)]
+    add = Tally.add
+
+    def grow(tally: Tally, one: WholeRecord) -> None:
+        add(tally, one)
+        if one.number == 1:
+            with out.open("ab") as file:
+                file.write(later[0] + later[1][:-20])
+
+    monkeypatch.setattr(Tally, "add", grow)
+    assert main(["report", str(out), "--output", str(tmp_path / "r.html")]) == 1
+    told = capsys.readouterr().err
+    text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
+    assert "All 3 orders are on the server as the input says." in text
+    for words in ("line 4: the file ends in the middle of this outcome", "the load still runs, or was killed"):
+        assert words in told
+        assert words in text
 
 
 def test_the_report_of_a_load_that_was_killed(tmp_path: Path) -> None:

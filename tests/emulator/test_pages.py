@@ -12,6 +12,7 @@ import pytest
 
 from cdp_orders_async.emulator import Emulator, Faults
 from cdp_orders_async.emulator.pages import views
+from cdp_orders_async.emulator.records import Json
 from tests.emulator.filling import CAUSE, MARK, fill
 from tests.emulator.reading import Browser, Seen, browsing
 from tests.emulator.talking import ABSENT, ORDER, PERSON
@@ -258,9 +259,12 @@ def test_the_ledger_is_read_in_parts(browser: Browser, monkeypatch: pytest.Monke
         *(
             (f"{name}?page={page}", 400, "page: must be a whole number")
             for name in ("guests", "orders")
-            for page in ("0", "x", "-1", "1.5", "9" * 19)
+            for page in ("0", "x", "-1", "1.5", "9" * 19, "%00", "")
         ),
         *((f"{name}?page=1000", 404, "no page 1,000") for name in ("guests", "orders")),
+        ("orders?page=999999", 404, "no page 999,999"),
+        ("guests?page=2&page=1", 404, "This list has 1 page, and no page 2."),
+        ("orders?page=3", 404, "This list has 2 pages, and no page 3."),
         ("guests?q=nobody&page=2", 404, "no page 2"),
         ("guests?type=x", 400, "type: choose"),
         ("ledger?before=x", 400, "before: must be"),
@@ -296,20 +300,42 @@ def test_wrong_methods_name_the_right_ones(browser: Browser) -> None:
     """A page can be read, and only a form can be sent."""
     for method, path, allow in (
         ("DELETE", "guests", "GET"),
+        ("POST", "static/pages.css", "GET"),
+        ("POST", "requests/events", "GET"),
+        ("HEAD", "requests/events", "GET"),
         ("PUT", "faults", "GET, POST"),
         ("GET", "faults/add", "POST"),
     ):
         seen = browser.open(f"/__pages/{path}", method=method)
         assert (seen.status, seen.headers["Allow"]) == (405, allow)
-    seen = browser.open("/__pages/guests", method="HEAD")
-    assert (seen.status, seen.body) == (200, "")
+    for path in ("guests", "static/pages.css"):
+        seen = browser.open(f"/__pages/{path}", method="HEAD")
+        assert (seen.status, seen.body) == (200, "")
+
+
+def test_an_error_leads_back_to_its_list(browser: Browser) -> None:
+    """The page of an error has a link to the list of its section; a page of no section has one to the guests."""
+    for path, link in (
+        (f"orders/{ABSENT}", "orders"),
+        ("orders?page=99", "orders"),
+        ("ledger?before=x", "ledger"),
+        ("nothing", "guests"),
+        (f"guests/{ABSENT}/orders", "guests"),
+    ):
+        seen = browser.open(f"/__pages/{path}")
+        assert seen.link(f"Open the page {link.capitalize()}") == f"/__pages/{link}"
 
 
 def test_an_empty_emulator_says_how_to_begin() -> None:
     """Without orders the pages say so, and how to load some."""
     with browsing() as browser:
-        assert "cdp-orders load" in browser.open("/__pages/guests").text
-        assert "no orders yet" in browser.open("/__pages/orders").text
+        command = "cdp-orders load orders.jsonl --base-url {} --client-key key --api-token token"
+        assert command.format(browser.served.base_url) in browser.open("/__pages/guests").text
+        seen = browser.open("/__pages/guests", Host="localhost")
+        assert command.format("http://localhost") in seen.text
+        seen = browser.open("/__pages/orders")
+        assert "no orders yet" in seen.text
+        assert seen.link("Guests") == "/__pages/guests"
         assert "no changes yet" in browser.open("/__pages/ledger").text
         assert "no requests yet" in browser.open("/__pages/requests").text
 
@@ -323,6 +349,96 @@ def test_long_values_are_cut() -> None:
         seen = browser.open(f"/__pages/orders/{order.ref}")
     assert "A… (100,000 characters)" in seen.text
     assert "49@e.example, and 950 more" in seen.text
+
+
+def test_long_names_are_cut_in_titles_and_tables() -> None:
+    """A name of 300 characters is whole where it is a value of its own, and short in tables, links and titles."""
+    emulator = Emulator()
+    name, reference = "N" * 300, "R" * 255
+    order = emulator.store.create("orders", {**ORDER, "referenceId": reference, "channel": reference}, CAUSE)
+    emulator.store.create("items", {"type": "X", "name": name, "price": 1}, CAUSE, order.ref)
+    identifiers: list[Json] = [{"provider": name, "id": name}]
+    emulator.store.create("contacts", {"firstName": name, "identifiers": identifiers}, CAUSE, order.ref)
+    guest = emulator.store.guest_of(order)
+    with browsing(emulator) as browser:
+        for path in ("guests", "orders", "ledger", f"guests/{guest}/orders"):
+            seen = browser.open(f"/__pages/{path}")
+            assert ("N" * 101 in seen.body, "R" * 101 in seen.body) == (False, False), path
+            assert "N" * 100 + "…" in seen.body or "R" * 100 + "…" in seen.body
+        seen = browser.open(f"/__pages/orders/{order.ref}")
+        assert seen.one("h1").text == f"Order {'R' * 100}…"
+        assert (seen.body.count(reference), seen.body.count(name)) == (2, 4)
+
+
+UNSEEN = "a\0b\x1b[1mc\x7fd\u202etxt.exe\u2066e"
+
+
+def test_what_cannot_be_seen_is_shown_as_its_code() -> None:
+    """Control characters and marks that turn letters round are codes, so that two different texts never look alike."""
+    codes = r"a\u0000b\u001b[1mc\u007fd\u202etxt.exe\u2066e"
+    emulator = Emulator()
+    order = emulator.store.create("orders", {**ORDER, "referenceId": UNSEEN, "channel": UNSEEN}, CAUSE)
+    identifiers: list[Json] = [{"provider": "P", "id": UNSEEN}]
+    person: dict[str, Json] = {"firstName": UNSEEN, "emails": [UNSEEN], "identifiers": identifiers}
+    emulator.store.create("contacts", person, CAUSE, order.ref)
+    guest = emulator.store.guest_of(order)
+    emulator.traffic.add(emulator.store.clock(), "GET", f"/{UNSEEN}", "", 404)
+    with browsing(emulator) as browser:
+        for path in (
+            *("guests", "orders", "requests", "ledger", f"guests/{guest}", f"guests/{guest}/orders"),
+            *(f"orders/{order.ref}", f"guests?q={quote_plus(UNSEEN)}", f"orders?q={quote_plus(UNSEEN)}"),
+        ):
+            seen = browser.open(f"/__pages/{path}")
+            assert (seen.status, codes in seen.text) == (200, True), path
+            typed = {value for one in seen.elements for value in one.attributes.values() if UNSEEN in value}
+            assert typed <= {UNSEEN}, path  # only the field of the search has what was typed
+            assert "\u202e" not in seen.text.replace(UNSEEN, ""), path
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("2024-01-01T16:17:16Z", "2024-01-01 16:17:16 UTC"),
+        ("2024-01-01T16:17:16.250Z", "2024-01-01 16:17:16.250 UTC"),
+        ("2024-01-01T18:17:16+02:00", "2024-01-01 16:17:16 UTC"),
+    ],
+)
+def test_times_are_readable(sent: str, shown: str) -> None:
+    """A time that a client sent is in UTC, in the same form as all times; a text that is no time is shown as it is."""
+    emulator = Emulator()
+    order = emulator.store.create("orders", {**ORDER, "orderedAt": sent}, CAUSE)
+    emulator.store.create(
+        "contacts", {"firstName": "A", "dateOfBirth": sent, "passportExpiry": "soon"}, CAUSE, order.ref
+    )
+    with browsing(emulator) as browser:
+        assert shown in browser.open("/__pages/orders").text
+        seen = browser.open(f"/__pages/orders/{order.ref}").text
+        assert f"Ordered at {shown}" in seen
+        assert f"Date of birth {shown}" in seen
+        assert "Passport expiry soon" in seen
+
+
+def test_a_guest_that_becomes_a_customer_keeps_its_place() -> None:
+    """The types follow the guests, and the guests of a type are in the order of their creation."""
+    emulator = Emulator()
+    order = emulator.store.create("orders", ORDER, CAUSE)
+
+    def person(kind: str, name: str) -> None:
+        emulator.store.create(kind, {"firstName": name, "emails": [f"{name}@e.example"]}, CAUSE, order.ref)
+
+    for kind, name in (("consumers", "A"), ("contacts", "B"), ("consumers", "Z"), ("contacts", "A")):
+        person(kind, name)
+
+    def names(text: str, kind: str) -> list[str]:
+        refs = emulator.store.guests_found(text, kind)
+        return [str(emulator.store.get("guests", ref).data["firstName"]) for ref in refs]
+
+    assert (names("", "customer"), names("", "traveller"), names("", "")) == (["B", "A"], ["Z"], ["Z", "B", "A"])
+    assert names("a@e.example", "") == ["A"]
+    assert names("a@e.example", "traveller") == []
+    assert names("e example . @", "customer") == ["B", "A"]
+    assert names("e example . @ z", "") == ["Z"]
+    assert names("e example . @ q", "") == []
 
 
 def test_orders_without_parts() -> None:

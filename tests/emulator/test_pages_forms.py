@@ -199,10 +199,13 @@ def test_a_wrong_plan_changes_nothing(browser: Browser, plan: str, words: str) -
         ({"operation": "x"}, "operation must name operations"),
         ({"action": "explode"}, "action must be one of"),
         ({"action": "drip", "phase": "before"}, "phase of drip must be one of body"),
-        ({"status": "99"}, "status must be a whole number from 200 to 599, not 99"),
+        ({"status": "99"}, "Nothing was added: status must be a whole number from 200 to 599, not 99"),
         ({"status": "often"}, "not 'often'"),
         ({"seconds": "-1"}, "seconds must be"),
         ({"seconds": "nan"}, "seconds must be"),
+        ({"action": "stall", "seconds": "1000001"}, "seconds must be a number from 0 to 1,000,000, not 1000001"),
+        ({"action": "stall", "seconds": "9" * 400}, "seconds must be a number from 0 to 1,000,000"),
+        ({"action": "stall", "seconds": "1e400"}, "seconds must be a number from 0 to 1,000,000"),
         ({"requests": "0"}, "from 1 to 1,000, not 0"),
         ({"requests": "1e3"}, "from 1 to 1,000"),
         ({"requests": "9" * 5_000}, "from 1 to 1,000"),
@@ -269,6 +272,7 @@ def test_a_form_without_the_token_is_refused(browser: Browser, token: str | None
     page = browser.send("/__pages/switches", fields)
     assert (page.status, browser.served.switches) == (403, Switches())
     assert "open the page again" in page.text
+    assert page.link("Open the page Switches") == "/__pages/switches"
     with browsing() as other:
         form = other.open("/__pages/switches").form("/__pages/switches")
     assert browser.send("/__pages/switches", form).status == 403

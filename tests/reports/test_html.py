@@ -19,7 +19,7 @@ from cdp_orders_async.jobs.owned_file import write_all
 from cdp_orders_async.jobs.series import Course, Moment
 from cdp_orders_async.reports import html
 from cdp_orders_async.reports.charts import allowed_of, charts_of
-from cdp_orders_async.reports.words import duration, megabytes, number, share
+from cdp_orders_async.reports.words import duration, figure, megabytes, number, options_in, share, when
 from tests.cli.support import names
 from tests.reports.files import ALL, COUNTS, failed, kept, outcome, record, stray, written
 from tests.reports.pages import Page
@@ -212,6 +212,49 @@ def test_one_late_answer_leaves_the_others_apart() -> None:
     (median, _), (slow, late_one) = (line.markers for line in chart.lines)
     assert median[1] - slow[1] > 10
     assert slow[1] - late_one[1] > 50
+
+
+def test_times_near_each_other_have_ticks_around_them() -> None:
+    """Times of a few powers of ten have ticks below, between and above, so that each can be read."""
+    for least, most, ticks in (
+        (0.08, 0.7, ["50 ms", "100 ms", "200 ms", "500 ms", "1 s"]),
+        (0.1, 0.1, ["100 ms", "200 ms"]),
+        (0.001, 60.0, ["1 ms", "10 ms", "100 ms", "1 s", "10 s", "1 min 40 s"]),
+        (0.02, 3600.0, ["10 ms", "100 ms", "1 s", "10 s", "1 min 40 s", "16 min 40 s"]),
+    ):
+        chart = charts_of(Course(moments=(Moment(1.0, 0, 1, median=least, slow=most),) * 2), "a", 9)[-1]
+        assert [words for _, words in chart.ticks_y] == ticks
+        places = [y for line in chart.lines for _, y in line.markers]
+        assert chart.top <= min(places) <= max(places) <= chart.bottom
+        assert chart.ticks_y[-1][0] >= chart.top
+
+
+def test_times_and_figures_in_words() -> None:
+    """A time of a record is in UTC; the figures of a column have as many digits as each other."""
+    assert when("2026-11-29T12:36:05Z") == when("2026-11-29T14:36:05+02:00") == "2026-11-29 12:36:05 UTC"
+    for text in ("soon", "2026-11-29T12:36:05", "", "0001-01-01T00:00:00+23:59"):
+        assert when(text) == text
+    assert [figure(value) for value in (None, 0.0, 0.5, 30.0, 29.44, 275.2, 1234.0)] == [
+        "–",  # noqa: RUF001 a dash
+        "0",
+        "0.500",
+        "30.0",
+        "29.4",
+        "275",
+        "1,234",
+    ]
+
+
+def test_options_are_found_in_sentences() -> None:
+    """An option of a command is a piece of its own, and nothing of the sentence is lost."""
+    assert options_in("Retry with a lower --rate, or --on-existing update.") == [
+        ("Retry with a lower ", False),
+        ("--rate", True),
+        (", or ", False),
+        ("--on-existing", True),
+        (" update.", False),
+    ]
+    assert options_in("") == []
 
 
 def test_words_of_numbers() -> None:

@@ -39,6 +39,8 @@ DONE = {
     "cleared": "The plan of faults is empty.",
 }
 """The results that a page reports after a form."""
+PLACE = re.compile(r"^the fault(\.script\[0\])?: ")
+"""The place in an added fault where an error is, which the form does not show."""
 JSON_WORDS = {"None": "null", "True": "true", "False": "false"}
 PATTERNS = ("*", "*.create", "*.get", "*.list", "*.update", "*.replace", "*.delete")
 
@@ -223,7 +225,7 @@ def add_fault(visit: Visit) -> Result:
     try:
         visit.subject.faults.add(fault_of(visit.form))
     except PlanError as wrong:
-        return show_faults(visit, {"typed": visit.form, "add_error": str(wrong)}, 400)
+        return show_faults(visit, {"typed": visit.form, "add_error": PLACE.sub("", str(wrong))}, 400)
     return Moved(f"{PAGES}/faults?done=added")
 
 

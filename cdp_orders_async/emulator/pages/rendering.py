@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import cast
@@ -10,15 +11,17 @@ import orjson
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from cdp_orders_async.emulator.pages.visit import PAGES
-from cdp_orders_async.emulator.records import Json, Record, members, texts
+from cdp_orders_async.emulator.records import Json, Record, members, moment, texts
 
 __all__ = ["render"]
 
 LONGEST_VALUE = 500
 """The number of characters of a value that are shown."""
 LONGEST_MEMBER = 100
-"""The number of characters of a member of a list that are shown."""
+"""The number of characters of a member of a list that are shown, and of a name or a title."""
 SECTIONS = ("guests", "orders", "requests", "ledger", "switches", "faults")
+UNSEEN = re.compile(r"[\0-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that a browser leaves out, or that turn the order of others round."""
 MANY = 50
 """The number of members of a list that are shown."""
 
@@ -38,7 +41,17 @@ def shown(value: Json) -> str:
 
 def cut(text: str, most: int) -> str:
     """Return *text*, or its first *most* characters and its length."""
-    return text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)"
+    return seen(text if len(text) <= most else f"{text[:most]}… ({len(text):,} characters)")
+
+
+def seen(text: str) -> str:
+    """Return *text* with each character that cannot be seen as its code, as in JSON."""
+    return UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def brief(text: str) -> str:
+    """Return *text*, or its beginning if it is too long for a title or a table."""
+    return text if len(text) <= LONGEST_MEMBER else f"{text[:LONGEST_MEMBER]}…"
 
 
 def label(key: str) -> str:
@@ -48,22 +61,30 @@ def label(key: str) -> str:
 
 
 def person(record: Record) -> str:
-    """Return the name of a person, else another text that tells the person."""
+    """Return the name of a person, else another text that tells the person, cut if it is long."""
     names = [name for key in ("firstName", "lastName") if isinstance(name := record.data.get(key), str)]
     name = " ".join(names).strip()
     emails = texts(record.data.get("emails"))
-    return shown(name or next(filter(str.strip, emails), f"No name ({record.ref[:8]})"))
+    return brief(seen(name or next(filter(str.strip, emails), f"No name ({record.ref[:8]})")))
 
 
 def title(record: Record, *keys: str) -> str:
-    """Return the first of these values that is a text, else the ref."""
+    """Return the first of these values that is a text, else the ref, cut if it is long."""
     found = (value for key in keys if isinstance(value := record.data.get(key), str) and value.strip())
-    return shown(next(found, record.ref))
+    return brief(seen(next(found, record.ref)))
 
 
-def instant(time: datetime) -> str:
-    """Return a time to the second."""
-    return time.replace(microsecond=0).isoformat(" ").replace("+00:00", " UTC")
+def instant(time: datetime, digits: str = "seconds") -> str:
+    """Return a time in UTC with so many *digits*, as in `datetime.isoformat`."""
+    return time.isoformat(" ", digits).replace("+00:00", " UTC")
+
+
+def time_of(value: Json) -> datetime | None:
+    """Return the time that a client sent, None if it is none."""
+    try:
+        return moment(str(value))
+    except ValueError:
+        return None
 
 
 def amount(data: Mapping[str, Json]) -> str:
@@ -80,6 +101,8 @@ ENVIRONMENT = Environment(
 )
 cast("dict[str, object]", ENVIRONMENT.filters).update(
     shown=shown,
+    brief=brief,
+    time_of=time_of,
     label=label,
     person=person,
     title_of=title,

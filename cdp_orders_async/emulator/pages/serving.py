@@ -76,6 +76,13 @@ def routes() -> Node[View]:
 ROUTES = routes()
 
 
+class Foreign(Wrong):
+    """The request may come from a page of another site."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(403, f"This request may come from a page of another site, so nothing was done. {reason}")
+
+
 class WrongMethod(Wrong):
     """The page has no such method."""
 
@@ -115,24 +122,28 @@ class Pages:
         path = request.path
         reason = self._access.foreign(request)
         if reason is not None:
-            raise Wrong(403, f"This request may come from a page of another site, so nothing was done. {reason}")
+            raise Foreign(reason)
+        method = "GET" if request.method == "HEAD" else request.method
         if path.startswith(f"{PAGES}/static/"):
+            if method != "GET":
+                raise WrongMethod(method, ["GET"])
             return static(path.rpartition("/")[2])
         if (given := request.query.get("token")) is not None and self._access.admits(given):
             return self._admit(request)
         if not self._is_admitted(request):
             raise Wrong(401, "These pages need a token: open the address that the emulator printed when it started.")
-        method = "GET" if request.method == "HEAD" else request.method
+        if path == f"{PAGES}/requests/events":
+            if request.method != "GET":  # a stream has no end that HEAD could tell of
+                raise WrongMethod(request.method, ["GET"])
+            return await self._stream(request)
         here, refs = ROUTES.find(path)
         view = here.get(method)
-        if path == f"{PAGES}/requests/events" and method == "GET":
-            return await self._stream(request)
         if view is None and here:
             raise WrongMethod(request.method, here)
         if view is None:
             raise Wrong(404, "There is no such page.")
         form = await self._form(request) if method == "POST" else dict[str, str]()
-        return self._respond(view(Visit(self._subject, path, request.query, refs, form)), path)
+        return self._respond(view(Visit(self._subject, path, request.query, refs, form)), request)
 
     def _cookie(self, request: web.BaseRequest) -> str:
         # The servers of one machine share its cookies, whatever their ports are.
@@ -173,16 +184,21 @@ class Pages:
             )
         return fields
 
-    def _respond(self, result: Result, path: str) -> web.Response:
+    def _respond(self, result: Result, request: web.BaseRequest) -> web.Response:
         if isinstance(result, Page):
-            return page(self._render(result.template, result.values, path), result.status)
+            return page(self._render(result.template, result.values, request), result.status)
         return moved(result.path)
 
-    def _render(self, template: str, values: Mapping[str, object], path: str) -> str:
+    def _render(self, template: str, values: Mapping[str, object], request: web.BaseRequest) -> str:
         from cdp_orders_async.emulator.pages.rendering import render  # noqa: PLC0415 it needs an extra
 
-        section = path.removeprefix(f"{PAGES}/").partition("/")[0]
-        return render(template, {"section": section, "path": path, "form_token": self._form_token, **values})
+        usual = {
+            "section": request.path.removeprefix(f"{PAGES}/").partition("/")[0],
+            "path": request.path,
+            "base_url": f"http://{request.headers.get('Host') or address(request)}",
+            "form_token": self._form_token,
+        }
+        return render(template, {**usual, **values})
 
     def _refuse(self, request: web.BaseRequest, wrong: Wrong) -> web.Response:
         """Answer with a page that says what is wrong."""
@@ -193,9 +209,10 @@ class Pages:
                     "status": wrong.status,
                     "phrase": HTTPStatus(wrong.status).phrase,
                     "message": wrong.message,
-                    "here": f"http://{address(request)}{PAGES}",
+                    "is_foreign": isinstance(wrong, Foreign),
+                    "own_url": f"http://{address(request)}{PAGES}",  # a foreign page may have named another host
                 },
-                request.path,
+                request,
             )
         except ImportError:
             text = INSTALL
@@ -212,7 +229,7 @@ class Pages:
         resumed = request.headers.get("Last-Event-ID")  # the browser lost the connection
         query = request.query if resumed is None else {**request.query, "after": resumed}
         sent = attrs.evolve(visit, query=query).number("after", 0, least=0)
-        self._render("rows.html", {"rows": []}, request.path)  # so that a missing extra is known before the head
+        self._render("rows.html", {"rows": []}, request)  # so that a missing extra is known before the head
         response = web.StreamResponse(headers={**HEADERS, "Content-Type": "text/event-stream; charset=utf-8"})
         await response.prepare(request)
         looks = 0
@@ -220,7 +237,7 @@ class Pages:
             count = self._subject.traffic.count
             if count > sent:
                 rows = views.selected(visit, sent)
-                html = self._render("rows.html", {"rows": rows}, request.path)
+                html = self._render("rows.html", {"rows": rows}, request)
                 lines = "".join(f"data: {line}\n" for line in html.splitlines() if line.strip())
                 await response.write(f"id: {count}\n{lines}\n".encode())
                 sent, looks = count, 0

@@ -38,9 +38,7 @@ def guests(visit: Visit) -> Result:
     """List the guests, all or those that a text and a type describe."""
     store, text, kind = visit.subject.store, visit.text(words=WORDS_MAX), visit.word("type", TYPES)
     if text or kind:
-        refs = store.guests_found(text)
-        if kind:
-            refs = [ref for ref in refs if store.get("guests", ref).data.get("guestType") == kind]
+        refs = store.guests_found(text, kind)
         part = visit.part(len(refs), lambda start, count: [store.get("guests", ref) for ref in refs[start:][:count]])
     else:
         part = visit.part(store.count("guests"), lambda start, count: store.newest("guests", start, count))

@@ -143,7 +143,8 @@ class Visit:
         number = self.number(name, 1)
         part = Part([], count, number, self.path, self.query, name, place)
         if number > part.last:
-            raise Wrong(404, f"This list has {part.last:,} pages, and no page {number:,}.")
+            pages = "1 page" if part.last == 1 else f"{part.last:,} pages"
+            raise Wrong(404, f"This list has {pages}, and no page {number:,}.")
         return attrs.evolve(part, rows=rows(part.start, ROWS))
 
     def part_of(self, rows: list[Record], name: str = "page", place: str = "") -> Part:
