@@ -240,7 +240,7 @@ class Unreadable(_Answered):
 
     delivery = Delivery.DONE_UNREADABLE
     from_api: bool = True
-    """Whether the answer was JSON, as from the API; the page of a gateway is not."""
+    """Whether the answer had the form of the API's answers: a JSON object with a reference, a link or a list."""
 
     def __init__(
         self, method: str, path: str, status: int, problems: tuple[str, ...], start: bytes = b"", *, cut: bool = False

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
+
 from msgspec.structs import replace
 
-from cdp_orders_async.errors import MAYBE_DONE, CdpError, DeadlineExceeded, NotSent, PoolTimeout, Unreadable
+from cdp_orders_async.errors import MAYBE_DONE, CdpError, DeadlineExceeded, NotSent, PoolTimeout, Refused, Unreadable
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.pacing.health import Sign
 from cdp_orders_async.session import BulkTransport, Timings, attempt_failed
 from cdp_orders_async.wire import Transport
+from cdp_orders_async.wire.request import is_of_a_gateway
 
-__all__ = ["Attempts", "not_there"]
+__all__ = ["Attempts", "may_be_done", "not_there"]
 
 ROUNDS = 8
 """The most attempts of a request that fails for a reason of its own, while other requests succeed."""
@@ -36,13 +39,14 @@ class Attempts:
         self._wait = 0.0
         self._is_held = False  # whether the limiter makes it wait, instead of `wait`
         self._through = self._others()
+        self._read = context.health.read
 
     def failed(self, error: CdpError) -> bool:
         """Count an attempt that failed with *error*; tell the caller and the observers whether another may follow."""
         again = self._may_follow(error)
         if not again:
             attempt_failed(again=False, wait=None)
-        elif self._creates and error.delivery in MAYBE_DONE:  # a look-up decides
+        elif self._creates and may_be_done(error):  # a look-up decides
             attempt_failed(again=None, wait=None)
         else:
             attempt_failed(again=True, wait=self._wait)
@@ -56,19 +60,24 @@ class Attempts:
     def _may_follow(self, error: CdpError) -> bool:
         """Tell whether another attempt may follow the one that failed with *error*.
 
-        If the server is not well, every request fails, and if it is busy, some do: then the request only waits.
+        If the server is not well, every request fails, and if it is busy, some do: then the request only waits. If no
+        order is left that could show whether the server does creates, the request has to end some time: a next run
+        tries it again.
         """
         context = self._context
         self._count += 1
         error.attempts = self._count
         through, self._through = self._through, self._others()
         others = self._through > through
+        read, self._read = self._read, context.health.read
         sign = context.record_result(error, self._operation)
         if sign is Sign.BUSY:
             self._refused += others
             self._rounds += not others and (self._is_alone or not context.patient)
         elif sign is Sign.UNWELL:
             self._rounds += others or not context.patient
+            if context.is_at_end and self._read > read and context.health.is_stuck:
+                self._rounds = self._count
         elif isinstance(error, DeadlineExceeded) or (self._creates and isinstance(error, Unreadable)):
             self._rounds += 1
         elif not isinstance(error, PoolTimeout):
@@ -98,6 +107,15 @@ class Attempts:
     def _others(self) -> int:
         health = self._context.health
         return health.created if self._creates else health.answered
+
+
+def may_be_done(error: CdpError) -> bool:
+    """Tell whether a create that failed with *error* may be done.
+
+    The API refuses what it does not do. A gateway that got no good answer from it, or got it too late, does not know.
+    """
+    is_guess = isinstance(error, Refused) and (is_of_a_gateway(error) or error.status == HTTPStatus.REQUEST_TIMEOUT)
+    return is_guess or error.delivery in MAYBE_DONE
 
 
 def not_there(error: CdpError) -> NotSent:

@@ -87,6 +87,8 @@ class LoadContext:
         self.health = Health(fail, patient=patient, clock=clock)
         self.halted = False
         """Whether nothing may be created from now on."""
+        self.is_at_end = False
+        """Whether all orders of the input were taken."""
         self.aborting = False
         """Whether calls in flight are being given up."""
         self._halted = asyncio.Event()

@@ -12,13 +12,13 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from cdp_orders_async.errors import MAYBE_DONE, CdpError, Delivery, JournalError, NotFound, OutcomeUnknown
-from cdp_orders_async.ingest.attempts import Attempts, not_there
+from cdp_orders_async.errors import CdpError, Delivery, JournalError, NotFound, OutcomeUnknown
+from cdp_orders_async.ingest.attempts import Attempts, may_be_done, not_there
 from cdp_orders_async.ingest.before import before
 from cdp_orders_async.ingest.compare import diff, same_order
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.ingest.doubts import Doubts
-from cdp_orders_async.ingest.edits import AmbiguousError
+from cdp_orders_async.ingest.edits import AmbiguousError, is_another_person
 from cdp_orders_async.ingest.leftovers import Leftovers
 from cdp_orders_async.ingest.lookup import Lookup
 from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict
@@ -234,7 +234,7 @@ class Creation:
             return True
         again = attempts.failed(error)
         part.failure = Failure.of(error)
-        if error.delivery in MAYBE_DONE:
+        if may_be_done(error):
             if await self._was_made(part, error):
                 self.made, part.failure = True, None
                 return True
@@ -351,6 +351,9 @@ class Creation:
         if differs and self.refuses:
             part.verdict = PartVerdict.CONFLICT
             return
+        if changed and self._updates and part.kind == "contacts" and is_another_person(sent, stored):
+            # An update would leave the rest of one person's values with the name of another.
+            raise ConflictError(f"the contact on the server, {stored.ref}, has other identifiers and another name")
         if (
             changed
             and self._updates

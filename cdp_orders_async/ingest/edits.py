@@ -11,8 +11,9 @@ from typing import Any
 
 from cdp_orders_async.ingest.compare import diff, may_match
 from cdp_orders_async.ingest.parts import Part
+from cdp_orders_async.models.common import AnyPerson
 
-__all__ = ["AmbiguousError", "pair_edited"]
+__all__ = ["AmbiguousError", "is_another_person", "pair_edited"]
 
 NAME_FIELDS: Mapping[str, tuple[str, ...]] = {
     "items": ("type", "name", "product_id"),
@@ -79,6 +80,13 @@ def _may_be(part: Part, stored: Any) -> bool:  # noqa: ANN401 any resource
     if part.kind == "consumers" and value.identifiers and stored.identifiers:
         return may_match(part.sent(), stored) or _same_name(part, stored)
     return True
+
+
+def is_another_person(sent: AnyPerson, stored: AnyPerson) -> bool:
+    """Tell whether two people are certainly two: they have other identifiers and another name."""
+    if not sent.identifiers or not stored.identifiers or may_match(sent, stored):
+        return False
+    return bool({"first_name", "last_name"} & set(diff(sent, stored)))
 
 
 def _same_name(part: Part, stored: Any) -> bool:  # noqa: ANN401 any resource

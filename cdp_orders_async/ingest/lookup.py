@@ -28,6 +28,8 @@ T = TypeVar("T")
 
 LINK_PAGES = 2
 """The pages of a list of links to few parts."""
+LACKS_EXTENSION = 2
+"""How well an item without an extension fits one that has one; a smaller number is a better fit."""
 
 
 class Retrier(Protocol):
@@ -262,8 +264,11 @@ class Lookup:
             for member in counts
         }
         mine, left = _assign(fits, counts, part)
-        # Candidates that fit perfectly are interchangeable; others that fit equally well are not.
-        if mine is not None and any(fits[part][mine]) and any(fits[part][i] == fits[part][mine] for i in left):
+        if (
+            mine is not None
+            and not _is_perfect(fits[part][mine])
+            and any(fits[part][i] == fits[part][mine] for i in left)
+        ):
             raise AmbiguousError
         return None if mine is None else candidates[mine]
 
@@ -304,14 +309,20 @@ def _fit(part: Part, extension: Part | None, stored: Any, held: Extension | None
     linked = all(use.ref for use in part.uses)
     sent = part.sent() if linked else attrs.evolve(part.value, order_items=stored.order_items)
     unlike = 0 if linked else _unlike_links([use.ref for use in part.uses], stored.order_items or ())
-    if held is None:  # it may still get one: duplicates without an extension are matched before duplicates with one
-        beside = 0
+    if held is None:  # it may still get one, but a resource that has the extension of the part is the part
+        beside = 0 if extension is None else LACKS_EXTENSION
     elif extension is None or diff(extension.value, held):
-        beside = 2
+        beside = 3
     else:
         beside = int(extra_fields(extension.value, held) > 0)
     wrong = bool(diff(sent, stored))
     return (not may_match(sent, stored), wrong, unlike, 0 if wrong else extra_fields(sent, stored), beside)
+
+
+def _is_perfect(fit: tuple[int, ...]) -> bool:
+    """Tell whether resources that fit so are interchangeable: others that fit equally well are not."""
+    *others, beside = fit
+    return not any(others) and beside in {0, LACKS_EXTENSION}
 
 
 def _unlike_links(uses: Collection[UUID | None], links: Collection[UUID]) -> int:

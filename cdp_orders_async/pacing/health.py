@@ -22,6 +22,7 @@ from cdp_orders_async.errors import (
     Unreadable,
 )
 from cdp_orders_async.pacing.breaker import Breaker
+from cdp_orders_async.wire.request import is_of_a_gateway
 
 __all__ = ["Health", "Overload", "Sign", "overload", "sign_of"]
 
@@ -34,7 +35,8 @@ UNPROVEN = 30.0
 SILENT = 180.0
 """Seconds in which the server refused everything for its load, after which a load pauses: it is probably a quota."""
 LASTING = 180.0
-"""Seconds of failures with a cause that will probably not go away, such as a certificate, after which a load ends."""
+"""Seconds of failures with a cause that will probably not go away, such as a certificate, after which a load ends, or
+the last orders of its input."""
 
 
 class Sign(enum.Enum):
@@ -69,9 +71,7 @@ def sign_of(error: CdpError, operation: str) -> Sign:
 
 def _is_elsewhere(error: Refused, operation: str) -> bool:
     """Tell whether something on the way to the API refused, and not the API."""
-    if 300 <= error.status < 400:  # noqa: PLR2004 HTTP
-        return True
-    return error.status in MISDIRECTED and (operation == "orders.create" or not error.from_api)
+    return is_of_a_gateway(error) or (error.status in MISDIRECTED and operation == "orders.create")
 
 
 class Overload(NamedTuple):
@@ -175,6 +175,11 @@ class Health:
             self._denied = 0
             self.breaker.success(creates=creates)
         return sign
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether no create has succeeded for minutes, and some failed."""
+        return self.breaker.creates_fail and self._since is not None and self._clock() > self._since + LASTING
 
     @property
     def why(self) -> str:

@@ -162,6 +162,12 @@ BY_STATUS: Mapping[int, type[Refused]] = {
 }
 
 
+KEYS_OF_ANSWERS = frozenset({"ref", "href", "items", "offset"})
+"""Each answer of the API with a resource or a list has some of these keys."""
+REFUSED_ON_THE_WAY = frozenset({401, 403, 407, 411, 413, 414, 415, 417, 429, 431, 451})
+"""Statuses by which a gateway refuses a request before it passes it on."""
+
+
 def parse_response(
     request: Request[T], status: int, body: bytes, retry_after: float | None = None, secrets: Secrets = NO_SECRETS
 ) -> T:
@@ -182,13 +188,23 @@ def parse_response(
     raise refusal
 
 
+def is_of_a_gateway(refusal: Refused) -> bool:
+    """Tell whether a gateway answered, and not the API: the API may have done what was asked all the same.
+
+    A gateway that got no good answer from the API, or got it too late, sends a page or a redirect of its own.
+    """
+    is_redirect = 300 <= refusal.status < 400  # noqa: PLR2004 HTTP
+    return is_redirect or (not refusal.from_api and refusal.status not in REFUSED_ON_THE_WAY)
+
+
 def _unreadable(
     request: Request[T], status: int, body: bytes, problems: tuple[str, ...], secrets: Secrets
 ) -> Unreadable:
     # An empty answer to a read broke off: it has no content that does not fit.
     cut = not body.strip() and not request.creates
     error = Unreadable(request.method, request.path, status, problems, secrets.start(body, KEPT_BYTES), cut=cut)
-    error.from_api = _data(body) is not None
+    data = _data(body)
+    error.from_api = is_object(data) and not data.keys().isdisjoint(KEYS_OF_ANSWERS)
     return error
 
 

@@ -32,7 +32,7 @@ class Network:
 
     Fates: ``ok``; ``lost``, sent and its answer lost, done or ``lost, not done``; ``not sent``; ``unreadable``,
     done; ``hung``, never answered; a number, the status of an answer to what was not done; an object, the body of a
-    400; ``page 404``, what a gateway shows with that status.
+    400; ``page 404``, what a gateway shows with that status, for what was not done, or was: ``page 404, done``.
     """
 
     def __init__(self, emulator: Emulator, fate: Fate = lambda _: "ok") -> None:
@@ -53,11 +53,9 @@ class Network:
             return parse_response(request, status, orjson.dumps(refusal))
         if fate == "not sent":
             raise NotSent("the wire is cut")
-        if fate.startswith("page "):
-            return parse_response(request, int(fate.removeprefix("page ")), b"<html>Come back later</html>")
         body = b"{}"
         status = 200
-        if "not done" not in fate:
+        if fate.endswith(", done") or not ("not done" in fate or fate.startswith("page ")):
             endpoint, segments = self.emulator.find(request.method, request.path)
             reply = await self.emulator.answer_slowly(endpoint, segments, asked(request))
             status, body = reply.status, orjson.dumps(reply.body)
@@ -65,6 +63,8 @@ class Network:
             await asyncio.get_running_loop().create_future()
         if fate.startswith("lost"):
             raise OutcomeUnknown("the answer is lost")
+        if fate.startswith("page "):
+            status, body = int(fate.removesuffix(", done").removeprefix("page ")), b"<html>Come back later</html>"
         return parse_response(request, status, b"<html>" if fate == "unreadable" else body)
 
 

@@ -406,3 +406,18 @@ async def test_an_item_in_doubt_loses_its_reference_id(kept: int) -> None:
     outcome = await ingest_one(NEW.resources(Network(emulator), BASE), edited, journal=journal, settle=0.0)
     assert len([*emulator.store.all("items")]) == 3
     assert outcome.verdict in {Verdict.KEPT, Verdict.ALREADY, Verdict.CONFLICT}
+
+
+@pytest.mark.parametrize("policy", ["update", "upsert"])
+async def test_a_contact_is_not_made_another_person(policy: Policy) -> None:
+    """An update would give the address of one person to another, so somebody decides; a new name alone is an edit."""
+    ann = NewContact(**person("Ann", "1"), emails=("ann@example.com",))
+    runs = Runs("journal")
+    before = OrderGraph(order=order(), contact=ann)
+    await runs.load(before)
+    for contact in (NewContact(**person("Bob", "2")), NewContact(**person("Bob", "2"), emails=("bob@example.com",))):
+        outcome = await runs.load(attrs.evolve(before, contact=contact), policy)
+        assert (outcome.verdict, runs.writes, runs.holds(before)) == (Verdict.CONFLICT, [], True)
+    for contact in (NewContact(**person("Bob", "1")), NewContact(**person("Bob", "3"))):
+        outcome = await runs.load(attrs.evolve(before, contact=contact), policy)
+        assert (outcome.verdict, runs.writes) == (Verdict.UPDATED, ["contacts.update"])

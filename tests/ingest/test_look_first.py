@@ -366,3 +366,27 @@ async def test_a_person_of_whom_nothing_is_known() -> None:
         for each in (first, graph, graph)
     ]
     assert [outcome.verdict for outcome in outcomes] == [Verdict.LOADED, Verdict.LOADED, Verdict.ALREADY]
+
+
+SEATS: tuple[dict[str, str | int], ...] = ({}, {"seat": "1A"}, {"seat": "1B"})
+
+
+@pytest.mark.parametrize("on_existing", ["keep", "update", "fail"])
+@pytest.mark.parametrize("before", list(itertools.product(range(3), repeat=3)))
+async def test_an_equal_item_is_found_by_its_extension(before: tuple[int, ...], on_existing: OnExisting) -> None:
+    """Of three equal items with or without an extension one is removed: the others are the ones that look the same."""
+    emulator = Emulator(switches=Switches(upsert=False))
+    held = [item(None, SEATS[n] or None) for n in before]
+    await ingest_one(Resources(Network(emulator), BASE), OrderGraph(order=order(), items=tuple(held)))
+    for removed in range(3):
+        left = tuple(entry for n, entry in enumerate(held) if n != removed)
+        network = Network(emulator)
+        outcome = await ingest_one(
+            Resources(network, BASE),
+            OrderGraph(order=order(), items=left),
+            look_first=True,
+            on_existing=on_existing,
+            settle=0.0,
+        )
+        assert (outcome.verdict, creates(network)) == (Verdict.ALREADY, [])
+        assert [one.kind for one in outcome.leftovers] == ["items"]

@@ -56,7 +56,11 @@ def alternating(*fates: str | int) -> Break:
 
 OUTAGES: dict[str, Break] = {
     **{str(status): alternating(status) for status in (500, 501, 502, 503, 504, 520, 521, 599)},
-    **{f"page {status}": alternating(f"page {status}") for status in (200, 201, 301, 404, 405, 408, 421, 502, 521)},
+    **{
+        f"page {status}": alternating(f"page {status}") for status in (200, 201, 301, 400, 404, 405, 408, 409, 421, 502)
+    },
+    **{f"page {status}, done": alternating(f"page {status}, done") for status in (200, 301, 400, 404, 502)},
+    "other JSON": alternating(200, 201, 202),
     "redirected": alternating(302),
     "lost": alternating("lost", "lost, not done"),
     "mixed": alternating(521, "page 200", "not sent", "lost", "page 404", 503),
@@ -91,6 +95,24 @@ def test_ten_bad_seconds(outage: str, upsert: bool) -> None:  # noqa: FBT001 a p
         assert load.paused is None
         assert 11 < loop.time() < 60
         assert len(network.requests) < count(some(100)) + 300
+
+    run(main)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 400, 404, 405, 408, 409, 410, 421, 502])
+@pytest.mark.parametrize("kind", ["orders", "items", "contacts", "consumers", "order_extensions", "item_extensions"])
+def test_a_page_in_place_of_the_answer_to_a_create(kind: str, status: int) -> None:
+    """A gateway that shows a page after the create was done has refused nothing: the part is looked for and found."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = Network(Emulator(switches=Switches(upsert=False)))
+        pages = [f"page {status}, done"]
+        network.fate = lambda request: pages.pop() if pages and request.operation == f"{kind}.create" else "ok"
+        load = loading(loop, network, [whole()], settle=0.5)
+        assert {outcome.verdict for outcome in await collected(load)} == {Verdict.LOADED}
+        await load.aclose()
+        assert not pages
+        assert stored(network.emulator) == wanted([whole()])
 
     run(main)
 
@@ -213,6 +235,39 @@ def test_a_server_that_is_away_for_long_is_waited_for() -> None:
         assert {outcome.verdict for outcome in await collected(load)} == {Verdict.LOADED}
         await load.aclose()
         assert loop.time() < 3700
+
+    run(main)
+
+
+def test_the_last_order_that_always_fails_ends() -> None:
+    """One create that always fails holds up no load for ever, neither the first one nor the one that resumes."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = Network(Emulator(switches=Switches(upsert=False)))
+        network.delay = 0.1
+        network.fate = lambda request: 500 if request.operation == "contacts.create" else "ok"
+        journal, graphs = MemoryJournal(), [*some(5), whole("unlucky")]
+        for verdict in (Verdict.LOADED, Verdict.ALREADY):
+            began = loop.time()
+            load = loading(loop, network, graphs, journal=journal, settle=0.5)
+            await collected(load)
+            await load.aclose()
+            assert load.counts == {verdict: 5, Verdict.PARTIAL: 1}
+            assert loop.time() - began < 400
+
+    run(main)
+
+
+def test_the_last_orders_wait_for_a_server_that_creates_nothing_for_a_while() -> None:
+    """Two minutes in which only reads succeed, at the end of the input, lose no order."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = Network(Emulator(switches=Switches(upsert=False)))
+        network.delay = 0.1
+        network.fate = lambda request: 500 if request.creates and 0.5 < loop.time() < 120 else "ok"
+        load = loading(loop, network, some(8), settle=0.5)
+        assert {outcome.verdict for outcome in await collected(load)} == {Verdict.LOADED}
+        await load.aclose()
 
     run(main)
 
