@@ -40,7 +40,7 @@ from cdp_orders_async import (
     parse_graph,
     telemetry,
 )
-from cdp_orders_async.cli import main
+from cdp_orders_async.cli import app, main
 from cdp_orders_async.cli.load import load
 from cdp_orders_async.cli.loading import LoadFlags
 from cdp_orders_async.cli.options import Connection
@@ -126,6 +126,29 @@ def plain(default: object) -> object:
         return PLAIN[text]
     number, _, unit = text.partition(" ")
     return float(number) * {"": 1, "s": 1, "MiB": 2**20}[unit]
+
+
+def test_table_of_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command is there except those that the page shows elsewhere, with the options that it cannot do without."""
+    named: set[str] = set()
+    for cell, _ in table("command", "what it does"):
+        for words in map(str.split, code(cell)):
+            if words[0] in app:
+                named.add(words[0])
+                command = words[: 2 if words[0] in {"journal", "orders"} else 1]
+            else:
+                command = [*command[:1], words[0]]  # of the same group
+            assert main([*command, "--help"]) == 0
+            usage = capsys.readouterr().out.partition("\n\n")[0].partition("[OPTIONS]")[0]
+            assert set(re.findall(r"--[a-z-]+", usage)) <= set(re.findall(r"--[a-z-]+", cell)), command
+    others = {name for name in app if not name.startswith("-")} - named
+    assert {name for name in others if "extensions" not in name} == {
+        "demo",
+        "emulator",
+        "items",
+        "contacts",
+        "consumers",
+    }
 
 
 def test_table_of_options(capsys: pytest.CaptureFixture[str]) -> None:
