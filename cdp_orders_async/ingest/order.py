@@ -287,6 +287,9 @@ class OrderRun:
             for key, part in known.unrecorded.items():
                 context.journal.record(self.key, key, part.digest, part.ref)
         cut_off = claimed.record is not None and not claimed.record.ended
+        if claimed.order_created and claimed.record is not None:
+            self._creation.is_own = claimed.record.digest == self._digest and not claimed.record.gaps
+            self._creation.is_cut_off = cut_off
         return await self._decide(known, asks=asks, cut_off=cut_off)
 
     async def _decide(self, knowledge: Knowledge, *, asks: bool, cut_off: bool) -> bool:
