@@ -245,11 +245,11 @@ def picture(progress: Progress, width: int = 80) -> Group:
 def fitting(progress: Progress, room: int) -> str:
     """Return as many counts of a load as *room* columns take; what is not loaded is the last to go, if there is any."""
     done, not_loaded, retries, speed = counts(progress)
-    forms = [(done, not_loaded, retries, speed), (done, not_loaded, speed)]
+    forms = [[done, not_loaded, retries, speed], [done, not_loaded, speed]]
     if progress.not_loaded:
-        forms += [(done, not_loaded, f"{progress.speed:,.0f} requests/s"), (done, not_loaded)]
+        forms += [[done, not_loaded, f"{progress.speed:,.0f} requests/s"], [done, not_loaded]]
     else:
-        forms.append((done, speed))
+        forms.append([done, speed])
     texts = [SEPARATOR.join(form) for form in forms]
     return next((text for text in texts if len(text) <= room), texts[-1])
 

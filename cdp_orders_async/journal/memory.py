@@ -102,8 +102,8 @@ class MemoryJournal:
             self._forget_some()
             return Claimed(None, same_reference)
         before = _record(known)
-        order = before.parts.get("order")
-        order_created = order is not None and order.ref is not None and known.created.get("order") == order.ref
+        created, part = known.created.get("order"), before.parts.get("order")
+        order_created = created is not None and part is not None and part.ref == created
         if not (known.complete and known.digest == digest):
             known.gaps = known.gaps or (not known.ended and known.digest != digest)
             known.digest, known.complete, known.ended = digest, False, False

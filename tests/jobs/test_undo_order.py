@@ -13,6 +13,7 @@ from cdp_orders_async import (
     Contact,
     MemoryJournal,
     NewContact,
+    NewOrder,
     OrderGraph,
     Request,
     Resources,
@@ -209,8 +210,9 @@ async def test_what_was_there_before_a_load_that_was_cut_off_stays(kept: int | N
     number, died = 0, True
     while died:
         network = Network(Emulator())
-        cdp = Resources(network, BASE)
-        made = await cdp.orders.create(small().order)
+        cdp, new = Resources(network, BASE), small().order
+        assert isinstance(new, NewOrder)
+        made = await cdp.orders.create(new)
         await cdp.order_extensions.create(made.ref, {"campaign": "spring"})
         network, journal, died = await load_cut_at(number, done=done, kept=kept, network=network)
         await take_back(network, journal)

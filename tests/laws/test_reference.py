@@ -131,6 +131,7 @@ def plain(default: object) -> object:
 def test_table_of_commands(capsys: pytest.CaptureFixture[str]) -> None:
     """Every command is there except those that the page shows elsewhere, with the options that it cannot do without."""
     named: set[str] = set()
+    command: list[str] = []
     for cell, _ in table("command", "what it does"):
         for words in map(str.split, code(cell)):
             if words[0] in app:
