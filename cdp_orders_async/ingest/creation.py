@@ -63,10 +63,8 @@ class Creation:
         """The keys of known parts that the input no longer has, by kind and reference."""
         self.doubts: Collection[str] = ()
         """The keys of parts that the input no longer has, and of which it is unknown whether they are there."""
-        self.is_own = False
-        """Whether a load with the journal created this order, with this content."""
-        self.is_cut_off = False
-        """Whether the last run of this order did not come to its end."""
+        self.unrecorded: Collection[str] = ()
+        """The keys of the parts that are of an earlier load with the journal, if they are on the server."""
         self.gaps = False
         """Whether the server may have parts of this order that neither a record nor a part of the input names."""
         self.looks: set[str] = set()
@@ -146,9 +144,7 @@ class Creation:
         return part.verdict is not None
 
     async def _look_up(self, part: Part) -> None:
-        # The order was new, so a part whose answer was lost, or that was not recorded any more, is of that load.
-        made = self.is_own and part is not self._order and (self.is_cut_off or part.key in self.known)
-        found = await self._adopt(part, self.since, PartVerdict.FOUND, made=made)
+        found = await self._adopt(part, self.since, PartVerdict.FOUND)
         if part is self._order and found:
             # Without a record of it, an earlier run may have made other parts too.
             self.gaps = self.gaps or part.key not in self.known
@@ -297,7 +293,7 @@ class Creation:
         """Look up *part*, whose answer was lost with *error*; adopt it if it is there."""
         self.lookup.needs_no_list = False  # from now on not everything of the order is known
         try:
-            return await self._adopt(part, self._context.clock(), PartVerdict.CREATED, made=True)
+            return await self._adopt(part, self._context.clock(), PartVerdict.CREATED)
         except JournalError:
             raise
         except CdpError as failed:
@@ -335,10 +331,8 @@ class Creation:
         self._know(part, ref, created=True)
         part.verdict = PartVerdict.CREATED
 
-    async def _adopt(self, part: Part, since: float, verdict: PartVerdict, *, made: bool) -> bool:
+    async def _adopt(self, part: Part, since: float, verdict: PartVerdict) -> bool:
         """Adopt *part* if the server has it; *since* is the latest time when it may have been sent.
-
-        *made*: a load with the journal made it.
 
         Lists may lag behind writes, so an absence or a difference counts only after the settling time.
         """
@@ -356,7 +350,7 @@ class Creation:
             if stored is not None and (after == settled or not diff(part.sent(), stored)):
                 if isinstance(self.transport, BulkTransport):
                     self.transport.adopted(part.name, part.kind, stored.ref)
-                await self._reconcile(part, stored, verdict, made=made)
+                await self._reconcile(part, stored, verdict)
                 return True
         if context.journal is not None:
             context.journal.forget(self._key, part.key)
@@ -388,23 +382,14 @@ class Creation:
         with context.waiting(self._times, "journal"):
             return await context.journal.owner(ref)
 
-    async def _reconcile(
-        self,
-        part: Part,
-        stored: Any,  # noqa: ANN401 any resource
-        verdict: PartVerdict,
-        *,
-        made: bool = False,
-    ) -> None:
-        """Compare a part with its *stored* state: keep, update or refuse the differences, as the load was told.
-
-        *made*: a load with the journal made it.
-        """
+    async def _reconcile(self, part: Part, stored: Any, verdict: PartVerdict) -> None:  # noqa: ANN401 any resource
+        """Compare a part with its *stored* state: keep, update or refuse the differences, as the load was told."""
         sent = part.sent()
         differs = diff(sent, stored)
         fixed = IMMUTABLE.get(part.kind, ())
         changed = [name for name in differs if name not in fixed]
-        self._know(part, stored.ref, differs, created=made)
+        created = verdict is PartVerdict.CREATED or part.key in self.unrecorded
+        self._know(part, stored.ref, differs, created=created)
         if differs and self.refuses:
             part.verdict = PartVerdict.CONFLICT
             return
@@ -422,7 +407,7 @@ class Creation:
                 return
             self.made = True
             differs = tuple(name for name in differs if name in fixed)
-            self._know(part, stored.ref, differs, created=made)
+            self._know(part, stored.ref, differs, created=created)
             verdict = PartVerdict.UPDATED
         part.verdict = PartVerdict.KEPT if differs else verdict
 

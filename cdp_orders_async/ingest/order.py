@@ -13,7 +13,7 @@ from cdp_orders_async.ingest.claims import Remembered, packed
 from cdp_orders_async.ingest.context import LoadContext, as_failure
 from cdp_orders_async.ingest.creation import Creation
 from cdp_orders_async.ingest.duplicates import keys_after_edit, with_new_keys
-from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, combine_knowledge
+from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, combine_knowledge, find_unrecorded
 from cdp_orders_async.ingest.outcomes import Failure, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import CREATED, EXTENSIONS, UNDOING, Part, digest_of_parts, kind_of, parts_of
 from cdp_orders_async.journal import Busy, Claimed, OrderId, PartRecord
@@ -287,9 +287,7 @@ class OrderRun:
             for key, part in known.unrecorded.items():
                 context.journal.record(self.key, key, part.digest, part.ref)
         cut_off = claimed.record is not None and not claimed.record.ended
-        if claimed.order_created and claimed.record is not None:
-            self._creation.is_own = claimed.record.digest == self._digest and not claimed.record.gaps
-            self._creation.is_cut_off = cut_off
+        self._creation.unrecorded = find_unrecorded(claimed, self._digest, [part.key for part in self.parts])
         return await self._decide(known, asks=asks, cut_off=cut_off)
 
     async def _decide(self, knowledge: Knowledge, *, asks: bool, cut_off: bool) -> bool:
