@@ -229,20 +229,29 @@ class JsonDisplay(Display):
 
 def picture(progress: Progress, width: int = 80) -> Group:
     """Return how far a load is in one line or two that fit a terminal of so many columns."""
-    words = counts(progress)
-    room = width - BAR - 1
-    while len(SEPARATOR.join(words)) > room and len(words) > 2:  # noqa: PLR2004 the first and the last
-        del words[-2]
+    words = fitting(progress, width - BAR - 1)
     bar = Table.grid(padding=(0, 1))
     bar.add_column(width=BAR)
     bar.add_column(no_wrap=True, overflow="ellipsis")
     fraction = progress.fraction
     bar.add_row(
         ProgressBar(total=1.0, completed=fraction or 0.0, pulse=fraction is None, width=BAR),
-        Text(SEPARATOR.join(words)),
+        Text(words),
     )
     more = SEPARATOR.join([*percent(progress), *remarks(progress)])
     return Group(bar, Text(printable(more), no_wrap=True, overflow="ellipsis")) if more else Group(bar)
+
+
+def fitting(progress: Progress, room: int) -> str:
+    """Return as many counts of a load as *room* columns take; what is not loaded is the last to go, if there is any."""
+    done, not_loaded, retries, speed = counts(progress)
+    forms = [[done, not_loaded, retries, speed], [done, not_loaded, speed]]
+    if progress.not_loaded:
+        forms += [[done, not_loaded, f"{progress.speed:,.0f} requests/s"], [done, not_loaded]]
+    else:
+        forms.append([done, speed])
+    texts = [SEPARATOR.join(form) for form in forms]
+    return next((text for text in texts if len(text) <= room), texts[-1])
 
 
 def percent(progress: Progress) -> list[str]:
@@ -378,5 +387,6 @@ def conclusion(times: Timings, seconds: float, cpu: float) -> str:
         )
     # The sum of the shares as the line above shows them.
     shares = {part: round(100 * spent[part] / times.total) for part in parts[name]}
-    named = f" ({' and '.join(f'{share}% {part}' for part, share in shares.items())})" if len(shares) > 1 else ""
+    told = [f"{share}% {part}" for part, share in shares.items() if share]
+    named = f" ({' and '.join(told)})" if len(told) > 1 else ""
     return f"{sum(shares.values())}% of the time{named} was {ADVICE[name]}"

@@ -6,15 +6,15 @@ without one, and is reliable as long as the lists of the server may lag behind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct
 
 from cdp_orders_async.ingest.claims import Remembered
 from cdp_orders_async.ingest.duplicates import keys_without_clash, with_new_keys
-from cdp_orders_async.journal import GraphRecord, Journal, OrderId, PartRecord, SameReference, is_same_order
+from cdp_orders_async.journal import Claimed, GraphRecord, Journal, OrderId, PartRecord, SameReference, is_same_order
 
-__all__ = ["NEVER", "Knowledge", "combine_knowledge"]
+__all__ = ["NEVER", "Knowledge", "combine_knowledge", "find_unrecorded"]
 
 NEVER = float("-inf")
 """A time before all other times."""
@@ -80,6 +80,19 @@ def combine_knowledge(
                 continue
         _merge(known, remembered, parts)
     return known
+
+
+def find_unrecorded(claimed: Claimed, digest: bytes, keys: Collection[str]) -> set[str]:
+    """Return those of the *keys* whose parts an earlier load made if the server has them, though it recorded no ref.
+
+    The order is one that a load with the journal created, with this *digest*: it was new, so nothing in it is older.
+    Its last run was cut off before it recorded them, or it recorded that their answers were lost.
+    """
+    record = claimed.record
+    if record is None or not claimed.order_created or record.gaps or record.digest != digest:
+        return set()
+    unknown = {key for key in keys if (part := record.parts.get(key)) is not None and part.ref is None}
+    return unknown if record.ended else unknown | (set(keys) - record.parts.keys())
 
 
 def _is_same(journal: Journal | None, other: Journal) -> bool:

@@ -123,6 +123,8 @@ class OrderUndo:
         """The time of the loop before the claim was asked for."""
         self._strangers = 0
         """Parts of the order that no load with this journal created."""
+        self.order_stays = False
+        """Whether the order itself stays because a load found it on the server, or may have."""
         self.error: CdpError | None = None
         """The last error of a request that failed."""
         self._unlisted: dict[str, CdpError] = {}
@@ -161,6 +163,8 @@ class OrderUndo:
             self._end_all(UndoVerdict.KEPT, CLAIMED)
             return
         self._record = claim.record or self._record
+        order_record = self._record.parts.get("order")
+        self.order_stays = "order" not in self._parts and order_record is not None and order_record.ref is not None
         self._keep_replaced()
         try:
             async with self._renewed(), self._while_claimed:

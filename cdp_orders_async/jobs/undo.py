@@ -145,6 +145,8 @@ async def undo(
             staying = await _recorded(records, changed)
     report = work.report
     report.without_ref = without_ref
+    if work.staying:
+        on_event(Message(_found(work.staying)))
     if without_ref:
         on_event(Message(_without_ref(without_ref)))
     if isinstance(report.error, CdpError):
@@ -179,6 +181,8 @@ class _Undo:
         self._orders = 0
         self._not_deleted = 0
         self._failures = 0
+        self.staying = 0
+        """Orders that stay without what a load created of them."""
         self._stopping = False
         self._since = 0.0
         self._next = clock() + TOLD
@@ -228,6 +232,7 @@ class _Undo:
         self.report.count(undone)  # first, since it is done even if it cannot be written
         write(undone.to_json())
         self._orders += 1
+        self.staying += order.order_stays
         self._tell(undone)
         verdicts = {part.verdict for part in undone.parts}
         self._failures = self._failures + 1 if UndoVerdict.FAILED in verdicts else 0
@@ -269,6 +274,11 @@ def _problem(order: UndoneOrder) -> str:
 async def _without_ref_in(records: SqliteJournal | PostgresJournal) -> int:
     """Return how many orders stay because nobody told their references: the Batch API, which needs a file."""
     return await records.without_ref() if isinstance(records, SqliteJournal) else 0
+
+
+def _found(orders: int) -> str:
+    what = counted(orders, "order stays, which a load found", "orders stay, which loads found")
+    return f"{what} on the server: only what loads added is deleted. A load that was cut off may have made it."
 
 
 def _without_ref(orders: int) -> str:

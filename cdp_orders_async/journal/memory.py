@@ -102,12 +102,14 @@ class MemoryJournal:
             self._forget_some()
             return Claimed(None, same_reference)
         before = _record(known)
+        created, part = known.created.get("order"), before.parts.get("order")
+        order_created = created is not None and part is not None and part.ref == created
         if not (known.complete and known.digest == digest):
             known.gaps = known.gaps or (not known.ended and known.digest != digest)
             known.digest, known.complete, known.ended = digest, False, False
         known.run, known.number = run, number
         self._sort(known)
-        return Claimed(before, same_reference)
+        return Claimed(before, same_reference, order_created)
 
     async def renew(self, keys: Sequence[str]) -> set[str]:  # noqa: ARG002 - part of the protocol
         """Return nothing, because no claim can be lost."""

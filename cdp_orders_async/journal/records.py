@@ -114,6 +114,8 @@ class Claimed(Struct, frozen=True):
     """Its record before this claim; None: there was none. Its run and its number are those of the claim before."""
     same_reference: tuple[SameReference, ...] = ()
     """The other orders that the server would take for this one, in the order of their claims."""
+    order_created: bool = False
+    """Whether a load with this journal created the order itself, so that all its parts are younger."""
 
 
 class Busy(Struct, frozen=True):

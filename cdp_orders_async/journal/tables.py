@@ -15,7 +15,6 @@ from cdp_orders_async.journal.records import (
     SAME_ORDER,
     Claimed,
     CreatedPart,
-    GraphRecord,
     OrderId,
     PartRecord,
     RecordedOrder,
@@ -205,8 +204,8 @@ class Tables:
     def look(self, order: OrderId) -> Claimed:
         """Return the records of *order*, and change nothing."""
         known = self._db.execute(_RECORD_OF, (order.key,)).fetchone()
-        record = None if known is None else self._record(known)
-        return Claimed(record, self._same_reference(order))
+        same_reference = self._same_reference(order)
+        return Claimed(None, same_reference) if known is None else self._claimed(known, same_reference)
 
     def without_ref(self) -> int:
         """Return how many complete orders have a reference that is not known."""
@@ -226,16 +225,18 @@ class Tables:
         now = digest, state_of_claim(state, known_digest, digest), run, number
         if now != known[1:]:
             db.execute("UPDATE graphs SET digest = ?, state = ?, run = ?, number = ? WHERE id = ?", (*now, graph))
-        return Claimed(self._record(known), same_reference)
+        return self._claimed(known, same_reference)
 
-    def _record(self, known: tuple[int, bytes, int, bytes, int]) -> GraphRecord:
-        """Return the record of the graph with this row."""
+    def _claimed(self, known: tuple[int, bytes, int, bytes, int], same_reference: tuple[SameReference, ...]) -> Claimed:
+        """Return the records of the graph with this row."""
         graph, digest, state, run, number = known
         parts: dict[str, PartRecord] = {}
+        order_created = False
         for part, sent, ref, created in self._db.execute(_PARTS, (graph,)):
             parts[part] = PartRecord(sent, _ref(ref, created))
             self._last_created = max(self._last_created, abs(created))
-        return record_of(digest, state, parts, run, number)
+            order_created = order_created or (part == "order" and created > 0)
+        return Claimed(record_of(digest, state, parts, run, number), same_reference, order_created)
 
     def release(self, graph: str) -> None:
         """Forget that *graph* is claimed."""

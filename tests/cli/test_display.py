@@ -122,6 +122,23 @@ def test_picture_fits_the_terminal(progress: Progress, width: int) -> None:
     assert len(lines) == (1 if progress is PROGRESS or progress is LARGE else 2)
 
 
+@pytest.mark.parametrize(
+    ("not_loaded", "words"),
+    [
+        (0, "1,234,567 done · 95 of 100 requests/s"),
+        (12, "1,234,567 done · 12 not loaded · 95 requests/s"),
+        (12_345, "1,234,567 done · 12,345 not loaded"),
+    ],
+)
+def test_narrow_picture_shows_what_is_not_loaded(not_loaded: int, words: str) -> None:
+    """Where little fits, orders that are not loaded are told rather than the rate; none of them is nothing to tell."""
+    console = Screen(file=io.StringIO(), width=60, force_terminal=True)
+    with console.capture() as captured:
+        console.print(picture(attrs.evolve(LARGE, not_loaded=not_loaded), 60))
+    (line,) = re.sub(r"\x1b\[[\d;]*m", "", captured.get()).splitlines()
+    assert line.strip("━╺╸ ") == words
+
+
 def test_first_problems_are_told_one_by_one() -> None:
     """After some problems, one line says where all of them are."""
     failed = Problem(Outcome(file="o", number=1, key=None, verdict=Verdict.BUSY))
@@ -282,6 +299,9 @@ def test_conclusion_names_what_took_most() -> None:
     )
     assert conclusion(Timings(connection=50, rate=10, server=40), 10, 2).startswith(
         "50% of the time was waiting for a f"
+    )
+    assert conclusion(Timings(connection=0.1, rate=95, server=5), 10, 2) == (
+        "95% of the time was waiting for the rate: more connections will not help"
     )
     assert conclusion(Timings(journal=50, server=40), 10, 2).startswith("56% of the time was waiting for the journal")
     assert conclusion(Timings(server=97, body=3), 10, 2).startswith("97% of the time was the server's own: more --conn")

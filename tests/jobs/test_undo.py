@@ -184,6 +184,12 @@ async def test_nothing_is_deleted_that_a_load_only_found(tmp_path: Path, cascade
         report = await its.undo()
         assert report.to_json() == {"deleted": PARTS + 2, "kept": 0, "failed": 0}
         assert {record.ref for record in its.all()} == before
+        assert its.messages == [
+            (
+                "1 order stays, which a load found on the server: only what loads added is deleted."
+                " A load that was cut off may have made it."
+            )
+        ]
         assert (await its.load()).counts == {Verdict.LOADED: 2}
         assert its.is_loaded
 

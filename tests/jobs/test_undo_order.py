@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import pytest
@@ -11,6 +13,7 @@ from cdp_orders_async import (
     Contact,
     MemoryJournal,
     NewContact,
+    NewOrder,
     OrderGraph,
     Request,
     Resources,
@@ -19,6 +22,7 @@ from cdp_orders_async import (
     ingest_one,
 )
 from cdp_orders_async.emulator import Emulator, Switches
+from cdp_orders_async.errors import JournalError
 from cdp_orders_async.ingest import OrderUndo, UndoneOrder, UndoVerdict
 from cdp_orders_async.journal import Journal
 from tests.ingest.expectations import stored, wanted
@@ -79,18 +83,23 @@ class Cut(Exception):
 
 
 class Cutting:
-    """A transport to an emulator that dies at one of its requests: before it is sent, or right after."""
+    """A transport to an emulator that dies at one of its requests: before it is sent, or right after.
 
-    def __init__(self, network: Network, left: int, *, done: bool) -> None:
+    Without a *kill* the death is an error, after which the journal can still be written.
+    """
+
+    def __init__(self, network: Network, left: int, *, done: bool, kill: Callable[[], None] = lambda: None) -> None:
         self.network = network
         self.left = left
         self.done = done
+        self.kill = kill
 
     async def send(self, request: Request[T], /) -> T:
         """Send a *request*, unless this is where it dies."""
         if self.left == 0:
             if self.done:
                 await self.network.send(request)
+            self.kill()
             raise Cut
         self.left -= 1
         return await self.network.send(request)
@@ -149,6 +158,65 @@ async def test_an_undo_that_is_cut_anywhere_is_repaired(then: str, *, cascade: b
         assert outcome.verdict in {Verdict.LOADED, Verdict.ALREADY}, number
         assert stored(network.emulator) == wanted([small()]), number
         assert sum(len([*network.emulator.store.all(kind)]) for kind in KINDS) == count([small()])
+        number += 1
+    assert number > count([small()])
+
+
+async def load_cut_at(
+    number: int, *, done: bool, kept: int | None, network: Network | None = None
+) -> tuple[Network, SharedJournal, bool]:
+    """Let a load die at its request *number*, with all but the first *kept* notes of its journal; then load again.
+
+    None: it ends with an error, and its journal is written. Returns the network, the journal of a third process, and
+    whether the first one died.
+    """
+    network, database = network or Network(Emulator()), SharedDatabase(lambda: 0.0, None)
+    first, second, third = (database.connect() for _ in range(3))
+    died, looks = False, bool([*network.emulator.store.all("orders")])
+    kill = partial(first.kill, kept) if kept is not None else (lambda: None)
+    cutting = Resources(Cutting(network, number, done=done, kill=kill), BASE)
+    try:
+        await ingest_one(cutting, small(), journal=first, settle=0.0, look_first=looks)
+    except (Cut, JournalError):
+        died = True
+    if kept is None:
+        await first.aclose()
+    network = Network(network.emulator)
+    outcome = await ingest_one(Resources(network, BASE), small(), journal=second, settle=0.0, look_first=looks)
+    assert outcome.verdict in {Verdict.LOADED, Verdict.ALREADY}, number
+    assert stored(network.emulator) == wanted([small()]), number
+    await second.aclose()
+    return network, third, died
+
+
+@pytest.mark.parametrize("kept", [1, 1000, None], ids=["killed", "killed late", "error"])
+@pytest.mark.parametrize("done", [True, False], ids=["done", "not sent"])
+async def test_what_a_load_made_before_it_was_cut_off_is_deleted(kept: int | None, *, done: bool) -> None:
+    """Wherever a load dies after it made the order, an undo of the next one deletes all, found again or made."""
+    number, died = 1, True
+    while died:
+        network, journal, died = await load_cut_at(number, done=done, kept=kept)
+        undone = await take_back(network, journal)
+        assert undone.verdict is UndoVerdict.DELETED, number
+        assert not any(network.emulator.store.all(kind) for kind in KINDS), number
+        number += 1
+    assert number > count([small()])
+
+
+@pytest.mark.parametrize("kept", [0, 1, 1000, None], ids=["killed", "killed later", "killed late", "error"])
+@pytest.mark.parametrize("done", [True, False], ids=["done", "not sent"])
+async def test_what_was_there_before_a_load_that_was_cut_off_stays(kept: int | None, *, done: bool) -> None:
+    """Under an order that no load with the journal made, what a load finds after another was cut off is not its own."""
+    number, died = 0, True
+    while died:
+        network = Network(Emulator())
+        cdp, new = Resources(network, BASE), small().order
+        assert isinstance(new, NewOrder)
+        made = await cdp.orders.create(new)
+        await cdp.order_extensions.create(made.ref, {"campaign": "spring"})
+        network, journal, died = await load_cut_at(number, done=done, kept=kept, network=network)
+        await take_back(network, journal)
+        assert [len([*network.emulator.store.all(kind)]) for kind in ("orders", "order_extensions")] == [1, 1], number
         number += 1
     assert number > count([small()])
 

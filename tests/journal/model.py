@@ -102,12 +102,13 @@ class Model:
         before = self.graphs.get(order.key)
         after = self.graphs[order.key] = before or Graph(order)
         known = before.told() if before else None
+        order_created = before is not None and before.ref is not None and ("order", before.ref) in before.created
         if before and before.digest != digest and before.state == "under way":
             after.gaps = True
         if after.digest != digest or after.state != "complete":
             after.digest, after.state = digest, "under way"
         after.run, after.number = run, number
-        return Claimed(known, same)
+        return Claimed(known, same, order_created)
 
     def give_up(self, worker: int, key: str) -> bool:
         """Give a claim up, and return whether the worker had it."""

@@ -35,7 +35,7 @@ PAGES = (
     "benchmarks/README.md",
 )
 COMMANDS_PAGE = "cdp_orders_async/cli/README.md"
-"""The page of the commands, whose examples build on one another."""
+"""The page of the commands, whose examples build on one another: they are not among `BLOCKS`, nor is it in `MANUAL`."""
 FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 

@@ -36,10 +36,13 @@ def program(heading: str, number: int = 0, page: str = "README.md") -> str:
     return [text for language, text in blocks(section(heading, page)) if language == "python"][number]
 
 
+REFERENCE = "cdp_orders_async/README.md"
+"""The page of the tables."""
 WHOLE = "cdp_orders_async/ingest/README.md"
 """The page of whole programs."""
 WORKER, JOB = (program(f"## In a {name}", page=WHOLE) for name in ("worker", "job"))
-MODELS = program("## Python", 1)
+CLIENT, VERBS = program("## Python"), program("## Verbs", page=REFERENCE)
+MODELS = program("## A whole order in Python", page=REFERENCE)
 FASTSTREAM = [program("## FastStream", number, "cdp_orders_async/engines/README.md") for number in range(2)]
 RAY = [program("## Ray and Spark", number, "cdp_orders_async/engines/README.md") for number in range(2)]
 """Programs that need a broker or a cluster: the tests of the engines run them."""
@@ -61,7 +64,7 @@ def test_blocks_are_of_languages_that_are_checked() -> None:
     assert all(
         re.match(r"cdp-orders (load|emulator) |\.venv/bin/python (-m tests\.|benchmarks/)", line) for line in COMMANDS
     )
-    assert len(PROGRAMS) == 9
+    assert len(PROGRAMS) == 10
 
 
 def slug(heading: str) -> str:
@@ -210,21 +213,25 @@ async def test_programs_run(tmp_path: Path, text: str) -> None:
         assert server.received > 0 or "emulator.running(" in text or "aioresponses() as" in text
 
 
-async def test_program_of_the_client(tmp_path: Path) -> None:
-    """It calls each verb of the table, and meets no error."""
-    text = program("## Python")
+@pytest.mark.parametrize(("text", "used"), [(CLIENT, ""), (VERBS, r"\['AZ10'\]\n")])
+async def test_programs_of_the_client(tmp_path: Path, text: str, used: str) -> None:
+    """They meet no error, and print what is on the server then."""
     (tmp_path / "program.py").write_text(text)
-    verbs = {name for verb, _ in table("verb", "what it does") for name in re.findall(r"`(\w+)`", verb)}
-    assert set(re.findall(r"cdp\.\w+\.(\w+)\(", text)) == verbs
     async with watched() as server:
         ran = await cdp_orders(cwd=tmp_path, env=server.environment, command=(sys.executable, "program.py"))
-    assert re.fullmatch(r"\['AZ10'\]\n[0-9a-f-]{36} CONFIRMED\n", ran.out)
+    assert re.fullmatch(rf"{used}[0-9a-f-]{{36}} CONFIRMED\n", ran.out)
+
+
+def test_program_of_the_verbs() -> None:
+    """It calls each verb of the table."""
+    verbs = {name for verb, _ in table("verb", "what it does") for name in re.findall(r"`(\w+)`", verb)}
+    assert set(re.findall(r"cdp\.\w+\.(\w+)\(", VERBS)) == verbs
 
 
 @pytest.mark.parametrize(("fault", "said"), [("status", "it may have been made"), ("html", "it may have been made")])
 async def test_program_of_the_client_fails(tmp_path: Path, fault: str, said: str) -> None:
     """Its errors are said, and end nothing else."""
-    (tmp_path / "program.py").write_text(program("## Python"))
+    (tmp_path / "program.py").write_text(CLIENT)
     faults = {"faults": [{"operation": "orders.create", "script": [{"action": fault, "status": 500}]}]}
     async with watched(faults) as server:
         ran = await cdp_orders(cwd=tmp_path, env=server.environment, command=(sys.executable, "program.py"))

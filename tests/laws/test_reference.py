@@ -40,7 +40,7 @@ from cdp_orders_async import (
     parse_graph,
     telemetry,
 )
-from cdp_orders_async.cli import main
+from cdp_orders_async.cli import app, main
 from cdp_orders_async.cli.load import load
 from cdp_orders_async.cli.loading import LoadFlags
 from cdp_orders_async.cli.options import Connection
@@ -59,7 +59,7 @@ from tests.backends.serving import PROGRAMS
 from tests.cli.support import PARTS, Json
 from tests.ingest.network import Network, loading
 from tests.ingest.serving import BASE
-from tests.laws.pages import MANUAL, PROSE, SPANS, TEXT, code, table
+from tests.laws.pages import COMMANDS_PAGE, MANUAL, PROSE, ROOT, SPANS, TEXT, code, table
 from tests.laws.test_layers import FLOORS, MODULES, room
 from tests.laws.test_readme import JOB, ORDER, WORKER
 from tests.virtual import VirtualLoop, run
@@ -126,6 +126,30 @@ def plain(default: object) -> object:
         return PLAIN[text]
     number, _, unit = text.partition(" ")
     return float(number) * {"": 1, "s": 1, "MiB": 2**20}[unit]
+
+
+def test_table_of_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command is there except those that the page shows elsewhere, with the options that it cannot do without."""
+    named: set[str] = set()
+    command: list[str] = []
+    for cell, _ in table("command", "what it does"):
+        for words in map(str.split, code(cell)):
+            if words[0] in app:
+                named.add(words[0])
+                command = words[: 2 if words[0] in {"journal", "orders"} else 1]
+            else:
+                command = [*command[:1], words[0]]  # of the same group
+            assert main([*command, "--help"]) == 0
+            usage = capsys.readouterr().out.partition("\n\n")[0].partition("[OPTIONS]")[0]
+            assert set(re.findall(r"--[a-z-]+", usage)) <= set(re.findall(r"--[a-z-]+", cell)), command
+    others = {name for name in app if not name.startswith("-")} - named
+    assert {name for name in others if "extensions" not in name} == {
+        "demo",
+        "emulator",
+        "items",
+        "contacts",
+        "consumers",
+    }
 
 
 def test_table_of_options(capsys: pytest.CaptureFixture[str]) -> None:
@@ -260,6 +284,7 @@ def test_table_of_version_2() -> None:
 
 def test_numbers() -> None:
     """The numbers that are named are those of the code."""
+    text = TEXT + " ".join((ROOT / COMMANDS_PAGE).read_text(encoding="utf-8").split())
     for sentence in (
         f"also `--settle` seconds later ({SETTLE:g} by default)",
         f"`--drain` seconds ({attrs.fields_dict(LoadFlags)['drain'].default:g} by default)",
@@ -272,7 +297,7 @@ def test_numbers() -> None:
         f"starts at {governor.START_RATE:g} requests a second",
         f"lines by {LONGEST_LINE / 2**20:g} MiB",
     ):
-        assert sentence in TEXT
+        assert sentence in text
     assert SAME_SIGNAL == 1
     assert "more than a second later, stops at once" in TEXT
 

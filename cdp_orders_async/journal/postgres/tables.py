@@ -291,12 +291,14 @@ class Tables:
             now = claim.digest, state, claim.run, claim.number
             if graph is None or now != (graph.digest, graph.state, graph.run, graph.order):
                 begun.append((claim.place.reference, claim.place.moment, *now))
-            record, newest = None, 0
+            record, newest, order_created = None, 0, False
             if graph is not None:
                 rows = parts.get(graph.number, ())
                 record = _record(graph.digest, graph.state, rows, graph.run, graph.order)
                 newest = max((abs(row["created"]) for row in rows), default=0)
-            claim.result = Claimed(record, _same(claim.order, graphs.get(claim.place.reference, ())))
+                order_created = any(row["part"] == b"order" and row["created"] > 0 for row in rows)
+            same_reference = _same(claim.order, graphs.get(claim.place.reference, ()))
+            claim.result = Claimed(record, same_reference, order_created)
             claim.newest = newest
         if begun:
             await connection.execute(self._sql(_BEGIN), *map(list, zip(*begun, strict=True)))
