@@ -213,13 +213,15 @@ async def test_programs_run(tmp_path: Path, text: str) -> None:
         assert server.received > 0 or "emulator.running(" in text or "aioresponses() as" in text
 
 
-@pytest.mark.parametrize(("text", "used"), [(CLIENT, ""), (VERBS, r"\['AZ10'\]\n")])
-async def test_programs_of_the_client(tmp_path: Path, text: str, used: str) -> None:
+@pytest.mark.parametrize(
+    ("text", "before", "after"), [(CLIENT, "", "loaded\n"), (VERBS, r"\['AZ10'\]\n", "")], ids=["client", "verbs"]
+)
+async def test_programs_of_the_client(tmp_path: Path, text: str, before: str, after: str) -> None:
     """They meet no error, and print what is on the server then."""
     (tmp_path / "program.py").write_text(text)
     async with watched() as server:
         ran = await cdp_orders(cwd=tmp_path, env=server.environment, command=(sys.executable, "program.py"))
-    assert re.fullmatch(rf"{used}[0-9a-f-]{{36}} CONFIRMED\n", ran.out)
+    assert re.fullmatch(rf"{before}[0-9a-f-]{{36}} CONFIRMED\n{after}", ran.out)
 
 
 def test_program_of_the_verbs() -> None:
