@@ -146,7 +146,7 @@ class Session:
         """Finds the rate that the server accepts, up to the rate of the settings; None without a rate."""
         if settings.rate is not None:
             self.autorate = Autorate(self.limiter, self._slots, rate, clock)
-            self.autorate.on_change = self._rate_changed
+            self.autorate.on_change = self.tell
         self.on_close: dict[Callable[[CdpError], None], None] = {}
         """Functions that are called when the session is closed, before its connections end."""
         self._retries = Retries(limit=settings.retries)
@@ -181,7 +181,7 @@ class Session:
             self.autorate.set_most(most)
         elif rate is not None and not is_shared:
             self.autorate = Autorate(self.limiter, self._slots, most, self._clock)
-            self.autorate.on_change = self._rate_changed
+            self.autorate.on_change = self.tell
 
     @contextlib.contextmanager
     def sharing(self, limiter: RateLimiter) -> Generator[None, None, None]:
@@ -312,10 +312,6 @@ class Session:
     def _report(self, request: Request[T], call: OpenCall, bulk: BulkTransport | None = None) -> Report:
         order = (None, None, None, None) if bulk is None else (bulk.order, bulk.file, bulk.line, bulk.load)
         return report_of(request, call, self._http.base_url, order, self.tell, self._clock)
-
-    def _rate_changed(self, *, reads: bool, cut: bool) -> None:
-        if self.autorate is not None and self.is_watched:
-            self.tell(self.autorate.state(reads=reads).changed(cut=cut))
 
     async def _attempt(self, request: Request[T], call: OpenCall, sender: BulkTransport | None = None) -> T:
         clock, times, stats = self._clock, call.times, self.stats

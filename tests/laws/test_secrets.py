@@ -243,7 +243,7 @@ def made(folder: Path) -> list[object]:
             *(_Attempt(creates=True), Violation("$.price", "is required")),
             *(Claimed(GraphRecord(b"", complete=True, ended=True, parts={})), Leftover("items", ref)),
             *(
-                Trial(1.0, 1.0, 1.0, 1.0, 0.0),
+                Trial((1.0, None, 1, None), 1.0, 1.0, 1.0, 0.0),
                 Climb(1.0, 2.0, 3.0),
                 RateState(None, 1, None, 0.0, None),
                 Overload("429"),
