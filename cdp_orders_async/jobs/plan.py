@@ -22,7 +22,7 @@ from cdp_orders_async.jobs.doubts import doubts
 from cdp_orders_async.jobs.engine_choice import BatchPlan, Choice, choose
 from cdp_orders_async.jobs.events import Message, OnEvent, Reading, ignore
 from cdp_orders_async.jobs.groups import Groups
-from cdp_orders_async.jobs.index import EPOCH, MICROSECOND, Entry, Index, content_of
+from cdp_orders_async.jobs.index import EPOCH, MILLISECOND, Entry, Index, content_of
 from cdp_orders_async.jobs.probe import PROBED, SMALL
 from cdp_orders_async.jobs.rejects import REASONS, rejected
 from cdp_orders_async.jobs.sample import Presence, Sample
@@ -271,7 +271,7 @@ class _Reader:
             self._counts.append(0)
         self._counts[shape] += 1
         order = graph.order
-        at = (order.ordered_at - EPOCH) // MICROSECOND
+        at = (order.ordered_at - EPOCH) // MILLISECOND
         of_file = self._files.setdefault(file, len(self._files))
         self._index.add(Entry(order.reference_id, at, content_of(graph), of_file, number, shape))
         if self._sample is not None:
