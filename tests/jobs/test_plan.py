@@ -111,7 +111,7 @@ async def test_requests_are_those_of_a_load(tmp_path: Path, api: Api, count: int
     assert report.counts[Verdict.CONFLICT] == plan.conflicts == 4
     assert plan.orders == report.counts.total()
     assert plan.seconds == plan.requests.total() / 20
-    assert plan.requests["orders.list"] == 1 + (3 if count > 100 else 0)
+    assert plan.requests["orders.list"] == 1 + (6 if count > 100 else 0)
 
 
 async def test_requests_of_real_orders(tmp_path: Path) -> None:
