@@ -29,6 +29,7 @@ from cdp_orders_async.graph.values import (
     check_item_extension,
 )
 from cdp_orders_async.graph.zones import DATES, MOMENTS, Timezone, zone_of, zoned
+from cdp_orders_async.journal import OrderId
 from cdp_orders_async.kinds import V2, V2_1, Api
 from cdp_orders_async.models import FlightSegment, Identifier
 from cdp_orders_async.models.common import camel, list_fields
@@ -139,7 +140,7 @@ def _key(value: dict[str, Any], zone: tzinfo | None) -> str | None:
         return reference
     text, wrong = zoned("orderedAt", ordered_at, zone)
     try:
-        return reference if wrong else f"{reference}@{in_utc(read_moment(text)).isoformat()}"
+        return reference if wrong else OrderId.of(reference, in_utc(read_moment(text))).key
     except (ValueError, OverflowError):
         return reference
 

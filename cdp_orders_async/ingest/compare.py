@@ -37,7 +37,7 @@ from cdp_orders_async.models import (
     OrderV2,
     PersonV2,
 )
-from cdp_orders_async.models.common import AnyItem, AnyNewOrder, AnyPerson
+from cdp_orders_async.models.common import AnyItem, AnyNewOrder, AnyPerson, as_sent
 from cdp_orders_async.models.constraints import is_tuple_or_list
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.wire.codec import in_utc
@@ -156,14 +156,19 @@ def may_match(sent: object, stored: object) -> bool:
             return not set(diff(sent, stored)) - {"order_items", "identifiers"}
 
 
-def same_order(sent: AnyNewOrder, stored: Order) -> bool:
+def same_order(sent: AnyNewOrder, stored: Order, *, was_sent: bool) -> bool:
     """Return whether the *stored* order has the reference id and the time of the *sent* order.
 
     If only the time differs, either the reference id was used again, or the time of this order was changed. An order
     that the server shows without its time counts as the same.
+
+    *was_sent*: this order was or may have been sent before. Then an order in the same second counts too that the server
+    shows without a fraction of it, as in the vendor's examples.
     """
-    same_time = stored.ordered_at is None or _same(sent.ordered_at, stored.ordered_at)
-    return sent.reference_id == stored.reference_id and same_time
+    if sent.reference_id != stored.reference_id or stored.ordered_at is None:
+        return sent.reference_id == stored.reference_id
+    ours, theirs = as_sent(in_utc(sent.ordered_at)), as_sent(in_utc(stored.ordered_at))
+    return ours == theirs or (was_sent and ours.replace(microsecond=0) == theirs)
 
 
 def _comparison(sent: object, name: str) -> Callable[[object, object], bool]:

@@ -17,7 +17,7 @@ from cdp_orders_async.errors import InputError
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest import Verdict
 from cdp_orders_async.journal import SAME_ORDER
-from cdp_orders_async.models.common import list_fields, once_a_model
+from cdp_orders_async.models.common import as_sent, list_fields, once_a_model
 from cdp_orders_async.outlasting import outlast
 
 if TYPE_CHECKING:
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["Entry", "Index", "content_of"]
 
 BATCH = 1_000  # rows that are written at once
-MICROSECOND = timedelta(microseconds=1)
-MILLISECOND = 1_000  # microseconds
-NEAR = SAME_ORDER // MICROSECOND
+MILLISECOND = timedelta(milliseconds=1)
+NEAR = SAME_ORDER // MILLISECOND
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -37,7 +36,7 @@ class Entry(NamedTuple):
 
     reference_id: str
     at: int
-    """When it was ordered, in microseconds."""
+    """When it was ordered, in milliseconds: what is finer is not sent."""
     content: int
     """The hash of the order, as `content_of` makes it."""
     file: int
@@ -49,7 +48,7 @@ class Entry(NamedTuple):
     @property
     def ordered_at(self) -> datetime:
         """When it was ordered."""
-        return EPOCH + self.at * MICROSECOND
+        return EPOCH + self.at * MILLISECOND
 
 
 COLUMNS = ", ".join(Entry._fields)
@@ -154,8 +153,8 @@ def _same(entries: Iterable[Entry]) -> Iterator[Found]:
 
 
 def _is_near(one: int, other: int) -> bool:
-    """Tell whether two times make one order to the server, which gets milliseconds."""
-    return abs(one // MILLISECOND - other // MILLISECOND) * MILLISECOND <= NEAR
+    """Tell whether two times make one order to the server."""
+    return abs(one - other) <= NEAR
 
 
 def content_of(graph: OrderGraph) -> int:
@@ -177,7 +176,8 @@ def content_of(graph: OrderGraph) -> int:
 
 def _fields(model: object) -> tuple[object, ...]:
     plain, lists = _getters(type(model))
-    return plain(model) if lists is None else (plain(model), _encode(lists(model)))
+    values = tuple([as_sent(value) if type(value) is datetime else value for value in plain(model)])
+    return values if lists is None else (values, _encode(lists(model)))
 
 
 @once_a_model

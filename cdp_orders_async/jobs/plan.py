@@ -22,8 +22,8 @@ from cdp_orders_async.jobs.doubts import doubts
 from cdp_orders_async.jobs.engine_choice import BatchPlan, Choice, choose
 from cdp_orders_async.jobs.events import Message, OnEvent, Reading, ignore
 from cdp_orders_async.jobs.groups import Groups
-from cdp_orders_async.jobs.index import EPOCH, MICROSECOND, Entry, Index, content_of
-from cdp_orders_async.jobs.probe import PROBED, SMALL
+from cdp_orders_async.jobs.index import EPOCH, MILLISECOND, Entry, Index, content_of
+from cdp_orders_async.jobs.probe import FIRST, SMALL, SPREAD
 from cdp_orders_async.jobs.rejects import REASONS, rejected
 from cdp_orders_async.jobs.sample import Presence, Sample
 from cdp_orders_async.jobs.stopping import on_stop
@@ -255,10 +255,10 @@ class _Reader:
             report.faults.add(line.violations, _place(line.file, line.number))
             self._reject(line)
         else:
-            if report.orders <= SMALL + 1 and self._probed < PROBED:
+            if report.orders <= SMALL + 1 and self._probed < FIRST + SPREAD:
                 self._probed += 1
             self._take_order(line.file, line.number, graph)
-        if report.orders == SMALL + 1:  # a load looks for the first orders of a larger input
+        if report.orders == SMALL + 1:  # a load looks for some orders of a larger input
             report.requests["orders.list"] += self._probed
 
     def _take_order(self, file: str, number: int, graph: OrderGraph) -> None:
@@ -271,7 +271,7 @@ class _Reader:
             self._counts.append(0)
         self._counts[shape] += 1
         order = graph.order
-        at = (order.ordered_at - EPOCH) // MICROSECOND
+        at = (order.ordered_at - EPOCH) // MILLISECOND
         of_file = self._files.setdefault(file, len(self._files))
         self._index.add(Entry(order.reference_id, at, content_of(graph), of_file, number, shape))
         if self._sample is not None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Sequence
+from typing import TypeVar
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, Forbidden, JournalError, NotFound, Unauthorized
 from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.journal import Journal, OrderId, is_same_order
 
-__all__ = ["checked", "found_on_server", "lost_on_server", "peeked"]
+__all__ = ["checked", "found_on_server", "lost_on_server", "peeked", "probed"]
+
+T = TypeVar("T")
 
 SMALL = 100  # lines of an input for which nobody looks at the server first
-PROBED = 3  # orders of a larger one that are looked for
+FIRST = 3  # orders at the beginning of a larger one that are looked for
+SPREAD = 3  # further ones among the lines that are read first: an export may begin with new orders
 KNOWN = 3  # orders of a journal that are looked for
 IDLE = 0.5  # seconds in which an input that is not at its end gives nothing
 
@@ -29,7 +33,7 @@ async def checked(
 ) -> AsyncGenerator[InputLine, None]:
     """Yield the *lines* of an input, unless the *journal* does not fit what is on the server.
 
-    *look* for the first orders of a larger input, which must not be there if the journal is new. Raises
+    *look* for some orders at the beginning of a larger input, which must not be there if the journal is new. Raises
     `JournalError`, and what `lost_on_server` and the requests raise.
     """
 
@@ -37,11 +41,12 @@ async def checked(
         if len(lines) <= SMALL:
             return
         orders = [line.graph for line in lines if line.graph is not None and not line.violations]
-        found = await found_on_server(client, orders[:PROBED])
+        found = await found_on_server(client, probed(orders))
         if found is not None:
             raise JournalError(
                 f"the order {found.order.reference_id} is on the server already, but the journal {journal} is new:"
-                " name the journal of the load that made it, or add look_first=True, which looks for each order"
+                " name the journal of the load that made it, or add look_first=True, which looks for each order;"
+                f" without it at most {FIRST + SPREAD} orders of the first {len(lines)} lines are looked for"
             )
 
     if await lost_on_server(client, records):
@@ -54,6 +59,13 @@ async def checked(
     async with contextlib.aclosing(lines):
         async for line in lines:
             yield line
+
+
+def probed(orders: Sequence[T]) -> Sequence[T]:
+    """Return those of *orders* that are looked for: the first ones, and some spread over the others, up to the last."""
+    others = orders[FIRST:]
+    count = min(SPREAD, len(others))
+    return [*orders[:FIRST], *(others[n * len(others) // count - 1] for n in range(1, count + 1))]
 
 
 async def found_on_server(client: Resources | ResourcesV2, graphs: Iterable[OrderGraph]) -> OrderGraph | None:

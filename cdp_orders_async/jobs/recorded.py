@@ -15,6 +15,7 @@ from cdp_orders_async.errors import InputError, shown
 from cdp_orders_async.ingest import Leftover, PartVerdict, Verdict
 from cdp_orders_async.ingest.outcomes import Failure
 from cdp_orders_async.jobs.events import Message, OnEvent, ignore
+from cdp_orders_async.journal import current_key
 from cdp_orders_async.timings import Timings
 
 __all__ = [
@@ -137,7 +138,7 @@ def _read(path: Path, on_event: OnEvent, decode: Callable[[bytes], R]) -> Iterat
                     told = f"{path}, line {number}: the file ends in the middle of this outcome, which is left out"
                     on_event(Message(told))
                     return
-                yield offset, recorded
+                yield offset, _with_current_key(recorded)
                 offset += len(line)
     except OSError as error:
         raise InputError(f"the outcomes cannot be read from {path}: {error.strerror}") from error
@@ -154,7 +155,14 @@ def open_outcomes(path: Path) -> BinaryIO:
 def read_at(file: BinaryIO, offset: int) -> Recorded:
     """Return the outcome that begins at this *offset* of a *file* that `read_lines` has read."""
     file.seek(offset)
-    return _DECODE(file.readline(LONGEST_LINE + 1))
+    return _with_current_key(_DECODE(file.readline(LONGEST_LINE + 1)))
+
+
+def _with_current_key(recorded: R) -> R:
+    """Return an outcome with the key that its order has today."""
+    if recorded.key is None or (key := current_key(recorded.key)) == recorded.key:
+        return recorded
+    return msgspec.structs.replace(recorded, key=key)
 
 
 def _unreadable(path: Path, number: int, rule: str) -> InputError:

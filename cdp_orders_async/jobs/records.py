@@ -102,17 +102,16 @@ async def forget_order(place: JournalPlace, key: str) -> int:
     """
     check_batches(place)
     async with await open_journal(place, None) as journal:
-        record = None
+        record, known = None, OrderId.parse(key)
         async for order in journal.orders():
-            if order.key == key and _is_known(order):
+            if known is not None and order.key == known.key and _is_known(order):
                 record = order.record
-        known = OrderId.parse(key)
         if record is None or known is None:
             raise InputError(f"the journal {place} knows no order {key}: journal export lists its orders")
         if isinstance(await journal.claim(known, b""), Busy):
             raise InputError(f"the order {key} is being loaded: try again when the load has ended")
-        journal.rename(key, dict.fromkeys(record.parts))
-        await journal.end(key, complete=False)
+        journal.rename(known.key, dict.fromkeys(record.parts))
+        await journal.end(known.key, complete=False)
         return len(record.parts)
 
 

@@ -21,6 +21,7 @@ from cdp_orders_async.journal.records import (
     PartRecord,
     RecordedOrder,
     SameReference,
+    current_key,
     is_same_order,
 )
 from cdp_orders_async.journal.sqlite import SqliteJournal
@@ -42,5 +43,6 @@ __all__ = [
     "SameReference",
     "SqliteJournal",
     "batch_folder",
+    "current_key",
     "is_same_order",
 ]

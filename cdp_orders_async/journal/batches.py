@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.folder import NAME, batch_folder
+from cdp_orders_async.journal.records import current_key
 
 __all__ = ["BatchBook", "BatchFile", "BatchOrder", "State"]
 
@@ -158,7 +159,8 @@ class BatchBook:
         while True:
             with self._writing() as db:
                 query = "SELECT n, file, number, key, digest FROM orders WHERE batch = ? AND n > ? ORDER BY n LIMIT ?"
-                page = [BatchOrder(*row) for row in db.execute(query, (file.id, after, _PAGE))]
+                rows = db.execute(query, (file.id, after, _PAGE)).fetchall()
+            page = [BatchOrder(n, name, line, current_key(key), digest) for n, name, line, key, digest in rows]
             if not page:
                 return
             after = page[-1].n
@@ -167,9 +169,9 @@ class BatchBook:
     def has(self, order: BatchOrder) -> bool:
         """Tell whether a file of this book, done or not, has this *order* from this line, with this content."""
         with self._writing() as db:
-            query = "SELECT 1 FROM orders WHERE number = ? AND key = ? AND file IS ? AND digest = ?"
-            values = (order.number, order.key, order.file, order.digest)
-            return db.execute(query, values).fetchone() is not None
+            query = "SELECT key FROM orders WHERE number = ? AND file IS ? AND digest = ?"
+            found = db.execute(query, (order.number, order.file, order.digest)).fetchall()
+        return any(current_key(key) == order.key for (key,) in found)
 
     @contextlib.contextmanager
     def _writing(self) -> Generator[sqlite3.Connection, None, None]:

@@ -9,6 +9,8 @@ from uuid import UUID
 
 from msgspec import Struct
 
+from cdp_orders_async.models.common import as_sent
+
 __all__ = [
     "MAX_REFERENCE_BYTES",
     "SAME_ORDER",
@@ -21,7 +23,9 @@ __all__ = [
     "PartRecord",
     "RecordedOrder",
     "SameReference",
+    "current_key",
     "is_same_order",
+    "key_of_record",
 ]
 
 MAX_REFERENCE_BYTES: Final = 2_000
@@ -35,11 +39,14 @@ def is_same_order(one: datetime, other: datetime) -> bool:
 
     The times are compared in milliseconds, as they are sent.
     """
-    return abs(_as_sent(one) - _as_sent(other)) <= SAME_ORDER
+    return abs(as_sent(one) - as_sent(other)) <= SAME_ORDER
 
 
-def _as_sent(moment: datetime) -> datetime:
-    return moment.replace(microsecond=moment.microsecond // 1000 * 1000)
+def current_key(key: str) -> str:
+    """Return the *key* of an order as `OrderId.of` makes it: keys of earlier versions may have microseconds."""
+    has_microseconds = key[-13:-12] == "." and key[-9:-6] != "000"
+    order = OrderId.parse(key) if has_microseconds else None
+    return key if order is None else order.key
 
 
 class OrderId(Struct, frozen=True):
@@ -49,22 +56,42 @@ class OrderId(Struct, frozen=True):
     """Its reference id, ``@`` and its time in UTC, as `of` makes it."""
     reference_id: str
     ordered_at: datetime
-    """When it was ordered, with a time zone."""
+    """When it was ordered, in UTC and to the millisecond."""
 
     @classmethod
     def of(cls, reference_id: str, ordered_at: datetime) -> Self:
-        """Return the identity of the order with this *reference_id* and this time, which has a time zone."""
-        return cls(f"{reference_id}@{ordered_at.astimezone(UTC).isoformat()}", reference_id, ordered_at)
+        """Return the identity of the order with this *reference_id* and this time, which has a time zone.
+
+        The time is cut off after the milliseconds, as it is sent.
+        """
+        moment = as_sent(ordered_at.astimezone(UTC))
+        return cls(_key(reference_id, moment), reference_id, moment)
 
     @classmethod
     def parse(cls, key: str) -> Self | None:
-        """Return the order that has this *key*, or None if no order has it."""
+        """Return the order that has this *key*, or None if no order has it.
+
+        Earlier versions made keys with microseconds: the order has the key of today.
+        """
         reference_id, _, time = key.rpartition("@")
         try:
-            order = cls.of(reference_id, datetime.fromisoformat(time))
+            moment = datetime.fromisoformat(time)
+            return cls.of(reference_id, moment) if _key(reference_id, moment) == key else None
         except (ValueError, OverflowError):
             return None
-        return order if order.key == key else None
+
+
+def key_of_record(order: OrderId, recorded: Mapping[str, UUID | None]) -> str:
+    """Return the key under which a journal has what it knows of *order*.
+
+    *recorded* are the graphs of this order that are or may be on the server, by key, with their references. An earlier
+    version may have made several, of times that differ by less than a millisecond: only the first was ever sent.
+    """
+    return max(recorded, key=lambda key: (recorded[key] is not None, key == order.key), default=order.key)
+
+
+def _key(reference_id: str, moment: datetime) -> str:
+    return f"{reference_id}@{moment.astimezone(UTC).isoformat()}"
 
 
 class PartRecord(Struct, frozen=True):

@@ -19,7 +19,9 @@ from cdp_orders_async.journal.records import (
     PartRecord,
     RecordedOrder,
     SameReference,
+    current_key,
     is_same_order,
+    key_of_record,
 )
 from cdp_orders_async.journal.states import COMPLETE, UNDER_WAY, record_of, state_of_claim
 
@@ -120,7 +122,7 @@ _FORGET: Final = "DELETE FROM parts WHERE graph = ? AND part = ?"
 
 _SAME_REFERENCE: Final = """SELECT graphs.graph, parts.ref, parts.created, graphs.run, graphs.number
     FROM graphs LEFT JOIN parts ON parts.graph = graphs.id AND parts.part = 'order'
-    WHERE graphs.graph >= ? AND graphs.graph <= ? AND graphs.graph <> ?
+    WHERE graphs.graph >= ? AND graphs.graph <= ?
         AND (parts.graph IS NOT NULL OR graphs.state & 3 = ?)
     ORDER BY +graphs.id"""
 
@@ -145,6 +147,9 @@ _RECORD_OF: Final = "SELECT id, digest, state, run, number FROM graphs WHERE gra
 _ORDERS: Final = """SELECT id, graph, digest, state, run, number FROM graphs WHERE id > ? ORDER BY id LIMIT ?"""
 
 _PARTS: Final = "SELECT part, digest, ref, created FROM parts WHERE graph = ?"
+
+_FREE: Final = ""
+"""The key of no graph."""
 
 _NEAR: Final = SAME_ORDER + timedelta(milliseconds=1)
 _FIRST: Final = datetime.min.replace(tzinfo=UTC)
@@ -203,8 +208,8 @@ class Tables:
 
     def look(self, order: OrderId) -> Claimed:
         """Return the records of *order*, and change nothing."""
-        known = self._db.execute(_RECORD_OF, (order.key,)).fetchone()
-        same_reference = self._same_reference(order)
+        key, same_reference = self._same_reference(order)
+        known = self._db.execute(_RECORD_OF, (key,)).fetchone()
         return Claimed(None, same_reference) if known is None else self._claimed(known, same_reference)
 
     def without_ref(self) -> int:
@@ -214,7 +219,9 @@ class Tables:
     def claim(self, order: OrderId, digest: bytes, run: bytes, number: int) -> Claimed:
         """Note that *order* is under way, and return its records."""
         db = self._db
-        same_reference = self._same_reference(order)
+        key, same_reference = self._same_reference(order)
+        if key != order.key:
+            self._exchange(key, order.key)
         known = db.execute(_RECORD_OF, (order.key,)).fetchone()
         if known is None:
             new = "INSERT INTO graphs (graph, digest, state, run, number) VALUES (?, ?, ?, ?, ?)"
@@ -272,17 +279,17 @@ class Tables:
     def owner(self, ref: UUID) -> str | None:
         """Return the first graph whose order has this reference."""
         found = self._db.execute(_OWNER, (ref.bytes,)).fetchone()
-        return None if found is None else str(found[0])
+        return None if found is None else current_key(str(found[0]))
 
     def known(self, limit: int) -> list[tuple[str, UUID]]:
         """Return the newest complete orders."""
         found = self._db.execute(_KNOWN, (COMPLETE, max(limit, 0))).fetchall()
-        return [(graph, UUID(bytes=ref)) for graph, ref in found]
+        return [(current_key(graph), UUID(bytes=ref)) for graph, ref in found]
 
     def created(self, before: _Cursor, limit: int) -> tuple[list[CreatedPart], _Cursor]:
         """Return the newest created parts after the place *before*, and the place after them."""
         found = self._db.execute(_CREATED, (before[0], *before, limit)).fetchall()
-        page = [CreatedPart(graph, part, UUID(bytes=ref), digest) for graph, ref, digest, _, _, part in found]
+        page = [CreatedPart(current_key(key), part, UUID(bytes=ref), digest) for key, ref, digest, _, _, part in found]
         return page, found[-1][3:] if found else before
 
     def orders(self, after: int, limit: int) -> tuple[list[RecordedOrder], int]:
@@ -293,7 +300,8 @@ class Tables:
             rows = self._db.execute(_PARTS, (graph,)).fetchall()
             parts = {part: PartRecord(sent, _ref(ref, created)) for part, sent, ref, created in rows}
             record = record_of(digest, state, parts, run, number)
-            page.append(RecordedOrder(key, record, frozenset(part for part, _, _, created in rows if created > 0)))
+            made = frozenset(part for part, _, _, created in rows if created > 0)
+            page.append(RecordedOrder(current_key(key), record, made))
         return page, found[-1][0] if found else after
 
     def _number(self, graph: str) -> int | None:
@@ -302,20 +310,28 @@ class Tables:
         found = self._db.execute("SELECT id FROM graphs WHERE graph = ?", (graph,)).fetchone()
         return None if found is None else int(found[0])
 
-    def _same_reference(self, order: OrderId) -> tuple[SameReference, ...]:
+    def _exchange(self, one: str, other: str) -> None:
+        """Give the graph *one* the key *other*, and a graph that has that key the key *one*."""
+        for old, new in ((other, _FREE), (one, other), (_FREE, one)):
+            self._db.execute("UPDATE graphs SET graph = ? WHERE graph = ?", (new, old))
+
+    def _same_reference(self, order: OrderId) -> tuple[str, tuple[SameReference, ...]]:
+        """Return the key under which *order* is recorded, and the other orders that the server would take for it."""
         at = order.ordered_at.astimezone(UTC)
         # These times are sorted like their texts. Some more rows than needed are read.
         first = OrderId.of(order.reference_id, max(at, _FIRST + _NEAR) - _NEAR).key
         last = OrderId.of(order.reference_id, min(at, _LAST - _NEAR) + _NEAR).key
-        found = self._db.execute(_SAME_REFERENCE, (first, last, order.key, UNDER_WAY)).fetchall()
-        return tuple(
-            SameReference(graph, _ref(ref, created), run, number)
-            for graph, ref, created, run, number in found
+        own, others = dict[str, UUID | None](), list[SameReference]()
+        for graph, ref, created, run, number in self._db.execute(_SAME_REFERENCE, (first, last, UNDER_WAY)).fetchall():
+            other = OrderId.parse(graph)
             # A reference id may contain an @ too.
-            if (other := OrderId.parse(graph))
-            and other.reference_id == order.reference_id
-            and is_same_order(other.ordered_at, order.ordered_at)
-        )
+            if other is None or other.reference_id != order.reference_id:
+                continue
+            if other.key == order.key:
+                own[graph] = _ref(ref, created)
+            elif is_same_order(other.ordered_at, order.ordered_at):
+                others.append(SameReference(other.key, _ref(ref, created), run, number))
+        return key_of_record(order, own), tuple(others)
 
 
 def _ref(ref: bytes | None, created: int | None) -> UUID | None:

@@ -58,6 +58,12 @@ def once_a_model(make: Callable[[type[Any]], R]) -> Callable[[type[Any]], R]:
     return made
 
 
+def as_sent(moment: datetime) -> datetime:
+    """Return *moment* as a request carries it: cut off after the milliseconds."""
+    finer = moment.microsecond % 1000
+    return moment.replace(microsecond=moment.microsecond - finer) if finer else moment
+
+
 def list_fields(model: type[Any]) -> list[str]:
     """Return the names of the fields of *model* that hold several values."""
     return [name for name, hint in get_type_hints(model).items() if "tuple[" in str(hint)]

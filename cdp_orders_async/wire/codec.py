@@ -28,7 +28,7 @@ from cdp_orders_async.models import (
     OrderItemV2,
     OrderV2,
 )
-from cdp_orders_async.models.common import RESERVED_KEYS, camel, once_a_model
+from cdp_orders_async.models.common import RESERVED_KEYS, as_sent, camel, once_a_model
 
 __all__ = [
     "MOMENT_RULE",
@@ -130,7 +130,7 @@ def in_utc(moment: datetime) -> datetime:
 
 
 def _iso(value: datetime) -> str:
-    moment = value if value.tzinfo is UTC else value.astimezone(UTC)
+    moment = as_sent(value if value.tzinfo is UTC else value.astimezone(UTC))
     return f"{moment.isoformat()[: 23 if moment.microsecond else 19]}Z"  # to a millisecond, or to a second
 
 

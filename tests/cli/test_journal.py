@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import orjson
@@ -75,6 +77,23 @@ async def test_forget(tmp_path: Path) -> None:
         undone = await cdp_orders("undo", "--journal", "j", "--yes", cwd=tmp_path, env=server.environment)
         assert (undone.status, undone.out) == (0, f"{2 * PARTS} parts deleted, 0 kept, 0 failed\n")
         assert len(stored(server)) == 1
+
+
+@pytest.mark.parametrize("finer", ["456", "000"])
+async def test_keys_of_an_earlier_version(tmp_path: Path, finer: str) -> None:
+    """A key with microseconds is exported as it is today, and forgotten by either form."""
+    key = "B-0@2024-01-01T16:17:16.123{}+00:00".format
+    source = write(tmp_path / "o.jsonl", [{**orders(1)[0], "orderedAt": "2024-01-01T16:17:16.123456Z"}])
+    async with watched() as server:
+        await cdp_orders("load", source, "--journal", "j", "--settle", "0", cwd=tmp_path, env=server.environment)
+    with closing(sqlite3.connect(tmp_path / "j")) as db, db:
+        assert db.execute("UPDATE graphs SET graph = ? WHERE graph = ?", (key("456"), key("000"))).rowcount == 1
+    exported = await cdp_orders("journal", "export", "--journal", "j", cwd=tmp_path)
+    assert orjson.loads(exported.out)["key"] == key("000")
+    assert "1 order: 1 complete" in (await cdp_orders("journal", "show", "--journal", "j", cwd=tmp_path)).out
+    forgotten = await cdp_orders("journal", "forget", key(finer), "--journal", "j", "--yes", cwd=tmp_path)
+    assert (forgotten.status, "with 6 parts" in forgotten.out) == (0, True)
+    assert (await cdp_orders("journal", "export", "--journal", "j", cwd=tmp_path)).out == ""
 
 
 async def test_nothing_is_known_of_what_was_undone(tmp_path: Path) -> None:

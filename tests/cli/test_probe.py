@@ -13,7 +13,7 @@ import pytest
 
 from cdp_orders_async import CdpOrders, GraphFile, InputError, JournalError, SqliteJournal, Verdict, ingest
 from cdp_orders_async.graph import InputLine
-from cdp_orders_async.jobs.probe import peeked
+from cdp_orders_async.jobs.probe import peeked, probed
 from tests.cli.support import PARTS, TOKEN, Json, Watched, cdp_orders, ended, names, orders, started, watched, write
 from tests.ingest.orders import order
 
@@ -53,14 +53,38 @@ async def test_new_journal_and_a_loaded_order_stop_a_load(tmp_path: Path, days: 
     assert (ran.status, orjson.loads(ran.out)["graphs"]) == (1 if days else 0, 101)
 
 
+@pytest.mark.parametrize("new", [3, 5, 40, 100])
+async def test_export_that_begins_with_new_orders_is_stopped(tmp_path: Path, new: int) -> None:
+    """Orders spread over the lines that are read are looked for too, the last one among them; the rest was loaded."""
+    lines = orders(120)
+    source = write(tmp_path / "o.jsonl", lines)
+    async with watched() as server:
+        for line in lines[new:]:
+            await make(server, line)
+        before = server.received
+        ran = await cdp_orders("load", source, *QUICK, cwd=tmp_path, env=server.environment)
+        assert ran.refused("is on the server already", "at most 6 orders of the first 101 lines are looked for")
+        assert server.received == before + server.requests["orders.list"] <= before + 6
+        assert names(tmp_path) == ["o.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("count", "positions"),
+    [(0, []), (2, [0, 1]), (6, range(6)), (7, [0, 1, 2, 3, 4, 6]), (101, [0, 1, 2, 34, 67, 100])],
+)
+def test_orders_that_are_looked_for(count: int, positions: Sequence[int]) -> None:
+    """They are the first three, and at most three more, of which the last order is one."""
+    assert probed(range(count)) == list(positions)
+
+
 async def test_new_journal_of_new_orders_loads(tmp_path: Path) -> None:
-    """An order more than two days apart is another one; a large input takes one request for each of three orders."""
+    """An order more than two days apart is another one; a large input takes one request for each of six orders."""
     lines = orders(101)
     async with watched() as server:
         await make(server, lines[0], 2.1)
         before = server.received
         ran = await cdp_orders("load", write(tmp_path / "o", lines), *QUICK, cwd=tmp_path, env=server.environment)
-        assert server.received == before + 101 * PARTS + 3
+        assert server.received == before + 101 * PARTS + 6
     assert (ran.status, orjson.loads(ran.out)["loaded"]) == (0, 101)
 
 

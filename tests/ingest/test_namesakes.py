@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
+from typing import TypeVar
 
 import attrs
 import pytest
@@ -14,11 +18,13 @@ from cdp_orders_async import (
     InputLine,
     MemoryJournal,
     NewContact,
+    Order,
     OrderGraph,
     Outcome,
     PartVerdict,
     Request,
     Resources,
+    SqliteJournal,
     Verdict,
     ingest,
     ingest_one,
@@ -28,10 +34,12 @@ from cdp_orders_async.ingest import OnExisting
 from cdp_orders_async.wire import to_json
 from tests.ingest.expectations import refs, stored, wanted
 from tests.ingest.network import Network, add
-from tests.ingest.orders import Json, count, item, later, order, person, whole
+from tests.ingest.orders import WHEN, Json, count, item, later, order, person, whole
 from tests.ingest.runs import Case, crash
 from tests.ingest.serving import BASE, serving
 from tests.ingest.versions import Version, in_both_versions
+
+T = TypeVar("T")
 
 under_both_readings = pytest.mark.parametrize("upsert", [True, False])
 with_and_without_a_journal = pytest.mark.parametrize("journaled", [True, False])
@@ -111,9 +119,62 @@ async def test_lines_of_several_files(journaled: bool, on_existing: OnExisting, 
 
 @with_and_without_a_journal
 @under_both_readings
+async def test_times_that_are_sent_alike_are_one_order(upsert: bool, journaled: bool) -> None:  # noqa: FBT001 parameters
+    """What is finer than a millisecond is not sent: the order has one key, and a copy of it is a copy."""
+    graphs = [later(whole(), timedelta(microseconds=finer)) for finer in (456, 0, 999)]
+    emulator = Emulator(switches=Switches(upsert=upsert))
+    async with serving(emulator) as cdp:
+        outcomes = await loaded(cdp, graphs, MemoryJournal() if journaled else None)
+    assert [outcome.verdict for outcome in outcomes] == [Verdict.LOADED, Verdict.ALREADY, Verdict.ALREADY]
+    assert {outcome.key for outcome in outcomes} == {whole().key}
+    assert emulator.requests.total() == count([whole()])
+    async with serving(emulator) as elsewhere:
+        for graph in graphs:
+            outcome = await ingest_one(elsewhere, graph, look_first=True, settle=0.0)
+            assert (outcome.verdict, outcome.key) == (Verdict.ALREADY, whole().key)
+
+
+async def test_a_journal_of_an_earlier_version_knows_the_order(tmp_path: Path) -> None:
+    """Its key has microseconds: the order is not sent again, and is no rival of itself."""
+    graph = later(whole(), timedelta(microseconds=123_456))
+    emulator = Emulator(switches=Switches(upsert=False))
+    for verdict in (Verdict.LOADED, Verdict.ALREADY, Verdict.ALREADY):
+        async with serving(emulator) as cdp, await SqliteJournal.open(tmp_path / "j", identity={}) as journal:
+            assert (await ingest_one(cdp, graph, journal=journal)).verdict == verdict
+        if verdict is Verdict.LOADED:
+            with closing(sqlite3.connect(tmp_path / "j")) as db, db:
+                db.execute("UPDATE graphs SET graph = replace(graph, '.123000', '.123456')")
+    assert emulator.requests.total() == count([graph])
+
+
+@pytest.mark.parametrize("shown", [timedelta(0), timedelta(milliseconds=500)])
+async def test_an_order_whose_answer_is_lost_is_found(shown: timedelta) -> None:
+    """Also where the server shows its time without the fraction, as in the vendor's examples."""
+    graph = later(whole(), timedelta(milliseconds=500))
+
+    class InSeconds(Network):
+        async def send(self, request: Request[T], /) -> T:
+            got = await super().send(request)
+            for one in getattr(got, "items", ()):
+                if isinstance(one, Order):
+                    one.ordered_at = WHEN + shown
+            return got
+
+    network = InSeconds(
+        Emulator(switches=Switches(upsert=False)),
+        lambda request: "lost" if request.operation == "orders.create" else "ok",
+    )
+    outcome = await ingest_one(Resources(network, BASE), graph, settle=0.0)
+    assert (outcome.verdict, len(refs([outcome]))) == (Verdict.LOADED, count([graph]))
+    assert len(stored(network.emulator)) == 1
+
+
+@with_and_without_a_journal
+@under_both_readings
 @pytest.mark.parametrize(
     "apart",
     [
+        timedelta(milliseconds=1),
         timedelta(seconds=1),
         timedelta(days=-1),
         timedelta(days=1),
@@ -159,7 +220,7 @@ async def test_orders_more_than_two_days_apart_are_two(upsert: bool, journaled: 
 
 
 @under_both_readings
-@pytest.mark.parametrize("apart", [timedelta(hours=-1), timedelta(days=2)])
+@pytest.mark.parametrize("apart", [timedelta(milliseconds=500), timedelta(hours=-1), timedelta(days=2)])
 async def test_another_journal_learns_it_from_the_server(apart: timedelta, upsert: bool) -> None:  # noqa: FBT001
     """Who knows nothing of the first order is told by a look before."""
     ann, bob = bought("Ann", 500), bought("Bob", 7, apart)

@@ -77,6 +77,7 @@ def mixed(lines: Sequence[Json]) -> list[object]:
         first,
         second,
         first,  # a copy
+        changed(first, orderedAt="2024-01-01T16:17:16.000999Z"),  # a copy, as it is sent
         {**dict(reversed(list(first.items())))},  # a copy, written in another way
         changed(first, price=51),  # another order with the same key
         late,  # within two days of the second
@@ -106,11 +107,11 @@ async def test_requests_are_those_of_a_load(tmp_path: Path, api: Api, count: int
     assert report.requests == plan.requests.total()
     assert sent == +plan.requests
     assert report.counts[Verdict.INVALID] == plan.invalid == 1
-    assert report.counts[Verdict.ALREADY] == plan.copies == 4
+    assert report.counts[Verdict.ALREADY] == plan.copies == 5
     assert report.counts[Verdict.CONFLICT] == plan.conflicts == 4
     assert plan.orders == report.counts.total()
     assert plan.seconds == plan.requests.total() / 20
-    assert plan.requests["orders.list"] == 1 + (3 if count > 100 else 0)
+    assert plan.requests["orders.list"] == 1 + (6 if count > 100 else 0)
 
 
 async def test_requests_of_real_orders(tmp_path: Path) -> None:
@@ -271,6 +272,13 @@ VARIANTS = [
         True,
     ),
     (WHOLE, upserted(WHOLE), True),
+    (WHOLE, changed(WHOLE, orderedAt="2024-01-01T16:17:16.000999Z"), True),  # which is not sent
+    (WHOLE, changed(WHOLE, orderedAt="2024-01-01T16:17:16.001Z"), False),
+    (
+        changed(WHOLE, orderedAt="2024-01-01T16:17:16.123456Z"),
+        changed(WHOLE, orderedAt="2024-01-01T16:17:16.123Z"),
+        True,
+    ),
 ]
 
 

@@ -77,6 +77,19 @@ async def test_edited_input_is_searched_by_key(tmp_path: Path) -> None:
         assert server.received == received
 
 
+async def test_outcomes_of_an_earlier_version(tmp_path: Path) -> None:
+    """Their keys may have microseconds, which no key has today: the orders are found all the same."""
+    lines = [{**line, "orderedAt": "2024-01-01T16:17:16.123456Z"} for line in orders(12)]
+    async with connected() as (server, cdp):
+        outcomes = await half_loaded(server, cdp, tmp_path, lines)
+        told = outcomes.read_text()
+        assert told.count(".123000+00:00") == 12
+        outcomes.write_text(told.replace(".123000+00:00", ".123456+00:00"))
+        report = await jobs.retry(cdp, outcomes, journal=tmp_path / "j", settle=0)
+        assert (report.counts, report.status) == ({Verdict.LOADED: 3}, 0)
+        assert (await jobs.verify(cdp, outcomes, settle=0)).to_json()["same"] == 12 * PARTS
+
+
 async def test_what_is_wrong_is_told_before_anything_is_sent(tmp_path: Path) -> None:
     """A new journal would not know what is there: it is refused unless each order is looked for."""
     async with connected() as (server, cdp):

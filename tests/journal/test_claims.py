@@ -173,7 +173,8 @@ async def test_two_days_apart(journal: Journal, apart: timedelta, is_same: bool)
         (timedelta(0), timedelta(days=2, microseconds=999), True),
         (timedelta(microseconds=999), timedelta(days=2, microseconds=1), True),
         (timedelta(microseconds=999), timedelta(days=2, microseconds=1000), False),
-        (timedelta(0), timedelta(microseconds=1), True),
+        (timedelta(microseconds=999), timedelta(microseconds=1000), True),
+        (timedelta(0), timedelta(microseconds=999), False),  # the same one
     ],
 )
 async def test_what_is_finer_than_the_server_gets(
@@ -182,7 +183,7 @@ async def test_what_is_finer_than_the_server_gets(
     second: timedelta,
     is_same: bool,  # noqa: FBT001 a parameter of the test
 ) -> None:
-    """Timings are sent in milliseconds: what is finer does not make two orders of one."""
+    """Timings are sent in milliseconds: what is finer does not make two orders of one, nor one further away."""
     for one, other in ((first, second), (second, first)):
         name = f"G{one}"
         known, wanted = at(START + one, name), at(START + other, name)

@@ -37,7 +37,9 @@ from cdp_orders_async.journal.records import (
     PartRecord,
     RecordedOrder,
     SameReference,
+    current_key,
     is_same_order,
+    key_of_record,
 )
 from cdp_orders_async.journal.states import ENDED, UNDER_WAY, record_of, state_of_claim, state_of_end
 
@@ -64,6 +66,8 @@ _HOLDERS: Final = """SELECT reference, moment, extract(epoch FROM until - clock_
 _GRAPHS: Final = """SELECT g.id, g.reference, g.moment, g.digest, g.state, g.run, g.number, p.part, p.ref, p.created
     FROM {schema}.graphs AS g LEFT JOIN {schema}.parts AS p ON p.graph = g.id AND p.part = 'order'::bytea
     WHERE g.tenant = {tenant} AND g.reference = ANY ($1::bytea[]) ORDER BY g.id"""
+
+_MOVE: Final = "UPDATE {schema}.graphs SET moment = $2 WHERE id = $1"
 
 _PARTS: Final = "SELECT graph, part, digest, ref, created FROM {schema}.parts WHERE graph = ANY ($1::bigint[])"
 
@@ -171,6 +175,11 @@ class _Graph(NamedTuple):
     has_order: bool
     ref: UUID | None
 
+    @property
+    def may_be_there(self) -> bool:
+        """Whether its order is or may be on the server."""
+        return self.has_order or self.state & ENDED == UNDER_WAY
+
 
 class Tables:
     """The tables of one tenant; *lease*, seconds that a claim lasts."""
@@ -228,7 +237,7 @@ class Tables:
     async def known(self, connection: Connection, *, limit: int) -> list[tuple[str, UUID]]:
         """Return the newest complete orders."""
         rows = await connection.fetch(self._sql(_KNOWN), max(limit, 0))
-        return [(Place(reference, moment).key, _uuid(ref)) for reference, moment, ref in rows]
+        return [(_key(reference, moment), _uuid(ref)) for reference, moment, ref in rows]
 
     async def created(
         self, connection: Connection, *, before: _Cursor | None, limit: int
@@ -236,7 +245,7 @@ class Tables:
         """Return the newest created parts after the place *before*, and the place after them."""
         rows = await connection.fetch(self._sql(_CREATED), *(before or _NEWEST), limit)
         page = [
-            CreatedPart(Place(reference, moment).key, part.decode(), _uuid(ref), digest)
+            CreatedPart(_key(reference, moment), part.decode(), _uuid(ref), digest)
             for reference, moment, digest, ref, _, _, part in rows
         ]
         return page, (rows[-1][4], rows[-1][5], rows[-1][6]) if rows else before
@@ -247,7 +256,7 @@ class Tables:
         parts = await self._parts(connection, [row[0] for row in rows])
         page = [
             RecordedOrder(
-                Place(reference, moment).key,
+                _key(reference, moment),
                 _record(digest, state, parts.get(number, ()), run, order),
                 frozenset(row["part"].decode() for row in parts.get(number, ()) if row["created"] > 0),
             )
@@ -282,6 +291,8 @@ class Tables:
         given = [claim for claim in claims if claim.token in granted]
         graphs = await self._graphs(connection, [claim.place.reference for claim in given])
         known = {graph.place: graph for same in graphs.values() for graph in same}
+        for claim in given:
+            await self._take_over(connection, claim, graphs.get(claim.place.reference, ()), known)
         places = [known[claim.place].number for claim in given if claim.place in known]
         parts = await self._parts(connection, places)
         begun: list[tuple[bytes, bytes, bytes, int, bytes, int]] = []
@@ -303,9 +314,32 @@ class Tables:
         if begun:
             await connection.execute(self._sql(_BEGIN), *map(list, zip(*begun, strict=True)))
 
+    async def _take_over(
+        self, connection: Connection, claim: Claim, graphs: Iterable[_Graph], known: dict[Place, _Graph]
+    ) -> None:
+        """Give the order of a *claim* the graph with its records, if an earlier version gave that another key.
+
+        *graphs* are those with its reference id, and *known* are all, by their places.
+        """
+        own = {
+            graph.place.key: graph.ref
+            for graph in graphs
+            if graph.may_be_there and current_key(graph.place.key) == claim.order.key
+        }
+        before = Place.of(key_of_record(claim.order, own))
+        if before == claim.place:
+            return
+        taken, left = known.pop(before), known.pop(claim.place, None)
+        if left is not None:
+            await connection.execute(self._sql(_MOVE), left.number, b"")
+        await connection.execute(self._sql(_MOVE), taken.number, claim.place.moment)
+        if left is not None:
+            await connection.execute(self._sql(_MOVE), left.number, before.moment)
+        known[claim.place] = taken
+
     async def _refuse(self, connection: Connection, claims: Sequence[Claim]) -> None:
         rows = await connection.fetch(self._sql(_HOLDERS), [claim.place.reference for claim in claims])
-        holders = {reference: Busy(Place(reference, moment).key, max(left, 0.0)) for reference, moment, left in rows}
+        holders = {reference: Busy(_key(reference, moment), max(left, 0.0)) for reference, moment, left in rows}
         for claim in claims:
             claim.result = holders[claim.place.reference]
 
@@ -373,13 +407,17 @@ class Tables:
 
     async def _owner(self, connection: Connection, questions: Sequence[Owner]) -> None:
         rows = await connection.fetch(self._sql(_OWNERS), [question.ref for question in questions])
-        owners = {ref: Place(reference, moment).key for ref, reference, moment in rows}
+        owners = {ref: _key(reference, moment) for ref, reference, moment in rows}
         for question in questions:
             question.result = owners.get(question.ref)
 
     async def _read(self, connection: Connection, reads: Sequence[Read]) -> None:
         for read in reads:
             read.result = await read.read(connection)
+
+
+def _key(reference: bytes, moment: bytes) -> str:
+    return current_key(Place(reference, moment).key)
 
 
 def _columns(notes: Sequence[Change]) -> tuple[list[bytes], list[bytes], list[UUID | None]]:
@@ -400,7 +438,7 @@ def _same(order: OrderId, graphs: Iterable[_Graph]) -> tuple[SameReference, ...]
     return tuple(
         SameReference(other.key, graph.ref, graph.run, graph.order)
         for graph in graphs
-        if (graph.has_order or graph.state & ENDED == UNDER_WAY)
+        if graph.may_be_there
         and (other := OrderId.parse(graph.place.key))
         and other.key != order.key
         and is_same_order(other.ordered_at, order.ordered_at)
