@@ -87,7 +87,7 @@ class Sample:
 async def _count(graph: OrderGraph, client: CdpOrders | CdpOrdersV2) -> tuple[int, int]:
     """Return how many parts of an order the server has, and how many there are."""
     parts = parts_of(graph)
-    lookup = Lookup(parts, client, _once, time.monotonic)
+    lookup = Lookup(parts, client, _once, time.monotonic, None)
     order = parts[0]
     for part in parts:
         part.in_doubt = True
