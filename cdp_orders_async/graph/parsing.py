@@ -36,7 +36,7 @@ from cdp_orders_async.redact import Opaque, sealed
 from cdp_orders_async.rules import check, check_extension, check_fields
 from cdp_orders_async.wire import MOMENT_RULE, in_utc, is_list, is_object, read_fields, read_moment, structure
 
-__all__ = ["SERVER_SET", "Read", "Reading", "known_key", "parse_graph", "read_graph"]
+__all__ = ["SERVER_SET", "Read", "Reading", "key_of", "known_key", "parse_graph", "read_graph"]
 
 MOST_ENTRIES = 1_000
 """The most entries of a list within a part, such as the emails of a person: each wrong entry takes long to describe."""
@@ -114,7 +114,7 @@ def read_graph(
         reading.add_violation("$", "must be an object")
         return Read(None, reading.found.told, None)
     graph = reading.order(dict(value), mode, assign_references=assign_references)
-    key = _key(value, zone)
+    key = key_of(value, zone)
     if graph is None:
         return Read(None, _advised(reading.found.told, api), key)
     violations = _advised(graph.violations(api), api)
@@ -129,7 +129,7 @@ def _advised(found: list[Violation], api: Api) -> list[Violation]:
     return [advised if violation == NO_POINT_OF_SALE else violation for violation in found]
 
 
-def _key(value: dict[str, Any], zone: tzinfo | None) -> str | None:
+def key_of(value: dict[str, Any], zone: tzinfo | None) -> str | None:
     """Return the key of the order in *value*, as in `OrderGraph.key`, as far as it can be read."""
     reference, ordered_at = (None if is_doubled(value, key) else value.get(key) for key in ("referenceId", "orderedAt"))
     if not isinstance(reference, str) or not reference:
