@@ -52,6 +52,8 @@ LONGEST_NAME_MEANT = 40
 SERVER_SET = frozenset({"ref", "href", "createdAt", "modifiedAt"})
 ENTRY_MODELS = {"identifiers": Identifier, "flightSegments": FlightSegment}
 """The keys that hold a list of objects, and their models."""
+EXTENDED = frozenset({"orders", "items"})
+"""The kinds of which an extension can hold a single value that has no key of its own."""
 NESTED = {
     "orders": ("contact", "orderItems", "consumers", "extensions"),
     "items": ("extensions",),
@@ -336,15 +338,19 @@ class Reading:
             self.add_violation(at, "")
             return
         known = [name for name in (*_keys(model), *nested) if name not in fields and name not in SERVER_SET]
+        kind = next((name for name, its in self.models.items() if its is model), "")
+        value, other = fields[key], (V2 if self.api is V2_1 else V2_1).models
+        is_single = not (value is None or is_list(value) or is_object(value))
         if key == "guest":
-            advice = "name identifiers"
+            advice = "; name identifiers"
         elif (meant := known_key(key, known)) is not None:
-            advice = f"did you mean {meant}?"
+            advice = f"; did you mean {meant}?"
+        elif (is_single and kind in EXTENDED) or (kind in other and key in _keys(other[kind])):
+            of_item = kind == "items" and "item_extensions" in self.models
+            advice = f"; put its values into the {'item' if of_item else 'order'}'s extension"
         else:
-            of_item = at.startswith("$.orderItems") or model is self.models["items"]
-            of_item = of_item and "item_extensions" in self.models
-            advice = f"put its values into the {'item' if of_item else 'order'}'s extension"
-        self.add_violation(f"{at}.{shown_key(key)}", f"is no key of version {self.api.version}; {advice}")
+            advice = ""
+        self.add_violation(f"{at}.{shown_key(key)}", f"is no key of version {self.api.version}{advice}")
 
 
 def _with_references(items: list[Any], order: str) -> Iterator[Any]:
