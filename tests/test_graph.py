@@ -24,6 +24,7 @@ from tests import values
 from tests.graphs import ITEM, ORDER, Json, refused
 
 UNKNOWN = "is no key of version 2.1; put its values into the order's extension"
+NO_KEY = "is no key of version 2.1"
 UNKNOWN_OF_ITEM = "is no key of version 2.1; put its values into the item's extension"
 PRIMITIVE = "must be text, a boolean or a number"
 
@@ -116,14 +117,21 @@ def test_single_email_of_the_batch_api(person: Json, emails: object) -> None:
         ),
         ({"currencyCode": "euro"}, ["$.currencyCode: must be an ISO 4217 code of three capital letters"]),
         ({"colour": 1, "Price": 1}, [f"$.colour: {UNKNOWN}", f"$.Price: {UNKNOWN}"]),
+        (
+            {"lineItems": [], "products": {}, "note": None},
+            [f"$.{key}: {NO_KEY}" for key in ("lineItems", "products", "note")],
+        ),
+        ({"orderItems": [{**ITEM, "tags": ["a"]}]}, [f"$.orderItems[0].tags: {NO_KEY}"]),
+        ({"orderItems": [{**ITEM, "colour": "red"}]}, [f"$.orderItems[0].colour: {UNKNOWN_OF_ITEM}"]),
+        ({"consumers": [{"firstName": "Ada", "loyal": True}]}, [f"$.consumers[0].loyal: {NO_KEY}"]),
         ({"contact": "Ada"}, ["$.contact: must be an object"]),
-        ({"contact": {"orderItems": 1}}, [f"$.contact.orderItems: {UNKNOWN}"]),
+        ({"contact": {"orderItems": 1}}, [f"$.contact.orderItems: {NO_KEY}"]),
         ({"contact": {"email": 1}}, ["$.contact.emails[0]: must be text"]),
         ({"contact": {"email": "a", "emails": "b"}}, ["$.contact.emails: must be a list"]),
         ({"contact": {"dateOfBirth": "9999-01-01T00:00Z"}}, ["$.contact.dateOfBirth: must be in the past"]),
         (
             {"contact": {"identifiers": [{"provider": "a", "id": "b", "type": 1}, 2]}},
-            [f"$.contact.identifiers[0].type: {UNKNOWN}", "$.contact.identifiers[1]: must be an object"],
+            [f"$.contact.identifiers[0].type: {NO_KEY}", "$.contact.identifiers[1]: must be an object"],
         ),
         (
             {"contact": {"identifiers": [{"provider": "a", "expiryDate": 1}]}},

@@ -16,10 +16,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdp_orders_async import GraphFile, InputError, InputLine
+from cdp_orders_async import GraphFile, InputError, InputLine, Invalid
+from cdp_orders_async.graph import read_part
+from cdp_orders_async.kinds import ORDERS
 from cdp_orders_async.sources.jsonlines import LONGEST_LINE, lines
 from tests.graphs import GOOD, KEY, TEXT, read, told, written
 from tests.packing import zstd
+
+LINE = GOOD.decode()
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -47,9 +51,62 @@ async def test_lines_are_numbered_as_they_stand(tmp_path: Path, bom: bytes, end:
     assert [(words[:15], words.rpartition(" at ")[2]) for words in told if words != "$: must be an object"] == [
         ("$: must be JSON", "column 2"),
         ("$: must be JSON", "column 10"),
-        ("$: must be JSON", "column 1"),
+        ("$: must be UTF-", "byte 1"),
     ]
     assert len(told) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "byte"),
+    [
+        ('{"name":"José"}'.encode("latin-1"), 13),
+        ('\ufeff{"name":"'.encode() + "José".encode("cp1252"), 16),
+        ('{"name":"é'.encode() + b"\xe9", 12),
+        (b'{"name":"\xed\xa0\x80"}', 10),
+        (b"{" + GOOD[:-1] + b"\xff", len(GOOD) + 1),
+    ],
+)
+async def test_another_encoding_is_told_with_its_place(tmp_path: Path, text: bytes, byte: int) -> None:
+    """A line in another encoding says so, and at which byte it shows: the reader of JSON names column 1."""
+    path = tmp_path / "orders.jsonl"
+    path.write_bytes(GOOD + b"\n" + text)
+    (bad,) = [line for line in await read(GraphFile(path)) if line.graph is None]
+    assert [str(violation) for violation in bad.violations] == [f"$: must be UTF-8: it is not at byte {byte}"]
+    with pytest.raises(Invalid, match=f"must be UTF-8: it is not at byte {byte}"):
+        read_part(text, ORDERS)
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        (LINE.replace(":50", ":NaN"), KEY),
+        (LINE.replace(":50", ":-Infinity"), KEY),
+        (f"{LINE},", KEY),
+        (LINE[:-1], KEY),
+        (f"{LINE[:-1]},}}", KEY),
+        ('{"referenceId":"A-1","price":', "A-1"),
+        ('{ "referenceId" : "A-1" , "orderedAt": "2024-01-01T16', "A-1"),
+        ('{"orderItems":[{"referenceId":"I-1"}],"referenceId":"A-1","price":NaN}', "A-1"),
+        ('{"contact":{"city":"\\"},{"},"referenceId":"A\\u002d1","price":NaN}', "A-1"),
+        ('{"orderItems":[{"referenceId":"I-1"}],"price":NaN}', None),
+        ('{"orderItems":[{"referenceId":"I-1","price":', None),
+        ('{"referenceId":"A-1","referenceId":"A-2","price":NaN}', None),
+        ('{"referenceId":"A-', None),
+        ('{"referenceId":"A-1" "price":50}', None),
+        ('{"referenceId":"\\x","price":50}', None),
+        ('{"referenceId":1,"price":NaN}', None),
+        ('{"price":NaN},{"referenceId":"A-1","price":50}', None),
+        ('["referenceId",{"referenceId":"A-1"}', None),
+        ('{"note":"' + "x" * 70_000 + '","referenceId":"A-1","price":NaN}', None),
+    ],
+)
+async def test_key_of_a_line_that_is_not_json(tmp_path: Path, text: str, key: str | None) -> None:
+    """A line that is not JSON has the key of its order, where that can be read: not the one of an item."""
+    path = tmp_path / "orders.jsonl"
+    path.write_bytes(GOOD + b"\n" + text.encode())
+    (bad,) = [line for line in await read(GraphFile(path)) if line.graph is None]
+    assert str(bad.violations[0]).startswith("$: must be JSON: ")
+    assert bad.key == key
 
 
 class Chunks(io.BufferedIOBase):

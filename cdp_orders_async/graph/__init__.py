@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cdp_orders_async.graph.exact import read_json
+from cdp_orders_async.graph.broken import key_in
+from cdp_orders_async.graph.exact import not_utf_8, read_json
 from cdp_orders_async.graph.findings import Findings
 from cdp_orders_async.graph.import_records import import_record, not_importable
 from cdp_orders_async.graph.parsing import SERVER_SET, Read, known_key, parse_graph, read_graph
@@ -30,9 +31,11 @@ __all__ = [
     "Timezone",
     "assign_references",
     "import_record",
+    "key_in",
     "known_key",
     "need",
     "not_importable",
+    "not_utf_8",
     "parse_graph",
     "read_graph",
     "read_json",

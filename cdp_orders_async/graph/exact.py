@@ -20,7 +20,7 @@ from cdp_orders_async.errors import shown_key
 from cdp_orders_async.graph.findings import COUNTED, Findings
 from cdp_orders_async.wire import is_list, is_object
 
-__all__ = ["is_doubled", "is_record", "read_json"]
+__all__ = ["is_doubled", "is_record", "not_utf_8", "read_json"]
 
 SPACE = b" \t\r\n"
 ESCAPED = b"\\u003"
@@ -90,6 +90,15 @@ def read_json(text: bytes, found: Findings) -> Any:  # noqa: ANN401 JSON can be 
         except ValueError:
             raise error from None
     return _read_slowly(text, found)
+
+
+def not_utf_8(text: bytes) -> str | None:
+    """Say where *text* is not UTF-8; None if it is. The reader of JSON names another place."""
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        return f"must be UTF-8: it is not at byte {error.start + 1}"
+    return None
 
 
 def _is_whole(text: bytes, value: object) -> bool:

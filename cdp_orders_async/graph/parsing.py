@@ -37,7 +37,7 @@ from cdp_orders_async.redact import Opaque, sealed
 from cdp_orders_async.rules import check, check_extension, check_fields
 from cdp_orders_async.wire import MOMENT_RULE, in_utc, is_list, is_object, read_fields, read_moment, structure
 
-__all__ = ["SERVER_SET", "Read", "Reading", "known_key", "parse_graph", "read_graph"]
+__all__ = ["SERVER_SET", "Read", "Reading", "key_of", "known_key", "parse_graph", "read_graph"]
 
 MOST_ENTRIES = 1_000
 """The most entries of a list within a part, such as the emails of a person: each wrong entry takes long to describe."""
@@ -53,6 +53,8 @@ LONGEST_NAME_MEANT = 40
 SERVER_SET = frozenset({"ref", "href", "createdAt", "modifiedAt"})
 ENTRY_MODELS = {"identifiers": Identifier, "flightSegments": FlightSegment}
 """The keys that hold a list of objects, and their models."""
+EXTENDED = frozenset({"orders", "items"})
+"""The kinds of which an extension can hold a single value that has no key of its own."""
 NESTED = {
     "orders": ("contact", "orderItems", "consumers", "extensions"),
     "items": ("extensions",),
@@ -115,7 +117,7 @@ def read_graph(
         reading.add_violation("$", "must be an object")
         return Read(None, reading.found.told, None)
     graph = reading.order(dict(value), mode, assign_references=assign_references)
-    key = _key(value, zone)
+    key = key_of(value, zone)
     if graph is None:
         return Read(None, _advised(reading.found.told, api), key)
     violations = _advised(graph.violations(api), api)
@@ -130,7 +132,7 @@ def _advised(found: list[Violation], api: Api) -> list[Violation]:
     return [advised if violation == NO_POINT_OF_SALE else violation for violation in found]
 
 
-def _key(value: dict[str, Any], zone: tzinfo | None) -> str | None:
+def key_of(value: dict[str, Any], zone: tzinfo | None) -> str | None:
     """Return the key of the order in *value*, as in `OrderGraph.key`, as far as it can be read."""
     reference, ordered_at = (None if is_doubled(value, key) else value.get(key) for key in ("referenceId", "orderedAt"))
     if not isinstance(reference, str) or not reference:
@@ -337,15 +339,19 @@ class Reading:
             self.add_violation(at, "")
             return
         known = [name for name in (*_keys(model), *nested) if name not in fields and name not in SERVER_SET]
+        kind = next((name for name, its in self.models.items() if its is model), "")
+        value, other = fields[key], (V2 if self.api is V2_1 else V2_1).models
+        is_single = not (value is None or is_list(value) or is_object(value))
         if key == "guest":
-            advice = "name identifiers"
+            advice = "; name identifiers"
         elif (meant := known_key(key, known)) is not None:
-            advice = f"did you mean {meant}?"
+            advice = f"; did you mean {meant}?"
+        elif (is_single and kind in EXTENDED) or (kind in other and key in _keys(other[kind])):
+            of_item = kind == "items" and "item_extensions" in self.models
+            advice = f"; put its values into the {'item' if of_item else 'order'}'s extension"
         else:
-            of_item = at.startswith("$.orderItems") or model is self.models["items"]
-            of_item = of_item and "item_extensions" in self.models
-            advice = f"put its values into the {'item' if of_item else 'order'}'s extension"
-        self.add_violation(f"{at}.{shown_key(key)}", f"is no key of version {self.api.version}; {advice}")
+            advice = ""
+        self.add_violation(f"{at}.{shown_key(key)}", f"is no key of version {self.api.version}{advice}")
 
 
 def _with_references(items: list[Any], order: str) -> Iterator[Any]:

@@ -9,7 +9,7 @@ import attrs
 import orjson
 
 from cdp_orders_async.errors import Invalid, Violation, shown_key
-from cdp_orders_async.graph.exact import read_json
+from cdp_orders_async.graph.exact import not_utf_8, read_json
 from cdp_orders_async.graph.findings import Findings
 from cdp_orders_async.graph.parsing import NESTED, Reading, known_key
 from cdp_orders_async.graph.zones import Timezone, zone_of
@@ -46,7 +46,7 @@ def read_part(
     try:
         value = read_json(text, found)
     except orjson.JSONDecodeError as error:
-        rule = f"must be JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        rule = not_utf_8(text) or f"must be JSON: {error.msg} at line {error.lineno}, column {error.colno}"
         raise Invalid((Violation("$", rule),)) from None
     if not is_object(value):
         found.add("$", "must be an object")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from types import TracebackType
@@ -18,7 +19,7 @@ from cdp_orders_async.ingest.requests import Requests
 from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.journal import Journal
 from cdp_orders_async.pacing.health import Health, Sign
-from cdp_orders_async.session import BulkTransport, Session, Timings
+from cdp_orders_async.session import BulkTransport, Session, TimeoutPool, Timings
 from cdp_orders_async.telemetry import Event, PauseBegan, PauseEnded
 from cdp_orders_async.wire import Transport
 
@@ -31,6 +32,8 @@ OnExisting: TypeAlias = Literal["keep", "update", "fail"]
 
 RENEWALS = 3
 """The number of renewals of a claim within its lease."""
+LONG = 1.0
+"""Seconds without success, or that the server asks to wait, after which a load that is stopped waits no longer."""
 MOST_FILES = 1_000
 """The most files whose names are remembered for messages."""
 
@@ -92,6 +95,7 @@ class LoadContext:
         self.aborting = False
         """Whether calls in flight are being given up."""
         self._halted = asyncio.Event()
+        self._waits = TimeoutPool(math.inf, asyncio.get_running_loop())  # of calls, before they are sent
         self._released = asyncio.Event()
         self._released.set()
         self.pausing: float | None = None
@@ -125,10 +129,11 @@ class LoadContext:
         return None if run == self._run else self._files.get(run, "another file")
 
     def halt(self) -> None:
-        """Create nothing from now on, and end all waits for the server and all pauses."""
+        """Create nothing from now on, and end all pauses and all waits: for the server, a connection or the rate."""
         self.halted = True
         self._halted.set()
         self._released.set()
+        self._waits.close()
         self.health.breaker.retire()
         self._follow_pause()
 
@@ -145,6 +150,18 @@ class LoadContext:
     def held(self) -> bool:
         """Whether no request begins, because somebody wants it so."""
         return not self._released.is_set()
+
+    @property
+    def waits_in_vain(self) -> bool:
+        """Whether a load that is stopped should not wait: it is held, or the server is not well or asks to wait."""
+        health, session = self.health, self._session
+        asked = 0.0 if session is None else session.paused_for
+        return self.held or health.breaker.until is not None or max(health.troubled_for, asked) >= LONG
+
+    @property
+    def is_given_up(self) -> bool:
+        """Whether not even a read is sent from now on: the load was halted, and the server is not well."""
+        return self.halted and self.health.troubled_for >= LONG
 
     @property
     def must_wait(self) -> bool:
@@ -181,7 +198,17 @@ class LoadContext:
         """
         if self._session is None:
             return self.cdp.transport
-        return BulkTransport(self._session, times, given_up, self.bulk, order=key, file=file, line=number, load=self.id)
+        return BulkTransport(
+            self._session,
+            times,
+            given_up,
+            self.bulk,
+            order=key,
+            file=file,
+            line=number,
+            load=self.id,
+            waits=self._waits,
+        )
 
     def over(self, transport: Transport) -> Resources | ResourcesV2:
         """Return the resources of the client's version over *transport*."""

@@ -390,6 +390,8 @@ class Creation:
         while True:
             if context.must_wait:
                 await context.server_is_up(self._times)
+            if context.is_given_up:
+                raise GivenUp("the load was given up before it was sent")
             if attempts is not None:
                 attempts.resent()
             try:
@@ -408,7 +410,7 @@ class Creation:
     def failed(self, part: Part, error: Exception) -> None:
         """End a part because of *error*; raise the error again if it must end the load."""
         if isinstance(error, CdpError) and not isinstance(error, JournalError):
-            self.give_up(part, error)
+            self.give_up(part, None if isinstance(error, GivenUp) else error)
             return
         if not isinstance(error, (AmbiguousError, ConflictError)):
             raise error

@@ -33,6 +33,8 @@ FINISH_SECONDS = 5.0
 """Seconds that calls in flight get to finish if a load that is not patient ends because of an error."""
 NOTHING_MADE = frozenset({Verdict.FAILED, Verdict.INVALID, Verdict.NOT_TRIED})
 """The verdicts of orders without any created part."""
+LOOK = 0.1
+"""Seconds between two looks whether a load that was stopped waits in vain."""
 RECORDING_SECONDS = 5.0
 """Seconds that a journal gets to write the end of orders that were given up."""
 UNKNOWN_WIDTH = 100
@@ -107,6 +109,7 @@ class Load:
         self._renewal: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._cut: asyncio.TimerHandle | None = None
+        self._look: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         state = "ended" if self._end.done() else "stopping" if self.stopping else "running"
@@ -137,6 +140,12 @@ class Load:
     def breaker(self) -> Literal["closed", "open", "half-open"]:
         """Whether requests pass, wait for a server that is not well, or are tried one at a time."""
         return self._context.health.breaker.state
+
+    @property
+    def trouble(self) -> str | None:
+        """The last failure because the server is not well or busy; None if it did anything since."""
+        trouble = self._context.health.trouble
+        return None if trouble is None else str(trouble)
 
     @property
     def paused_for(self) -> float:
@@ -239,14 +248,16 @@ class Load:
     def stop(self, drain: float = 0.0) -> None:
         """Take no new order; after *drain* seconds give up the calls that are still in flight.
 
-        A part that is given up is unknown; the next run with the same journal looks it up. A second call can only
-        shorten the time. Raises `RuntimeError` outside of the event loop of the load.
+        A part that is given up is unknown; the next run with the same journal looks it up. What waits is given up
+        sooner while the load is held, and while the server is not well or asks to wait: it was not sent. A second call
+        can only shorten the time. Raises `RuntimeError` outside of the event loop of the load.
         """
         if _running_loop() is not self._loop:
             raise RuntimeError("a load is stopped in its own event loop: use loop.call_soon_threadsafe(load.stop)")
         self._source.stop()
         self._time_left.within(drain)
         self._withdraw()
+        self._give_up_waits()
         self._go_on()
 
     def fail(self, error: Exception) -> None:
@@ -341,6 +352,18 @@ class Load:
                 del self._runs[run]
                 self._tell(run.outcome())
 
+    def _give_up_waits(self) -> None:
+        """Send nothing more once the load, which was stopped, waits in vain."""
+        if self._look is not None:
+            self._look.cancel()
+            self._look = None
+        if self._context.halted or self._end.done():
+            return
+        if self._context.waits_in_vain:
+            self._context.halt()
+        else:
+            self._look = self._loop.call_later(LOOK, self._give_up_waits)
+
     def _watch(self) -> None:
         """Make the load end with its client, and renew its claims."""
         if self._session is not None and not self._end.done():
@@ -399,7 +422,7 @@ class Load:
         if self._session is not None:
             self._session.on_close.pop(self._client_closed, None)
         self._time_left.end()
-        for timer in (self._renewal, self._cut):
+        for timer in (self._renewal, self._cut, self._look):
             if timer is not None:
                 timer.cancel()
         self._report.end(error)

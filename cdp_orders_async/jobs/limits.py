@@ -80,11 +80,11 @@ class Limits:
             self._succeeded, self._refused, self._since = load.succeeded, stats.refused, None
             return
         now = load.clock()
-        waits = load.paused or limiter.paused_for > 0 or load.waits_for
+        waits = load.paused or load.trouble or limiter.paused_for > 0 or load.waits_for
         if self._since is None and (waits or stats.refused > self._refused):
             self._since = now
         if self._since is not None and now - self._since >= self._give_up and load.error is None:
-            why = load.paused or load.waits_for or "it refuses each request, and asks to wait"
+            why = load.paused or load.waits_for or load.trouble or "it refuses each request, and asks to wait"
             text = (
                 f"{self._client.base_url}: nothing has succeeded for {self._give_up:g} s, and the load gave up: {why}"
             )

@@ -45,6 +45,11 @@ class Loading(Protocol):
         ...
 
     @property
+    def trouble(self) -> str | None:
+        """The last failure because the server is not well or busy; None if it did anything since."""
+        ...
+
+    @property
     def paused_for(self) -> float:
         """Seconds until the server is tried again."""
         ...
@@ -102,7 +107,7 @@ class Loading(Protocol):
         ...
 
     def stop(self, drain: float = 0.0) -> None:
-        """Take no new order; give up after *drain* seconds."""
+        """Take no new order; give up after *drain* seconds, and at once what waits for a server that is not well."""
         ...
 
     def fail(self, error: Exception) -> None:

@@ -21,7 +21,6 @@ Handler: TypeAlias = Callable[[int, FrameType | None], Any] | int | None
 
 STOPS = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
 SAME_SIGNAL = 1.0  # seconds in which a second signal is the first one again: `timeout` sends it twice
-LOOK = 0.1  # seconds between two looks whether a load that ends waits for the server
 
 
 @contextlib.asynccontextmanager
@@ -107,7 +106,7 @@ class Stopper:
         """Stop *load* at the next signal, or now if there was one."""
         self._load = load
         if self.number is not None:
-            self._stop(load)
+            load.stop(self._drain)
 
     def __call__(self, number: int) -> None:
         """Stop, and only then say so, since nobody may hear it."""
@@ -115,19 +114,8 @@ class Stopper:
         if self.number is None:
             self.number, self._since = number, now
             if load is not None:
-                self._stop(load)
+                load.stop(self._drain)
             what = f"Stopping: what is in flight has {self._drain:g} s to finish. Once more stops at once."
             self._on_event(Message(what))
         elif now - self._since >= SAME_SIGNAL and load is not None:
             load.stop()
-
-    def _stop(self, load: Loading) -> None:
-        load.stop(self._drain)
-        self._give_up(load)
-
-    def _give_up(self, load: Loading) -> None:
-        """Do not wait for a server that is not well, nor while the load is held: it would take the whole time."""
-        if load.paused is not None or load.held:
-            load.stop()
-        elif load.under_way:
-            asyncio.get_running_loop().call_later(LOOK, self._give_up, load)

@@ -124,6 +124,9 @@ class Health:
         """The number of other calls that succeeded."""
         self.cause: CdpError | None = None
         """The last failure that shows that the server is not well."""
+        self.trouble: CdpError | None = None
+        """The last failure because the server is not well or busy; None if it did anything since."""
+        self._troubled = 0.0  # the time of the first such failure
         self._fail = fail
         self._patient = patient
         self._clock = clock
@@ -146,7 +149,7 @@ class Health:
         self._busy = None
         self.breaker.success(creates=creates)
         if creates or not self.breaker.creates_fail:
-            self._since = None
+            self._since = self.trouble = None
         self._reached, self._is_well = True, self._since is None
 
     @property
@@ -159,6 +162,11 @@ class Health:
         creates = operation.endswith(".create")
         self._is_well = False
         sign = sign_of(error, operation)
+        if sign in {Sign.UNWELL, Sign.BUSY}:
+            self._troubled = self._clock() if self.trouble is None else self._troubled
+            self.trouble = error
+        elif sign is Sign.REQUEST and (creates or not self.breaker.creates_fail):
+            self.trouble = None
         if sign is Sign.UNWELL:
             self._unwell(error, creates=creates)
         elif sign is Sign.DENIED:
@@ -180,6 +188,11 @@ class Health:
     def is_stuck(self) -> bool:
         """Whether no create has succeeded for minutes, and some failed."""
         return self.breaker.creates_fail and self._since is not None and self._clock() > self._since + LASTING
+
+    @property
+    def troubled_for(self) -> float:
+        """Seconds in which nothing has succeeded because the server is not well or busy."""
+        return 0.0 if self.trouble is None else self._clock() - self._troubled
 
     @property
     def why(self) -> str:

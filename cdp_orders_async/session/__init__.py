@@ -8,6 +8,7 @@ from cdp_orders_async.session.calls import as_one_call, attempt_failed
 from cdp_orders_async.session.session import BulkTransport, GivenUp, RateLimiter, Session
 from cdp_orders_async.session.signed import SignedUrls
 from cdp_orders_async.session.stats import Stats
+from cdp_orders_async.session.timeouts import TimeoutPool
 from cdp_orders_async.timings import Timings
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Session",
     "SignedUrls",
     "Stats",
+    "TimeoutPool",
     "Timings",
     "TraceConfig",
     "as_one_call",

@@ -47,7 +47,7 @@ from cdp_orders_async.session.backends import backend
 from cdp_orders_async.session.calls import OpenCall, Report, judged, report_of
 from cdp_orders_async.session.sharing import RateLimiter, SecondLimiter
 from cdp_orders_async.session.stats import Stats
-from cdp_orders_async.session.timeouts import CLOSED, Broken, Timeout
+from cdp_orders_async.session.timeouts import CLOSED, Broken, Timeout, TimeoutPool
 from cdp_orders_async.settings import Credentials, Settings
 from cdp_orders_async.telemetry import REFUSED_FOR_LOAD, Event, Observer, PartAdopted, checked, switch, tell
 from cdp_orders_async.timings import Timings
@@ -84,6 +84,8 @@ class BulkTransport(Struct, frozen=True):
     line: int | None = None
     load: str | None = None
     """The id of the load."""
+    waits: TimeoutPool | None = None
+    """The waits of the load before its calls are sent: once it is closed, a call that has to wait is given up."""
 
     async def send(self, request: Request[T], /) -> T:
         """Send *request* once."""
@@ -225,6 +227,14 @@ class Session:
         return self._http.secrets
 
     @property
+    def paused_for(self) -> float:
+        """Seconds for which an answer holds up all calls, or all reads or all writes; 0 when none does."""
+        autorate = self.autorate
+        if autorate is None:
+            return self.limiter.paused_for
+        return max(autorate.limiter(reads=reads).paused_for for reads in (False, True))
+
+    @property
     def is_watched(self) -> bool:
         """Whether an observer or the log gets the events."""
         return self._is_watched()
@@ -315,7 +325,6 @@ class Session:
 
     async def _attempt(self, request: Request[T], call: OpenCall, sender: BulkTransport | None = None) -> T:
         clock, times, stats = self._clock, call.times, self.stats
-        bulk = sender is not None and sender.bulk
         autorate, reads, limiter = self.autorate, request.method == READS, self.limiter
         if autorate is not None:
             limiter = autorate.limiter(reads=reads)
@@ -324,14 +333,14 @@ class Session:
             await self._open(request)
         asked = sent_at = clock()
         if not self._slots.acquire_nowait():
-            await self._wait_for_slot(request, call.until, bulk=bulk)
+            await self._wait_for_slot(request, call.until, sender)
             sent_at = clock()
             times.connection += sent_at - asked
         waited = 0.0
         try:
             if self._second is not None or not limiter.acquire_nowait():
                 asked = sent_at
-                await self._wait_for_permit(limiter, request, call.until, times, bulk=bulk)
+                await self._wait_for_permit(limiter, request, call.until, times, sender)
                 sent_at = clock()
                 waited = sent_at - asked
             given_up = sender.halted if sender is not None and not reads else None
@@ -410,34 +419,51 @@ class Session:
             raise connection_error(request, str(error), began=False) from None
 
     async def _wait(
-        self, request: Request[T], waited_for: Callable[[], Awaitable[object]], seconds: float | None = None
+        self,
+        request: Request[T],
+        waited_for: Callable[[], Awaitable[object]],
+        seconds: float | None = None,
+        of_load: TimeoutPool | None = None,
     ) -> None:
-        """Wait before *request* is sent, for at most *seconds*.
+        """Wait before *request* is sent, for at most *seconds*; *of_load* are the waits of its load.
 
-        Raises `TimeoutError` after that, and `NotSent` if the session is closed meanwhile.
+        Raises `TimeoutError` after that, `NotSent` if the session is closed meanwhile, and `GivenUp` if *of_load* is.
         """
         try:
             with Timeout(self._http.waits, seconds):
-                await waited_for()
+                if of_load is None:
+                    await waited_for()
+                else:
+                    with Timeout(of_load):
+                        await waited_for()
         except Broken as error:
-            if not self._http.closed:  # the user's own limiter was cancelled, not its caller
-                raise error.__cause__ or error from None
-            raise connection_error(request, CLOSED, began=False) from None
+            if self._http.closed:
+                raise connection_error(request, CLOSED, began=False) from None
+            if of_load is not None and of_load.closed:
+                raise GivenUp("it was given up before its turn") from None
+            raise error.__cause__ or error from None  # the user's own limiter was cancelled, not its caller
 
-    async def _wait_for_slot(self, request: Request[T], until: float | None, *, bulk: bool) -> None:
+    async def _wait_for_slot(self, request: Request[T], until: float | None, sender: BulkTransport | None) -> None:
+        bulk, of_load = (False, None) if sender is None else (sender.bulk, sender.waits)
         left = None if until is None else until - self._clock()
         pool = self.settings.pool_timeout
         bounds = [bound for bound in (left, pool) if bound is not None]
         try:
-            await self._wait(request, lambda: self._slots.acquire(bulk=bulk), min(bounds, default=None))
+            await self._wait(request, lambda: self._slots.acquire(bulk=bulk), min(bounds, default=None), of_load)
         except TimeoutError:
             if pool is not None and (left is None or pool < left):
                 raise PoolTimeout(f"no connection became free within {pool} s") from None
             raise deadline_error(Delivery.NOT_SENT) from None
 
     async def _wait_for_permit(
-        self, limiter: Limiter, request: Request[T], until: float | None, times: Timings, *, bulk: bool
+        self,
+        limiter: Limiter,
+        request: Request[T],
+        until: float | None,
+        times: Timings,
+        sender: BulkTransport | None,
     ) -> None:
+        bulk, of_load = (False, None) if sender is None else (sender.bulk, sender.waits)
         began = self._clock()
         delay = limiter.delay(bulk=bulk)
         lane = limiter.overtaking() if bulk else 0.0
@@ -445,7 +471,7 @@ class Session:
             raise deadline_error(Delivery.NOT_SENT)
         try:
             left = None if until is None else until - began
-            await self._wait(request, lambda: self._acquire_permit(limiter, bulk=bulk), left)
+            await self._wait(request, lambda: self._acquire_permit(limiter, bulk=bulk), left, of_load)
         except TimeoutError:
             raise deadline_error(Delivery.NOT_SENT) from None
         finally:

@@ -10,7 +10,7 @@ import orjson
 from msgspec import Struct
 
 from cdp_orders_async.errors import Violation
-from cdp_orders_async.graph import Findings, InputLine, read_graph, read_json
+from cdp_orders_async.graph import Findings, InputLine, key_in, not_utf_8, read_graph, read_json
 from cdp_orders_async.kinds import Api
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.sources.formats import bare
@@ -51,7 +51,8 @@ class LineParser(Struct):
         try:
             value = self.value(text, lost)
         except orjson.JSONDecodeError as error:
-            return self.refused(number, raw, Violation("$", f"must be JSON: {error.msg} at column {error.colno}"))
+            rule = not_utf_8(raw) or f"must be JSON: {error.msg} at column {error.colno}"
+            return self.refused(number, raw, Violation("$", rule))
         if value is None and lost.count:
             return self.refused(number, raw, *lost.told)
         read = read_graph(value, self.api, self.zone, assign_references=self.assign_references, lost=lost)
@@ -63,5 +64,5 @@ class LineParser(Struct):
         return read_json(text, lost)
 
     def refused(self, number: int, raw: bytes, *violations: Violation) -> InputLine:
-        """Return a line without an order."""
-        return InputLine(self.file, number, None, violations, None, Opaque(raw))
+        """Return a line without an order; its key is as much of it as can be read."""
+        return InputLine(self.file, number, None, violations, key_in(bare(raw), self.zone), Opaque(raw))

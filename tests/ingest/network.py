@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterable, Callable, Iterable
 from typing import Any, TypeVar
 
 import orjson
@@ -71,7 +71,7 @@ class Network:
 def loading(
     loop: VirtualLoop,
     network: Network,
-    graphs: Iterable[OrderGraph],
+    graphs: Iterable[OrderGraph] | AsyncIterable[OrderGraph],
     *,
     version: Version = NEW,
     journal: Journal | None = None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import statistics
 from collections.abc import Callable, Mapping
@@ -18,6 +19,7 @@ from cdp_orders_async import (
     Load,
     MemoryJournal,
     NotSent,
+    Outcome,
     OutcomeUnknown,
     Request,
     Resources,
@@ -92,7 +94,9 @@ def session_to(emulator: Emulator, loop: VirtualLoop, seed: int, rate: float | L
     return session
 
 
-def begun(session: Session, loop: VirtualLoop, *, look_first: bool = False, orders: int = ORDERS) -> Load:
+def begun(
+    session: Session, loop: VirtualLoop, *, look_first: bool = False, orders: int = ORDERS, drain: float = 1.0
+) -> Load:
     """Begin a load of so many *orders*."""
     load = Load(
         Resources(session, BASE),
@@ -102,7 +106,7 @@ def begun(session: Session, loop: VirtualLoop, *, look_first: bool = False, orde
         on_existing="keep",
         open_orders=256,
         settle=2,
-        drain=1,
+        drain=drain,
         clock=loop.time,
     )
     load.start()
@@ -224,5 +228,56 @@ def test_interactive_calls_get_turns_beside_a_load(limit: Window, seed: int) -> 
         await asyncio.wait([task])
         await load.aclose()
         await session.aclose()
+
+    run(main)
+
+
+@pytest.mark.parametrize("rate", ["auto", 60])
+@pytest.mark.parametrize("end", ["stopped", "failed"])
+@pytest.mark.parametrize(
+    "limit",
+    [
+        Window(calls=100, seconds=1e6, refusal=503),
+        Window(calls=100, seconds=1e6, refusal="reset"),
+        Window(calls=100, seconds=1e6),
+        Window(calls=100, seconds=1e6, retry_after=60),
+    ],
+    ids=str,
+)
+def test_what_waits_at_the_end_is_given_up_at_once(limit: Window, end: str, rate: float | Literal["auto"]) -> None:
+    """A load that ends while nothing succeeds sends nothing more, whatever its drain; what is in flight is waited for.
+
+    Before, most of its calls waited for a rate that refusals had made low, or for the end of a pause.
+    """
+
+    async def main(loop: VirtualLoop) -> None:
+        emulator = limited(loop, limit)
+        session = session_to(emulator, loop, 1, rate)
+        load = begun(session, loop, orders=500, drain=60)
+        outcomes: list[Outcome] = []
+
+        async def take() -> None:
+            with contextlib.suppress(NotSent):
+                async for outcome in load:
+                    outcomes.append(outcome)  # noqa: PERF401 the load raises its error after them
+
+        task = asyncio.create_task(take())
+        while load.trouble is None:  # noqa: ASYNC110 the load sets no event
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(4)
+        began, sent = loop.time(), session.stats.requests
+        if end == "stopped":
+            load.stop(60)
+        else:
+            load.fail(NotSent("it was given up"))
+        await asyncio.wait([task])
+        assert loop.time() - began <= 3 * WAY
+        assert session.stats.requests == sent
+        there = {str(record.data["referenceId"]) for record in emulator.store.all("orders")}
+        absent = {outcome.key for outcome in outcomes if outcome.verdict in {Verdict.FAILED, Verdict.NOT_TRIED}}
+        assert not {key for key in absent if key is not None and key.partition("@")[0] in there}
+        assert len(outcomes) == load.done > 0
+        await session.aclose()
+        assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(main)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 
 import pytest
 
-from cdp_orders_async import CdpOrders, MemoryJournal, OrderGraph, PartVerdict, Verdict, ingest
+from cdp_orders_async import CdpOrders, MemoryJournal, NotSent, OrderGraph, PartVerdict, Verdict, ingest
 from cdp_orders_async.emulator import Emulator, Switches
 from cdp_orders_async.ingest import Load
 from cdp_orders_async.journal import Busy, Claimed, OrderId
@@ -296,6 +297,56 @@ def test_stopping_while_the_server_is_down() -> None:
         await load.aclose()
         assert loop.time() == now
         assert len(network.requests) <= sent + 50
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main)
+
+
+def test_stopping_while_the_load_is_held() -> None:
+    """What is held is not sent, and the end does not wait for the release; what is in flight gets its answer."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = Network(Emulator())
+        network.delay = 1.0
+        graphs = [OrderGraph(order=order(f"A-{n}"), items=(item("i1"),)) for n in range(3)]
+        load = loading(loop, network, graphs)
+        await asyncio.sleep(0.5)
+        load.hold()
+        load.stop(60.0)
+        outcomes = await collected(load)
+        assert loop.time() == 1.0
+        assert [outcome.verdict for outcome in outcomes] == [Verdict.PARTIAL] * 3
+        assert [request.operation for request in network.requests] == ["orders.create"] * 3
+        assert asyncio.all_tasks() == {asyncio.current_task()}
+
+    run(main)
+
+
+@pytest.mark.parametrize("stops", [True, False])
+def test_stopping_while_all_answers_are_lost(*, stops: bool) -> None:
+    """What was in flight is not looked up afterwards: the server is not well, and the next run looks."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = Network(Emulator(), lambda _: "lost, not done")
+        network.delay = 0.5
+
+        async def source() -> AsyncIterator[OrderGraph]:
+            yield OrderGraph(order=order("A-1"))
+            await asyncio.sleep(0.1)
+            network.delay = 3.0
+            yield OrderGraph(order=order("A-2"))
+
+        load = loading(loop, network, source(), drain=60.0)
+        await asyncio.sleep(2)
+        sent = len(network.requests)
+        if stops:
+            load.stop(60.0)
+        else:
+            load.fail(NotSent("it was given up"))
+        with contextlib.suppress(NotSent):
+            await load.run()
+        assert load.counts == {Verdict.UNKNOWN: 2}
+        assert (loop.time(), len(network.requests)) == (3.5, sent)
         assert asyncio.all_tasks() == {asyncio.current_task()}
 
     run(main)

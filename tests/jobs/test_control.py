@@ -140,14 +140,16 @@ async def test_load_ends_after_errors(tmp_path: Path) -> None:
     assert report.reason == "the load ended after 2 orders that failed or are invalid (max_errors=2)"
 
 
-async def test_load_gives_up(tmp_path: Path) -> None:
-    """A server that is down for good ends the load after the seconds that it has."""
+@pytest.mark.parametrize("status", [429, 503])
+async def test_load_gives_up(tmp_path: Path, status: int) -> None:
+    """A server that is down or busy for good ends the load after the seconds that it has, and not after the drain."""
     source = write(tmp_path / "o.jsonl", orders(60))
-    down = {"operation": "orders.create", "script": ["ok"] * 5 + [{"action": "status", "status": 503}] * 9999}
+    down = {"operation": "orders.create", "script": ["ok"] * 5 + [{"action": "status", "status": status}] * 9999}
     async with connected({"faults": [down]}, 60) as (server, cdp), asyncio.timeout(60):
-        report = await jobs.load(cdp, GraphFiles([source]), journal=tmp_path / "j", give_up=0.5, drain=0.1)
+        report = await jobs.load(cdp, GraphFiles([source]), journal=tmp_path / "j", give_up=0.5, drain=900)
         assert report.reason is not None
-        assert report.reason.startswith(f"{server.base_url}: nothing has succeeded for 0.5 s, and the load gave up: ")
+        why = f"{server.base_url}: nothing has succeeded for 0.5 s, and the load gave up: POST /v2.1/orders: {status} "
+        assert report.reason.startswith(why)
     assert (report.status, report.resumable) == (2, True)
 
 

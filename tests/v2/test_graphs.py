@@ -117,7 +117,7 @@ def test_file_of_version_2_over_version_2_1() -> None:
         ({"contact": {"firstName": "A", "lastName": "B", "city": "C"}},
          [f"$.contact.city: is no key of version 2; {WAY.format('order')}"]),
         ({"orderItems": [{**to_json(FLIGHT), "flightSegments": [{**to_json(SEGMENT), "gate": "B"}]}], "consumers": []},
-         [f"$.orderItems[0].flightSegments[0].gate: is no key of version 2; {WAY.format('order')}"]),
+         ["$.orderItems[0].flightSegments[0].gate: is no key of version 2"]),
         ({"orderItems": [{**to_json(FLIGHT), "extensions": [{"a": 1}]}]},
          ["$.orderItems[0].extensions: of items are not in version 2"]),
         ({"orderItems": [{**to_json(FLIGHT), "currencyCode": "eur", "channel": "web"}]},
