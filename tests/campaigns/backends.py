@@ -34,7 +34,10 @@ REST = 40
 """Checkouts that are not at once."""
 SHARE = 0.25
 """The part of the rate that customers need who come one after the other."""
-SECONDS = 5.0
+SECONDS = 10.0
+"""For which all workers of a measurement are at work."""
+AHEAD = 1.0
+"""Seconds from the signal that they begin to the first thing that counts."""
 WORKERS = (1, 2, 4, 8)
 DEPTH = 50
 """Orders under way in each worker."""
@@ -44,12 +47,11 @@ from datetime import UTC, datetime
 from uuid import uuid4
 from cdp_orders_async import OrderId, PostgresJournal
 
-async def main(dsn, name, seconds):
+async def main(dsn, name):
     numbers, done = itertools.count(), 0
     async with await PostgresJournal.open(dsn, identity={{"tenant": "measured"}}) as journal:
         print("ready", flush=True)
-        await asyncio.to_thread(sys.stdin.readline)
-        end = time.monotonic() + float(seconds)
+        begin, end = map(float, (await asyncio.to_thread(sys.stdin.readline)).split())
         async def work():
             nonlocal done
             while time.monotonic() < end:
@@ -58,7 +60,7 @@ async def main(dsn, name, seconds):
                 for part in range({PARTS}):
                     journal.record(order.key, f"part{{part}}", b"d", uuid4(), created=True)
                 await journal.end(order.key, complete=True)
-                done += 1
+                done += begin <= time.monotonic() < end
         async with asyncio.TaskGroup() as group:
             for _ in range({DEPTH}):
                 group.create_task(work())
@@ -71,15 +73,14 @@ import asyncio, sys, time
 from cdp_orders_async.journal.postgres import PostgresAddress
 from cdp_orders_async.pacing.postgres import PostgresSlots
 
-async def main(dsn, name, seconds):
+async def main(dsn, name):
     store = PostgresSlots(PostgresAddress.parse(dsn), "measured", 5.0)
     await store.begin(100_000)
     print("ready", flush=True)
-    await asyncio.to_thread(sys.stdin.readline)
-    end, done = time.monotonic() + float(seconds), 0
+    (begin, end), done = map(float, (await asyncio.to_thread(sys.stdin.readline)).split()), 0
     while time.monotonic() < end:
         await store.lease(1)
-        done += 1
+        done += begin <= time.monotonic() < end
     await store.aclose()
     print(done, flush=True)
 
@@ -88,17 +89,22 @@ asyncio.run(main(*sys.argv[1:]))
 
 
 async def borne(dsn: str, program: str, workers: int) -> float:
-    """Return how much a second *workers* do together."""
+    """Return how much a second *workers* do together: what they end while all of them work, by the clock of the wall.
+
+    Each begins at once, and counts what it ends between two moments that are the same for all.
+    """
     processes = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-c", program, dsn, f"w{n}", str(SECONDS), cwd=ROOT, stdin=PIPE, stdout=PIPE
+            sys.executable, "-c", program, dsn, f"w{n}", cwd=ROOT, stdin=PIPE, stdout=PIPE
         )
         for n in range(workers)
     ]
     for process in processes:
         assert process.stdout is not None
         assert await process.stdout.readline() == b"ready\n"
-    done = [await process.communicate(b"\n") for process in processes]
+    begin = time.monotonic() + AHEAD
+    span = f"{begin} {begin + SECONDS}\n".encode()
+    done = await asyncio.gather(*(process.communicate(span) for process in processes))
     return sum(int(out) for out, _ in done) / SECONDS
 
 
