@@ -325,7 +325,17 @@ def refusable(told: Told, orders: Iterable[Key], version: Version, *, edited: bo
         part.name in refs and differing(said[part.name], told.held[refs[part.name]], refs) for part in refused
     ):
         return True
+    contact = refs.get("contact")
+    if contact is not None and is_another(said["contact"].data, told.held[contact].data):
+        return True
     return any(is_guess(kind_of(part.name), told, refs) for part in refused)
+
+
+def is_another(said: Mapping[str, Any], held: Mapping[str, Any]) -> bool:
+    """Tell whether a contact is another person than the one on the server: by the identifiers and by the name."""
+    ours, theirs = ({(one["provider"], one["id"]) for one in data.get("identifiers") or ()} for data in (said, held))
+    named = said.get("firstName") not in {None, held.get("firstName")}
+    return bool(ours and theirs) and not ours <= theirs and named
 
 
 def is_guess(kind: str, told: Told, refs: Mapping[str, str]) -> bool:
