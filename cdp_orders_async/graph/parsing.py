@@ -346,7 +346,7 @@ class Reading:
             advice = "; name identifiers"
         elif (meant := known_key(key, known)) is not None:
             advice = f"; did you mean {meant}?"
-        elif (is_single and kind in EXTENDED) or (theirs is not None and key in _keys(theirs)):
+        elif (is_single and kind in EXTENDED) or _has_key(theirs, key):
             of_item = kind == "items" and "item_extensions" in self.models
             advice = f"; put its values into the {'item' if of_item else 'order'}'s extension"
         else:
@@ -378,6 +378,10 @@ def known_key(key: str, known: list[str]) -> str | None:
 @functools.cache
 def _keys(model: type) -> frozenset[str]:
     return SERVER_SET | {camel(field.name) for field in attrs.fields(model)}
+
+
+def _has_key(model: type | None, key: str) -> bool:
+    return model is not None and key in _keys(model)
 
 
 @functools.cache
