@@ -18,7 +18,6 @@ from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.ingest import Verdict
-from cdp_orders_async.jobs.doubts import doubts
 from cdp_orders_async.jobs.engine_choice import BatchPlan, Choice, choose
 from cdp_orders_async.jobs.events import Message, OnEvent, Reading, ignore
 from cdp_orders_async.jobs.groups import Groups
@@ -27,6 +26,7 @@ from cdp_orders_async.jobs.probe import FIRST, SMALL, SPREAD
 from cdp_orders_async.jobs.rejects import REASONS, rejected
 from cdp_orders_async.jobs.sample import Presence, Sample
 from cdp_orders_async.jobs.stopping import on_stop
+from cdp_orders_async.jobs.warnings import warnings_of
 from cdp_orders_async.journal import OrderId
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources import GraphFiles
@@ -263,7 +263,7 @@ class _Reader:
 
     def _take_order(self, file: str, number: int, graph: OrderGraph) -> None:
         place = _place(file, number)
-        if found := doubts(graph, self._now):
+        if found := warnings_of(graph, self._now):
             self._report.warnings.add(found, place)
         self._report.batch.add(graph, place)
         shape = self._shapes.setdefault(_requests_of(graph), len(self._shapes))

@@ -291,11 +291,11 @@ def _run(path: Path) -> RunData:
     if len(ids) > 1:
         notes.append(f"{path} holds the outcomes of several runs: they are shown as one")
     elif run is not None:
-        notes.extend(_doubts(path, run, tally))
+        notes.extend(_caveats(path, run, tally))
     return RunData(outcomes=path, record=run, tally=tally, from_file=from_file, notes=tuple(notes))
 
 
-def _doubts(path: Path, run: RunRecord, tally: Tally) -> Iterable[str]:
+def _caveats(path: Path, run: RunRecord, tally: Tally) -> Iterable[str]:
     if run.ended is None:
         yield f"the record of {path} was not completed: the load still runs, or was killed"
     elif (counted := sum(run.counts.values())) != tally.orders:

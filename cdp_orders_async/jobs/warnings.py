@@ -12,7 +12,7 @@ from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.models import NewOrderItem, NewOrderItemV2
 from cdp_orders_async.models.common import AnyPerson, Channel, OrderStatus
 
-__all__ = ["doubts"]
+__all__ = ["warnings_of"]
 
 EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 CLOCKS_DIFFER = timedelta(minutes=5)
@@ -26,7 +26,7 @@ PAYMENTS = frozenset({"Card", "Paypal", "Voucher", "ATM", "Cash", "Other"})
 CARDS = frozenset({"Mastercard", "Visa", "Diners", "American Express"})
 
 
-def doubts(graph: OrderGraph, now: datetime) -> list[Violation]:
+def warnings_of(graph: OrderGraph, now: datetime) -> list[Violation]:
     """Return what is doubtful in an order that keeps every rule; *now* tells what is in the future.
 
     The paths have no indexes: one finding stands for all items, or people, of the order.
