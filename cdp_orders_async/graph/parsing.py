@@ -339,13 +339,14 @@ class Reading:
             return
         known = [name for name in (*_keys(model), *nested) if name not in fields and name not in SERVER_SET]
         kind = next((name for name, its in self.models.items() if its is model), "")
-        value, other = fields[key], (V2 if self.api is V2_1 else V2_1).models
+        value = fields[key]
+        theirs: type | None = (V2 if self.api is V2_1 else V2_1).models.get(kind)
         is_single = not (value is None or is_list(value) or is_object(value))
         if key == "guest":
             advice = "; name identifiers"
         elif (meant := known_key(key, known)) is not None:
             advice = f"; did you mean {meant}?"
-        elif (is_single and kind in EXTENDED) or (kind in other and key in _keys(other[kind])):
+        elif (is_single and kind in EXTENDED) or (theirs is not None and key in _keys(theirs)):
             of_item = kind == "items" and "item_extensions" in self.models
             advice = f"; put its values into the {'item' if of_item else 'order'}'s extension"
         else:
