@@ -340,13 +340,14 @@ class Reading:
             return
         known = [name for name in (*_keys(model), *nested) if name not in fields and name not in SERVER_SET]
         kind = next((name for name, its in self.models.items() if its is model), "")
-        value, theirs = fields[key], (V2 if self.api is V2_1 else V2_1).models.get(kind)
+        value = fields[key]
+        theirs: type | None = (V2 if self.api is V2_1 else V2_1).models.get(kind)
         is_single = not (value is None or is_list(value) or is_object(value))
         if key == "guest":
             advice = "; name identifiers"
         elif (meant := known_key(key, known)) is not None:
             advice = f"; did you mean {meant}?"
-        elif (is_single and kind in EXTENDED) or _has_key(theirs, key):
+        elif (is_single and kind in EXTENDED) or (theirs is not None and key in _keys(theirs)):
             of_item = kind == "items" and "item_extensions" in self.models
             advice = f"; put its values into the {'item' if of_item else 'order'}'s extension"
         else:
@@ -378,10 +379,6 @@ def known_key(key: str, known: list[str]) -> str | None:
 @functools.cache
 def _keys(model: type) -> frozenset[str]:
     return SERVER_SET | {camel(field.name) for field in attrs.fields(model)}
-
-
-def _has_key(model: type | None, key: str) -> bool:
-    return model is not None and key in _keys(model)
 
 
 @functools.cache

@@ -368,11 +368,7 @@ class Creation:
             and self._context.kept(before, self._key, part, changed, stored)
         ):
             change = partial(self.transport.send, self._context.requests.to_change(part, changed, stored))
-            try:
-                await self._retry(change, f"{part.kind}.update")
-            except GivenUp:  # the next run compares it again
-                part.verdict = PartVerdict.KEPT
-                return
+            await self._retry(change, f"{part.kind}.update")
             self.made = True
             differs = tuple(name for name in differs if name in fixed)
             self._know(part, stored.ref, differs, created=created)
