@@ -52,6 +52,7 @@ async def main(dsn, name):
     async with await PostgresJournal.open(dsn, identity={{"tenant": "measured"}}) as journal:
         print("ready", flush=True)
         begin, end = map(float, (await asyncio.to_thread(sys.stdin.readline)).split())
+        assert time.monotonic() < begin, "it began too late"
         async def work():
             nonlocal done
             while time.monotonic() < end:
@@ -78,6 +79,7 @@ async def main(dsn, name):
     await store.begin(100_000)
     print("ready", flush=True)
     (begin, end), done = map(float, (await asyncio.to_thread(sys.stdin.readline)).split()), 0
+    assert time.monotonic() < begin, "it began too late"
     while time.monotonic() < end:
         await store.lease(1)
         done += begin <= time.monotonic() < end
