@@ -156,19 +156,17 @@ def may_match(sent: object, stored: object) -> bool:
             return not set(diff(sent, stored)) - {"order_items", "identifiers"}
 
 
-def same_order(sent: AnyNewOrder, stored: Order, *, was_sent: bool) -> bool:
+def same_order(sent: AnyNewOrder, stored: Order) -> bool:
     """Return whether the *stored* order has the reference id and the time of the *sent* order.
 
     If only the time differs, either the reference id was used again, or the time of this order was changed. An order
-    that the server shows without its time counts as the same.
-
-    *was_sent*: this order was or may have been sent before. Then an order in the same second counts too that the server
-    shows without a fraction of it, as in the vendor's examples.
+    that the server shows without its time counts as the same. So does one in the same second that it shows without a
+    fraction, as in the vendor's examples of version 2.1.
     """
     if sent.reference_id != stored.reference_id or stored.ordered_at is None:
         return sent.reference_id == stored.reference_id
     ours, theirs = as_sent(in_utc(sent.ordered_at)), as_sent(in_utc(stored.ordered_at))
-    return ours == theirs or (was_sent and ours.replace(microsecond=0) == theirs)
+    return theirs in {ours, ours.replace(microsecond=0)}
 
 
 def _comparison(sent: object, name: str) -> Callable[[object, object], bool]:

@@ -173,11 +173,6 @@ class Creation:
         return not self.is_lost
 
     @property
-    def _was_sent(self) -> bool:
-        """Whether the order was or may have been sent, by this run or by an earlier one."""
-        return self._order.failure is not None or (self.doubts is not None and self.doubts.was_sent)
-
-    @property
     def lookup(self) -> Lookup:
         """Finds the parts; made at the first use."""
         if self._lookup is None:
@@ -329,7 +324,7 @@ class Creation:
         others: list[Any] = []
         for stored in await self.lookup.orders(part, after):
             owner = await self._owner(stored.ref)
-            is_mine = owner in {None, self._key} and same_order(part.value, stored, was_sent=self._was_sent)
+            is_mine = owner in {None, self._key} and same_order(part.value, stored)
             (mine if is_mine else others).append(stored)
         self._same.update(stored.ref for stored in (*mine, *others))
         if len(mine) > 1:

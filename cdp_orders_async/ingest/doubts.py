@@ -48,8 +48,6 @@ class Doubts(Struct, frozen=True):
     """Whether the server may have parts of this order that neither a record nor a part of the input names."""
     must_read: bool
     """Whether an earlier run may have left parts that nothing names."""
-    was_sent: bool
-    """Whether an earlier run sent the order, or may have sent it."""
 
     @property
     def edited(self) -> bool:
@@ -85,7 +83,6 @@ def doubts_of(
     by_batch = complete and own is not None and own.ref is None  # the Batch API tells no references
     must_read = was_changing or (by_batch and edited)
     gaps = gaps or (by_batch and edited)
-    was_sent = own is not None or knowledge.last_sent > NEVER or is_open or gaps
     unsure = asks or by_batch or knowledge.last_sent > NEVER or is_open or gaps
     left, left_open = _left(parts, known)
     in_doubt = {part.key for part in parts if (unsure or part.key in known) and _ref(part, known) is None}
@@ -107,7 +104,6 @@ def doubts_of(
         complete=complete and not edited,
         gaps=gaps,
         must_read=must_read,
-        was_sent=was_sent,
     )
 
 
