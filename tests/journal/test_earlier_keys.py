@@ -88,7 +88,7 @@ async def test_its_record_is_found(journal: Journal) -> None:
     assert await journal.known(5) == [(ORDER.key, ONE)]
     assert [part.key async for part in journal.created()] == [ORDER.key]
     assert [order.key async for order in journal.orders()] == [ORDER.key]
-    assert await journal.claim(ORDER, b"new") == Claimed(loaded(ONE))
+    assert await journal.claim(ORDER, b"new") == Claimed(loaded(ONE), order_created=True)
     journal.record(ORDER.key, "contact", b"d", TWO)
     await journal.end(ORDER.key, complete=True)
     found = await journal.claim(ORDER, b"new")
@@ -127,7 +127,7 @@ async def test_of_several_the_one_on_the_server_counts(
     for key in keys:
         await record(journal, key, ONE if key == sent else None, ended=ended or key == sent)
     for _ in range(2):
-        assert await journal.claim(ORDER, b"graph", run=b"run", number=7) == Claimed(loaded(ONE))
+        assert await journal.claim(ORDER, b"graph", run=b"run", number=7) == Claimed(loaded(ONE), order_created=True)
         await journal.end(ORDER.key, complete=True)
 
 
@@ -136,7 +136,7 @@ async def test_a_look_changes_nothing(tmp_path: Path) -> None:
     async with await SqliteJournal.open(tmp_path / "j", identity={}) as journal:
         await record(journal, OLD, ONE)
         for _ in range(2):
-            assert await journal.look(ORDER) == Claimed(loaded(ONE))
+            assert await journal.look(ORDER) == Claimed(loaded(ONE), order_created=True)
 
 
 def test_batch_files_of_an_earlier_version(tmp_path: Path) -> None:
