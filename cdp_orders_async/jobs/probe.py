@@ -20,7 +20,7 @@ SMALL = 100  # lines of an input for which nobody looks at the server first
 FIRST = 3  # orders at the beginning of a larger one that are looked for
 SPREAD = 3  # further ones among the lines that are read first: an export may begin with new orders
 KNOWN = 3  # orders of a journal that are looked for
-IDLE = 0.5  # seconds in which an input that is not at its end gives nothing
+IDLE = 2.0  # seconds in which an input that is not at its end gives nothing
 
 
 async def checked(
