@@ -7,6 +7,7 @@ time that lists may lag behind writes, it is sent again. If there are several ca
 from __future__ import annotations
 
 import asyncio
+import weakref
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -53,7 +54,12 @@ class Creation:
         *,
         updates: bool,
     ) -> None:
-        self.transport = context.transport(times, key, *place, given_up=lambda: context.halted or not self._may_send)
+        weak = weakref.ref(self)  # if the transport referred to this object, the two would be a circle
+
+        def is_given_up() -> bool:
+            return context.halted or (me := weak()) is None or not me.may_send
+
+        self.transport = context.transport(times, key, *place, given_up=is_given_up)
         self.doubts: Doubts | None = None
         """The doubts about the order; None if nothing of it can be on the server."""
         self.since = 0.0
@@ -165,7 +171,7 @@ class Creation:
             part.verdict = PartVerdict.BLOCKED if part.failure is None else PartVerdict.FAILED
 
     @property
-    def _may_send(self) -> bool:
+    def may_send(self) -> bool:
         """Whether the claim of this order holds until the end of a request that leaves now."""
         if self.claimed_until is not None:
             context = self._context
@@ -202,7 +208,7 @@ class Creation:
         while True:
             if context.must_wait:
                 await context.server_is_up(self._times)
-            if context.halted or (self.claimed_until is not None and not self._may_send):
+            if context.halted or (self.claimed_until is not None and not self.may_send):
                 self.give_up(part, None)
                 return
             part.in_doubt = True
@@ -359,7 +365,7 @@ class Creation:
         if (
             changed
             and self._updates
-            and self._may_send
+            and self.may_send
             and self._context.kept(before, self._key, part, changed, stored)
         ):
             change = partial(self.transport.send, self._context.requests.to_change(part, changed, stored))

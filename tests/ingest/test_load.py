@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
@@ -37,6 +38,7 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.emulator import Emulator, Faults, Switches
 from cdp_orders_async.ingest import Load
+from cdp_orders_async.ingest.creation import Creation
 from cdp_orders_async.wire import to_json
 from tests.ingest.expectations import refs, stored, wanted
 from tests.ingest.network import Network, collected, loading
@@ -380,3 +382,15 @@ async def test_seconds_that_cannot_be(seconds: float) -> None:
         ingest(NOWHERE, [], settle=seconds, drain=seconds)
     rule = "must be a finite number of at least 0"
     assert caught.value.violations == (Violation("settle", rule), Violation("drain", rule))
+
+
+async def test_an_order_leaves_no_circle_of_references() -> None:
+    """A load lets the garbage collector look seldom, so nothing of an ended order may wait for it."""
+    gc.collect()
+    gc.disable()
+    try:
+        async with ingest(Resources(Network(Emulator()), BASE), [whole(f"A-{n}") for n in range(3)]) as load:
+            assert len([outcome async for outcome in load]) == 3
+        assert [held for held in gc.get_objects() if isinstance(held, Creation)] == []
+    finally:
+        gc.enable()
