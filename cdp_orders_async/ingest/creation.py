@@ -362,12 +362,7 @@ class Creation:
         if changed and self._updates and part.kind == "contacts" and is_another_person(sent, stored):
             # An update would leave the rest of one person's values with the name of another.
             raise ConflictError(f"the contact on the server, {stored.ref}, has other identifiers and another name")
-        if (
-            changed
-            and self._updates
-            and self.may_send
-            and self._context.kept(before, self._key, part, changed, stored)
-        ):
+        if changed and self._updates and self.may_send and self._context.kept(before, self._key, part, changed, stored):
             change = partial(self.transport.send, self._context.requests.to_change(part, changed, stored))
             await self._retry(change, f"{part.kind}.update")
             self.made = True

@@ -386,11 +386,12 @@ async def test_seconds_that_cannot_be(seconds: float) -> None:
 
 async def test_an_order_leaves_no_circle_of_references() -> None:
     """A load lets the garbage collector look seldom, so nothing of an ended order may wait for it."""
-    gc.collect()
-    gc.disable()
-    try:
-        async with ingest(Resources(Network(Emulator()), BASE), [whole(f"A-{n}") for n in range(3)]) as load:
-            assert len([outcome async for outcome in load]) == 3
-        assert [held for held in gc.get_objects() if isinstance(held, Creation)] == []
-    finally:
-        gc.enable()
+    async with serving(Emulator()) as cdp:
+        gc.collect()
+        gc.disable()
+        try:
+            async with ingest(cdp, [whole(f"A-{n}") for n in range(3)]) as load:
+                assert len([outcome async for outcome in load]) == 3
+            assert [held for held in gc.get_objects() if isinstance(held, Creation)] == []
+        finally:
+            gc.enable()
