@@ -10,6 +10,9 @@ import anyio
 
 __all__ = ["Drain", "outlast"]
 
+LOOK = 0.1
+"""Seconds between two looks whether what is left waits in vain."""
+
 
 async def outlast(pending: Callable[[], Collection[asyncio.Future[Any]]], cancelled: Callable[[], None]) -> None:
     """Wait until *pending* returns no futures, and raise a cancellation only after that.
@@ -30,12 +33,20 @@ async def outlast(pending: Callable[[], Collection[asyncio.Future[Any]]], cancel
 
 
 class Drain:
-    """The time that what is in flight gets to finish: after it, *abort* is called."""
+    """The time that what is in flight gets to finish: after it, *abort* is called.
 
-    def __init__(self, abort: Callable[[], None]) -> None:
+    What is left may wait in vain, as *in_vain* tells: then *give_up* is called before, or *abort* if there is none.
+    """
+
+    def __init__(
+        self, abort: Callable[[], None], in_vain: Callable[[], bool], give_up: Callable[[], None] | None = None
+    ) -> None:
         self._abort = abort
+        self._in_vain = in_vain
+        self._give_up = give_up
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
+        self._next_look: asyncio.TimerHandle | None = None
         self._over = False
 
     def within(self, seconds: float) -> None:
@@ -45,16 +56,29 @@ class Drain:
         if seconds <= 0:
             self._cancel()
             self._abort()
-        elif self._timer is None or self._timer.when() > self._loop.time() + seconds:
+            return
+        if self._timer is None or self._timer.when() > self._loop.time() + seconds:
             self._cancel()
-            self._timer = self._loop.call_later(seconds, self._abort)
+            self._timer = self._loop.call_later(seconds, self.within, 0)
+        self._look()
 
     def end(self) -> None:
         """Forget the time, because everything has ended: *abort* is not called again."""
         self._over = True
         self._cancel()
 
+    def _look(self) -> None:
+        if self._next_look is not None:
+            self._next_look.cancel()
+        if not self._in_vain():
+            self._next_look = self._loop.call_later(LOOK, self._look)
+        elif self._give_up is None:
+            self.within(0)
+        else:
+            self._give_up()
+
     def _cancel(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._next_look):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._next_look = None

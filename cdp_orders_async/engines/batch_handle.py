@@ -17,9 +17,6 @@ from cdp_orders_async.timings import Timings
 
 __all__ = ["Handle"]
 
-LOOK = 0.1
-"""Seconds between two looks whether a load that was stopped waits for a server that is not well."""
-
 
 class Handle:
     """A load under way: ``async for outcome in load`` yields the outcome of each order.
@@ -48,8 +45,7 @@ class Handle:
         self._abortable: set[asyncio.Task[Any]] = set()
         self._reading: asyncio.Future[Any] | None = None
         """The next line, while the load waits for it."""
-        self._time_left = Drain(self._abort)
-        self._look: asyncio.TimerHandle | None = None
+        self._time_left = Drain(self._abort, lambda: self.paused is not None)
         self._stopped = self._aborting = self._closed = False
 
     def __repr__(self) -> str:
@@ -164,7 +160,6 @@ class Handle:
         if self._reading is not None:
             self._reading.cancel()
         self._time_left.within(drain)
-        self._give_up_waits()
 
     def fail(self, error: Exception) -> None:
         """End the load because of *error*; what is in flight gets time to finish."""
@@ -178,18 +173,6 @@ class Handle:
         if not self._end.done():
             self.stop(self._drain)
         await outlast(lambda: () if self._main is None or self._main.done() else (self._main,), self._abort)
-
-    def _give_up_waits(self) -> None:
-        """Give all up once the load, which was stopped, waits for a server that is not well."""
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
-        if self._aborting or self._end.done():
-            return
-        if self.paused is not None:
-            self._time_left.within(0)
-        else:
-            self._look = self._loop.call_later(LOOK, self._give_up_waits)
 
     def _client_closed(self, error: CdpError) -> None:
         self.fail(error)
@@ -211,8 +194,6 @@ class Handle:
         finally:
             self._session.on_close.pop(self._client_closed, None)
             self._time_left.end()
-            if self._look is not None:
-                self._look.cancel()
             self._end.set_result(None)
             self._came.set()
 

@@ -10,8 +10,7 @@ from cdp_orders_async.errors import MAYBE_DONE, CdpError, DeadlineExceeded, NotS
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.pacing.health import Sign
 from cdp_orders_async.session import BulkTransport, Timings, attempt_failed
-from cdp_orders_async.wire import Transport
-from cdp_orders_async.wire.request import is_of_a_gateway
+from cdp_orders_async.wire import Transport, is_of_a_gateway
 
 __all__ = ["Attempts", "may_be_done", "not_there"]
 

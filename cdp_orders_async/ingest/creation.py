@@ -66,8 +66,6 @@ class Creation:
         """Anything that an earlier run sent was sent before this time."""
         self.known: Mapping[str, PartRecord] = {}
         """The records of the parts when this run began, by key."""
-        self.unrecorded: Collection[str] = ()
-        """The keys of the parts that are of an earlier load with the journal, if they are on the server."""
         self.gaps = False
         """Whether the server may have parts of this order that neither a record nor a part of the input names."""
         self.leftovers = Leftovers(context, key, parts)
@@ -354,7 +352,7 @@ class Creation:
         differs = diff(sent, stored)
         fixed = IMMUTABLE.get(part.kind, ())
         changed = [name for name in differs if name not in fixed]
-        created = verdict is PartVerdict.CREATED or part.key in self.unrecorded
+        created = verdict is PartVerdict.CREATED or (self.doubts is not None and part.key in self.doubts.made_before)
         self._know(part, stored.ref, differs, created=created)
         if differs and self.refuses:
             part.verdict = PartVerdict.CONFLICT

@@ -34,6 +34,8 @@ class Doubts(Struct, frozen=True):
     """The known records that no longer say anything of values, by their current keys."""
     in_doubt: AbstractSet[str]
     """The keys of the parts that may be on the server under an unknown reference."""
+    made_before: Collection[str]
+    """The keys of the parts that an earlier load with the journal made, if the server has them."""
     left: Mapping[tuple[str, UUID], str]
     """The keys of known parts that the input no longer has, by kind and reference."""
     left_open: Sequence[str]
@@ -85,6 +87,9 @@ def doubts_of(
     gaps = gaps or (by_batch and edited)
     unsure = asks or by_batch or knowledge.last_sent > NEVER or is_open or gaps
     left, left_open = _left(parts, known)
+    made_before: Collection[str] = ()
+    if knowledge.order_created and not gaps and not has_other_content:  # the order was new: nothing in it is older
+        made_before = {part.key for part in parts if (is_open or part.key in known) and _ref(part, known) is None}
     in_doubt = {part.key for part in parts if (unsure or part.key in known) and _ref(part, known) is None}
     if left or left_open or in_doubt:
         left_kinds = {*(kind for kind, _ in left), *map(kind_of, left_open)} - EXTENSIONS
@@ -97,6 +102,7 @@ def doubts_of(
         new_keys=new_keys,
         uncompared=uncompared,
         in_doubt=in_doubt,
+        made_before=made_before,
         left=left,
         left_open=left_open,
         unread=frozenset() if complete and not edited else frozenset(unread),  # the run that made it so has looked
@@ -149,7 +155,7 @@ def _confusable(
 ) -> set[str]:
     """Return the keys of the parts that a look-up can confuse with a part in doubt, or with a part that is left.
 
-    A new part may be an edited one of those that the input no longer has.
+    What the input has as a new part may be a part that is left: somebody edited it.
     """
     groups = {part.group for part in parts if part.key in in_doubt and part.group}
     confusable: set[str] = set()

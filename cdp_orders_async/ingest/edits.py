@@ -86,7 +86,7 @@ def is_another_person(sent: AnyPerson, stored: AnyPerson) -> bool:
     """Tell whether two people are certainly two: they have other identifiers and another name."""
     if not sent.identifiers or not stored.identifiers or may_match(sent, stored):
         return False
-    return bool({"first_name", "last_name"} & set(diff(sent, stored)))
+    return bool({*NAME_FIELDS["consumers"]} & set(diff(sent, stored)))
 
 
 def _same_name(part: Part, stored: Any) -> bool:  # noqa: ANN401 any resource

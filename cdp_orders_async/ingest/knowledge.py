@@ -6,7 +6,7 @@ without one, and is reliable as long as the lists of the server may lag behind.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
@@ -14,7 +14,7 @@ from cdp_orders_async.ingest.claims import Remembered
 from cdp_orders_async.ingest.duplicates import keys_without_clash, with_new_keys
 from cdp_orders_async.journal import Claimed, GraphRecord, Journal, OrderId, PartRecord, SameReference, is_same_order
 
-__all__ = ["NEVER", "Knowledge", "combine_knowledge", "find_unrecorded"]
+__all__ = ["NEVER", "Knowledge", "combine_knowledge"]
 
 NEVER = float("-inf")
 """A time before all other times."""
@@ -31,6 +31,8 @@ class Knowledge(Struct):
     """Earlier claims of this order: the load, the position in its input, and the hash of the order in that input."""
     cut_off: bool = False
     """Whether the last run of it with its journal did not come to its end."""
+    order_created: bool = False
+    """Whether a load with its journal created the order itself."""
     new_keys: Mapping[str, str | None] = {}
     """The new keys of records in its journal, by old key."""
     unrecorded: Mapping[str, PartRecord] = {}
@@ -43,22 +45,28 @@ class Knowledge(Struct):
 
 def combine_knowledge(
     order: OrderId,
-    record: GraphRecord | None,
-    same: Sequence[SameReference],
+    claimed: Claimed,
     memory: Sequence[Remembered],
     *,
     journal: Journal | None,
     now: float,
     settle: float,
 ) -> Knowledge:
-    """Return the knowledge of *order*: its *record* and the *same* orders from *journal*, and *memory* of the client.
+    """Return the knowledge of *order*: what its *journal* told when it was *claimed*, and the *memory* of the client.
 
     The memory holds the ended orders with the same reference id. It is reliable until *settle* seconds after the end
     of an order; *now* is the time in seconds.
     """
+    record = claimed.record
     claims = [] if record is None else [(record.run, record.number, record.digest)]
-    known = Knowledge(record, list(same), claims, cut_off=record is not None and not record.ended)
-    keys = {reference.key for reference in same}
+    known = Knowledge(
+        record,
+        list(claimed.same_reference),
+        claims,
+        cut_off=record is not None and not record.ended,
+        order_created=claimed.order_created,
+    )
+    keys = {reference.key for reference in claimed.same_reference}
     for remembered in memory:
         parts = remembered.records()
         if remembered.key != order.key:
@@ -80,19 +88,6 @@ def combine_knowledge(
                 continue
         _merge(known, remembered, parts)
     return known
-
-
-def find_unrecorded(claimed: Claimed, digest: bytes, keys: Collection[str]) -> set[str]:
-    """Return those of the *keys* whose parts an earlier load made if the server has them, though it recorded no ref.
-
-    The order is one that a load with the journal created, with this *digest*: it was new, so nothing in it is older.
-    Its last run was cut off before it recorded them, or it recorded that their answers were lost.
-    """
-    record = claimed.record
-    if record is None or not claimed.order_created or record.gaps or record.digest != digest:
-        return set()
-    unknown = {key for key in keys if (part := record.parts.get(key)) is not None and part.ref is None}
-    return unknown if record.ended else unknown | (set(keys) - record.parts.keys())
 
 
 def _is_same(journal: Journal | None, other: Journal) -> bool:

@@ -33,8 +33,6 @@ FINISH_SECONDS = 5.0
 """Seconds that calls in flight get to finish if a load that is not patient ends because of an error."""
 NOTHING_MADE = frozenset({Verdict.FAILED, Verdict.INVALID, Verdict.NOT_TRIED})
 """The verdicts of orders without any created part."""
-LOOK = 0.1
-"""Seconds between two looks whether a load that was stopped waits in vain."""
 RECORDING_SECONDS = 5.0
 """Seconds that a journal gets to write the end of orders that were given up."""
 UNKNOWN_WIDTH = 100
@@ -105,11 +103,10 @@ class Load:
         self._loop = asyncio.get_running_loop()
         self._report = LoadReport(self._context)
         self._end: asyncio.Future[None] = self._loop.create_future()
-        self._time_left = Drain(self._abort)
+        self._time_left = Drain(self._abort, lambda: self._context.waits_in_vain, self._context.halt)
         self._renewal: asyncio.TimerHandle | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._cut: asyncio.TimerHandle | None = None
-        self._look: asyncio.TimerHandle | None = None
 
     def __repr__(self) -> str:
         state = "ended" if self._end.done() else "stopping" if self.stopping else "running"
@@ -257,7 +254,6 @@ class Load:
         self._source.stop()
         self._time_left.within(drain)
         self._withdraw()
-        self._give_up_waits()
         self._go_on()
 
     def fail(self, error: Exception) -> None:
@@ -352,18 +348,6 @@ class Load:
                 del self._runs[run]
                 self._tell(run.outcome())
 
-    def _give_up_waits(self) -> None:
-        """Send nothing more once the load, which was stopped, waits in vain."""
-        if self._look is not None:
-            self._look.cancel()
-            self._look = None
-        if self._context.halted or self._end.done():
-            return
-        if self._context.waits_in_vain:
-            self._context.halt()
-        else:
-            self._look = self._loop.call_later(LOOK, self._give_up_waits)
-
     def _watch(self) -> None:
         """Make the load end with its client, and renew its claims."""
         if self._session is not None and not self._end.done():
@@ -422,7 +406,7 @@ class Load:
         if self._session is not None:
             self._session.on_close.pop(self._client_closed, None)
         self._time_left.end()
-        for timer in (self._renewal, self._cut, self._look):
+        for timer in (self._renewal, self._cut):
             if timer is not None:
                 timer.cancel()
         self._report.end(error)

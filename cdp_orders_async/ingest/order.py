@@ -12,7 +12,7 @@ from cdp_orders_async.ingest.claims import Remembered, packed
 from cdp_orders_async.ingest.context import LoadContext, as_failure
 from cdp_orders_async.ingest.creation import Creation
 from cdp_orders_async.ingest.doubts import doubts_of
-from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, combine_knowledge, find_unrecorded
+from cdp_orders_async.ingest.knowledge import NEVER, Knowledge, combine_knowledge
 from cdp_orders_async.ingest.leftovers import kinds_of_parts
 from cdp_orders_async.ingest.outcomes import Failure, Outcome, PartVerdict, Verdict
 from cdp_orders_async.ingest.parts import CREATED, EXTENSIONS, Part, digest_of_parts, parts_of
@@ -273,8 +273,7 @@ class OrderRun:
             return True
         known = combine_knowledge(
             self.order,
-            claimed.record,
-            claimed.same_reference,
+            claimed,
             memory,
             journal=context.journal,
             now=context.clock(),
@@ -285,7 +284,6 @@ class OrderRun:
                 context.journal.rename(self.key, known.new_keys)
             for key, part in known.unrecorded.items():
                 context.journal.record(self.key, key, part.digest, part.ref)
-        self._creation.unrecorded = find_unrecorded(claimed, self._digest, [part.key for part in self.parts])
         return await self._decide(known, asks=asks)
 
     async def _decide(self, knowledge: Knowledge, *, asks: bool) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, BinaryIO, TypeVar
+from typing import BinaryIO, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -15,6 +15,7 @@ from cdp_orders_async.errors import InputError, shown
 from cdp_orders_async.ingest import Leftover, PartVerdict, Verdict
 from cdp_orders_async.ingest.outcomes import Failure
 from cdp_orders_async.jobs.events import Message, OnEvent, ignore
+from cdp_orders_async.jobs.series import MOST, Count, Number
 from cdp_orders_async.journal import current_key
 from cdp_orders_async.timings import Timings
 
@@ -33,7 +34,6 @@ __all__ = [
 
 LONGEST_LINE = 2**24
 """The bytes of the longest line."""
-MOST_SECONDS = 1e12
 LONGEST_RULE = 200
 """The characters that are told of the rule that a line breaks."""
 
@@ -51,7 +51,7 @@ class Recorded(Struct, frozen=True, kw_only=True):
     """What a file of outcomes says of one order."""
 
     file: str | None = None
-    number: Annotated[int, msgspec.Meta(ge=0, le=10**15)]
+    number: Count
     """Its line, or its position in the input, from 1."""
     key: str | None = None
     verdict: Verdict
@@ -84,15 +84,15 @@ class WholeRecord(Recorded, frozen=True, kw_only=True):
 
     parts: tuple[WholePart, ...] = ()
     violations: tuple[RecordedRule, ...] = ()
-    seconds: Annotated[float, msgspec.Meta(ge=0, le=MOST_SECONDS)] = 0.0
+    seconds: Number = 0.0
     times: Timings = msgspec.field(default_factory=Timings)
     run: str | None = None
 
     def __post_init__(self) -> None:
         """Raise ValueError for times whose sum would have no bound."""
         seconds = msgspec.structs.astuple(self.times)
-        if max(seconds) > MOST_SECONDS or min(seconds) < -MOST_SECONDS:
-            raise ValueError(f"a time of more than {MOST_SECONDS:g} seconds")
+        if max(map(abs, seconds)) > MOST:
+            raise ValueError(f"a time of more than {MOST:g} seconds")
 
 
 R = TypeVar("R", bound=Recorded)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from cdp_orders_async.errors import shown
 from cdp_orders_async.jobs.owned_file import create, holds, json_line, unwritable, write_all
-from cdp_orders_async.jobs.series import Course
+from cdp_orders_async.jobs.series import Count, Course, Number
 
 __all__ = ["ENDING", "RunFile", "RunOptions", "RunRecord", "check_run", "read_run", "run_path", "write_run"]
 
@@ -56,9 +56,6 @@ def write_run(path: Path, record: dict[str, object]) -> None:
         raise unwritable(path, WHAT, error.strerror) from error
 
 
-Count = Annotated[int, msgspec.Meta(ge=0, le=10**15)]
-
-
 class RunFile(Struct, frozen=True):
     """One file of the input of a run."""
 
@@ -93,7 +90,7 @@ class RunRecord(Struct, frozen=True, kw_only=True):
     counts: dict[str, Count] = {}
     parts_created: Count = 0
     requests: Count = 0
-    seconds: Annotated[float, msgspec.Meta(ge=0, le=1e12)] | None = None
+    seconds: Number | None = None
     stopped_by: Count | None = None
     error: str | None = None
     folder: str | None = None

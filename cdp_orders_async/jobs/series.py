@@ -15,7 +15,9 @@ MOST_PAUSES = 50
 STEP = 0.25
 """Seconds of a moment at first. It doubles each time when there are too many moments."""
 
-Number = Annotated[float, Meta(ge=0, le=1e12)]
+MOST = 1e12
+"""The largest number that is taken from a file: sums of such numbers stay finite."""
+Number = Annotated[float, Meta(ge=0, le=MOST)]
 Count = Annotated[int, Meta(ge=0, le=10**12)]
 
 

@@ -22,7 +22,7 @@ from cdp_orders_async.errors import (
     Unreadable,
 )
 from cdp_orders_async.pacing.breaker import Breaker
-from cdp_orders_async.wire.request import is_of_a_gateway
+from cdp_orders_async.wire import is_of_a_gateway
 
 __all__ = ["Health", "Overload", "Sign", "overload", "sign_of"]
 

@@ -121,7 +121,7 @@ def load(table: Table, name: str, limits: Sequence[Limit], most: float, orders: 
 
 
 def is_reset(limit: Limit) -> bool:
-    """Return whether it resets the connections that are too many, and no more than those."""
+    """Tell whether a limit resets each connection above it, and bans nobody."""
     return isinstance(limit, Bucket) and limit.refusal == "reset" and not limit.ban
 
 

@@ -97,7 +97,8 @@ def cases(draw: st.DrawFn) -> Case:
         parts=records,
         gaps=draw(st.booleans()),
     )
-    knowledge = Knowledge(record, [], [], cut_off=not record.ended and draw(st.booleans()))
+    cut_off = not record.ended and draw(st.booleans())
+    knowledge = Knowledge(record, [], [], cut_off=cut_off, order_created=draw(st.booleans()))
     return Case(parts, digest_of_parts(parts), knowledge, draw(st.booleans()))
 
 
@@ -180,6 +181,18 @@ def test_after_a_cut_off_run_of_another_content_all_is_read_and_compared(case: C
         assert all(is_undone(ref, doubts.known) for ref in undone)
     else:
         assert not doubts.uncompared
+
+
+@given(cases())
+def test_what_an_earlier_load_made_is_in_doubt_until_it_is_found(case: Case) -> None:
+    """Only in an order that a load with the journal created, and that has no other content: there, nothing is older."""
+    doubts = case.doubts()
+    assert {*doubts.made_before} <= doubts.in_doubt
+    other = case.record.digest != case.digest
+    if not case.knowledge.order_created or doubts.gaps or other:
+        assert not doubts.made_before
+    elif not case.record.ended:
+        assert {*doubts.made_before} == {part.key for part in parts_without_ref(case.parts, doubts)}
 
 
 def test_a_client_that_sent_something_without_a_record_doubts_all() -> None:

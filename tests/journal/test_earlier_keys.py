@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import aclosing
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -21,7 +19,7 @@ from cdp_orders_async.journal import (
     current_key,
 )
 from cdp_orders_async.journal.batches import BatchBook, BatchFile, BatchOrder
-from tests.journal.stores import START, STORES, Store
+from tests.journal.stores import START
 
 MOMENT = START + timedelta(microseconds=123_456)
 ORDER = OrderId.of("A@B", MOMENT)
@@ -34,17 +32,8 @@ def earlier(key: str) -> OrderId:
     return OrderId(key, ORDER.reference_id, MOMENT)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """Give a place for each journal that outlasts a process."""
-    return STORES[request.param](tmp_path)
-
-
-@pytest.fixture
-async def journal(store: Store) -> AsyncIterator[Journal]:
-    """Open a new journal of each of them."""
-    async with aclosing(await store.connect()) as new:
-        yield new
+in_each_that_lasts = pytest.mark.parametrize("store", ["sqlite", "postgres"], indirect=True)
+"""In each journal that outlasts a process."""
 
 
 async def record(journal: Journal, key: str, ref: UUID | None, *, ended: bool = True) -> None:
@@ -81,6 +70,7 @@ def test_a_key_of_an_earlier_version_is_read(key: str) -> None:
     assert current_key(f"{key}?") == f"{key}?"
 
 
+@in_each_that_lasts
 async def test_its_record_is_found(journal: Journal) -> None:
     """It is that of this order, and no rival; from the first claim on it has the key of today."""
     await record(journal, OLD, ONE)
@@ -99,6 +89,7 @@ async def test_its_record_is_found(journal: Journal) -> None:
     assert len([order async for order in journal.orders()]) == 1
 
 
+@in_each_that_lasts
 async def test_it_is_a_rival_of_others(journal: Journal) -> None:
     """Another order within two days gets its key of today."""
     await record(journal, OLD, ONE)
@@ -106,6 +97,7 @@ async def test_it_is_a_rival_of_others(journal: Journal) -> None:
     assert await journal.claim(other, b"graph") == Claimed(None, (SameReference(ORDER.key, ONE, b"run", 7),))
 
 
+@in_each_that_lasts
 @pytest.mark.parametrize("ended", [True, False])
 @pytest.mark.parametrize(
     ("keys", "sent"),
