@@ -81,7 +81,10 @@ def _without_repeats(records: Mapping[str, PartRecord], parts: Mapping[str, Part
         if (ref := records[key].ref) is not None:
             keys[key] = first.setdefault((kind_of(key), ref), key)
     moved = {key: _new_key(key, keys) for key in records}
-    return {key: new for key, new in moved.items() if new == key or new not in records}
+    kept: dict[str, str] = {}  # the old key, by new key: an extension with a reference rather than one without
+    for key in sorted(records, key=lambda key: (records[key].ref is None, moved[key] != key)):
+        kept.setdefault(moved[key], key)
+    return {key: new for new, key in kept.items()}
 
 
 def _is_numbered(key: str) -> bool:

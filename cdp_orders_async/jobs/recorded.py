@@ -90,7 +90,7 @@ class WholeRecord(Recorded, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         """Raise ValueError for times whose sum would have no bound."""
-        seconds = msgspec.structs.astuple(self.times)
+        seconds: tuple[float, ...] = msgspec.structs.astuple(self.times)
         if max(map(abs, seconds)) > MOST:
             raise ValueError(f"a time of more than {MOST:g} seconds")
 
