@@ -62,7 +62,15 @@ class JournalOwner:
             return None
         return await getattr(self, f"_{name}")(user, *values)
 
-    async def _claim(self, user: str, order: OrderId, digest: bytes, run: bytes, number: int) -> Claimed | Busy:
+    async def _claim(
+        self,
+        user: str,
+        order: OrderId,
+        digest: bytes,
+        run: bytes,
+        number: int,
+        sends: bool,  # noqa: FBT001
+    ) -> Claimed | Busy:
         held = self._claims.get(order.reference_id)
         if held is not None:
             if (left := held.until - self._clock()) > 0:
@@ -72,7 +80,7 @@ class JournalOwner:
         claim = _Claim(user, order, self._clock() + self._lease)
         self._claims[order.reference_id] = claim
         try:
-            claimed = await self._journal.claim(order, digest, run=run, number=number)
+            claimed = await self._journal.claim(order, digest, run=run, number=number, sends=sends)
         except BaseException:
             self._drop(claim)
             raise
@@ -187,10 +195,12 @@ class RemoteJournal:
         self._check_open()
         check_identity("the journal of the load", self.identity, identity, "name another journal")
 
-    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
+    async def claim(
+        self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0, sends: bool = False
+    ) -> Claimed | Busy:
         """Claim *order*, and return its records; `Busy` while an order with its reference id is claimed."""
         order.key.encode()
-        claimed: Claimed | Busy = await self._ask("claim", order, digest, run, number)
+        claimed: Claimed | Busy = await self._ask("claim", order, digest, run, number, sends)
         return claimed
 
     async def renew(self, keys: Sequence[str]) -> set[str]:

@@ -253,12 +253,16 @@ class OrderRun:
         if context.halted:
             return False
         claimed = Claimed(None)
+        memory = context.claims.recall(self.reference_id)
+        asks = self._is_looked_for
         if context.journal is not None:
             self._digest = digest_of_parts(self.parts)
             asked = context.clock()
             self._claimed = self._maybe_open = True  # before the wait: the journal claims even if this is cancelled
             with context.waiting(self.times, "journal"):
-                claim = await context.journal.claim(self.order, self._digest, run=self._run, number=self._place[1])
+                place = self._place[1]
+                sends = not (asks or memory)
+                claim = await context.journal.claim(self.order, self._digest, run=self._run, number=place, sends=sends)
             if isinstance(claim, Busy):
                 self._busy, self._claimed = claim, False
                 return False
@@ -267,8 +271,6 @@ class OrderRun:
             claimed, record = claim, claim.record
             self._maybe_open = record is not None and not record.ended
             self._known_complete = record is not None and record.complete and record.digest == self._digest
-        memory = context.claims.recall(self.reference_id)
-        asks = self._is_looked_for
         if claimed.record is None and not claimed.same_reference and not memory and not asks:
             return True
         known = combine_knowledge(

@@ -41,6 +41,8 @@ class _Graph(Struct):
     complete: bool = False
     ended: bool = False
     gaps: bool = False
+    is_sent: bool = False
+    """Whether its order was sent, or was about to be, when nothing of it was or may have been there."""
     parts: dict[str, PartRecord] = field(default_factory=dict[str, PartRecord])
     created: dict[str, UUID] = field(default_factory=dict[str, UUID])
     """The refs of created parts, also while their record is unknown; the newest comes last."""
@@ -85,8 +87,13 @@ class MemoryJournal:
         # The base URL may change while the process lives, as in a test with an emulator; the tenant does not.
         self._identity = self._identity or {key: value for key, value in identity.items() if key != "base URL"}
 
-    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
-        """Claim *order*, and return its records; `Busy` if an order with its reference id is claimed."""
+    async def claim(
+        self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0, sends: bool = False
+    ) -> Claimed | Busy:
+        """Claim *order*, and return its records; `Busy` if an order with its reference id is claimed.
+
+        *sends*: if nothing is known of it, the caller sends it and does not ask the server.
+        """
         self._check_open()
         order.key.encode()
         if busy := self._claims.take(order):
@@ -97,14 +104,17 @@ class MemoryJournal:
         known = self._graphs.get(order.key)
         if known is None:
             keys.add(order.key)
-            self._graphs[order.key] = _Graph(order, self._begun, digest, run, number)
+            is_sent = sends and not same_reference
+            self._graphs[order.key] = _Graph(order, self._begun, digest, run, number, is_sent=is_sent)
             self._begun += 1
             self._forget_some()
             return Claimed(None, same_reference)
         before = _record(known)
-        created, part = known.created.get("order"), before.parts.get("order")
-        order_created = created is not None and part is not None and part.ref == created
+        ref = part.ref if (part := before.parts.get("order")) else None
+        order_created = known.is_sent if ref is None else known.created.get("order") == ref
         if not (known.complete and known.digest == digest):
+            if known.ended and part is None:
+                known.is_sent = sends and not (same_reference or known.gaps)
             known.gaps = known.gaps or (not known.ended and known.digest != digest)
             known.digest, known.complete, known.ended = digest, False, False
         known.run, known.number = run, number
@@ -153,7 +163,7 @@ class MemoryJournal:
         self._check_open()
         if self._claims.give_up(graph):
             known = self._graphs[graph]
-            known.complete, known.ended = complete, True
+            known.complete, known.ended, known.is_sent = complete, True, known.is_sent and not complete
             known.gaps = known.gaps if gaps is None else gaps
             self._sort(known)
 

@@ -142,7 +142,10 @@ class Claimed(Struct, frozen=True):
     same_reference: tuple[SameReference, ...] = ()
     """The other orders that the server would take for this one, in the order of their claims."""
     order_created: bool = False
-    """Whether a load with this journal created the order itself, so that all its parts are younger."""
+    """Whether a load with this journal created the order itself, so that all its parts are younger.
+
+    True also if it is not known whether the order is there, and a load claimed it to send it.
+    """
 
 
 class Busy(Struct, frozen=True):
@@ -194,13 +197,16 @@ class Journal(Protocol):
         """
         ...
 
-    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
+    async def claim(
+        self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0, sends: bool = False
+    ) -> Claimed | Busy:
         """Claim *order*, write that it is under way, and return its records.
 
         While any caller holds an order with the same reference id, return `Busy` and change nothing. An order that is
         complete with the same *digest* is claimed too, and stays complete, with the new *run* and *number*. An order
         that is still under way with another *digest* has gaps from now on, which the same write notes. The claim lasts
-        until `end` or `release`, or until its lease ends.
+        until `end` or `release`, or until its lease ends. *sends*: if the journal knows nothing of the order, the
+        caller sends it and does not ask the server, so if it is there later, a load with this journal created it.
 
         Raises UnicodeEncodeError for a key that is not valid Unicode.
         """

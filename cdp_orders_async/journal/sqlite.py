@@ -128,17 +128,20 @@ class SqliteJournal:
         self._check_open()
         check_identity(f"the journal {self._path}", self.identity, identity, "name another file")
 
-    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
+    async def claim(
+        self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0, sends: bool = False
+    ) -> Claimed | Busy:
         """Claim *order*, write that it is under way, and return its records.
 
-        Return `Busy` while an order with its reference id is claimed.
+        Return `Busy` while an order with its reference id is claimed. *sends*: if nothing is known of it, the caller
+        sends it and does not ask the server.
         """
         self._check_open()
         order.key.encode()  # text that SQLite cannot store fails here, for this caller, and not for a whole batch
         if busy := self._claims.take(order):
             return busy
         try:
-            return await self._ask(self._tables.Tables.claim, order, digest, run, number)
+            return await self._ask(self._tables.Tables.claim, order, digest, run, number, sends)
         except BaseException:
             self._give_up(order.key)
             raise

@@ -7,7 +7,7 @@ from typing import Final
 
 from cdp_orders_async.journal.records import GraphRecord, PartRecord
 
-__all__ = ["COMPLETE", "ENDED", "UNDER_WAY", "record_of", "state_of_claim", "state_of_end"]
+__all__ = ["COMPLETE", "ENDED", "UNDER_WAY", "is_order_created", "record_of", "state_of_claim", "state_of_end"]
 
 UNDER_WAY: Final = 0
 INCOMPLETE: Final = 1
@@ -15,19 +15,32 @@ COMPLETE: Final = 2
 ENDED: Final = 3
 """The bits that say how it ended."""
 GAPS: Final = 4
+SENT: Final = 8
+"""Its order was sent, or was about to be, when nothing of it was or may have been there: see `is_order_created`."""
 
 
 def state_of_end(*, complete: bool, gaps: bool | None) -> tuple[int, int]:
     """Return the bits that an end sets, and those of the state before it that stay."""
     ended = COMPLETE if complete else INCOMPLETE
-    return ended | GAPS if gaps else ended, GAPS if gaps is None else 0
+    stay = (0 if complete else SENT) | (GAPS if gaps is None else 0)
+    return ended | GAPS if gaps else ended, stay
 
 
-def state_of_claim(state: int, known: bytes, digest: bytes) -> int:
-    """Return the state of a graph that is claimed in a *state*: its digest was *known*, and is *digest* now."""
-    if known == digest:
-        return state if state & ENDED == COMPLETE else state & GAPS
-    return state & GAPS if state & ENDED else GAPS
+def state_of_claim(state: int, known: bytes, digest: bytes, *, sends: bool, has_order: bool) -> int:
+    """Return the state of a graph that is claimed in a *state*: its digest was *known*, and is *digest* now.
+
+    *sends*: the caller sends its order unless this may be there. *has_order*: the order has a record.
+    """
+    if state & ENDED == UNDER_WAY:
+        return state & (GAPS | SENT) if known == digest else state & SENT | GAPS
+    if state & ENDED == COMPLETE and known == digest:
+        return state
+    return state & (GAPS | SENT) if has_order else state & GAPS or (SENT if sends else UNDER_WAY)
+
+
+def is_order_created(state: int, order: PartRecord | None, *, created: bool) -> bool:
+    """Tell whether a load made the order of a graph in this *state*; *created*: its record, *order*, says so."""
+    return created if order is not None and order.ref is not None else state & SENT > 0
 
 
 def record_of(digest: bytes, state: int, parts: Mapping[str, PartRecord], run: bytes, number: int) -> GraphRecord:

@@ -23,7 +23,7 @@ from cdp_orders_async.journal.records import (
     is_same_order,
     key_of_record,
 )
-from cdp_orders_async.journal.states import COMPLETE, UNDER_WAY, record_of, state_of_claim
+from cdp_orders_async.journal.states import COMPLETE, SENT, UNDER_WAY, is_order_created, record_of, state_of_claim
 
 __all__ = [
     "APPLICATION_ID",
@@ -216,33 +216,39 @@ class Tables:
         """Return how many complete orders have a reference that is not known."""
         return int(self._db.execute(_WITHOUT_REF, (COMPLETE,)).fetchone()[0])
 
-    def claim(self, order: OrderId, digest: bytes, run: bytes, number: int) -> Claimed:
+    def claim(self, order: OrderId, digest: bytes, run: bytes, number: int, sends: bool) -> Claimed:  # noqa: FBT001
         """Note that *order* is under way, and return its records."""
         db = self._db
         key, same_reference = self._same_reference(order)
+        sends = sends and not same_reference
         if key != order.key:
             self._exchange(key, order.key)
         known = db.execute(_RECORD_OF, (order.key,)).fetchone()
         if known is None:
+            state = SENT if sends else UNDER_WAY
             new = "INSERT INTO graphs (graph, digest, state, run, number) VALUES (?, ?, ?, ?, ?)"
-            self._numbers[order.key] = db.execute(new, (order.key, digest, UNDER_WAY, run, number)).lastrowid or 0
+            self._numbers[order.key] = db.execute(new, (order.key, digest, state, run, number)).lastrowid or 0
             return Claimed(None, same_reference)
         graph, known_digest, state = known[:3]
         self._numbers[order.key] = graph
-        now = digest, state_of_claim(state, known_digest, digest), run, number
+        claimed = self._claimed(known, same_reference)
+        has_order = claimed.record is not None and "order" in claimed.record.parts
+        state = state_of_claim(state, known_digest, digest, sends=sends, has_order=has_order)
+        now = digest, state, run, number
         if now != known[1:]:
             db.execute("UPDATE graphs SET digest = ?, state = ?, run = ?, number = ? WHERE id = ?", (*now, graph))
-        return self._claimed(known, same_reference)
+        return claimed
 
     def _claimed(self, known: tuple[int, bytes, int, bytes, int], same_reference: tuple[SameReference, ...]) -> Claimed:
         """Return the records of the graph with this row."""
         graph, digest, state, run, number = known
         parts: dict[str, PartRecord] = {}
-        order_created = False
+        created_order = False
         for part, sent, ref, created in self._db.execute(_PARTS, (graph,)):
             parts[part] = PartRecord(sent, _ref(ref, created))
             self._last_created = max(self._last_created, abs(created))
-            order_created = order_created or (part == "order" and created > 0)
+            created_order = created_order or (part == "order" and created > 0)
+        order_created = is_order_created(state, parts.get("order"), created=created_order)
         return Claimed(record_of(digest, state, parts, run, number), same_reference, order_created)
 
     def release(self, graph: str) -> None:

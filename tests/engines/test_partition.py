@@ -128,7 +128,7 @@ async def test_the_claims_of_a_partition_have_ended_with_it(served: Served, tmp_
     """A process that is killed after its outcomes came holds up nobody, though it never closes its journal."""
     identity = make_client(served.base_url, OPTIONS).identity
     order = parse_graph(orders(1)[0]).order
-    step: Step = ("claim", (OrderId.of(order.reference_id, order.ordered_at), b"d", b"", 0))
+    step: Step = ("claim", (OrderId.of(order.reference_id, order.ordered_at), b"d", b"", 0, False))
     async with await SqliteJournal.open(tmp_path / "j.sqlite", identity=identity) as journal:
         owner = JournalOwner(journal)
         killed = RemoteJournal(owner.do, "killed", identity=identity, linger=3600)

@@ -60,9 +60,11 @@ class LateJournal(MemoryJournal):
 
     late: asyncio.Event | None = None
 
-    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
+    async def claim(
+        self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0, sends: bool = False
+    ) -> Claimed | Busy:
         """Claim *order*."""
-        claim = await super().claim(order, digest, run=run, number=number)
+        claim = await super().claim(order, digest, run=run, number=number, sends=sends)
         if self.late is not None:
             self.late.set()
             await asyncio.get_running_loop().create_future()

@@ -359,11 +359,13 @@ class SlowJournal(MemoryJournal):
         super().__init__()
         self.asked, self.ready = asyncio.Event(), asyncio.Event()
 
-    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
+    async def claim(
+        self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0, sends: bool = False
+    ) -> Claimed | Busy:
         """Say so and wait."""
         self.asked.set()
         await self.ready.wait()
-        return await super().claim(order, digest, run=run, number=number)
+        return await super().claim(order, digest, run=run, number=number, sends=sends)
 
 
 async def test_stopping_before_anything_was_asked() -> None:

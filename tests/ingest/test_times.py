@@ -22,10 +22,12 @@ class SlowJournal(MemoryJournal):
         super().__init__()
         self.loop = loop
 
-    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
+    async def claim(
+        self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0, sends: bool = False
+    ) -> Claimed | Busy:
         """Take half a second."""
         self.loop.selector.now += 0.5
-        return await super().claim(order, digest, run=run, number=number)
+        return await super().claim(order, digest, run=run, number=number, sends=sends)
 
     async def end(self, graph: str, *, complete: bool, gaps: bool | None = None) -> None:
         """Take a quarter of a second."""

@@ -30,6 +30,7 @@ class Graph:
     run: bytes = b""
     number: int = 0
     gaps: bool = False
+    sent: bool = False
     parts: dict[str, PartRecord] = field(default_factory=dict[str, PartRecord])
     created: list[tuple[str, UUID]] = field(default_factory=list[tuple[str, UUID]])
 
@@ -83,7 +84,9 @@ class Model:
         if self.lease is None:
             self.write(worker)
 
-    def claim(self, worker: int, order: OrderId, digest: bytes, run: bytes, number: int) -> Claimed | Busy:
+    def claim(
+        self, worker: int, order: OrderId, digest: bytes, run: bytes, number: int, *, sends: bool
+    ) -> Claimed | Busy:
         """Claim an order."""
         self.write(worker)
         holder = self.claims.get(order.reference_id)
@@ -102,7 +105,11 @@ class Model:
         before = self.graphs.get(order.key)
         after = self.graphs[order.key] = before or Graph(order)
         known = before.told() if before else None
-        order_created = before is not None and before.ref is not None and ("order", before.ref) in before.created
+        order_created = after.sent if after.ref is None else ("order", after.ref) in after.created
+        if known is None or (known.ended and "order" not in known.parts):
+            is_done = known is not None and known.complete and known.digest == digest
+            is_looked_for = same or is_done or (known is not None and known.gaps)
+            after.sent = sends and not is_looked_for
         if before and before.digest != digest and before.state == "under way":
             after.gaps = True
         if after.digest != digest or after.state != "complete":
@@ -131,6 +138,7 @@ class Model:
         self.write(worker)
         if self.give_up(worker, key):
             self.graphs[key].state = "complete" if complete else "incomplete"
+            self.graphs[key].sent = self.graphs[key].sent and not complete
             self.graphs[key].gaps = self.graphs[key].gaps if gaps is None else gaps
 
     def release(self, worker: int, key: str) -> None:

@@ -68,7 +68,9 @@ class SharedJournal:
         self._check_open()
         self._database.facts.check(identity)
 
-    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
+    async def claim(
+        self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0, sends: bool = False
+    ) -> Claimed | Busy:
         """Claim *order*, unless a lease of an order with its reference id has not ended."""
         order.key.encode()
         await self._write()
@@ -77,7 +79,7 @@ class SharedJournal:
             if (left := found.until - database.clock()) > 0:
                 return Busy(found.order.key, left if math.isfinite(left) else None)
             database.facts.release(found.order.key)
-        claimed = await database.facts.claim(order, digest, run=run, number=number)
+        claimed = await database.facts.claim(order, digest, run=run, number=number, sends=sends)
         lease = Lease(order, database.next_end)
         database.leases[order.reference_id] = self._held[order.key] = lease
         return claimed

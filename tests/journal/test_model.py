@@ -90,8 +90,8 @@ class Play:
         match name:
             case "claim":
                 run, number = digest * 2, len(digest)
-                found = await journal.claim(wanted, digest, run=run, number=number)
-                told = found, model.claim(worker, wanted, digest, run, number)
+                found = await journal.claim(wanted, digest, run=run, number=number, sends=step.created)
+                told = found, model.claim(worker, wanted, digest, run, number, sends=step.created)
             case "renew":
                 told = await journal.renew([known.key for known in ORDERS]), model.renew(worker)
             case "owner" | "known" | "created" | "orders":

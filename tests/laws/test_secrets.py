@@ -330,7 +330,7 @@ def in_a_database() -> list[object]:
     writer = Writer(address, tables, connection, 0.0)
     return [
         *(address, tables, writer, PostgresJournal(address, writer, {}, 60.0), Batch([])),
-        *(Claim(place, token, order, b"", b"", 1), Note(place, None, b"order", b"", token, 0)),
+        *(Claim(place, token, order, b"", b"", 1, sends=True), Note(place, None, b"order", b"", token, 0)),
         *(Forget(place, None, b"order"), Rename(place, None, {}), End(place, None, complete=True)),
         *(
             Renew([]),

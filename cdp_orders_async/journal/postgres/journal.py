@@ -153,16 +153,19 @@ class PostgresJournal:
         self._check_open()
         check_identity(f"the journal {self._address}", self.identity, identity, "open another")
 
-    async def claim(self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0) -> Claimed | Busy:
+    async def claim(
+        self, order: OrderId, digest: bytes, *, run: bytes = b"", number: int = 0, sends: bool = False
+    ) -> Claimed | Busy:
         """Claim *order*, write that it is under way, and return its records.
 
         Return `Busy` while any worker has claimed an order with its reference id. *run* and *number* say which load
-        claims it, and for which line or position of its input.
+        claims it, and for which line or position of its input. *sends*: if nothing is known of it, the caller sends it
+        and does not ask the server.
         """
         self._check_open()
         order.key.encode()  # text that cannot be stored fails here, for this caller, and not for a whole batch
         token = uuid4()
-        claim = Claim(Place.of(order.key), token, order=order, digest=digest, run=run, number=number)
+        claim = Claim(Place.of(order.key), token, order=order, digest=digest, run=run, number=number, sends=sends)
         try:
             claimed: Claimed | Busy = await self._writer.ask(claim)
         except BaseException as error:

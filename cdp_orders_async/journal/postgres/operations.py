@@ -89,6 +89,7 @@ class Claim(OnGraph, eq=False):
     digest: bytes
     run: bytes
     number: int
+    sends: bool
     maybe_done: bool = False
     """Whether the database may have done it."""
     newest: int = 0

@@ -41,7 +41,15 @@ from cdp_orders_async.journal.records import (
     is_same_order,
     key_of_record,
 )
-from cdp_orders_async.journal.states import ENDED, UNDER_WAY, record_of, state_of_claim, state_of_end
+from cdp_orders_async.journal.states import (
+    ENDED,
+    SENT,
+    UNDER_WAY,
+    is_order_created,
+    record_of,
+    state_of_claim,
+    state_of_end,
+)
 
 __all__ = ["Batch", "Tables"]
 
@@ -298,7 +306,13 @@ class Tables:
         begun: list[tuple[bytes, bytes, bytes, int, bytes, int]] = []
         for claim in given:
             graph = known.get(claim.place)
-            state = 0 if graph is None else state_of_claim(graph.state, graph.digest, claim.digest)
+            same_reference = _same(claim.order, graphs.get(claim.place.reference, ()))
+            sends = claim.sends and not same_reference
+            if graph is None:
+                state = SENT if sends else UNDER_WAY
+            else:
+                has_order = graph.has_order
+                state = state_of_claim(graph.state, graph.digest, claim.digest, sends=sends, has_order=has_order)
             now = claim.digest, state, claim.run, claim.number
             if graph is None or now != (graph.digest, graph.state, graph.run, graph.order):
                 begun.append((claim.place.reference, claim.place.moment, *now))
@@ -307,8 +321,8 @@ class Tables:
                 rows = parts.get(graph.number, ())
                 record = _record(graph.digest, graph.state, rows, graph.run, graph.order)
                 newest = max((abs(row["created"]) for row in rows), default=0)
-                order_created = any(row["part"] == b"order" and row["created"] > 0 for row in rows)
-            same_reference = _same(claim.order, graphs.get(claim.place.reference, ()))
+                created = any(row["part"] == b"order" and row["created"] > 0 for row in rows)
+                order_created = is_order_created(graph.state, record.parts.get("order"), created=created)
             claim.result = Claimed(record, same_reference, order_created)
             claim.newest = newest
         if begun:
