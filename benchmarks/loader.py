@@ -55,8 +55,9 @@ class Network:
     async def send(self, request: Request[T], /) -> T:
         """Answer *request*."""
         self.requests += 1
+        number = self.requests
         await asyncio.sleep(0)
-        return request.read(b'{"ref":"%032x"}' % self.requests)
+        return request.read(b'{"ref":"%032x"}' % number)
 
 
 async def sample(count: int) -> list[OrderGraph]:
