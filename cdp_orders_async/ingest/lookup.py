@@ -299,8 +299,10 @@ def _is_other(asked: str, returned: str | None) -> bool:
     return returned is not None and returned.strip().casefold() != asked.strip().casefold()
 
 
-def _difference(sent: Any, stored: Any) -> tuple[int, int]:  # noqa: ANN401 any resource
-    return len(diff(sent, stored)), extra_fields(sent, stored)
+def _difference(sent: Any, stored: Any) -> tuple[bool, int, int]:  # noqa: ANN401 any resource
+    """Return how much *stored* differs: whether in its identifiers, and the numbers of other and of further fields."""
+    differs = diff(sent, stored)
+    return "identifiers" in differs, len(differs), 0 if differs else extra_fields(sent, stored)
 
 
 def _fit(part: Part, extension: Part | None, stored: Any, held: Extension | None) -> tuple[int, ...]:  # noqa: ANN401 any resource
@@ -315,8 +317,8 @@ def _fit(part: Part, extension: Part | None, stored: Any, held: Extension | None
         beside = 3
     else:
         beside = int(extra_fields(extension.value, held) > 0)
-    wrong = bool(diff(sent, stored))
-    return (not may_match(sent, stored), wrong, unlike, 0 if wrong else extra_fields(sent, stored), beside)
+    other_ids, wrong, extra = _difference(sent, stored)
+    return (not may_match(sent, stored), other_ids, wrong, unlike, extra, beside)
 
 
 def _is_perfect(fit: tuple[int, ...]) -> bool:

@@ -421,3 +421,19 @@ async def test_a_contact_is_not_made_another_person(policy: Policy) -> None:
     for contact in (NewContact(**person("Bob", "1")), NewContact(**person("Bob", "3"))):
         outcome = await runs.load(attrs.evolve(before, contact=contact), policy)
         assert (outcome.verdict, runs.writes) == (Verdict.UPDATED, ["contacts.update"])
+
+
+@whatever_is_known
+@pytest.mark.parametrize("turned", [1, -1])
+async def test_somebody_gets_an_identifier_that_another_person_has_too(memory: Memory, turned: int) -> None:
+    """Who has all the identifiers of a person is that person, even if something else of them has changed."""
+    before = OrderGraph(order=order(), items=(item("i1"),), consumers=(consumer("Bob", "1"), consumer(None, "1", "2")))
+    after = (consumer("Bob", "2"), consumer(None, "1", "2", uses=["i1"]))
+    runs = Runs(memory)
+    await runs.load(before)
+    edited = attrs.evolve(before, consumers=after[::turned])
+    for run in (1, 2):
+        outcome = await runs.load(edited, "update")
+        assert outcome.verdict == (Verdict.UPDATED if run == 1 else Verdict.ALREADY)
+        assert runs.writes == ["consumers.update"] * 2 * (run == 1)
+    assert runs.holds(edited)
