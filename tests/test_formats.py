@@ -55,7 +55,7 @@ FORMATS = {
     "bzip2": (bz2.compress(TEXT), "it is packed by bzip2"),
     "xz": (lzma.compress(TEXT), "it is packed by xz"),
     "lzma": (lzma.compress(TEXT, lzma.FORMAT_ALONE), "it is packed by lzma"),
-    "gzip": (gzip.compress(gzip.compress(TEXT)), "it is gzip within gzip"),
+    "gzip": (gzip.compress(gzip.compress(TEXT)), "it is packed by gzip within another packing"),
     "parquet": (b"PAR1\x15\x04\x15\n" + TEXT, "it is a Parquet file"),
     "sqlite": (b"SQLite format 3\0\x10\0" + TEXT, "it is an SQLite database"),
     "array": (b"[" + TEXT + b"]", ARRAY),

@@ -8,7 +8,7 @@ from cdp_orders_async.ingest.context import OnExisting
 from cdp_orders_async.ingest.entry import SETTLE, Priority, Source, ingest, ingest_one
 from cdp_orders_async.ingest.load import Load
 from cdp_orders_async.ingest.outcomes import Failure, Leftover, Outcome, PartOutcome, PartVerdict, Verdict
-from cdp_orders_async.ingest.undoing import ENDING, OrderUndo, UndoneOrder, UndonePart, UndoVerdict
+from cdp_orders_async.ingest.undoing import ENDING, OrderUndo, UndoneOrder, UndonePart, UndoVerdict, is_in_doubt
 
 __all__ = [
     "ENDING",
@@ -32,4 +32,5 @@ __all__ = [
     "differences",
     "ingest",
     "ingest_one",
+    "is_in_doubt",
 ]

@@ -138,8 +138,8 @@ class Creation:
             except NotFound as error:
                 if known is None or not known.digest.startswith(UNDOING) or not error.from_api:
                     raise
-                self._know_deleted(part)  # by an undo that was cut off
-                return False
+                await self._was_undone(part, part.ref)
+                return part.verdict is not None
             if part is self._order and stored.reference_id not in {None, part.value.reference_id}:
                 part.ref = None
                 raise ConflictError(
@@ -426,13 +426,21 @@ class Creation:
             digest = b"" if differs else part.digest
             context.journal.record(self._key, part.key, digest, part.ref, created=created)
 
-    def _know_deleted(self, part: Part) -> None:
-        """Note that *part* is no longer on the server; without the order, none of its parts is."""
-        part.ref, part.in_doubt = None, False
-        if part is self._order:
-            self._nothing_is_in_doubt()
+    async def _was_undone(self, part: Part, ref: UUID) -> None:
+        """Note that an undo that was cut off deleted *part*, which was *ref*; without the order, none of its parts is.
+
+        A load that was cut off since may have made it again before the journal knew, so it is looked up.
+        """
+        part.ref = None
+        if part.kind not in EXTENSIONS:
+            self.lookup.deleted.add(ref)
         if self._context.journal is not None:
             self._context.journal.forget(self._key, part.key)
+        if self.doubts is not None and self.doubts.is_open:
+            part.in_doubt = True
+            await self._look_up(part)
+        elif part is self._order:
+            self._nothing_is_in_doubt()
 
     def _nothing_is_in_doubt(self) -> None:
         for part in self._parts:

@@ -50,6 +50,8 @@ class Doubts(Struct, frozen=True):
     """Whether the server may have parts of this order that neither a record nor a part of the input names."""
     must_read: bool
     """Whether an earlier run may have left parts that nothing names."""
+    is_open: bool
+    """Whether an earlier run was cut off, so that the last records may be missing."""
 
     @property
     def edited(self) -> bool:
@@ -89,7 +91,8 @@ def doubts_of(
     left, left_open = _left(parts, known)
     made_before: Collection[str] = ()
     if knowledge.order_created and not gaps and not has_other_content:  # the order was new: nothing in it is older
-        made_before = {part.key for part in parts if (is_open or part.key in known) and _ref(part, known) is None}
+        in_known = {part.key for part in parts if part.key in known and _ref(part, known) is None}
+        made_before = {part.key for part in parts if _may_be_new(part, known)} if is_open else in_known
     in_doubt = {part.key for part in parts if (unsure or part.key in known) and _ref(part, known) is None}
     if left or left_open or in_doubt:
         left_kinds = {*(kind for kind, _ in left), *map(kind_of, left_open)} - EXTENSIONS
@@ -110,12 +113,19 @@ def doubts_of(
         complete=complete and not edited,
         gaps=gaps,
         must_read=must_read,
+        is_open=is_open,
     )
 
 
 def _ref(part: Part, known: Mapping[str, PartRecord]) -> UUID | None:
     record = known.get(part.key)
     return None if record is None else record.ref
+
+
+def _may_be_new(part: Part, known: Mapping[str, PartRecord]) -> bool:
+    """Tell whether a load may have made *part* without a record of it; also in place of one that an undo deleted."""
+    record = known.get(part.key)
+    return record is None or record.ref is None or record.digest.startswith(UNDOING)
 
 
 def _without_digests(records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:

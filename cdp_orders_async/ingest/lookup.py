@@ -56,6 +56,8 @@ class Lookup:
     ) -> None:
         self.needs_no_list = doubts is not None and doubts.needs_no_list
         """Whether the references of the whole order are known, so that no list needs to be read."""
+        self.deleted: set[UUID] = set()
+        """The references of deleted resources, which lists may still show."""
         self._edited = doubts is not None and doubts.edited
         """Whether an unclaimed resource may be an older state of a part."""
         left = () if doubts is None else doubts.left
@@ -79,7 +81,7 @@ class Lookup:
     @property
     def leftovers(self) -> Sequence[tuple[str, UUID]]:
         """The known resources on the server that no part claims, with their kinds."""
-        claimed, gone = self.claimed, self.gone
+        claimed, gone = self.claimed | self.deleted, self.gone
         found = {stored.ref: kind for kind, (_, listed) in self._lists.items() if kind != "orders" for stored in listed}
         left = [(kind, ref) for ref, kind in {**found, **self._left}.items() if ref not in claimed]
         return [thing for thing in left if thing not in gone]
@@ -107,7 +109,7 @@ class Lookup:
         query returned it, so it does not show whether *order* is absent.
         """
         listed = await self.read(order.kind, after)
-        same = [stored for stored in listed if may_match(order.value, stored)]
+        same = [stored for stored in listed if may_match(order.value, stored) and stored.ref not in self.deleted]
         if not same and any(_is_other(order.value.reference_id, stored.reference_id) for stored in listed):
             raise OutcomeUnknown("the list of the orders with this reference id has other ones: it proves nothing")
         return same
@@ -123,7 +125,7 @@ class Lookup:
         sent = part.sent()
         listed = [] if self.needs_no_list else await self.read(part.kind, after)
         left = await self._fetch_left(part.kind) if self._edited else ()
-        claimed = self.claimed
+        claimed = self.claimed | self.deleted
         by_ref = {stored.ref: stored for stored in (*listed, *left)}
         free = [stored for ref, stored in by_ref.items() if ref not in claimed]
         if part.kind == "consumers":

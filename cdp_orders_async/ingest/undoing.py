@@ -26,7 +26,7 @@ from cdp_orders_async.ingest.reading import found, items_of
 from cdp_orders_async.journal import Busy, CreatedPart, GraphRecord, Journal, OrderId
 from cdp_orders_async.models import Extension
 
-__all__ = ["ENDING", "OrderUndo", "UndoVerdict", "UndoneOrder", "UndonePart"]
+__all__ = ["ENDING", "OrderUndo", "UndoVerdict", "UndoneOrder", "UndonePart", "is_in_doubt"]
 
 ENDING = (JournalError, NotSent, Unauthorized)
 """Errors that concern every order: they end the whole undo."""
@@ -35,6 +35,7 @@ RANKS = {"orders": 2, "items": 1}
 CHANGED = "it was changed after it was created"
 UNCLEAR = "the server shows other values than were sent, and its times do not tell whether somebody changed them"
 OWNER_IN_DOUBT = "whether its owner is on the server is not known: load once more first, which finds that out"
+IN_DOUBT = ", as far as the journal knows after a load that was cut off: load once more first, which finds that out"
 STOPPED = "the undo was stopped"
 CLAIMED = "another process has claimed the order"
 LOST = "the claim of the order was lost, so another process may have it"
@@ -158,7 +159,7 @@ class OrderUndo:
 
     async def _run(self, order: OrderId) -> None:
         self._asked = asyncio.get_running_loop().time()
-        claim = await self._journal.claim(order, UNDOING)
+        claim = await self._journal.claim(order, b"")  # nothing of what it contains changes
         if isinstance(claim, Busy):
             self._end_all(UndoVerdict.KEPT, CLAIMED)
             return
@@ -321,7 +322,7 @@ class OrderUndo:
         extension = {"orders": "order_extensions", "items": "item_extensions"}.get(kind)
         is_strange = extension is not None and f"{part.name}/ext" not in self._parts
         if extension is not None and is_strange and await self._extension(extension, part.ref) is not None:
-            self._keep(part.name, "it has an extension that no load with this journal created")
+            self._keep(part.name, self._strange("an extension"))
 
     async def _extension(self, kind: str, owner: UUID) -> Extension | None:
         extension: Extension | None = await found(getattr(self._client, kind).get(owner))
@@ -330,14 +331,17 @@ class OrderUndo:
     def _keep_needed(self) -> None:
         """Keep what is needed by something that stays."""
         if self._strangers:
-            parts = "a part" if self._strangers == 1 else f"{self._strangers} parts"
-            self._keep("order", f"it has {parts} that no load with this journal created")
+            self._keep("order", self._strange("a part" if self._strangers == 1 else f"{self._strangers} parts"))
         mine = {part.ref for part in self._parts.values()}
         for consumer, items in self._users.items():
             if consumer not in mine:
                 self._keep_items(items)
         for part in self._parts.values():  # extensions before their owners, consumers before items, the order last
             self._keep_needs_of(part)
+
+    def _strange(self, parts: str) -> str:
+        """Say that something has *parts* of others, and whether that is in doubt."""
+        return f"it has {parts} that no load with this journal created{IN_DOUBT * is_in_doubt(self._record)}"
 
     def _keep_items(self, items: Sequence[UUID]) -> None:
         for name, part in self._parts.items():
@@ -427,6 +431,12 @@ class OrderUndo:
             await self._journal.end(self._key, complete=complete, gaps=False if without_order else None)
         else:
             self._journal.release(self._key)
+
+
+def is_in_doubt(record: GraphRecord) -> bool:
+    """Tell whether loads may have made something of the order with this *record* that it does not name."""
+    has_doubts = not record.ended or any(part.ref is None for part in record.parts.values())
+    return has_doubts and not record.complete  # the Batch API tells no references
 
 
 def _changed(stored: Any) -> str | None:  # noqa: ANN401 any resource

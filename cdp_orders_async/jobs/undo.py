@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import CdpError, InputError, counted
-from cdp_orders_async.ingest import OrderUndo, UndoneOrder, UndoVerdict
+from cdp_orders_async.ingest import OrderUndo, UndoneOrder, UndoVerdict, is_in_doubt
 from cdp_orders_async.jobs.before_file import Changed, read_before
 from cdp_orders_async.jobs.events import Message, OnEvent, ignore
 from cdp_orders_async.jobs.journal import JournalPlace, check_batches, check_exists, open_journal
@@ -59,6 +59,8 @@ class UndoReport:
     """Parts that could not be deleted; the next undo tries them again."""
     without_ref: int = 0
     """Orders that stay because the Batch API loaded them, which tells no references."""
+    in_doubt: int = 0
+    """Orders of which a load that was cut off may have made something that the journal does not know."""
     changed: int = 0
     """Changes that loads made to parts that stay, as far as a file of values before names them."""
     changes: tuple[Changed, ...] = ()
@@ -75,12 +77,15 @@ class UndoReport:
         counts: dict[str, object] = {"deleted": self.deleted, "kept": self.kept, "failed": self.failed}
         if self.without_ref:
             counts["without_ref"] = self.without_ref
+        if self.in_doubt:
+            counts["in_doubt"] = self.in_doubt
         return counts if self.reason is None else {**counts, "error": self.reason}
 
     @property
     def status(self) -> int:
         """The exit status of a command whose work this was."""
-        return exit_status(self.error, self.stopped_by, as_wanted=not (self.kept or self.failed or self.without_ref))
+        stays = self.kept or self.failed or self.without_ref or self.in_doubt
+        return exit_status(self.error, self.stopped_by, as_wanted=not stays)
 
     def count(self, order: UndoneOrder) -> None:
         """Count the parts of an *order*."""
@@ -143,12 +148,16 @@ async def undo(
             async with on_stop(work.stop):
                 await work.run(write)
             staying = await _recorded(records, changed)
+            if work.report.error is None and work.report.stopped_by is None:
+                work.report.in_doubt = sum([1 async for order in records.orders() if is_in_doubt(order.record)])
     report = work.report
     report.without_ref = without_ref
     if work.staying:
         on_event(Message(_found(work.staying)))
     if without_ref:
         on_event(Message(_without_ref(without_ref)))
+    if report.in_doubt:
+        on_event(Message(_in_doubt(report.in_doubt)))
     if isinstance(report.error, CdpError):
         report.reason = describe(report.error, client.base_url)
     elif report.error is not None:
@@ -284,6 +293,14 @@ def _found(orders: int) -> str:
 def _without_ref(orders: int) -> str:
     what = counted(orders, "order stays: the Batch API loaded it", "orders stay: the Batch API loaded them")
     return f"{what}, and it tells no references, so an undo cannot delete what such a load made."
+
+
+def _in_doubt(orders: int) -> str:
+    what = counted(orders, "order", "orders")
+    return (
+        f"A load that was cut off may have made more of {what} than the journal knows: load once more, which finds that"
+        " out, and undo again."
+    )
 
 
 async def _recorded(records: Journal, refs: AbstractSet[UUID | None]) -> set[UUID | None]:

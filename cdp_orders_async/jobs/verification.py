@@ -127,6 +127,16 @@ class Verification:
         """Note that the order of *row* was compared."""
         self._db.execute("UPDATE orders SET state = ? WHERE id = ?", (CHECKED, row.id))
 
+    def has_changed(self, inputs: bytes) -> bool:
+        """Tell whether *inputs*, a hash of the files of orders, is another one than before: then all is open again."""
+        before = self._get("inputs")
+        self._set("inputs", inputs)
+        if before in {None, inputs}:
+            return False
+        self._db.execute("UPDATE orders SET state = ? WHERE state = ?", (OPEN, CHECKED))
+        self._db.execute("DELETE FROM meta WHERE name = 'counts'")
+        return True
+
     def unmet(self) -> int:
         """Return the number of orders that are still to be met in the input."""
         (count,) = self._db.execute("SELECT count(*) FROM orders WHERE state = ?", (OPEN,)).fetchone()

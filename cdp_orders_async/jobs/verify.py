@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import time
@@ -76,6 +77,8 @@ async def verify(
                 on_event(event)
         if source is None:
             source = options_of(path, client.api, timezone, assign_references).files_in(path, verification.files())
+        if verification.has_changed(_stamp_of_inputs(source)):
+            on_event(Message("The input was changed since the verification was stopped: all is checked again."))
         counts, length = verification.saved()
         if counts:
             orders = counted(counts[0], "order is", "orders are")
@@ -107,3 +110,13 @@ def _stamp(
     names = source.names if isinstance(source, GraphFiles) else (None if source is None else source.name)
     given = (found.st_size, found.st_mtime_ns, sorted(client.identity.items()), names, *options)
     return hashlib.blake2b(repr(given).encode(), digest_size=16).digest()
+
+
+def _stamp_of_inputs(source: GraphFiles | GraphFile) -> bytes:
+    """Return a hash of the sizes and times of the files of *source*, without those that are no files."""
+    found: list[tuple[str, int, int]] = []
+    for name in source.paths if isinstance(source, GraphFiles) else (source.name,):
+        with contextlib.suppress(OSError):
+            stat = Path(name).stat()
+            found.append((name, stat.st_size, stat.st_mtime_ns))
+    return hashlib.blake2b(repr(found).encode(), digest_size=16).digest()

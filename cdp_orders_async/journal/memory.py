@@ -115,8 +115,8 @@ class MemoryJournal:
         if not (known.complete and known.digest == digest):
             if known.ended and part is None:
                 known.is_sent = sends and not (same_reference or known.gaps)
-            known.gaps = known.gaps or (not known.ended and known.digest != digest)
-            known.digest, known.complete, known.ended = digest, False, False
+            known.gaps = known.gaps or (not known.ended and digest not in {b"", known.digest})
+            known.digest, known.complete, known.ended = digest or known.digest, False, False
         known.run, known.number = run, number
         self._sort(known)
         return Claimed(before, same_reference, order_created)

@@ -204,8 +204,9 @@ class Journal(Protocol):
 
         While any caller holds an order with the same reference id, return `Busy` and change nothing. An order that is
         complete with the same *digest* is claimed too, and stays complete, with the new *run* and *number*. An order
-        that is still under way with another *digest* has gaps from now on, which the same write notes. The claim lasts
-        until `end` or `release`, or until its lease ends. *sends*: if the journal knows nothing of the order, the
+        that is still under way with another *digest* has gaps from now on, which the same write notes. An empty
+        *digest* is that of an undo, which changes no content: the order keeps its digest, and is under way. The claim
+        lasts until `end` or `release`, or until its lease ends. *sends*: if the journal knows nothing of the order, the
         caller sends it and does not ask the server, so if it is there later, a load with this journal created it.
 
         Raises UnicodeEncodeError for a key that is not valid Unicode.

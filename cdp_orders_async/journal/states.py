@@ -29,10 +29,11 @@ def state_of_end(*, complete: bool, gaps: bool | None) -> tuple[int, int]:
 def state_of_claim(state: int, known: bytes, digest: bytes, *, sends: bool, has_order: bool) -> int:
     """Return the state of a graph that is claimed in a *state*: its digest was *known*, and is *digest* now.
 
-    *sends*: the caller sends its order unless this may be there. *has_order*: the order has a record.
+    An empty *digest* changes nothing of what it contains. *sends*: the caller sends its order unless this may be there.
+    *has_order*: the order has a record.
     """
     if state & ENDED == UNDER_WAY:
-        return state & (GAPS | SENT) if known == digest else state & SENT | GAPS
+        return state & (GAPS | SENT) if digest in {b"", known} else state & SENT | GAPS
     if state & ENDED == COMPLETE and known == digest:
         return state
     return state & (GAPS | SENT) if has_order else state & GAPS or (SENT if sends else UNDER_WAY)

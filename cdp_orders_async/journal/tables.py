@@ -234,7 +234,7 @@ class Tables:
         claimed = self._claimed(known, same_reference)
         has_order = claimed.record is not None and "order" in claimed.record.parts
         state = state_of_claim(state, known_digest, digest, sends=sends, has_order=has_order)
-        now = digest, state, run, number
+        now = digest or known_digest, state, run, number
         if now != known[1:]:
             db.execute("UPDATE graphs SET digest = ?, state = ?, run = ?, number = ? WHERE id = ?", (*now, graph))
         return claimed

@@ -11,7 +11,7 @@ BOM = b"\xef\xbb\xbf"
 GZIP = b"\x1f\x8b"
 BEGINNINGS = {
     b"PK": "it is a zip archive",
-    GZIP: "it is gzip within gzip",
+    GZIP: "it is packed by gzip within another packing",
     b"\x1f\x9d": "it is packed by compress",
     b"BZh": "it is packed by bzip2",
     b"\xfd7zXZ\x00": "it is packed by xz",

@@ -12,7 +12,7 @@ import orjson
 import pytest
 
 from cdp_orders_async.cli import main
-from cdp_orders_async.emulator import Emulator, in_thread
+from cdp_orders_async.emulator import Emulator, Faults, in_thread
 from tests.cli.support import (
     PARTS,
     TOKEN,
@@ -157,6 +157,26 @@ async def test_undo_that_is_killed_is_repaired(tmp_path: Path, requests: int) ->
                 )
                 assert resumed.status == 0
                 assert server.holds(orders(4))
+        assert (await undone(server, tmp_path)).status == 0
+        assert stored(server) == []
+
+
+async def test_undo_tells_what_a_load_that_was_killed_may_have_made(tmp_path: Path) -> None:
+    """The journal lacks orders whose answers a kill cut off: undo says so, and deletes them after the next load."""
+    stalled = {"faults": [{"operation": "orders.create", "phase": "written", "action": "stall", "chance": 1}]}
+    async with watched(stalled) as server:
+        source, received = write(tmp_path / "o.jsonl", orders(2)), server.received
+        async with started("load", source, "--journal", "j", cwd=tmp_path, env=server.environment) as process:
+            await server.has_received(received + 2)
+            process.kill()
+            await process.wait()
+        server.faults = Faults()
+        told = await undone(server, tmp_path, "--json")
+        assert (told.status, orjson.loads(told.out)["in_doubt"]) == (1, 2)
+        assert "may have made more of 2 orders than the journal knows: load once more" in told.err
+        load = await cdp_orders("load", source, "--journal", "j", "--settle", "0", cwd=tmp_path, env=server.environment)
+        assert load.status == 0
+        assert server.holds(orders(2))
         assert (await undone(server, tmp_path)).status == 0
         assert stored(server) == []
 

@@ -221,6 +221,55 @@ async def test_what_was_there_before_a_load_that_was_cut_off_stays(kept: int | N
     assert number > count([small()])
 
 
+@pytest.mark.parametrize("kept", [0, 1, 1000], ids=["killed", "killed later", "killed late"])
+@CASCADES
+async def test_a_load_that_is_cut_off_after_an_undo_that_was_cut_off_doubles_nothing(
+    kept: int, *, cascade: bool
+) -> None:
+    """What a load made again may have no record: then the next load finds it, and an undo deletes it."""
+    for undone in range(count([small()]), 2 * count([small()])):
+        number, died = 0, True
+        while died:
+            network, journal, _ = await cut_at(undone, done=True, cascade=cascade, force=False)
+            order_stays = any(network.emulator.store.all("orders"))
+            first, second, third = (journal.beside() for _ in range(3))
+            cutting = Cutting(network, number, done=True, kill=partial(first.kill, kept))
+            try:
+                await ingest_one(Resources(cutting, BASE), small(), journal=first, settle=0.0)
+                await first.aclose()
+                died = False
+            except (Cut, JournalError):
+                pass
+            network = Network(network.emulator)
+            outcome = await ingest_one(Resources(network, BASE), small(), journal=second, settle=0.0)
+            await second.aclose()
+            assert outcome.verdict in {Verdict.LOADED, Verdict.ALREADY}, (undone, number)
+            assert stored(network.emulator) == wanted([small()]), (undone, number)
+            await take_back(network, third)
+            assert not (order_stays and any(network.emulator.store.all(kind) for kind in KINDS)), (undone, number)
+            number += 1
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["done", "not sent"])
+async def test_an_undo_between_a_load_that_was_cut_off_and_the_next_one_forgets_nothing(*, done: bool) -> None:
+    """An undo keeps what it does not know, and says so; after the next load another undo deletes all."""
+    for number in range(1, count([small()])):
+        network, database = Network(Emulator()), SharedDatabase(lambda: 0.0, None)
+        first, second, third, fourth = (database.connect() for _ in range(4))
+        cutting = Cutting(network, number, done=done, kill=partial(first.kill, 1000))
+        with pytest.raises((Cut, JournalError)):
+            await ingest_one(Resources(cutting, BASE), small(), journal=first, settle=0.0)
+        network = Network(network.emulator)
+        kept = [part.reason for part in (await take_back(network, second)).parts if part.reason is not None]
+        assert any("load once more" in reason for reason in kept) or not kept, kept
+        await second.aclose()
+        await ingest_one(Resources(network, BASE), small(), journal=third, settle=0.0)
+        assert stored(network.emulator) == wanted([small()]), number
+        await third.aclose()
+        assert (await take_back(network, fourth)).verdict is UndoVerdict.DELETED, number
+        assert not any(network.emulator.store.all(kind) for kind in KINDS), number
+
+
 async def test_the_memory_of_a_client_does_not_outlive_an_undo() -> None:
     """A client that loaded and undid an order loads it again, also with no journal."""
     network, journal = Network(Emulator()), MemoryJournal()

@@ -346,6 +346,28 @@ async def test_stopped_verification_goes_on(tmp_path: Path) -> None:
         assert "out.verified" not in names(tmp_path)
 
 
+async def test_a_verification_goes_on_only_with_the_same_input(tmp_path: Path) -> None:
+    """If the input was edited since it was stopped, the orders that are checked already are checked again."""
+    async with loaded(tmp_path, orders(40)) as (_, cdp, outcomes):
+        for number in range(40):
+            await cdp.orders.update(refs(outcomes, number)["order"], {"price": Decimal(51)})
+
+        def stop(event: jobs.Event) -> None:
+            if isinstance(event, jobs.Message) and event.text.startswith("Further"):
+                raise LookupError
+
+        with pytest.raises(LookupError):
+            await jobs.verify(cdp, outcomes, differences=tmp_path / "d", settle=0, on_event=stop)
+        write(tmp_path / "o.jsonl", [{**line, "price": 51} for line in orders(40)])
+        told: list[str] = []
+        report = await jobs.verify(
+            cdp, outcomes, differences=tmp_path / "d", settle=0, on_event=lambda event: told.append(str(event))
+        )
+        assert "The input was changed since the verification was stopped: all is checked again." in "".join(told)
+        assert counts(report) == clean(40, 240)
+        assert names(tmp_path).count("out.verified") == 0
+
+
 async def test_other_files_are_not_taken(tmp_path: Path) -> None:
     """What is no file of outcomes, of differences or of a verification is refused and stays as it is."""
     async with loaded(tmp_path, orders(1)) as (server, cdp, outcomes):

@@ -110,10 +110,10 @@ class Model:
             is_done = known is not None and known.complete and known.digest == digest
             is_looked_for = same or is_done or (known is not None and known.gaps)
             after.sent = sends and not is_looked_for
-        if before and before.digest != digest and before.state == "under way":
+        if before and digest not in {b"", before.digest} and before.state == "under way":
             after.gaps = True
         if after.digest != digest or after.state != "complete":
-            after.digest, after.state = digest, "under way"
+            after.digest, after.state = digest or after.digest, "under way"
         after.run, after.number = run, number
         return Claimed(known, same, order_created)
 

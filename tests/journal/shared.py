@@ -63,6 +63,10 @@ class SharedJournal:
         """How many seconds a claim holds."""
         return self._database.lease
 
+    def beside(self) -> SharedJournal:
+        """Return the journal of another worker."""
+        return self._database.connect()
+
     def check(self, identity: Mapping[str, str]) -> None:
         """Raise `JournalError` unless it belongs to *identity*."""
         self._check_open()

@@ -308,12 +308,13 @@ class Tables:
             graph = known.get(claim.place)
             same_reference = _same(claim.order, graphs.get(claim.place.reference, ()))
             sends = claim.sends and not same_reference
+            digest = claim.digest
             if graph is None:
                 state = SENT if sends else UNDER_WAY
             else:
-                has_order = graph.has_order
+                digest, has_order = digest or graph.digest, graph.has_order
                 state = state_of_claim(graph.state, graph.digest, claim.digest, sends=sends, has_order=has_order)
-            now = claim.digest, state, claim.run, claim.number
+            now = digest, state, claim.run, claim.number
             if graph is None or now != (graph.digest, graph.state, graph.run, graph.order):
                 begun.append((claim.place.reference, claim.place.moment, *now))
             record, newest, order_created = None, 0, False
