@@ -26,7 +26,7 @@ from cdp_orders_async.session import RateLimiter
 from cdp_orders_async.settings import Settings
 from cdp_orders_async.sources.parser import LineParser
 
-__all__ = ["Line", "PartitionLoader", "PartitionOptions", "SourceLine", "load_partition", "make_client"]
+__all__ = ["Condition", "Line", "PartitionLoader", "PartitionOptions", "SourceLine", "load_partition", "make_client"]
 
 NAME: Final = "partition"
 """The file of a line that does not say its file."""
@@ -68,6 +68,18 @@ class PartitionOptions:
     on_existing: OnExisting = "keep"
     settle: float = SETTLE
     patience: float | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Condition:
+    """How the loads of one process get on with the server."""
+
+    paused: str | None = None
+    """Why all of them wait for a server that is not well."""
+    trouble: str | None = None
+    """The last failure of a server that is not well or busy, if nothing has succeeded in any of them since."""
+    succeeded: int = 0
+    """The number of calls that succeeded."""
 
 
 def make_client(
@@ -137,7 +149,19 @@ class PartitionLoader:
         self._journal: Journal | None = None
         self._resources = contextlib.AsyncExitStack()
         self._loads: set[Load] = set()
+        self._succeeded = 0  # calls of the loads that have ended
         self._stopped = False
+
+    @property
+    def condition(self) -> Condition:
+        """How its loads get on with the server now."""
+        paused = [load.paused for load in self._loads]
+        trouble = [load.trouble for load in self._loads]
+        return Condition(
+            paused=paused[0] if paused and all(paused) else None,
+            trouble=trouble[0] if trouble and all(trouble) else None,
+            succeeded=self._succeeded + sum(load.succeeded for load in self._loads),
+        )
 
     async def __aenter__(self) -> Self:
         try:
@@ -239,6 +263,7 @@ class PartitionLoader:
                 return outcomes, error
             finally:
                 self._loads.discard(load)
+                self._succeeded += load.succeeded
         return outcomes, None
 
     def parsed(self, lines: Iterable[Line]) -> list[InputLine]:
