@@ -13,7 +13,15 @@ from uuid import UUID
 import pytest
 
 from cdp_orders_async.errors import Invalid, JournalError, NotSent
-from cdp_orders_async.journal import Claimed, GraphRecord, PartRecord, PostgresAddress, PostgresJournal
+from cdp_orders_async.jobs import journal_place
+from cdp_orders_async.journal import (
+    Claimed,
+    GraphRecord,
+    PartRecord,
+    PostgresAddress,
+    PostgresJournal,
+    SqliteJournal,
+)
 from cdp_orders_async.journal.postgres import connection
 from cdp_orders_async.pacing.postgres import PostgresLimiter
 from tests.databases import PostgresServer
@@ -78,12 +86,42 @@ async def journal(postgres: str) -> AsyncIterator[PostgresJournal]:
         f"postgresql://u:{PASSWORD}@h/db?schema={'s' * 64}",
         f"postgresql://u:{PASSWORD}@h/db?tenant=x",
         f"postgresql://u:{PASSWORD}@h:port/db",
+        f"postgresql://u:{PASSWORD}@127.0.0.1:99999/db",
         f"postgresql://u:{PASSWORD}@127.0.0.1:1/db?sslmode=never",
     ],
 )
 async def test_an_address_that_cannot_be_read(dsn: str) -> None:
     """It is refused with a sentence that has no part of it that could be a password."""
     assert "address of" in await refusal(dsn)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"postgresql+asyncpg://u:{PASSWORD}@h/db",
+        f"mysql://u:{PASSWORD}@h/db",
+        f"postgres:/u:{PASSWORD}@h/db",
+        f"jdbc:postgresql://h/db?password={PASSWORD}",
+        f"host=h user=u password={PASSWORD} dbname=db",
+    ],
+)
+async def test_an_address_of_another_library_is_no_file(text: str) -> None:
+    """Where a file or an address can be given it is not taken for a file, whose name would be shown."""
+    with pytest.raises(JournalError, match="the address of the journal cannot be read") as refused:
+        journal_place(text)
+    assert PASSWORD not in repr(refused.value)
+    for path in (text, Path(text)):
+        with pytest.raises(JournalError, match="an address of a database is no file") as refused:
+            await SqliteJournal.open(path, identity=IDENTITY)
+        assert PASSWORD not in repr(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["j.sqlite", "/a b/j.sqlite", r"C:\j.sqlite", "C:/j.sqlite", "2024-01-01T10:00/j", "-"]
+)
+def test_names_of_files(text: str) -> None:
+    """They are no addresses, those of Windows neither."""
+    assert journal_place(text) == Path(text)
 
 
 @pytest.mark.parametrize(
