@@ -226,6 +226,20 @@ async def test_a_role_without_rights(postgres: str, postgres_server: PostgresSer
     postgres_server.run("DROP OWNED BY guest; DROP ROLE guest", database)
 
 
+async def test_a_role_with_a_schema_and_no_other_rights(postgres: str, postgres_server: PostgresServer) -> None:
+    """A schema that is there is used: its owner need not be one who may make schemas."""
+    database = postgres.rpartition("/")[2]
+    postgres_server.run("CREATE ROLE tenant LOGIN; CREATE SCHEMA made AUTHORIZATION tenant", database)
+    dsn = f"{postgres_server.dsn(database, user='tenant')}?schema=made"
+    try:
+        async with await PostgresLimiter.open(dsn, name="a", rate=50) as limiter:
+            await limiter.acquire()
+        async with await opened(dsn) as journal:
+            assert isinstance(await journal.claim(order("A"), DIGEST), Claimed)
+    finally:
+        postgres_server.run("DROP OWNED BY tenant; DROP ROLE tenant", database)
+
+
 async def test_a_database_that_becomes_read_only(
     journal: PostgresJournal, postgres: str, postgres_server: PostgresServer
 ) -> None:
