@@ -11,7 +11,8 @@ __all__ = ["Node"]
 
 T = TypeVar("T")
 
-ANY = "{}"
+ANY = "/"
+"""The key of the open segment: no segment of a path is like it."""
 
 
 @attrs.define

@@ -22,7 +22,7 @@ from cdp_orders_async.addresses import normalised
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import NotFound
 from cdp_orders_async.journal.batches import BatchFile
-from cdp_orders_async.redact import Opaque, printable
+from cdp_orders_async.redact import NO_SECRETS, Opaque
 from cdp_orders_async.routes import BATCHES
 from cdp_orders_async.session import SignedUrls
 from cdp_orders_async.wire import Request, encode, is_object, masked_message
@@ -38,13 +38,15 @@ GZIP = b"\x1f\x8b"
 LEAST_REFUSAL = 400
 ENCRYPTION = {"x-amz-server-side-encryption": "AES256"}
 NO_MESSAGE = "without a message"
+CODES = frozenset({"uploading", "processing", "success", "corrupted", "error"})
+"""The documented codes of a batch."""
 
 
 class BatchStatus(Struct, frozen=True):
     """What the API says of a batch."""
 
     code: str
-    """``uploading``, ``processing``, ``success``, ``corrupted`` or ``error``."""
+    """``uploading``, ``processing``, ``success``, ``corrupted`` or ``error``; of any other, only words of servers."""
     location: Opaque[str] | None = None
     """Where its file goes: the signature in this URL is a secret."""
     log: Opaque[str] | None = None
@@ -144,7 +146,7 @@ def _read(body: bytes) -> BatchStatus:
         raise ValueError("must have a status with a code")  # noqa: TRY004 the text of the answer is wrong
     href, log = _member(_member(data, "location"), "href"), _member(status, "log")
     return BatchStatus(
-        printable(code.lower()),
+        masked_message(code.lower(), NO_SECRETS, CODES),
         Opaque(href) if isinstance(href, str) and href else None,
         Opaque(log) if isinstance(log, str) and log else None,
     )

@@ -8,15 +8,16 @@ import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from datetime import tzinfo
+from types import NoneType
 from typing import Final, Literal, Self, TypeAlias
 from uuid import UUID
 
 import attrs
 from msgspec import structs
 
-from cdp_orders_async.arguments import called
+from cdp_orders_async.arguments import called, need, need_method
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import CdpError, JournalError
+from cdp_orders_async.errors import CdpError, Invalid, JournalError, Violation
 from cdp_orders_async.graph import InputLine, zone_of
 from cdp_orders_async.ingest import SETTLE, Load, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.journal import Journal, PostgresAddress, PostgresJournal, SqliteJournal
@@ -26,11 +27,13 @@ from cdp_orders_async.session import RateLimiter
 from cdp_orders_async.settings import Settings
 from cdp_orders_async.sources.parser import LineParser
 
-__all__ = ["Line", "PartitionLoader", "PartitionOptions", "SourceLine", "load_partition", "make_client"]
+__all__ = ["Condition", "Line", "PartitionLoader", "PartitionOptions", "SourceLine", "load_partition", "make_client"]
 
 NAME: Final = "partition"
 """The file of a line that does not say its file."""
 NOBODY: Final = UUID(int=0)
+RATES: Final = "requests a second, a number, or a limiter with a method acquire, or None"
+JOURNALS: Final = "an open Journal, or the place of one, or None"
 LOOK: Final = 1.0
 """Seconds between two tries of an order that another process has claimed."""
 LEASES: Final = 2.0
@@ -57,7 +60,7 @@ class PartitionOptions:
     *api*, the version of the API; *settings* of the client, from the environment by default, whose rate does not count;
     *timezone* and *assign_references*, as in `GraphFile`; *look_first*, *on_existing* and *settle*, as in `ingest`;
     *patience*, the seconds for which an order is tried again that another process has claimed, by default two leases of
-    the journal.
+    the journal. Raises `Invalid` and TypeError for what cannot be.
     """
 
     api: Literal["v2", "v2.1"] = "v2.1"
@@ -68,6 +71,29 @@ class PartitionOptions:
     on_existing: OnExisting = "keep"
     settle: float = SETTLE
     patience: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        need(self.settings, (Settings, NoneType), "settings")
+        need(self.patience, (float, NoneType), "patience", "seconds, a number, or None")
+        found: list[Violation] = []
+        if self.api not in {"v2", "v2.1"}:
+            found.append(Violation("api", "must be v2 or v2.1"))
+        if self.patience is not None and not self.patience >= 0:
+            found.append(Violation("patience", "must be a number of at least 0"))
+        if found:
+            raise Invalid(tuple(found))
+
+
+@attrs.frozen(kw_only=True)
+class Condition:
+    """How the loads of one process get on with the server."""
+
+    paused: str | None = None
+    """Why all of them wait for a server that is not well."""
+    trouble: str | None = None
+    """The last failure of a server that is not well or busy, if nothing has succeeded in any of them since."""
+    succeeded: int = 0
+    """The number of calls that succeeded."""
 
 
 def make_client(
@@ -99,11 +125,13 @@ async def load_partition(
     Orders that another process has claimed are tried again until the claim of a process that died has ended. The same
     call again resumes.
 
-    Raises what ends a load, as `ingest` says; the journal has what was done by then.
+    Raises what ends a load, as `ingest` says; the journal has what was done by then. Raises TypeError for an argument
+    of another type.
 
         outcomes = asyncio.run(load_partition(lines, url, 20, "postgresql://app@db/app"))
     """
-    async with PartitionLoader(url, rate, journal, options or PartitionOptions()) as loader:
+    given = PartitionOptions() if options is None else options
+    async with PartitionLoader(url, rate, journal, given) as loader:
         outcomes, error = await loader.load(lines)
     if error is not None:
         raise error
@@ -125,6 +153,13 @@ class PartitionLoader:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        need(options, PartitionOptions, "options")
+        if isinstance(rate, (int, float)):
+            need(rate, float, "rate", RATES)
+        elif rate is not None:
+            need_method(rate, "acquire", "rate", RATES)
+        if not isinstance(journal, (str, os.PathLike, NoneType)):
+            need_method(journal, "claim", "journal", JOURNALS)
         self._url = url
         self._rate = rate
         # An address may hold a password.
@@ -137,7 +172,19 @@ class PartitionLoader:
         self._journal: Journal | None = None
         self._resources = contextlib.AsyncExitStack()
         self._loads: set[Load] = set()
+        self._succeeded = 0  # calls of the loads that have ended
         self._stopped = False
+
+    @property
+    def condition(self) -> Condition:
+        """How its loads get on with the server now."""
+        paused = [load.paused for load in self._loads]
+        trouble = [load.trouble for load in self._loads]
+        return Condition(
+            paused=paused[0] if paused and all(paused) else None,
+            trouble=trouble[0] if trouble and all(trouble) else None,
+            succeeded=self._succeeded + sum(load.succeeded for load in self._loads),
+        )
 
     async def __aenter__(self) -> Self:
         try:
@@ -239,10 +286,14 @@ class PartitionLoader:
                 return outcomes, error
             finally:
                 self._loads.discard(load)
+                self._succeeded += load.succeeded
         return outcomes, None
 
     def parsed(self, lines: Iterable[Line]) -> list[InputLine]:
         """Read the orders of *lines*; each has a place of its own."""
+        need(lines, Iterable, "lines", "several lines")
+        if isinstance(lines, (str, bytes)):
+            raise TypeError("lines must be several lines: put the one into a list")
         found: dict[tuple[str, int], InputLine] = {}
         for position, line in enumerate(lines, 1):
             match line:
@@ -261,6 +312,7 @@ class PartitionLoader:
         return list(found.values())
 
     def _line(self, file: str, number: int, text: str | bytes) -> InputLine | None:
+        need(text, (str, bytes), "the text of a line")
         raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
         parser = LineParser(file, self.client.api, self._zone, self._options.assign_references, None)
         return parser.line(number, raw)

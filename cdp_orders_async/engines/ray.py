@@ -152,7 +152,10 @@ def make_job(
     lease: float,
     options: PartitionOptions,
 ) -> tuple[Job, Path | None]:
-    """Return what all workers share, and the file of the journal; None for a database. Raises `Invalid`."""
+    """Return what all workers share, and the file of the journal; None for a database.
+
+    Raises `Invalid`, and `JournalError` for an address that cannot be read.
+    """
     if rate is not None:
         check_rate(rate)
     found: list[Violation] = []
@@ -163,7 +166,7 @@ def make_job(
     if found:
         raise Invalid(tuple(found))
     place = os.fspath(journal)
-    database = place if PostgresAddress.matches(place) else None
+    database = PostgresAddress.parse(place).given.open() if PostgresAddress.matches(place) else None
     job = Job(
         url=client.base_url,
         rate=rate,

@@ -14,6 +14,7 @@ import orjson
 
 from cdp_orders_async.engines.leases import RemoteJournal, Step
 from cdp_orders_async.engines.partition import (
+    Condition,
     PartitionLoader,
     SourceLine,
     make_client,
@@ -182,6 +183,10 @@ class Worker:
         self._stopped = True
         if self._loader is not None:
             self._loader.stop(drain)
+
+    async def condition(self) -> Condition:
+        """Return how its partitions get on with the server now."""
+        return Condition() if self._loader is None else self._loader.condition
 
     async def set_rate(self, rate: float) -> None:
         """Change the rate of all workers."""

@@ -18,7 +18,7 @@ from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.engines.batch_delivery import Patience
 from cdp_orders_async.engines.batch_handle import Handle
 from cdp_orders_async.engines.leases import LEASE
-from cdp_orders_async.engines.partition import PartitionOptions, not_tried
+from cdp_orders_async.engines.partition import Condition, PartitionOptions, not_tried
 from cdp_orders_async.engines.ray import make_job
 from cdp_orders_async.engines.ray_actors import Result, Worker, ray_sentence, unread
 from cdp_orders_async.engines.ray_api import RayError, ray
@@ -29,6 +29,7 @@ from cdp_orders_async.graph import InputLine
 from cdp_orders_async.ingest import SETTLE, OnExisting
 from cdp_orders_async.jobs.journal import JournalPlace
 from cdp_orders_async.journal import PostgresAddress, PostgresJournal, SqliteJournal
+from cdp_orders_async.outlasting import Drain
 
 __all__ = ["RayEngine", "RayLoad"]
 
@@ -41,7 +42,7 @@ MOST_WAITING: Final = 2_000
 GRACE: Final = 10.0
 """Seconds in which a worker that gives up its calls must tell what became of its orders."""
 EVERY: Final = 1.0
-"""Seconds between two looks at the rate, which may change while the load runs."""
+"""Seconds between two looks at the rate, which may change while the load runs, and at the condition of a worker."""
 ADDRESS: Final = re.compile(r"auto|[^/\s]+:\d{1,5}")
 SLOW_START: Final = 60.0
 """Seconds without a worker after which the load says that it waits for one."""
@@ -136,6 +137,8 @@ class RayLoad(Handle):
         cluster_ends: bool = False,
     ) -> None:
         super().__init__(client.session, Patience(1.0, 1.0, 0.0, engine.clock), drain, engine.clock)
+        # Whether calls wait in vain, each worker sees for itself.
+        self._time_left = Drain(self._abort, lambda: self._patience.why is not None)
         self._lines = lines
         self._records = records
         self._job = job
@@ -146,15 +149,41 @@ class RayLoad(Handle):
         self._owner: Any = None
         self._workers: list[Any] = []
         self._starting: set[asyncio.Task[None]] = set()
+        self._following: set[asyncio.Task[None]] = set()
         self._slow: asyncio.TimerHandle | None = None
         self._ready: list[int] = []
         """The numbers of the workers that have started: the cluster may have no room for all."""
         self._loads: Counter[int] = Counter()
         """The partitions that each worker has."""
+        self._conditions: dict[int, Condition] = {}
+        """How each worker that has started gets on with the server, as it said last."""
         self._partitions: dict[asyncio.Task[None], Any] = {}
         self._sent = 0
         self._left: list[InputLine] = []
         """Lines that were taken and not sent."""
+
+    @property
+    def paused(self) -> str | None:
+        """Why the load waits: for room in the cluster, or, in all workers, for a server that is not well."""
+        return self._patience.why or self._of_all([condition.paused for condition in self._busy()])
+
+    @property
+    def trouble(self) -> str | None:
+        """The last failure because the server is not well or busy; None if it did anything since."""
+        return self._patience.why or self._of_all([condition.trouble for condition in self._busy()])
+
+    @property
+    def succeeded(self) -> int:
+        """The number of successful calls, as the workers said last."""
+        return sum(condition.succeeded for condition in self._conditions.values())
+
+    def _busy(self) -> list[Condition]:
+        """Return the conditions of the workers that have partitions."""
+        return [self._conditions.get(number, Condition()) for number, count in self._loads.items() if count]
+
+    @staticmethod
+    def _of_all(reasons: Sequence[str | None]) -> str | None:
+        return reasons[0] if reasons and all(reasons) else None
 
     async def _all(self) -> None:
         self._left = await self._chunk()
@@ -173,6 +202,8 @@ class RayLoad(Handle):
         finally:
             follows.cancel()
             self._give_up_starting()
+            for task in self._following:
+                task.cancel()
 
     async def _start_actors(self) -> None:
         """Hand the file of the journal over to the owner, and start the workers."""
@@ -205,6 +236,16 @@ class RayLoad(Handle):
         else:
             self._ready.append(number)
             self._patience.why = None
+            task = self._loop.create_task(self._follow_condition(number))
+            self._following.add(task)
+            task.add_done_callback(self._following.discard)
+
+    async def _follow_condition(self, number: int) -> None:
+        """Ask a worker again and again how it gets on with the server."""
+        while True:
+            with contextlib.suppress(RayError):  # its partitions tell that too
+                self._conditions[number] = await self._workers[number].condition.remote()
+            await asyncio.sleep(EVERY)
 
     async def _chunk(self) -> list[InputLine]:
         """Return the next lines that can be sent; none at the end of the input, or when the load stops."""
@@ -268,7 +309,6 @@ class RayLoad(Handle):
         stats.requests += result.requests
         stats.retries += result.retries
         stats.refused += result.refused
-        self._patience.succeeded += result.requests - result.retries
         for outcome in result.outcomes:
             self.times.add(outcome.times)
             self._tell(outcome)

@@ -41,6 +41,9 @@ return 1
 """
 """Write a dead letter and then acknowledge its entry, once. An entry whose group is lost is written too."""
 
+MOST_ARGUMENTS = 7_000
+"""Names and values of an entry above which no script can write it."""
+
 TIDY = """
 local removed = 0
 for _, consumer in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
@@ -185,8 +188,22 @@ class Consumer:
     async def bury(self, entry: Entry, notes: Mapping[str, str]) -> None:
         """Write *entry* with *notes* to the stream of dead letters, and acknowledge it."""
         row: list[Any] = [item for pair in [*entry.fields.open().items(), *notes.items()] for item in pair]
+        if len(row) > MOST_ARGUMENTS:  # in two steps: a worker that dies in between leaves two dead letters
+            if await self._is_pending(entry.id):
+                client: Any = self.client  # redis has no types of commands with their arguments
+                await client.execute_command("XADD", self.dead_letters, "*", *row)
+                await self.ack(entry)
+            return
         keys = (self.stream, self.dead_letters)
         await self.client.eval(BURY, 2, *keys, self.group, entry.id, self._deletes, *row)
+
+    async def _is_pending(self, entry: bytes) -> bool:
+        """Tell whether *entry* is not settled; of a group that is lost, nothing is."""
+        try:
+            answer: Any = await self.client.xpending_range(self.stream, self.group, min=entry, max=entry, count=1)
+        except ResponseError:
+            return True
+        return bool(answer)
 
     @property
     def _deletes(self) -> int:

@@ -17,6 +17,7 @@ from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.claims import Claims
 from cdp_orders_async.journal.identity import check_identity
+from cdp_orders_async.journal.postgres.address import PostgresAddress
 from cdp_orders_async.journal.records import Busy, Claimed, CreatedPart, OrderId, RecordedOrder
 from cdp_orders_async.journal.states import state_of_end
 from cdp_orders_async.outlasting import outlast
@@ -91,6 +92,8 @@ class SqliteJournal:
         need(path, (str, os.PathLike), "path")
         need(identity, (Mapping, NoneType), "identity", "a mapping of names to texts, or None")
         need(max_batch, int, "max_batch")
+        if PostgresAddress.matches(os.fspath(path)):
+            raise JournalError("an address of a database is no file: PostgresJournal.open takes it")
         self = cls(Path(path), identity, max_batch)
         opened: asyncio.Future[JournalError | None] = self._loop.create_future()
         self._queue.put((self._tables.Tables.nothing, (), opened))

@@ -33,7 +33,6 @@ _FORMAT: Final = """
     SELECT coalesce(obj_description(c.oid, 'pg_class'), 'no format') FROM pg_class c
     JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = 'limits'"""
 _MAKE: Final = (
-    "CREATE SCHEMA IF NOT EXISTS {schema}",
     """CREATE TABLE {table} (
         name text PRIMARY KEY, rate double precision NOT NULL,
         due timestamptz NOT NULL, paused_until timestamptz NOT NULL, seen timestamptz NOT NULL,
@@ -222,7 +221,7 @@ class PostgresSlots(SlotStore):
     async def _connected(self) -> Connection:
         """Connect, and make the table if it is missing; raise `NotSent` for a table of another version."""
         from cdp_orders_async.journal.postgres.connection import connect  # noqa: PLC0415 it needs the extra
-        from cdp_orders_async.journal.postgres.schema import lock_number, quoted  # noqa: PLC0415 the same
+        from cdp_orders_async.journal.postgres.schema import lock_number, make_schema  # noqa: PLC0415 the same
 
         self._connection = connection = await connect(self._address)
         # A crash of the database takes longer than the slots that it forgets.
@@ -234,9 +233,10 @@ class PostgresSlots(SlotStore):
                 lock = lock_number(self._address.schema.encode())
                 await connection.execute("SELECT pg_advisory_xact_lock($1)", lock)
                 found = await connection.fetchval(_FORMAT, self._address.schema)
+                if found is None:
+                    await make_schema(connection, self._address.schema)
                 for statement in () if found is not None else _MAKE:
-                    text = statement.format(schema=quoted(self._address.schema), table=self._table)
-                    await connection.execute(text)
+                    await connection.execute(statement.format(table=self._table))
         if found not in {None, f"{COMMENT}{FORMAT}"}:
             raise NotSent(
                 f"the {WHAT} {self._address} has a table of another version ({found}): use one version of"

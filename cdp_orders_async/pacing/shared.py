@@ -28,6 +28,8 @@ SLACK = 0.02
 """Seconds for which a slot can still be used: a timer may fire late. Then it passes unused."""
 LOOK_SECONDS = 1.0
 """Seconds between two looks at the store while the next slot is far away: the rate may have changed."""
+LONGEST_SECONDS = 1e9
+"""The longest pause, some thirty years: a store may have no later time."""
 CLOSED = "the shared limiter is closed"
 
 
@@ -134,10 +136,11 @@ class SharedLimiter:
     def pause(self, seconds: float) -> None:
         """Let no call of any process go for *seconds* from now; a pause never becomes shorter.
 
-        This process stops at once, the others after the leases that they have.
+        This process stops at once, the others after the leases that they have. While the store is away no call goes,
+        and when it is back it is told first.
         """
         need(seconds, float, "seconds", "seconds, a number")
-        until = self._clock() + seconds
+        until = self._clock() + min(seconds, LONGEST_SECONDS)
         if until > self._paused_until and not self._closed:
             self._paused_until = until
             self._wished_pause = True
@@ -208,8 +211,9 @@ class SharedLimiter:
                     if self._wished_rate == rate:
                         self._wished_rate = None
                 elif self._wished_pause:
-                    self._wished_pause = False
-                    await self._store.pause(max(0.0, self._paused_until - self._clock()))
+                    until = self._paused_until
+                    await self._store.pause(max(0.0, until - self._clock()))
+                    self._wished_pause = self._paused_until > until
                 elif count := self._missing():
                     await self._take(count)
                 elif self._is_far():

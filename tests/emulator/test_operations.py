@@ -37,6 +37,8 @@ def test_every_route_of_the_table_is_served_and_no_other() -> None:
         assert endpoint.operation == route.operation
     assert emulator.find("GET", f"/v2.1/guests/{ABSENT}")[0].operation == "guests.get"
     assert emulator.find("POST", f"/v2.1/guests/{ABSENT}")[0].operation == ""
+    for ref in ("{}", "{ref}", "*"):  # no text of a path is taken for a part of the table
+        assert emulator.find("GET", f"/v2.1/orders/{ref}")[1] == [ref]
 
 
 @pytest.mark.parametrize("route", list(V2_1.table.routes()), ids=attrgetter("operation"))

@@ -68,6 +68,8 @@ async def test_other_machines_need_the_token() -> None:
         assert re.fullmatch(
             rf"cdp-emulator-\d+={TOKEN}; HttpOnly; Path=/__pages; SameSite=Strict", admitted.headers["Set-Cookie"]
         )
+        base = await get(f"/?token={TOKEN}", Accept="text/html")
+        assert (base.status, base.headers["Location"]) == (303, "/__pages")  # the path of the cookie
         cookie = admitted.headers["Set-Cookie"].partition(";")[0]
         assert (await get("/__pages/guests", Cookie=cookie)).status == 200
         assert (await get("/__pages/guests", Cookie=cookie[:-1])).status == 401

@@ -11,12 +11,15 @@ import attrs
 import orjson
 import pytest
 
+from cdp_orders_async import CdpOrders
 from cdp_orders_async.emulator import Switches
 from cdp_orders_async.engines import batch_api
 from cdp_orders_async.engines.batch_api import BatchApi
 from cdp_orders_async.redact import Opaque
 from tests.cli.support import orders
+from tests.emulator.talking import ABSENT
 from tests.engines.support import ENGINE, Json, counted, importable, load, served
+from tests.servers import Reply, serving
 
 SIX = [importable(order) for order in orders(6)]
 ONE_FILE = attrs.evolve(ENGINE, most_orders=6)
@@ -97,3 +100,14 @@ async def test_no_refused_order_counts_as_loaded(tmp_path: Path, monkeypatch: py
         report = await load(cdp, tmp_path, SIX, ONE_FILE)
         assert counted(report) == expected
         assert len(list(server.store.all("orders"))) == 4
+
+
+async def test_no_code_of_a_batch_repeats_a_value() -> None:
+    """The load shows the code while it waits: of one that is not documented, the words of servers stay."""
+    codes = {"SUCCESS": "success", "Being processed": "being processed", "Ann 7 a2V5OnRva2Vu": "***"}
+    replies = [Reply(200, orjson.dumps({"status": {"code": code}})) for code in codes]
+    async with serving(*replies) as server:
+        client = CdpOrders(base_url=server.url, client_key="key", api_token="token")  # noqa: S106 it guards nothing
+        async with client as cdp:
+            found = [await BatchApi(cdp).status(ABSENT) for _ in codes]
+    assert [status and status.code for status in found] == [*codes.values()]

@@ -92,6 +92,18 @@ async def test_poison(redis: Redis, broker_server: RedisServer) -> None:
     assert rows[odd]["cdp_reason"].startswith(b"$: the entry must have the order in its field data")
 
 
+async def test_poison_of_many_fields(redis: Redis, broker_server: RedisServer) -> None:
+    """An entry with more fields than a script of Redis can write is put aside too."""
+    fields: Any = {f"field{number}": b"\xff" for number in range(5_000)}
+    async with serving(doubling()) as cdp, working(broker_server.url, cdp):
+        await redis.xadd(STREAM, fields)
+        await until(lambda: settled(redis))
+    (row,) = await dead(redis)
+    assert fields.items() <= row.items()
+    assert row["cdp_deliveries"] == b"1"
+    assert not await pending(redis)
+
+
 async def test_poison_from_faststream(redis: Redis, broker_server: RedisServer) -> None:
     """A dead letter that FastStream published is published again as it was, and read again."""
     async with serving(doubling()) as cdp, working(broker_server.url, cdp) as broker:

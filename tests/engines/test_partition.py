@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 from uuid import UUID
 
 import orjson
@@ -91,6 +92,38 @@ async def test_lines_need_places_of_their_own(served: Served) -> None:
         await load_partition(same, served.base_url, None, None)
     with pytest.raises(TypeError, match="a line must be a text or a SourceLine, not int"):
         await load_partition([1], served.base_url, None, None)  # type: ignore[list-item] # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"lines": "{}"}, "lines must be several lines: put the one into a list"),
+        ({"lines": b"{}"}, "lines must be several lines: put the one into a list"),
+        ({"lines": None}, "lines must be several lines, not None"),
+        ({"lines": [SourceLine("f", 1, cast("str", 5))]}, "the text of a line must be str or bytes, not int"),
+        ({"rate": "auto"}, "rate must be requests a second, a number, or a limiter with a method acquire, or None"),
+        ({"rate": True}, "rate must be requests a second, a number, or a limiter with a method acquire, or None"),
+        ({"journal": 5}, "journal must be an open Journal, or the place of one, or None, not int"),
+        ({"options": {}}, "options must be PartitionOptions, not dict"),
+    ],
+    ids=str,
+)
+async def test_arguments_of_another_type(served: Served, given: dict[str, Any], sentence: str) -> None:
+    """One sentence names the argument, and nothing was sent: a text alone would be an order for each character."""
+    usual: dict[str, Any] = {"lines": TEXTS, "url": served.base_url, "rate": None, "journal": None, "options": OPTIONS}
+    arguments = {**usual, **given}
+    options = arguments.pop("options")
+    with pytest.raises(TypeError, match=f"^{re.escape(sentence)}"):
+        await load_partition(*arguments.values(), options=options)
+    assert created(served) == 0
+
+
+def test_options_that_cannot_be() -> None:
+    """They are refused where they are made, before they are sent to a cluster."""
+    with pytest.raises(Invalid, match=r"api: must be v2 or v2\.1; patience: must be a number of at least 0"):
+        PartitionOptions(api=cast("Any", "v3"), patience=float("nan"))
+    with pytest.raises(TypeError, match="settings must be Settings or None, not dict"):
+        PartitionOptions(settings=cast("Any", {}))
 
 
 async def test_an_order_of_a_dead_process_is_tried_until_its_claim_ends(

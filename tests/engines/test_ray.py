@@ -19,7 +19,7 @@ import orjson
 import pytest
 
 from cdp_orders_async import CdpOrders, GraphFiles, Settings, jobs
-from cdp_orders_async.emulator import Emulator, Switches, in_thread
+from cdp_orders_async.emulator import Emulator, Faults, Switches, in_thread
 from cdp_orders_async.emulator.threads import Served
 from cdp_orders_async.engines.partition import PartitionOptions
 from cdp_orders_async.errors import Invalid, JournalError
@@ -286,6 +286,40 @@ async def test_one_journal_in_postgres_for_all(served: Served, postgres: str, tm
         undone = await jobs.undo(cdp, place)
         assert (undone.status, undone.failed, undone.kept) == (0, 0, 0)
     assert stored(served) == {}
+
+
+async def test_a_server_that_fails_is_named_by_the_driver(served: Served, tmp_path: Path) -> None:
+    """After it did well, it fails for good: the load says that it pauses and why, and gives up in time."""
+    path = write(tmp_path / "o.jsonl", orders(40))
+    seen: list[jobs.Progress] = []
+    broken = Faults.of({"faults": [{"operation": "*", "action": "status", "status": 503}]})
+
+    def hear(event: object) -> None:
+        if isinstance(event, jobs.Progress):
+            seen.append(event)
+            if sent(served) > 10:
+                served.faults = broken
+
+    async with CdpOrders(
+        base_url=served.base_url,
+        client_key="key",
+        api_token="token",  # noqa: S106
+        settings=Settings(rate=20),
+    ) as cdp:
+        report = await jobs.load(
+            cdp,
+            GraphFiles([path]),
+            journal=tmp_path / "j.sqlite",
+            engine=RayEngine(workers=2, batch=20),
+            give_up=3.0,
+            settle=0.0,
+            on_event=hear,
+        )
+    assert report.reason is not None
+    assert "nothing has succeeded for 3 s, and the load gave up: " in report.reason
+    assert "503" in report.reason
+    assert any(event.paused is not None and "503" in event.paused for event in seen)
+    assert report.seconds < PATIENCE
 
 
 async def test_workers_without_room_hold_nothing_up(served: Served, tmp_path: Path) -> None:

@@ -13,7 +13,15 @@ from uuid import UUID
 import pytest
 
 from cdp_orders_async.errors import Invalid, JournalError, NotSent
-from cdp_orders_async.journal import Claimed, GraphRecord, PartRecord, PostgresAddress, PostgresJournal
+from cdp_orders_async.jobs import journal_place
+from cdp_orders_async.journal import (
+    Claimed,
+    GraphRecord,
+    PartRecord,
+    PostgresAddress,
+    PostgresJournal,
+    SqliteJournal,
+)
 from cdp_orders_async.journal.postgres import connection
 from cdp_orders_async.pacing.postgres import PostgresLimiter
 from tests.databases import PostgresServer
@@ -78,12 +86,42 @@ async def journal(postgres: str) -> AsyncIterator[PostgresJournal]:
         f"postgresql://u:{PASSWORD}@h/db?schema={'s' * 64}",
         f"postgresql://u:{PASSWORD}@h/db?tenant=x",
         f"postgresql://u:{PASSWORD}@h:port/db",
+        f"postgresql://u:{PASSWORD}@127.0.0.1:99999/db",
         f"postgresql://u:{PASSWORD}@127.0.0.1:1/db?sslmode=never",
     ],
 )
 async def test_an_address_that_cannot_be_read(dsn: str) -> None:
     """It is refused with a sentence that has no part of it that could be a password."""
     assert "address of" in await refusal(dsn)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"postgresql+asyncpg://u:{PASSWORD}@h/db",
+        f"mysql://u:{PASSWORD}@h/db",
+        f"postgres:/u:{PASSWORD}@h/db",
+        f"jdbc:postgresql://h/db?password={PASSWORD}",
+        f"host=h user=u password={PASSWORD} dbname=db",
+    ],
+)
+async def test_an_address_of_another_library_is_no_file(text: str) -> None:
+    """Where a file or an address can be given it is not taken for a file, whose name would be shown."""
+    with pytest.raises(JournalError, match="the address of the journal cannot be read") as refused:
+        journal_place(text)
+    assert PASSWORD not in repr(refused.value)
+    for path in (text, Path(text)):
+        with pytest.raises(JournalError, match="an address of a database is no file") as refused:
+            await SqliteJournal.open(path, identity=IDENTITY)
+        assert PASSWORD not in repr(refused.value)
+
+
+@pytest.mark.parametrize(
+    "text", ["j.sqlite", "/a b/j.sqlite", r"C:\j.sqlite", "C:/j.sqlite", "2024-01-01T10:00/j", "-"]
+)
+def test_names_of_files(text: str) -> None:
+    """They are no addresses, those of Windows neither."""
+    assert journal_place(text) == Path(text)
 
 
 @pytest.mark.parametrize(
@@ -186,6 +224,20 @@ async def test_a_role_without_rights(postgres: str, postgres_server: PostgresSer
     async with await opened(dsn) as journal:
         assert await claimed(journal, "G") is None
     postgres_server.run("DROP OWNED BY guest; DROP ROLE guest", database)
+
+
+async def test_a_role_with_a_schema_and_no_other_rights(postgres: str, postgres_server: PostgresServer) -> None:
+    """A schema that is there is used: its owner need not be one who may make schemas."""
+    database = postgres.rpartition("/")[2]
+    postgres_server.run("CREATE ROLE tenant LOGIN; CREATE SCHEMA made AUTHORIZATION tenant", database)
+    dsn = f"{postgres_server.dsn(database, user='tenant')}?schema=made"
+    try:
+        async with await PostgresLimiter.open(dsn, name="a", rate=50) as limiter:
+            await limiter.acquire()
+        async with await opened(dsn) as journal:
+            assert isinstance(await journal.claim(order("A"), DIGEST), Claimed)
+    finally:
+        postgres_server.run("DROP OWNED BY tenant; DROP ROLE tenant", database)
 
 
 async def test_a_database_that_becomes_read_only(

@@ -70,7 +70,7 @@ async def in_processes(url: str) -> list[object]:
     slots = Slots(1.0)
     return [
         *(owner, remote, store, PostgresLimiter(store, 1.0), SharedLimiter(store, 1.0), slots, slots.lease(1)),
-        *(loader, options, SourceLine("file", 1, TEXT)),
+        *(loader, options, loader.condition, SourceLine("file", 1, TEXT)),
     ]
 
 

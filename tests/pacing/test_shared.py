@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 import signal
 from bisect import bisect_right
@@ -228,6 +229,32 @@ def test_a_pause_holds_all(rate: float) -> None:
         after = [time for time in times if time >= 35.1]
         assert len(after) == pytest.approx(10 * rate, abs=3 + 0.02 * 10 * rate)
         assert most_in_a_second(times) <= rate * (1 + SLACK) + 2
+        await ended(tasks, limiter, other)
+
+    run(main)
+
+
+@pytest.mark.parametrize("seconds", [60.0, math.inf])
+def test_a_pause_outlasts_a_store_that_is_away(seconds: float) -> None:
+    """A pause that the store could not be told counts once it is back, for all, what is left of it."""
+
+    async def main(loop: VirtualLoop) -> None:
+        _, limiter, other, far = two(loop, 50.0)
+        far.away = True
+        limiter.pause(seconds)
+        with pytest.raises(NotSent):
+            await limiter.acquire()
+        await asyncio.sleep(5)
+        far.away = False
+        times: list[float] = []
+        tasks = [asyncio.create_task(grants(limiter, loop, times))]
+        await asyncio.sleep(1)
+        tasks.append(asyncio.create_task(grants(other, loop, times)))
+        await asyncio.sleep(100)
+        if seconds < math.inf:
+            assert min(times) == pytest.approx(60, abs=0.2)
+        else:
+            assert times == []
         await ended(tasks, limiter, other)
 
     run(main)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import io
 import tracemalloc
@@ -73,6 +74,16 @@ async def test_answer_is_bounded(coding: str, told: bool, way: Way) -> None:  # 
         assert done.problems == ("it is larger than 1,048,576 bytes",)
     else:
         assert (way, done.problems) == ("httptools", ("it is packed in a way that was not asked for",))
+
+
+async def test_an_answer_in_many_pieces_is_given_up(way: Way) -> None:
+    """Each member of gzip takes time to unpack, also an empty one: a small answer would hold up everything."""
+    body = gzip.compress(b"", mtime=0) * 10_000 + gzip.compress(b"{}")
+    async with serving(Reply(200, body, {"Content-Encoding": "gzip"})) as server, calling(server.url) as session:
+        error = await failure(session, ask("POST"))
+    assert isinstance(error, Unreadable)
+    why = {"aiohttp": "ClientPayloadError", "httptools": "it is packed in too many members"}[way]
+    assert error.problems == (f"its transfer broke off ({why})",)
 
 
 @pytest.mark.parametrize(

@@ -157,7 +157,9 @@ class Pages:
 
     def _admit(self, request: web.BaseRequest) -> web.Response:
         """Keep the token in a cookie, and open the address without it."""
-        response = moved(str(request.rel_url.without_query_params("token")))
+        # A browser sends the cookie to the pages alone.
+        here = PAGES if request.path == "/" else str(request.rel_url.without_query_params("token"))
+        response = moved(here)
         if self._access.token is not None:
             response.set_cookie(self._cookie(request), self._access.token, path=PAGES, httponly=True, samesite="Strict")
         return response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Final, Self
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
@@ -14,6 +15,8 @@ from cdp_orders_async.redact import Opaque
 __all__ = ["PostgresAddress"]
 
 SCHEMES: Final = ("postgresql", "postgres")
+ADDRESS: Final = re.compile(r"\s*[a-z][\w+.-]+:/|.*(://|password\s*=)", re.IGNORECASE | re.DOTALL)
+"""A scheme of two characters or more, since one is a drive of Windows; or what only an address has."""
 SCHEMA: Final = "cdp_orders"
 MAX_NAME_BYTES: Final = 63
 """The longest name of a schema."""
@@ -45,8 +48,11 @@ class PostgresAddress(Struct, frozen=True):
 
     @staticmethod
     def matches(text: str) -> bool:
-        """Tell whether *text* is the address of a database, and not the path of a file."""
-        return text.partition("://")[0].lower() in SCHEMES and "://" in text
+        """Tell whether *text* is meant as the address of a database, and not as the path of a file.
+
+        So are addresses of other libraries, which `parse` refuses: messages show a path, and these may hold a password.
+        """
+        return ADDRESS.match(text) is not None
 
     @classmethod
     def parse(cls, text: str) -> Self:

@@ -124,7 +124,7 @@ def explain(address: PostgresAddress, error: BaseException, what: str = "journal
             starts = (start for start in _SENTENCES if code.startswith(start))
             sentence = _SENTENCES.get(next(starts, ""), "the database of {name} failed ({details}): see its log")
             details = str(error).partition("\n")[0]
-        case asyncpg.ClientConfigurationError() | ValueError():  # its text may have a password in it
+        case asyncpg.ClientConfigurationError() | ValueError() | OverflowError():  # its text may have a password in it
             sentence = "the address of {name} cannot be used: see to its host, its port and its options"
         case ConnectionRefusedError():
             sentence = "the database of {name} is not there (connection refused): start it and resume"

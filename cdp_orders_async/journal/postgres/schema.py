@@ -14,7 +14,7 @@ from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.identity import DEFAULTS
 from cdp_orders_async.journal.postgres.address import PostgresAddress
 
-__all__ = ["FORMAT", "Tenant", "lock_number", "open_tables", "quoted"]
+__all__ = ["FORMAT", "Tenant", "lock_number", "make_schema", "open_tables", "quoted"]
 
 FORMAT: Final = 1
 """The version of the tables."""
@@ -62,7 +62,7 @@ async def open_tables(connection: Connection, address: PostgresAddress, identity
     if await connection.fetchval("SELECT to_regclass($1) IS NULL", f"{schema}.format"):
         if identity is None:
             raise JournalError(f"there is no journal at {address}: name the journal of a load")
-        await connection.execute(f"CREATE SCHEMA IF NOT EXISTS {schema}")
+        await make_schema(connection, address.schema)
         for statement in _MAKE:
             await connection.execute(statement.format(schema=schema))
         add = f"INSERT INTO {schema}.format (version) VALUES ($1)"  # noqa: S608 it is quoted
@@ -100,6 +100,12 @@ async def _known_tenant(connection: Connection, address: PostgresAddress, schema
 
 def _describe(identity: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {value}" for name, value in identity.items())
+
+
+async def make_schema(connection: Connection, name: str) -> None:
+    """Make the schema *name* if it is missing; one that is there needs no right to make schemas."""
+    if await connection.fetchval("SELECT NOT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", name):
+        await connection.execute(f"CREATE SCHEMA {quoted(name)}")
 
 
 def quoted(name: str) -> str:

@@ -11,16 +11,26 @@ from cdp_orders_async.session.timeouts import Broken
 __all__ = ["UNPACKERS"]
 
 GZIP = 16 + zlib.MAX_WBITS
+MOST_MEMBERS = 1_024
+"""Members of a body of gzip, as many as aiohttp takes: each costs time, also an empty one."""
+WINDOW = 65_536
+"""Bytes that are unpacked at a time: zlib copies what it does not need."""
 
 
 def _gunzipped(body: bytearray, most: int) -> bytearray:
     """Return the contents of all members of *body*, at most one byte more than *most*; raises `Broken`."""
-    packed, unpacked = bytes(body), bytearray()
-    while packed and len(unpacked) <= most:
+    unpacked, at = bytearray(), 0
+    for _ in range(MOST_MEMBERS):
         member = zlib.decompressobj(GZIP)
-        unpacked += _decompressed(member, packed, most + 1 - len(unpacked))
-        packed = member.unused_data
-    return unpacked
+        while at < len(body) and not member.eof:
+            part = body[at : at + WINDOW]
+            unpacked += _decompressed(member, part, most + 1 - len(unpacked))
+            if len(unpacked) > most:
+                return unpacked
+            at += len(part) - len(member.unused_data)
+        if at == len(body):
+            return unpacked
+    raise Broken("it is packed in too many members")
 
 
 def _inflated(body: bytearray, most: int) -> bytearray:
