@@ -7,6 +7,7 @@ import contextlib
 import hashlib
 import math
 import os
+import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeAlias
@@ -15,6 +16,7 @@ from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, OutcomeUnknown
 from cdp_orders_async.ingest.before import Before, KeepBefore
 from cdp_orders_async.ingest.claims import Claims
+from cdp_orders_async.ingest.knowledge import FILE_BYTES, load_id
 from cdp_orders_async.ingest.requests import Requests
 from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.journal import Journal
@@ -84,7 +86,7 @@ class LoadContext:
         """The start of the load: it sent nothing before."""
         self.settled_at = self.began
         """The time until which some part is looked for before it counts as absent."""
-        self._run = os.urandom(8)  # identifies this load
+        self._run = load_id(time.time(), os.urandom)
         self._files: dict[bytes, str] = {}
         self._last: tuple[str | None, bytes] = None, self._run  # for the last file: its orders come together
         self.health = Health(fail, patient=patient, clock=clock)
@@ -114,7 +116,7 @@ class LoadContext:
             return run
         run = self._run
         if file is not None:
-            run += hashlib.blake2b(str(file).encode(errors="backslashreplace"), digest_size=8).digest()
+            run += hashlib.blake2b(str(file).encode(errors="backslashreplace"), digest_size=FILE_BYTES).digest()
             if len(self._files) < MOST_FILES:
                 self._files[run] = file
         self._last = file, run

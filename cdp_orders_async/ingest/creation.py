@@ -86,6 +86,8 @@ class Creation:
         self._lookup: Lookup | None = None
         self._claimed: dict[int, Part] = {}
         """The parts with known references, by the integer of the reference, which is faster to hash than a UUID."""
+        self._made_before: Collection[str] = ()
+        """The keys of the parts that an earlier load with the journal made, if the server has them."""
         self._same: set[UUID] = set()
         """The orders on the server that it takes for this one."""
         self._updates = updates or context.on_existing == "update"
@@ -95,6 +97,7 @@ class Creation:
     def doubt(self, doubts: Doubts, rivals: Collection[str], since: float) -> None:
         """Look parts up before they are sent, because of *doubts*: see `rivals` and `since`."""
         self.doubts, self.known, self.gaps, self.rivals, self.since = doubts, doubts.known, doubts.gaps, rivals, since
+        self._made_before = doubts.made_before
         self.leftovers.take_over(doubts)
         for part in self._parts:
             record = doubts.known.get(part.key)
@@ -352,7 +355,10 @@ class Creation:
         differs = diff(sent, stored)
         fixed = IMMUTABLE.get(part.kind, ())
         changed = [name for name in differs if name not in fixed]
-        created = verdict is PartVerdict.CREATED or (self.doubts is not None and part.key in self.doubts.made_before)
+        since = self.doubts.sent_since if part is self._order and self.doubts is not None else None
+        if since is not None and (stored.created_at is None or stored.created_at < since):
+            self._made_before = ()
+        created = verdict is PartVerdict.CREATED or part.key in self._made_before
         self._know(part, stored.ref, differs, created=created)
         if differs and self.refuses:
             part.verdict = PartVerdict.CONFLICT

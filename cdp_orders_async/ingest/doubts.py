@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from datetime import datetime
 from types import MappingProxyType
 from uuid import UUID
 
@@ -36,6 +37,8 @@ class Doubts(Struct, frozen=True):
     """The keys of the parts that may be on the server under an unknown reference."""
     made_before: Collection[str]
     """The keys of the parts that an earlier load with the journal made, if the server has them."""
+    sent_since: datetime | None
+    """The start of that load, if it is not known whether the order came: an older order is not its own."""
     left: Mapping[tuple[str, UUID], str]
     """The keys of known parts that the input no longer has, by kind and reference."""
     left_open: Sequence[str]
@@ -106,6 +109,7 @@ def doubts_of(
         uncompared=uncompared,
         in_doubt=in_doubt,
         made_before=made_before,
+        sent_since=knowledge.sent_since,
         left=left,
         left_open=left_open,
         unread=frozenset() if complete and not edited else frozenset(unread),  # the run that made it so has looked

@@ -6,7 +6,8 @@ without one, and is reliable as long as the lists of the server may lag behind.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 
 from msgspec import Struct
 
@@ -14,7 +15,12 @@ from cdp_orders_async.ingest.claims import Remembered
 from cdp_orders_async.ingest.duplicates import keys_without_clash, with_new_keys
 from cdp_orders_async.journal import Claimed, GraphRecord, Journal, OrderId, PartRecord, SameReference, is_same_order
 
-__all__ = ["NEVER", "Knowledge", "combine_knowledge"]
+__all__ = ["FILE_BYTES", "NEVER", "Knowledge", "combine_knowledge", "load_id", "start_of"]
+
+RANDOM_BYTES = 6
+TIME_BYTES = 4
+FILE_BYTES = 8
+"""The bytes of the hash of a file name behind the id of a load."""
 
 NEVER = float("-inf")
 """A time before all other times."""
@@ -33,6 +39,8 @@ class Knowledge(Struct):
     """Whether the last run of it with its journal did not come to its end."""
     order_created: bool = False
     """Whether a load with its journal created the order itself."""
+    sent_since: datetime | None = None
+    """The start of that load, if it is not known whether the order came: an older order is not its own."""
     new_keys: Mapping[str, str | None] = {}
     """The new keys of records in its journal, by old key."""
     unrecorded: Mapping[str, PartRecord] = {}
@@ -41,6 +49,19 @@ class Knowledge(Struct):
     """When the client last ended it."""
     last_sent: float = NEVER
     """When the client last sent something for it without a reliable record of it: the server has to be asked."""
+
+
+def load_id(now: float, random: Callable[[int], bytes]) -> bytes:
+    """Return the id of a load that starts *now*, in Unix seconds; *random* gives bytes that tell it from others."""
+    return int(now).to_bytes(TIME_BYTES, "big") + random(RANDOM_BYTES)
+
+
+def start_of(run: bytes) -> datetime | None:
+    """Return the start of the load of a claim, cut off after the seconds; None for a *run* that does not tell it."""
+    whole = TIME_BYTES + RANDOM_BYTES
+    if len(run) not in {whole, whole + FILE_BYTES}:
+        return None
+    return datetime.fromtimestamp(int.from_bytes(run[:TIME_BYTES], "big"), UTC)
 
 
 def combine_knowledge(
@@ -66,6 +87,10 @@ def combine_knowledge(
         cut_off=record is not None and not record.ended,
         order_created=claimed.order_created,
     )
+    own = None if record is None else record.parts.get("order")
+    if record is not None and (own is None or own.ref is None):
+        known.sent_since = start_of(record.run)
+        known.order_created = claimed.order_created and known.sent_since is not None
     keys = {reference.key for reference in claimed.same_reference}
     for remembered in memory:
         parts = remembered.records()

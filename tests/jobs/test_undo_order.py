@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -268,6 +268,23 @@ async def test_an_undo_between_a_load_that_was_cut_off_and_the_next_one_forgets_
         await third.aclose()
         assert (await take_back(network, fourth)).verdict is UndoVerdict.DELETED, number
         assert not any(network.emulator.store.all(kind) for kind in KINDS), number
+
+
+@pytest.mark.parametrize("age", [3600, 0])
+async def test_an_order_that_is_older_than_the_load_that_may_have_sent_it_stays(age: int) -> None:
+    """A load that is killed before its create leaves: what the next one finds may be of somebody else."""
+    behind = timedelta(seconds=age)
+    network, database = Network(Emulator(clock=lambda: datetime.now(UTC) - behind)), SharedDatabase(lambda: 0.0, None)
+    first, second, third = (database.connect() for _ in range(3))
+    await ingest_one(Resources(network, BASE), small(), settle=0.0)
+    cutting = Cutting(network, 0, done=False, kill=partial(first.kill, 1000))
+    with pytest.raises((Cut, JournalError)):
+        await ingest_one(Resources(cutting, BASE), small(), journal=first, settle=0.0)
+    network, behind = Network(network.emulator), timedelta(0)
+    assert (await ingest_one(Resources(network, BASE), small(), journal=second, settle=0.0)).verdict is Verdict.ALREADY
+    await second.aclose()
+    await take_back(network, third)
+    assert len([*network.emulator.store.all("orders")]) == (age > 0)
 
 
 async def test_the_memory_of_a_client_does_not_outlive_an_undo() -> None:
