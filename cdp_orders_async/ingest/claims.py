@@ -53,14 +53,14 @@ class Remembered(Struct):
     gaps: bool = False
     """Whether the server may have parts of it that have no record."""
     hashed: bytes = b""
-    """The hash of the whole order, empty if it was not made yet."""
+    """The hash of the whole order; it may be empty if its parts are here."""
     journal: Journal | None = None
     """The journal of that load."""
 
     @property
     def digest(self) -> bytes:
         """The hash of the whole order."""
-        return self.hashed or digest_of_parts(() if isinstance(self.parts, bytes) else self.parts)
+        return self.hashed if isinstance(self.parts, bytes) else self.hashed or digest_of_parts(self.parts)
 
     def records(self) -> Mapping[str, PartRecord]:
         """Return the records of its parts, as a journal has them."""

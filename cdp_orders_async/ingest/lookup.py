@@ -211,7 +211,10 @@ class Lookup:
         async def next_page() -> Page[T] | None:
             nonlocal pages
             try:
-                return await anext(pages, None)
+                return await anext(pages)
+            # A default would crash CPython, if the loop is closing and its warning about that is an error.
+            except StopAsyncIteration:
+                return None
             except CdpError:
                 pages = listing.pages(len(entries))
                 raise

@@ -125,7 +125,7 @@ class OrderRun:
             gaps=creation.gaps,
             parts=parts,
             count=count,
-            hashed=self._digest,
+            hashed=self._digest or (digest_of_parts(self.parts) if isinstance(parts, bytes) else b""),
             journal=self._context.journal,
         )
 

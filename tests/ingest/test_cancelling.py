@@ -22,8 +22,8 @@ from cdp_orders_async import (
 )
 from cdp_orders_async.emulator import Emulator, Switches
 from tests.ingest.expectations import stored, wanted
-from tests.ingest.network import Network
-from tests.ingest.orders import item, order, whole
+from tests.ingest.network import Network, loading
+from tests.ingest.orders import Json, item, order, whole
 from tests.ingest.serving import BASE, serving
 from tests.virtual import VirtualLoop, run
 
@@ -229,3 +229,17 @@ async def test_leaving_an_anyio_scope_from_within_the_iteration() -> None:
                     scope.cancel()
         assert ours() == []
         assert 0 < loads[0].done < 100
+
+
+def test_a_loop_that_closes_while_a_list_is_read() -> None:
+    """Nobody closes the load; a warning of the loop, that it closes, is an error here, and must not crash Python."""
+    refusal: Json = {"status": 400, "code": 0, "message": "no"}
+    fates: dict[str, list[str | Json]] = {"items.create": ["lost", "lost"], "items.list": [refusal]}
+    network = Network(Emulator())
+    network.fate = lambda request: (fates.get(request.operation) or ["ok"]).pop(0)
+
+    async def leave(loop: VirtualLoop) -> None:
+        loading(loop, network, some(1), open_orders=1)
+
+    run(leave)
+    assert len([*network.emulator.store.all("orders")]) <= 1

@@ -7,14 +7,16 @@ from decimal import Decimal
 
 import pytest
 
-from cdp_orders_async import MemoryJournal, OrderGraph, Resources, Verdict, ingest_one
+from cdp_orders_async import MemoryJournal, OrderGraph, Outcome, PartVerdict, Resources, Verdict, ingest_one
 from cdp_orders_async.emulator import Emulator
 from tests.ingest.expectations import stored, wanted
-from tests.ingest.network import Network
-from tests.ingest.orders import item, order, whole
+from tests.ingest.network import Network, collected, loading
+from tests.ingest.orders import Json, item, order, whole
 from tests.ingest.runs import Case
 from tests.ingest.serving import BASE
+from tests.virtual import VirtualLoop, run
 
+BAGS = OrderGraph(order=order(), items=(item(None, name="Bag"), item(None, name="Cap")))
 BEFORE = OrderGraph(order=order(), items=(item("i1"),))
 EDITED = OrderGraph(order=order(), items=(item("i1", price=Decimal(60)),))
 
@@ -74,3 +76,24 @@ async def test_giving_up_while_looking_before_a_refusal(after: int) -> None:
     assert done == {task}
     assert task.cancelled()
     assert asyncio.all_tasks() == {asyncio.current_task()}
+
+
+def test_a_copy_of_an_order_that_left_something_open_is_no_other_order() -> None:
+    """Of a new order an item is on the server that no part claims; its copy in the same input has the same content."""
+    refusal: Json = {"status": 400, "code": 0, "message": "no"}
+    fates: dict[str, list[str | Json]] = {"items.create": ["lost", "lost"], "items.list": [refusal]}
+    network = Network(Emulator())
+    network.fate = lambda request: (fates.get(request.operation) or ["ok"]).pop(0)
+
+    async def both(loop: VirtualLoop) -> list[Outcome]:
+        load = loading(loop, network, [BAGS, BAGS], open_orders=1)
+        try:
+            return await collected(load)
+        finally:
+            await load.aclose()
+
+    first, second = run(both)
+    assert [part.verdict for part in first.parts].count(PartVerdict.UNKNOWN) == 1
+    assert len(first.leftovers) == 1
+    assert second.verdict == Verdict.ALREADY
+    assert stored(network.emulator) == wanted([BAGS])
