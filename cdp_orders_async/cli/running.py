@@ -72,18 +72,21 @@ def repeated(*more: str) -> str:
     A variable gives them then.
     """
     words: list[str] = []
-    given = iter(sys.argv[1:])
-    for word in given:
-        if word == "--api-token":
-            next(given, None)
-        elif not word.startswith("--api-token="):
-            option, equals, value = word.partition("=") if word.startswith("--journal=") else ("", "", word)
+    before = ""
+    for word in sys.argv[1:]:
+        option, equals, value = word.partition("=")
+        if before == "--journal":
+            words.append(_without_password(word))
+        elif option == "--journal" and equals:
             words.append(option + equals + _without_password(value))
+        elif "--api-token" not in {before, option}:
+            words.append(word)
+        before = word
     return shlex.join(["cdp-orders", *words, *more])
 
 
 def _without_password(word: str) -> str:
-    """Return a *word* of the command; an address of a database without its password."""
+    """Return the *word* that names a journal; an address of a database without its password."""
     with contextlib.suppress(CdpError):
         place = jobs.journal_place(word)
         return word if isinstance(place, Path) or not place.has_password else place.without_password
