@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import hashlib
 import math
 import os
 import time
@@ -16,7 +15,7 @@ from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, OutcomeUnknown
 from cdp_orders_async.ingest.before import Before, KeepBefore
 from cdp_orders_async.ingest.claims import Claims
-from cdp_orders_async.ingest.knowledge import FILE_BYTES, load_id
+from cdp_orders_async.ingest.load_ids import id_with_file, load_id
 from cdp_orders_async.ingest.requests import Requests
 from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.journal import Journal
@@ -116,7 +115,7 @@ class LoadContext:
             return run
         run = self._run
         if file is not None:
-            run += hashlib.blake2b(str(file).encode(errors="backslashreplace"), digest_size=FILE_BYTES).digest()
+            run = id_with_file(run, file)
             if len(self._files) < MOST_FILES:
                 self._files[run] = file
         self._last = file, run

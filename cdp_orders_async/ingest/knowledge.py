@@ -6,21 +6,17 @@ without one, and is reliable as long as the lists of the server may lag behind.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 from msgspec import Struct
 
 from cdp_orders_async.ingest.claims import Remembered
 from cdp_orders_async.ingest.duplicates import keys_without_clash, with_new_keys
+from cdp_orders_async.ingest.load_ids import start_of
 from cdp_orders_async.journal import Claimed, GraphRecord, Journal, OrderId, PartRecord, SameReference, is_same_order
 
-__all__ = ["FILE_BYTES", "NEVER", "Knowledge", "combine_knowledge", "load_id", "start_of"]
-
-RANDOM_BYTES = 6
-TIME_BYTES = 4
-FILE_BYTES = 8
-"""The bytes of the hash of a file name behind the id of a load."""
+__all__ = ["NEVER", "Knowledge", "combine_knowledge"]
 
 NEVER = float("-inf")
 """A time before all other times."""
@@ -49,19 +45,6 @@ class Knowledge(Struct):
     """When the client last ended it."""
     last_sent: float = NEVER
     """When the client last sent something for it without a reliable record of it: the server has to be asked."""
-
-
-def load_id(now: float, random: Callable[[int], bytes]) -> bytes:
-    """Return the id of a load that starts *now*, in Unix seconds; *random* gives bytes that tell it from others."""
-    return int(now).to_bytes(TIME_BYTES, "big") + random(RANDOM_BYTES)
-
-
-def start_of(run: bytes) -> datetime | None:
-    """Return the start of the load of a claim, cut off after the seconds; None for a *run* that does not tell it."""
-    whole = TIME_BYTES + RANDOM_BYTES
-    if len(run) not in {whole, whole + FILE_BYTES}:
-        return None
-    return datetime.fromtimestamp(int.from_bytes(run[:TIME_BYTES], "big"), UTC)
 
 
 def combine_knowledge(
