@@ -45,7 +45,7 @@ class Handle:
         self._abortable: set[asyncio.Task[Any]] = set()
         self._reading: asyncio.Future[Any] | None = None
         """The next line, while the load waits for it."""
-        self._time_left = Drain(self._abort, lambda: self.paused is not None)
+        self._time_left = Drain(self._abort, lambda: self._waits_in_vain)
         self._stopped = self._aborting = self._closed = False
 
     def __repr__(self) -> str:
@@ -173,6 +173,10 @@ class Handle:
         if not self._end.done():
             self.stop(self._drain)
         await outlast(lambda: () if self._main is None or self._main.done() else (self._main,), self._abort)
+
+    @property
+    def _waits_in_vain(self) -> bool:
+        return self.paused is not None
 
     def _client_closed(self, error: CdpError) -> None:
         self.fail(error)

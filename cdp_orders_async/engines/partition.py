@@ -27,7 +27,16 @@ from cdp_orders_async.session import RateLimiter
 from cdp_orders_async.settings import Settings
 from cdp_orders_async.sources.parser import LineParser
 
-__all__ = ["Condition", "Line", "PartitionLoader", "PartitionOptions", "SourceLine", "load_partition", "make_client"]
+__all__ = [
+    "Condition",
+    "Line",
+    "PartitionLoader",
+    "PartitionOptions",
+    "SourceLine",
+    "load_partition",
+    "make_client",
+    "of_all",
+]
 
 NAME: Final = "partition"
 """The file of a line that does not say its file."""
@@ -94,6 +103,11 @@ class Condition:
     """The last failure of a server that is not well or busy, if nothing has succeeded in any of them since."""
     succeeded: int = 0
     """The number of calls that succeeded."""
+
+
+def of_all(reasons: Sequence[str | None]) -> str | None:
+    """Return the first of the *reasons* if all have one."""
+    return reasons[0] if reasons and all(reasons) else None
 
 
 def make_client(
@@ -178,11 +192,9 @@ class PartitionLoader:
     @property
     def condition(self) -> Condition:
         """How its loads get on with the server now."""
-        paused = [load.paused for load in self._loads]
-        trouble = [load.trouble for load in self._loads]
         return Condition(
-            paused=paused[0] if paused and all(paused) else None,
-            trouble=trouble[0] if trouble and all(trouble) else None,
+            paused=of_all([load.paused for load in self._loads]),
+            trouble=of_all([load.trouble for load in self._loads]),
             succeeded=self._succeeded + sum(load.succeeded for load in self._loads),
         )
 

@@ -18,7 +18,7 @@ from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.engines.batch_delivery import Patience
 from cdp_orders_async.engines.batch_handle import Handle
 from cdp_orders_async.engines.leases import LEASE
-from cdp_orders_async.engines.partition import Condition, PartitionOptions, not_tried
+from cdp_orders_async.engines.partition import Condition, PartitionOptions, not_tried, of_all
 from cdp_orders_async.engines.ray import make_job
 from cdp_orders_async.engines.ray_actors import Result, Worker, ray_sentence, unread
 from cdp_orders_async.engines.ray_api import RayError, ray
@@ -29,7 +29,6 @@ from cdp_orders_async.graph import InputLine
 from cdp_orders_async.ingest import SETTLE, OnExisting
 from cdp_orders_async.jobs.journal import JournalPlace
 from cdp_orders_async.journal import PostgresAddress, PostgresJournal, SqliteJournal
-from cdp_orders_async.outlasting import Drain
 
 __all__ = ["RayEngine", "RayLoad"]
 
@@ -137,8 +136,6 @@ class RayLoad(Handle):
         cluster_ends: bool = False,
     ) -> None:
         super().__init__(client.session, Patience(1.0, 1.0, 0.0, engine.clock), drain, engine.clock)
-        # Whether calls wait in vain, each worker sees for itself.
-        self._time_left = Drain(self._abort, lambda: self._patience.why is not None)
         self._lines = lines
         self._records = records
         self._job = job
@@ -165,12 +162,12 @@ class RayLoad(Handle):
     @property
     def paused(self) -> str | None:
         """Why the load waits: for room in the cluster, or, in all workers, for a server that is not well."""
-        return self._patience.why or self._of_all([condition.paused for condition in self._busy()])
+        return self._patience.why or of_all([condition.paused for condition in self._busy()])
 
     @property
     def trouble(self) -> str | None:
         """The last failure because the server is not well or busy; None if it did anything since."""
-        return self._patience.why or self._of_all([condition.trouble for condition in self._busy()])
+        return self._patience.why or of_all([condition.trouble for condition in self._busy()])
 
     @property
     def succeeded(self) -> int:
@@ -181,9 +178,9 @@ class RayLoad(Handle):
         """Return the conditions of the workers that have partitions."""
         return [self._conditions.get(number, Condition()) for number, count in self._loads.items() if count]
 
-    @staticmethod
-    def _of_all(reasons: Sequence[str | None]) -> str | None:
-        return reasons[0] if reasons and all(reasons) else None
+    @property
+    def _waits_in_vain(self) -> bool:
+        return self._patience.why is not None  # whether calls do, each worker sees for itself
 
     async def _all(self) -> None:
         self._left = await self._chunk()
