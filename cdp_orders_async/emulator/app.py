@@ -7,6 +7,8 @@ import logging
 import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC
+from email.utils import format_datetime
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -224,6 +226,8 @@ class Front:
         status: int | None = None
         try:
             response = await self._judge(request, endpoint, open_segments)
+            if not response.prepared:  # the server would set the time of this machine
+                response.headers["Date"] = format_datetime(emulator.store.clock().astimezone(UTC), usegmt=True)
             status = None if HUNG_UP in request else response.status
             return response
         finally:

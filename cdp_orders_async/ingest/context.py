@@ -8,11 +8,13 @@ import math
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import Any, Literal, ParamSpec, TypeAlias
 
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.errors import CdpError, OutcomeUnknown
+from cdp_orders_async.ingest.ages import Dated, by_server_clock, is_older
 from cdp_orders_async.ingest.before import Before, KeepBefore
 from cdp_orders_async.ingest.claims import Claims
 from cdp_orders_async.ingest.load_ids import id_with_file, load_id
@@ -85,7 +87,9 @@ class LoadContext:
         """The start of the load: it sent nothing before."""
         self.settled_at = self.began
         """The time until which some part is looked for before it counts as absent."""
-        self._run = load_id(time.time(), os.urandom)
+        now = time.time()
+        self._run = load_id(now, os.urandom)
+        self._start = datetime.fromtimestamp(int(now), UTC)  # cut off after the seconds, as servers do with times
         self._files: dict[bytes, str] = {}
         self._last: tuple[str | None, bytes] = None, self._run  # for the last file: its orders come together
         self.health = Health(fail, patient=patient, clock=clock)
@@ -120,6 +124,14 @@ class LoadContext:
                 self._files[run] = file
         self._last = file, run
         return run
+
+    def was_there(self, resource: Dated, since: datetime | None) -> bool:
+        """Tell from its times whether the server had a *resource* before *since*, by default the start of this load."""
+        return is_older(resource, self.by_server_clock(since or self._start))
+
+    def by_server_clock(self, moment: datetime) -> datetime:
+        """Return a *moment* of this machine by the clock of the server."""
+        return moment if self._session is None else by_server_clock(moment, self._session.clock_skew)
 
     def is_own(self, run: bytes) -> bool:
         """Tell whether *run* belongs to this load, for any file."""

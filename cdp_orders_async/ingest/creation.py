@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import weakref
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
 from cdp_orders_async.errors import CdpError, Delivery, JournalError, NotFound, OutcomeUnknown
+from cdp_orders_async.ingest.ages import Dated
 from cdp_orders_async.ingest.attempts import Attempts, may_be_done, not_there
 from cdp_orders_async.ingest.before import before
 from cdp_orders_async.ingest.compare import diff, same_order
@@ -23,7 +25,7 @@ from cdp_orders_async.ingest.edits import AmbiguousError, is_another_person
 from cdp_orders_async.ingest.leftovers import Leftovers
 from cdp_orders_async.ingest.lookup import Lookup
 from cdp_orders_async.ingest.outcomes import Failure, Leftover, PartVerdict
-from cdp_orders_async.ingest.parts import EXTENSIONS, UNDOING, Part
+from cdp_orders_async.ingest.parts import EXTENSIONS, UNDOING, CreatedExtension, CreatedRef, Part
 from cdp_orders_async.ingest.requests import IMMUTABLE
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.session import BulkTransport, GivenUp, Timings, as_one_call
@@ -229,9 +231,9 @@ class Creation:
                 context.record_success(creates=True)
                 self.made, part.failure = True, None
                 if part is self._order:
-                    await self._keep_order(part, created.ref)
+                    await self._keep_order(part, created)
                 else:
-                    self._know_new(part, created.ref)
+                    self._know_new(part, created)
                 return
 
     async def _is_over(self, part: Part, error: CdpError, attempts: Attempts) -> bool:
@@ -268,13 +270,13 @@ class Creation:
             lost.attempts, lost.request_id = error.attempts, error.request_id
             raise lost from failed
 
-    async def _keep_order(self, order: Part, ref: UUID) -> None:
+    async def _keep_order(self, order: Part, answer: CreatedRef) -> None:
         """Note that the server created the *order*; raise `ConflictError` if it answered with another order."""
-        await self._check_owner(order, ref)
-        if ref not in self._same:
+        await self._check_owner(order, answer.ref)
+        if answer.ref not in self._same:
             self._nothing_is_in_doubt()  # a new order has no parts yet
         order.verdict = PartVerdict.CREATED
-        self._know(order, ref, created=True)
+        self._know(order, answer.ref, created=self._is_new(answer))
 
     async def _check_owner(self, order: Part, ref: UUID) -> None:
         """Raise `ConflictError` if *ref*, the server's reference of *order*, belongs to another order of an input."""
@@ -286,16 +288,17 @@ class Creation:
                 f"the server answered with the order {ref}, which belongs to {owner}: it took the two for one"
             )
 
-    def _know_new(self, part: Part, ref: UUID | None) -> None:
-        """Note that the server created *part* as *ref*; raise `ConflictError` if that is another part of the order.
+    def _know_new(self, part: Part, answer: CreatedRef | CreatedExtension) -> None:
+        """Note that the server created *part*; raise `ConflictError` if it answered with another part of the order.
 
         Then it stays in doubt whether *part* is there too, so that the next run looks for it.
         """
+        ref = answer.ref
         if ref is not None and part.kind not in EXTENSIONS:
             other = self._claimed.get(ref.int, part)
             if other is not part and other.kind == part.kind:
                 raise ConflictError(f"the server answered with {ref}, which is {other.name}: it took the two for one")
-        self._know(part, ref, created=True)
+        self._know(part, ref, created=self._is_new(answer))
         part.verdict = PartVerdict.CREATED
 
     async def _adopt(self, part: Part, since: float, verdict: PartVerdict) -> bool:
@@ -351,14 +354,14 @@ class Creation:
 
     async def _reconcile(self, part: Part, stored: Any, verdict: PartVerdict) -> None:  # noqa: ANN401 any resource
         """Compare a part with its *stored* state: keep, update or refuse the differences, as the load was told."""
-        sent = part.sent()
+        context, sent = self._context, part.sent()
         differs = diff(sent, stored)
         fixed = IMMUTABLE.get(part.kind, ())
         changed = [name for name in differs if name not in fixed]
-        since = self.doubts.sent_since if part is self._order and self.doubts is not None else None
-        if since is not None and (stored.created_at is None or stored.created_at < since):
+        since = self._sent_since if part is self._order else None
+        if since is not None and (stored.created_at is None or stored.created_at < context.by_server_clock(since)):
             self._made_before = ()
-        created = verdict is PartVerdict.CREATED or part.key in self._made_before
+        created = part.key in self._made_before or (verdict is PartVerdict.CREATED and self._is_new(stored))
         self._know(part, stored.ref, differs, created=created)
         if differs and self.refuses:
             part.verdict = PartVerdict.CONFLICT
@@ -366,14 +369,23 @@ class Creation:
         if changed and self._updates and part.kind == "contacts" and is_another_person(sent, stored):
             # An update would leave the rest of one person's values with the name of another.
             raise ConflictError(f"the contact on the server, {stored.ref}, has other identifiers and another name")
-        if changed and self._updates and self.may_send and self._context.kept(before, self._key, part, changed, stored):
-            change = partial(self.transport.send, self._context.requests.to_change(part, changed, stored))
+        if changed and self._updates and self.may_send and context.kept(before, self._key, part, changed, stored):
+            change = partial(self.transport.send, context.requests.to_change(part, changed, stored))
             await self._retry(change, f"{part.kind}.update")
             self.made = True
             differs = tuple(name for name in differs if name in fixed)
             self._know(part, stored.ref, differs, created=created)
             verdict = PartVerdict.UPDATED
         part.verdict = PartVerdict.KEPT if differs else verdict
+
+    @property
+    def _sent_since(self) -> datetime | None:
+        """The start of an earlier load that may have sent the order, and of which it is not known whether it came."""
+        return None if self.doubts is None else self.doubts.sent_since
+
+    def _is_new(self, resource: Dated) -> bool:
+        """Tell whether this load made the *resource*, or an earlier one that was cut off: an older one it found."""
+        return not self._context.was_there(resource, self._sent_since)
 
     def _retry(self, make: Callable[[], Awaitable[T]], operation: str) -> Awaitable[T]:
         """Repeat a call that may be repeated, also while the server is not well."""

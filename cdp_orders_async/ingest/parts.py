@@ -186,9 +186,11 @@ def digest_of_stored(model: type[Any], stored: Any, uses: Sequence[str]) -> byte
 
 @attrs.define(kw_only=True, eq=False, repr=False)
 class CreatedRef(Value):
-    """The only part of the answer to a create that a load needs: the new reference."""
+    """The parts of the answer to a create that a load needs: the new reference, and the times in any form."""
 
     ref: UUID
+    created_at: object = None
+    modified_at: object = None
 
 
 @attrs.define(kw_only=True, eq=False, repr=False)
@@ -196,6 +198,8 @@ class CreatedExtension(Value):
     """The same for an extension, whose reference is not needed: it is found by its owner."""
 
     ref: UUID | None = None
+    created_at: object = None
+    modified_at: object = None
 
 
 class _Parts:

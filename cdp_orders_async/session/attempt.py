@@ -9,9 +9,10 @@ import os
 import select
 import selectors
 import ssl
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeAlias
@@ -95,6 +96,10 @@ class HttpBackend(ABC):
         self._opening = asyncio.Lock()
         self.closed = False
         """Whether it was closed: then it cannot be opened again."""
+        self._date: str | None = None
+        """The last ``Date`` of the server."""
+        self._dated_at = 0.0
+        """The Unix time of this machine when it first came."""
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied or pickled, as `Session` does: a copy would hold a copy of the event loop."""
@@ -151,6 +156,17 @@ class HttpBackend(ABC):
         The time is added to *times*. *headers*, which the observers add, are checked and none of the client's own. If
         no status came back, it raises a `CdpError` that says how far the request got.
         """
+
+    @property
+    def clock_skew(self) -> float:
+        """Seconds by which the clock of the server is ahead of the one of this machine, as its last ``Date`` shows."""
+        moment = moment_of(self._date)
+        return 0.0 if moment is None else moment.timestamp() - self._dated_at
+
+    def _came(self, date: str | None) -> None:
+        """Note the ``Date`` of an answer."""
+        if date is not None and date != self._date:
+            self._date, self._dated_at = date, time.time()
 
     @abstractmethod
     async def _open(self) -> None:
@@ -268,11 +284,21 @@ def wait_asked(retry_after: str | None, date: str | None) -> str | None:
     """
     if retry_after is None or date is None or not any(map(str.isalpha, retry_after)):
         return retry_after
+    if (now := moment_of(date)) is None:
+        return retry_after
     with contextlib.suppress(ValueError, OverflowError):
-        now = parsedate_to_datetime(date)
-        wait = parse_retry_after(retry_after, now if now.tzinfo else now.replace(tzinfo=UTC))
+        wait = parse_retry_after(retry_after, now)
         return None if wait is None else f"{wait:.3f}"
     return retry_after
+
+
+def moment_of(date: str | None) -> datetime | None:
+    """Return the moment of the header ``Date``, None if it has none."""
+    try:
+        moment = parsedate_to_datetime(date or "")
+    except (ValueError, OverflowError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def unusable_answer(

@@ -235,6 +235,11 @@ class Session:
         return max(autorate.limiter(reads=reads).paused_for for reads in (False, True))
 
     @property
+    def clock_skew(self) -> float:
+        """Seconds by which the clock of the server is ahead of the one of this machine; 0 if it is not known."""
+        return self._http.clock_skew
+
+    @property
     def is_watched(self) -> bool:
         """Whether an observer or the log gets the events."""
         return self._is_watched()

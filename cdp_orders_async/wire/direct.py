@@ -44,6 +44,7 @@ READ: Mapping[Any, Any] = {
     int: Annotated[int, msgspec.Meta(ge=INTEGERS.start, le=INTEGERS.stop // 2 - 1)],
     tuple[str, ...]: tuple[str, ...],
     Link: Link,
+    object: Any,
 }
 """The types that msgspec reads as the codec does, and their names for msgspec."""
 EXACT = Context(prec=15, Emin=-300, Emax=300, traps=[InvalidOperation, Rounded, Subnormal])

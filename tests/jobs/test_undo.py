@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +21,7 @@ from cdp_orders_async import (
     jobs,
 )
 from cdp_orders_async.emulator import Emulator, Faults, Switches
-from cdp_orders_async.emulator.records import Record
+from cdp_orders_async.emulator.records import Record, utc_now
 from cdp_orders_async.graph import parse_graph
 from tests.cli.support import PARTS, Json, lines_of, orders, write
 from tests.ingest.expectations import stored, wanted
@@ -31,6 +32,9 @@ T = TypeVar("T")
 
 KINDS = ("orders", "items", "contacts", "consumers", "order_extensions", "item_extensions")
 NOTHING = {"deleted": 0, "kept": 0, "failed": 0}
+LOST: Json = {
+    "faults": [{"operation": "orders.create", "script": [{"action": "reset", "phase": "written"}] * 2}],
+}
 CASCADES = pytest.mark.parametrize("cascade", [True, False], ids=["cascade", "parts stay"])
 
 
@@ -79,11 +83,12 @@ async def tenant(
     folder: Path,
     count: int = 2,
     faults: Json | None = None,
+    clock: Callable[[], datetime] = utc_now,
     **switches: Any,  # noqa: ANN401
 ) -> AsyncGenerator[Tenant, None]:
     """Give a tenant with nothing in it."""
     plan = None if faults is None else Faults.of(faults)
-    emulator = Emulator(switches=Switches(**switches), faults=plan)
+    emulator = Emulator(switches=Switches(**switches), faults=plan, clock=clock)
     async with serving(emulator, connections=4) as cdp:
         yield Tenant(emulator, cdp, folder, orders(count))
     emulator.close()
@@ -192,6 +197,35 @@ async def test_nothing_is_deleted_that_a_load_only_found(tmp_path: Path, cascade
         ]
         assert (await its.load()).counts == {Verdict.LOADED: 2}
         assert its.is_loaded
+
+
+@CASCADES
+@pytest.mark.parametrize("plan", [None, LOST], ids=["answered", "answer lost"])
+@pytest.mark.parametrize("ahead", [0, 3600, -3600])
+async def test_an_order_that_a_create_only_found_stays(
+    tmp_path: Path,
+    plan: Json | None,
+    ahead: int,
+    *,
+    cascade: bool,
+) -> None:
+    """A server that answers a create with the order that it has shows its age, whatever the clock of the server is."""
+    skew = timedelta(seconds=ahead)
+    before = timedelta(seconds=5)
+    async with tenant(tmp_path, 2, cascade=cascade, clock=lambda: datetime.now(UTC) + skew - before) as its:
+        lines = its.lines
+        its.lines = [{key: value for key, value in lines[0].items() if key not in {"consumers", "extensions"}}]
+        await its.load()
+        (tmp_path / "j").unlink()
+        before = timedelta(0)
+        there = {record.ref for record in its.emulator.store.all("orders")}
+        its.lines = lines
+        its.emulator.faults = Faults() if plan is None else Faults.of(plan)
+        async with serving(its.emulator, connections=4) as its.cdp:  # another program, which remembers nothing
+            assert (await its.load()).counts == {Verdict.LOADED: 2}
+            report = await its.undo()
+        assert {record.ref for record in its.emulator.store.all("orders")} == there
+        assert (report.failed, its.messages[-1][:14]) == (0, "1 order stays,")
 
 
 @CASCADES

@@ -7,6 +7,8 @@ import gzip
 import itertools
 import zlib
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from aiohttp import TraceConfig
@@ -141,3 +143,23 @@ async def test_time_is_accounted_for() -> None:
         twice.add(spent)
         twice.add(spent)
         assert twice.total == 2 * spent.total
+
+
+@pytest.mark.parametrize("ahead", [-3600, 0, 3600])
+async def test_the_skew_of_the_clock_is_that_of_the_last_date(ahead: int) -> None:
+    """The ``Date`` of an answer tells it; an answer without one, or with another text, tells nothing new."""
+    now = datetime.now(UTC)
+    dates = [
+        None,
+        "yesterday",
+        "Mon, 99 Jan 2024 00:00:00 GMT",
+        format_datetime(now + timedelta(seconds=ahead), usegmt=True),
+    ]
+    replies = [Reply(headers={} if date is None else {"Date": date}) for date in dates]
+    async with serving(*replies, Reply()) as server, calling(server.url, SMALL) as session:
+        for _ in dates[1:]:
+            await session.send(ask())
+            assert session.clock_skew == 0
+        for _ in range(2):
+            await session.send(ask())
+            assert abs(session.clock_skew - ahead) < 60

@@ -313,6 +313,7 @@ class AiohttpBackend(HttpBackend):
         try:
             with limit:
                 response = await self._head(request, request_id, body, headers)
+                self._came(response.headers.get("Date"))
                 head = self._clock()
                 sent = start if body is None or body.began is None else body.began
                 times.connect += sent - start

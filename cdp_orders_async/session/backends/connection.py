@@ -71,10 +71,19 @@ class Connection(asyncio.BufferedProtocol):
         return answered
 
     @property
+    def date(self) -> str | None:
+        """The ``Date`` of the answer."""
+        return self._text(b"date")
+
+    @property
     def retry_after(self) -> str | None:
         """The seconds that the answer asks to wait."""
-        texts = (self.headers.get(name) for name in (b"retry-after", b"date"))
-        return wait_asked(*(None if text is None else text.decode("latin-1") for text in texts))
+        asked = self._text(b"retry-after")
+        return None if asked is None else wait_asked(asked, self.date)
+
+    def _text(self, name: bytes) -> str | None:
+        value = self.headers.get(name)
+        return None if value is None else value.decode("latin-1")
 
     @property
     def has_spoken(self) -> bool:

@@ -99,6 +99,7 @@ class HttptoolsBackend(HttpBackend):
                 problem = await connection.ask(data)
             if problem is not None:
                 raise Broken(problem)  # noqa: TRY301 as what could not connect does
+            self._came(connection.date)
             answer = connection.status, self._body(request, connection), connection.retry_after
             self._count(times, start, sent, connection.head_at or sent)
         except (Broken, TimeoutError) as error:
