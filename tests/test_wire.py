@@ -145,6 +145,7 @@ def test_consumer_names_its_items() -> None:
         (Extension, {"ref": "1815", "who": "Ada"}, [f"{UUID_RULE} @ $.ref"]),
         (Extension, {"createdAt": 1815}, [f"{MOMENT_RULE} @ $.createdAt"]),
         (Extension, ["Ada"], ["must be an object @ $"]),
+        (Extension, {}, ["must have a key @ $"]),
         (Contact, "Ada", ["must be an object @ $"]),
         (Contact, None, ["must be an object @ $"]),
     ],
@@ -214,13 +215,15 @@ def test_page_of_links() -> None:
     assert reads_page(Extension)(encode({"items": [{"href": href}]})).items == (Extension(href=href),)
 
 
-@pytest.mark.parametrize("body", [{"offset": 0}, {"offset": 0, "items": None}, {"items": []}])
+@pytest.mark.parametrize("body", [{"offset": 0, "limit": 9}, {"offset": 0, "limit": 9, "items": None}, {"items": []}])
 def test_page_with_nothing_on_it(body: object) -> None:
     """An empty page may leave its list out."""
     assert reads_page(OrderItem)(encode(body)).items == ()
 
 
-@pytest.mark.parametrize("body", [{}, {"message": "down"}, [], {"offset": 0, "items": {}}, {"items": "x"}, None])
+@pytest.mark.parametrize(
+    "body", [{}, {"offset": 0}, {"message": "down"}, [], {"offset": 0, "limit": 9, "items": {}}, {"items": "x"}, None]
+)
 def test_what_is_no_page_is_not_an_empty_one(body: object) -> None:
     """Something else with status 200 never says that nothing is there."""
     with pytest.raises(ValueError, match=r"^must be a page with a list @ \$\.items$"):
@@ -294,6 +297,31 @@ def test_envelopes(envelope: object, read: object) -> None:
     error = fails(400, BOM + encode(envelope))
     assert isinstance(error, BadRequest)
     assert (error.code, error.message, error.developer_message, error.more_info_url) == read
+
+
+@pytest.mark.parametrize(
+    ("envelope", "from_api"),
+    [
+        ({"status": 404, "code": 404, "message": "no", "developerMessage": "no", "moreInfoUrl": "url"}, True),
+        ({"status": "NOT_FOUND", "code": 404, "message": "no"}, True),
+        ({"code": 7, "message": "no", "moreInfo": "url"}, True),
+        ({"message": "no Route matched with those values"}, False),
+        ({"message": "Not Found", "request_id": "7"}, False),
+        ({"statusCode": 404, "message": "Resource not found"}, False),
+        ({"timestamp": "2024", "status": 404, "error": "Not Found", "message": "", "path": "/"}, False),
+        ({"type": "about:blank", "title": "Not Found", "status": 404, "detail": "no"}, False),
+        ({"code": 5, "message": "Not Found", "details": []}, False),
+        ({"error": {"code": 404, "message": "Not Found"}}, False),
+        ({"code": 404}, False),
+        ({}, False),
+        ([], False),
+    ],
+)
+def test_only_the_envelope_of_the_api_is_the_word_of_the_api(envelope: object, *, from_api: bool) -> None:
+    """Gateways answer with JSON too, each with its own: that does not say what the API has."""
+    error = fails(404, encode(envelope))
+    assert isinstance(error, NotFound)
+    assert error.from_api is from_api
 
 
 def test_retry_after_is_kept() -> None:

@@ -6,7 +6,16 @@ from http import HTTPStatus
 
 from msgspec.structs import replace
 
-from cdp_orders_async.errors import MAYBE_DONE, CdpError, DeadlineExceeded, NotSent, PoolTimeout, Refused, Unreadable
+from cdp_orders_async.errors import (
+    MAYBE_DONE,
+    CdpError,
+    DeadlineExceeded,
+    NotSent,
+    PoolTimeout,
+    Refused,
+    ServerError,
+    Unreadable,
+)
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.pacing.health import Sign
 from cdp_orders_async.session import BulkTransport, Timings, attempt_failed
@@ -74,8 +83,11 @@ class Attempts:
             self._refused += others
             self._rounds += not others and (self._is_alone or not context.patient)
         elif sign is Sign.UNWELL:
-            self._rounds += others or not context.patient
-            if context.is_at_end and self._read > read and context.health.is_stuck:
+            alone = context.is_at_end and self._read > read  # the API answers the look-ups
+            # Then what refuses the create, and is not the API, probably does so for its content.
+            is_barred = alone and isinstance(error, Refused) and not isinstance(error, ServerError)
+            self._rounds += others or not context.patient or is_barred
+            if alone and context.health.is_stuck:
                 self._rounds = self._count
         elif isinstance(error, DeadlineExceeded) or (self._creates and isinstance(error, Unreadable)):
             self._rounds += 1

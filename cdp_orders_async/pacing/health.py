@@ -28,6 +28,8 @@ __all__ = ["Health", "Overload", "Sign", "overload", "sign_of"]
 
 MISDIRECTED = frozenset({404, 405, 408, 421})
 """Statuses that the API itself never answers to the creation of an order: the request went to another server."""
+BARRED = frozenset({407, 411, 415, 417, 451})
+"""Statuses by which something on the way to the API refuses each request, whatever it asks."""
 MAX_IN_ROW = 5
 """Such answers in a row, or refused credentials, that end a load: waiting does not help against them."""
 UNPROVEN = 30.0
@@ -62,6 +64,8 @@ def sign_of(error: CdpError, operation: str) -> Sign:
             sign = Sign.UNWELL
         case Unreadable():
             sign = Sign.UNWELL if error.cut or not error.from_api else Sign.REQUEST
+        case Refused(from_api=False) if error.status in BARRED:
+            sign = Sign.DENIED
         case Refused():
             sign = Sign.UNWELL if _is_elsewhere(error, operation) else Sign.REQUEST
         case _:

@@ -94,7 +94,7 @@ def _listed(page: object, model: type[T]) -> Listed[T]:
     if not is_object(page):
         page = {}
     entries: object = page.get("items")
-    if entries is None and "offset" in page:  # a page with nothing on it
+    if entries is None and page.keys() >= {"offset", "limit"}:  # a page with nothing on it
         entries = []
     if not is_list(entries):
         raise ValueError("must be a page with a list @ $.items")

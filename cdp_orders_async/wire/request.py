@@ -162,8 +162,10 @@ BY_STATUS: Mapping[int, type[Refused]] = {
 }
 
 
-KEYS_OF_ANSWERS = frozenset({"ref", "href", "items", "offset"})
+KEYS_OF_ANSWERS = frozenset({"ref", "href", "items"})
 """Each answer of the API with a resource or a list has some of these keys."""
+KEYS_OF_ERRORS = frozenset({"developerMessage", "moreInfoUrl", "moreInfo"})
+"""Each error of the API has some of these keys, beside a message and a code, which is the status."""
 REFUSED_ON_THE_WAY = frozenset({401, 403, 407, 411, 413, 414, 415, 417, 429, 431, 451})
 """Statuses by which a gateway refuses a request before it passes it on."""
 
@@ -219,9 +221,9 @@ def _data(body: bytes) -> object:
 
 def _refusal(request: Request[T], status: int, body: bytes, retry_after: float | None, secrets: Secrets) -> Refused:
     envelope = _data(body)
-    from_api = is_object(envelope)
     if not is_object(envelope):
         envelope = {}
+    from_api = _is_of_the_api(envelope, status)
     personal = request.body is not None and request.operation.startswith(PERSONAL)
     sent = collect_words(_texts(_data(request.body))) if request.body and personal else frozenset[str]()
 
@@ -245,6 +247,12 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
     refusal.from_api = from_api
     refusal.start = secrets.start(body, KEPT_BYTES)
     return refusal
+
+
+def _is_of_the_api(envelope: Mapping[str, object], status: int) -> bool:
+    """Tell whether the JSON of an error is the API's own: many gateways answer with JSON too, of other forms."""
+    is_coded = envelope.get("code") == status or not envelope.keys().isdisjoint(KEYS_OF_ERRORS)
+    return is_coded and isinstance(envelope.get("message"), str)
 
 
 def masked_message(

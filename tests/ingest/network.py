@@ -27,12 +27,17 @@ ELSEWHERE = Cause("elsewhere", "POST", "/", None)
 """What somebody else does."""
 
 
+OF_A_GATEWAY = {"page": b"<html>Come back later</html>", "json": b'{"message":"Not Found"}'}
+"""The bodies of the answers of a gateway, by the first word of their fate."""
+
+
 class Network:
     """A transport without sockets: the emulator itself, and what *fate* says that becomes of each request.
 
     Fates: ``ok``; ``lost``, sent and its answer lost, done or ``lost, not done``; ``not sent``; ``unreadable``,
     done; ``hung``, never answered; a number, the status of an answer to what was not done; an object, the body of a
-    400; ``page 404``, what a gateway shows with that status, for what was not done, or was: ``page 404, done``.
+    400; ``page 404`` or ``json 404``, what a gateway shows with that status, for what was not done, or was:
+    ``page 404, done``; ``no entries``, a list that leaves them out.
     """
 
     def __init__(self, emulator: Emulator, fate: Fate = lambda _: "ok") -> None:
@@ -55,7 +60,8 @@ class Network:
             raise NotSent("the wire is cut")
         body = b"{}"
         status = 200
-        if fate.endswith(", done") or not ("not done" in fate or fate.startswith("page ")):
+        word, _, rest = fate.partition(" ")
+        if fate.endswith(", done") or not ("not done" in fate or word in OF_A_GATEWAY):
             endpoint, segments = self.emulator.find(request.method, request.path)
             reply = await self.emulator.answer_slowly(endpoint, segments, asked(request))
             status, body = reply.status, orjson.dumps(reply.body)
@@ -63,8 +69,10 @@ class Network:
             await asyncio.get_running_loop().create_future()
         if fate.startswith("lost"):
             raise OutcomeUnknown("the answer is lost")
-        if fate.startswith("page "):
-            status, body = int(fate.removesuffix(", done").removeprefix("page ")), b"<html>Come back later</html>"
+        if fate == "no entries":
+            body = b'{"offset":0}'
+        if word in OF_A_GATEWAY:
+            status, body = int(rest.removesuffix(", done")), OF_A_GATEWAY[word]
         return parse_response(request, status, b"<html>" if fate == "unreadable" else body)
 
 

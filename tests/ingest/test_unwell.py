@@ -33,6 +33,7 @@ from tests.ingest.expectations import stored, wanted
 from tests.ingest.network import Network, collected, loading
 from tests.ingest.orders import Json, count, item, order, whole
 from tests.ingest.serving import BASE, KEY, TOKEN
+from tests.ingest.versions import VERSIONS, Version
 from tests.virtual import VirtualLoop, run
 
 Break: TypeAlias = Callable[[Request[Any]], str | int | Json]
@@ -60,6 +61,8 @@ OUTAGES: dict[str, Break] = {
         f"page {status}": alternating(f"page {status}") for status in (200, 201, 301, 400, 404, 405, 408, 409, 421, 502)
     },
     **{f"page {status}, done": alternating(f"page {status}, done") for status in (200, 301, 400, 404, 502)},
+    **{f"json {status}": alternating(f"json {status}") for status in (400, 404, 409, 422)},
+    "json 404, done": alternating("json 404, done"),
     "other JSON": alternating(200, 201, 202),
     "redirected": alternating(302),
     "lost": alternating("lost", "lost, not done"),
@@ -99,14 +102,17 @@ def test_ten_bad_seconds(outage: str, upsert: bool) -> None:  # noqa: FBT001 a p
     run(main)
 
 
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 400, 404, 405, 408, 409, 410, 421, 502])
+@pytest.mark.parametrize(
+    "page",
+    [*(f"page {status}" for status in (301, 302, 303, 307, 400, 404, 405, 408, 409, 410, 421, 502)), "json 404"],
+)
 @pytest.mark.parametrize("kind", ["orders", "items", "contacts", "consumers", "order_extensions", "item_extensions"])
-def test_a_page_in_place_of_the_answer_to_a_create(kind: str, status: int) -> None:
+def test_a_page_in_place_of_the_answer_to_a_create(kind: str, page: str) -> None:
     """A gateway that shows a page after the create was done has refused nothing: the part is looked for and found."""
 
     async def main(loop: VirtualLoop) -> None:
         network = Network(Emulator(switches=Switches(upsert=False)))
-        pages = [f"page {status}, done"]
+        pages = [f"{page}, done"]
         network.fate = lambda request: pages.pop() if pages and request.operation == f"{kind}.create" else "ok"
         load = loading(loop, network, [whole()], settle=0.5)
         assert {outcome.verdict for outcome in await collected(load)} == {Verdict.LOADED}
@@ -133,9 +139,14 @@ def test_bad_seconds_at_the_start(outage: str) -> None:
     run(main)
 
 
-@pytest.mark.parametrize("verb", ["list", "get"])
-def test_reads_that_meet_a_page(verb: str) -> None:
-    """The page of a gateway says nothing of what is there: nothing is sent again because of it."""
+@pytest.mark.parametrize(
+    ("verb", "page"),
+    [("list", "page 404"), ("get", "page 404"), ("list", "json 404"), ("get", "json 404"), ("list", "no entries")],
+)
+@pytest.mark.parametrize("version", VERSIONS, ids=str)
+def test_reads_that_meet_a_page(version: Version, verb: str, page: str) -> None:
+    """The page of a gateway, or its JSON, says nothing of what is there: nothing is sent again because of it."""
+    graph = version.of(whole())
 
     async def main(loop: VirtualLoop) -> None:
         network = Network(Emulator(switches=Switches(upsert=False)))
@@ -143,14 +154,14 @@ def test_reads_that_meet_a_page(verb: str) -> None:
         def fate(request: Request[Any]) -> str:
             if request.creates:
                 return "lost"
-            return "page 404" if loop.time() < 10 and request.operation.endswith(verb) else "ok"
+            return page if loop.time() < 10 and request.operation.endswith(verb) else "ok"
 
         network.fate = fate
         network.delay = 0.1
-        load = loading(loop, network, [whole()], settle=0.5)
+        load = loading(loop, network, [graph], settle=0.5, version=version)
         assert {outcome.verdict for outcome in await collected(load)} == {Verdict.LOADED}
         await load.aclose()
-        assert stored(network.emulator) == wanted([whole()])
+        assert stored(network.emulator) == wanted([graph])
 
     run(main)
 
@@ -256,6 +267,42 @@ def test_the_last_order_that_always_fails_ends() -> None:
             assert loop.time() - began < 400
 
     run(main)
+
+
+@pytest.mark.parametrize("page", ["page 406", "page 400", "json 422"])
+def test_a_body_among_the_last_that_a_firewall_refuses_with_a_page(page: str) -> None:
+    """The API answers the look-ups meanwhile, so it is about this part: the order is partial, and the load goes on."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = Network(Emulator(switches=Switches(upsert=False)))
+        network.delay = 0.1
+        network.fate = lambda request: page if request.operation == "contacts.create" else "ok"
+        load = loading(loop, network, [*some(5), whole("unlucky")], settle=0.5)
+        await collected(load)
+        await load.aclose()
+        assert load.counts == {Verdict.LOADED: 5, Verdict.PARTIAL: 1}
+        assert loop.time() < 180
+
+    run(main)
+
+
+@pytest.mark.parametrize("status", [407, 411, 415, 417, 451])
+@pytest.mark.parametrize("well", [0, 40], ids=["from the start", "later"])
+async def test_a_gateway_that_lets_nothing_through_ends_the_load(status: int, well: int) -> None:
+    """A proxy that asks for a password, or a page of the law: no order has a chance, and waiting does not help."""
+    network = Network(Emulator(), lambda _: f"page {status}" if len(network.requests) > well else "ok")
+    async with ingest(Resources(network, BASE), some(100), open_orders=3) as load:
+        with pytest.raises(Refused):
+            await collected(load)
+    assert len(network.requests) <= well + 5 + 3
+
+
+async def test_bodies_in_a_row_that_are_too_large_for_a_gateway() -> None:
+    """Each is the failure of its order: the load goes on, and so does the one that resumes."""
+    network = Network(Emulator(), lambda request: "page 413" if request.operation == "contacts.create" else "ok")
+    async with ingest(Resources(network, BASE), [*(whole(f"B-{n}") for n in range(20)), *some(3)]) as load:
+        await collected(load)
+    assert load.counts == {Verdict.PARTIAL: 20, Verdict.LOADED: 3}
 
 
 def test_the_last_orders_wait_for_a_server_that_creates_nothing_for_a_while() -> None:
