@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect
 
 import msgspec
 
@@ -11,6 +12,7 @@ __all__ = ["Durations", "Timings"]
 SHORTEST = 1e-4  # seconds; shorter durations count as this
 PER_DOUBLING = 4  # buckets, so that a bucket is a fifth longer than the one before it
 BUCKETS = 100  # the last one has all durations of more than 47 minutes
+BOUNDS = [SHORTEST * math.exp2(bucket / PER_DOUBLING) for bucket in range(1, BUCKETS)]  # where the next bucket begins
 
 
 class Timings(msgspec.Struct):
@@ -66,10 +68,7 @@ class Durations(msgspec.Struct):
 
     def add(self, seconds: float) -> None:
         """Count a duration of so many *seconds*."""
-        bucket = 0
-        if seconds > SHORTEST:
-            bucket = min(int(math.log2(seconds / SHORTEST) * PER_DOUBLING), BUCKETS - 1)
-        self.counts[bucket] += 1
+        self.counts[bisect(BOUNDS, seconds)] += 1
 
     def merge(self, other: Durations) -> None:
         """Add the durations of *other*."""

@@ -36,10 +36,13 @@ def is_older(resource: Dated, start: datetime) -> bool:
 
     A server that takes a create for an update answers with the resource that it has.
     """
-    created, modified = _moment(resource.created_at), _moment(resource.modified_at)
+    created = _moment(resource.created_at)
     if created is None or created >= start:
         return False
-    return start - created > CLOSE or (modified is not None and modified > created)
+    if start - created > CLOSE:
+        return True
+    modified = _moment(resource.modified_at)
+    return modified is not None and modified > created
 
 
 def _moment(time: object) -> datetime | None:

@@ -57,9 +57,10 @@ class Creation:
         updates: bool,
     ) -> None:
         weak = weakref.ref(self)  # if the transport referred to this object, the two would be a circle
+        may_end = context.lease is not None  # whether the claim may
 
         def is_given_up() -> bool:
-            return context.halted or (me := weak()) is None or not me.may_send
+            return context.halted or (may_end and ((me := weak()) is None or not me.may_send))
 
         self.transport = context.transport(times, key, *place, given_up=is_given_up)
         self.doubts: Doubts | None = None
@@ -384,8 +385,11 @@ class Creation:
         return None if self.doubts is None else self.doubts.sent_since
 
     def _is_new(self, resource: Dated) -> bool:
-        """Tell whether this load made the *resource*, or an earlier one that was cut off: an older one it found."""
-        return not self._context.was_there(resource, self._sent_since)
+        """Tell whether this load made the *resource*, or an earlier one that was cut off: an older one it found.
+
+        Only a journal records it, so without one nothing is compared.
+        """
+        return self._context.journal is None or not self._context.was_there(resource, self._sent_since)
 
     def _retry(self, make: Callable[[], Awaitable[T]], operation: str) -> Awaitable[T]:
         """Repeat a call that may be repeated, also while the server is not well."""

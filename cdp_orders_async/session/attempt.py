@@ -100,6 +100,8 @@ class HttpBackend(ABC):
         """The last ``Date`` of the server."""
         self._dated_at = 0.0
         """The Unix time of this machine when it first came."""
+        self._skew: float | None = 0.0
+        """What `clock_skew` has made of it; None until somebody asks."""
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be copied or pickled, as `Session` does: a copy would hold a copy of the event loop."""
@@ -160,13 +162,15 @@ class HttpBackend(ABC):
     @property
     def clock_skew(self) -> float:
         """Seconds by which the clock of the server is ahead of the one of this machine, as its last ``Date`` shows."""
-        moment = moment_of(self._date)
-        return 0.0 if moment is None else moment.timestamp() - self._dated_at
+        if self._skew is None:  # to read a date takes longer than the rest of what a load does with an answer
+            moment = moment_of(self._date)
+            self._skew = 0.0 if moment is None else moment.timestamp() - self._dated_at
+        return self._skew
 
     def _came(self, date: str | None) -> None:
         """Note the ``Date`` of an answer."""
         if date is not None and date != self._date:
-            self._date, self._dated_at = date, time.time()
+            self._date, self._dated_at, self._skew = date, time.time(), None
 
     @abstractmethod
     async def _open(self) -> None:

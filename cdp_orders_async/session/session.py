@@ -10,8 +10,8 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from datetime import UTC, datetime
-from types import NoneType
-from typing import Literal, TypeVar
+from types import CoroutineType, NoneType
+from typing import Any, Literal, TypeVar
 from uuid import UUID
 
 import attrs
@@ -38,7 +38,6 @@ from cdp_orders_async.session.attempt import (
     NO_HEADERS,
     Answer,
     GivenUp,
-    GivenUpCheck,
     connection_error,
     deadline_error,
 )
@@ -87,9 +86,9 @@ class BulkTransport(Struct, frozen=True):
     waits: TimeoutPool | None = None
     """The waits of the load before its calls are sent: once it is closed, a call that has to wait is given up."""
 
-    async def send(self, request: Request[T], /) -> T:
+    def send(self, request: Request[T], /) -> CoroutineType[Any, Any, T]:
         """Send *request* once."""
-        return await self.session.send_once(request, self)
+        return self.session.send_once(request, self)  # type: ignore[return-value] # for mypy it is of no class
 
     def adopted(self, part: str, kind: str, ref: UUID | None) -> None:
         """Count a *part* of the order that a look-up found on the server as *ref*."""
@@ -354,37 +353,38 @@ class Session:
             call.sent_at = sent_at
             if autorate is not None:
                 autorate.sent(reads=reads)
-            status, body, retry_after = await self._send_once(request, call, sent_at, waited, given_up)
+            # A call of the loader has no deadline before it is sent.
+            left = self.settings.deadline if call.until is None else call.until - sent_at
+            headers = NO_HEADERS if call.report is None else call.report.started(call, waited)
+            stats.requests += 1
+            stats.in_flight += 1
+            try:
+                answer = await self._http.send_once(request, call.id, left, times, headers, given_up)
+            except BaseException as error:  # noqa: BLE001 it is raised again
+                raise strip_frames(error)  # noqa: B904 it is the same error
+            finally:
+                stats.in_flight -= 1
         finally:
             self._slots.release()
-        came = clock()
-        stats.answers.add(came - sent_at)
-        call.status = status
+        return self._read(request, call, sent_at, answer, autorate)
+
+    def _read(
+        self, request: Request[T], call: OpenCall, sent_at: float, answer: Answer, autorate: Autorate | None
+    ) -> T:
+        """Return the result of the *answer* to *request*, or raise its error."""
+        call.status, body, retry_after = answer
+        came = self._clock()
+        self.stats.answers.add(came - sent_at)
         wait = None if retry_after is None else parse_retry_after(retry_after, datetime.now(UTC))
         try:
-            result = parse_response(request, status, body, wait, self._http.secrets)
+            result = parse_response(request, call.status, body, wait, self._http.secrets)
         finally:
-            done = clock()
-            times.decode += done - came
+            done = self._clock()
+            call.times.decode += done - came
         if autorate is not None:
-            autorate.answered(done - sent_at, reads=reads)
-        stats.answered += 1
+            autorate.answered(done - sent_at, reads=request.method == READS)
+        self.stats.answered += 1
         return result
-
-    async def _send_once(
-        self, request: Request[T], call: OpenCall, now: float, waited: float, given_up: GivenUpCheck | None
-    ) -> Answer:
-        # A call of the loader has no deadline before it is sent.
-        left = self.settings.deadline if call.until is None else call.until - now
-        headers = NO_HEADERS if call.report is None else call.report.started(call, waited)
-        self.stats.requests += 1
-        self.stats.in_flight += 1
-        try:
-            return await self._http.send_once(request, call.id, left, call.times, headers, given_up)
-        except BaseException as error:  # noqa: BLE001 it is raised again
-            raise strip_frames(error)  # noqa: B904 it is the same error
-        finally:
-            self.stats.in_flight -= 1
 
     def _failed(self, request: Request[T], call: OpenCall, error: CdpError) -> float:
         """Return the seconds until *request* is sent again after *error*; otherwise raise the error of the call."""
