@@ -10,8 +10,8 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from datetime import UTC, datetime
-from types import CoroutineType, NoneType
-from typing import Any, Literal, TypeVar
+from types import NoneType
+from typing import Literal, TypeVar
 from uuid import UUID
 
 import attrs
@@ -86,9 +86,9 @@ class BulkTransport(Struct, frozen=True):
     waits: TimeoutPool | None = None
     """The waits of the load before its calls are sent: once it is closed, a call that has to wait is given up."""
 
-    def send(self, request: Request[T], /) -> CoroutineType[Any, Any, T]:
+    async def send(self, request: Request[T], /) -> T:
         """Send *request* once."""
-        return self.session.send_once(request, self)  # type: ignore[return-value] # for mypy it is of no class
+        return await self.session.send_once(request, self)
 
     def adopted(self, part: str, kind: str, ref: UUID | None) -> None:
         """Count a *part* of the order that a look-up found on the server as *ref*."""

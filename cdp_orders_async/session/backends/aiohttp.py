@@ -11,7 +11,6 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
 from itertools import chain
-from types import CoroutineType
 from typing import Any, NoReturn, Protocol
 
 import aiohttp
@@ -107,11 +106,9 @@ class _Body(aiohttp.BytesPayload):
         self._begin()
         await super().write(writer)
 
-    def write_with_length(
-        self, writer: AbstractStreamWriter, content_length: int | None
-    ) -> CoroutineType[Any, Any, None]:
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         self._begin()
-        return super().write_with_length(writer, content_length)  # type: ignore[return-value] # for mypy it is of no class
+        await super().write_with_length(writer, content_length)
 
     def __reduce__(self) -> NoReturn:
         """Refuse to be pickled, as `Request` does."""
