@@ -6,6 +6,7 @@ aiohttp's own resend after a dropped connection is switched off, because it hide
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
@@ -73,6 +74,33 @@ TO_PROXY = (
 )
 NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 LONGEST_LINE = 8 * LONGEST_HEAD  # larger than a head may be, so that the error comes from us and gives the reason
+
+
+SET_LATER: Mapping[type[object], Sequence[str]] = {
+    ClientRequest: ("response", "_upload_tracker", "_ClientRequest__writer"),
+    ClientResponse: (
+        "version", "status", "reason", "content", "_headers", "_raw_headers", "_connection", "_protocol", "_closed",
+        "_output_size", "_history",
+    ),
+}  # fmt: skip
+"""The attributes that aiohttp sets after it has made an object. A wrong name costs nothing but speed."""
+
+
+def _announce_attributes() -> None:
+    """Let all objects of `SET_LATER` share the names of their attributes.
+
+    Python learns the names from the first objects of a class. If many requests begin at once, it has seen too many
+    objects before the first answer comes, and from then on gives each object a dictionary of its own. Then a request
+    takes 7 % more instructions.
+    """
+    for made, names in SET_LATER.items():
+        first = object.__new__(made)
+        for name in names:
+            with contextlib.suppress(AttributeError):
+                setattr(first, name, None)
+
+
+_announce_attributes()
 
 
 class Dropped(Exception):
