@@ -85,7 +85,7 @@ class Attempts:
         elif sign is Sign.UNWELL:
             alone = context.is_at_end and self._read > read  # the API answers the look-ups
             # Then what refuses the create, and is not the API, probably does so for its content.
-            is_barred = alone and isinstance(error, Refused) and not isinstance(error, ServerError)
+            is_barred = alone and isinstance(error, (Refused, Unreadable)) and not isinstance(error, ServerError)
             self._rounds += others or not context.patient or is_barred
             if alone and context.health.is_stuck:
                 self._rounds = self._count

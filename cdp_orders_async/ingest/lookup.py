@@ -18,6 +18,7 @@ from cdp_orders_async.ingest.doubts import Doubts
 from cdp_orders_async.ingest.edits import AmbiguousError, pair_edited
 from cdp_orders_async.ingest.knowledge import NEVER
 from cdp_orders_async.ingest.parts import EXTENSIONS, Part
+from cdp_orders_async.ingest.requests import NO_EXTENSION, is_shown
 from cdp_orders_async.models import Extension
 from cdp_orders_async.resources import Listing
 from cdp_orders_async.wire import Page
@@ -143,9 +144,10 @@ class Lookup:
 
     async def fetch(self, part: Part) -> Any:  # noqa: ANN401 any resource
         """Fetch the resource with the reference of *part*; raises `NotFound`."""
+        if part.kind in EXTENSIONS:
+            return await self._retry(partial(self._get_extension, part.kind, part.owner_ref), f"{part.kind}.get")
         resource: Any = getattr(self._cdp, part.kind)
-        ref = part.owner_ref if part.kind in EXTENSIONS else part.ref
-        stored = await self._retry(partial(resource.get, ref), f"{part.kind}.get")
+        stored = await self._retry(partial(resource.get, part.ref), f"{part.kind}.get")
         return await self._with_links(stored) if part.kind == "consumers" else stored
 
     async def _fetch_left(self, kind: str) -> Sequence[Any]:
@@ -236,15 +238,22 @@ class Lookup:
         read_at, found = self._extensions.get(owner, (NEVER, None))
         if read_at <= after:
             read_at = self._clock()
-            resource: Any = getattr(self._cdp, kind)
             try:
-                found = await self._retry(partial(resource.get, owner), f"{kind}.get")
+                found = await self._retry(partial(self._get_extension, kind, owner), f"{kind}.get")
             except NotFound as error:
                 if not error.from_api:  # the page of a gateway does not show that the extension is absent
                     raise
                 found = None
             self._extensions[owner] = (read_at, found)
         return found
+
+    async def _get_extension(self, kind: str, owner: UUID | None) -> Extension:
+        """Fetch the extension of *owner*; raises `OutcomeUnknown` for the JSON of a gateway."""
+        resource: Any = getattr(self._cdp, kind)
+        extension: Extension = await resource.get(owner)
+        if not is_shown(extension):
+            raise OutcomeUnknown(f"the answer shows no extension: it {NO_EXTENSION}")
+        return extension
 
     async def _best_fit(self, part: Part, candidates: list[Any], after: float) -> Any:  # noqa: ANN401 any resource
         """Return the candidate that fits *part* best, None if each one fits another part better.

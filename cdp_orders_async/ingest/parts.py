@@ -198,6 +198,7 @@ class CreatedExtension(Value):
     """The same for an extension, whose reference is not needed: it is found by its owner."""
 
     ref: UUID | None = None
+    key: object = None
     created_at: object = None
     modified_at: object = None
 

@@ -8,16 +8,35 @@ from typing import Any
 from cdp_orders_async.client import Resources, ResourcesV2
 from cdp_orders_async.ingest.compare import merge
 from cdp_orders_async.ingest.parts import EXTENSIONS, CreatedExtension, CreatedRef, Part
+from cdp_orders_async.models import Extension
 from cdp_orders_async.redact import unsealed
 from cdp_orders_async.wire import Request, reads
 
-__all__ = ["IMMUTABLE", "Requests"]
+__all__ = ["IMMUTABLE", "NO_EXTENSION", "Requests", "is_shown"]
 
 IMMUTABLE: Mapping[str, frozenset[str]] = {"orders": frozenset({"reference_id", "ordered_at"})}
 """The fields that an update cannot change, by the kind of a part."""
+
+NO_EXTENSION = "must have a key that the server sets in an extension"
+read_created = reads(CreatedExtension)
+
+
+def is_shown(extension: CreatedExtension | Extension) -> bool:
+    """Tell whether an answer shows an *extension*: it has no key that the JSON of a gateway could not have too."""
+    return not (extension.ref is None and extension.key is None and extension.created_at is None)
+
+
+def read_extension(body: bytes) -> CreatedExtension:
+    """Read the answer to the create or the change of an extension; raise ValueError for the JSON of a gateway."""
+    extension = read_created(body)
+    if not is_shown(extension):
+        raise ValueError(f"{NO_EXTENSION} @ $")
+    return extension
+
+
 RESPONSE_READERS: Mapping[str, Callable[[bytes], Any]] = {
     **dict.fromkeys(("orders", "items", "contacts", "consumers"), reads(CreatedRef)),
-    **dict.fromkeys(EXTENSIONS, reads(CreatedExtension)),
+    **dict.fromkeys(EXTENSIONS, read_extension),
 }
 """The reader of the answer to a create, by the kind of a part."""
 
@@ -49,10 +68,11 @@ class Requests:
         resource: Any = getattr(self._client, part.kind)
         legacy, sent = isinstance(self._client, ResourcesV2), part.sent()
         if part.kind in EXTENSIONS and legacy:
-            request: Request[Any] = resource.to_create(part.owner_ref, {**stored.pairs, **sent})
+            request: Request[Any] = resource.to_create(part.owner_ref, {**stored.pairs, **sent}, read=read_extension)
             request.creates = False
         elif part.kind in EXTENSIONS:
             request = resource.to_update(part.owner_ref, {name: sent[name] for name in names})
+            request.read = read_extension
         elif legacy:
             request = resource.to_update(part.ref, merge(sent, stored, IMMUTABLE.get(part.kind, ())))
         else:

@@ -249,8 +249,6 @@ def _converter(*, detailed: bool = False) -> cattrs.Converter:
         def hook(value: object, _: object) -> object:
             if not is_object(value):
                 raise TypeError("must be an object")
-            if cls is Extension and not value:
-                raise TypeError("must have a key")  # without one, it does not show that it has no pairs
             return read(_with_pairs(value) if cls is Extension else value, cls)
 
         return hook

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Generic, Literal, NoReturn, Protocol, TypeVar, get_args, get_origin
 
@@ -147,9 +148,11 @@ def reads_page(model: type[T], *, asked: int | None = None) -> Callable[[bytes],
 
 
 def reads_nothing(body: bytes) -> None:
-    """Read the answer to a deletion, which is empty or JSON; the page of a proxy is neither."""
+    """Read the answer to a deletion, which is empty or of the API; what a proxy says is neither."""
     if body.strip():
-        load(body)
+        data: object = load(body)
+        if data and not (is_object(data) and not data.keys().isdisjoint(KEYS_OF_ANSWERS)):
+            raise ValueError("must be empty, or a resource @ $")
 
 
 BY_STATUS: Mapping[int, type[Refused]] = {
@@ -221,9 +224,9 @@ def _data(body: bytes) -> object:
 
 def _refusal(request: Request[T], status: int, body: bytes, retry_after: float | None, secrets: Secrets) -> Refused:
     envelope = _data(body)
+    from_api = is_object(envelope) and _is_of_the_api(envelope, status)
     if not is_object(envelope):
         envelope = {}
-    from_api = _is_of_the_api(envelope, status)
     personal = request.body is not None and request.operation.startswith(PERSONAL)
     sent = collect_words(_texts(_data(request.body))) if request.body and personal else frozenset[str]()
 
@@ -251,6 +254,8 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
 
 def _is_of_the_api(envelope: Mapping[str, object], status: int) -> bool:
     """Tell whether the JSON of an error is the API's own: many gateways answer with JSON too, of other forms."""
+    if not envelope:  # nothing tells who sent it, and an absence must be the word of the API
+        return status != HTTPStatus.NOT_FOUND
     is_coded = envelope.get("code") == status or not envelope.keys().isdisjoint(KEYS_OF_ERRORS)
     return is_coded and isinstance(envelope.get("message"), str)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
+import attrs
 import pytest
 
 from cdp_orders_async import (
@@ -135,6 +136,26 @@ def test_bad_seconds_at_the_start(outage: str) -> None:
         assert {outcome.verdict for outcome in await collected(load)} == {Verdict.LOADED}
         await load.aclose()
         assert stored(network.emulator) == wanted(some(30))
+
+    run(main)
+
+
+@pytest.mark.parametrize("lie", ["json 200", "json 200, done"])
+@pytest.mark.parametrize("kind", ["order_extensions", "item_extensions"])
+def test_json_of_a_gateway_in_place_of_an_extension(kind: str, lie: str) -> None:
+    """It shows no extension, neither one that was made or changed, nor one that is there."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = Network(Emulator(switches=Switches(upsert=False)))
+        network.delay = 0.1
+        network.fate = lambda request: lie if request.operation.startswith(kind) and loop.time() % 100 < 5 else "ok"
+        other = (item("i1", {"seat": "2A"}), *whole().items[1:])
+        for graph in (whole(), attrs.evolve(whole(), items=other, extension={"campaign": "summer", "visits": 3})):
+            load = loading(loop, network, [graph], settle=0.5, look_first=True, on_existing="update")
+            assert {outcome.verdict for outcome in await collected(load)} <= {Verdict.LOADED, Verdict.UPDATED}
+            await load.aclose()
+            assert stored(network.emulator) == wanted([graph])
+            await asyncio.sleep(100 - loop.time() % 100)
 
     run(main)
 
@@ -269,7 +290,7 @@ def test_the_last_order_that_always_fails_ends() -> None:
     run(main)
 
 
-@pytest.mark.parametrize("page", ["page 406", "page 400", "json 422"])
+@pytest.mark.parametrize("page", ["page 406", "page 400", "json 422", "page 200"])
 def test_a_body_among_the_last_that_a_firewall_refuses_with_a_page(page: str) -> None:
     """The API answers the look-ups meanwhile, so it is about this part: the order is partial, and the load goes on."""
 
