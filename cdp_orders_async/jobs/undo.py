@@ -20,6 +20,7 @@ from cdp_orders_async.errors import CdpError, InputError, counted
 from cdp_orders_async.ingest import OrderUndo, UndoneOrder, UndoVerdict, is_in_doubt
 from cdp_orders_async.jobs.before_file import Changed, read_before
 from cdp_orders_async.jobs.events import Message, OnEvent, ignore
+from cdp_orders_async.jobs.given import FileName, GivenJournal, file_given, journal_given
 from cdp_orders_async.jobs.journal import JournalPlace, check_batches, check_exists, open_journal
 from cdp_orders_async.jobs.lines_file import lines_written
 from cdp_orders_async.jobs.report import describe, exit_status
@@ -96,11 +97,12 @@ class UndoReport:
 
 
 @sealed
-async def undoable(client: CdpOrders | CdpOrdersV2, journal: JournalPlace) -> Undoable:
+async def undoable(client: CdpOrders | CdpOrdersV2, journal: GivenJournal) -> Undoable:
     """Return how much an `undo` of the loads with *journal* would look at; nothing is sent.
 
     Raises what `undo` raises before it begins.
     """
+    journal = journal_given(journal)
     await _check(client, journal)
     parts, orders, last = 0, 0, ""
     async with await open_journal(journal, client.identity) as records:
@@ -114,11 +116,11 @@ async def undoable(client: CdpOrders | CdpOrdersV2, journal: JournalPlace) -> Un
 @sealed
 async def undo(
     client: CdpOrders | CdpOrdersV2,
-    journal: JournalPlace,
+    journal: GivenJournal,
     *,
     force: bool = False,
-    outcomes: Path | None = None,
-    before: Path | None = None,
+    outcomes: FileName | None = None,
+    before: FileName | None = None,
     on_event: OnEvent = ignore,
     clock: Callable[[], float] = time.monotonic,
 ) -> UndoReport:
@@ -136,8 +138,11 @@ async def undo(
     *clock*, in seconds.
 
     Returns the counts of the parts. Raises `InputError` for version 2, which cannot delete orders and consumers, for a
-    journal that is not there, and for the other files; `JournalError` for a journal of another tenant, or in use.
+    journal that is not there, and for the other files; TypeError for an argument of another type; `JournalError` for a
+    journal of another tenant, or in use.
     """
+    journal = journal_given(journal)
+    outcomes, before = file_given(outcomes, "outcomes"), file_given(before, "before")
     resources = await _check(client, journal)
     changed = set[UUID | None]() if before is None else {change.ref for change in read_before(before, on_event)}
     with lines_written(outcomes, WHAT, _is_outcome) as write:
