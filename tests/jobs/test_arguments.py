@@ -81,9 +81,9 @@ async def test_load_says_what_it_takes(tmp_path: Path, given: dict[str, object],
     """What is neither is refused in words, before a file is made."""
     source = write(tmp_path / "o.jsonl", orders(1))
     async with connected() as cdp:
-        options: dict[str, object] = {"source": source, "journal": tmp_path / "j", **given}
+        options: dict[str, Any] = {"source": source, "journal": tmp_path / "j", **given}
         with pytest.raises(TypeError) as caught:
-            await jobs.load(cdp, **options)  # type: ignore[arg-type]
+            await jobs.load(cdp, **options)
     assert str(caught.value) == words
     assert names(tmp_path) == ["o.jsonl"]
 
