@@ -170,7 +170,7 @@ class _Client(_Bound):
         if region is None and base_url is None:
             region, base_url = os.environ.get("CDP_REGION") or None, os.environ.get("CDP_BASE_URL") or None
         if bearer_token is None and client_key is None and api_token is None:
-            bearer_token = os.environ.get("CDP_BEARER_TOKEN")
+            bearer_token = os.environ.get("CDP_BEARER_TOKEN") or None  # an empty variable counts as not set
         if bearer_token is None:
             # A credential that is given as empty text counts as given: the one of the environment could be another
             # tenant's.

@@ -101,6 +101,16 @@ async def test_whole_order() -> None:
             await cdp.orders.get(order.ref)
 
 
+async def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Docker Compose sets a variable that nobody gave to empty text."""
+    for name, value in (("CLIENT_KEY", "key"), ("API_TOKEN", TOKEN), ("BEARER_TOKEN", ""), ("REGION", "")):
+        monkeypatch.setenv(f"CDP_{name}", value)
+    async with running(Emulator(api_token=TOKEN)) as url, CdpOrders(base_url=url) as cdp:
+        await cdp.ping()
+    with pytest.raises(Invalid, match="must be given together"):  # an argument counts as given
+        CdpOrders(base_url="http://127.0.0.1:1", bearer_token="")
+
+
 @pytest.mark.parametrize("phase", ["before", "accepted", "written", "head", "body"])
 @pytest.mark.parametrize("action", ["close", "reset"])
 async def test_verdicts_are_true(phase: str, action: str) -> None:

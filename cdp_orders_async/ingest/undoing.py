@@ -25,6 +25,7 @@ from cdp_orders_async.ingest.parts import EXTENSIONS, LISTED, UNDOING, digest_of
 from cdp_orders_async.ingest.reading import found, items_of
 from cdp_orders_async.journal import Busy, CreatedPart, GraphRecord, Journal, OrderId
 from cdp_orders_async.models import Extension
+from cdp_orders_async.session import GivenUp
 
 __all__ = ["ENDING", "OrderUndo", "UndoVerdict", "UndoneOrder", "UndonePart", "is_in_doubt"]
 
@@ -92,7 +93,8 @@ class OrderUndo:
     """Takes the order *key* back: what loads with *journal* *created* of it.
 
     With *force* nothing is read before: also what was changed is deleted, and the order with whatever others put under
-    it. Once *stopped* returns True, nothing more is deleted.
+    it. Once *stopped* returns True, nothing more is deleted. The requests go *over* other resources than those of the
+    *client*, if they are given: they may raise `GivenUp` for what is not sent because the undo was stopped.
     """
 
     def __init__(
@@ -104,8 +106,10 @@ class OrderUndo:
         *,
         force: bool,
         stopped: Callable[[], bool],
+        over: Resources | None = None,
     ) -> None:
-        self._client = client
+        self._owner = client
+        self._client = client if over is None else over
         self._journal = journal
         self._key = key
         self._force = force
@@ -138,8 +142,8 @@ class OrderUndo:
         order = OrderId.parse(self._key)
         if order is None:
             self._end_all(UndoVerdict.FAILED, "the journal has a key that no order has")
-            return self._result()
-        claims, free = Claims.of(self._client), asyncio.get_running_loop().create_future()
+            return self.undone
+        claims, free = Claims.of(self._owner), asyncio.get_running_loop().create_future()
         if not claims.acquire(order.reference_id, _set, free):
             try:
                 await free
@@ -152,9 +156,11 @@ class OrderUndo:
         finally:
             claims.forget(order.reference_id, order.key)
             claims.release(order.reference_id)
-        return self._result()
+        return self.undone
 
-    def _result(self) -> UndoneOrder:
+    @property
+    def undone(self) -> UndoneOrder:
+        """The outcome as far as it is known; while the order is under way, parts may have no verdict yet."""
         return UndoneOrder(self._key, tuple(self._parts.values()))
 
     async def _run(self, order: OrderId) -> None:
@@ -169,14 +175,10 @@ class OrderUndo:
         self._keep_replaced()
         try:
             async with self._renewed(), self._while_claimed:
-                self._find_owners()
-                if not self._force:
-                    await self._look()
-                if left := self._left():
-                    for part in left:
-                        self._journal.record(self._key, part.name, UNDOING + self._digests[part.name], part.ref)
-                    await self._journal.owner(left[0].ref)  # which makes durable what was recorded
-                    await self._delete()
+                try:
+                    await self._look_and_delete()
+                except GivenUp:  # the server has not done what was to be done next
+                    self._end_all(UndoVerdict.KEPT, STOPPED)
         except BaseException as error:
             if not isinstance(error, JournalError):
                 self._journal.release(self._key)
@@ -187,13 +189,24 @@ class OrderUndo:
             return
         await self._end()
 
+    async def _look_and_delete(self) -> None:
+        """Decide what stays, and delete the rest."""
+        self._find_owners()
+        if not self._force:
+            await self._look()
+        if left := self._left():
+            for part in left:
+                self._journal.record(self._key, part.name, UNDOING + self._digests[part.name], part.ref)
+            await self._journal.owner(left[0].ref)  # which makes durable what was recorded
+            await self._delete()
+
     @contextlib.asynccontextmanager
     async def _renewed(self) -> AsyncGenerator[None, None]:
         """Renew the claim while the block lasts; raise the error of a journal that cannot renew it."""
         if (lease := self._journal.lease) is None:
             yield
             return
-        certain = lease - longest_call(self._client, lease)
+        certain = lease - longest_call(self._owner, lease)
         self._while_claimed = asyncio.timeout_at(self._asked + certain)
         renewing = asyncio.create_task(self._renew(lease, certain))
         try:

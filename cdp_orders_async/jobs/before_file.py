@@ -16,6 +16,7 @@ from cdp_orders_async.ingest import Before
 from cdp_orders_async.jobs.events import Message, OnEvent, ignore
 from cdp_orders_async.jobs.lines_file import lines_written
 from cdp_orders_async.jobs.owned_file import LONGEST_LINE
+from cdp_orders_async.jobs.regular_file import open_regular
 from cdp_orders_async.wire import is_object
 
 __all__ = ["Changed", "kept_before", "read_before"]
@@ -54,7 +55,7 @@ def read_before(path: Path, on_event: OnEvent = ignore) -> Iterator[Changed]:
     read or that is another one.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             number = 0
             while raw := file.readline(LONGEST_LINE):
                 number += 1

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import NoneType
+
+from cdp_orders_async.arguments import need
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import DeadlineExceeded, Invalid, Violation, counted
 from cdp_orders_async.ingest import Outcome, Verdict
@@ -15,7 +18,9 @@ ERRORS = (Verdict.INVALID, Verdict.FAILED, Verdict.PARTIAL, Verdict.UNKNOWN, Ver
 
 
 def check_limits(max_errors: int | None, give_up: float | None) -> None:
-    """Raise `Invalid` for limits that cannot be."""
+    """Raise `Invalid` for limits that cannot be, TypeError for what is no number."""
+    need(max_errors, (int, NoneType), "max_errors")
+    need(give_up, (float, NoneType), "give_up")
     found: list[Violation] = []
     if max_errors is not None and not max_errors > 0:
         found.append(Violation("max_errors", "must be above 0"))

@@ -8,14 +8,18 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from pathlib import Path
+from types import NoneType
 from typing import Any, TypedDict
 
+from cdp_orders_async.arguments import called, need
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import CdpError, InputError, Invalid, Violation, counted
 from cdp_orders_async.graph import InputLine
 from cdp_orders_async.ingest import SETTLE, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.jobs.before_file import kept_before
 from cdp_orders_async.jobs.events import Message, OnEvent, Problem, ignore
+from cdp_orders_async.jobs.given import FileName, GivenJournal, file_given, journal_given, source_given
+from cdp_orders_async.jobs.inputs import InputOptions
 from cdp_orders_async.jobs.journal import JournalPlace, check_batches, journal_name, opened
 from cdp_orders_async.jobs.limits import Limits, check_limits
 from cdp_orders_async.jobs.loading import Engine, Loading
@@ -42,15 +46,15 @@ NOTHING = (Verdict.INVALID, Verdict.NOT_TRIED, Verdict.FAILED)
 class LoadOptions(TypedDict, total=False):
     """The options of `load` that `retry` passes on."""
 
-    rejects: Path | None
+    rejects: FileName | None
     look_first: bool
     on_existing: OnExisting
     settle: float
     drain: float
-    before: Path | None
+    before: FileName | None
     max_errors: int | None
     give_up: float | None
-    control: Path | None
+    control: FileName | None
     shared_rate: str | None
     run: Run | None
     on_event: OnEvent
@@ -60,20 +64,20 @@ class LoadOptions(TypedDict, total=False):
 @sealed
 async def load(
     client: CdpOrders | CdpOrdersV2,
-    source: GraphFile | GraphFiles,
+    source: GraphFile | GraphFiles | FileName,
     *,
-    journal: JournalPlace,
-    outcomes: Path | None = None,
-    rejects: Path | None = None,
+    journal: GivenJournal,
+    outcomes: FileName | None = None,
+    rejects: FileName | None = None,
     plan: str | None = None,
     look_first: bool = False,
     on_existing: OnExisting = "keep",
     settle: float = SETTLE,
     drain: float = 5.0,
-    before: Path | None = None,
+    before: FileName | None = None,
     max_errors: int | None = None,
     give_up: float | None = None,
-    control: Path | None = None,
+    control: FileName | None = None,
     shared_rate: str | None = None,
     engine: Engine | None = None,
     run: Run | None = None,
@@ -86,7 +90,7 @@ async def load(
     requests in flight finish, a later one stops at once. SIGUSR1 and SIGUSR2 lower and raise the rate by a quarter,
     where the program does not use them. A load with the same *journal* resumes.
 
-    Parameters: *client*; *source*; and
+    Parameters: *client*; *source*, the input, or the path of a file, which is read as `GraphFiles` reads it; and
 
     - *journal*, the file of the journal, made where it is missing; or the address of a database, as `journal_place`
       reads it.
@@ -109,11 +113,19 @@ async def load(
     - *on_event*, which is told what happens; if it raises, that ends the load.
     - *clock*, in seconds.
 
-    Raises `Invalid` for an option that cannot be, `InputError` for an input that is not the planned one, and
-    `JournalError` and `InputError` for what is wrong with the files before the load begins. What ends it later is the
-    `error` of the report.
+    Raises TypeError for an argument of another type, `Invalid` for an option that cannot be, `InputError` for an input
+    that is not the planned one, and `JournalError` and `InputError` for what is wrong with the files before the load
+    begins. What ends it later is the `error` of the report.
     """
-    check_limits(max_errors, give_up)
+    _check_types(engine, plan, run, max_errors, give_up, settle=settle, drain=drain)
+    source, journal, outcomes, rejects, before, control = (
+        source_given(source, InputOptions(client.api)),
+        journal_given(journal),
+        file_given(outcomes, "outcomes"),
+        file_given(rejects, "rejects"),
+        file_given(before, "before"),
+        file_given(control, "control"),
+    )
     _check_engine(
         engine,
         journal,
@@ -137,8 +149,7 @@ async def load(
         **({} if shared_rate is None else {"shared_rate": shared_rate}),
     }
     record = _recorder(client, report, options)
-    began, computed = clock(), time.process_time()
-    stopper = Stopper(drain, on_event, clock)
+    began, computed, stopper = clock(), time.process_time(), Stopper(drain, on_event, clock)
     async with (
         on_stop(stopper),
         opened(journal, client.identity) as book,
@@ -236,6 +247,19 @@ def _recorder(
         folder = None
     place = {"folder": folder, "identity": dict(client.identity), "rate": "none" if rate is None else rate}
     return lambda: {**report.to_run_json(options), **place}
+
+
+def _check_types(
+    engine: object, plan: object, run: object, max_errors: int | None, give_up: float | None, **seconds: object
+) -> None:
+    """Raise TypeError for an argument of another type, `Invalid` for limits that cannot be."""
+    if engine is not None and (isinstance(engine, type) or not (callable(engine) and hasattr(engine, "takes"))):
+        raise TypeError(f"engine must be a BatchEngine, a RayEngine or None, not {called(engine)}")
+    need(plan, (str, NoneType), "plan", "the hash of a plan, or None")
+    need(run, (Run, NoneType), "run")
+    for name, value in seconds.items():
+        need(value, float, name)
+    check_limits(max_errors, give_up)
 
 
 def _check_engine(engine: Engine | None, journal: JournalPlace, **given: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextlib
+import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -20,14 +21,17 @@ from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.ingest import Verdict
 from cdp_orders_async.jobs.engine_choice import BatchPlan, Choice, choose
 from cdp_orders_async.jobs.events import Message, OnEvent, Reading, ignore
+from cdp_orders_async.jobs.given import FileName, file_given
 from cdp_orders_async.jobs.groups import Groups
 from cdp_orders_async.jobs.index import EPOCH, MILLISECOND, Entry, Index, content_of
+from cdp_orders_async.jobs.inputs import InputOptions
 from cdp_orders_async.jobs.probe import FIRST, SMALL, SPREAD
 from cdp_orders_async.jobs.rejects import REASONS, rejected
 from cdp_orders_async.jobs.sample import Presence, Sample
 from cdp_orders_async.jobs.stopping import on_stop
 from cdp_orders_async.jobs.warnings import warnings_of
 from cdp_orders_async.journal import OrderId
+from cdp_orders_async.kinds import V2_1
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources import GraphFiles
 from cdp_orders_async.sources.files import real
@@ -142,10 +146,10 @@ def _now() -> datetime:
 
 @sealed
 async def plan(
-    source: GraphFiles,
+    source: GraphFiles | FileName,
     *,
     rate: float | None = None,
-    rejects: Path | None = None,
+    rejects: FileName | None = None,
     client: CdpOrders | CdpOrdersV2 | None = None,
     sample: int = 100,
     seed: int = 0,
@@ -170,6 +174,9 @@ async def plan(
         plan = await jobs.plan(GraphFiles(["orders.jsonl"]), rate=20)
         print(plan.requests.total(), plan.seconds, plan.faults.to_json())
     """
+    if isinstance(source, (str, os.PathLike)):
+        source = InputOptions(V2_1 if client is None else client.api).files([os.fspath(source)])
+    rejects = file_given(rejects, "rejects")
     _check(source, rate, sample, rejects)
     drawn = None if client is None else Sample(sample, Random(seed))  # noqa: S311 nothing secret is drawn
     report = Plan(rate=rate)
@@ -204,7 +211,7 @@ async def plan(
 
 
 def _check(source: object, rate: float | None, sample: int, rejects: Path | None) -> None:
-    need(source, GraphFiles, "source")
+    need(source, GraphFiles, "source", "the path of a file, or GraphFiles")
     found: list[Violation] = []
     if rate is not None and not 0 < rate < float("inf"):
         found.append(Violation("rate", "must be a finite number above 0"))

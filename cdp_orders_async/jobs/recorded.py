@@ -15,6 +15,7 @@ from cdp_orders_async.errors import InputError, shown
 from cdp_orders_async.ingest import Leftover, PartVerdict, Verdict
 from cdp_orders_async.ingest.outcomes import Failure
 from cdp_orders_async.jobs.events import Message, OnEvent, ignore
+from cdp_orders_async.jobs.regular_file import open_regular
 from cdp_orders_async.jobs.series import MOST, Count, Number
 from cdp_orders_async.journal import current_key
 from cdp_orders_async.timings import Timings
@@ -121,7 +122,7 @@ def read_whole(path: Path, on_event: OnEvent = ignore) -> Iterator[WholeRecord]:
 
 def _read(path: Path, on_event: OnEvent, decode: Callable[[bytes], R]) -> Iterator[tuple[int, R]]:
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             offset = 0
             for number in itertools.count(1):
                 line = file.readline(LONGEST_LINE + 1)
@@ -147,7 +148,7 @@ def _read(path: Path, on_event: OnEvent, decode: Callable[[bytes], R]) -> Iterat
 def open_outcomes(path: Path) -> BinaryIO:
     """Open the file of outcomes at *path* for `read_at`."""
     try:
-        return path.open("rb")
+        return open_regular(path)
     except OSError as error:
         raise InputError(f"the outcomes cannot be read from {path}: {error.strerror}") from error
 

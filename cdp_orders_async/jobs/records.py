@@ -8,6 +8,7 @@ from pathlib import Path
 import attrs
 
 from cdp_orders_async.errors import InputError
+from cdp_orders_async.jobs.given import GivenJournal, journal_given
 from cdp_orders_async.jobs.journal import JournalPlace, check_batches, open_journal
 from cdp_orders_async.journal import Busy, OrderId, PostgresJournal, RecordedOrder, SqliteJournal
 from cdp_orders_async.redact import sealed
@@ -53,8 +54,9 @@ class JournalReport:
 
 
 @sealed
-async def journal_report(place: JournalPlace) -> JournalReport:
+async def journal_report(place: GivenJournal) -> JournalReport:
     """Return a summary of the journal at *place*; raises `JournalError` for one that cannot be read or is in use."""
+    place = journal_given(place)
     runs: set[bytes] = set()
     async with await open_journal(place, None) as journal:
         report = JournalReport(journal.identity, await _size(place, journal))
@@ -80,12 +82,12 @@ async def journal_report(place: JournalPlace) -> JournalReport:
 
 
 @sealed
-async def journal_orders(place: JournalPlace) -> AsyncGenerator[Mapping[str, object], None]:
+async def journal_orders(place: GivenJournal) -> AsyncGenerator[Mapping[str, object], None]:
     """Yield each order of the journal at *place* as JSON data: ``key``, ``complete``, and ``refs`` by part.
 
     A part whose reference is null may be on the server. Raises `JournalError` for a journal that cannot be read.
     """
-    async with await open_journal(place, None) as journal:
+    async with await open_journal(journal_given(place), None) as journal:
         async for order in journal.orders():
             if _is_known(order):
                 parts = order.record.parts.items()
@@ -94,12 +96,13 @@ async def journal_orders(place: JournalPlace) -> AsyncGenerator[Mapping[str, obj
 
 
 @sealed
-async def forget_order(place: JournalPlace, key: str) -> int:
+async def forget_order(place: GivenJournal, key: str) -> int:
     """Drop all that the journal at *place* knows of the order *key*; return the number of its parts.
 
     The next load with that journal must look first, or it creates the order again. Raises `InputError` for an order
     that the journal does not know, and `JournalError` for a journal that cannot be written or is in use.
     """
+    place = journal_given(place)
     check_batches(place)
     async with await open_journal(place, None) as journal:
         record, known = None, OrderId.parse(key)

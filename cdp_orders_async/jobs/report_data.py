@@ -17,6 +17,7 @@ from cdp_orders_async.errors import InputError, shown
 from cdp_orders_async.ingest import Verdict
 from cdp_orders_async.jobs.causes import Causes, kind_of
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, ignore
+from cdp_orders_async.jobs.given import FileName, file_given
 from cdp_orders_async.jobs.inputs import STANDARD_INPUT
 from cdp_orders_async.jobs.recorded import WholeRecord, read_whole
 from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report
@@ -208,17 +209,19 @@ async def report_data(outcomes: Iterable[str | os.PathLike[str]], *, on_event: O
 
 
 @sealed
-async def report_of(report: Report, outcomes: Path, *, on_event: OnEvent = ignore) -> ReportData:
+async def report_of(report: Report, outcomes: FileName, *, on_event: OnEvent = ignore) -> ReportData:
     """Return what a report shows of the load with this *report*, whose file of *outcomes* was just written.
 
     A load without an outcome has written no file: then the data has its record alone. Raises what `report_data` does.
     """
-    record = await in_thread(lambda: read_run(run_path(outcomes)))
+    need(report, Report, "report")
+    path = file_given(outcomes, "outcomes")
+    record = await in_thread(lambda: read_run(run_path(path)))
     if isinstance(record, RunRecord) and report.run is not None and record.run == report.run.id:
-        return await report_data([outcomes], on_event=on_event)
+        return await report_data([path], on_event=on_event)
     own = msgspec.convert(report.record, RunRecord)
-    notes = () if not report.counts else (f"{outcomes} could not be written: the outcomes of this run are lost",)
-    run = RunData(outcomes=outcomes, record=own, tally=Tally(), notes=notes)
+    notes = () if not report.counts else (f"{path} could not be written: the outcomes of this run are lost",)
+    run = RunData(outcomes=path, record=own, tally=Tally(), notes=notes)
     return ReportData((run,), run.tally)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from types import NoneType
 from typing import TypeAlias, Unpack
 
 from cdp_orders_async.arguments import need
@@ -12,8 +13,9 @@ from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.ingest import Verdict
 from cdp_orders_async.jobs.events import Event, Message, ignore
+from cdp_orders_async.jobs.given import FileName, GivenJournal, file_given, journal_given
 from cdp_orders_async.jobs.inputs import options_of
-from cdp_orders_async.jobs.journal import JournalPlace, check_exists
+from cdp_orders_async.jobs.journal import check_exists
 from cdp_orders_async.jobs.limits import check_limits
 from cdp_orders_async.jobs.load import LoadOptions, load
 from cdp_orders_async.jobs.recorded import read
@@ -36,12 +38,12 @@ Of many orders the texts of the keys would take most of the memory.
 @sealed
 async def retry(
     client: CdpOrders | CdpOrdersV2,
-    outcomes: str | os.PathLike[str],
-    source: GraphFiles | None = None,
+    outcomes: FileName,
+    source: GraphFiles | FileName | None = None,
     *,
-    journal: JournalPlace,
+    journal: GivenJournal,
     only: Iterable[str] = RETRIED,
-    outcomes_to: Path | None = None,
+    outcomes_to: FileName | None = None,
     timezone: str | None = None,
     assign_references: bool = False,
     **options: Unpack[LoadOptions],
@@ -59,10 +61,14 @@ async def retry(
 
     Returns the report of the load; it is empty if no order has such a verdict. Raises `InputError` for files that
     cannot be read or written, for an order that the input no longer has, and for a *journal* that does not exist,
-    unless *look_first* is set; `Invalid` for an unknown verdict; and what `load` raises.
+    unless *look_first* is set; TypeError for an argument of another type; `Invalid` for an unknown verdict; and what
+    `load` raises.
     """
     need(outcomes, (str, os.PathLike), "outcomes")
     path, verdicts, on_event = Path(outcomes), _verdicts(only), options.get("on_event", ignore)
+    if not isinstance(source, (str, os.PathLike)):
+        need(source, (GraphFiles, NoneType), "source", "the path of a file, GraphFiles or None")
+    journal, outcomes_to = journal_given(journal), file_given(outcomes_to, "outcomes_to")
     check_limits(options.get("max_errors"), options.get("give_up"))
     wanted: Wanted = {}
     is_cut = False
@@ -93,8 +99,10 @@ async def retry(
             client.identity,
             "name the journal of the load, or add look_first=True, which looks for each order; nothing was loaded",
         )
-    if source is None:
-        source = options_of(path, client.api, timezone, assign_references).files_in(path, dict.fromkeys(wanted))
+    if not isinstance(source, GraphFiles):
+        read_as = options_of(path, client.api, timezone, assign_references)
+        named = dict.fromkeys(wanted)
+        source = read_as.files_in(path, named) if source is None else read_as.files([os.fspath(source)])
     lines = source.with_only(await _found(source, wanted, path))
     return await load(client, lines, journal=journal, outcomes=outcomes_to, **options)
 

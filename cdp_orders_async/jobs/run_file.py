@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from cdp_orders_async.errors import shown
 from cdp_orders_async.jobs.owned_file import create, holds, json_line, unwritable, write_all
+from cdp_orders_async.jobs.regular_file import open_regular
 from cdp_orders_async.jobs.series import Count, Course, Number
 
 __all__ = ["ENDING", "RunFile", "RunOptions", "RunRecord", "check_run", "read_run", "run_path", "write_run"]
@@ -121,7 +122,7 @@ _DECODE = msgspec.json.Decoder(RunRecord).decode
 def read_run(path: Path) -> RunRecord | str:
     """Return the record of a run at *path*; where there is none, the sentence that says why."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             data = file.read(LARGEST + 1)
     except OSError as error:
         return f"the {WHAT} cannot be read from {path}: {error.strerror}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from collections.abc import Set as AbstractSet
@@ -15,16 +16,21 @@ import anyio
 import attrs
 from msgspec import Struct
 
-from cdp_orders_async.client import CdpOrders, CdpOrdersV2
-from cdp_orders_async.errors import CdpError, InputError, counted
+from cdp_orders_async.client import CdpOrders, CdpOrdersV2, Resources
+from cdp_orders_async.errors import CdpError, DeadlineExceeded, InputError, counted
 from cdp_orders_async.ingest import OrderUndo, UndoneOrder, UndoVerdict, is_in_doubt
 from cdp_orders_async.jobs.before_file import Changed, read_before
 from cdp_orders_async.jobs.events import Message, OnEvent, ignore
+from cdp_orders_async.jobs.given import FileName, GivenJournal, file_given, journal_given
 from cdp_orders_async.jobs.journal import JournalPlace, check_batches, check_exists, open_journal
 from cdp_orders_async.jobs.lines_file import lines_written
 from cdp_orders_async.jobs.report import describe, exit_status
 from cdp_orders_async.jobs.stopping import SAME_SIGNAL, on_stop
+from cdp_orders_async.jobs.ticking import ticking
+from cdp_orders_async.jobs.undo_calls import UndoCalls
 from cdp_orders_async.journal import CreatedPart, Journal, PostgresJournal, SqliteJournal
+from cdp_orders_async.outlasting import Drain
+from cdp_orders_async.pacing.health import LASTING
 from cdp_orders_async.redact import sealed
 
 __all__ = ["UndoReport", "Undoable", "undo", "undoable"]
@@ -34,6 +40,9 @@ FEW = 20  # orders that are not deleted and are told one by one
 MOST_FAILURES = 20  # orders in a row of which nothing could be deleted: then the server is not well
 MOST_CHANGES = 1000
 TOLD = 30.0  # seconds between two sentences on how far it is
+WAITS = 5.0  # seconds without success after which it says so
+LONG = 1.0  # seconds without success after which an undo that is stopped waits no longer
+DRAIN = 20.0  # seconds that what is in flight gets to finish
 
 
 class Undoable(Struct, frozen=True):
@@ -96,11 +105,12 @@ class UndoReport:
 
 
 @sealed
-async def undoable(client: CdpOrders | CdpOrdersV2, journal: JournalPlace) -> Undoable:
+async def undoable(client: CdpOrders | CdpOrdersV2, journal: GivenJournal) -> Undoable:
     """Return how much an `undo` of the loads with *journal* would look at; nothing is sent.
 
     Raises what `undo` raises before it begins.
     """
+    journal = journal_given(journal)
     await _check(client, journal)
     parts, orders, last = 0, 0, ""
     async with await open_journal(journal, client.identity) as records:
@@ -114,11 +124,11 @@ async def undoable(client: CdpOrders | CdpOrdersV2, journal: JournalPlace) -> Un
 @sealed
 async def undo(
     client: CdpOrders | CdpOrdersV2,
-    journal: JournalPlace,
+    journal: GivenJournal,
     *,
     force: bool = False,
-    outcomes: Path | None = None,
-    before: Path | None = None,
+    outcomes: FileName | None = None,
+    before: FileName | None = None,
     on_event: OnEvent = ignore,
     clock: Callable[[], float] = time.monotonic,
 ) -> UndoReport:
@@ -127,7 +137,8 @@ async def undo(
     A part stays if it was changed since it was created, and so does what it needs. An order stays if it has parts that
     no load with this journal created. The same call again tries what failed, and does nothing twice. Afterwards the
     same load loads again what was deleted. A signal that asks the process to stop (SIGINT, SIGTERM, SIGHUP) lets the
-    requests in flight finish; a later one stops at once.
+    requests in flight finish, for 20 seconds at most, and gives up what waits; a later one stops at once. The undo ends
+    with an error if nothing succeeds for 3 minutes because the server is not well.
 
     Parameters: *client*, open, of version 2.1; *journal*, the file of the journal; *force*, whether also what was
     changed is deleted, and orders under which others put parts; *outcomes*, a new file for the outcome of each
@@ -136,8 +147,11 @@ async def undo(
     *clock*, in seconds.
 
     Returns the counts of the parts. Raises `InputError` for version 2, which cannot delete orders and consumers, for a
-    journal that is not there, and for the other files; `JournalError` for a journal of another tenant, or in use.
+    journal that is not there, and for the other files; TypeError for an argument of another type; `JournalError` for a
+    journal of another tenant, or in use.
     """
+    journal = journal_given(journal)
+    outcomes, before = file_given(outcomes, "outcomes"), file_given(before, "before")
     resources = await _check(client, journal)
     changed = set[UUID | None]() if before is None else {change.ref for change in read_before(before, on_event)}
     with lines_written(outcomes, WHAT, _is_outcome) as write:
@@ -193,14 +207,20 @@ class _Undo:
         self.staying = 0
         """Orders that stay without what a load created of them."""
         self._stopping = False
+        self._halted_at = 0.0
         self._since = 0.0
         self._next = clock() + TOLD
+        self._told = -math.inf  # when it was last said that the server is not well
         self._scope = anyio.CancelScope()
+        self._calls = UndoCalls(client.session, clock)
+        self._over = Resources(self._calls, client.base_url)
+        self._time_left = Drain(self._scope.cancel, self._waits_in_vain)
 
     def stop(self, number: int) -> None:
         """Begin nothing more after a signal; give up what is in flight after another one."""
         if self.report.stopped_by is None:
-            self.report.stopped_by, self._since, self._stopping = number, self._clock(), True
+            self.report.stopped_by, self._since = number, self._clock()
+            self._halt()
             self._on_event(Message("Stopping: the requests in flight finish. Once more stops at once."))
         elif self._clock() - self._since >= SAME_SIGNAL:
             self._scope.cancel()
@@ -218,10 +238,38 @@ class _Undo:
                         return
                     await self._take_back(created, write)
 
-            with self._scope:
-                async with anyio.create_task_group() as group:
-                    for _ in range(self._client.session.settings.connections):
-                        group.start_soon(self._ended, work)
+            try:
+                with ticking(self._look, self._fail), self._scope:
+                    async with anyio.create_task_group() as group:
+                        for _ in range(self._client.session.settings.connections):
+                            group.start_soon(self._ended, work)
+            finally:
+                self._time_left.end()
+
+    def _halt(self) -> None:
+        """Begin nothing more: what waits is given up, and what is in flight has some time to finish."""
+        self._stopping = True
+        self._halted_at = self._clock()
+        self._calls.halt()
+        self._time_left.within(DRAIN)
+
+    def _waits_in_vain(self) -> bool:
+        """Tell whether the server is not well, so that what is in flight will probably not finish."""
+        return min(self._calls.troubled_for, self._clock() - self._halted_at) >= LONG
+
+    def _look(self) -> None:
+        """Say why nothing succeeds; end the undo if that lasts."""
+        trouble, seconds = self._calls.trouble, self._calls.troubled_for
+        if trouble is None or seconds < WAITS or self._stopping:
+            return
+        if seconds >= LASTING:
+            place = self._client.base_url
+            self._fail(
+                DeadlineExceeded(f"{place}: nothing has succeeded for {LASTING:g} s, and the undo gave up: {trouble}")
+            )
+        elif self._clock() >= self._told + TOLD:
+            self._told = self._clock()
+            self._on_event(Message(f"Nothing has succeeded for {seconds:.0f} s: {trouble}"))
 
     async def _ended(self, work: Callable[[], Any]) -> None:
         """Let *work* go on until it ends; an error ends the undo."""
@@ -231,13 +279,26 @@ class _Undo:
             self._fail(error)
 
     def _fail(self, error: Exception) -> None:
-        self._stopping = True
         self.report.error = self.report.error or error
+        if not self._stopping:
+            self._halt()
 
     async def _take_back(self, created: list[CreatedPart], write: Callable[[Mapping[str, object]], None]) -> None:
         key = created[0].key
-        order = OrderUndo(self._client, self._journal, key, created, force=self._force, stopped=lambda: self._stopping)
-        undone = await order.run()
+        order = OrderUndo(
+            self._client,
+            self._journal,
+            key,
+            created,
+            force=self._force,
+            stopped=lambda: self._stopping,
+            over=self._over,
+        )
+        try:
+            undone = await order.run()
+        except BaseException:
+            self.report.deleted += sum(part.verdict is UndoVerdict.DELETED for part in order.undone.parts)
+            raise
         self.report.count(undone)  # first, since it is done even if it cannot be written
         write(undone.to_json())
         self._orders += 1

@@ -18,6 +18,7 @@ from cdp_orders_async.ingest import SETTLE
 from cdp_orders_async.jobs.confidence import most_differing
 from cdp_orders_async.jobs.differences_file import written
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, ignore
+from cdp_orders_async.jobs.given import FileName, file_given, source_given
 from cdp_orders_async.jobs.inputs import options_of
 from cdp_orders_async.jobs.recorded import open_outcomes, read_lines
 from cdp_orders_async.jobs.verification import opened
@@ -31,14 +32,14 @@ __all__ = ["verify"]
 @sealed
 async def verify(
     client: CdpOrders | CdpOrdersV2,
-    outcomes: str | os.PathLike[str],
-    source: GraphFiles | GraphFile | None = None,
+    outcomes: FileName,
+    source: GraphFiles | GraphFile | FileName | None = None,
     *,
     timezone: str | None = None,
     assign_references: bool = False,
     sample: int | None = None,
     seed: int = 0,
-    differences: str | os.PathLike[str] | None = None,
+    differences: FileName | None = None,
     settle: float = SETTLE,
     on_event: OnEvent = ignore,
     clock: Callable[[], float] = time.monotonic,
@@ -66,7 +67,10 @@ async def verify(
     need(seed, int, "seed")
     if sample is not None and sample < 1:
         raise Invalid((Violation("sample", "must be at least 1"),))
-    path = Path(outcomes)
+    path, differences = Path(outcomes), file_given(differences, "differences")
+    if source is not None:
+        source = source_given(source, options_of(path, client.api, timezone, assign_references))
+    need(settle, float, "settle")
     stamp = _stamp(client, path, source, (sample, seed, timezone, assign_references, str(differences)))
     began = clock()
     with opened(Path(f"{path}.verified"), stamp) as verification:
@@ -85,7 +89,7 @@ async def verify(
             on_event(Message(f"The verification that was stopped goes on: {orders} checked."))
         with (
             open_outcomes(path) as recorded,
-            written(None if differences is None else Path(differences), length) as output,
+            written(differences, length) as output,
         ):
             run = Verifier(client, verification, recorded, output, settle=settle, on_event=on_event, clock=clock)
             run.resume(counts)

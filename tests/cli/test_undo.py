@@ -6,6 +6,8 @@ import os
 import re
 import signal
 import stat
+import sys
+import time
 from pathlib import Path
 
 import orjson
@@ -31,6 +33,16 @@ from tests.cli.support import (
 )
 from tests.ingest.expectations import stored
 from tests.ingest.network import ELSEWHERE
+
+SOON = (
+    sys.executable,
+    "-c",
+    (
+        "import sys; import cdp_orders_async.jobs; from cdp_orders_async.cli import main;"
+        " sys.modules['cdp_orders_async.jobs.undo'].DRAIN = 2.0; sys.exit(main())"
+    ),
+)
+"""The command, in which what is in flight has less time to finish."""
 
 
 async def loaded(server: Watched, folder: Path, count: int = 2) -> None:
@@ -136,6 +148,42 @@ async def test_undo_stops_and_goes_on(tmp_path: Path) -> None:
         assert stored(server) == []
         await loaded(server, tmp_path, 40)
         assert server.holds(orders(40))
+
+
+@pytest.mark.parametrize(
+    ("fault", "rate"),
+    [
+        ({"operation": "*", "action": "status", "status": 503}, "none"),
+        ({"operation": "*", "action": "status", "status": 429, "retry_after": 90}, "none"),
+        ({"operation": "*", "action": "reset", "phase": "accepted"}, "none"),
+        ({"operation": "*", "action": "stall", "phase": "written", "seconds": 99}, "none"),
+        ({"operation": "orders.create", "action": "status", "status": 503}, "1"),
+    ],
+    ids=["not well", "asks to wait", "closes connections", "is silent", "rate is low"],
+)
+async def test_undo_that_waits_stops_at_once(tmp_path: Path, fault: Json, rate: str) -> None:
+    """A signal gives up what waits for the server, or for its turn; the same command does the rest."""
+    async with watched() as server:
+        await loaded(server, tmp_path, 12)
+        received = server.received
+        env = {**server.environment, "CDP_RATE": rate}
+        words = ("undo", "--journal", "j", "--yes", "--connections", "3")
+        async with started(*words, cwd=tmp_path, env=env, command=SOON) as process:
+            await server.has_received(received + 4)
+            server.faults = Faults.of({"faults": [fault]})
+            await server.has_received(received + 7)
+            began = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            told = await ended(process)
+        assert (told.status, time.monotonic() - began < 7) == (143, True)
+        assert "Stopping: the requests in flight finish." in told.err
+        assert "parts deleted" in told.out
+        assert told.err.count("To go on: ") == 1
+        server.faults = Faults()
+        assert (await undone(server, tmp_path)).status == 0
+        assert stored(server) == []
+        await loaded(server, tmp_path, 12)
+        assert server.holds(orders(12))
 
 
 @pytest.mark.parametrize("requests", [9, 33])

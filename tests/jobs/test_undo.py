@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
+import sys
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
+from uuid import UUID
 
 import attrs
 import pytest
 
 from cdp_orders_async import (
+    CdpError,
     CdpOrders,
     CdpOrdersV2,
+    Delivery,
     GraphFile,
     InputError,
+    OutcomeUnknown,
+    Resources,
     Verdict,
     jobs,
 )
 from cdp_orders_async.emulator import Emulator, Faults, Switches
 from cdp_orders_async.emulator.records import Record, utc_now
 from cdp_orders_async.graph import parse_graph
+from cdp_orders_async.jobs.undo_calls import UndoCalls
+from cdp_orders_async.session import GivenUp
 from tests.cli.support import PARTS, Json, lines_of, orders, write
 from tests.ingest.expectations import stored, wanted
 from tests.ingest.network import ELSEWHERE
@@ -433,3 +442,52 @@ async def test_outcomes_that_cannot_be_written_end_the_undo(tmp_path: Path) -> N
         assert report.deleted > 0
         assert (await its.undo()).status == 0
         assert its.all() == []
+
+
+async def test_a_server_that_only_fails_ends_the_undo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says why it waits, and ends with the cause, though it deleted something before; the next undo goes on."""
+    for name, seconds in (("WAITS", 0.2), ("TOLD", 0.3), ("LASTING", 1.5)):
+        monkeypatch.setattr(sys.modules["cdp_orders_async.jobs.undo"], name, seconds)
+    async with tenant(tmp_path, 40) as its:
+        await its.load()
+        its.cdp.session.settings = attrs.evolve(its.cdp.session.settings, connections=2, retries=3)
+        works, fails = {"operation": "*", "script": ["ok"] * 60}, {"operation": "*", "action": "status", "status": 503}
+        plan: Json = {"faults": [works, fails]}
+        its.emulator.faults = Faults.of(plan)
+        report = await its.undo()
+        assert report.status == 2
+        assert 0 < report.deleted == 40 * PARTS - len(its.all())
+        base = its.cdp.base_url
+        assert (report.reason or "").startswith(f"{base}: nothing has succeeded for 1.5 s, and the undo gave up: ")
+        assert "503" in (report.reason or "")
+        waits = [message for message in its.messages if message.startswith("Nothing has succeeded for ")]
+        assert waits
+        assert all("503" in message for message in waits)
+        its.emulator.faults = Faults()
+        assert (await its.undo()).status == 0
+        assert its.all() == []
+
+
+@pytest.mark.parametrize(("halted", "error"), [(False, GivenUp), (True, OutcomeUnknown)])
+async def test_what_is_given_up_may_be_done_if_it_was_sent(
+    tmp_path: Path,
+    error: type[CdpError],
+    *,
+    halted: bool,
+) -> None:
+    """A delete that waits for its second attempt is in doubt; one that was never sent is not."""
+    lost = {"operation": "orders.delete", "script": [{"action": "close", "phase": "written"}]}
+    async with tenant(tmp_path, 1, {"faults": [lost]}) as its:
+        await its.load()
+        its.cdp.session.settings = attrs.evolve(its.cdp.session.settings, retries=3)
+        calls = UndoCalls(its.cdp.session)
+        order = next(iter(its.emulator.store.all("orders")))
+        if not halted:
+            calls.halt()
+        sending = asyncio.create_task(Resources(calls, its.cdp.base_url).orders.delete(UUID(str(order.ref))))
+        while halted and not calls.trouble:  # noqa: ASYNC110 it lasts a moment
+            await asyncio.sleep(0)
+        calls.halt()
+        with pytest.raises(error) as caught:
+            await sending
+        assert caught.value.delivery is (Delivery.UNKNOWN if halted else Delivery.NOT_SENT)
