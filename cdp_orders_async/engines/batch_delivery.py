@@ -2,7 +2,7 @@
 
 A file counts at most once. It goes to a second batch only if the first certainly has none of its records: no upload to
 it began, or the API says that it arrived damaged. A file whose upload has an unknown end stays with its batch: the
-status of the batch says whether it arrived.
+status of the batch says whether it arrived. So it is if the upload was accepted: a gateway may have answered.
 """
 
 from __future__ import annotations
@@ -46,6 +46,8 @@ MOST_REFUSED = 5
 """Uploads of one file that were refused, after which the load ends."""
 MOST_UNSENT = 8
 """Uploads of one file in a row that did not reach the file storage, after which the load ends."""
+MOST_LOST = 5
+"""Uploads of one file that were accepted and did not arrive, after which the load ends."""
 LOOKS_AT_LOG = 5
 TRIES = 3
 """Failed calls after which the load ends if none has ever succeeded."""
@@ -154,9 +156,11 @@ class Delivery:
                     )
                 file = sent
             self.steps += 1
-            status = await self._final(file)
-            if status is None:
-                return Result(unknown="the server does not know the batch of its file, which was uploaded")
+            file, status = await self._ended(file)
+            if status is None or status.code == UPLOADING:
+                missing = "the server does not know the batch of its file, which was uploaded"
+                lost = "its batch file was uploaded and did not arrive, and it cannot be sent again"
+                return Result(unknown=missing if status is None else lost)
             if status.code == SUCCESS:
                 return Result()
             if status.code == ERROR:
@@ -166,6 +170,27 @@ class Delivery:
                 raise OutcomeUnknown(f"batch {file.ref}: the server says {corrupted} times that the file is damaged")
             self._tell(f"Batch {file.ref}: the file arrived damaged, so nothing of it counts; it is uploaded again.")
             file = await self._note(file, state="cut", ref=str(self._new_ref()))
+
+    async def _ended(self, file: BatchFile) -> tuple[BatchFile, BatchStatus | None]:
+        """Wait for the end of an uploaded *file*, and upload it again while its batch still waits for it.
+
+        Return it with the last status of its batch: that is `UPLOADING` if it cannot be sent again, None if the server
+        does not know the batch.
+        """
+        lost = 0
+        sent: BatchFile | None = file
+        while True:
+            status = await self._final(file, lost)
+            if status is None or status.code != UPLOADING:
+                return file, status
+            lost += 1
+            if lost >= MOST_LOST and sent is None:
+                return file, status
+            if lost >= MOST_LOST:
+                raise OutcomeUnknown(f"batch {file.ref}: the file storage accepted its file {lost} times, and lost it")
+            self._tell(f"Batch {file.ref}: the file was uploaded and did not arrive; it is uploaded again.")
+            sent = await self._send(file)
+            file = sent or file
 
     async def _send(self, file: BatchFile) -> BatchFile | None:
         """Upload *file* until it has arrived; None if that cannot be found out."""
@@ -243,14 +268,21 @@ class Delivery:
                 return status
             wait = await self._look_again(file, status, wait)
 
-    async def _final(self, file: BatchFile) -> BatchStatus | None:
-        """Wait until the batch of *file* has its result, and return it; None if the server does not know the batch."""
+    async def _final(self, file: BatchFile, lost: int) -> BatchStatus | None:
+        """Wait until the batch of *file* has its result, and return it; None if the server does not know the batch.
+
+        A batch that waits for its file too long has no result: its status is returned. The time doubles with each
+        of the *lost* uploads, because the server may only be slow.
+        """
         wait = self._patiently.first
+        until = self._patiently.clock() + max(self._patiently.settle, wait) * 2.0**lost
         while True:
             status = await self._patiently(lambda: self._api.status(file.ref))
             if status is None:
                 status = await self._settled(file)
             if status is None or status.code in FINAL:
+                return status
+            if status.code == UPLOADING and self._patiently.clock() >= until:
                 return status
             wait = await self._look_again(file, status, wait)
 

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from cdp_orders_async.arguments import need
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import CdpError, Invalid, Violation
+from cdp_orders_async.errors import CdpError, Invalid, Refused, Violation
 from cdp_orders_async.graph import InputLine, Timezone, zone_of
 from cdp_orders_async.ingest import SETTLE, OnExisting, Outcome, PartOutcome, Priority, Verdict, ingest_one
 from cdp_orders_async.ingest.entry import check_ends, check_options
@@ -18,6 +18,7 @@ from cdp_orders_async.ingest.parts import parts_of
 from cdp_orders_async.ingest.requests import Requests
 from cdp_orders_async.journal import Journal
 from cdp_orders_async.kinds import Api
+from cdp_orders_async.pacing.health import BARRED
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources.jsonlines import in_thread
 from cdp_orders_async.sources.parser import LineParser
@@ -40,8 +41,11 @@ EXAMPLE = b"""{
     "consumers": [{"firstName": "A", "lastName": "A", "orderItems": [{"referenceId": "A"}]}]
 }"""
 """An order for both versions, with a part of each kind that both have."""
-PASSING = frozenset({401, 403, 408, 429})
+PASSING = frozenset({408, 429})
 """The statuses from 400 to 499 that say nothing about the order itself."""
+ON_THE_WAY = BARRED | {401, 403}
+"""Statuses by which something on the way to the API refuses one order, or all. An outcome has no 401 and 403 of the API
+itself: they end the load with an error."""
 
 
 class Action(enum.StrEnum):
@@ -61,7 +65,8 @@ class Fault(enum.StrEnum):
     ORDER = "order"
     """The server refused a part of the order. It will probably do so again: count this delivery."""
     SERVER = "server"
-    """The server failed, or its answer was lost. Count this delivery only if the server does well with other orders."""
+    """The server failed, its answer was lost, or a gateway refused the request. Count this delivery only if the server
+    does well with other orders."""
     NONE = "none"
     """Nothing speaks against the order: another worker has it, the server was not reached, or the time was too short.
     Do not count this delivery."""
@@ -180,6 +185,8 @@ async def deliver(
             reason=f"{type(error).__name__}: {error}",
             key=line.graph.key,
             outcome=Outcome.of(error),
+            # A gateway that refuses many parts of one order ends its load, as wrong credentials do.
+            fault=Fault.SERVER if isinstance(error, Refused) and not error.from_api else Fault.NONE,
         )
     return _judged(outcome, times, most)
 
@@ -251,7 +258,7 @@ def _fault(outcome: Outcome) -> Fault:
     """Return what an order that is not complete has to wait for."""
     failures = [part.failure for part in outcome.parts if part.failure is not None]
     statuses = {failure.status for failure in failures if failure.status is not None}
-    if any(400 <= status < 500 for status in statuses - PASSING):  # noqa: PLR2004 they blame the request
+    if any(400 <= status < 500 for status in statuses - PASSING - ON_THE_WAY):  # noqa: PLR2004 they blame the request
         return Fault.ORDER
     return Fault.NONE if statuses & PASSING else Fault.SERVER
 

@@ -71,13 +71,28 @@ FAULTS: dict[str, tuple[Json, Switches, dict[str, int]]] = {
         Switches(batch_again="refuse"),
         {"loaded": 6},
     ),
+    "a gateway answers an upload with a page": (
+        scripted("batches.upload", {"action": "html", "status": 200}, {"action": "html", "status": 201}),
+        Switches(),
+        {"loaded": 6},
+    ),
+    "it does, and a batch is made only once": (
+        scripted("batches.upload", {"action": "html", "status": 200}),
+        Switches(batch_again="refuse"),
+        {"loaded": 6},
+    ),
+    "it does, though the upload arrived": (
+        scripted("batches.upload", {"action": "html", "status": 200, "phase": "written"}),
+        Switches(batch_second_upload="process"),
+        {"loaded": 6},
+    ),
     "a location has expired": (
         scripted("batches.upload", {"action": "status", "status": 403}),
         Switches(),
         {"loaded": 6},
     ),
     "a file arrives damaged": (scripted("batches.process", {"action": "corrupt"}), Switches(), {"loaded": 6}),
-    "it does, and a batch is made only once": (
+    "it arrives so, and a batch is made only once": (
         scripted("batches.process", {"action": "corrupt"}),
         Switches(batch_again="refuse"),
         {"loaded": 6},

@@ -10,7 +10,7 @@ import attrs
 import pytest
 
 from cdp_orders_async import GraphFiles, JournalError, jobs
-from cdp_orders_async.emulator import Switches
+from cdp_orders_async.emulator import Faults, Switches
 from cdp_orders_async.jobs import ticking
 from cdp_orders_async.journal import batch_folder
 from cdp_orders_async.journal.batches import BatchBook, BatchFile, BatchOrder, State
@@ -42,6 +42,40 @@ async def test_signal_while_an_upload_runs(tmp_path: Path) -> None:
         report = await load(cdp, tmp_path, SIX)
         assert counted(report) == {"loaded": 6}
         assert (twice(server), len(list(server.store.all("orders")))) == ({}, 6)
+
+
+async def test_file_that_a_storage_always_loses(tmp_path: Path) -> None:
+    """The load ends with a sentence; the next one uploads to the same batch, and nothing is there twice."""
+    lost: Json = {"faults": [{"operation": "batches.upload", "action": "html", "status": 200}]}
+    async with served(None, lost) as (server, cdp):
+        report = await load(cdp, tmp_path, SIX, attrs.evolve(ENGINE, settle=0.002))
+        assert (counted(report)["unknown"], report.status, report.resumable) == (3, 2, True)
+        assert "accepted its file 5 times, and lost it" in str(report.reason)
+        assert server.requests["batches.upload"] == 5
+        server.faults = Faults()
+        with pytest.raises(JournalError, match="1 batch file has no result yet"):
+            await load(cdp, tmp_path, SIX, None)
+        with BatchBook.opened(tmp_path / "j") as book:
+            (file,) = book.open_files()
+        assert file.state == "uploaded"
+        report = await load(cdp, tmp_path, SIX)
+        assert counted(report) == {"loaded": 6}
+        assert (twice(server), len(list(server.store.all("orders")))) == ({}, 6)
+        assert file.ref in {batch.ref for batch in server.batches.all()}
+
+
+async def test_lost_file_that_changed(tmp_path: Path) -> None:
+    """A file that did not arrive and cannot be sent again has an unknown result, so the journal gets free."""
+    lost: Json = {"faults": [{"operation": "batches.upload", "action": "html", "status": 200}]}
+    async with served(None, lost) as (server, cdp):
+        engine = attrs.evolve(ENGINE, settle=0.002)
+        await load(cdp, tmp_path, SIX, engine)
+        server.faults = Faults()
+        (file,) = batch_folder(tmp_path / "j").glob("*.gz")
+        file.write_bytes(b"other")
+        report = await load(cdp, tmp_path, SIX, engine)
+        assert counted(report) == {"unknown": 3, "loaded": 3}
+        assert counted(await load(cdp, tmp_path, SIX, None, settle=0)) == {"loaded": 3, "already": 3}
 
 
 async def test_batch_file_that_changed_after_its_upload_began(tmp_path: Path) -> None:

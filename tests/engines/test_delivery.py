@@ -75,7 +75,9 @@ JUDGED = [
             ((refused(400),), Action.DEAD_LETTER, Fault.ORDER),
             ((refused(404), LOST), Action.DEAD_LETTER, Fault.ORDER),
             ((refused(429), LOST), Action.RETRY, Fault.NONE),
-            ((refused(403),), Action.RETRY, Fault.NONE),
+            *(((refused(status), None), Action.RETRY, Fault.SERVER) for status in (401, 403, 407, 411, 415, 417, 451)),
+            ((refused(403), refused(429)), Action.RETRY, Fault.NONE),
+            ((refused(403), refused(400)), Action.DEAD_LETTER, Fault.ORDER),
             ((UNSENT, None), Action.RETRY, Fault.SERVER),
             ((UNSENT, LOST), Action.RETRY, Fault.SERVER),
             ((BROKEN,), Action.RETRY, Fault.SERVER),
@@ -250,6 +252,28 @@ async def test_refused_order_is_put_aside_in_the_end() -> None:
     assert [decision.action for decision in decisions] == [Action.RETRY, Action.RETRY, Action.DEAD_LETTER]
     assert "400" in str(decisions[-1].reason)
     assert emulator.requests["orders.create"] == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 407, 451])
+@pytest.mark.parametrize("operation", ["items.create", "*"])
+async def test_gateway_that_refuses(operation: str, status: int) -> None:
+    """The page of a gateway blames neither the order nor the credentials, whether it refuses one order or all."""
+    items = [{**ORDER["orderItems"][0], "referenceId": f"I{n}"} for n in range(8)]
+    many = {**ORDER, "referenceId": "many", "orderItems": items, "consumers": []}
+    page = Faults.of({"faults": [{"operation": operation, "chance": 1, "action": "html", "status": status}]})
+    async with serving(Emulator(faults=page)) as cdp:
+        for body in (BODY, orjson.dumps(many)):
+            decision = await deliver(cdp, body, times=5, settle=0)
+            assert (decision.action, decision.fault) == (Action.RETRY, Fault.SERVER), decision.reason
+
+
+@pytest.mark.parametrize("operation", ["items.create", "*"])
+async def test_credentials_that_the_api_refuses(operation: str) -> None:
+    """The API's own refusal of the credentials is never counted."""
+    own = Faults.of({"faults": [{"operation": operation, "chance": 1, "action": "status", "status": 403}]})
+    async with serving(Emulator(faults=own)) as cdp:
+        decision = await deliver(cdp, BODY, times=5, settle=0)
+    assert (decision.action, decision.fault) == (Action.RETRY, Fault.NONE), decision.reason
 
 
 async def test_message_that_ends_workers() -> None:

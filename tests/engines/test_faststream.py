@@ -133,10 +133,11 @@ async def test_refused_order_is_put_aside(redis: Redis, broker_server: RedisServ
     assert (emulator.requests["orders.create"], emulator.requests["items.create"]) == (1, 3)
 
 
-async def test_server_away(redis: Redis, broker_server: RedisServer) -> None:
-    """While the server fails, no order is put aside, however often it is tried; then each is loaded once."""
+@pytest.mark.parametrize("fault", [{"action": "status", "status": 500}, {"action": "html", "status": 407}])
+async def test_server_away(redis: Redis, broker_server: RedisServer, fault: Json) -> None:
+    """While the server fails, or a proxy refuses all, no order is put aside; then each is loaded once."""
     emulator = doubling()
-    emulator.faults = Faults.of({"faults": [{"operation": "*", "chance": 1, "action": "status", "status": 500}]})
+    emulator.faults = Faults.of({"faults": [{"operation": "*", "chance": 1, **fault}]})
     async with serving(emulator) as cdp, working(broker_server.url, cdp, most=2, claim_after=10.6):
         await publish(redis, *ORDERS[:4])
 
@@ -150,13 +151,12 @@ async def test_server_away(redis: Redis, broker_server: RedisServer) -> None:
     assert not await dead(redis)
 
 
-async def test_order_that_breaks_the_server(redis: Redis, broker_server: RedisServer) -> None:
-    """An order with which the server fails is put aside while it does well with others."""
+@pytest.mark.parametrize("fault", [{"action": "status", "status": 500}, {"action": "html", "status": 403}])
+async def test_order_that_breaks_the_server(redis: Redis, broker_server: RedisServer, fault: Json) -> None:
+    """An order with which the server fails, or that a gateway refuses, is put aside while it does well with others."""
     emulator = doubling()
     async with serving(emulator) as cdp, working(broker_server.url, cdp, most=3):
-        emulator.faults = Faults.of(
-            {"faults": [{"operation": "contacts.create", "chance": 1, "action": "status", "status": 500}]}
-        )
+        emulator.faults = Faults.of({"faults": [{"operation": "contacts.create", "chance": 1, **fault}]})
         await publish(redis, ORDERS[0])
         others = [
             {**without(ORDERS[0], "contact", "orderItems", "consumers"), "referenceId": f"C-{n}"} for n in range(999)
