@@ -305,6 +305,7 @@ def test_envelopes(envelope: object, read: object) -> None:
         ({"status": 404, "code": 404, "message": "no", "developerMessage": "no", "moreInfoUrl": "url"}, True),
         ({"status": "NOT_FOUND", "code": 404, "message": "no"}, True),
         ({"code": 7, "message": "no", "moreInfo": "url"}, True),
+        ({"status": 404, "code": 7, "message": "no"}, True),
         ({"message": "no Route matched with those values"}, False),
         ({"message": "Not Found", "request_id": "7"}, False),
         ({"statusCode": 404, "message": "Resource not found"}, False),

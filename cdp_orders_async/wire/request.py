@@ -256,8 +256,10 @@ def _is_of_the_api(envelope: Mapping[str, object], status: int) -> bool:
     """Tell whether the JSON of an error is the API's own: many gateways answer with JSON too, of other forms."""
     if not envelope:  # nothing tells who sent it, and an absence must be the word of the API
         return status != HTTPStatus.NOT_FOUND
-    is_coded = envelope.get("code") == status or not envelope.keys().isdisjoint(KEYS_OF_ERRORS)
-    return is_coded and isinstance(envelope.get("message"), str)
+    code = envelope.get("code")
+    is_coded = code == status or (isinstance(code, int) and "status" in envelope)
+    has_key = is_coded or not envelope.keys().isdisjoint(KEYS_OF_ERRORS)
+    return has_key and isinstance(envelope.get("message"), str)
 
 
 def masked_message(

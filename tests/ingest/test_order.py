@@ -288,7 +288,7 @@ async def test_outcomes_hold_no_personal_value(tmp_path: Path) -> None:
         ),
         items=(item("i1", {"phone": 31415926, "wish": "at the window"}),),
     )
-    message = {"message": " and ".join(secrets)}
+    message = {"status": 400, "code": 400, "message": " and ".join(secrets)}
     network = Network(Emulator(), lambda request: message if request.operation in REFUSED else "ok")
     async with (
         await SqliteJournal.open(tmp_path / "J.sqlite", identity={}) as journal,
