@@ -166,7 +166,7 @@ def test_json_of_a_gateway_in_place_of_an_extension(kind: str, lie: str) -> None
 )
 @pytest.mark.parametrize("version", VERSIONS, ids=str)
 def test_reads_that_meet_a_page(version: Version, verb: str, page: str) -> None:
-    """The page of a gateway, or its JSON, says nothing of what is there: nothing is sent again because of it."""
+    """An answer of a gateway does not show whether a part is on the server: no part is sent again because of it."""
     graph = version.of(whole())
 
     async def main(loop: VirtualLoop) -> None:
