@@ -144,15 +144,16 @@ async def test_a_load_is_cancelled(
             ):
                 await load.run()
 
-        await cancelling(body, 0.6)
-        assert ours() == []
-        begun = emulator.requests.total()
+        # Its requests alone take longer than this; a busy machine may need longer to send the first one.
+        while not (begun := emulator.requests.total()):
+            await cancelling(body, 0.6)
+            assert ours() == []
         async with (
             await SqliteJournal.open(file, identity=cdp.identity) as journal,
             ingest(cdp, some(100), journal=journal, settle=0.1) as load,
         ):
             assert set(await load.run()) <= {Verdict.LOADED, Verdict.ALREADY}
-    assert 0 < begun < emulator.requests.total()
+    assert begun < emulator.requests.total()
     assert stored(emulator) == wanted(some(100))
 
 
