@@ -17,10 +17,10 @@ from cdp_orders_async.errors import CdpError, OutcomeUnknown
 from cdp_orders_async.ingest.ages import Dated, by_server_clock, is_older
 from cdp_orders_async.ingest.before import Before, KeepBefore
 from cdp_orders_async.ingest.claims import Claims
-from cdp_orders_async.ingest.load_ids import id_with_file, load_id
 from cdp_orders_async.ingest.requests import Requests
 from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.journal import Journal
+from cdp_orders_async.journal.load_ids import id_with_file, load_id, without_first_start
 from cdp_orders_async.pacing.health import Health, Sign
 from cdp_orders_async.session import BulkTransport, Session, TimeoutPool, Timings
 from cdp_orders_async.telemetry import Event, PauseBegan, PauseEnded
@@ -139,6 +139,7 @@ class LoadContext:
 
     def file_of(self, run: bytes) -> str | None:
         """Return the name of the file of a *run* of this load; None for orders without a file."""
+        run = without_first_start(run)
         return None if run == self._run else self._files.get(run, "another file")
 
     def halt(self) -> None:

@@ -13,8 +13,8 @@ from msgspec import Struct
 
 from cdp_orders_async.ingest.claims import Remembered
 from cdp_orders_async.ingest.duplicates import keys_without_clash, with_new_keys
-from cdp_orders_async.ingest.load_ids import start_of
 from cdp_orders_async.journal import Claimed, GraphRecord, Journal, OrderId, PartRecord, SameReference, is_same_order
+from cdp_orders_async.journal.load_ids import start_of
 
 __all__ = ["NEVER", "Knowledge", "combine_knowledge"]
 

@@ -14,6 +14,7 @@ from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.claims import Claims
 from cdp_orders_async.journal.identity import check_identity
+from cdp_orders_async.journal.load_ids import with_first_start
 from cdp_orders_async.journal.records import (
     Busy,
     Claimed,
@@ -112,6 +113,8 @@ class MemoryJournal:
         before = _record(known)
         ref = part.ref if (part := before.parts.get("order")) else None
         order_created = known.is_sent if ref is None else known.created.get("order") == ref
+        if known.is_sent and (part is not None or not known.ended):
+            run = with_first_start(run, known.run)
         if not (known.complete and known.digest == digest):
             if known.ended and part is None:
                 known.is_sent = sends and not (same_reference or known.gaps)

@@ -5,9 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from cdp_orders_async.journal.load_ids import with_first_start
 from cdp_orders_async.journal.records import GraphRecord, PartRecord
 
-__all__ = ["COMPLETE", "ENDED", "UNDER_WAY", "is_order_created", "record_of", "state_of_claim", "state_of_end"]
+__all__ = [
+    "COMPLETE",
+    "ENDED",
+    "SENT",
+    "UNDER_WAY",
+    "is_order_created",
+    "record_of",
+    "run_of_claim",
+    "state_of_claim",
+    "state_of_end",
+]
 
 UNDER_WAY: Final = 0
 INCOMPLETE: Final = 1
@@ -37,6 +48,15 @@ def state_of_claim(state: int, known: bytes, digest: bytes, *, sends: bool, has_
     if state & ENDED == COMPLETE and known == digest:
         return state
     return state & (GAPS | SENT) if has_order else state & GAPS or (SENT if sends else UNDER_WAY)
+
+
+def run_of_claim(state: int, before: bytes, run: bytes, *, has_order: bool) -> bytes:
+    """Return the run of a graph that is claimed by *run* in a *state*, *before* by another run.
+
+    While it is not known whether its order came, the start of the first load that may have sent it is kept.
+    """
+    is_sent = state & SENT and (has_order or state & ENDED == UNDER_WAY)
+    return with_first_start(run, before) if is_sent else run
 
 
 def is_order_created(state: int, order: PartRecord | None, *, created: bool) -> bool:

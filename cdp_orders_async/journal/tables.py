@@ -23,7 +23,15 @@ from cdp_orders_async.journal.records import (
     is_same_order,
     key_of_record,
 )
-from cdp_orders_async.journal.states import COMPLETE, SENT, UNDER_WAY, is_order_created, record_of, state_of_claim
+from cdp_orders_async.journal.states import (
+    COMPLETE,
+    SENT,
+    UNDER_WAY,
+    is_order_created,
+    record_of,
+    run_of_claim,
+    state_of_claim,
+)
 
 __all__ = [
     "APPLICATION_ID",
@@ -229,10 +237,11 @@ class Tables:
             new = "INSERT INTO graphs (graph, digest, state, run, number) VALUES (?, ?, ?, ?, ?)"
             self._numbers[order.key] = db.execute(new, (order.key, digest, state, run, number)).lastrowid or 0
             return Claimed(None, same_reference)
-        graph, known_digest, state = known[:3]
+        graph, known_digest, state, before, _ = known
         self._numbers[order.key] = graph
         claimed = self._claimed(known, same_reference)
         has_order = claimed.record is not None and "order" in claimed.record.parts
+        run = run_of_claim(state, before, run, has_order=has_order)
         state = state_of_claim(state, known_digest, digest, sends=sends, has_order=has_order)
         now = digest or known_digest, state, run, number
         if now != known[1:]:

@@ -287,6 +287,29 @@ async def test_an_order_that_is_older_than_the_load_that_may_have_sent_it_stays(
     assert len([*network.emulator.store.all("orders")]) == (age > 0)
 
 
+@pytest.mark.parametrize("others", [True, False], ids=["of others", "of the load"])
+async def test_an_order_that_stays_in_doubt_for_several_loads_is_told_by_its_age(
+    monkeypatch: pytest.MonkeyPatch, *, others: bool
+) -> None:
+    """Each load an hour later does not find out whether it is there; the first start decides whose it is."""
+    started = datetime.now(UTC)
+    emulator = Emulator(clock=lambda: started - timedelta(seconds=3600 if others else 0))
+    database = SharedDatabase(lambda: 0.0, None)
+    if others:
+        await ingest_one(Resources(Network(emulator), BASE), small(), settle=0.0)
+    lost = "lost, not done" if others else "lost"
+    for number in range(4):
+        monkeypatch.setattr("time.time", partial(float, started.timestamp() + 3600 * number))
+        # A process of its own, which remembers nothing of the earlier ones.
+        network, journal = Network(emulator, lambda _: lost if number < 3 else "ok"), database.connect()  # noqa: B023
+        outcome = await ingest_one(Resources(network, BASE), small(), journal=journal, settle=0.0)
+        assert outcome.verdict in ({Verdict.UNKNOWN} if number < 3 else {Verdict.LOADED, Verdict.ALREADY})
+        await journal.aclose()
+    assert stored(emulator) == wanted([small()])
+    await take_back(Network(emulator), database.connect())
+    assert len([*emulator.store.all("orders")]) == others
+
+
 async def test_the_memory_of_a_client_does_not_outlive_an_undo() -> None:
     """A client that loaded and undid an order loads it again, also with no journal."""
     network, journal = Network(Emulator()), MemoryJournal()

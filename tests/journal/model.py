@@ -31,6 +31,8 @@ class Graph:
     number: int = 0
     gaps: bool = False
     sent: bool = False
+    sent_by: bytes = b""
+    """The start of the first load that may have sent it, if a later one claimed it."""
     parts: dict[str, PartRecord] = field(default_factory=dict[str, PartRecord])
     created: list[tuple[str, UUID]] = field(default_factory=list[tuple[str, UUID]])
 
@@ -46,7 +48,7 @@ class Graph:
             complete=self.state == "complete",
             ended=self.state != "under way",
             parts=dict(self.parts),
-            run=self.run,
+            run=self.run + self.sent_by,
             number=self.number,
             gaps=self.gaps,
         )
@@ -95,7 +97,7 @@ class Model:
         until = float("inf") if self.lease is None else self.now + self.lease
         self.claims[order.reference_id] = self.held[worker][order.key] = Claim(worker, order.key, until)
         same = tuple(
-            SameReference(graph.order.key, graph.ref, graph.run, graph.number)
+            SameReference(graph.order.key, graph.ref, graph.run + graph.sent_by, graph.number)
             for graph in self.graphs.values()
             if graph.order.reference_id == order.reference_id
             and graph.order.key != order.key
@@ -105,16 +107,18 @@ class Model:
         before = self.graphs.get(order.key)
         after = self.graphs[order.key] = before or Graph(order)
         known = before.told() if before else None
+        start = after.sent_by or after.run[:4]
         order_created = after.sent if after.ref is None else ("order", after.ref) in after.created
         if known is None or (known.ended and "order" not in known.parts):
             is_done = known is not None and known.complete and known.digest == digest
             is_looked_for = same or is_done or (known is not None and known.gaps)
-            after.sent = sends and not is_looked_for
+            after.sent, start = sends and not is_looked_for, b""
         if before and digest not in {b"", before.digest} and before.state == "under way":
             after.gaps = True
         if after.digest != digest or after.state != "complete":
             after.digest, after.state = digest or after.digest, "under way"
         after.run, after.number = run, number
+        after.sent_by = start if after.sent and start < run[:4] else b""
         return Claimed(known, same, order_created)
 
     def give_up(self, worker: int, key: str) -> bool:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from uuid import UUID
 
 import pytest
 
 from cdp_orders_async.errors import JournalError
-from cdp_orders_async.journal import CreatedPart, GraphRecord, Journal, OrderId, PartRecord
+from cdp_orders_async.journal import Claimed, CreatedPart, GraphRecord, Journal, OrderId, PartRecord
+from cdp_orders_async.journal.load_ids import id_with_file, load_id, start_of, without_first_start
 from tests.journal.stores import IDENTITY, START, Store, claimed, key, looked, order
 
 OLD, NEW = b"old", b"new"
@@ -72,6 +74,41 @@ async def test_a_changed_graph_is_begun_anew(journal: Journal) -> None:
     parts = {"order": PartRecord(b"o", ONE)}
     assert await looked(journal, "G", NEW) == GraphRecord(OLD, complete=True, ended=True, parts=parts)
     assert await looked(journal, "G", NEW) == GraphRecord(NEW, complete=False, ended=False, parts=parts)
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["under way", "in doubt"])
+async def test_the_first_start_of_an_order_in_doubt_is_kept(journal: Journal, ended: bool) -> None:  # noqa: FBT001
+    """It says since when the order may be that of a load, however many loads did not find out."""
+    runs = [load_id(start, bytes) for start in (1e9, 2e9, 3e9)]
+    for run in (runs[0], id_with_file(runs[1], "orders.jsonl"), runs[2]):
+        await journal.claim(order("G"), OLD, run=run, sends=run == runs[0])
+        if ended:
+            journal.record(G, "order", b"o", None)
+            await journal.end(G, complete=False)
+        else:
+            journal.release(G)
+    known = await journal.claim(order("G"), OLD, run=runs[1])
+    assert isinstance(known, Claimed)
+    assert known.record is not None
+    assert (known.order_created, without_first_start(known.record.run)) == (True, runs[2])
+    assert start_of(known.record.run) == datetime.fromtimestamp(1e9, UTC)
+
+
+@pytest.mark.parametrize("complete", [False, True])
+async def test_the_start_of_an_order_that_ended_is_that_of_its_last_claim(
+    journal: Journal,
+    complete: bool,  # noqa: FBT001
+) -> None:
+    """Nothing is in doubt: it is not there, or its reference is known."""
+    first, second = load_id(1e9, bytes), load_id(2e9, bytes)
+    for run in (first, second):
+        await journal.claim(order("G"), OLD, run=run, sends=True)
+        if complete:
+            journal.record(G, "order", b"o", ONE, created=True)
+        await journal.end(G, complete=complete)
+    known = await claimed(journal, "G", OLD)
+    assert known is not None
+    assert known.run == second
 
 
 async def test_the_last_record_of_a_part_counts(journal: Journal) -> None:

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_orders_async.journal import Journal, OrderId
+from cdp_orders_async.journal.load_ids import load_id
 from tests.journal.model import Model
 from tests.journal.stores import LEASE, STORES, Store, order
 
@@ -89,7 +90,7 @@ class Play:
         told: tuple[object, object] = None, None
         match name:
             case "claim":
-                run, number = digest * 2, len(digest)
+                run, number = load_id(10 - len(digest) - worker, bytes), len(digest)
                 found = await journal.claim(wanted, digest, run=run, number=number, sends=step.created)
                 told = found, model.claim(worker, wanted, digest, run, number, sends=step.created)
             case "renew":

@@ -47,6 +47,7 @@ from cdp_orders_async.journal.states import (
     UNDER_WAY,
     is_order_created,
     record_of,
+    run_of_claim,
     state_of_claim,
     state_of_end,
 )
@@ -308,13 +309,14 @@ class Tables:
             graph = known.get(claim.place)
             same_reference = _same(claim.order, graphs.get(claim.place.reference, ()))
             sends = claim.sends and not same_reference
-            digest = claim.digest
+            digest, run = claim.digest, claim.run
             if graph is None:
                 state = SENT if sends else UNDER_WAY
             else:
                 digest, has_order = digest or graph.digest, graph.has_order
+                run = run_of_claim(graph.state, graph.run, run, has_order=has_order)
                 state = state_of_claim(graph.state, graph.digest, claim.digest, sends=sends, has_order=has_order)
-            now = digest, state, claim.run, claim.number
+            now = digest, state, run, claim.number
             if graph is None or now != (graph.digest, graph.state, graph.run, graph.order):
                 begun.append((claim.place.reference, claim.place.moment, *now))
             record, newest, order_created = None, 0, False
