@@ -213,6 +213,7 @@ class _Undo:
         self._told = -math.inf  # when it was last said that the server is not well
         self._scope = anyio.CancelScope()
         self._calls = UndoCalls(client.session, clock)
+        self._health = self._calls.health
         self._over = Resources(self._calls, client.base_url)
         self._time_left = Drain(self._scope.cancel, self._waits_in_vain)
 
@@ -255,11 +256,11 @@ class _Undo:
 
     def _waits_in_vain(self) -> bool:
         """Tell whether the server is not well, so that what is in flight will probably not finish."""
-        return min(self._calls.troubled_for, self._clock() - self._halted_at) >= LONG
+        return min(self._health.troubled_for, self._clock() - self._halted_at) >= LONG
 
     def _look(self) -> None:
         """Say why nothing succeeds; end the undo if that lasts."""
-        trouble, seconds = self._calls.trouble, self._calls.troubled_for
+        trouble, seconds = self._health.trouble, self._health.troubled_for
         if trouble is None or seconds < WAITS or self._stopping:
             return
         if seconds >= LASTING:

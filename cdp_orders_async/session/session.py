@@ -247,22 +247,34 @@ class Session:
         """Pass *event* to the log and the observers."""
         tell(self._observers, event)
 
-    async def send(self, request: Request[T], /) -> T:
-        """Send *request*, again where that is safe, and return its result; raises a `CdpError`, as `Resources` says."""
+    async def send(
+        self,
+        request: Request[T],
+        /,
+        sender: BulkTransport | None = None,
+        on_failure: Callable[[CdpError], None] | None = None,
+    ) -> T:
+        """Send *request*, again where that is safe, and return its result; raises a `CdpError`, as `Resources` says.
+
+        *sender* is a caller that can be halted; *on_failure* is called with the error of each attempt.
+        """
         deadline = self.settings.deadline
         until = None if deadline is None else self._clock() + deadline
         call = OpenCall(self._new_id(), until, self.stats.times)
         if self._is_watched():
-            call.report = self._report(request, call)
+            call.report = self._report(request, call, sender)
+        of_caller = None if sender is None else sender.waits
         try:
             while True:
                 call.attempts += 1
                 try:
-                    result = await self._attempt(request, call)
+                    result = await self._attempt(request, call, sender)
                 except CdpError as error:
+                    if on_failure is not None:
+                        on_failure(error)
                     wait = self._failed(request, call, strip_frames(error))
                     try:
-                        await self._wait(request, lambda: asyncio.sleep(wait))  # noqa: B023 it is awaited here
+                        await self._wait(request, lambda: asyncio.sleep(wait), None, of_caller)  # noqa: B023 it is awaited here
                     except NotSent as closed:
                         failure = judged(call, strip_frames(closed))
                         raise failure from failure.__cause__

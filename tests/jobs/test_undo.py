@@ -342,10 +342,8 @@ async def test_a_lost_answer_is_repaired(tmp_path: Path) -> None:
         "script": [{"action": "close", "phase": "written"}, {"action": "status", "status": 503}],
     }
     async with tenant(tmp_path, 1, {"faults": [lost]}) as its:
-        its.cdp.session.settings = attrs.evolve(its.cdp.session.settings, retries=3)
-        await its.load()
-        report = await its.undo()
-        if report.status:  # the client of this test may try once only
+        async with serving(its.emulator, retries=3) as its.cdp:
+            await its.load()
             report = await its.undo()
         assert (report.status, its.all()) == (0, [])
 
@@ -448,9 +446,8 @@ async def test_a_server_that_only_fails_ends_the_undo(tmp_path: Path, monkeypatc
     """It says why it waits, and ends with the cause, though it deleted something before; the next undo goes on."""
     for name, seconds in (("WAITS", 0.2), ("TOLD", 0.3), ("LASTING", 1.5)):
         monkeypatch.setattr(sys.modules["cdp_orders_async.jobs.undo"], name, seconds)
-    async with tenant(tmp_path, 40) as its:
+    async with tenant(tmp_path, 40) as its, serving(its.emulator, connections=2, retries=3) as its.cdp:
         await its.load()
-        its.cdp.session.settings = attrs.evolve(its.cdp.session.settings, connections=2, retries=3)
         works, fails = {"operation": "*", "script": ["ok"] * 60}, {"operation": "*", "action": "status", "status": 503}
         plan: Json = {"faults": [works, fails]}
         its.emulator.faults = Faults.of(plan)
@@ -479,15 +476,15 @@ async def test_what_is_given_up_may_be_done_if_it_was_sent(
     lost = {"operation": "orders.delete", "script": [{"action": "close", "phase": "written"}]}
     async with tenant(tmp_path, 1, {"faults": [lost]}) as its:
         await its.load()
-        its.cdp.session.settings = attrs.evolve(its.cdp.session.settings, retries=3)
-        calls = UndoCalls(its.cdp.session)
         order = next(iter(its.emulator.store.all("orders")))
-        if not halted:
+        async with serving(its.emulator, retries=3) as cdp:
+            calls = UndoCalls(cdp.session)
+            if not halted:
+                calls.halt()
+            sending = asyncio.create_task(Resources(calls, cdp.base_url).orders.delete(UUID(str(order.ref))))
+            while halted and not calls.health.trouble:  # noqa: ASYNC110 it lasts a moment
+                await asyncio.sleep(0)
             calls.halt()
-        sending = asyncio.create_task(Resources(calls, its.cdp.base_url).orders.delete(UUID(str(order.ref))))
-        while halted and not calls.trouble:  # noqa: ASYNC110 it lasts a moment
-            await asyncio.sleep(0)
-        calls.halt()
-        with pytest.raises(error) as caught:
-            await sending
+            with pytest.raises(error) as caught:
+                await sending
         assert caught.value.delivery is (Delivery.UNKNOWN if halted else Delivery.NOT_SENT)
