@@ -488,7 +488,7 @@ class Session:
             raise deadline_error(Delivery.NOT_SENT)
         try:
             left = None if until is None else until - began
-            await self._wait(request, lambda: self._acquire_permit(limiter, bulk=bulk), left, of_load)
+            await self._wait(request, lambda: self._acquire_permit(limiter, request, bulk=bulk), left, of_load)
         except TimeoutError:
             raise deadline_error(Delivery.NOT_SENT) from None
         finally:
@@ -496,7 +496,14 @@ class Session:
             times.lane += min(lane, waited)
             times.rate += max(0.0, waited - lane)
 
-    async def _acquire_permit(self, limiter: Limiter, *, bulk: bool) -> None:
+    async def _acquire_permit(self, limiter: Limiter, request: Request[T], *, bulk: bool) -> None:
         await limiter.acquire(bulk=bulk)
-        if self._second is not None:
+        if self._second is None:
+            return
+        try:
             await self._second.acquire(bulk=bulk)
+        except CdpError:
+            raise
+        except Exception as error:  # of the user's own limiter
+            cause = f"the shared limiter raised {type(error).__name__}"
+            raise connection_error(request, cause, began=False) from error

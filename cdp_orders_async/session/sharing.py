@@ -23,7 +23,7 @@ class RateLimiter(Protocol):
     """
 
     async def acquire(self) -> None:
-        """Return when one request may leave."""
+        """Return when one request may leave; an exception counts as a request that was not sent, and is its cause."""
         ...
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import re
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from uuid import UUID
 
 import anyio
 import pytest
@@ -130,6 +133,30 @@ async def test_a_limiter_that_raises_cancelled_error(calls: int) -> None:
     assert load.done > 0
     # A create that waits for its connection while another order ends the load is not sent.
     assert calls - 1 <= emulator.requests.total() <= calls
+
+
+@pytest.mark.parametrize("error", [ConnectionError("away"), TimeoutError("away"), KeyError("away")])
+async def test_a_limiter_that_raises_an_exception(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The request was not sent, and is sent again; in the end the outcome of the order tells the limiter as cause."""
+    monkeypatch.setattr(sys.modules["cdp_orders_async.ingest.attempts"], "ROUNDS", 1)
+    emulator = Emulator()
+    limiter = Cancelling(3, error)
+    settings = Settings(retries=1)
+    async with (
+        running(emulator) as url,
+        CdpOrders(base_url=url, client_key=KEY, api_token=TOKEN, settings=settings, shared_limiter=limiter) as cdp,
+    ):
+        cause = f"(the shared limiter raised {type(error).__name__})"
+        outcome = await ingest_one(cdp, whole("single"))
+        assert (outcome.verdict, emulator.requests.total()) == (Verdict.PARTIAL, 3)
+        failures = [part.failure for part in outcome.parts if part.failure is not None]
+        assert {(one.message[-len(cause) :], one.delivery) for one in failures} == {(cause, Delivery.NOT_SENT)}
+        with pytest.raises(NotSent, match=re.escape(cause)) as caught:
+            await cdp.orders.get(UUID(str(outcome.ref)))
+        assert (caught.value.attempts, caught.value.__cause__) == (2, error)
+        limiter.calls = 1000
+        assert (await ingest_one(cdp, whole("single"))).verdict is Verdict.LOADED
+    assert stored(emulator) == wanted([whole("single")])
 
 
 @pytest.mark.parametrize("error", [Panic(), GeneratorExit()])
