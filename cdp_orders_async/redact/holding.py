@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from cdp_orders_async.redact.words import MASK
@@ -131,12 +131,13 @@ def _seal_call(function: Callable[..., Any]) -> Callable[..., Any]:
 def _seal_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 the arguments of any function
-        awaited = function(*args, **kwargs)
-        del args, kwargs  # other code that inspects the stack meanwhile, such as a user's limiter, sees no argument
         try:
+            awaited = function(*args, **kwargs)  # raises TypeError for arguments that it does not take
+            args, kwargs = (), {}  # other code that inspects the stack meanwhile, such as a limiter, sees no argument
             return await awaited
         except BaseException as error:  # noqa: BLE001 it is raised again
             raised = error
+        del args, kwargs
         raise strip_frames(raised)
 
     return sealed
@@ -145,15 +146,19 @@ def _seal_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
 def _seal_generator(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 the arguments of any function
-        generator, raised = function(*args, **kwargs), None
-        del args, kwargs
+        generator: AsyncGenerator[Any, None] | None = None
+        raised: BaseException | None = None
         try:
+            generator = function(*args, **kwargs)
+            args, kwargs = (), {}
             async for value in generator:
                 yield value
         except BaseException as error:  # noqa: BLE001 it is raised again
             raised = error
         finally:
-            await generator.aclose()
+            if generator is not None:
+                await generator.aclose()
+        del args, kwargs
         if raised is not None:
             raise strip_frames(raised)
 
