@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import traceback
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import Callable
 from typing import Any, Generic, NoReturn, TypeVar, cast
 
 from cdp_orders_async.redact.words import MASK
@@ -146,18 +147,14 @@ def _seal_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
 def _seal_generator(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 the arguments of any function
-        generator: AsyncGenerator[Any, None] | None = None
         raised: BaseException | None = None
         try:
-            generator = function(*args, **kwargs)
-            args, kwargs = (), {}
-            async for value in generator:
-                yield value
+            async with contextlib.aclosing(function(*args, **kwargs)) as generator:
+                args, kwargs = (), {}
+                async for value in generator:
+                    yield value
         except BaseException as error:  # noqa: BLE001 it is raised again
             raised = error
-        finally:
-            if generator is not None:
-                await generator.aclose()
         del args, kwargs
         if raised is not None:
             raise strip_frames(raised)
