@@ -28,6 +28,8 @@ __all__ = ["Health", "Overload", "Sign", "overload", "sign_of"]
 
 MISDIRECTED = frozenset({404, 405, 408, 421})
 """Statuses that the API itself never answers to the creation of an order: the request went to another server."""
+OF_THE_API = frozenset({500, 501})
+"""Statuses of failures of the API itself, which do not come from too much load."""
 BARRED = frozenset({407, 411, 415, 417, 451})
 """Statuses by which something on the way to the API refuses each request, whatever it asks."""
 MAX_IN_ROW = 5
@@ -90,13 +92,13 @@ class Overload(NamedTuple):
 def overload(error: CdpError, *, late: bool) -> Overload | None:
     """Tell whether *error* may come from too much load; None: the server answered for another reason.
 
-    A limit answers 429 or 503, a gateway before a queue 502 or 504, a firewall drops the connection. *late* says that
-    no answer came within the timeout.
+    A limit answers 429 or 503, a gateway before a queue 502, 504 or a 5xx of its own such as 524 or 529, a firewall
+    drops the connection. 500 and 501 come from the API itself. *late* says that no answer came within the timeout.
     """
     answered = error.__cause__ if isinstance(error, OutcomeUnknown) else error
     sign: Overload | None = None
     match answered:
-        case RateLimited() | ServerError(status=502 | 503 | 504):
+        case RateLimited() | ServerError() if answered.status not in OF_THE_API:
             sign = Overload(str(answered.status), answered.retry_after or 0.0)
         case Refused() | Unreadable(cut=False):
             pass

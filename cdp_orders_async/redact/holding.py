@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import traceback
@@ -131,12 +132,13 @@ def _seal_call(function: Callable[..., Any]) -> Callable[..., Any]:
 def _seal_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 the arguments of any function
-        awaited = function(*args, **kwargs)
-        del args, kwargs  # other code that inspects the stack meanwhile, such as a user's limiter, sees no argument
         try:
+            awaited = function(*args, **kwargs)  # raises TypeError for arguments that it does not take
+            args, kwargs = (), {}  # other code that inspects the stack meanwhile, such as a limiter, sees no argument
             return await awaited
         except BaseException as error:  # noqa: BLE001 it is raised again
             raised = error
+        del args, kwargs
         raise strip_frames(raised)
 
     return sealed
@@ -145,15 +147,15 @@ def _seal_coroutine(function: Callable[..., Any]) -> Callable[..., Any]:
 def _seal_generator(function: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     async def sealed(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 the arguments of any function
-        generator, raised = function(*args, **kwargs), None
-        del args, kwargs
+        raised: BaseException | None = None
         try:
-            async for value in generator:
-                yield value
+            async with contextlib.aclosing(function(*args, **kwargs)) as generator:
+                args, kwargs = (), {}
+                async for value in generator:
+                    yield value
         except BaseException as error:  # noqa: BLE001 it is raised again
             raised = error
-        finally:
-            await generator.aclose()
+        del args, kwargs
         if raised is not None:
             raise strip_frames(raised)
 

@@ -32,6 +32,7 @@ __all__ = [
     "HEADERS",
     "HEAD_TOO_LARGE",
     "LONGEST_HEAD",
+    "MOST_FRAMING",
     "NO_BODY",
     "NO_HEADERS",
     "Answer",
@@ -57,6 +58,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 HEADERS = {"Accept": "application/json", "User-Agent": f"cdp-orders-async/{VERSION}"}
 KEPT_BYTES = 100  # bytes of an unusable answer that its error keeps
 LONGEST_HEAD = 65_536  # bytes of a head, or of other data without a byte of a body, such as interim answers
+MOST_FRAMING = 16  # bytes that may surround each byte of a body: those of a chunk of one byte are five, or a few more
 HEAD_TOO_LARGE = f"the head of the answer is larger than {LONGEST_HEAD:,} bytes"
 NO_BODY = f"{LONGEST_HEAD:,} bytes came after the head that are no part of the body"
 FIRST_WINSOCK_ERROR = 10_000  # the errors of sockets on Windows have numbers from this one on

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import ssl
 from collections.abc import AsyncGenerator, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
 from cdp_orders_async.addresses import is_loopback
 from cdp_orders_async.errors import CdpError, Invalid, NotSent, OutcomeUnknown, Violation
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.session.attempt import describe
-from cdp_orders_async.session.backends.aiohttp import Dropped, no_hidden_resend
+from cdp_orders_async.session.backends.aiohttp import Dropped, Handler, no_hidden_resend
 from cdp_orders_async.settings import Settings, proxy_of, tls_of
 
 __all__ = ["SignedUrls"]
@@ -23,6 +26,24 @@ __all__ = ["SignedUrls"]
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 RULE = "must be an https URL of a file storage, or an http URL of this machine"
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Connects for one transfer; when it is closed, no connection waits for a goodbye of the server."""
+
+    def __init__(self, *, tls: ssl.SSLContext | bool) -> None:
+        super().__init__(ssl=tls, force_close=True)  # pyright: ignore[reportUnknownMemberType] aiohttp's
+        self._handlers: list[Handler] = []
+        self._factory = partial(self._handler)
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        for handler in self._handlers:
+            handler.abort()
+        await super().close(abort_ssl=abort_ssl)
+
+    def _handler(self) -> ResponseHandler:
+        self._handlers.append(Handler(self._loop))
+        return self._handlers[-1]
 
 
 class SignedUrls:
@@ -68,7 +89,7 @@ class SignedUrls:
         try:
             async with (
                 aiohttp.ClientSession(
-                    connector=aiohttp.TCPConnector(ssl=tls, force_close=True),
+                    connector=_Connector(tls=tls),
                     cookie_jar=aiohttp.DummyCookieJar(),
                     auto_decompress=False,
                     timeout=timeout,

@@ -123,11 +123,13 @@ def limited(loop: VirtualLoop, *limits: Limit) -> Emulator:
     ("limit", "rate", "seconds"),
     [
         (Bucket(rate=50, burst=50, refusal="reset"), 50, 0),
+        (Bucket(rate=50, burst=50, refusal=529), 50, 0),
         (Bucket(rate=50, burst=50, refusal="reset", ban=10), 50, 60),
         (Bucket(rate=50, burst=50, refusal="reset", ban=60), 50, 600),
         (Bucket(rate=50, burst=50), 50, 0),
         (Bucket(rate=50, burst=50, refusal=503, retry_after=30), 50, 200),
         (Queue(rate=40, gateway=1), 40, 0),
+        (Queue(rate=40, gateway=1, refusal=524), 40, 0),
         (Queue(rate=4, gateway=10), 4, 0),
         (Window(calls=600, seconds=60), 10, 0),
     ],
@@ -150,6 +152,27 @@ def test_all_is_loaded(limit: Limit, rate: float, seconds: float, seed: int) -> 
         return took
 
     assert run(main) <= 3 * REQUESTS / rate + seconds
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("writes", [1, 5, 10])
+def test_writes_that_are_slower_than_the_look_before(writes: int, seed: int) -> None:
+    """Calls that waited before reads and writes got a rate each say nothing of the new one."""
+
+    async def main(loop: VirtualLoop) -> float:
+        of_reads = Bucket(rate=50, burst=50, methods=("GET",))
+        emulator = limited(loop, of_reads, Bucket(rate=writes, burst=writes, methods=("POST",)))
+        session = session_to(emulator, loop, seed)
+        load = begun(session, loop, look_first=True)
+        await load.run()
+        took = loop.time()
+        await load.aclose()
+        await session.aclose()
+        assert load.counts == {Verdict.LOADED: ORDERS}
+        assert stored(emulator) == wanted([whole(f"A-{n}") for n in range(ORDERS)])
+        return took
+
+    assert run(main) <= 2 * REQUESTS / writes
 
 
 @pytest.mark.parametrize("seed", [1, 2])

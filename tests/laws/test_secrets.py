@@ -123,7 +123,7 @@ from cdp_orders_async.reports.charts import Band, Chart, Line, _Axis  # pyright:
 from cdp_orders_async.reports.commands import Command
 from cdp_orders_async.session.autorate.governor import Climb, RateState, Trial
 from cdp_orders_async.session.backends.aiohttp import _Attempt, _Body  # pyright: ignore[reportPrivateUsage] every class is looked at
-from cdp_orders_async.session.signed import SignedUrls
+from cdp_orders_async.session.signed import SignedUrls, _Connector  # pyright: ignore[reportPrivateUsage] the same
 from cdp_orders_async.sources.jsonlines import _Expecting, _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.telemetry.otel import OtelObserver
 from cdp_orders_async.timings import Durations
@@ -392,6 +392,7 @@ async def filed(folder: Path, url: str) -> list[object]:
                 *(cutting, ready, cutting.finish(), *cutting.orders, options, book, Packer(1000, 1), patience, api),
                 *(BatchStatus("uploading", Opaque("https://canary")), LogRow(None, 400, "no"), Result()),
                 *(Delivery(api, book, patience, uuid4, lambda _: None), SignedUrls(Settings(), 1.0), BatchEngine()),
+                _Connector(tls=True),
                 *(BatchLoad(cdp, lines(), records, book, options, 0.0), Decision(Verdict.ALREADY)),
                 *(plan, choose(1, None, plan)),
             ]

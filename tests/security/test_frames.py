@@ -80,6 +80,7 @@ NEW: tuple[object, ...] = (
     *({"first_name": "canary", "1": {}}, {1: "canary"}, "canary", NewContact(first_name=BROKEN), {"a": [BROKEN]}),
 )
 UNWRITABLE: tuple[object, ...] = ({"first_name": BROKEN}, {"a": object, "b": "canary"})
+EMAIL: dict[str, Any] = {"email": "canary@example.com"}
 WRONG: dict[str, Call] = {
     **{
         f"{kind}.{verb} of no ref": asked(kind, verb, "canary-ref", PERSON)
@@ -104,6 +105,14 @@ WRONG: dict[str, Call] = {
     "delete_fields of names": asked("order_extensions", "delete_fields", REF, ["canary|", "other"]),
     "orders.create": asked("orders", "create", {"referenceId": "canary"}),
     "orders.list": asked("orders", "list", reference_id=BROKEN),
+    **{
+        f"{kind}.{verb} with fields as arguments": asked(kind, verb, REF, first_name="canary", others=PERSON)
+        for kind in KINDS
+        for verb in ("create", "update", "replace", "get", "list", "delete", "delete_fields", "to_update")
+        if hasattr(getattr(CdpOrders, kind), verb)
+    },
+    "ingest_one with another argument": lambda cdp: called(Opaque(partial(ingest_one, cdp, **EMAIL))),
+    "ingest with another argument": lambda cdp: called(Opaque(partial(ingest, cdp, [], **EMAIL))),
     "ingest_one of a dict": lambda cdp: called(Opaque(partial(ingest_one, cdp, cast("OrderGraph", WHOLE)))),
     "ingest of a dict": lambda cdp: called(Opaque(partial(ingest, cdp, cast("list[OrderGraph]", WHOLE)))),
 }

@@ -14,10 +14,11 @@ import pytest
 import trustme
 
 from cdp_orders_async.errors import CdpError, NotSent, OutcomeUnknown
-from cdp_orders_async.session import Session
+from cdp_orders_async.redact import Opaque
+from cdp_orders_async.session import Session, SignedUrls
 from cdp_orders_async.settings import Credentials, Settings
 from tests.conformance.answering import http, listening
-from tests.servers import Cut, read_body, read_head, serving
+from tests.servers import Cut, Reply, read_body, read_head, serving
 from tests.session.calling import (
     METHODS,
     TOKEN,
@@ -125,6 +126,32 @@ async def test_answered_connections_over_tls(authority: trustme.CA, trusting: Se
             await session.send(ask("POST"))
             assert sockets_to(url) == 1
         assert sockets_to(url) == 0
+
+
+@pytest.mark.parametrize("way", ["aiohttp"], indirect=True)
+@pytest.mark.parametrize("end", ["time", "cancel"])
+async def test_silent_file_storage(end: str, authority: trustme.CA, trusting: Settings) -> None:
+    """A transfer that ends while the file storage is silent leaves no socket."""
+    tls = tls_server(authority.issue_cert("127.0.0.1"))
+    async with speaking(Silent, tls) as url:
+        transfer = asyncio.ensure_future(
+            SignedUrls(trusting, 0.5 if end == "time" else 60.0).get(Opaque(f"{url}/signed"), 1_000)
+        )
+        if end == "cancel":
+            await until(lambda: Silent.made)
+            await turns()
+            transfer.cancel()
+        await asyncio.wait([transfer])
+        await turns()
+        assert sockets_to(url) == 0
+
+
+async def test_file_storage_without_end() -> None:
+    """What is no body of a transfer is counted too."""
+    raw = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;" + b"x" * 1_000_000
+    async with serving(Cut("in the body", "stall", Reply(raw=raw))) as server:
+        with pytest.raises(OutcomeUnknown, match="that are no part of the body"):
+            await SignedUrls(Settings(trust_env=False), 60.0).get(Opaque(f"{server.url}/signed"), 1_000)
 
 
 async def test_server_that_speaks_first(authority: trustme.CA, trusting: Settings) -> None:

@@ -71,8 +71,13 @@ async def test_interim_answers_without_end() -> None:
 
 @pytest.mark.parametrize(
     "after",
-    [b"1;" + b"x" * 1_000_000, b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 100_000, b"2\r\n{}\r\n0\r\nX: " + b"y" * 1_000_000],
-    ids=["chunk extension", "many trailers", "long trailer"],
+    [
+        b"1;" + b"x" * 1_000_000,
+        (b"1;" + b"x" * 10_000 + b"\r\n \r\n") * 100,
+        b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 100_000,
+        b"2\r\n{}\r\n0\r\nX: " + b"y" * 1_000_000,
+    ],
+    ids=["chunk extension", "many chunk extensions", "many trailers", "long trailer"],
 )
 async def test_what_is_no_body_without_end(after: bytes) -> None:
     """What stands between and after chunks is counted too, and the answer counts as cut off."""
@@ -103,7 +108,7 @@ async def test_chunks_that_are_none() -> None:
 
 
 async def test_large_body_in_small_chunks() -> None:
-    """What stands between the chunks of a body counts only until the next of its bytes."""
+    """What a body in chunks needs beside its bytes counts for nothing."""
     raw = CHUNKED + b"1\r\nx\r\n" * 50_000 + b"0\r\n\r\n"
     async with serving(Reply(raw=raw)) as server, calling(server.url) as session:
         assert await session.send(ask()) == b"x" * 50_000

@@ -21,6 +21,8 @@ from tests.ingest.orders import order
         ({"action": "status", "status": 502}, "502"),
         ({"action": "status", "status": 503}, "503"),
         ({"action": "html", "status": 504}, "504"),
+        ({"action": "html", "status": 522}, "522"),
+        ({"action": "status", "status": 529}, "529"),
         ({"action": "reset"}, "a lost answer"),
         ({"action": "stall"}, "no answer in time"),
         ({"action": "status", "status": 500}, None),

@@ -102,7 +102,9 @@ class Autorate:
             limiter, governor = self._lanes[reads]
             guess = max(LEAST_RATE, governor.pace * (self._answers[reads] - self._refusals[reads]) / answers)
             governor.climb = None  # the limit that was found belongs to the refused calls
-            self._lanes[reads] = (limiter.another(limiter.rate), Governor(governor.slots, guess))
+            # Until then the calls leave that wait for the old limiter now, at its rate.
+            since = self._clock() + limiter.delay(bulk=True)
+            self._lanes[reads] = (limiter.another(limiter.rate), Governor(governor.slots, guess, since))
         elif answers > MAX_COUNTED:
             self._answers, self._refusals = [0, 0], [0, 0]
 

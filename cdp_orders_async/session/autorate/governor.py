@@ -106,22 +106,22 @@ class RateState(Struct, frozen=True):
 class Governor:
     """Steer a rate and a number of slots by the results of the calls.
 
-    *slots* is the most calls in flight, *rate* the calls per second at the start. It has no clock and no timer: each
-    method gets the time in seconds.
+    *slots* is the most calls in flight, *rate* the calls per second at the start. Calls that are sent before *since*
+    say nothing about that rate. It has no clock and no timer: each method gets the time in seconds.
     """
 
-    def __init__(self, slots: int, rate: float = START_RATE) -> None:
+    def __init__(self, slots: int, rate: float = START_RATE, since: float = -math.inf) -> None:
         self.rate = rate  # calls per second that are allowed; infinite: limited only by the calls in flight
         self.climb: Climb | None = None  # the growth of the rate; None: no limit is known, and it doubles each second
         self.slots = slots  # calls in flight that are allowed
         self.pace = rate  # calls per second that were sent lately
-        self.cut_at = -math.inf  # the time of the last cut
+        self.cut_at = since  # the time of the last cut, or of the start
         self.cut_for: str | None = None  # its reason
         self._most_slots = slots
         self._queue: Climb | None = None  # the growth of the calls in flight; None: they were never cut
         self._sends = 0  # since the pace was last counted
         self._counted = -math.inf  # the time of that count
-        self._since = -math.inf  # answers count if their call was sent after this time
+        self._since = since  # answers count if their call was sent after this time
         self._count = 0  # the number of these answers
         self._share = 0.0  # the share of refusals among the last of these answers
         self._noise = 0.0  # the share of refusals that comes at any rate

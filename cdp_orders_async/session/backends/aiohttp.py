@@ -38,6 +38,7 @@ from cdp_orders_async.session.attempt import (
     HEAD_TOO_LARGE,
     HEADERS,
     LONGEST_HEAD,
+    MOST_FRAMING,
     NO_BODY,
     NO_HEADERS,
     Answer,
@@ -60,7 +61,7 @@ from cdp_orders_async.settings import Credentials, Settings, tls_of
 from cdp_orders_async.timings import Timings
 from cdp_orders_async.wire import Request
 
-__all__ = ["AiohttpBackend", "Dropped", "no_hidden_resend"]
+__all__ = ["AiohttpBackend", "Dropped", "Handler", "no_hidden_resend"]
 
 NAME = type(hdrs.ACCEPT)
 """The type of the names of headers that aiohttp takes as they are; any other text it converts, again and again."""
@@ -147,10 +148,10 @@ class _Attempt(Struct):
     """The connections of one attempt."""
 
     creates: bool
-    connection: _Handler | None = None
+    connection: Handler | None = None
     kept: bool = False
     """Whether its connection had an earlier request."""
-    made: tuple[_Handler, ...] = ()
+    made: tuple[Handler, ...] = ()
     """The connections that were opened for it."""
 
 
@@ -161,7 +162,7 @@ class _Broken(Broken, aiohttp.ClientError):
     """`Broken`, as an error that aiohttp passes on."""
 
 
-class _Handler(ResponseHandler):
+class Handler(ResponseHandler):
     """A connection that ends at once when it is closed, and that limits the data outside of a body.
 
     aiohttp ends TLS with a handshake. If the server does not answer it, the connection stays open for half a minute,
@@ -176,7 +177,7 @@ class _Handler(ResponseHandler):
         self.received = 0
         """The bytes that came since."""
         self._length = 0  # bytes of the body so far
-        self._outside = 0  # bytes since the last byte of a body
+        self._outside = 0  # bytes beside the body that its own do not explain
 
     def begin(self, now: float) -> None:
         """Take a request."""
@@ -185,13 +186,16 @@ class _Handler(ResponseHandler):
         self.received = self._length = self._outside = 0
 
     def close(self) -> None:
+        """End at once."""
         self.abort()
 
     def resume_reading(self, *args: Any, **given: Any) -> None:  # noqa: ANN401 aiohttp's
+        """Read on, if it does not."""
         if self._reading_paused:  # aiohttp asks after each body, and would feed its parser nothing
             super().resume_reading(*args, **given)
 
     def data_received(self, data: bytes) -> None:
+        """Parse *data*, and end an answer that has too much beside its body."""
         body = self._payload
         if body is not None and body is not EMPTY_PAYLOAD and data and body.is_eof():
             self.abort()  # data after the end of an answer
@@ -203,7 +207,8 @@ class _Handler(ResponseHandler):
         if length == self._length:
             self._outside += len(data)
         else:
-            self._outside, self._length = 0, length
+            framing = self._outside + len(data) - MOST_FRAMING * (length - self._length)
+            self._outside, self._length = max(0, framing) if self._length else 0, length
         if self._outside > LONGEST_HEAD and self.transport is not None:
             self.transport.pause_reading()  # the reader of the answer closes the connection
             self.set_exception(_Broken(HEAD_TOO_LARGE if body is None else NO_BODY))
@@ -252,7 +257,7 @@ class _Connector(aiohttp.TCPConnector):
         while True:
             connection = await super().connect(req, traces, timeout)
             handler = connection.protocol
-            if not isinstance(handler, _Handler):
+            if not isinstance(handler, Handler):
                 raise TypeError("aiohttp made a connection of another kind")
             used_at = handler.used_at
             if not handler.should_close and (
@@ -282,7 +287,7 @@ class _Connector(aiohttp.TCPConnector):
 
     def _handler(self) -> ResponseHandler:
         attempt = ATTEMPT.get()
-        handler = _Handler(self._loop)
+        handler = Handler(self._loop)
         attempt.made = (*attempt.made, handler)
         return handler
 
@@ -452,7 +457,7 @@ class AiohttpBackend(HttpBackend):
         return unusable_answer(request, response.status, describe_too_large(most), body, self.secrets)
 
 
-def _checked(response: ClientResponse, connection: _Handler | None) -> ClientResponse:
+def _checked(response: ClientResponse, connection: Handler | None) -> ClientResponse:
     """Return *response*, which came over *connection*; close it and raise `Broken` if its head is too large."""
     if connection is not None and connection.received <= LONGEST_HEAD:
         return response  # nearly always, so that the rest is not counted

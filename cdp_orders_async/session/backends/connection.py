@@ -13,6 +13,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from cdp_orders_async.session.attempt import (
     HEAD_TOO_LARGE,
     LONGEST_HEAD,
+    MOST_FRAMING,
     NO_BODY,
     describe,
     has_spoken,
@@ -47,7 +48,7 @@ class Connection(asyncio.BufferedProtocol):
         self._whole = False  # whether the answer is complete
         self._more = False  # whether data came after the answer, or the connection ends with it
         self._head = 0  # bytes of the head so far
-        self._outside = 0  # bytes since the last byte of a body
+        self._outside = 0  # bytes beside the body that its own do not explain
         self.free = False
         """Whether a request may be written to it."""
         self.kept = False
@@ -177,8 +178,8 @@ class Connection(asyncio.BufferedProtocol):
     def on_body(self, body: bytes) -> None:
         """Keep a part of the body."""
         if not self._whole:
+            self._outside = max(0, self._outside - MOST_FRAMING * len(body)) if self.body else 0
             self.body += body
-            self._outside = 0
 
     def on_message_complete(self) -> None:
         """Note that the answer is complete."""
