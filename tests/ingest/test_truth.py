@@ -124,20 +124,24 @@ async def test_credentials_end_in_the_middle_of_an_order(
     assert stored(network.emulator) == wanted([whole()])
 
 
-async def test_a_deadline_in_the_middle_of_an_order() -> None:
+def test_a_deadline_in_the_middle_of_an_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings of the client say how long one order may take, whatever the server answers meanwhile."""
     busy: Json = {"action": "status", "phase": "before", "status": 429}
     plan: Json = {"faults": [{"operation": "contacts.create", "script": [busy] * 500}]}
     emulator = Emulator(faults=Faults.of(plan))
     graph = attrs.evolve(whole(), items=(), consumers=(), extension=None)
-    async with serving(emulator, deadline=2) as cdp:
-        with pytest.raises(DeadlineExceeded) as caught:
-            await ingest_one(cdp, graph)
-        outcome = told(caught.value)
-        assert outcome.verdict == Verdict.PARTIAL
-        [made] = emulator.store.all("orders")
-        assert str(outcome.ref) == made.ref
-        assert caught.value.delivery is not Delivery.NOT_SENT
+
+    async def main(loop: LoopbackLoop) -> None:
+        async with virtually(loop, monkeypatch, emulator, deadline=2) as given:
+            with pytest.raises(DeadlineExceeded) as caught:
+                await ingest_one(Resources(*given), graph)
+            outcome = told(caught.value)
+            assert outcome.verdict == Verdict.PARTIAL
+            [made] = emulator.store.all("orders")
+            assert str(outcome.ref) == made.ref
+            assert caught.value.delivery is not Delivery.NOT_SENT
+
+    run_in(LoopbackLoop, main)
 
 
 async def test_a_deadline_while_nothing_was_done() -> None:
