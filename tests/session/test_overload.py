@@ -37,7 +37,10 @@ def test_what_is_taken_for_overload(fault: dict[str, Json], cut_for: str | None,
     settings = Settings(rate=rate, retries=0, timeout=3, trust_env=False)
 
     async def main(loop: Loop) -> None:
-        async with running(Emulator(api_token=TOKEN, faults=plan)) as url, calling(url, settings, clock=loop.time) as session:
+        async with (
+            running(Emulator(api_token=TOKEN, faults=plan)) as url,
+            calling(url, settings, clock=loop.time) as session,
+        ):
             cdp = Resources(session, url)
 
             async def create() -> None:
