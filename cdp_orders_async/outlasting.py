@@ -8,10 +8,12 @@ from typing import Any
 
 import anyio
 
-__all__ = ["Drain", "outlast"]
+__all__ = ["STALL", "Drain", "outlast"]
 
 LOOK = 0.1
 """Seconds between two looks whether what is left waits in vain."""
+STALL = 0.1
+"""Seconds that a timer may be late; if it is later, the loop was blocked, and the work gets so many seconds more."""
 
 
 async def outlast(pending: Callable[[], Collection[asyncio.Future[Any]]], cancelled: Callable[[], None]) -> None:
@@ -59,8 +61,18 @@ class Drain:
             return
         if self._timer is None or self._timer.when() > self._loop.time() + seconds:
             self._cancel()
-            self._timer = self._loop.call_later(seconds, self.within, 0)
+            self._set(self._loop.time() + seconds)
         self._look()
+
+    def _set(self, end: float) -> None:
+        self._timer = self._loop.call_at(end, self._come, end)
+
+    def _come(self, end: float) -> None:
+        now = self._loop.time()
+        if now > end + STALL:  # answers that came while the loop was blocked are read first
+            self._set(now + STALL)
+        else:
+            self.within(0)
 
     def end(self) -> None:
         """Forget the time, because everything has ended: *abort* is not called again."""

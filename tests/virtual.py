@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import selectors
+import socket
 from collections.abc import Callable, Coroutine
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -59,6 +60,19 @@ class LoopbackLoop(VirtualLoop):
 
     def __init__(self) -> None:
         super().__init__(LoopbackSelector())
+
+    async def getaddrinfo(
+        self,
+        host: bytes | str | None,
+        port: bytes | str | int | None,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 asyncio's own name
+        proto: int = 0,
+        flags: int = 0,
+    ) -> list[Any]:
+        """Look an address up at once: in the time of a thread, which no virtual loop waits for, timeouts would pass."""
+        return socket.getaddrinfo(host, port, family, type, proto, flags)
 
 
 L = TypeVar("L", bound=VirtualLoop)

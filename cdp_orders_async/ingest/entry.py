@@ -14,12 +14,12 @@ from typing import Literal, TypeAlias, cast
 
 from cdp_orders_async.arguments import called, need, need_method
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import CdpError, Invalid, Violation
+from cdp_orders_async.errors import CdpError, DeadlineExceeded, Invalid, Violation
 from cdp_orders_async.graph import OrderGraph
 from cdp_orders_async.ingest.before import KeepBefore
 from cdp_orders_async.ingest.context import OnExisting
 from cdp_orders_async.ingest.load import Load
-from cdp_orders_async.ingest.outcomes import Outcome
+from cdp_orders_async.ingest.outcomes import Outcome, Verdict
 from cdp_orders_async.ingest.source import Orders
 from cdp_orders_async.journal import Journal
 from cdp_orders_async.redact import sealed
@@ -40,6 +40,7 @@ SETTLE = 10.0
 seconds". Too short a time would create an order twice; a long time only delays the few orders with a lost answer."""
 WIDTH = 8
 """The most parts of a single order that are under way at once."""
+_THERE = frozenset({Verdict.LOADED, Verdict.ALREADY, Verdict.UPDATED, Verdict.KEPT})
 
 
 @sealed
@@ -168,7 +169,11 @@ async def ingest_one(
         bulk=priority == "bulk",
         patient=False,
     )
-    timer = None if deadline is None else asyncio.get_running_loop().call_later(deadline, load.expire)
+    timer = None
+    if deadline is not None:
+        loop = asyncio.get_running_loop()
+        due = loop.time() + deadline
+        timer = loop.call_at(due, load.expire, due)
     try:
         load.start_with(graph)
         await load.wait()
@@ -182,6 +187,8 @@ async def ingest_one(
             timer.cancel()
         await load.aclose()
     outcome = load.outcome
+    if isinstance(load.error, DeadlineExceeded) and outcome is not None and outcome.verdict in _THERE:
+        return outcome  # its last answers were read after the deadline: they came while the loop was blocked
     if isinstance(load.error, CdpError):
         load.error.outcome = outcome
     if load.error is not None:

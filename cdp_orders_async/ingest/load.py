@@ -21,7 +21,7 @@ from cdp_orders_async.ingest.scheduler import Scheduler
 from cdp_orders_async.ingest.source import Orders, Source
 from cdp_orders_async.journal import MAX_REFERENCE_BYTES, Journal
 from cdp_orders_async.kinds import Api
-from cdp_orders_async.outlasting import Drain, outlast
+from cdp_orders_async.outlasting import STALL, Drain, outlast
 from cdp_orders_async.redact import sealed, strip_frames
 from cdp_orders_async.session import Session, Timings
 
@@ -237,10 +237,14 @@ class Load:
         first: Outcome | None = None if self._outcomes.empty() else self._outcomes.get_nowait()
         return first
 
-    def expire(self) -> None:
-        """End the load because its time is over, and give up the calls in flight."""
+    def expire(self, due: float) -> None:
+        """End the load because its time was over at *due*, and give up the calls in flight.
+
+        If the loop was blocked then, answers that came meanwhile are read first; nothing more is sent.
+        """
         self.error = self.error or DeadlineExceeded("the deadline of the order passed")
-        self.stop()
+        self._context.halt()
+        self.stop(STALL if self._loop.time() > due + STALL else 0.0)
 
     def stop(self, drain: float = 0.0) -> None:
         """Take no new order; after *drain* seconds give up the calls that are still in flight.

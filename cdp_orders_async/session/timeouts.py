@@ -6,10 +6,11 @@ import asyncio
 import math
 from types import TracebackType
 
+from cdp_orders_async.outlasting import STALL
+
 __all__ = ["CLOSED", "Broken", "Timeout", "TimeoutPool"]
 
 CLOSED = "the client is closed"
-STALL = 0.1  # seconds that a timer may be late; if it is later, the work gets so many seconds more
 
 
 class Broken(Exception):

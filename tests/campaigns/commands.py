@@ -86,7 +86,8 @@ async def hurt(
     async with running(emulator) as base_url:
         options = f"load {folder}/orders.jsonl --journal {folder}/journal.sqlite --settle {READINGS[reading][1]}"
         options += f" --base-url {base_url} --client-key key --api-token token"
-        options += f" --connections {IN_FLIGHT} --rate none --timeout {TIMEOUT} --on-existing update"
+        timeout = TIMEOUT if chance else 60  # without faults, only a slow machine could pass a short one
+        options += f" --connections {IN_FLIGHT} --rate none --timeout {timeout} --on-existing update"
         while len(ends) <= times or (ends[-1][0] != 0 and len(ends) < times + MOST_RUNS):
             hurting = len(ends) < times
             (folder / "orders.jsonl").write_bytes(b"\n".join(map(orjson.dumps, graphs)))

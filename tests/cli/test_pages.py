@@ -70,7 +70,7 @@ async def test_the_demo_serves_its_pages_on_a_terminal(tmp_path: Path) -> None:
                     if "/guests/" in url:
                         assert "with this guest as the contact" in text
         process.send_signal(signal.SIGINT)
-        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
     finally:
         if process.returncode is None:
             process.kill()
@@ -82,7 +82,7 @@ async def test_the_demo_can_end_on_a_terminal(tmp_path: Path) -> None:
     process, screen = await demo(tmp_path, "--no-serve")
     try:
         assert b"To go on: " in await asyncio.wait_for(screen.readuntil(b"in another."), 60)
-        assert await asyncio.wait_for(process.wait(), 20) == 0
+        assert await asyncio.wait_for(process.wait(), 60) == 0
     finally:
         if process.returncode is None:
             process.kill()

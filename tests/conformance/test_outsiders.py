@@ -36,7 +36,7 @@ class Wire:
         """Send one request, its body only when told to go on where it *waits*; return status and JSON."""
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 head = "\r\n".join([line, BASIC, *headers, "Connection: close", "", ""]).encode()
                 writer.write(head if waits else head + body)
                 if waits:

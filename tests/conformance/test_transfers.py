@@ -29,6 +29,8 @@ from cdp_orders_async import (
 )
 from tests.conformance.answering import CALLS, ONCE, REF, answering, connected, ended, http, listening, result
 from tests.servers import read_body, read_head
+from tests.session.endings import Loop
+from tests.virtual import run_in
 
 pytestmark = pytest.mark.usefixtures("way")
 
@@ -249,7 +251,7 @@ ZEROS = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
 BOMB_HEAD, BOMB = (ZEROS.compress(bytes(MIB)) + ZEROS.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
 """A gzip of as many MiB of zeros as there are pieces of this, a thousandth of their size."""
 SMALL = attrs.evolve(ONCE, max_answer=2**16)
-IMPATIENT = attrs.evolve(ONCE, timeout=0.3)
+IMPATIENT = attrs.evolve(ONCE, timeout=3)
 
 
 @asynccontextmanager
@@ -347,7 +349,7 @@ async def test_largest_answer(size: int) -> None:
 )
 async def test_endless_head(head: bytes, piece: bytes) -> None:
     """A head that does not end is no answer, in little memory."""
-    async with pouring(head, piece * (0x10000 // len(piece)), settings=IMPATIENT) as cdp:
+    async with pouring(head, piece * (0x10000 // len(piece))) as cdp:
         found, most = await peak(CALLS["create"](cdp))
     assert isinstance(found, OutcomeUnknown)
     assert most < MOST
@@ -366,8 +368,12 @@ async def test_endless_head(head: bytes, piece: bytes) -> None:
     ],
     ids=["heads", "status line", "headers", "body", "body with a length", "chunks", "gzip of nothing"],
 )
-async def test_slow_drip(head: bytes, piece: bytes, kind: type[CdpError]) -> None:
+def test_slow_drip(head: bytes, piece: bytes, kind: type[CdpError]) -> None:
     """An answer that always goes on, a little at a time, ends when its time is over."""
-    async with pouring(head, piece, pause=0.01, settings=IMPATIENT) as cdp:
-        found = await ended(CALLS["create"](cdp))
-    assert type(found) is kind
+
+    async def main(_: Loop) -> None:
+        async with pouring(head, piece, pause=0.1, settings=IMPATIENT) as cdp:
+            found = await ended(CALLS["create"](cdp))
+        assert type(found) is kind
+
+    run_in(Loop, main)

@@ -118,12 +118,18 @@ def test_what_is_no_limit_is_refused(given: object, problem: str) -> None:
 async def test_an_emulator_refuses(limit: Limit, error: type[CdpError], status: int | None) -> None:
     """What is too much is refused over the socket, does nothing, and is free of limits where it is not of the API."""
     server = Emulator(switches=Switches(limits=(limit,)))
-    settings = Settings(retries=0, timeout=0.5)
+    hurried = 0.5 if limit.refusal == "lost" else 30.0  # what is lost is waited for
     async with (
         running(server) as url,
-        CdpOrders(base_url=url, client_key="key", api_token="token", settings=settings) as cdp,  # noqa: S106
+        CdpOrders(base_url=url, client_key="key", api_token="token") as first,  # noqa: S106
+        CdpOrders(
+            base_url=url,
+            client_key="key",
+            api_token="token",  # noqa: S106
+            settings=Settings(retries=0, timeout=hurried),
+        ) as cdp,
     ):
-        await cdp.orders.create(order("A"))
+        await first.orders.create(order("A"))
         with pytest.raises(error) as failure:
             await cdp.orders.get(UUID(next(iter(server.store.all("orders"))).ref))
         assert getattr(failure.value, "status", None) == status
@@ -133,7 +139,7 @@ async def test_an_emulator_refuses(limit: Limit, error: type[CdpError], status: 
 
 async def test_a_gateway_gives_up_and_the_work_is_done() -> None:
     """Behind a gateway an order is made after its 504."""
-    server = Emulator(switches=Switches(limits=Queue(rate=4, gateway=0.1)))
+    server = Emulator(switches=Switches(limits=Queue(rate=0.001, gateway=0.1)))
     settings = Settings(retries=0)
     async with (
         running(server) as url,

@@ -311,12 +311,12 @@ async def test_a_server_that_fails_is_named_by_the_driver(served: Served, tmp_pa
             GraphFiles([path]),
             journal=tmp_path / "j.sqlite",
             engine=RayEngine(workers=2, batch=20),
-            give_up=3.0,
+            give_up=6.0,
             settle=0.0,
             on_event=hear,
         )
     assert report.reason is not None
-    assert "nothing has succeeded for 3 s, and the load gave up: " in report.reason
+    assert "nothing has succeeded for 6 s, and the load gave up: " in report.reason
     assert "503" in report.reason
     assert any(event.paused is not None and "503" in event.paused for event in seen)
     assert report.seconds < PATIENCE

@@ -43,9 +43,9 @@ from cdp_orders_async.wire import to_json
 from tests.ingest.expectations import refs, stored, wanted
 from tests.ingest.network import Network, collected, loading
 from tests.ingest.orders import Json, count, item, order, sample, whole
-from tests.ingest.serving import BASE, KEY, TOKEN, serving
+from tests.ingest.serving import BASE, KEY, TOKEN, serving, virtually
 from tests.ingest.versions import OLD, Version, as_v2, in_both_versions
-from tests.virtual import VirtualLoop, run
+from tests.virtual import LoopbackLoop, VirtualLoop, run, run_in
 
 
 def some(number: int) -> list[OrderGraph]:
@@ -311,13 +311,17 @@ def test_a_server_that_is_down_for_a_while_is_waited_for() -> None:
     run(main)
 
 
-async def test_waiting_for_a_turn_is_no_failure() -> None:
+def test_waiting_for_a_turn_is_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     """At a low rate with many connections calls wait far longer than their deadline, and none fails."""
     graphs = [whole("A"), whole("B"), whole("C")]
     emulator = Emulator()
-    slow = serving(emulator, rate=25, connections=100, deadline=1.0, timeout=5)
-    async with slow as cdp, ingest(cdp, graphs) as load:
-        assert {outcome.verdict async for outcome in load} == {Verdict.LOADED}
+
+    async def main(loop: LoopbackLoop) -> None:
+        slow = virtually(loop, monkeypatch, emulator, retries=0, rate=25, connections=100, deadline=0.2, timeout=5)
+        async with slow as given, ingest(Resources(*given), graphs) as load:
+            assert {outcome.verdict async for outcome in load} == {Verdict.LOADED}
+
+    run_in(LoopbackLoop, main)
     assert emulator.requests.total() == count(graphs)
 
 

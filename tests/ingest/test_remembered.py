@@ -72,7 +72,7 @@ async def test_giving_up_while_looking_before_a_refusal(after: int) -> None:
     task = asyncio.create_task(ingest_one(cdp, whole(), look_first=True, on_existing="fail", settle=0.0))
     await reached.wait()
     task.cancel()
-    done, _ = await asyncio.wait({task}, timeout=5)
+    done, _ = await asyncio.wait({task}, timeout=60)
     assert done == {task}
     assert task.cancelled()
     assert asyncio.all_tasks() == {asyncio.current_task()}

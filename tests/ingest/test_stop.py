@@ -322,6 +322,23 @@ def test_stopping_while_the_load_is_held() -> None:
     run(main)
 
 
+def test_answers_that_came_while_the_loop_stood_still() -> None:
+    """What is in flight has its time to finish; if the loop stood still until long after it, the answers are read."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = Network(Emulator())
+        network.delay = 6
+        load = loading(loop, network, [OrderGraph(order=order())], drain=5.0)
+        await until(lambda: bool(network.requests))
+        load.stop(5.0)
+        loop.selector.late = 3
+        [outcome] = await collected(load)
+        await load.aclose()
+        assert outcome.verdict == Verdict.LOADED
+
+    run(main)
+
+
 @pytest.mark.parametrize("stops", [True, False])
 def test_stopping_while_all_answers_are_lost(*, stops: bool) -> None:
     """What was in flight is not looked up afterwards: the server is not well, and the next run looks."""

@@ -124,31 +124,60 @@ async def test_credentials_end_in_the_middle_of_an_order(
     assert stored(network.emulator) == wanted([whole()])
 
 
-async def test_a_deadline_in_the_middle_of_an_order() -> None:
+def test_a_deadline_in_the_middle_of_an_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """The settings of the client say how long one order may take, whatever the server answers meanwhile."""
     busy: Json = {"action": "status", "phase": "before", "status": 429}
     plan: Json = {"faults": [{"operation": "contacts.create", "script": [busy] * 500}]}
     emulator = Emulator(faults=Faults.of(plan))
     graph = attrs.evolve(whole(), items=(), consumers=(), extension=None)
-    async with serving(emulator, deadline=2) as cdp:
+
+    async def main(loop: LoopbackLoop) -> None:
+        async with virtually(loop, monkeypatch, emulator, deadline=2) as given:
+            with pytest.raises(DeadlineExceeded) as caught:
+                await ingest_one(Resources(*given), graph)
+            outcome = told(caught.value)
+            assert outcome.verdict == Verdict.PARTIAL
+            [made] = emulator.store.all("orders")
+            assert str(outcome.ref) == made.ref
+            assert caught.value.delivery is not Delivery.NOT_SENT
+
+    run_in(LoopbackLoop, main)
+
+
+def test_answers_that_came_while_the_loop_stood_still() -> None:
+    """They are read, though the deadline passed meanwhile: what is whole is loaded, and of the rest nothing is sent."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = Network(Emulator())
+        network.delay = 6
+        loop.selector.late = 3
+        cdp = Resources(network, BASE)
+        assert (await ingest_one(cdp, OrderGraph(order=order("A")), deadline=5)).verdict == Verdict.LOADED
         with pytest.raises(DeadlineExceeded) as caught:
-            await ingest_one(cdp, graph)
-        outcome = told(caught.value)
-        assert outcome.verdict == Verdict.PARTIAL
-        [made] = emulator.store.all("orders")
-        assert str(outcome.ref) == made.ref
-        assert caught.value.delivery is not Delivery.NOT_SENT
+            await ingest_one(cdp, OrderGraph(order=order("B"), items=(item("i1"),)), deadline=5)
+        assert [part.verdict for part in told(caught.value).parts] == [PartVerdict.CREATED, PartVerdict.BLOCKED]
+        assert [request.operation for request in network.requests] == ["orders.create"] * 2
+        loop.selector.late = 0
+        with pytest.raises(DeadlineExceeded) as caught:  # here the time is over
+            await ingest_one(cdp, OrderGraph(order=order("C")), deadline=5)
+        assert told(caught.value).verdict == Verdict.UNKNOWN
+
+    run(main)
 
 
-async def test_a_deadline_while_nothing_was_done() -> None:
+def test_a_deadline_while_nothing_was_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where everything was refused, the error says that nothing of it is there."""
     busy: Json = {"action": "status", "phase": "before", "status": 429, "retry_after": 60}
     emulator = Emulator(faults=Faults.of({"faults": [{"operation": "*", "script": [busy]}]}))
-    async with serving(emulator) as cdp:
-        with pytest.raises(DeadlineExceeded) as caught:
-            await ingest_one(cdp, whole(), deadline=0.3)
-    assert told(caught.value).is_untouched
-    assert stored(emulator) == []
+
+    async def main(loop: LoopbackLoop) -> None:
+        async with virtually(loop, monkeypatch, emulator, retries=0) as given:
+            with pytest.raises(DeadlineExceeded) as caught:
+                await ingest_one(Resources(*given), whole(), deadline=0.3)
+        assert told(caught.value).is_untouched
+        assert stored(emulator) == []
+
+    run_in(LoopbackLoop, main)
 
 
 async def test_a_server_that_was_never_reached() -> None:

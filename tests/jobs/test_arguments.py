@@ -119,7 +119,7 @@ async def test_pipes_are_refused(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (pipe, Path("/dev/zero")):
-        async with connected() as cdp, asyncio.timeout(10):
+        async with connected() as cdp, asyncio.timeout(60):
             for call in (
                 jobs.verify(cdp, path),
                 jobs.report_data([path]),
@@ -137,7 +137,7 @@ async def test_a_pipe_beside_the_outcomes_is_no_record(tmp_path: Path, monkeypat
     """A report says that it has no record, and an undo refuses a pipe of values."""
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "o.jsonl", orders(1))
-    async with connected() as cdp, asyncio.timeout(10):
+    async with connected() as cdp, asyncio.timeout(60):
         await jobs.load(cdp, "o.jsonl", journal="j", outcomes="out")
         (tmp_path / "out.run.json").unlink()
         os.mkfifo(tmp_path / "out.run.json")

@@ -68,14 +68,14 @@ class Seen:
     most: int
     """Requests in the fullest span of one second."""
     seconds: float
-    """Between the first and the last."""
+    """From the beginning to the last: a server that stood still may get the first of them late."""
 
     @classmethod
-    def of(cls, times: Sequence[float]) -> Seen:
-        """Count them."""
+    def of(cls, began: float, times: Sequence[float]) -> Seen:
+        """Count those that came since *began*."""
         steady = [when for when in times if when >= times[0] + 1]
         rate = (len(steady) - 1) / (steady[-1] - steady[0]) if len(steady) > 1 else 0.0
-        return cls(len(times), rate, most_in_a_second(times), times[-1] - times[0])
+        return cls(len(times), rate, most_in_a_second(times), times[-1] - began)
 
 
 @asynccontextmanager
@@ -107,9 +107,10 @@ async def shared(dsn: str, processes: int, rate: float, seconds: float = 0.0, ca
         workers = [
             await stack.enter_async_context(worker(dsn, url, rate, calls)) for _ in itertools.repeat(None, processes)
         ]
+        began = time.monotonic()
         start(workers)
         if calls:
             assert [await process.wait() for process in workers] == [0] * processes
         else:
             await asyncio.sleep(seconds)
-        return Seen.of(emulator.times)
+        return Seen.of(began, emulator.times)

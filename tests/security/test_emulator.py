@@ -125,7 +125,7 @@ async def test_nobody_draws_a_fault(phase: str) -> None:
     async with running(emulator) as url:
         for authorization in ("Basic d3Jvbmc=", "Bearer", ""):
             sent = request("GET", "/v2.1/orders?referenceId=a").replace(BASIC.encode(), authorization.encode())
-            status, _, _ = await asyncio.wait_for(exchange(url, sent), 10)
+            status, _, _ = await asyncio.wait_for(exchange(url, sent), 60)
             assert (status, emulator.faults.done.total()) == (401, 0)
 
 
@@ -136,7 +136,7 @@ async def test_no_body_of_nobody_is_waited_for(monkeypatch: pytest.MonkeyPatch) 
     async with running() as url:
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(url))
         writer.write(sent)
-        answer = await asyncio.wait_for(reader.read(), 20)
+        answer = await asyncio.wait_for(reader.read(), 60)
         writer.close()
     assert answer.startswith(b"HTTP/1.1 401 ")
 
@@ -150,7 +150,7 @@ async def test_half_a_request_is_not_waited_for_without_end(sent: bytes, monkeyp
         reader, writer = await asyncio.open_connection("127.0.0.1", port_of(url))
         writer.write(sent)
         with contextlib.suppress(ConnectionResetError):
-            assert await asyncio.wait_for(reader.read(), 20) == b""
+            assert await asyncio.wait_for(reader.read(), 60) == b""
         writer.close()
 
 
@@ -160,7 +160,7 @@ async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     async with running() as url:
         pairs = [await asyncio.open_connection("127.0.0.1", port_of(url)) for _ in range(4)]
         with contextlib.suppress(ConnectionResetError):
-            assert await asyncio.wait_for(pairs[3][0].read(), 20) == b""
+            assert await asyncio.wait_for(pairs[3][0].read(), 60) == b""
         pairs[0][1].write(request("GET", "/__state"))
         assert (await pairs[0][0].readline()).startswith(b"HTTP/1.1 200 ")
         for _, writer in pairs:
@@ -296,7 +296,7 @@ async def test_drip_ends_with_its_reader(reset: bool, caplog: pytest.LogCaptureF
         answering = asyncio.all_tasks() - before
         assert answering
         writer.transport.abort() if reset else writer.close()
-        await asyncio.wait(answering, timeout=10)
+        await asyncio.wait(answering, timeout=60)
         assert [task for task in answering if not task.done()] == []
     assert caplog.records == []
 

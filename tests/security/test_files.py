@@ -171,7 +171,7 @@ async def test_journal_takes_no_other_place(place: Callable[[Path], None], end: 
     path = tmp_path / f"j.sqlite{end}"
     place(path)
     with pytest.raises(JournalError, match=REASON):
-        await asyncio.wait_for(SqliteJournal.open(tmp_path / "j.sqlite", identity={}), 10)
+        await asyncio.wait_for(SqliteJournal.open(tmp_path / "j.sqlite", identity={}), 60)
     assert is_whole(path)
 
 

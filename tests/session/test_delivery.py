@@ -23,6 +23,8 @@ from cdp_orders_async.errors import (
 from cdp_orders_async.settings import Settings
 from tests.servers import EFFECTIVE, PHASES, Cut, Phase, Reply, serving
 from tests.session.calling import METHODS, ONCE, Gate, ask, bulk_of, calling, closed_port, deaf_port, failure, resolving
+from tests.session.endings import Loop
+from tests.virtual import run_in
 from tests.ways import Way
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -45,13 +47,20 @@ async def test_one_attempt_is_one_send(method: str, phase: Phase, action: str) -
 
 
 @pytest.mark.parametrize("phase", PHASES)
-async def test_silence_is_judged_as_a_cut(phase: Phase) -> None:
+def test_silence_is_judged_as_a_cut(phase: Phase) -> None:
     """A server that falls silent leaves the same verdicts as one that drops the connection."""
-    async with serving(Cut(phase, "stall")) as server, calling(server.url, HURRIED) as session:
-        async with asyncio.TaskGroup() as group:
-            errors = [group.create_task(failure(session, ask(method))) for method in METHODS]
-        assert server.connections == len(METHODS)
-    for error in errors:
+
+    async def main(loop: Loop) -> list[asyncio.Task[CdpError]]:
+        async with (
+            serving(Cut(phase, "stall")) as server,
+            calling(server.url, HURRIED, clock=loop.time) as session,
+        ):
+            async with asyncio.TaskGroup() as group:
+                errors = [group.create_task(failure(session, ask(method))) for method in METHODS]
+            assert server.connections == len(METHODS)
+        return errors
+
+    for error in run_in(Loop, main):
         assert_honest(error.result(), phase)
 
 
@@ -124,14 +133,21 @@ async def test_deadline_while_connecting_is_not_sent() -> None:
     assert error.delivery is Delivery.NOT_SENT
 
 
-async def test_deadline_while_waiting_for_the_answer_is_unknown() -> None:
+def test_deadline_while_waiting_for_the_answer_is_unknown() -> None:
     """A deadline that passes after the request left leaves its outcome unknown."""
-    settings = Settings(trust_env=False, deadline=0.3)
-    async with serving(Cut("done", "stall")) as server, calling(server.url, settings) as session:
-        error = await failure(session, ask("POST"))
-    assert isinstance(error, DeadlineExceeded)
-    assert isinstance(error, TimeoutError)
-    assert (error.delivery, error.attempts, len(server.ledger)) == (Delivery.UNKNOWN, 1, 1)
+    settings = Settings(trust_env=False, deadline=3)
+
+    async def main(loop: Loop) -> None:
+        async with (
+            serving(Cut("done", "stall")) as server,
+            calling(server.url, settings, clock=loop.time) as session,
+        ):
+            error = await failure(session, ask("POST"))
+        assert isinstance(error, DeadlineExceeded)
+        assert isinstance(error, TimeoutError)
+        assert (error.delivery, error.attempts, len(server.ledger)) == (Delivery.UNKNOWN, 1, 1)
+
+    run_in(Loop, main)
 
 
 async def test_connect_timeout_is_not_the_deadline() -> None:

@@ -16,7 +16,9 @@ from cdp_orders_async.settings import Settings
 from tests.conformance.answering import http, listening
 from tests.servers import Cut, Reply, Server, read_body, read_head, serving
 from tests.session.calling import METHODS, ask, calling, failure, no_wait
+from tests.session.endings import Loop
 from tests.session.test_network import authority, ca_file, good, trusting
+from tests.virtual import run_in
 
 __all__ = ["authority", "ca_file", "good", "trusting"]
 
@@ -91,14 +93,18 @@ async def losses(session: Session) -> int:
 
 
 @pytest.mark.parametrize("manner", ["end at the next", "reset at the next", "silence at the next"])
-async def test_gateway_that_ends_kept_connections(manner: Manner) -> None:
+def test_gateway_that_ends_kept_connections(manner: Manner) -> None:
     """The first lost answer shows it; after that creates go over new connections, and none is lost."""
-    settings = Settings(retries=3, trust_env=False, timeout=0.2)
-    async with (
-        listening(lambda reader, writer: gateway(manner, reader, writer)) as url,
-        calling(url, settings, uniform=no_wait) as session,
-    ):
-        assert [await losses(session) for _ in range(10)] == [0, 1, *[0] * 8]
+    settings = Settings(retries=3, trust_env=False, timeout=3)
+
+    async def main(loop: Loop) -> None:
+        async with (
+            listening(lambda reader, writer: gateway(manner, reader, writer)) as url,
+            calling(url, settings, uniform=no_wait, clock=loop.time) as session,
+        ):
+            assert [await losses(session) for _ in range(10)] == [0, 1, *[0] * 8]
+
+    run_in(Loop, main)
 
 
 async def test_gateway_that_ends_connections_at_once() -> None:

@@ -231,7 +231,7 @@ async def attempt(session: Session, method: str) -> None:
 async def test_cancelled_call_frees_its_connection() -> None:
     """A call that is cancelled within an answer ends its connection at once, though the exception is kept."""
     chunk = Reply(body=b"2\r\n{}\r\n0", headers={"Content-Length": "", "Transfer-Encoding": "chunked"})
-    settings = Settings(retries=0, trust_env=False, connections=1, timeout=1)
+    settings = Settings(retries=0, trust_env=False, connections=1)
     head_came = asyncio.Event()
 
     async def ends(_session: object, _context: object, _params: object) -> None:

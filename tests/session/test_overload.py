@@ -7,10 +7,13 @@ import contextlib
 
 import pytest
 
-from cdp_orders_async import CdpError, CdpOrders, Settings
+from cdp_orders_async import CdpError, CdpOrders, Resources, Settings
 from cdp_orders_async.emulator import Emulator, Faults, running
 from cdp_orders_async.emulator.records import Json
 from tests.ingest.orders import order
+from tests.session.calling import TOKEN, calling
+from tests.session.endings import Loop
+from tests.virtual import run_in
 
 
 @pytest.mark.parametrize("rate", ["auto", 100])
@@ -30,25 +33,29 @@ from tests.ingest.orders import order
     ],
     ids=str,
 )
-async def test_what_is_taken_for_overload(fault: dict[str, Json], cut_for: str | None, rate: float) -> None:
+def test_what_is_taken_for_overload(fault: dict[str, Json], cut_for: str | None, rate: float) -> None:
     """429, what gateways and firewalls do, and silence lower the rate, and are said; nothing else does."""
     plan = Faults.of({"faults": [{"operation": "*", **fault}]})
-    timeout = 0.2 if fault["action"] == "stall" else 30.0  # else a busy machine is late too
-    settings = Settings(rate=rate, retries=0, timeout=timeout)
-    async with (
-        running(Emulator(faults=plan)) as base_url,
-        CdpOrders(base_url=base_url, client_key="key", api_token="token", settings=settings) as cdp,  # noqa: S106
-    ):
+    settings = Settings(rate=rate, retries=0, timeout=3, trust_env=False)
 
-        async def create() -> None:
-            with contextlib.suppress(CdpError):
-                await cdp.orders.create(order())
+    async def main(loop: Loop) -> None:
+        async with (
+            running(Emulator(api_token=TOKEN, faults=plan)) as url,
+            calling(url, settings, clock=loop.time) as session,
+        ):
+            cdp = Resources(session, url)
 
-        await asyncio.gather(*(create() for _ in range(7)))
-        assert cdp.session.autorate is not None
-        [state] = cdp.session.autorate.states()
-        assert state.cut_for == cut_for
-        assert (cdp.session.limiter.rate or 0) >= 10 if cut_for is None else (cdp.session.limiter.rate or 0) < 100
+            async def create() -> None:
+                with contextlib.suppress(CdpError):
+                    await cdp.orders.create(order())
+
+            await asyncio.gather(*(create() for _ in range(7)))
+            assert session.autorate is not None
+            [state] = session.autorate.states()
+            assert state.cut_for == cut_for
+            assert (session.limiter.rate or 0) >= 10 if cut_for is None else (session.limiter.rate or 0) < 100
+
+    run_in(Loop, main)
 
 
 async def test_no_rate_has_nothing_to_find() -> None:

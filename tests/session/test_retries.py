@@ -39,6 +39,8 @@ from tests.session.calling import (
     resolving,
     until,
 )
+from tests.session.endings import Loop
+from tests.virtual import run_in
 from tests.ways import WAYS, Way
 
 AGAIN = Settings(trust_env=False)
@@ -303,16 +305,20 @@ async def test_cut_answer_stays_done() -> None:
     assert (error.status, error.delivery) == (401, Delivery.DONE_UNREADABLE)
 
 
-async def test_deadline_of_a_retry_keeps_the_doubt() -> None:
+def test_deadline_of_a_retry_keeps_the_doubt() -> None:
     """A retry that is not sent in time leaves what the first attempt may have done."""
-    settings = Settings(trust_env=False, deadline=0.3, retries=1)
-    async with serving(Cut("done")) as server, calling(server.url, settings) as session:
-        first = asyncio.create_task(failure(session, ask("PUT")))
-        await until(lambda: server.ledger)
-        session.limiter.pause_until(math.inf)
-        error = await first
-    assert isinstance(error, DeadlineExceeded)
-    assert (error.delivery, error.attempts) == (Delivery.UNKNOWN, 2)
+    settings = Settings(trust_env=False, deadline=3, retries=1)
+
+    async def main(loop: Loop) -> None:
+        async with serving(Cut("done")) as server, calling(server.url, settings, clock=loop.time) as session:
+            first = asyncio.create_task(failure(session, ask("PUT")))
+            await until(lambda: server.ledger)
+            session.limiter.pause_until(math.inf)
+            error = await first
+        assert isinstance(error, DeadlineExceeded)
+        assert (error.delivery, error.attempts) == (Delivery.UNKNOWN, 2)
+
+    run_in(Loop, main)
 
 
 @pytest.mark.parametrize("step", [*LOST, Cut("in the body"), Reply(408), Reply(429)], ids=str)
@@ -341,17 +347,21 @@ async def test_calls_of_a_load_wait_for_their_turn() -> None:
         assert now == [1000]
 
 
-async def test_calls_of_a_load_wait_out_a_pause() -> None:
+def test_calls_of_a_load_wait_out_a_pause() -> None:
     """A pause longer than its deadline does not fail a call of a load; everybody waits for it."""
-    reply = Reply(429, headers={"Retry-After": "0.6"})
-    async with (
-        serving(reply, DONE) as server,
-        calling(server.url, Settings(trust_env=False, deadline=0.5)) as session,
-    ):
-        bulk = bulk_of(session)
-        assert session.hold(await failure(bulk, ask("POST")), 1) == (0.6, True)
-        assert session.limiter.paused_for > 0.5
-        assert await bulk.send(ask("POST")) == b'"done"'
+    reply = Reply(429, headers={"Retry-After": "60"})
+
+    async def main(loop: Loop) -> None:
+        async with (
+            serving(reply, DONE) as server,
+            calling(server.url, Settings(trust_env=False, deadline=50), clock=loop.time) as session,
+        ):
+            bulk = bulk_of(session)
+            assert session.hold(await failure(bulk, ask("POST")), 1) == (60, True)
+            assert session.limiter.paused_for == 60
+            assert await bulk.send(ask("POST")) == b'"done"'
+
+    run_in(Loop, main)
 
 
 async def test_a_call_that_is_refused_alone_holds_up_nobody() -> None:
@@ -365,13 +375,17 @@ async def test_a_call_that_is_refused_alone_holds_up_nobody() -> None:
         assert session.limiter.paused_for == 0
 
 
-async def test_calls_of_a_load_have_a_deadline_once_sent() -> None:
+def test_calls_of_a_load_have_a_deadline_once_sent() -> None:
     """A call of a load that is sent does not wait for its answer beyond the deadline."""
-    settings = Settings(trust_env=False, deadline=0.2)
-    async with serving(Cut("done", "stall")) as server, calling(server.url, settings) as session:
-        error = await failure(bulk_of(session), ask("POST"))
-    assert isinstance(error, DeadlineExceeded)
-    assert error.delivery is Delivery.UNKNOWN
+    settings = Settings(trust_env=False, deadline=3)
+
+    async def main(loop: Loop) -> None:
+        async with serving(Cut("done", "stall")) as server, calling(server.url, settings, clock=loop.time) as session:
+            error = await failure(bulk_of(session), ask("POST"))
+        assert isinstance(error, DeadlineExceeded)
+        assert error.delivery is Delivery.UNKNOWN
+
+    run_in(Loop, main)
 
 
 async def test_a_cancelled_call_of_a_load_tells_whether_it_left() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from cdp_orders_async import CdpError, CdpOrders, Settings, emulator
 from cdp_orders_async.session import Session
-from tests.cli.support import cdp_orders
+from tests.cli.support import PATIENCE, cdp_orders
 from tests.servers import Cut, Reply, serving
 from tests.session.calling import METHODS, TOKEN, ask, calling, deaf_port
 from tests.soak.soaking import Soak, holding, slots_of, soaking
@@ -56,10 +56,11 @@ loop.close()
 async def test_short_soak(tmp_path: Path) -> None:
     """Two clients, loaded and called at once under faults and cancelled at any moment, leave nothing behind."""
     rows: list[tuple[object, ...]] = []
-    soak = await soaking(Soak(lambda *row: rows.append(row), 0.5), 6, 2, 0.05, tmp_path)
+    awaited = ("call done", "cancelled", "order loaded")
+    soak = await soaking(Soak(lambda *row: rows.append(row), 0.5, awaited), 6, 2, 0.05, tmp_path)
     assert soak.wrong == []
     assert len(rows) == len(soak.memory) > 2
-    assert min(soak.ends[end] for end in ("call done", "cancelled", "order loaded")) > 0
+    assert min(soak.ends[end] for end in awaited) > 0
 
 
 async def test_a_soak_that_leaves_something_says_so(tmp_path: Path) -> None:
@@ -93,7 +94,9 @@ async def test_ten_thousand_cancelled_calls() -> None:
                         assert_idle(session)
     assert met["calls"] == WAYS
     assert min(met[where] for where in ("slot", "turn", "in flight")) > WAYS / 100, met
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(PATIENCE):
+        while len(asyncio.all_tasks()) > tasks:  # noqa: ASYNC110 the last ones end in later turns of the loop
+            await asyncio.sleep(0)
     assert len(asyncio.all_tasks()) == tasks
 
 

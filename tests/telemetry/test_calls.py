@@ -17,6 +17,7 @@ from cdp_orders_async import (
     Call,
     CallEnded,
     CallStarted,
+    CdpError,
     CdpOrders,
     NotFound,
     Observer,
@@ -32,6 +33,7 @@ from tests.ingest.orders import order
 from tests.ingest.serving import served
 from tests.servers import Cut, Reply, serving
 from tests.session.calling import ONCE, Gate, ask, calling, closed_port, failure, until
+from tests.session.endings import Loop
 from tests.telemetry.watching import Kept, script, status, watched
 from tests.virtual import LoopbackLoop, run_in
 
@@ -145,12 +147,19 @@ async def test_a_call_that_fails(case: str) -> None:
 
 
 @pytest.mark.usefixtures("way")
-async def test_a_call_that_times_out() -> None:
+def test_a_call_that_times_out() -> None:
     """An answer that does not come in time is a lost answer."""
     kept = Kept()
-    settings = Settings(retries=0, trust_env=False, timeout=0.05)
-    async with serving(Cut("done", "stall")) as server, calling(server.url, settings, observers=[kept]) as session:
-        error = await failure(session, ask("POST"))
+    settings = Settings(retries=0, trust_env=False, timeout=3)
+
+    async def main(loop: Loop) -> CdpError:
+        async with (
+            serving(Cut("done", "stall")) as server,
+            calling(server.url, settings, observers=[kept], clock=loop.time) as session,
+        ):
+            return await failure(session, ask("POST"))
+
+    error = run_in(Loop, main)
     assert kept.attempts() == [(1, None, type(error).__name__, "unknown", False)]
     assert kept.ends() == [(1, None, type(error).__name__, "unknown")]
 
