@@ -5,7 +5,6 @@ Each has an environment variable ``CDP_...``; a value from Python comes before t
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import math
@@ -28,6 +27,7 @@ from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import Invalid, Violation
 from cdp_orders_async.models.common import Value
 from cdp_orders_async.redact import Opaque, Secrets, sealed
+from cdp_orders_async.threads import in_thread
 
 __all__ = ["Credentials", "Settings", "check_tls", "fingerprint", "proxy_of", "tls_of"]
 
@@ -287,7 +287,7 @@ async def tls_of(settings: Settings) -> ssl.SSLContext:
         return settings.ssl_context
     try:
         # Reading the certificates takes tens of milliseconds: too long for the event loop.
-        context = await asyncio.to_thread(ssl.create_default_context, cafile=settings.ca_file)
+        context = await in_thread(lambda: ssl.create_default_context(cafile=settings.ca_file))
     except OSError:
         raise _no_certificates() from None
     context.minimum_version = max(context.minimum_version, ssl.TLSVersion.TLSv1_2)  # some builds allow older versions

@@ -20,8 +20,8 @@ from cdp_orders_async.journal import Journal
 from cdp_orders_async.kinds import Api
 from cdp_orders_async.pacing.health import BARRED
 from cdp_orders_async.redact import sealed
-from cdp_orders_async.sources.jsonlines import in_thread
 from cdp_orders_async.sources.parser import LineParser
+from cdp_orders_async.threads import in_thread
 
 __all__ = ["DEADLINE", "DRAIN", "MOST", "Action", "Decision", "Fault", "check_delivery", "deliver", "warm_up"]
 

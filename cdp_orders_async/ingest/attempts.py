@@ -26,7 +26,7 @@ __all__ = ["Attempts", "may_be_done", "not_there"]
 ROUNDS = 8
 """The most attempts of a request that fails for a reason of its own, while other requests succeed."""
 ALONE = 3
-"""After so many answers 429 while other requests succeed, a 429 concerns this request alone."""
+"""After so many refusals for the load while other requests succeed, a refusal concerns this request alone."""
 QUICK = 2.0
 """The longest wait in seconds before the next attempt of a load that is not patient."""
 
@@ -79,8 +79,8 @@ class Attempts:
         others = self._through > through
         read, self._read = self._read, context.health.read
         sign = context.record_result(error, self._operation)
+        self._refused += others and sign in {Sign.BUSY, Sign.UNWELL}
         if sign is Sign.BUSY:
-            self._refused += others
             self._rounds += not others and (self._is_alone or not context.patient)
         elif sign is Sign.UNWELL:
             alone = context.is_at_end and self._read > read  # the API answers the look-ups

@@ -228,7 +228,10 @@ class Load:
         return self.counts
 
     async def wait(self) -> None:
-        """Wait for the end of the load; it does not take outcomes."""
+        """Wait for the end of the load, while others take the outcomes; `run` takes them itself.
+
+        A load draws no further order while too many outcomes are not taken.
+        """
         await asyncio.wait({self._end})
 
     @property

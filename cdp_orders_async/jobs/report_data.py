@@ -24,7 +24,7 @@ from cdp_orders_async.jobs.report import NOT_AS_WANTED, Report
 from cdp_orders_async.jobs.run_file import RunRecord, read_run, run_path
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources.files import real
-from cdp_orders_async.sources.jsonlines import in_thread
+from cdp_orders_async.threads import in_thread
 from cdp_orders_async.timings import Durations, Timings
 
 __all__ = ["ReportData", "RunData", "Slow", "Stray", "Tally", "report_data", "report_of"]

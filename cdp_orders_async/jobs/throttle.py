@@ -18,7 +18,7 @@ from cdp_orders_async.errors import Invalid
 from cdp_orders_async.jobs.events import Message, OnEvent
 from cdp_orders_async.jobs.loading import Loading
 from cdp_orders_async.session import Session
-from cdp_orders_async.sources.jsonlines import in_thread
+from cdp_orders_async.threads import in_thread
 
 __all__ = ["SIGNALS", "Throttle", "Wish", "following", "parse_wish"]
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
-import functools
 import hashlib
 import importlib
 import io
@@ -13,11 +11,10 @@ import itertools
 import os
 import stat
 import sys
-import threading
 import zlib
 from collections.abc import AsyncGenerator, Callable, Container, Iterator
 from types import NoneType
-from typing import Any, TypeVar
+from typing import Any
 
 from cdp_orders_async.errors import InputError
 from cdp_orders_async.graph import InputLine, Timezone, need, zone_of
@@ -25,39 +22,15 @@ from cdp_orders_async.kinds import V2_1, Api
 from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources.formats import GZIP, bare, is_zstd, what_else
 from cdp_orders_async.sources.parser import LONGEST_LINE, LineParser
+from cdp_orders_async.threads import in_thread
 
-__all__ = ["CHUNK", "LONGEST_LINE", "GraphFile", "in_thread", "lines", "reading_errors", "start_hash", "unpacker"]
-
-T = TypeVar("T")
+__all__ = ["CHUNK", "LONGEST_LINE", "GraphFile", "lines", "reading_errors", "start_hash", "unpacker"]
 
 PAGE = 1 << 12  # what is read first; then it is chunks
 CHUNK = 1 << 16
 MOST_HELD = 1000
 TOO_WIDE = "too much memory"
 """What zstd says of a file that it unpacks only if more memory than usual is allowed."""
-
-
-async def in_thread(do: Callable[[], T]) -> T:
-    """Return the result of *do*, called in a thread that does not hold up the end of the process while it waits."""
-    loop = asyncio.get_running_loop()
-    came: asyncio.Future[T] = loop.create_future()
-
-    def deliver(call: Callable[[], None]) -> None:
-        if not came.cancelled():
-            call()
-
-    def work() -> None:
-        try:
-            result = do()
-        except Exception as error:  # noqa: BLE001 it is raised where the result is awaited
-            call = functools.partial(came.set_exception, error)
-        else:
-            call = functools.partial(came.set_result, result)
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any longer
-            loop.call_soon_threadsafe(deliver, call)
-
-    threading.Thread(target=work, daemon=True).start()
-    return await came
 
 
 def lines(stream: io.BufferedIOBase, longest: int = LONGEST_LINE) -> Iterator[list[bytes]]:

@@ -17,10 +17,11 @@ from cdp_orders_async.redact import sealed
 from cdp_orders_async.sources.columns import branches
 from cdp_orders_async.sources.duck import bound, check_query, connected, interrupt, needs_extra
 from cdp_orders_async.sources.expressions import UNUSABLE, Column, identifier
-from cdp_orders_async.sources.jsonlines import in_thread, start_hash
+from cdp_orders_async.sources.jsonlines import start_hash
 from cdp_orders_async.sources.parser import LineParser
 from cdp_orders_async.sources.rows import DIFFERS, FIRST, merged, select_orders
 from cdp_orders_async.sources.scans import escaped, read_sql, scan, spellings, table_format
+from cdp_orders_async.threads import in_thread
 from cdp_orders_async.wire import is_list, is_object
 
 if TYPE_CHECKING:

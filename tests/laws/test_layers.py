@@ -11,7 +11,7 @@ from pathlib import Path
 
 PACKAGE = "cdp_orders_async"
 FLOORS = {  # a folder has one floor, the name of the folder; in it any import goes that makes no circle
-    **dict.fromkeys(("arguments", "models", "outlasting", "redact", "routes", "timings", "version"), 0),
+    **dict.fromkeys(("arguments", "models", "outlasting", "redact", "routes", "threads", "timings", "version"), 0),
     **dict.fromkeys(("errors", "kinds", "telemetry"), 1),
     **dict.fromkeys(("addresses", "journal", "rules", "wire"), 2),
     **dict.fromkeys(("graph", "pacing", "resources", "settings"), 3),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import os
 import re
 import ssl
+import threading
 import traceback
 import warnings
 from datetime import UTC, datetime, timedelta
@@ -17,7 +19,7 @@ import trustme
 
 from cdp_orders_async.errors import CdpError, Invalid, NotSent, Refused
 from cdp_orders_async.session import Session
-from cdp_orders_async.settings import Credentials, Settings
+from cdp_orders_async.settings import Credentials, Settings, tls_of
 from tests.servers import Cut, Proxy, Reply, serving
 from tests.session.calling import METHODS, ONCE, TOKEN, ask, calling, closed_port, failure
 from tests.ways import over
@@ -250,6 +252,19 @@ async def test_private_authority(good: ssl.SSLContext, trusting: Settings) -> No
     """A server whose certificate an own authority signed is trusted with its file."""
     async with serving(tls=good) as server, calling(server.url, trusting) as session:
         assert await session.send(ask("POST")) == b"{}"
+
+
+async def test_certificates_are_read_while_the_threads_are_busy(trusting: Settings) -> None:
+    """Whoever keeps the default executor busy, perhaps with waiting for this call, does not hold up a call."""
+    release, loop = threading.Event(), asyncio.get_running_loop()
+    busy = [loop.run_in_executor(None, release.wait) for _ in range(64)]
+    try:
+        async with asyncio.timeout(30):
+            await tls_of(trusting)
+        assert not any(one.done() for one in busy)
+    finally:
+        release.set()
+    await asyncio.gather(*busy)
 
 
 async def test_unknown_authority(good: ssl.SSLContext) -> None:
