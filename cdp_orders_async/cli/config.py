@@ -20,7 +20,7 @@ from cdp_orders_async.settings import Settings
 __all__ = ["config"]
 
 MASK = "***"
-SECRET = {"api_token", "bearer_token", "proxy"}
+SECRET = {"api_token", "proxy"}
 
 
 Row: TypeAlias = tuple[str, str | float | None, str]
@@ -77,8 +77,8 @@ def _rows(connection: Connection) -> Iterator[Row]:
         if source.startswith("CDP_"):
             value = os.environ[source] if value is None else value
         yield name, _shown(name, value), source
-    if value := os.environ.get("CDP_BEARER_TOKEN"):
-        yield "bearer_token", _shown("bearer_token", value), "CDP_BEARER_TOKEN"
+    if bearer := origins().get("bearer_token"):
+        yield "bearer_token", MASK, bearer
     settings = Settings.from_env()
     for name in WITHOUT_OPTION - {"ssl_context"}:
         variable = f"CDP_{name.upper()}"

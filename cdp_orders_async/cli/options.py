@@ -97,7 +97,12 @@ class Connection:
     """Seconds that one call may take with its retries."""
 
     def _token(self) -> str | None:
-        """Return the token, of the options (and the profile) or else of the variables; raise `Invalid` for two."""
+        """Return the token, of the options (and the profile) or else of the variables; raise `Invalid` for two.
+
+        Return None where the environment has a bearer token in its place.
+        """
+        if "bearer_token" in origins():
+            return None
         given = {name: value for name in TOKENS if (value := getattr(self, name)) is not None}
         if given:
             return _token_of(given, list(given), "given")

@@ -27,8 +27,9 @@ ALTERNATIVES = (("base_url", "region"), ("api_token", "api_token_file", "api_tok
 """Settings of which one is enough: the source that gives any of them decides for all."""
 UNDECLARED = tuple(name for names in ALTERNATIVES for name in names)
 """The settings whose variables the options do not declare, since an option comes before the variables of all."""
+BEARER = "CDP_BEARER_TOKEN"
 WHO = ("client_key", *ALTERNATIVES[1])
-"""The settings that a bearer token of the environment replaces."""
+"""The settings that a bearer token of the environment replaces, unless the command line gives one of them."""
 
 
 def config_file() -> Path:
@@ -57,6 +58,12 @@ def use_profile(_: App, __: tuple[str, ...], arguments: ArgumentCollection) -> N
         for name in names
         if not given.keys() & set(names) and os.environ.get(variable := variables[name])
     }
+    has_bearer = bool(os.environ.get(BEARER)) and OPTION not in map(given.get, WHO)
+    if has_bearer:
+        for name in WHO:
+            options[name].tokens.clear()
+            given.pop(name, None)
+        given |= {"bearer_token": BEARER}
     profile = options["profile"].tokens[0].value if options["profile"].tokens else ""
     if profile:
         file = config_file()
@@ -65,7 +72,7 @@ def use_profile(_: App, __: tuple[str, ...], arguments: ArgumentCollection) -> N
             for name, value in _read(file, profile, options).items()
             if not given.keys() & set(next((names for names in ALTERNATIVES if name in names), (name,)))
         }
-        if os.environ.get("CDP_BEARER_TOKEN") and not given.keys() & set(WHO):
+        if has_bearer:
             settings = {name: value for name, value in settings.items() if name not in WHO}
         origin = f"profile {profile} of {file}"
         for name, value in settings.items():

@@ -12,7 +12,7 @@ import os
 import re
 import sqlite3
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Final, Literal, Self
 
@@ -21,6 +21,7 @@ from msgspec import Struct
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.folder import NAME, batch_folder
 from cdp_orders_async.journal.records import current_key
+from cdp_orders_async.journal.tables import schema, schema_of
 
 __all__ = ["BatchBook", "BatchFile", "BatchOrder", "State"]
 
@@ -201,8 +202,6 @@ def _open(folder: Path, new_id: bytes) -> sqlite3.Connection:
     found = folder.stat()
     if hasattr(os, "geteuid") and found.st_uid != os.geteuid():  # Windows has no such number
         raise JournalError(f"{folder} belongs to another user: move it away")
-    if found.st_mode & 0o077:
-        folder.chmod(0o700)
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
     db = sqlite3.connect(path.absolute(), timeout=0, isolation_level=None, check_same_thread=False)
@@ -211,6 +210,8 @@ def _open(folder: Path, new_id: bytes) -> sqlite3.Connection:
             db.execute(f"PRAGMA {setting}")
         db.execute("BEGIN EXCLUSIVE")
         _check(db, path, new_id)
+        if found.st_mode & 0o077:
+            folder.chmod(0o700)
         db.execute("COMMIT")
     except BaseException:
         db.close()
@@ -220,12 +221,12 @@ def _open(folder: Path, new_id: bytes) -> sqlite3.Connection:
 
 def _check(db: sqlite3.Connection, path: Path, new_id: bytes) -> None:
     (application_id,) = db.execute("PRAGMA application_id").fetchone()
-    found: Mapping[str, object] = dict(db.execute("SELECT name, type FROM sqlite_master").fetchall())
+    found = schema(db)
     if not found and not application_id:
         for statement in _TABLES:
             db.execute(statement)
         db.execute("INSERT INTO folder VALUES (?)", (new_id,))
-    elif application_id != APPLICATION_ID or not {"folder", "batches", "orders"} <= found.keys():
+    elif application_id != APPLICATION_ID or found != schema_of(_TABLES):
         raise JournalError(f"{path} is the database of another program: move it away")
 
 

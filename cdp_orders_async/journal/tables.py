@@ -42,6 +42,7 @@ __all__ = [
     "make",
     "migrate",
     "schema",
+    "schema_of",
 ]
 
 APPLICATION_ID: Final = 0x4344506A
@@ -100,7 +101,8 @@ def schema(db: sqlite3.Connection) -> _Schema:
     return {(kind, name, " ".join((sql or "").split())) for kind, name, sql in found}
 
 
-def _made(statements: Sequence[str]) -> _Schema:
+def schema_of(statements: Sequence[str]) -> _Schema:
+    """Return all definitions that *statements* make."""
     with contextlib.closing(sqlite3.connect(":memory:")) as db:
         for statement in statements:
             db.execute(statement)
@@ -108,7 +110,7 @@ def _made(statements: Sequence[str]) -> _Schema:
 
 
 FORMATS: Final[Mapping[int, Callable[[], _Schema]]] = MappingProxyType(
-    {1: partial(_made, _FORMAT_1), FORMAT: partial(_made, (*_FORMAT_1, *TO_FORMAT_2))}
+    {1: partial(schema_of, _FORMAT_1), FORMAT: partial(schema_of, (*_FORMAT_1, *TO_FORMAT_2))}
 )
 """The formats that can be read, with functions that return their definitions."""
 

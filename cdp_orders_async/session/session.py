@@ -498,12 +498,5 @@ class Session:
 
     async def _acquire_permit(self, limiter: Limiter, request: Request[T], *, bulk: bool) -> None:
         await limiter.acquire(bulk=bulk)
-        if self._second is None:
-            return
-        try:
-            await self._second.acquire(bulk=bulk)
-        except CdpError:
-            raise
-        except Exception as error:  # of the user's own limiter
-            cause = f"the shared limiter raised {type(error).__name__}"
-            raise connection_error(request, cause, began=False) from error
+        if self._second is not None:
+            await self._second.acquire(request, bulk=bulk)

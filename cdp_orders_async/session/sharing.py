@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import attrs
 
-from cdp_orders_async.errors import Invalid, Violation
+from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.pacing.shared import SharedLimiter
+from cdp_orders_async.session.attempt import connection_error
 from cdp_orders_async.settings import Settings
+from cdp_orders_async.wire import Request
 
 __all__ = ["RateLimiter", "SecondLimiter"]
 
@@ -58,12 +60,21 @@ class SecondLimiter:
         self._shared.set_rate(rate)
         return True
 
-    async def acquire(self, *, bulk: bool) -> None:
-        """Wait for a permit, if possible in the *bulk* lane or the interactive one."""
-        if self._shared is None:
-            await self._limiter.acquire()
-        else:
+    async def acquire(self, request: Request[Any], *, bulk: bool) -> None:
+        """Wait for the permit of *request*, if possible in the *bulk* lane or the interactive one.
+
+        Raises `NotSent` for an exception of the user's own limiter.
+        """
+        if self._shared is not None:
             await self._shared.acquire(bulk=bulk)
+            return
+        try:
+            await self._limiter.acquire()
+        except CdpError:
+            raise
+        except Exception as error:
+            cause = f"the shared limiter raised {type(error).__name__}"
+            raise connection_error(request, cause, began=False) from error
 
     def pause(self, seconds: float) -> None:
         """Let no call go for *seconds*, if the limiter can be paused."""

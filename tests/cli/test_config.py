@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from cdp_orders_async.cli import main, options, profiles
 from cdp_orders_async.cli.options import Connection
 from cdp_orders_async.emulator import Emulator, in_thread
 from tests.cli.support import TOKEN, Json, environment, orders, write
+from tests.servers import serving
 
 FILE = """
 [profiles.production]
@@ -112,6 +114,34 @@ def test_one_of_several_decides_for_all(
     found = settings(capsys, "--profile", "production")
     assert found["bearer_token"] == ("***", "CDP_BEARER_TOKEN")
     assert found["client_key"] == found["api_token_command"] == (None, "default")
+
+
+def test_a_bearer_token_of_the_environment_counts_before_a_key(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A command authenticates as a client in Python does; a key or a token of the command line counts before both."""
+    assert file.exists()
+    for name in ("CLIENT_KEY", "API_TOKEN", "BEARER_TOKEN"):
+        monkeypatch.setenv(f"CDP_{name}", f"canary-{name}")
+    for words in ([], ["--profile", "production"]):
+        found = settings(capsys, *words)
+        assert found["bearer_token"] == ("***", "CDP_BEARER_TOKEN")
+        assert found["client_key"] == found["api_token"] == (None, "default")
+    found = settings(capsys, "--client-key", "k")
+    assert "bearer_token" not in found
+    assert (found["client_key"], found["api_token"]) == (("k", "option"), ("***", "CDP_API_TOKEN"))
+
+
+@pytest.mark.parametrize(("words", "scheme"), [([], "Bearer"), (["--client-key", "k"], "Basic")])
+async def test_the_credentials_that_a_command_sends(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], scheme: str
+) -> None:
+    """They are those that config shows."""
+    for name in ("CLIENT_KEY", "API_TOKEN", "BEARER_TOKEN"):
+        monkeypatch.setenv(f"CDP_{name}", f"canary-{name}")
+    async with serving() as server:
+        await asyncio.to_thread(main, ["orders", "list", "--reference-id", "A", "--base-url", server.url, *words])
+    assert server.requests[0].headers["authorization"].partition(" ")[0] == scheme
 
 
 def test_secrets_are_masked(file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import sqlite3
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from cdp_orders_async.emulator import Faults, Switches
 from cdp_orders_async.jobs import ticking
 from cdp_orders_async.journal import batch_folder
 from cdp_orders_async.journal.batches import BatchBook, BatchFile, BatchOrder, State
+from cdp_orders_async.journal.folder import NAME
 from tests.cli.support import lines_of, orders, write
 from tests.engines.support import ENGINE, Json, counted, importable, interrupting, load, served, twice
 
@@ -195,3 +199,24 @@ def test_references_of_records_are_never_used_again(tmp_path: Path) -> None:
         assert [file.id for file in book.open_files()] == [4]
         assert book.has(order)
         assert not book.has(BatchOrder(0, "o.jsonl", 1, "B@2024", b"edited"))
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        "CREATE TRIGGER keep BEFORE UPDATE ON batches BEGIN SELECT RAISE(IGNORE); END",
+        "CREATE TABLE more (x)",
+        "DROP INDEX by_place",
+    ],
+)
+def test_a_book_with_other_definitions_is_refused(tmp_path: Path, definition: str) -> None:
+    """A trigger would keep an uploaded file from counting as uploaded; and nothing is changed in such a folder."""
+    with BatchBook.opened(tmp_path / "j"):
+        folder = batch_folder(tmp_path / "j")
+    with contextlib.closing(sqlite3.connect(folder / NAME)) as db:
+        db.execute(definition)
+    folder.chmod(0o755)
+    refused = pytest.raises(JournalError, match="is the database of another program: move it away")
+    with refused, BatchBook.opened(tmp_path / "j"):
+        pass
+    assert stat.S_IMODE(folder.stat().st_mode) & 0o055  # Windows has no such bits to take away
