@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from datetime import UTC, datetime
 from types import NoneType
-from typing import Literal, TypeVar
+from typing import Literal, TypeAlias, TypeVar
 from uuid import UUID
 
 import attrs
@@ -55,6 +55,7 @@ from cdp_orders_async.wire import Request, parse_response
 __all__ = ["BulkTransport", "GivenUp", "RateLimiter", "Session"]
 
 T = TypeVar("T")
+OnFailure: TypeAlias = Callable[[CdpError], object]
 
 LONGEST_PAUSE = 300.0  # seconds that a Retry-After can hold up every call, even if it asks for more
 READS = "GET"
@@ -248,22 +249,17 @@ class Session:
         tell(self._observers, event)
 
     async def send(
-        self,
-        request: Request[T],
-        /,
-        sender: BulkTransport | None = None,
-        on_failure: Callable[[CdpError], None] | None = None,
+        self, request: Request[T], /, sender: BulkTransport | None = None, on_failure: OnFailure | None = None
     ) -> T:
         """Send *request*, again where that is safe, and return its result; raises a `CdpError`, as `Resources` says.
 
-        *sender* is a caller that can be halted; *on_failure* is called with the error of each attempt.
+        A *sender* can be halted; *on_failure* is called with the error of each attempt.
         """
         deadline = self.settings.deadline
         until = None if deadline is None else self._clock() + deadline
         call = OpenCall(self._new_id(), until, self.stats.times)
         if self._is_watched():
             call.report = self._report(request, call, sender)
-        of_caller = None if sender is None else sender.waits
         try:
             while True:
                 call.attempts += 1
@@ -274,7 +270,7 @@ class Session:
                         on_failure(error)
                     wait = self._failed(request, call, strip_frames(error))
                     try:
-                        await self._wait(request, lambda: asyncio.sleep(wait), None, of_caller)  # noqa: B023 it is awaited here
+                        await self._wait(request, lambda: asyncio.sleep(wait), sender)  # noqa: B023 it is awaited here
                     except NotSent as closed:
                         failure = judged(call, strip_frames(closed))
                         raise failure from failure.__cause__
@@ -439,13 +435,14 @@ class Session:
         self,
         request: Request[T],
         waited_for: Callable[[], Awaitable[object]],
+        sender: BulkTransport | None,
         seconds: float | None = None,
-        of_load: TimeoutPool | None = None,
     ) -> None:
-        """Wait before *request* is sent, for at most *seconds*; *of_load* are the waits of its load.
+        """Wait before *request* of a *sender* is sent, for at most *seconds*.
 
-        Raises `TimeoutError` after that, `NotSent` if the session is closed meanwhile, and `GivenUp` if *of_load* is.
+        Raises `TimeoutError` after that, `NotSent` if the session is closed meanwhile, `GivenUp` if *sender* is halted.
         """
+        of_load = None if sender is None else sender.waits
         try:
             with Timeout(self._http.waits, seconds):
                 if of_load is None:
@@ -461,12 +458,12 @@ class Session:
             raise error.__cause__ or error from None  # the user's own limiter was cancelled, not its caller
 
     async def _wait_for_slot(self, request: Request[T], until: float | None, sender: BulkTransport | None) -> None:
-        bulk, of_load = (False, None) if sender is None else (sender.bulk, sender.waits)
+        bulk = sender is not None and sender.bulk
         left = None if until is None else until - self._clock()
         pool = self.settings.pool_timeout
         bounds = [bound for bound in (left, pool) if bound is not None]
         try:
-            await self._wait(request, lambda: self._slots.acquire(bulk=bulk), min(bounds, default=None), of_load)
+            await self._wait(request, lambda: self._slots.acquire(bulk=bulk), sender, min(bounds, default=None))
         except TimeoutError:
             if pool is not None and (left is None or pool < left):
                 raise PoolTimeout(f"no connection became free within {pool} s") from None
@@ -480,7 +477,7 @@ class Session:
         times: Timings,
         sender: BulkTransport | None,
     ) -> None:
-        bulk, of_load = (False, None) if sender is None else (sender.bulk, sender.waits)
+        bulk = sender is not None and sender.bulk
         began = self._clock()
         delay = limiter.delay(bulk=bulk)
         lane = limiter.overtaking() if bulk else 0.0
@@ -488,7 +485,7 @@ class Session:
             raise deadline_error(Delivery.NOT_SENT)
         try:
             left = None if until is None else until - began
-            await self._wait(request, lambda: self._acquire_permit(limiter, request, bulk=bulk), left, of_load)
+            await self._wait(request, lambda: self._acquire_permit(limiter, request, bulk=bulk), sender, left)
         except TimeoutError:
             raise deadline_error(Delivery.NOT_SENT) from None
         finally:
