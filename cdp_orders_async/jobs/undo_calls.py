@@ -26,7 +26,9 @@ class UndoCalls:
         self._session = session
         self._halted = False
         self._waits = TimeoutPool(math.inf, asyncio.get_running_loop())
-        self._sender = BulkTransport(session, Timings(), lambda: self._halted, bulk=False, waits=self._waits)
+        self._sender = BulkTransport(
+            session, Timings(), lambda: self._halted, bulk=False, waits=self._waits, on_failure=self._failed
+        )
 
     def halt(self) -> None:
         """Give up what waits before it is sent, and send nothing more; what is in flight may finish."""
@@ -40,7 +42,7 @@ class UndoCalls:
         """
         if self._halted:
             raise GivenUp("it was given up before it was sent")
-        result = await self._session.send(request, self._sender, lambda error: self._failed(error, request.operation))
+        result = await self._session.send(request, self._sender)
         self.health.succeeded(creates=False)
         return result
 

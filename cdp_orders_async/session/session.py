@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from datetime import UTC, datetime
 from types import NoneType
-from typing import Literal, TypeAlias, TypeVar
+from typing import Literal, TypeVar
 from uuid import UUID
 
 import attrs
@@ -55,7 +55,6 @@ from cdp_orders_async.wire import Request, parse_response
 __all__ = ["BulkTransport", "GivenUp", "RateLimiter", "Session"]
 
 T = TypeVar("T")
-OnFailure: TypeAlias = Callable[[CdpError], object]
 
 LONGEST_PAUSE = 300.0  # seconds that a Retry-After can hold up every call, even if it asks for more
 READS = "GET"
@@ -86,6 +85,8 @@ class BulkTransport(Struct, frozen=True):
     """The id of the load."""
     waits: TimeoutPool | None = None
     """The waits of the load before its calls are sent: once it is closed, a call that has to wait is given up."""
+    on_failure: Callable[[CdpError, str], object] | None = None
+    """Gets the error and the operation of each attempt that failed, of a call that the session may send again."""
 
     async def send(self, request: Request[T], /) -> T:
         """Send *request* once."""
@@ -248,12 +249,10 @@ class Session:
         """Pass *event* to the log and the observers."""
         tell(self._observers, event)
 
-    async def send(
-        self, request: Request[T], /, sender: BulkTransport | None = None, on_failure: OnFailure | None = None
-    ) -> T:
+    async def send(self, request: Request[T], /, sender: BulkTransport | None = None) -> T:
         """Send *request*, again where that is safe, and return its result; raises a `CdpError`, as `Resources` says.
 
-        A *sender* can be halted; *on_failure* is called with the error of each attempt.
+        A *sender* can be halted, and hears of each attempt that failed.
         """
         deadline = self.settings.deadline
         until = None if deadline is None else self._clock() + deadline
@@ -266,8 +265,8 @@ class Session:
                 try:
                     result = await self._attempt(request, call, sender)
                 except CdpError as error:
-                    if on_failure is not None:
-                        on_failure(error)
+                    if sender is not None and sender.on_failure is not None:
+                        sender.on_failure(error, request.operation)
                     wait = self._failed(request, call, strip_frames(error))
                     try:
                         await self._wait(request, lambda: asyncio.sleep(wait), sender)  # noqa: B023 it is awaited here
