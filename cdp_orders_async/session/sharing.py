@@ -9,6 +9,7 @@ import attrs
 
 from cdp_orders_async.errors import CdpError, Invalid, Violation
 from cdp_orders_async.pacing.shared import SharedLimiter
+from cdp_orders_async.redact import strip_frames
 from cdp_orders_async.session.attempt import connection_error
 from cdp_orders_async.settings import Settings
 from cdp_orders_async.wire import Request
@@ -74,7 +75,7 @@ class SecondLimiter:
             raise
         except Exception as error:
             cause = f"the shared limiter raised {type(error).__name__}"
-            raise connection_error(request, cause, began=False) from error
+            raise connection_error(request, cause, began=False) from strip_frames(error)
 
     def pause(self, seconds: float) -> None:
         """Let no call go for *seconds*, if the limiter can be paused."""

@@ -24,6 +24,7 @@ from cdp_orders_async import (
     JournalError,
     MemoryJournal,
     NewContact,
+    NotSent,
     Opaque,
     OrderGraph,
     Resources,
@@ -175,8 +176,10 @@ async def test_nothing_is_shown_to_a_limiter_or_of_it(operation: str) -> None:
     cdp = CdpOrders(base_url="http://127.0.0.1:1", client_key="key", api_token=TOKEN, shared_limiter=limiter)
     async with cdp:
         error = await failure(CALLS[operation](cdp, REF, REF))
-    assert isinstance(error, LookupError)
-    assert "raise LookupError" in "".join(error.__notes__)
+    assert isinstance(error, NotSent)
+    cause = error.__cause__
+    assert isinstance(cause, LookupError)
+    assert "raise LookupError" in "".join(cause.__notes__)
     assert limiter.seen
     assert leaks(limiter.seen) == []
     assert {sink: found for sink, show in OF_ERRORS.items() if (found := leaks(show(error)))} == {}
