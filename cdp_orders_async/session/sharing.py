@@ -73,7 +73,7 @@ class SecondLimiter:
             await self._limiter.acquire()
         except CdpError:
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 it is the cause of what is raised
             cause = f"the shared limiter raised {type(error).__name__}"
             raise connection_error(request, cause, began=False) from strip_frames(error)
 
