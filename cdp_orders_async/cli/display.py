@@ -8,7 +8,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, Self, cast
@@ -27,7 +27,16 @@ from cdp_orders_async.jobs.groups import Groups
 from cdp_orders_async.redact import printable
 from cdp_orders_async.timings import Timings
 
-__all__ = ["PROGRESS_EVERY", "Display", "JsonDisplay", "Screen", "problem", "show_summary", "silence"]
+__all__ = [
+    "PROGRESS_EVERY",
+    "Display",
+    "JsonDisplay",
+    "Screen",
+    "kept_for_results",
+    "problem",
+    "show_summary",
+    "silence",
+]
 
 PROGRESS_EVERY = 30.0  # seconds between two lines of progress
 HOUR, MINUTE = 3600, 60  # in seconds
@@ -101,6 +110,24 @@ def silence(stream: IO[str] | None) -> None:
         return
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+@contextlib.contextmanager
+def kept_for_results() -> Generator[None, None, None]:
+    """Keep standard output for this program: what a library or its processes print meanwhile goes to standard error."""
+    if sys.__stdout__ is None:  # it was closed from the start, and its number may be that of another file
+        yield
+        return
+    output = os.dup(1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere if sys.__stderr__ is None else 2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(output, 1)
+        os.close(output)
+        os.close(nowhere)
 
 
 class Display:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
 from cdp_orders_async import jobs
-from cdp_orders_async.cli.display import Display
+from cdp_orders_async.cli.display import Display, kept_for_results
 from cdp_orders_async.cli.loading import Begin, Client, Job, LoadFlags, run_load
 from cdp_orders_async.cli.options import Connection, Flag, refuse
 from cdp_orders_async.cli.running import journal_place
@@ -83,15 +84,20 @@ def load(  # noqa: D417 the options of a connection and of a load say themselves
         def begin(display: Display) -> tuple[jobs.JournalPlace, Job]:
             place = None if journal is None else journal_place(journal, display)
             path = jobs.journal_path(files, source.names, place, display, flags.files, source.paths)
-            return path, lambda client, options: jobs.load(
-                client,
-                source,
-                journal=path,
-                outcomes=flags.outcomes,
-                plan=plan,
-                engine=_engine(engine, address, display),
-                **options,
-            )
+
+            async def job(client: Client, options: jobs.LoadOptions) -> jobs.Report:
+                with kept_for_results() if engine == "ray" else contextlib.nullcontext():
+                    return await jobs.load(
+                        client,
+                        source,
+                        journal=path,
+                        outcomes=flags.outcomes,
+                        plan=plan,
+                        engine=_engine(engine, address, display),
+                        **options,
+                    )
+
+            return path, job
 
         return source, begin
 

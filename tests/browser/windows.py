@@ -20,7 +20,7 @@ PAPER = 718
 """The width of the text on A4 paper with margins of a centimetre."""
 HEIGHT = 900
 WHITE = "rgb(255, 255, 255)"
-PATIENCE = 30_000
+PATIENCE = 120_000
 """Milliseconds after which something that must come counts as lost."""
 AXE = files(import_module("axe_playwright_python")).joinpath("axe.min.js").read_text(encoding="utf-8")
 RUN_AXE = """

@@ -25,7 +25,7 @@ Json = dict[str, Any]
 
 COMMAND = (sys.executable, "-m", "cdp_orders_async")
 TOKEN = "canary-token"  # noqa: S105 it guards an emulator
-PATIENCE = 30.0  # seconds after which something that must come counts as lost
+PATIENCE = 180.0  # seconds after which something that must come counts as lost
 PARTS = 6
 """The parts, and so the requests, of each order that `orders` makes."""
 

@@ -9,6 +9,8 @@ import json
 import os
 import pty
 import re
+import subprocess
+import sys
 import termios
 from datetime import UTC, datetime
 from pathlib import Path
@@ -340,3 +342,25 @@ def test_conclusion_knows_a_process_that_computes_all_the_time(
 ) -> None:
     """Where a core is used up, that is the limit and not what calls wait for; but a rate that they wait for is one."""
     assert conclusion(times, seconds, cpu).startswith(words)
+
+
+PRINTING = """
+import contextlib, os, subprocess
+from cdp_orders_async.cli.display import kept_for_results
+with kept_for_results():
+    print("by Python")
+    with contextlib.suppress(OSError):
+        os.write(1, b"by the core\\n")
+    subprocess.run(["echo", "by a process"])
+print("result")
+"""
+
+
+@pytest.mark.parametrize("closed", ["", "1>&-", "2>&-"])
+def test_what_others_print_is_no_result(closed: str) -> None:
+    """What a library and its processes print goes to standard error, also where one of the two is closed."""
+    command = f'exec "$0" -c "$1" {closed}'
+    ended = subprocess.run(["sh", "-c", command, sys.executable, PRINTING], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (0, "" if closed == "1>&-" else "result\n"), ended.stderr
+    if not closed:
+        assert sorted(ended.stderr.splitlines()) == ["by Python", "by a process", "by the core"]

@@ -55,7 +55,7 @@ class Options(TypedDict, total=False):
 STREAM, DEAD, GROUP = "orders", "orders.dead", "cdp-orders"
 FAST: Options = {"deadline": 10.0, "drain": 0.5, "settle": 0.0, "retry_after": 0.0}
 """Options of a worker that does not let tests wait; its messages are taken over after the time that a test gives."""
-PATIENCE = 30.0
+PATIENCE = 120.0
 """Seconds after which something that must come counts as lost."""
 
 
