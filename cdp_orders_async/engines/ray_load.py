@@ -229,7 +229,8 @@ class RayLoad(Handle):
         try:
             await self._workers[number].__ray_ready__.remote()
         except RayError as error:
-            self.fail(JournalError(ray_sentence(error)))
+            if not self.stopping:
+                self.fail(JournalError(ray_sentence(error)))
         else:
             self._ready.append(number)
             self._patience.why = None
@@ -297,7 +298,8 @@ class RayLoad(Handle):
         try:
             result: Result = await answer
         except RayError as error:
-            result = Result(outcomes=unread(lines), error=JournalError(ray_sentence(error)))
+            # A signal that stops the load may have ended the processes of its cluster too.
+            result = Result(outcomes=unread(lines), error=None if self.stopping else JournalError(ray_sentence(error)))
         except asyncio.CancelledError:
             result = Result(outcomes=unread(lines))
         self._abortable.discard(task)
