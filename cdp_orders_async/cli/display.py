@@ -114,7 +114,7 @@ def silence(stream: IO[str] | None) -> None:
 
 @contextlib.contextmanager
 def kept_for_results() -> Generator[None, None, None]:
-    """Keep standard output for this program: what a library or its processes print meanwhile goes to standard error."""
+    """Keep standard output for the results: other code and its processes print to standard error meanwhile."""
     if sys.__stdout__ is None:  # it was closed from the start, and its number may be that of another file
         yield
         return

@@ -63,7 +63,7 @@ def use_profile(_: App, __: tuple[str, ...], arguments: ArgumentCollection) -> N
         for name in WHO:
             options[name].tokens.clear()
             given.pop(name, None)
-        given |= {"bearer_token": BEARER}
+        given["bearer_token"] = BEARER
     profile = options["profile"].tokens[0].value if options["profile"].tokens else ""
     if profile:
         file = config_file()

@@ -156,9 +156,10 @@ def holding(cdp: CdpOrders | None = None) -> Held:
 
 
 async def until_closed(base: Held, kept: Collection[str]) -> None:
-    """Wait until as much is held as *base*, but for what is *kept*; what never goes is for `Soak.check`.
+    """Wait until the process holds no more than *base*; the fields that are *kept* may differ.
 
-    Transports and the pidfd of the server are closed in later turns of the loop.
+    Transports and the pidfd of the server are closed in later turns of the loop. If something is never closed, this
+    ends after some minutes, and `Soak.check` reports it.
     """
     free = {"requests", "mebibytes", *kept}
     end = time.monotonic() + PATIENCE
