@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import signal
@@ -9,7 +10,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Awaitable, Iterator
 from decimal import Decimal
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,11 +19,12 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from cdp_orders_async import CdpOrders, GraphFiles, Settings, jobs
+from cdp_orders_async import CdpOrders, GraphFiles, Settings, Verdict, jobs
 from cdp_orders_async.emulator import Emulator, Faults, Switches, in_thread
 from cdp_orders_async.emulator.threads import Served
 from cdp_orders_async.engines.partition import PartitionOptions
 from cdp_orders_async.errors import Invalid, JournalError
+from cdp_orders_async.graph import InputLine
 from cdp_orders_async.settings import Settings as ClientSettings
 from tests.cli.support import lines_of, orders, write
 from tests.databases import REQUIRED
@@ -34,10 +36,10 @@ if find_spec("ray") is None:
         pytest.fail(SENTENCE, pytrace=False)
     pytest.skip(SENTENCE, allow_module_level=True)
 
-from cdp_orders_async.engines.ray import LoadEnded, load_dataset, read_lines
+from cdp_orders_async.engines.ray import LoadEnded, load_dataset, make_job, read_lines
 from cdp_orders_async.engines.ray_actors import ATTEMPTS, ray_sentence
-from cdp_orders_async.engines.ray_api import ray
-from cdp_orders_async.engines.ray_load import RayEngine
+from cdp_orders_async.engines.ray_api import RayError, ray
+from cdp_orders_async.engines.ray_load import RayEngine, RayLoad
 from cdp_orders_async.engines.ray_owner import STARTS, Job, Owner
 
 pytestmark = [
@@ -381,3 +383,37 @@ def test_an_error_of_ray_becomes_one_sentence() -> None:
     assert ray_sentence(error) == "Ray has ended the load (ValueError: last line); the same load again resumes"
     error.__cause__ = JournalError("the journal is full")
     assert ray_sentence(error) == "the journal is full"
+
+
+class Heard(RayLoad):
+    """A load whose workers are not started: it hears what becomes of one partition."""
+
+    async def hear(self, answer: Awaitable[object], lines: list[InputLine]) -> None:
+        """Hear the *answer* to a partition with these *lines*."""
+        await self._hear(answer, lines, 0)
+
+
+@pytest.mark.parametrize("stopped", [True, False])
+async def test_the_end_of_the_cluster_is_no_error_of_a_load_that_was_stopped(
+    served: Served,
+    stopped: bool,  # noqa: FBT001 a parameter of the test
+) -> None:
+    """A signal to all processes ends both; the orders of the partition are unknown, and the same load resumes."""
+
+    async def died() -> object:
+        raise RayError("Owner's node has crashed.")
+
+    async def nothing() -> AsyncGenerator[InputLine, None]:
+        for line in list[InputLine]():
+            yield line
+
+    lines = [InputLine("orders.jsonl", 1, None)]
+    async with CdpOrders(base_url=served.base_url, client_key="key", api_token="token") as cdp:  # noqa: S106 no secret
+        job, path = make_job(cdp, 100.0, Path("j"), 1, 60.0, PATIENT)
+        records: Any = None
+        load = Heard(cdp, nothing(), records, job, path, RayEngine(), 0.0)
+        if stopped:
+            load.stop()
+        await asyncio.create_task(load.hear(died(), lines))
+        assert (load.error is None) is stopped
+        assert load.counts == {Verdict.UNKNOWN: 1}
