@@ -13,14 +13,15 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from cdp_orders_async.ingest.duplicates import keys_after_edit, with_new_keys
+from cdp_orders_async.ingest.duplicates import NUMBERED_KINDS, keys_after_edit, with_new_keys
 from cdp_orders_async.ingest.knowledge import NEVER, Knowledge
-from cdp_orders_async.ingest.parts import EXTENSIONS, UNDOING, Part, kind_of
+from cdp_orders_async.ingest.parts import EXTENSIONS, LEFT, UNDOING, Part, kind_of, left_key
 from cdp_orders_async.journal import PartRecord
 
 __all__ = ["Doubts", "doubts_of"]
 
 NO_RECORDS: Mapping[str, PartRecord] = MappingProxyType({})
+NO_REFS: Mapping[str, UUID] = MappingProxyType({})
 NO_KEYS: Mapping[str, str | None] = MappingProxyType({})
 
 
@@ -31,6 +32,8 @@ class Doubts(Struct, frozen=True):
     """The records of its parts, by their current keys."""
     new_keys: Mapping[str, str | None]
     """The new keys of records in the journal, by old key; None for a record that repeats another one."""
+    unproven: Mapping[str, UUID]
+    """The references, by key, that are recorded of parts but may be those of other parts with the same id."""
     uncompared: Mapping[str, PartRecord]
     """The known records that no longer say anything of values, by their current keys."""
     in_doubt: AbstractSet[str]
@@ -82,6 +85,9 @@ def doubts_of(
         known = with_new_keys(known, new_keys)
     # A run of another content that was cut off may have changed each part.
     was_changing = knowledge.cut_off and gaps
+    unproven = _unproven(parts, known, any_kind=was_changing) if edited else NO_REFS
+    if unproven:
+        known, new_keys = _as_leftovers(unproven, known, new_keys)
     uncompared = _without_digests(known) if was_changing else NO_RECORDS
     if uncompared:
         known = {**known, **uncompared}
@@ -106,6 +112,7 @@ def doubts_of(
     return Doubts(
         known=known,
         new_keys=new_keys,
+        unproven=unproven,
         uncompared=uncompared,
         in_doubt=in_doubt,
         made_before=made_before,
@@ -130,6 +137,38 @@ def _may_be_new(part: Part, known: Mapping[str, PartRecord]) -> bool:
     """Tell whether a load may have made *part* without a record of it; also in place of one that an undo deleted."""
     record = known.get(part.key)
     return record is None or record.ref is None or record.digest.startswith(UNDOING)
+
+
+def _unproven(parts: Sequence[Part], known: Mapping[str, PartRecord], *, any_kind: bool) -> Mapping[str, UUID]:
+    """Return the references, by key, that may be those of other parts than the input has under these keys now.
+
+    Two parts of one order can have one id. If the record of one of them is missing, and the other one has lost its id
+    in an edit, the key of the two stands for the resource of the wrong one. So a record of other content proves
+    nothing where the server may have parts without a record: of *any_kind*, or of the kinds of known leftovers.
+    """
+    kinds = {kind_of(key) for key in known if key.startswith(LEFT)}
+    return {
+        part.key: record.ref
+        for part in parts
+        if part.kind in NUMBERED_KINDS
+        and (any_kind or part.kind in kinds)
+        and (record := known.get(part.key)) is not None
+        and record.ref is not None
+        and record.digest != part.digest
+        and not record.digest.startswith(UNDOING)
+    }
+
+
+def _as_leftovers(
+    unproven: Mapping[str, UUID], known: Mapping[str, PartRecord], new_keys: Mapping[str, str | None]
+) -> tuple[Mapping[str, PartRecord], Mapping[str, str | None]]:
+    """Return the *known* records and the *new_keys*, with the *unproven* parts as leftovers: no part has them yet."""
+    keys: dict[str, str | None] = {key: left_key(kind_of(key), ref) for key, ref in unproven.items()}
+    for key in [f"{key}/ext" for key in unproven if f"{key}/ext" in known]:
+        ref = known[key].ref
+        keys[key] = None if ref is None else left_key(kind_of(key), ref)
+    moved = {old: None if new is None else keys.get(new, new) for old, new in new_keys.items()}
+    return with_new_keys(known, keys), {**{key: new for key, new in keys.items() if key not in moved}, **moved}
 
 
 def _without_digests(records: Mapping[str, PartRecord]) -> Mapping[str, PartRecord]:

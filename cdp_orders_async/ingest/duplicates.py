@@ -15,7 +15,7 @@ from uuid import UUID
 from cdp_orders_async.ingest.parts import Part, kind_of
 from cdp_orders_async.journal import PartRecord
 
-__all__ = ["keys_after_edit", "keys_without_clash", "with_new_keys"]
+__all__ = ["NUMBERED_KINDS", "keys_after_edit", "keys_without_clash", "with_new_keys"]
 
 NUMBERED_KINDS = frozenset({"items", "consumers"})
 """The kinds of parts that may have duplicates within one order."""

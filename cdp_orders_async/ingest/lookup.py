@@ -64,6 +64,7 @@ class Lookup:
         left = () if doubts is None else doubts.left
         self._left = {ref: kind for kind, ref in left if kind not in EXTENSIONS}
         """The known references of parts that the input no longer has, with their kinds."""
+        self._unproven: Mapping[str, UUID] = {} if doubts is None else doubts.unproven
         self._parts = parts
         self._cdp = cdp
         self._retry = retry
@@ -135,7 +136,10 @@ class Lookup:
         if part.kind == "items" and not part.value.reference_id:
             others = {item.value.reference_id for item in self._parts if item.kind == "items"} - {None}
             candidates = [stored for stored in candidates if stored.reference_id not in others]
-        found = await self._best_fit(part, candidates, after) if candidates else None
+        if candidates:
+            found = await self._best_fit(part, candidates, after)
+        else:
+            found = next((stored for stored in free if self._is_recorded(part, stored)), None)
         if found is None and self._edited and settled:
             found = self._before_edit(part, free)
         if found is not None and found.ref in self.claimed:  # another part claimed it meanwhile
@@ -170,12 +174,21 @@ class Lookup:
         left = list(free)
         # Each other part that was not edited takes the resource that fits it best. None fitted this part.
         others = [other for other in new if other is not part]
-        fits = [(other, stored) for other in others for stored in left if may_match(other.sent(), stored)]
+        fits = [
+            (other, stored)
+            for other in others
+            for stored in left
+            if may_match(other.sent(), stored) or self._is_recorded(other, stored)
+        ]
         for other, stored in sorted(fits, key=lambda fit: _difference(fit[0].sent(), fit[1])):
             if other in new and stored in left:
                 new.remove(other)
                 left.remove(stored)
         return pair_edited(part, new, left)
+
+    def _is_recorded(self, part: Part, stored: Any) -> bool:  # noqa: ANN401 any resource
+        """Tell whether *stored* is *part* by a record that proves nothing: it counts if nothing fits better."""
+        return bool(stored.ref == self._unproven.get(part.key))
 
     async def read(self, kind: str, after: float = NEVER) -> list[Any]:
         """Return the resources of a *kind* that no part claimed, from a list that was read after *after*."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import attrs
 import pytest
@@ -231,6 +232,59 @@ async def test_an_update_that_a_killed_run_did_not_note_is_seen(policy: OnExisti
     assert (outcome.verdict, outcome.leftovers) == (verdict, ())
     assert (await case.load(FULL, policy)).verdict == (Verdict.KEPT if policy == "keep" else Verdict.ALREADY)
     assert case.holds(edited if policy == "keep" else FULL)
+
+
+TWINS = {
+    "items": (
+        attrs.evolve(BARE, items=(item("i1", name="Seat"), item("i1", name="Bag"))),
+        attrs.evolve(BARE, items=(item(name="Seat"), item("i1", name="Bag"))),
+    ),
+    "consumers": (
+        attrs.evolve(BARE, consumers=(consumer("Bob", "2"), consumer("Cid", "2"))),
+        attrs.evolve(BARE, consumers=(consumer("Bob"), consumer("Cid", "2"))),
+    ),
+}
+"""Two parts with one id, and the same after an edit that took the id from the first, by their kind."""
+
+
+@with_each_policy
+@pytest.mark.parametrize("runs_between", [0, 1])
+@pytest.mark.parametrize("kind", TWINS)
+async def test_a_part_that_lost_its_id_is_not_taken_for_its_twin(
+    kind: str, runs_between: int, policy: OnExisting
+) -> None:
+    """A killed run did not note the second of two parts with one id, and an edit takes the id from the first.
+
+    *runs_between*: for so many runs an edit took the second away, and they knew it as a leftover.
+    """
+    both, edited = TWINS[kind]
+    case = Case.new()
+    one = attrs.evolve(BARE, **{kind: getattr(both, kind)[:1]})
+    await case.load(one)
+    noted = copy.deepcopy(case.journal)
+    assert (await case.load(both)).verdict == Verdict.LOADED
+    there = [dict(one.data) for one in case.network.emulator.store.all(kind)]
+    anew(case)
+    case.journal = noted
+    await crash(case.journal, both, digest_of_parts(parts_of(both)))
+    for _ in range(runs_between):
+        left = await case.load(one)
+        assert (left.verdict, [each.kind for each in left.leftovers]) == (Verdict.ALREADY, [kind])
+    outcome = await case.load(edited, policy)
+    assert (outcome.verdict, outcome.leftovers) == (Verdict.ALREADY, ())
+    assert [dict(one.data) for one in case.network.emulator.store.all(kind)] == there
+
+
+async def test_a_part_whose_id_the_server_does_not_show_is_the_recorded_one() -> None:
+    """The edit of a part after a kill goes to the part that the journal knows, though a look for its id finds none."""
+    case = Case.new()
+    await case.load(attrs.evolve(BARE, items=(ONE,)))
+    [stored] = case.network.emulator.store.all("items")
+    await Resources(case.network, BASE).items.update(UUID(stored.ref), {"reference_id": "I1"})
+    await crash(case.journal, FULL)
+    edited = attrs.evolve(BARE, items=(item("i1", name="Box"),))
+    assert (await case.load(edited, "update")).verdict == Verdict.UPDATED
+    assert [one.data["name"] for one in case.network.emulator.store.all("items")] == ["Box"]
 
 
 async def test_a_conflict_does_not_hide_what_is_not_known() -> None:
