@@ -14,7 +14,6 @@ from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import JournalError
 from cdp_orders_async.journal.claims import Claims
 from cdp_orders_async.journal.identity import check_identity
-from cdp_orders_async.journal.load_ids import with_first_start
 from cdp_orders_async.journal.records import (
     Busy,
     Claimed,
@@ -25,6 +24,17 @@ from cdp_orders_async.journal.records import (
     RecordedOrder,
     SameReference,
     is_same_order,
+)
+from cdp_orders_async.journal.states import (
+    COMPLETE,
+    ENDED,
+    UNDER_WAY,
+    is_order_created,
+    record_of,
+    run_of_claim,
+    state_of_claim,
+    state_of_end,
+    state_of_first_claim,
 )
 
 __all__ = ["MemoryJournal"]
@@ -37,16 +47,20 @@ class _Graph(Struct):
     place: int
     """The number of graphs that were claimed before it."""
     digest: bytes
+    state: int
     run: bytes
     number: int
-    complete: bool = False
-    ended: bool = False
-    gaps: bool = False
-    is_sent: bool = False
-    """Whether its order was sent, or was about to be, when nothing of it was or may have been there."""
     parts: dict[str, PartRecord] = field(default_factory=dict[str, PartRecord])
     created: dict[str, UUID] = field(default_factory=dict[str, UUID])
     """The refs of created parts, also while their record is unknown; the newest comes last."""
+
+    @property
+    def is_complete(self) -> bool:
+        return self.state & ENDED == COMPLETE
+
+    @property
+    def is_under_way(self) -> bool:
+        return self.state & ENDED == UNDER_WAY
 
 
 class MemoryJournal:
@@ -102,25 +116,23 @@ class MemoryJournal:
         keys = self._keys.setdefault(order.reference_id, set())
         others = [other for key in keys if key != order.key and _is_same(other := self._graphs[key], order)]
         same_reference = tuple(map(_same_reference, sorted(others, key=lambda other: other.place)))
+        sends = sends and not same_reference
         known = self._graphs.get(order.key)
         if known is None:
             keys.add(order.key)
-            is_sent = sends and not same_reference
-            self._graphs[order.key] = _Graph(order, self._begun, digest, run, number, is_sent=is_sent)
+            state = state_of_first_claim(sends=sends)
+            self._graphs[order.key] = _Graph(order, self._begun, digest, state, run, number)
             self._begun += 1
             self._forget_some()
             return Claimed(None, same_reference)
         before = _record(known)
-        ref = part.ref if (part := before.parts.get("order")) else None
-        order_created = known.is_sent if ref is None else known.created.get("order") == ref
-        if known.is_sent and (part is not None or not known.ended):
-            run = with_first_start(run, known.run)
-        if not (known.complete and known.digest == digest):
-            if known.ended and part is None:
-                known.is_sent = sends and not (same_reference or known.gaps)
-            known.gaps = known.gaps or (not known.ended and digest not in {b"", known.digest})
-            known.digest, known.complete, known.ended = digest or known.digest, False, False
-        known.run, known.number = run, number
+        part = before.parts.get("order")
+        created = part is not None and known.created.get("order") == part.ref
+        order_created = is_order_created(known.state, part, created=created)
+        has_order = part is not None
+        known.run = run_of_claim(known.state, known.run, run, has_order=has_order)
+        known.state = state_of_claim(known.state, known.digest, digest, sends=sends, has_order=has_order)
+        known.digest, known.number = digest or known.digest, number
         self._sort(known)
         return Claimed(before, same_reference, order_created)
 
@@ -166,8 +178,8 @@ class MemoryJournal:
         self._check_open()
         if self._claims.give_up(graph):
             known = self._graphs[graph]
-            known.complete, known.ended, known.is_sent = complete, True, known.is_sent and not complete
-            known.gaps = known.gaps if gaps is None else gaps
+            ended, stay = state_of_end(complete=complete, gaps=gaps)
+            known.state = known.state & stay | ended
             self._sort(known)
 
     def release(self, graph: str) -> None:
@@ -203,7 +215,7 @@ class MemoryJournal:
         found = (
             (key, order.ref)
             for key, known in reversed(self._graphs.items())
-            if known.complete and (order := known.parts.get("order")) and order.ref is not None
+            if known.is_complete and (order := known.parts.get("order")) and order.ref is not None
         )
         return [*itertools.islice(found, max(limit, 0))]
 
@@ -231,7 +243,7 @@ class MemoryJournal:
     def _sort(self, known: _Graph) -> None:
         """Update whether a graph may be forgotten: it is not claimed, and complete or certainly not on the server."""
         key = known.order.key
-        if key not in self._claims and (known.complete or (known.ended and not known.parts)):
+        if key not in self._claims and (known.is_complete or not (known.is_under_way or known.parts)):
             self._forgettable.setdefault(key)
             self._forget_some()
         else:
@@ -250,8 +262,7 @@ class MemoryJournal:
 
 
 def _record(known: _Graph) -> GraphRecord:
-    parts = dict(known.parts)
-    return GraphRecord(known.digest, known.complete, known.ended, parts, known.run, known.number, known.gaps)
+    return record_of(known.digest, known.state, dict(known.parts), known.run, known.number)
 
 
 def _renamed(known: Mapping[str, T], names: Mapping[str, str | None], replaced: Container[str | None]) -> dict[str, T]:
@@ -262,7 +273,7 @@ def _renamed(known: Mapping[str, T], names: Mapping[str, str | None], replaced: 
 
 def _is_same(known: _Graph, order: OrderId) -> bool:
     """Tell whether the server takes *known* and *order* for one order, and has or may have *known*."""
-    is_there = "order" in known.parts or not known.ended
+    is_there = "order" in known.parts or known.is_under_way
     return is_there and is_same_order(known.order.ordered_at, order.ordered_at)
 
 

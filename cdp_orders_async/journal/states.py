@@ -1,4 +1,4 @@
-"""The state of a graph as tables keep it, a number: how it ended, and whether it has gaps."""
+"""The state of a graph as journals keep it, a number: how it ended, and whether it has gaps."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ __all__ = [
     "run_of_claim",
     "state_of_claim",
     "state_of_end",
+    "state_of_first_claim",
 ]
 
 UNDER_WAY: Final = 0
@@ -37,6 +38,11 @@ def state_of_end(*, complete: bool, gaps: bool | None) -> tuple[int, int]:
     return ended | GAPS if gaps else ended, stay
 
 
+def state_of_first_claim(*, sends: bool) -> int:
+    """Return the state of a graph of which nothing was known; *sends* as in `state_of_claim`."""
+    return SENT if sends else UNDER_WAY
+
+
 def state_of_claim(state: int, known: bytes, digest: bytes, *, sends: bool, has_order: bool) -> int:
     """Return the state of a graph that is claimed in a *state*: its digest was *known*, and is *digest* now.
 
@@ -47,7 +53,7 @@ def state_of_claim(state: int, known: bytes, digest: bytes, *, sends: bool, has_
         return state & (GAPS | SENT) if digest in {b"", known} else state & SENT | GAPS
     if state & ENDED == COMPLETE and known == digest:
         return state
-    return state & (GAPS | SENT) if has_order else state & GAPS or (SENT if sends else UNDER_WAY)
+    return state & (GAPS | SENT) if has_order else state & GAPS or state_of_first_claim(sends=sends)
 
 
 def run_of_claim(state: int, before: bytes, run: bytes, *, has_order: bool) -> bytes:

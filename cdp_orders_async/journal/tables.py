@@ -25,12 +25,12 @@ from cdp_orders_async.journal.records import (
 )
 from cdp_orders_async.journal.states import (
     COMPLETE,
-    SENT,
     UNDER_WAY,
     is_order_created,
     record_of,
     run_of_claim,
     state_of_claim,
+    state_of_first_claim,
 )
 
 __all__ = [
@@ -235,7 +235,7 @@ class Tables:
             self._exchange(key, order.key)
         known = db.execute(_RECORD_OF, (order.key,)).fetchone()
         if known is None:
-            state = SENT if sends else UNDER_WAY
+            state = state_of_first_claim(sends=sends)
             new = "INSERT INTO graphs (graph, digest, state, run, number) VALUES (?, ?, ?, ?, ?)"
             self._numbers[order.key] = db.execute(new, (order.key, digest, state, run, number)).lastrowid or 0
             return Claimed(None, same_reference)

@@ -43,13 +43,13 @@ from cdp_orders_async.journal.records import (
 )
 from cdp_orders_async.journal.states import (
     ENDED,
-    SENT,
     UNDER_WAY,
     is_order_created,
     record_of,
     run_of_claim,
     state_of_claim,
     state_of_end,
+    state_of_first_claim,
 )
 
 __all__ = ["Batch", "Tables"]
@@ -311,7 +311,7 @@ class Tables:
             sends = claim.sends and not same_reference
             digest, run = claim.digest, claim.run
             if graph is None:
-                state = SENT if sends else UNDER_WAY
+                state = state_of_first_claim(sends=sends)
             else:
                 digest, has_order = digest or graph.digest, graph.has_order
                 run = run_of_claim(graph.state, graph.run, run, has_order=has_order)
