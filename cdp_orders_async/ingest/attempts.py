@@ -25,8 +25,9 @@ __all__ = ["Attempts", "may_be_done", "not_there"]
 
 ROUNDS = 8
 """The most attempts of a request that fails for a reason of its own, while other requests succeed."""
-ALONE = 3
-"""After so many refusals for the load while other requests succeed, a refusal concerns this request alone."""
+ALONE = 2
+"""After so many refusals for the load while other requests succeed, a refusal concerns this request alone. Each of them
+may make all calls wait: from pauses of one length, the automatic rate takes the server for one that counts by them."""
 QUICK = 2.0
 """The longest wait in seconds before the next attempt of a load that is not patient."""
 
@@ -96,13 +97,20 @@ class Attempts:
         if self._rounds >= ROUNDS or context.halted:
             return False
         if isinstance(self.transport, BulkTransport):
-            if self._is_alone and not self.transport.alone:
-                self.transport = replace(self.transport, alone=True)
-            wait, held = self.transport.session.hold(error, self._count, alone=self.transport.alone)
+            transport = self.transport = self._alone(self.transport)
+            wait, held = transport.session.hold(error, self._count, alone=transport.alone)
             if not held and not context.patient:
                 wait = min(wait, QUICK)
             self._wait, self._is_held = wait, held
         return True
+
+    def _alone(self, transport: BulkTransport) -> BulkTransport:
+        """Return the *transport* of the next attempt, which holds up no other call once this request is alone."""
+        if transport.alone or not self._is_alone:
+            return transport
+        if (autorate := transport.session.autorate) is not None:
+            autorate.acquit()
+        return replace(transport, alone=True)
 
     @property
     def _is_alone(self) -> bool:

@@ -195,23 +195,26 @@ def test_a_rate_given_by_hand_is_not_worse(rate: float, seed: int) -> None:
 
 
 @pytest.mark.parametrize("status", [429, 503])
-def test_one_order_that_always_makes_all_wait(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After three times it waits alone: the others are held up by three pauses, and not by each."""
+@pytest.mark.parametrize(("asked", "rate"), [(60, 200), (60, "auto"), (300, "auto")])
+def test_one_order_that_always_makes_all_wait(
+    status: int, asked: int, rate: float | Literal["auto"], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After two times it waits alone: the others are held up by two pauses, and not by each."""
 
     async def main(loop: VirtualLoop) -> None:
-        session = session_to(limited(loop), loop, 1, 200)
+        session = session_to(limited(loop), loop, 1, rate)
         load = begun(session, loop)
         send_once = Wire.send_once
 
         async def refuse_one(wire: Wire, request: Request[Any], *given: Any, **named: Any) -> Answer:  # noqa: ANN401
             if request.operation == "orders.create" and b'"A-7"' in (request.body or b""):
                 await asyncio.sleep(WAY)
-                return status, b"{}", "30"
+                return status, b"{}", str(asked)
             return await send_once(wire, request, *given, **named)
 
         monkeypatch.setattr(Wire, "send_once", refuse_one)
         task = asyncio.create_task(load.run())
-        await asyncio.sleep(150)
+        await asyncio.sleep(2 * asked + 60)
         assert load.counts[Verdict.LOADED] == ORDERS - 1
         await task
         await load.aclose()

@@ -90,6 +90,11 @@ class Autorate:
         self._compare()
         self._apply(reads=reads)
 
+    def acquit(self) -> None:
+        """Take back what the last refusals that asked to wait have taught: they concerned one call alone."""
+        for _, governor in self._lanes:
+            governor.acquit()
+
     def _compare(self) -> None:
         """Give reads and writes a rate each if one of them is refused far more often."""
         answers = sum(self._answers)

@@ -117,6 +117,7 @@ class Governor:
         self.pace = rate  # calls per second that were sent lately
         self.cut_at = since  # the time of the last cut, or of the start
         self.cut_for: str | None = None  # its reason
+        self._was_asked = False  # whether the server asked to wait then
         self._most_slots = slots
         self._queue: Climb | None = None  # the growth of the calls in flight; None: they were never cut
         self._sends = 0  # since the pace was last counted
@@ -202,12 +203,17 @@ class Governor:
             self._cut(now, seconds, why, asked)
         elif self._row >= MAX_IN_ROW and sent > self.cut_at and self._good <= self._since:
             self.rate = max(LEAST_RATE, min(self.rate, self.pace) / 2)  # the known limit will hold when it is back
-            self._trial, self.cut_at, self.cut_for = None, now, why
+            self._trial, self.cut_at, self.cut_for, self._was_asked = None, now, why, False
             self._begin(now)
         elif counts and self._count >= MIN_ANSWERS and too_many:
             self._cut(now, seconds, why)
         elif counts:
             self._conclude(now)
+
+    def acquit(self) -> None:
+        """Forget the limit if the last cut was for a refusal that asked to wait, and climb as at the start."""
+        if self._was_asked:
+            self.climb, self._spell = None, (0.0, 0.0)
 
     def _counts(self, refusals: int, sent: float) -> bool:
         """Count the answer to a call that was sent at the time *sent*; False if it says nothing of this rate."""
@@ -243,7 +249,7 @@ class Governor:
         lasts = EXPECTED / max(share - self._noise, RARE) / min(self.rate, self.pace)
         until = now + UNCOUNTED + min(MIN_CLIMB, max(SHORTEST_TRIAL, lasts))
         self._trial = None if asked else Trial(before, until, share, sample, seconds)
-        self.cut_at, self.cut_for = now, why
+        self.cut_at, self.cut_for, self._was_asked = now, why, asked > 0
         self._begin(now, UNCOUNTED)
 
     def _begin(self, now: float, pause: float = 0.0) -> None:
