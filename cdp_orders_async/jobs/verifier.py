@@ -20,6 +20,7 @@ from cdp_orders_async.ingest import Verdict
 from cdp_orders_async.ingest.parts import parts_of
 from cdp_orders_async.jobs.comparison import Difference, DifferenceKind, all_missing, compare
 from cdp_orders_async.jobs.differences_file import DifferencesFile
+from cdp_orders_async.jobs.estimate import Speed
 from cdp_orders_async.jobs.events import Message, OnEvent, Progress
 from cdp_orders_async.jobs.recorded import read_at
 from cdp_orders_async.jobs.report import describe, exit_status
@@ -128,6 +129,8 @@ class Verifier:
         """The last error that kept an order from being read."""
         self._number_told = 0
         self._done_before = 0
+        self._speed = Speed()
+        """Orders a second, without the time in which the server made all wait."""
         self._group: TaskGroup | None = None
         self._raised: Exception | None = None
         self._to_do = verification.unmet()
@@ -357,9 +360,12 @@ class Verifier:
 
     def _progress(self) -> Progress:
         session, report = self._client.session, self.report
-        seconds = self._clock() - self._began
+        now = self._clock()
+        seconds = now - self._began
         done = report.orders - self._done_before
         left = max(0, self._to_do - done)
+        self._speed.note(now, done, waiting=session.paused_for > 0)
+        speed = self._speed.requests
         return Progress(
             seconds=seconds,
             done=report.orders,
@@ -368,6 +374,6 @@ class Verifier:
             speed=(session.stats.requests - self._before[0]) / max(seconds, 0.001),
             rate=session.limiter.rate,
             fraction=min(1.0, done / self._to_do) if self._to_do else None,
-            seconds_left=seconds * left / done if done and seconds >= SOONEST else None,
-            wait=session.limiter.paused_for,
+            seconds_left=left / speed if speed and seconds >= SOONEST else None,
+            wait=session.paused_for,
         )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -251,6 +251,38 @@ async def test_an_unread_order_is_counted(tmp_path: Path, monkeypatch: pytest.Mo
 def faults(*plans: Json) -> Any:  # noqa: ANN401 of the emulator
     """Return a plan of faults."""
     return Faults.of({"faults": list(plans)})
+
+
+async def test_time_left_leaves_out_a_pause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of orders that take a second each, those that are left take as long, also after a minute in which none came."""
+    now, left = 0.0, dict[int, float | None]()
+    looks: list[Callable[[], None]] = []
+
+    @contextmanager
+    def ticking(look: Callable[[], None], _: object) -> Generator[None, None, None]:
+        looks.append(look)
+        yield
+
+    def pass_by(seconds: int) -> None:
+        nonlocal now
+        for _ in range(seconds):
+            now += 1
+            looks[0]()
+
+    async def read(*_: object) -> None:
+        pass_by(60 if len(left) == 50 else 1)
+
+    def note(event: jobs.Event) -> None:
+        if isinstance(event, jobs.Progress):
+            left[event.done] = event.seconds_left
+
+    async with loaded(tmp_path, orders(100)) as (_, cdp, outcomes):
+        monkeypatch.setattr(verifier, "ticking", ticking)
+        monkeypatch.setattr(verifier, "read_order", read)
+        await jobs.verify(cdp, outcomes, settle=0, on_event=note, clock=lambda: now)
+    assert len(left) == 100
+    for done in range(20, 100):
+        assert left[done] == pytest.approx(100 - done, rel=0.2)
 
 
 async def test_sample_is_drawn_by_its_seed(tmp_path: Path) -> None:
