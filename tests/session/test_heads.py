@@ -59,6 +59,24 @@ async def test_session_of_your_own_has_the_same_bounds(size: int) -> None:
             assert TOO_LARGE in str(await failure(session, ask()))
 
 
+@pytest.mark.parametrize("way", ["aiohttp"], indirect=True)
+@pytest.mark.parametrize(
+    "raw",
+    [b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 2_000, CHUNKED + b"2\r\n{}\r\n0\r\n" + b"X: y\r\n" * 2_000],
+    ids=["head", "trailers"],
+)
+async def test_session_of_your_own_keeps_no_lines_without_end(raw: bytes) -> None:
+    """Over a session that was passed in nobody counts the bytes of a head that goes on: its lines are bounded."""
+    async with (
+        serving(Cut("in the body", "stall", Reply(raw=raw))) as server,
+        aiohttp.ClientSession() as own,
+        calling(server.url, http=own) as session,
+    ):
+        error = await failure(session, ask("POST"))
+        assert error.delivery in {Delivery.UNKNOWN, Delivery.DONE_UNREADABLE}
+        assert "the head of the answer has more than 1,024 lines" in str(error)
+
+
 async def test_interim_answers_without_end() -> None:
     """Answers that are none are counted, however many come."""
     raw = b"HTTP/1.1 102 Processing\r\n\r\n" * 50_000

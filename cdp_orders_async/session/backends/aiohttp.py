@@ -26,7 +26,7 @@ from aiohttp import (
 )
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
-from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.tracing import Trace
 from msgspec import Struct
@@ -75,6 +75,8 @@ TO_PROXY = (
 )
 NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 LONGEST_LINE = 8 * LONGEST_HEAD  # larger than a head may be, so that the error comes from us and gives the reason
+MOST_LINES = 1_024  # of a head over a session of somebody else, whose bytes nobody counts while they come
+TOO_MANY = "Too many "  # so begins what aiohttp says of more lines
 
 
 SET_LATER: Mapping[type[object], Sequence[str]] = {
@@ -334,7 +336,9 @@ class AiohttpBackend(HttpBackend):
         }
         """The options of each request; a session of ours has them itself, which is quicker."""
         if session is not None:
-            self._session, self._request = session, partial(session.request, **self._options)
+            # What such a head may hold is in memory before it can be refused: these bounds make it 64 MiB at most.
+            bounds = {"max_line_size": LONGEST_HEAD, "max_field_size": LONGEST_HEAD, "max_headers": MOST_LINES}
+            self._session, self._request = session, partial(session.request, **{**self._options, **bounds})
 
     async def _open(self) -> None:
         if self._is_mine:
@@ -477,6 +481,8 @@ def _describe(error: BaseException) -> str:
     while cause is not None:
         if isinstance(cause, LineTooLong):
             return HEAD_TOO_LARGE
+        if isinstance(cause, BadHttpMessage) and cause.message.startswith(TOO_MANY):
+            return f"the head of the answer has more than {MOST_LINES:,} lines"
         cause = cause.__cause__
     reason: str | None = None
     if isinstance(error, aiohttp.ClientHttpProxyError):
