@@ -7,7 +7,7 @@ import importlib
 import itertools
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from cdp_orders_async import InputError
 from cdp_orders_async.kinds import V2
-from cdp_orders_async.sources import GraphFiles
+from cdp_orders_async.sources import GraphFiles, jsonlines
 from tests.packing import zstd
 
 ORDER = b'{"referenceId": "A-%d", "orderedAt": "2024-01-01T16:17:16Z", "price": 50, "currencyCode": "EUR"}'
@@ -31,6 +31,22 @@ def lines(*numbers: int) -> bytes:
 async def keys(files: GraphFiles) -> list[tuple[str, int, str]]:
     """Return the file, the number and the reference id of each line."""
     return [(Path(line.file).name, line.number, (line.key or "").partition("@")[0]) async for line in files]
+
+
+@pytest.mark.parametrize(
+    ("version", "what"),
+    [((3, 13), "an extra: pip install"), ((3, 14), "a Python that was built with it: unpack it first")],
+)
+async def test_what_unpacks_zstd_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: tuple[int, int], what: str
+) -> None:
+    """From Python 3.14 on it is a part of Python, which some builds lack: then no extra helps."""
+    monkeypatch.setattr(jsonlines, "_zstd", lambda: None)
+    monkeypatch.setattr(jsonlines, "sys", SimpleNamespace(version_info=version))
+    path = tmp_path / "orders"
+    path.write_bytes(zstd.compress(lines(1)))
+    with pytest.raises(InputError, match=f"it is packed by zstd, which needs {what}"):
+        await keys(GraphFiles([path]))
 
 
 @pytest.mark.parametrize("suffix", PACKS)

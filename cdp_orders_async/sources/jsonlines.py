@@ -70,7 +70,7 @@ def _zstd() -> Any:  # noqa: ANN401 a module
 def unpacker(first: bytes, name: str) -> Callable[[Any], Any] | None:
     """Return the opener of a packed file that has these *first* bytes; None for a file that is not packed.
 
-    Raises `InputError` with the *name* of the file if it is packed by zstd, which an extra reads, and that is missing.
+    Raises `InputError` with the *name* of the file if it is packed by zstd, and what reads that is missing.
     """
     if first.startswith(GZIP):
         import gzip  # noqa: PLC0415 only those who read packed files need it
@@ -80,8 +80,10 @@ def unpacker(first: bytes, name: str) -> Callable[[Any], Any] | None:
         return None
     zstd = _zstd()
     if zstd is None:
-        needs = "it is packed by zstd, which needs an extra: pip install 'cdp-orders-async[cli]'"
-        raise InputError(f"{name} cannot be read: {needs}")
+        needs = "an extra: pip install 'cdp-orders-async[cli]'"
+        if sys.version_info >= (3, 14):  # the extra has none for it
+            needs = "a Python that was built with it: unpack it first (zstd -d)"
+        raise InputError(f"{name} cannot be read: it is packed by zstd, which needs {needs}")
     unpack: Callable[[Any], Any] = zstd.ZstdFile
     return unpack
 
