@@ -17,7 +17,7 @@ from uuid import UUID
 
 import aiohttp
 import pytest
-from aioresponses import aioresponses
+from aioresponses import CallbackResult, aioresponses
 
 from cdp_orders_async import (
     BadRequest,
@@ -102,6 +102,19 @@ async def failure(cdp: CdpOrders, method: str) -> CdpError:
 async def test_answers_need_a_stream_writer(server: aioresponses, cdp: CdpOrders) -> None:
     """Where this fails, aioresponses gives what aiohttp wants: then `ANSWER`, here and in the README, can go."""
     play(server, "GET", payload=KEPT, response_class=None)
+    with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'stream_writer'"):
+        await cdp.orders.get(REF)
+
+
+async def test_answer_of_a_callback_needs_one_too(server: aioresponses, cdp: CdpOrders) -> None:
+    """What a callback gives takes the place of all that was played, its `response_class` included."""
+    given: list[dict[str, Any]] = [{"response_class": ANSWER}, {}]
+
+    def answer(*_: object, **__: object) -> CallbackResult:
+        return CallbackResult(payload=KEPT, **given.pop(0))
+
+    play(server, "GET", repeat=True, callback=answer)
+    assert (await cdp.orders.get(REF)).ref == REF
     with pytest.raises(TypeError, match="missing 1 required keyword-only argument: 'stream_writer'"):
         await cdp.orders.get(REF)
 
