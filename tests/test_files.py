@@ -49,6 +49,22 @@ async def test_what_unpacks_zstd_is_named(
         await keys(GraphFiles([path]))
 
 
+@pytest.mark.parametrize("names", list(itertools.permutations(PACKS, 2)))
+async def test_number_of_lines_is_not_guessed_from_a_file_of_another_packing(
+    tmp_path: Path, names: tuple[str, str]
+) -> None:
+    """Of files that are packed in different ways, one says nothing of the lines of the other, whose bytes differ."""
+    paths = [tmp_path / f"{number}.jsonl{packing}" for number, packing in enumerate(names)]
+    for path, packing in zip(paths, names, strict=True):
+        path.write_bytes(PACKS[packing](lines(*range(20_000))))
+    (empty := tmp_path / "empty.jsonl").touch()
+    files = GraphFiles([*paths, empty])
+    guesses = {(line.file == str(paths[0]), files.expected_lines) async for line in files}
+    assert {count for first, count in guesses if first} == {None}
+    assert all(20_000 < count < 60_000 for first, count in guesses if not first and count is not None)
+    assert files.expected_lines == pytest.approx(40_000, rel=0.1)
+
+
 @pytest.mark.parametrize("suffix", PACKS)
 async def test_a_packed_file_is_read(tmp_path: Path, suffix: str) -> None:
     """Plain, gzip and zstd are told by the first bytes, whatever the name says."""

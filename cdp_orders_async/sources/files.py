@@ -86,6 +86,7 @@ class GraphFiles:
             for name in self.names
         ]
         self._sizes = [_size(name) for name in self.names]
+        self._packings = [_packing(name) for name in self.names]  # a packed line takes far fewer bytes than another
         self._restart()
 
     @property
@@ -116,13 +117,16 @@ class GraphFiles:
     @property
     def expected_lines(self) -> float | None:
         """The number of lines that are not empty, estimated from those that were read; None where nothing tells."""
-        known = [
-            (file.expected_lines, size)
-            for file, size in zip(self._files, self._sizes, strict=True)
-            if file.expected_lines is not None
-        ]
-        seen = sum(size for _, size in known)
-        return sum(lines for lines, _ in known) * sum(self._sizes) / seen if seen else None
+        read = list(zip(self._files, self._sizes, self._packings, strict=True))
+        total = 0.0
+        for packing in set(self._packings):
+            size = sum(size for _, size, its in read if its == packing)
+            known = [(lines, size) for file, size, its in read if its == packing and (lines := file.expected_lines)]
+            seen = sum(size for _, size in known)
+            if size and not seen:
+                return None
+            total += sum(lines for lines, _ in known) * size / seen if seen else 0.0
+        return total or None
 
     @property
     def digest(self) -> str:
@@ -254,3 +258,9 @@ def _size(name: str) -> int:
     """Return the bytes of a file; 0 where they are not known, as of a pipe."""
     path = Path(name)
     return path.stat().st_size if name != STANDARD_INPUT and path.is_file() else 0
+
+
+def _packing(name: str) -> str:
+    """Return how a file is packed, as far as its *name* tells."""
+    suffix = Path(name).suffix.lower()
+    return suffix if suffix in {*PACKED, ".parquet"} else ""
