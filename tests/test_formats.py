@@ -20,7 +20,10 @@ from tests.packing import zstd
 GIVE = "; give JSON lines, plain, gzip or zstd: one order on each line"
 WIDE = "its text is UTF-16 or UTF-32, and must be UTF-8"
 ARRAY = "it is a JSON array"
-LINES_OF_ARRAY = "; jq -c '.[]' FILE > orders.jsonl makes lines of it"
+CURES = {
+    ARRAY: "; jq -c '.[]' FILE > orders.jsonl makes lines of it",
+    "its JSON is spread over several lines": "; jq -c . FILE > orders.jsonl makes lines of it",
+}
 SPREAD = "its JSON is spread over several lines"
 NONE = "its lines are not JSON objects"
 
@@ -63,6 +66,7 @@ FORMATS = {
     "array on one line": (b"[" + GOOD + b"]", ARRAY),
     "array behind blank lines": (b"\xef\xbb\xbf\r\n \t\n  [\n" + GOOD + b"\n]", ARRAY),
     "pretty": (json.dumps(ORDER, indent=2).encode(), SPREAD),
+    "pretty, several keys a line": (GOOD.replace(b", ", b",\n ").replace(b',"', b',\n"'), SPREAD),
     "pretty within": (b'{"orders": [\n' + GOOD + b"\n]}", SPREAD),
     "CR": (TEXT.replace(b"\n", b"\r"), "its lines end in CR alone, and must end in LF"),
     "html": (b"<!DOCTYPE html>\n<html>", "it is HTML or XML"),
@@ -81,7 +85,7 @@ async def test_what_is_no_json_lines(name: str, tmp_path: Path, *, packed: bool)
     path.write_bytes(gzip.compress(content) if packed else content)
     with pytest.raises(InputError) as caught:
         await read(GraphFile(path))
-    assert str(caught.value) == f"{path} cannot be read: {what}{GIVE}{LINES_OF_ARRAY if what == ARRAY else ''}"
+    assert str(caught.value) == f"{path} cannot be read: {what}{GIVE}{CURES.get(what, '')}"
 
 
 @pytest.mark.parametrize(
@@ -91,6 +95,7 @@ async def test_what_is_no_json_lines(name: str, tmp_path: Path, *, packed: bool)
         (b'"order"\n\n' + TEXT, [False, True, True]),
         (b"no JSON\n", [False]),
         (GOOD[:20] + b"\n" + TEXT, [False, True, True]),
+        (GOOD[: GOOD.index(b",") + 1] + b"\n" + TEXT, [False, True, True]),
         (TEXT + b"[]\nno JSON\n", [True, True, False, False]),
         (TEXT + b"[\n", [True, True, False]),
         (GOOD.replace(b"B94TXY-1", b"} {") + b"\r\n" + TEXT, [True, True, True]),

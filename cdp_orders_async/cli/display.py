@@ -61,7 +61,7 @@ LEFTOVERS = {
     "order_extensions": ("extension of the order", "extensions of the order"),
     "item_extensions": ("extension of an item", "extensions of items"),
 }
-"""What to call one part, and several, that the input no longer has."""
+"""What to call one part, and several, that the input does not have."""
 
 
 class Unfailing:
@@ -345,7 +345,7 @@ def problem(outcome: Outcome) -> str:
     if len(reasons) > SOME:
         reasons[SOME:] = [f"and {len(reasons) - SOME} more"]
     reasons += [
-        f"{count} {LEFTOVERS[kind][count > 1]} on the server that the input no longer has"
+        f"{count} {LEFTOVERS[kind][count > 1]} on the server that the input does not have"
         for kind, count in collections.Counter(leftover.kind for leftover in outcome.leftovers).items()
     ]
     if outcome.verdict is Verdict.BUSY:

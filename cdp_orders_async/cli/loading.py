@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -46,8 +47,8 @@ class LoadFlags:
     """Where to write a report of this run, an HTML file for a browser, at its end. Without --outcomes the outcomes are
     beside it, in REPORT.outcomes.jsonl. An earlier report is put aside first, as REPORT.1, REPORT.2 and so on."""
     rejects: Path | None = None
-    """Where to keep the lines that break rules, as they stand in the input, to be mended and loaded; their reasons
-    are beside it, in REJECTS.reasons.jsonl."""
+    """Where to keep the lines that break rules, as they stand in the input, to be mended and loaded with the journal of
+    this load; their reasons are beside it, in REJECTS.reasons.jsonl."""
     look_first: Flag = False
     """Ask the server about each order before it is sent, for input of which a part may be loaded already without this
     journal."""
@@ -155,6 +156,9 @@ def run_load(
     status = show(report, _show_table, json=flags.json, display=display, unsent=unsent)
     if flags.report is not None and flags.outcomes is not None:
         status = made_of(report, flags.outcomes, flags.report, display) or status
+    if flags.rejects is not None and report.counts[Verdict.INVALID]:
+        mended = shlex.join(["cdp-orders", "load", str(flags.rejects), "--journal", str(path)])
+        display.say(f"When the lines in {flags.rejects} are mended: {mended}")
     if report.resumable:
         _tell_resume(display, path, connection, look_first=jobs.is_damaged(report.error))
     return status

@@ -67,8 +67,9 @@ def plan(  # noqa: D417 the options of a connection say themselves what they are
     sample
         How many orders --check-server looks for, drawn by chance.
     rejects
-        Where to keep the bad lines as they stand, to be mended and loaded. REJECTS.reasons.jsonl says what is
-        wrong with each. Those of an earlier run are put aside first, as REJECTS.1, REJECTS.2 and so on.
+        Where to keep the bad lines as they stand, to be mended, and loaded with the journal of the other
+        lines. REJECTS.reasons.jsonl says what is wrong with each. Those of an earlier run are put aside first, as
+        REJECTS.1, REJECTS.2 and so on.
     json
         Print one JSON object at the end in place of the text.
 

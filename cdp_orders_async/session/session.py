@@ -135,7 +135,7 @@ class Session:
             need(config, TraceConfig, f"trace_configs[{number}]")
         self.settings = settings
         self.stats = Stats()
-        need(observers, Iterable, "observers", "functions that take an event")
+        need(observers, Iterable, "observers", "a list of functions that take an event")
         self._observers = checked(observers)
         self._is_watched = switch(self._observers)
         rate = None if settings.rate == "auto" else settings.rate

@@ -40,7 +40,10 @@ CR_ALONE = re.compile(rb"\}[ \t\r]*\r[ \t\r]*\{")
 """The end of an order, a line end that is no LF, and the next order."""
 
 ARRAY = "it is a JSON array"
+SPREAD = "its JSON is spread over several lines"
 LINES_OF_ARRAY = "jq -c '.[]' FILE > orders.jsonl makes lines of it"
+LINES_OF_SPREAD = "jq -c . FILE > orders.jsonl makes lines of it"
+CURES = {ARRAY: f"; {LINES_OF_ARRAY}", SPREAD: f"; {LINES_OF_SPREAD}"}
 ONE_ORDER_A_LINE = "give JSON lines, plain, gzip or zstd: one order on each line"
 
 
@@ -59,11 +62,10 @@ def what_else(raw: bytes, texts: Sequence[bytes]) -> str | None:
 
     Parameters: *raw*, its first line that is not blank; *texts*, that line and the next, as `bare` returns them.
     """
-    what = _packed(raw) or _text(raw, texts[0])
+    what = _packed(raw) or _text(raw, *texts)
     if what is None and len(texts) > 1 and not any(text.startswith(b"{") for text in texts):
         what = "its lines are not JSON objects"
-    cure = f"; {LINES_OF_ARRAY}" if what == ARRAY else ""
-    return what and f"{what}; {ONE_ORDER_A_LINE}{cure}"
+    return what and f"{what}; {ONE_ORDER_A_LINE}{CURES.get(what, '')}"
 
 
 def _packed(first: bytes) -> str | None:
@@ -74,15 +76,16 @@ def _packed(first: bytes) -> str | None:
     return next((what for beginning, what in BEGINNINGS.items() if first.startswith(beginning)), None)
 
 
-def _text(first: bytes, text: bytes) -> str | None:
+def _text(first: bytes, text: bytes, following: bytes = b"{") -> str | None:
     if first.startswith(UTF_16) or 0 in first[:WIDE]:
         return "its text is UTF-16 or UTF-32, and must be UTF-8"
     if text.startswith(b"["):
         return ARRAY
     if text.startswith(b"<"):
         return "it is HTML or XML"
-    if text.startswith(b"{") and text.endswith((b"{", b"[")):
-        return "its JSON is spread over several lines"
+    is_cut = text.endswith(b",") and not following.startswith(b"{")  # a single bad line is no bad file
+    if text.startswith(b"{") and (text.endswith((b"{", b"[")) or is_cut):
+        return SPREAD
     if CR_ALONE.search(text):
         return "its lines end in CR alone, and must end in LF"
     return None

@@ -265,8 +265,8 @@ def test_what_the_input_no_longer_has_is_told() -> None:
     left = tuple(Leftover(kind, UUID(int=n)) for n, kind in enumerate(("items", "consumers", "items")))
     outcome = Outcome(file="o.jsonl", number=3, key="A", verdict=Verdict.ALREADY, leftovers=left)
     assert problem(outcome) == (
-        "o.jsonl:3: already: 2 items on the server that the input no longer has; "
-        "1 consumer on the server that the input no longer has"
+        "o.jsonl:3: already: 2 items on the server that the input does not have; "
+        "1 consumer on the server that the input does not have"
     )
     busy = Outcome(file=None, number=3, key="A", verdict=Verdict.BUSY)
     assert problem(busy) == "A: busy: another process is loading it"

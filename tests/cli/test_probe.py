@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import orjson
@@ -94,6 +96,23 @@ async def test_small_input_asks_nothing_first(tmp_path: Path) -> None:
         ran = await cdp_orders("load", write(tmp_path / "o", orders(100)), *QUICK, cwd=tmp_path, env=server.environment)
         assert server.received == 100 * PARTS
     assert ran.status == 0
+
+
+async def test_mended_lines_are_loaded_with_the_same_journal(tmp_path: Path) -> None:
+    """A line of a loaded order was edited and breaks a rule: the command that is told loads it mended, not twice."""
+    good = orders(2)
+    async with watched() as server:
+        load = partial(cdp_orders, "load", cwd=tmp_path, env=server.environment)
+        assert (await load(write(tmp_path / "o", good), *QUICK)).status == 0
+        bad = [good[0], {**good[1], "currencyCode": "eur"}]
+        ran = await load(write(tmp_path / "o", bad), *QUICK, "--rejects", "bad file")
+        assert (ran.status, orjson.loads(ran.out)["invalid"]) == (1, 1)
+        before = server.received
+        (told,) = [line for line in ran.err.splitlines() if "are mended: " in line]
+        write(tmp_path / "bad file", good[1:])
+        words = shlex.split(told.partition("are mended: cdp-orders load ")[2])
+        ran = await load(*words, *QUICK)
+        assert (ran.status, orjson.loads(ran.out)["already"], server.received - before) == (0, 1, 1)
 
 
 async def test_new_journal_is_no_use_where_the_server_cannot_say(tmp_path: Path) -> None:

@@ -135,7 +135,7 @@ async def test_what_the_input_no_longer_has_is_told(tmp_path: Path) -> None:
         write(source, [line])
         ran = await cdp_orders(*arguments, cwd=tmp_path, env=server.environment)
     assert ran.status == 0
-    assert re.fullmatch(rf"{source}:1: \w+: 1 item on the server that the input no longer has\n", ran.err)
+    assert re.fullmatch(rf"{source}:1: \w+: 1 item on the server that the input does not have\n", ran.err)
     assert lines_of(tmp_path / "out.jsonl")[0]["leftovers"][0]["kind"] == "items"
 
 

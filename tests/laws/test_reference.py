@@ -329,8 +329,12 @@ def test_requests_of_an_order() -> None:
             counts.append(len(network.requests))
         return counts
 
-    (one,), (each, more), (new, known) = web, worker, job
-    assert run(main) == [one * PARTS, each * PARTS + more, new * PARTS, known]
+    (one,), *with_journal = web, worker, job
+    (more, seconds) = map(int, re.findall(r"costs (\d+) more requests for an absent order, and (\d+) s", TEXT)[0])
+    sent = run(main)
+    assert sent[:2] == [one * PARTS, one * PARTS + more]
+    assert [sent[2:]] * 2 == [[new * PARTS, known] for new, known in with_journal]
+    assert seconds == SETTLE
 
 
 def test_drains() -> None:
@@ -344,7 +348,7 @@ def test_calls_are_those_of_the_programs() -> None:
     web, worker, job = (code(cell)[0] for cell in cells("call"))
     assert web.partition("(cdp, ")[2] in PROGRAMS["outbox"]
     assert "look_first=redelivered" in WORKER
-    assert worker == "ingest_one(cdp, graph, look_first=True)"
+    assert worker == "ingest_one(cdp, graph, journal=journal)"
     assert "journal=journal)" in job
     assert "journal=journal) as load" in JOB
 

@@ -239,7 +239,7 @@ def made(folder: Path) -> list[object]:
             *(Credentials("key", TOKEN), Credentials(bearer_token=TOKEN), Connection(api_token=TOKEN), LoadFlags()),
             *(Settings(proxy=f"http://user:{TOKEN}@127.0.0.1"), Secrets(TOKEN), Opaque(TOKEN)),
             *(order, Busy(order.key, None), CreatedPart(order.key, "order", ref, b""), MemoryJournal(identity={})),
-            *(_Graph(order, 0, b"", b"", 1), SameReference(order.key, ref, b"", 1), Knowledge(None, [], [])),
+            *(_Graph(order, 0, b"", 0, b"", 1), SameReference(order.key, ref, b"", 1), Knowledge(None, [], [])),
             *(_Attempt(creates=True), Violation("$.price", "is required")),
             *(Claimed(GraphRecord(b"", complete=True, ended=True, parts={})), Leftover("items", ref)),
             *(

@@ -19,8 +19,7 @@ CERTAIN = 3.0  # The difference must also be three standard deviations: then it 
 class Autorate:
     """Find the rate of a *limiter* and the number of *slots* from the results of the calls.
 
-    The rate is at most *most* calls a second, and starts there; without *most* it starts slowly. *clock* gives the
-    time in seconds.
+    The rate is at most *most* calls a second, and starts there; without *most* it starts slowly. *clock* has seconds.
     """
 
     def __init__(
@@ -93,7 +92,8 @@ class Autorate:
     def acquit(self) -> None:
         """Take back what the last refusals that asked to wait have taught: they concerned one call alone."""
         for _, governor in self._lanes:
-            governor.acquit()
+            if governor.was_asked:  # it climbs as at the start
+                governor.climb, governor.spell = None, (0.0, 0.0)
 
     def _compare(self) -> None:
         """Give reads and writes a rate each if one of them is refused far more often."""

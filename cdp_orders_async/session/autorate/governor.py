@@ -95,12 +95,8 @@ class RateState(Struct, frozen=True):
 
     def __str__(self) -> str:
         of = f"{self.of}: " if self.of else ""
-        if self.cut_for is None:
-            return f"{of}no limit met so far"
-        found = "no limit known"
-        if self.limit is not None:
-            found = f"limit about {self.limit:.4g}/s, found {self.found_for:.0f} s ago"
-        return f"{of}{found}, last cut for {self.cut_for}"
+        known = f"limit about {self.limit:.4g}/s, found {self.found_for:.0f} s ago" if self.limit else "no limit known"
+        return f"{of}{known}, last cut for {self.cut_for}" if self.cut_for is not None else f"{of}no limit met so far"
 
 
 class Governor:
@@ -117,7 +113,7 @@ class Governor:
         self.pace = rate  # calls per second that were sent lately
         self.cut_at = since  # the time of the last cut, or of the start
         self.cut_for: str | None = None  # its reason
-        self._was_asked = False  # whether the server asked to wait then
+        self.was_asked = False  # whether the server asked to wait then
         self._most_slots = slots
         self._queue: Climb | None = None  # the growth of the calls in flight; None: they were never cut
         self._sends = 0  # since the pace was last counted
@@ -136,7 +132,7 @@ class Governor:
         self._bad = -math.inf  # the time of the last refusal
         self._opened = math.inf  # the start of this spell, a time between two pauses of the server
         self._taken = 0  # the good answers of this spell
-        self._spell = (0.0, 0.0)  # the good answers and the seconds of the spell before
+        self.spell = (0.0, 0.0)  # the good answers and the seconds of the spell before
 
     def sent(self, now: float, *, full: bool) -> bool:
         """Count a call that leaves now, *full* if it took the last slot; return whether more may be allowed now."""
@@ -172,11 +168,11 @@ class Governor:
 
     def _resume(self, now: float, silence: float) -> None:
         """Learn from a pause that the server made."""
-        before, self._spell = self._spell, (self._taken, max(now - self._opened, MEMORY))
+        before, self.spell = self.spell, (self._taken, max(now - self._opened, MEMORY))
         self._taken, self._opened = 0, now
-        taken, seconds = self._spell
+        taken, seconds = self.spell
         found = taken / seconds
-        if taken >= MIN_ANSWERS and all(abs(a - b) <= ALIKE * a for a, b in zip(self._spell, before, strict=True)):
+        if taken >= MIN_ANSWERS and all(abs(a - b) <= ALIKE * a for a, b in zip(self.spell, before, strict=True)):
             self.climb = climb_to(found)  # a window accepts so many calls, however fast they come
         elif self.climb is not None and before[1]:
             self.climb = climb_to(self.climb.known * (found / self.climb.known) ** HINT)
@@ -187,8 +183,7 @@ class Governor:
     def refused(self, now: float, seconds: float, why: str = "", asked: float = 0.0) -> None:
         """Count a call that was refused for the load, or got no answer, *seconds* after it was sent.
 
-        *why* is the reason; *asked* are the seconds that the server asked to wait. A call that was sent before the last
-        cut says nothing about the rate after it.
+        *why* is the reason; *asked* are the seconds that the server asked to wait.
         """
         self._row, self._bad = self._row + 1, now
         sent, trial = now - seconds, self._trial
@@ -203,17 +198,12 @@ class Governor:
             self._cut(now, seconds, why, asked)
         elif self._row >= MAX_IN_ROW and sent > self.cut_at and self._good <= self._since:
             self.rate = max(LEAST_RATE, min(self.rate, self.pace) / 2)  # the known limit will hold when it is back
-            self._trial, self.cut_at, self.cut_for, self._was_asked = None, now, why, False
+            self._trial, self.cut_at, self.cut_for, self.was_asked = None, now, why, False
             self._begin(now)
         elif counts and self._count >= MIN_ANSWERS and too_many:
             self._cut(now, seconds, why)
         elif counts:
             self._conclude(now)
-
-    def acquit(self) -> None:
-        """Forget the limit if the last cut was for a refusal that asked to wait, and climb as at the start."""
-        if self._was_asked:
-            self.climb, self._spell = None, (0.0, 0.0)
 
     def _counts(self, refusals: int, sent: float) -> bool:
         """Count the answer to a call that was sent at the time *sent*; False if it says nothing of this rate."""
@@ -249,7 +239,7 @@ class Governor:
         lasts = EXPECTED / max(share - self._noise, RARE) / min(self.rate, self.pace)
         until = now + UNCOUNTED + min(MIN_CLIMB, max(SHORTEST_TRIAL, lasts))
         self._trial = None if asked else Trial(before, until, share, sample, seconds)
-        self.cut_at, self.cut_for, self._was_asked = now, why, asked > 0
+        self.cut_at, self.cut_for, self.was_asked = now, why, asked > 0
         self._begin(now, UNCOUNTED)
 
     def _begin(self, now: float, pause: float = 0.0) -> None:
