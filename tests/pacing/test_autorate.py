@@ -182,6 +182,13 @@ def test_a_rate_given_by_hand(rate: float, most: float, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
+def test_calls_that_wait_for_connections_hide_no_pace(seed: int) -> None:
+    """A rate by hand takes all connections at once, and a second later they are free again: the pace is of both."""
+    world = World((bucket(burst=5),), most=1000, connections=256, latency=1, seed=seed).run(300)
+    assert world.seen(MINUTE, 300)[0] >= 0.85 * 50
+
+
+@pytest.mark.parametrize("seed", [1, 2])
 def test_reads_and_writes_are_told_apart(seed: int) -> None:
     """Of 50 writes and 5 reads a second both are used, and the rates are said one by one."""
     limits = (bucket(methods=("POST",)), bucket(rate=5, burst=5, methods=("GET",)))

@@ -24,6 +24,7 @@ __all__ = ["LEAST_RATE", "MIN_ANSWERS", "START_RATE", "Climb", "Governor", "Rate
 START_RATE = 10.0  # Calls a second at the start. Common limits allow ten, and six seconds later the rate is 640.
 GROWTH = 2.0  # The factor of the rate in each second of the start. Few calls follow before a refusal comes back.
 MEMORY = 0.25  # Seconds over which the pace is counted. At the start the rate grows by a fifth in this time.
+LONGEST_MEMORY = 2.0  # A longer time is that of an answer, at most this: calls that wait for slots leave in waves.
 USED = 0.7  # If calls use less than this share of the rate, they teach nothing about a higher rate: it stays.
 LEAST_RATE = 0.5  # No cut goes below one call in two seconds, so that a server that is back is noticed soon.
 LEAST_SLOTS = 4  # No cut goes below four calls in flight: with fewer, one slow call would hold up most of the others.
@@ -138,7 +139,7 @@ class Governor:
         """Count a call that leaves now, *full* if it took the last slot; return whether more may be allowed now."""
         self._sends += 1
         gone = now - self._counted
-        if gone < MEMORY:
+        if gone < max(MEMORY, min(self._latest, LONGEST_MEMORY)):
             return False
         sends, self._sends, self._counted = self._sends, 0, now
         if gone > MIN_CLIMB:  # this was a rest, not a pace
@@ -181,10 +182,7 @@ class Governor:
             self.rate = self.climb.start
 
     def refused(self, now: float, seconds: float, why: str = "", asked: float = 0.0) -> None:
-        """Count a call that was refused for the load, or got no answer, *seconds* after it was sent.
-
-        *why* is the reason; *asked* are the seconds that the server asked to wait.
-        """
+        """Count a call that was refused, or lost, *seconds* after it was sent; *asked*: the seconds to wait, if any."""
         self._row, self._bad = self._row + 1, now
         sent, trial = now - seconds, self._trial
         counts = self._counts(1, sent)
