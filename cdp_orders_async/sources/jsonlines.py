@@ -120,7 +120,7 @@ class _Expecting:
     def __init__(self, size: int, *, packed: bool) -> None:
         self._size = size
         self._packed = packed
-        self._count = self._length = 0  # of the lines so far
+        self.count = self._length = 0  # of the lines so far
         self._at = 0  # in the file, packed as it is
         self._known: tuple[int, int] | None = None  # so many lines are in so many bytes of it
 
@@ -128,12 +128,12 @@ class _Expecting:
         """Note *count* more lines, of *length* bytes; the file was read up to the byte *at*."""
         if at != self._at:  # the bytes before were not enough for these lines, so they hold the ones before
             if self._packed and self._at:
-                self._known = self._count, self._at
+                self._known = self.count, self._at
             self._at = at
-        self._count += count
+        self.count += count
         self._length += length
         if not self._packed:
-            self._known = self._count, self._length
+            self._known = self.count, self._length
 
     @property
     def lines(self) -> float | None:
@@ -141,7 +141,7 @@ class _Expecting:
         if self._known is None or not self._size or not self._known[0]:
             return None
         count, length = self._known
-        return max(self._count, count * self._size / length)
+        return max(self.count, count * self._size / length)
 
 
 def start_hash(options: str = "") -> hashlib.blake2b:
@@ -237,6 +237,7 @@ class GraphFile:
                     yield raws
                     number += len(raws)
                     self.fraction = min(1.0, raw.tell() / file.size) if file.size else None
+                self.expected_lines = expecting.count if file.size else None
         except reading_errors() as error:
             reason = error.strerror if isinstance(error, OSError) else None
             if TOO_WIDE in str(error):
