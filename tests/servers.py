@@ -12,6 +12,8 @@ from typing import Literal, TypeAlias
 
 import attrs
 
+from cdp_orders_async.emulator.app import stop_listening
+
 Phase: TypeAlias = Literal["accepted", "head read", "body read", "done", "in the head", "in the body"]
 PHASES: tuple[Phase, ...] = ("accepted", "head read", "body read", "done", "in the head", "in the body")
 EFFECTIVE: frozenset[Phase] = frozenset(("done", "in the head", "in the body"))
@@ -182,7 +184,7 @@ async def serving(
     try:
         yield server
     finally:
-        listener.close()
+        await stop_listening(listener)
         for writer in server.streams.values():
             writer.transport.abort()
         if tasks := [task for task in server.streams if task is not None]:

@@ -24,7 +24,7 @@ from cdp_orders_async.emulator.pages import Pages
 from cdp_orders_async.emulator.responses import HUNG_UP, hang_up, phrase, respond, send, written
 from cdp_orders_async.emulator.service import Asked, Emulator, Endpoint, refusal
 
-__all__ = ["running", "serve"]
+__all__ = ["running", "serve", "stop_listening"]
 
 BACKLOG = 1024
 HEADERS_MAX = 64
@@ -92,16 +92,32 @@ async def running(
     runner = web.ServerRunner(server, shutdown_timeout=STOP_SECONDS)
     await runner.setup()
     try:
-        site = web.TCPSite(runner, host, port, backlog=backlog)
-        await site.start()
-        yield f"http://{in_url(LOCAL.get(host, host), runner.addresses[0][1])}"
+        listener = await asyncio.get_running_loop().create_server(server, host, port, backlog=backlog)
+        try:
+            yield f"http://{in_url(LOCAL.get(host, host), listener.sockets[0].getsockname()[1])}"
+        finally:
+            closing.set()
+            own.waiting.finish()  # now, so that the answers still leave
+            await stop_listening(listener)
     finally:
-        closing.set()
-        own.waiting.finish()  # now, so that the answers still leave
         await runner.cleanup()
         own.waiting.finish()  # work that came meanwhile
         if emulator is None:
             own.close()
+
+
+async def stop_listening(listener: asyncio.Server) -> None:
+    """Accept no further connections, and close *listener*.
+
+    A connection that it accepted just now begins first: CPython 3.11 would neither begin nor close it afterwards.
+    """
+    loop = asyncio.get_running_loop()
+    with suppress(NotImplementedError):  # on Windows
+        for sock in listener.sockets:
+            loop.remove_reader(sock.fileno())
+    for _ in range(2):  # for its transport, and for its protocol
+        await asyncio.sleep(0)
+    listener.close()
 
 
 async def serve(

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from cdp_orders_async import CdpOrders, NewOrder, Order, ServerError, Settings
-from cdp_orders_async.emulator import Emulator, Faults, Served, Switches, in_thread
+from cdp_orders_async.emulator import Emulator, Faults, Served, Switches, in_thread, running
 from cdp_orders_async.emulator.fixtures import cdp_emulator, cdp_served
+from tests.cli.support import PATIENCE
 from tests.emulator.talking import Json
 
 __all__ = ["cdp_emulator", "cdp_served"]
@@ -170,3 +171,15 @@ def test_a_fork_has_no_server() -> None:
         "this emulator is served by the parent process: serve another one here",
         "{'orders': []}",
     ]
+
+
+async def test_a_connection_that_comes_as_it_stops_is_closed() -> None:
+    """It was accepted in the step before: it begins, and is closed with the others."""
+    with socket.socket() as client:
+        async with running() as base_url:
+            client.connect(("127.0.0.1", int(base_url.rpartition(":")[2])))
+            for _ in range(2):
+                await asyncio.sleep(0)
+        client.settimeout(0)
+        ended = asyncio.get_running_loop().sock_recv(client, 1)
+        assert await asyncio.wait_for(ended, PATIENCE) == b""
