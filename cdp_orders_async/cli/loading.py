@@ -157,8 +157,7 @@ def run_load(
     if flags.report is not None and flags.outcomes is not None:
         status = made_of(report, flags.outcomes, flags.report, display) or status
     if flags.rejects is not None and report.counts[Verdict.INVALID]:
-        mended = shlex.join(["cdp-orders", "load", str(flags.rejects), "--journal", str(path)])
-        display.say(f"When the lines in {flags.rejects} are mended: {mended}")
+        display.say(f"Mend {flags.rejects}, and load it with the same options and --journal {shlex.quote(str(path))}")
     if report.resumable:
         _tell_resume(display, path, connection, look_first=jobs.is_damaged(report.error))
     return status

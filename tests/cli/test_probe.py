@@ -99,7 +99,7 @@ async def test_small_input_asks_nothing_first(tmp_path: Path) -> None:
 
 
 async def test_mended_lines_are_loaded_with_the_same_journal(tmp_path: Path) -> None:
-    """A line of a loaded order was edited and breaks a rule: the command that is told loads it mended, not twice."""
+    """A line of a loaded order was edited and breaks a rule: with the journal that is told, it is not loaded twice."""
     good = orders(2)
     async with watched() as server:
         load = partial(cdp_orders, "load", cwd=tmp_path, env=server.environment)
@@ -108,10 +108,9 @@ async def test_mended_lines_are_loaded_with_the_same_journal(tmp_path: Path) -> 
         ran = await load(write(tmp_path / "o", bad), *QUICK, "--rejects", "bad file")
         assert (ran.status, orjson.loads(ran.out)["invalid"]) == (1, 1)
         before = server.received
-        (told,) = [line for line in ran.err.splitlines() if "are mended: " in line]
+        (told,) = [line for line in ran.err.splitlines() if line.startswith("Mend bad file, ")]
         write(tmp_path / "bad file", good[1:])
-        words = shlex.split(told.partition("are mended: cdp-orders load ")[2])
-        ran = await load(*words, *QUICK)
+        ran = await load("bad file", *shlex.split(told.partition(" options and ")[2]), *QUICK)
         assert (ran.status, orjson.loads(ran.out)["already"], server.received - before) == (0, 1, 1)
 
 

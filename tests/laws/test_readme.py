@@ -332,7 +332,7 @@ async def test_table_of_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         status, answer = await web.Checkout(None, None, rows).place(orjson.dumps(ORDER))
         assert answer == {"order": parse_graph(ORDER).key}
         assert rows.done == [web.ADD, *([web.END[status]] if status != 202 else [])]
-        return status, await worker.work(None, orjson.dumps(ORDER), redelivered=True)
+        return status, await worker.work(None, None, orjson.dumps(ORDER))
 
     for raised in (False, True):
         for verdict in Verdict:
@@ -344,8 +344,8 @@ async def test_table_of_verdicts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for wrong in (b"{", b"{}", b"\xff"):
         assert (await web.Checkout(None, None, Rows()).place(wrong))[0] == 400
     assert (await web.Checkout(None, None, Rows(ConnectionRefusedError())).place(orjson.dumps(ORDER)))[0] == 503
-    assert await worker.work(None, b"{", redelivered=False) == "dead letter"
-    assert await worker.work(None, b"{}", redelivered=False) == "dead letter"
+    assert await worker.work(None, None, b"{") == "dead letter"
+    assert await worker.work(None, None, b"{}") == "dead letter"
 
 
 async def test_job_fails(tmp_path: Path) -> None:
