@@ -20,11 +20,11 @@ from tests.packing import zstd
 GIVE = "; give JSON lines, plain, gzip or zstd: one order on each line"
 WIDE = "its text is UTF-16 or UTF-32, and must be UTF-8"
 ARRAY = "it is a JSON array"
+SPREAD = "its JSON is spread over several lines"
 CURES = {
     ARRAY: "; jq -c '.[]' FILE > orders.jsonl makes lines of it",
-    "its JSON is spread over several lines": "; jq -c . FILE > orders.jsonl makes lines of it",
+    SPREAD: "; jq -c . FILE > orders.jsonl makes lines of it",
 }
-SPREAD = "its JSON is spread over several lines"
 NONE = "its lines are not JSON objects"
 
 

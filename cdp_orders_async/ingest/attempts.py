@@ -26,8 +26,8 @@ __all__ = ["Attempts", "may_be_done", "not_there"]
 ROUNDS = 8
 """The most attempts of a request that fails for a reason of its own, while other requests succeed."""
 ALONE = 2
-"""After so many refusals for the load while other requests succeed, a refusal concerns this request alone. Each of them
-may make all calls wait: from pauses of one length, the automatic rate takes the server for one that counts by them."""
+"""After so many refusals for the load while other requests succeed, a refusal concerns this request alone. Each refusal
+before that can make all calls wait. A third pause of one length would look like a limit that begins anew each time."""
 QUICK = 2.0
 """The longest wait in seconds before the next attempt of a load that is not patient."""
 

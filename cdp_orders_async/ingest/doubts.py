@@ -164,9 +164,9 @@ def _as_leftovers(
 ) -> tuple[Mapping[str, PartRecord], Mapping[str, str | None]]:
     """Return the *known* records and the *new_keys*, with the *unproven* parts as leftovers: no part has them yet."""
     keys: dict[str, str | None] = {key: left_key(kind_of(key), ref) for key, ref in unproven.items()}
-    for key in [f"{key}/ext" for key in unproven if f"{key}/ext" in known]:
-        ref = known[key].ref
-        keys[key] = None if ref is None else left_key(kind_of(key), ref)
+    for extension in known.keys() & {f"{key}/ext" for key in unproven}:
+        ref = known[extension].ref
+        keys[extension] = None if ref is None else left_key(kind_of(extension), ref)
     moved = {old: None if new is None else keys.get(new, new) for old, new in new_keys.items()}
     return with_new_keys(known, keys), {**{key: new for key, new in keys.items() if key not in moved}, **moved}
 

@@ -41,9 +41,10 @@ CR_ALONE = re.compile(rb"\}[ \t\r]*\r[ \t\r]*\{")
 
 ARRAY = "it is a JSON array"
 SPREAD = "its JSON is spread over several lines"
-LINES_OF_ARRAY = "jq -c '.[]' FILE > orders.jsonl makes lines of it"
-LINES_OF_SPREAD = "jq -c . FILE > orders.jsonl makes lines of it"
-CURES = {ARRAY: f"; {LINES_OF_ARRAY}", SPREAD: f"; {LINES_OF_SPREAD}"}
+CURES = {
+    ARRAY: "; jq -c '.[]' FILE > orders.jsonl makes lines of it",
+    SPREAD: "; jq -c . FILE > orders.jsonl makes lines of it",
+}
 ONE_ORDER_A_LINE = "give JSON lines, plain, gzip or zstd: one order on each line"
 
 

@@ -70,7 +70,7 @@ def _zstd() -> Any:  # noqa: ANN401 a module
 def unpacker(first: bytes, name: str) -> Callable[[Any], Any] | None:
     """Return the opener of a packed file that has these *first* bytes; None for a file that is not packed.
 
-    Raises `InputError` with the *name* of the file if it is packed by zstd, and what reads that is missing.
+    Raises `InputError` with the *name* of the file if it is packed by zstd and nothing here unpacks that.
     """
     if first.startswith(GZIP):
         import gzip  # noqa: PLC0415 only those who read packed files need it

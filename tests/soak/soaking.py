@@ -156,7 +156,7 @@ def holding(cdp: CdpOrders | None = None) -> Held:
 
 
 async def until_closed(base: Held, kept: Collection[str]) -> None:
-    """Wait until the process holds no more than *base*; the fields that are *kept* may differ.
+    """Wait until nothing more is open than in *base*. The counts named in *kept* may differ.
 
     Transports and the pidfd of the server are closed in later turns of the loop. If something is never closed, this
     ends after some minutes, and `Soak.check` reports it.

@@ -182,7 +182,7 @@ class Governor:
             self.rate = self.climb.start
 
     def refused(self, now: float, seconds: float, why: str = "", asked: float = 0.0) -> None:
-        """Count a call that was refused, or lost, *seconds* after it was sent; *asked*: the seconds to wait, if any."""
+        """Count a call that was refused for the reason *why*, *seconds* after it left; *asked*: the seconds to wait."""
         self._row, self._bad = self._row + 1, now
         sent, trial = now - seconds, self._trial
         counts = self._counts(1, sent)
