@@ -92,8 +92,7 @@ class Autorate:
     def acquit(self) -> None:
         """Take back what the last refusals that asked to wait have taught: they concerned one call alone."""
         for _, governor in self._lanes:
-            if governor.was_asked:  # it climbs as at the start
-                governor.climb, governor.spell = None, (0.0, 0.0)
+            governor.acquit()
 
     def _compare(self) -> None:
         """Give reads and writes a rate each if one of them is refused far more often."""
@@ -115,12 +114,10 @@ class Autorate:
 
     def _apply(self, *, reads: bool) -> None:
         """Set the limiter and the slots, and report what changed."""
-        if self._retired:
-            return
         limiter, governor = self._lanes[reads]
         rate, slots = min(governor.rate, self._most), min(lane.slots for _, lane in self._lanes)
         old_rate, old_slots = limiter.rate or math.inf, self._slots.size
-        if (rate, slots) == (old_rate, old_slots):
+        if self._retired or (rate, slots) == (old_rate, old_slots):
             return
         limiter.set_rate(None if rate == math.inf else rate)
         self._slots.resize(slots)

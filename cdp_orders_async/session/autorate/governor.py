@@ -114,7 +114,7 @@ class Governor:
         self.pace = rate  # calls per second that were sent lately
         self.cut_at = since  # the time of the last cut, or of the start
         self.cut_for: str | None = None  # its reason
-        self.was_asked = False  # whether the server asked to wait then
+        self._was_asked = False  # whether the server asked to wait then
         self._most_slots = slots
         self._queue: Climb | None = None  # the growth of the calls in flight; None: they were never cut
         self._sends = 0  # since the pace was last counted
@@ -133,7 +133,7 @@ class Governor:
         self._bad = -math.inf  # the time of the last refusal
         self._opened = math.inf  # the start of this spell, a time between two pauses of the server
         self._taken = 0  # the good answers of this spell
-        self.spell = (0.0, 0.0)  # the good answers and the seconds of the spell before
+        self._spell = (0.0, 0.0)  # the good answers and the seconds of the spell before
 
     def sent(self, now: float, *, full: bool) -> bool:
         """Count a call that leaves now, *full* if it took the last slot; return whether more may be allowed now."""
@@ -169,11 +169,11 @@ class Governor:
 
     def _resume(self, now: float, silence: float) -> None:
         """Learn from a pause that the server made."""
-        before, self.spell = self.spell, (self._taken, max(now - self._opened, MEMORY))
+        before, self._spell = self._spell, (self._taken, max(now - self._opened, MEMORY))
         self._taken, self._opened = 0, now
-        taken, seconds = self.spell
+        taken, seconds = self._spell
         found = taken / seconds
-        if taken >= MIN_ANSWERS and all(abs(a - b) <= ALIKE * a for a, b in zip(self.spell, before, strict=True)):
+        if taken >= MIN_ANSWERS and all(abs(a - b) <= ALIKE * a for a, b in zip(self._spell, before, strict=True)):
             self.climb = climb_to(found)  # a window accepts so many calls, however fast they come
         elif self.climb is not None and before[1]:
             self.climb = climb_to(self.climb.known * (found / self.climb.known) ** HINT)
@@ -196,12 +196,17 @@ class Governor:
             self._cut(now, seconds, why, asked)
         elif self._row >= MAX_IN_ROW and sent > self.cut_at and self._good <= self._since:
             self.rate = max(LEAST_RATE, min(self.rate, self.pace) / 2)  # the known limit will hold when it is back
-            self._trial, self.cut_at, self.cut_for, self.was_asked = None, now, why, False
+            self._trial, self.cut_at, self.cut_for, self._was_asked = None, now, why, False
             self._begin(now)
         elif counts and self._count >= MIN_ANSWERS and too_many:
             self._cut(now, seconds, why)
         elif counts:
             self._conclude(now)
+
+    def acquit(self) -> None:
+        """Forget the refusals before, if the last one asked to wait: they concerned one call alone."""
+        if self._was_asked:
+            self.climb, self._spell = None, (0.0, 0.0)  # it climbs as at the start
 
     def _counts(self, refusals: int, sent: float) -> bool:
         """Count the answer to a call that was sent at the time *sent*; False if it says nothing of this rate."""
@@ -237,7 +242,7 @@ class Governor:
         lasts = EXPECTED / max(share - self._noise, RARE) / min(self.rate, self.pace)
         until = now + UNCOUNTED + min(MIN_CLIMB, max(SHORTEST_TRIAL, lasts))
         self._trial = None if asked else Trial(before, until, share, sample, seconds)
-        self.cut_at, self.cut_for, self.was_asked = now, why, asked > 0
+        self.cut_at, self.cut_for, self._was_asked = now, why, asked > 0
         self._begin(now, UNCOUNTED)
 
     def _begin(self, now: float, pause: float = 0.0) -> None:
