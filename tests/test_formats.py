@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from cdp_orders_async import GraphFile, InputError
+from cdp_orders_async.sources.jsonlines import CHUNK
 from tests.graphs import GOOD, ORDER, TEXT, read
 from tests.packing import zstd
 
@@ -67,6 +68,7 @@ FORMATS = {
     "array behind blank lines": (b"\xef\xbb\xbf\r\n \t\n  [\n" + GOOD + b"\n]", ARRAY),
     "pretty": (json.dumps(ORDER, indent=2).encode(), SPREAD),
     "pretty, several keys a line": (GOOD.replace(b", ", b",\n ").replace(b',"', b',\n"'), SPREAD),
+    "pretty, a second line that is read later": (b'{"price": 1,\n"description": "' + b"x" * CHUNK + b'"}', SPREAD),
     "pretty within": (b'{"orders": [\n' + GOOD + b"\n]}", SPREAD),
     "CR": (TEXT.replace(b"\n", b"\r"), "its lines end in CR alone, and must end in LF"),
     "html": (b"<!DOCTYPE html>\n<html>", "it is HTML or XML"),

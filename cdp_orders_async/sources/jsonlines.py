@@ -248,7 +248,8 @@ class GraphFile:
     def _recognised(self, batches: Iterator[list[bytes]]) -> Iterator[list[bytes]]:
         """Yield the batches of lines; raise `InputError` if the first lines that are not blank are no JSON lines.
 
-        A first line that does not begin as an order waits for the second, which tells a bad line from a bad file.
+        A first line that does not begin as an order, or ends in a comma, waits for the second, which tells a bad line
+        from a bad file.
         """
         held: list[bytes] = []
         texts: list[bytes] = []
@@ -258,7 +259,9 @@ class GraphFile:
             if not texts:
                 yield held
                 held = []
-            elif len(texts) > 1 or texts[0].startswith(b"{") or len(held) > MOST_HELD:
+                continue
+            decided = len(texts) > 1 or (texts[0].startswith(b"{") and not texts[0].endswith(b","))
+            if decided or len(held) > MOST_HELD:
                 break
         if texts and (what := what_else(next(filter(bare, held)), texts)):
             raise InputError(f"{self.name} cannot be read: {what}")
