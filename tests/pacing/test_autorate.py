@@ -59,6 +59,10 @@ CASES = {
     ),
     "a large minute": Case(limits=(Window(calls=3000, seconds=60),), most=50, refused=0.05, until=600),
     "a quota of 90 s": Case(limits=(Window(calls=1000, seconds=90),), most=1000 / 90, refused=0.05, until=900),
+    "a sliding minute": Case(limits=(Window(**A_MINUTE, sliding=True),), most=10, refused=0.05, until=600),
+    "a large sliding minute": Case(
+        limits=(Window(calls=3000, seconds=60, sliding=True),), most=50, refused=0.05, until=600
+    ),
     "a sliding second": Case(limits=(Window(**SECOND, sliding=True),), most=50),
     "a sliding second that counts all": Case(limits=(Window(**SECOND, sliding=True, counts_refused=True),), most=50),
     "a sliding minute that counts all": Case(
@@ -121,6 +125,17 @@ def test_a_limit_is_found(name: str, seed: int) -> None:
     good, refused = World(case.limits, seed=seed, **case.world).run(case.until).seen(MINUTE, case.until)
     assert good >= case.used * case.most
     assert refused <= case.refused
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize(("sliding", "used"), [(False, 0.85), (True, 0.75)])
+@pytest.mark.parametrize("times", [2, 10])
+def test_a_limit_by_the_minute_grows(times: int, sliding: bool, used: float, seed: int) -> None:  # noqa: FBT001
+    """A limit by the minute that grows is used after seven minutes."""
+    limit = Window(calls=300, seconds=60, sliding=sliding, steps=((180, times),))
+    good, refused = World((limit,), seed=seed).run(1200).seen(600, 1200)
+    assert good >= used * 5 * times
+    assert refused <= 0.05
 
 
 NOISE: dict[str, dict[str, Any]] = {

@@ -30,11 +30,10 @@ class Autorate:
         self._slots = slots
         self._clock = clock
         self._most = most or math.inf
-        governor = Governor(slots.size, most or START_RATE)
-        self._lanes = [(limiter, governor)] * 2  # of writes, of reads
+        self._lanes = [(limiter, Governor(slots.size, most or START_RATE))] * 2  # of writes, of reads
         self._answers = [0, 0]  # to writes, to reads
         self._refusals = [0, 0]
-        limiter.set_rate(governor.rate)
+        limiter.set_rate(most or START_RATE)
 
     @property
     def apart(self) -> bool:
@@ -76,17 +75,14 @@ class Autorate:
 
     def answered(self, seconds: float, *, reads: bool) -> None:
         """Count a call whose answer, which shows no overload, took *seconds* to come."""
-        self._answers[reads] += 1
         self._lanes[reads][1].answered(self._clock(), seconds)
-        self._compare()
+        self._compare(0, reads=reads)
         self._apply(reads=reads)
 
     def refused(self, seconds: float, why: str, asked: float, *, reads: bool) -> None:
         """Count a call that the server refused for its load; *why* is the reason, *asked* the seconds to wait."""
-        self._answers[reads] += 1
-        self._refusals[reads] += 1
         self._lanes[reads][1].refused(self._clock(), seconds, why, asked)
-        self._compare()
+        self._compare(1, reads=reads)
         self._apply(reads=reads)
 
     def acquit(self) -> None:
@@ -94,21 +90,23 @@ class Autorate:
         for _, governor in self._lanes:
             governor.acquit()
 
-    def _compare(self) -> None:
-        """Give reads and writes a rate each if one of them is refused far more often."""
+    def _compare(self, refusals: int, *, reads: bool) -> None:
+        """Count an answer, and give reads and writes a rate each if one of them is refused far more often."""
+        self._answers[reads] += 1
+        self._refusals[reads] += refusals
         answers = sum(self._answers)
         if self.apart or self._most < math.inf or not any(self._refusals) or min(self._answers) < MIN_ANSWERS:
             return
-        shares = [refusals / count for refusals, count in zip(self._refusals, self._answers, strict=True)]
-        reads, share = shares[True] > shares[False], sum(self._refusals) / answers
+        shares = [refused / count for refused, count in zip(self._refusals, self._answers, strict=True)]
+        worse, share = shares[True] > shares[False], sum(self._refusals) / answers
         certain = CERTAIN * spread(share, math.prod(self._answers) / answers)
         if max(shares) >= APART * min(shares) and max(shares) - min(shares) >= certain:
-            limiter, governor = self._lanes[reads]
-            guess = max(LEAST_RATE, governor.pace * (self._answers[reads] - self._refusals[reads]) / answers)
+            limiter, governor = self._lanes[worse]
+            guess = max(LEAST_RATE, governor.pace * (self._answers[worse] - self._refusals[worse]) / answers)
             governor.climb = None  # the limit that was found belongs to the refused calls
             # Until then the calls leave that wait for the old limiter now, at its rate.
             since = self._clock() + limiter.delay(bulk=True)
-            self._lanes[reads] = (limiter.another(limiter.rate), Governor(governor.slots, guess, since))
+            self._lanes[worse] = (limiter.another(limiter.rate), Governor(governor.slots, guess, since))
         elif answers > MAX_COUNTED:
             self._answers, self._refusals = [0, 0], [0, 0]
 

@@ -34,6 +34,7 @@ ROOM = 0.5  # The calls in flight grow again while answers take less than this s
 MIN_CLIMB = 10.0  # The least length of a climb, so that the refusals at its end are one in a hundred calls.
 CLIMB_CALLS = 250  # The least number of calls in a climb, for the same reason, where the rate is low.
 WORTH = 10.0  # A climb takes ten times as long as the pause that may end it: pauses are then a tenth of the time.
+WINDOWS = 2.0  # A climb takes two windows: what is too much then comes at the end of a window, and its pause is short.
 STEEP = 4  # The power of time in a climb: after a limit found far too low, it is back in three times its length.
 MAX_IN_ROW = 7  # Seven refusals in a row are not chance, even where a third is noise: the server accepts nothing.
 SMALL_SAMPLE = 75  # The least answers of a sample: two refusals among them are less than three in a hundred.
@@ -169,17 +170,18 @@ class Governor:
 
     def _resume(self, now: float, silence: float) -> None:
         """Learn from a pause that the server made."""
-        before, self._spell = self._spell, (self._taken, max(now - self._opened, MEMORY))
-        self._taken, self._opened = 0, now
-        taken, seconds = self._spell
-        found = taken / seconds
-        if taken >= MIN_ANSWERS and all(abs(a - b) <= ALIKE * a for a, b in zip(self._spell, before, strict=True)):
-            self.climb = climb_to(found)  # a window accepts so many calls, however fast they come
+        before, taken, seconds = self._spell, self._taken, max(now - self._opened, MEMORY)
+        self._spell, self._taken, self._opened = (taken, seconds), 0, now
+        alike = taken >= MIN_ANSWERS and all(abs(a - b) <= ALIKE * a for a, b in zip(self._spell, before, strict=True))
+        if alike:  # a window accepts so many calls, however fast they come
+            self.climb = climb_to(taken / seconds)
         elif self.climb is not None and before[1]:
-            self.climb = climb_to(self.climb.known * (found / self.climb.known) ** HINT)
+            self.climb = climb_to(self.climb.known * (taken / seconds / self.climb.known) ** HINT)
         if self.climb is not None:
-            self.climb.seconds = max(self.climb.seconds, WORTH * silence)
-            self.rate = self.climb.start
+            least = WINDOWS * seconds if alike and not self._was_asked else WORTH * silence
+            self.climb.seconds = max(self.climb.seconds, least)
+            self.rate = self.pace = self.climb.start
+            self._sends, self._counted = 0, now
 
     def refused(self, now: float, seconds: float, why: str = "", asked: float = 0.0) -> None:
         """Count a call that was refused for the reason *why*, *seconds* after it left; *asked*: the seconds to wait."""
