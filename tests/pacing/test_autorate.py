@@ -63,6 +63,12 @@ CASES = {
     "a large sliding minute": Case(
         limits=(Window(calls=3000, seconds=60, sliding=True),), most=50, refused=0.05, until=600
     ),
+    "five sliding seconds": Case(limits=(Window(calls=250, seconds=5, sliding=True),), most=50),
+    "ten sliding seconds, near": Case(
+        limits=(Window(calls=1944, seconds=10, sliding=True, counts_refused=True),),
+        most=194.4,
+        world={"latency": 0.011, "connections": 8},
+    ),
     "a sliding second": Case(limits=(Window(**SECOND, sliding=True),), most=50),
     "a sliding second that counts all": Case(limits=(Window(**SECOND, sliding=True, counts_refused=True),), most=50),
     "a sliding minute that counts all": Case(

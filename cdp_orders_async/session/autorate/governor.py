@@ -1,10 +1,9 @@
 """Finds the rate, and the number of calls in flight, that a server accepts: a state machine that sees each call.
 
 It starts slowly and doubles each second. If the server limits the rate, refusals fall when the rate falls; noise, such
-as a proxy that sometimes answers 503, does not depend on the rate. So each cut is an experiment, a trial: the rate goes
-down to the calls that the server accepted. If the share of refusals falls, there is a limit, and the rate climbs again:
-slowly at first, and fast above the rate that was too high. If the share stays the same, it is noise: the cut is undone,
-and after that only a clearly higher share leads to a cut.
+as that of a bad proxy, does not depend on it. So each cut is an experiment, a trial: the rate goes down to the calls
+that the server accepted. If the share of refusals falls, there is a limit, and the rate climbs again: slowly at first,
+and fast above the rate that was too high. If not, it is noise: the cut is undone; the next needs a higher share.
 
 A refusal that takes far longer than an answer, such as that of a gateway before a queue, leads to fewer calls in
 flight. A refusal that asks to wait is not noise. The next climb takes many times as long as the pause of the server.
@@ -29,6 +28,7 @@ USED = 0.7  # If calls use less than this share of the rate, they teach nothing 
 LEAST_RATE = 0.5  # No cut goes below one call in two seconds, so that a server that is back is noticed soon.
 LEAST_SLOTS = 4  # No cut goes below four calls in flight: with fewer, one slow call would hold up most of the others.
 KEPT_RATE = 0.92  # The share of the accepted calls that a cut leaves: little is lost, and a trial sees the difference.
+DEEPEST = 3.0  # A cut leaves a third of the known limit: a window that is full accepts nothing, whatever its limit is.
 KEPT_SLOTS = 0.6  # The share of the calls in flight that a cut leaves. A smaller cut hardly shortens a queue.
 ROOM = 0.5  # The calls in flight grow again while answers take less than this share of the time of a late refusal.
 MIN_CLIMB = 10.0  # The least length of a climb, so that the refusals at its end are one in a hundred calls.
@@ -236,10 +236,10 @@ class Governor:
             self._queue = Climb(self.slots, max(busy, self.slots / KEPT_SLOTS), max(MIN_CLIMB, SLOW * seconds))
             self._patience = seconds
         else:
-            used = min(self.rate, self.pace)
-            if self.climb is not None:  # above the known limit, the calls only used up a burst
-                used = min(used, (used + 2 * self.climb.known) / 3)
-            self.climb = climb_to(used * (1 - share) / (1 - self._noise))
+            used, known = min(self.rate, self.pace), 0.0 if self.climb is None else self.climb.known
+            if known:  # above the known limit, the calls only used up a burst
+                used = min(used, (used + 2 * known) / 3)
+            self.climb = climb_to(max(known / DEEPEST, used * (1 - share) / (1 - self._noise)))
             self.rate = self.climb.start
         lasts = EXPECTED / max(share - self._noise, RARE) / min(self.rate, self.pace)
         until = now + UNCOUNTED + min(MIN_CLIMB, max(SHORTEST_TRIAL, lasts))
