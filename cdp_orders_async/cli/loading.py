@@ -86,7 +86,13 @@ class LoadFlags:
     @property
     def files(self) -> dict[str, Path | None]:
         """The files that the load reads or writes beside its input and its journal, by what they hold."""
-        return {"outcomes": self.outcomes, "report": self.report, "rejects": self.rejects, "control": self.control}
+        return {
+            "outcomes": self.outcomes,
+            "report": self.report,
+            "rejects": self.rejects,
+            "values before the changes": self.keep_before,
+            "control": self.control,
+        }
 
     def display(self, console: Screen, *, one_file: bool) -> Display:
         """Return what tells a person, or a program, of the load."""

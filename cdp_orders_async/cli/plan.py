@@ -79,6 +79,7 @@ def plan(  # noqa: D417 the options of a connection say themselves what they are
     try:
         rate = connection.rate if isinstance(connection.rate, float) else None
         attrs.evolve(Settings(), rate=rate)  # raises for one that cannot be
+        jobs.check_outputs(files, {"rejects": rejects})
         api = V2 if connection.api == "v2" else V2_1
         source = TableSource(files, api, timezone=timezone, assign_references=assign_references, sql=sql)
         with _Display(console) as display:

@@ -75,6 +75,7 @@ def verify(  # noqa: D417 the options of a connection say themselves what they a
     console = Screen.of_messages()
     connection = connection or Connection()
     try:
+        jobs.check_outputs(files, {"differences": differences})
         client = connection.client(console)
         source = input_of(outcomes, files, client, timezone, assign_references=assign_references, sql=sql)
         job = partial(

@@ -11,7 +11,7 @@ from cdp_orders_async.jobs.events import Event, Message, OnEvent, Problem, Progr
 from cdp_orders_async.jobs.groups import Group, Groups
 from cdp_orders_async.jobs.inputs import options_of
 from cdp_orders_async.jobs.invented import SampleFormat, invented_orders, write_invented
-from cdp_orders_async.jobs.journal import JournalPlace, journal_path, journal_place
+from cdp_orders_async.jobs.journal import JournalPlace, check_outputs, journal_path, journal_place
 from cdp_orders_async.jobs.load import LoadOptions, load
 from cdp_orders_async.jobs.loading import Engine, Loading
 from cdp_orders_async.jobs.outcomes_file import written
@@ -58,6 +58,7 @@ __all__ = [
     "UndoReport",
     "Undoable",
     "VerifyReport",
+    "check_outputs",
     "forget_order",
     "invented_orders",
     "is_damaged",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import sys
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import attrs
 
 from cdp_orders_async.errors import InputError, Invalid, JournalError, Violation, counted
 from cdp_orders_async.jobs.events import Message, OnEvent
+from cdp_orders_async.jobs.rejects import reasons_of
 from cdp_orders_async.journal import PostgresAddress, PostgresJournal, SqliteJournal, batch_folder
 from cdp_orders_async.sources.files import is_named, real
 
@@ -21,6 +23,7 @@ __all__ = [
     "OpenedJournal",
     "check_batches",
     "check_exists",
+    "check_outputs",
     "journal_name",
     "journal_path",
     "journal_place",
@@ -32,7 +35,7 @@ JournalPlace: TypeAlias = Path | PostgresAddress
 """The place of a journal: an SQLite file, or a database that several processes share."""
 
 STANDARD_INPUT = "-"
-WRITTEN = ("journal", "outcomes", "rejects", "report")
+WRITTEN = ("journal", "outcomes", "rejects", "report", "differences", "values before the changes")
 ENDING = ".journal.sqlite"
 
 
@@ -109,14 +112,7 @@ def journal_path(
     for name, path in places:
         if (other := seen.setdefault(real(path), name)) is not name:
             raise InputError(f"the {other} and the {name} must be different files")
-    for name in WRITTEN:
-        output = files.get(name)
-        inputs = [] if output is None else [one for one in given if is_named(output, one)]
-        if inputs:
-            raise InputError(
-                f"the {name} must not be written to {output}: the next load of {inputs[0]} would read them as orders;"
-                " name a file elsewhere"
-            )
+    check_outputs(given, files)
     if journal is None and isinstance(chosen, Path) and not chosen.exists() and (old := Path(chosen.name)).exists():
         on_event(Message(f"The journal of an earlier version goes on: {old.absolute()}"))
         return old
@@ -130,6 +126,19 @@ def _check_readable(name: str) -> None:
             path.open("rb").close()
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror}") from error
+
+
+def check_outputs(given: Sequence[str], files: Mapping[str, Path | None]) -> None:
+    """Raise `InputError` for one of the *files* that the next load of the *given* input would read as orders."""
+    for name in WRITTEN:
+        output = files.get(name)
+        written = [] if output is None else [output, *([reasons_of(output)] if name == "rejects" else [])]
+        for path, one in itertools.product(written, given):
+            if is_named(path, one):
+                raise InputError(
+                    f"the {name} must not be written to {path}: the next load of {one} would read them as orders;"
+                    " name a file elsewhere"
+                )
 
 
 def _default(given: Sequence[str], names: Sequence[str]) -> Path:

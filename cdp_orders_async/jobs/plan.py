@@ -26,7 +26,7 @@ from cdp_orders_async.jobs.groups import Groups
 from cdp_orders_async.jobs.index import EPOCH, MILLISECOND, Entry, Index, content_of
 from cdp_orders_async.jobs.inputs import InputOptions
 from cdp_orders_async.jobs.probe import FIRST, SMALL, SPREAD
-from cdp_orders_async.jobs.rejects import REASONS, rejected
+from cdp_orders_async.jobs.rejects import reasons_of, rejected
 from cdp_orders_async.jobs.sample import Presence, Sample
 from cdp_orders_async.jobs.stopping import on_stop
 from cdp_orders_async.jobs.warnings import warnings_of
@@ -221,7 +221,7 @@ def _check(source: object, rate: float | None, sample: int, rejects: Path | None
         raise Invalid(tuple(found))
     if rejects is not None and isinstance(source, GraphFiles):
         inputs = {real(Path(name)) for name in source.paths}
-        if inputs & {real(rejects), real(Path(f"{rejects}{REASONS}"))}:
+        if inputs & {real(rejects), real(reasons_of(rejects))}:
             raise InputError("the input and the rejected lines must be different files")
 
 

@@ -16,8 +16,8 @@ __all__ = ["checked", "found_on_server", "lost_on_server", "peeked", "probed"]
 
 T = TypeVar("T")
 
-SMALL = 100  # lines of an input for which nobody looks at the server first
-FIRST = 3  # orders at the beginning of a larger one that are looked for
+SMALL = 100  # lines of an input for which nobody looks at the server first, if it comes without a pause
+FIRST = 3  # orders at the beginning of another one that are looked for
 SPREAD = 3  # further ones among the lines that are read first: an export may begin with new orders
 KNOWN = 3  # orders of a journal that are looked for
 IDLE = 2.0  # seconds in which an input that is not at its end gives nothing
@@ -37,16 +37,13 @@ async def checked(
     `JournalError`, and what `lost_on_server` and the requests raise.
     """
 
-    async def compare(lines: Sequence[InputLine]) -> None:
-        if len(lines) <= SMALL:
-            return
-        orders = [line.graph for line in lines if line.graph is not None and not line.violations]
-        found = await found_on_server(client, probed(orders))
+    async def compare(lines: Sequence[InputLine], seen: int) -> None:
+        found = await found_on_server(client, probed([line.graph for line in lines if line.graph is not None]))
         if found is not None:
             raise JournalError(
                 f"the order {found.order.reference_id} is on the server already, but the journal {journal} is new:"
                 " name the journal of the load that made it, or add look_first=True, which looks for each order;"
-                f" without it at most {FIRST + SPREAD} orders of the first {len(lines)} lines are looked for"
+                f" without it at most {FIRST + SPREAD} orders of the first {seen} lines are looked for"
             )
 
     if await lost_on_server(client, records):
@@ -55,7 +52,7 @@ async def checked(
             " name another journal to load them again"
         )
     if look:
-        lines = peeked(lines, SMALL + 1, compare)
+        lines = peeked(lines, compare)
     async with contextlib.aclosing(lines):
         async for line in lines:
             yield line
@@ -109,31 +106,48 @@ async def lost_on_server(client: Resources | ResourcesV2, journal: Journal) -> b
 
 
 async def peeked(
-    lines: AsyncGenerator[InputLine, None], most: int, look: Callable[[Sequence[InputLine]], Awaitable[None]]
+    lines: AsyncGenerator[InputLine, None], look: Callable[[Sequence[InputLine], int], Awaitable[None]]
 ) -> AsyncGenerator[InputLine, None]:
-    """Yield *lines* after *look* saw the first of them: *most*, or as many as come before a pause or an error.
+    """Yield *lines* after *look* saw the first orders among them, unless they are few and end without a pause.
 
-    What *look* raises ends it before the first line.
+    *look* gets these orders with the lines between them, and the number of lines so far. What it raises ends all
+    before the first order.
     """
-    first: list[InputLine] = []
+    held: list[InputLine] = []
+    seen = orders = 0
     coming: asyncio.Future[InputLine | None] | None = None
     try:
-        while len(first) < most:
-            coming = asyncio.ensure_future(anext(lines, None))
-            await asyncio.wait({coming}, timeout=IDLE if first else None)
-            if not coming.done() or coming.exception() is not None or (line := coming.result()) is None:
+        while True:
+            coming = coming or asyncio.ensure_future(anext(lines, None))
+            await asyncio.wait({coming}, timeout=IDLE if held else None)
+            came = coming.done() and coming.exception() is None
+            line = coming.result() if came else None
+            if line is not None:
+                coming, seen, orders = None, seen + 1, orders + (line.graph is not None)
+                if seen > SMALL and line.graph is None:  # there may be any number of them
+                    yield line
+                    continue
+                held.append(line)
+                if seen <= SMALL or orders < FIRST:
+                    continue
+            if orders and (seen > SMALL or not came):
+                await look(held, seen)
+            for first in held:
+                yield first
+            held.clear()
+            if orders or coming is None or coming.done():
                 break
-            first.append(line)
-            coming = None
-        await look(first)
-        for line in first:
-            yield line
         if coming is not None and (line := await coming) is not None:
             yield line
         async for line in lines:
             yield line
     finally:
-        if coming is not None and not coming.done():
-            coming.cancel()
-            await asyncio.wait({coming})
-        await lines.aclose()
+        await _close(lines, coming)
+
+
+async def _close(lines: AsyncGenerator[InputLine, None], coming: asyncio.Future[InputLine | None] | None) -> None:
+    """Close *lines*, of which the next one may be *coming*."""
+    if coming is not None and not coming.done():
+        coming.cancel()
+        await asyncio.wait({coming})
+    await lines.aclose()

@@ -11,7 +11,7 @@ from cdp_orders_async.graph import InputLine
 from cdp_orders_async.jobs.owned_file import check, create, holds, json_line, put_aside, unwritable, write_all
 from cdp_orders_async.sources.jsonlines import LONGEST_LINE
 
-__all__ = ["REASONS", "rejected"]
+__all__ = ["reasons_of", "rejected"]
 
 REASONS = ".reasons.jsonl"
 """The ending of the name of the file with the reasons, beside the file of the bad lines."""
@@ -64,7 +64,8 @@ def rejected(path: Path | None) -> Generator[Callable[[InputLine], None], None, 
             os.close(number)
 
 
-def _beside(path: Path) -> Path:
+def reasons_of(path: Path) -> Path:
+    """Return the file beside *path* that says what is wrong with each line."""
     return Path(f"{path}{REASONS}")
 
 
@@ -73,7 +74,7 @@ def _holds_rejects(path: Path) -> bool:
     if path.is_char_device():
         raise unwritable(path, WHAT, "it is not a regular file")
     has_lines = check(path, WHAT)
-    has_reasons = holds(_beside(path), WHAT, lambda line: {"line", "number", "violations"} <= line.keys())
+    has_reasons = holds(reasons_of(path), WHAT, lambda line: {"line", "number", "violations"} <= line.keys())
     if has_lines and not has_reasons:
         raise unwritable(path, WHAT, "it holds something else, name another file")
     return has_reasons
@@ -83,4 +84,4 @@ def _open(path: Path, files: list[int]) -> None:
     if _holds_rejects(path):
         put_aside(path, ("", REASONS))
     files.append(create(path, WHAT))
-    files.append(create(_beside(path), WHAT))
+    files.append(create(reasons_of(path), WHAT))

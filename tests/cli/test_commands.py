@@ -171,6 +171,26 @@ def test_load_refuses_what_is_wrong(
             ("load", "**/*.jsonl", "--journal", "j", "--rejects", "empty/x.jsonl", *HERE),
             ("the rejects must not be written to empty/x.jsonl", "load of **/*.jsonl would read them as orders"),
         ),
+        (
+            ("load", ".", "--journal", "j", "--rejects", "bad", *HERE),
+            ("the rejects must not be written to bad.reasons.jsonl", "load of . would read them as orders"),
+        ),
+        (
+            ("load", "o.jsonl", "--outcomes", "x", "--keep-before", "x", *HERE),
+            ("the outcomes and the values before the changes must be different files",),
+        ),
+        (
+            ("load", ".", "--journal", "j", "--on-existing", "update", "--keep-before", "x.jsonl", *HERE),
+            ("the values before the changes must not be written to x.jsonl", "load of . would read them as orders"),
+        ),
+        (
+            ("plan", ".", "--rejects", "bad.jsonl"),
+            ("the rejects must not be written to bad.jsonl", "load of . would read them as orders"),
+        ),
+        (
+            ("verify", "outcomes", ".", "--differences", "d.jsonl", *HERE),
+            ("the differences must not be written to d.jsonl", "load of . would read them as orders"),
+        ),
         (("load", "*.none", *HERE), ("no file has a name like *.none",)),
         (("load", "o.jsonl", "f.json", *HERE), ("--journal must be given where there are several input files",)),
         (("load", "-", *HERE), ("--journal must be given",)),

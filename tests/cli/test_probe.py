@@ -13,8 +13,9 @@ from pathlib import Path
 import orjson
 import pytest
 
-from cdp_orders_async import CdpOrders, GraphFile, InputError, JournalError, SqliteJournal, Verdict, ingest
+from cdp_orders_async import CdpOrders, GraphFile, InputError, JournalError, SqliteJournal, Verdict, ingest, parse_graph
 from cdp_orders_async.graph import InputLine
+from cdp_orders_async.jobs import probe
 from cdp_orders_async.jobs.probe import peeked, probed
 from tests.cli.support import PARTS, TOKEN, Json, Watched, cdp_orders, ended, names, orders, started, watched, write
 from tests.ingest.orders import order
@@ -221,33 +222,92 @@ async def test_default_journal_lies_beside_the_input(tmp_path: Path) -> None:
     assert not (there / "o.jsonl.journal.sqlite").exists()
 
 
-LINES = [InputLine("o", n, None) for n in range(1, 6)]
+BAD, *LINES = [InputLine("o", n, parse_graph(line) if n else None) for n, line in enumerate(orders(6))]
 
 
-@pytest.mark.parametrize("most", [2, 5, 6])
-async def test_what_was_looked_at_is_not_lost(most: int) -> None:
-    """Looking at the first lines takes none away: neither at the end, nor where the input breaks off."""
-    seen: list[int] = []
+async def coming(
+    lines: Sequence[InputLine], closed: list[str], *, broken: bool = False
+) -> AsyncGenerator[InputLine, None]:
+    """Yield *lines*; *closed* tells that it was closed."""
+    try:
+        for line in lines:
+            yield line
+        if broken:
+            raise InputError("it broke off")
+    finally:
+        closed.append("yes")
+
+
+@pytest.mark.parametrize(
+    ("lines", "looks"),
+    [
+        (LINES[:2], []),
+        (LINES[:3], [(3, 3)]),
+        (LINES, [(3, 3)]),
+        ([BAD] * 5, []),
+        ([BAD] * 5 + LINES, [(5, 8)]),
+        ([BAD] * 5 + LINES[:1], [(3, 6)]),
+        ([*LINES[:1], *[BAD] * 5, *LINES[1:]], [(4, 8)]),
+    ],
+)
+async def test_what_was_looked_at_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch, lines: Sequence[InputLine], looks: Sequence[tuple[int, int]]
+) -> None:
+    """A look takes no line away, neither at the end, nor where the input breaks off; it waits for three orders."""
+    monkeypatch.setattr(probe, "SMALL", 2)
+    seen: list[tuple[int, int]] = []
     closed: list[str] = []
 
-    async def lines(*, broken: bool) -> AsyncGenerator[InputLine, None]:
-        try:
-            for line in LINES:
-                yield line
-            if broken:
-                raise InputError("it broke off")
-        finally:
-            closed.append("yes")
+    async def look(some: Sequence[InputLine], count: int) -> None:
+        seen.append((len(some), count))
 
-    async def look(first: Sequence[InputLine]) -> None:
-        seen.append(len(first))
-
-    assert [line async for line in peeked(lines(broken=False), most, look)] == LINES
-    broken = peeked(lines(broken=True), most, look)
-    assert [await anext(broken) for _ in LINES] == LINES
+    assert sorted([line async for line in peeked(coming(lines, closed), look)], key=lines.index) == list(lines)
+    assert seen == looks
+    broken = peeked(coming(lines, closed, broken=True), look)
+    assert sorted([await anext(broken) for _ in lines], key=lines.index) == list(lines)
     with pytest.raises(InputError, match="it broke off"):
         await anext(broken)
-    assert (seen, closed) == ([min(most, 5)] * 2, ["yes"] * 2)
+    assert seen == [*looks, *(looks or [(len(lines), len(lines))] * any(line.graph for line in lines))]
+    assert closed == ["yes"] * 2
+
+
+async def test_input_that_pauses_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows how long an input is that pauses: its orders so far are looked for."""
+    monkeypatch.setattr(probe, "IDLE", 0.01)
+    done: list[InputLine] = []
+    seen: list[tuple[int, int]] = []
+    goes_on = asyncio.Event()
+
+    async def lines() -> AsyncGenerator[InputLine, None]:
+        for line in (BAD, *LINES):
+            yield line
+            if line in (BAD, LINES[0]):  # it pauses until this line was passed on
+                await goes_on.wait()
+                goes_on.clear()
+
+    async def look(some: Sequence[InputLine], count: int) -> None:
+        seen.append((len(some), count))
+
+    async for line in peeked(lines(), look):
+        done.append(line)
+        goes_on.set()
+    assert done == [BAD, *LINES]
+    assert seen == [(1, 2)]
+
+
+async def test_lines_that_break_rules_hide_no_orders(tmp_path: Path) -> None:
+    """Orders after a hundred lines that break rules are looked for, and nothing is sent."""
+    lines = [{**line, "orderedAt": "2024-01-01"} if n < 110 else line for n, line in enumerate(orders(120))]
+    async with watched() as server:
+        await make(server, lines[112])
+        before = server.received
+        source = write(tmp_path / "o.jsonl", lines)
+        for _ in range(2):
+            ran = await cdp_orders("load", source, *QUICK, cwd=tmp_path, env=server.environment)
+            assert (ran.status, "the order B-112 is on the server already" in ran.err) == (2, True)
+            assert orjson.loads(ran.out)["graphs"] == orjson.loads(ran.out)["invalid"] == 10
+            assert names(tmp_path) == ["o.jsonl"]
+        assert server.received == before + 6 == before + server.requests["orders.list"]
 
 
 async def test_look_at_silent_input_can_be_cancelled() -> None:
@@ -263,10 +323,10 @@ async def test_look_at_silent_input_can_be_cancelled() -> None:
         finally:
             closed.append("yes")
 
-    async def look(_: Sequence[InputLine]) -> None:
+    async def look(_: Sequence[InputLine], __: int) -> None:
         raise AssertionError
 
-    task = asyncio.ensure_future(anext(peeked(lines(), 5, look)))
+    task = asyncio.ensure_future(anext(peeked(lines(), look)))
     await waits.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
