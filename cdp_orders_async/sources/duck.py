@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Generator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cdp_orders_async.errors import InputError
+from cdp_orders_async.errors import InputError, shown_key
 from cdp_orders_async.redact import printable
 from cdp_orders_async.sources.expressions import literal
 from cdp_orders_async.sources.scans import SQL_SUFFIX
@@ -44,7 +44,31 @@ HARMLESS = {"error", "sleep_ms", "stats", "vector_type", "write_log"}
 """Functions that duckdb counts as volatile, and that do not change the rows."""
 SAMPLES = {("using", "sample"), ("tablesample",)}
 CSV_FILE = re.compile(r"^  file = (.*)$", re.MULTILINE)
-QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+IN_FILE = re.compile(
+    r'\A[\w ]+ Error: (?:Malformed JSON in|JSON transform error in|Error when sniffing) file "([^"\n]+)"'
+    r"(?:,(?: at byte \d+)? in line (\d+))?"
+)
+NAME = re.compile(r'"([^"]*)"')
+CANDIDATES = re.compile(r'\s+(Candidate bindings: (?:"[A-Z_][\w.]*"(?:, )?)+)', re.ASCII | re.IGNORECASE)
+"""Names of columns, unless one may be a value: the first row of a CSV file without names holds values."""
+TARGET = re.compile(
+    r"\b(?:to|as|type) '?(U?INT(?:8|16|32|64|128)|U?(?:TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL|BOOL|UUID"
+    r"|DATE|TIME|TIMESTAMP|INTERVAL|ENUM|STRUCT|MAP|UNION|BIT|BLOB|BIGNUM)\b"
+)
+RULES = (
+    ("Malformed JSON in file", "it is not well-formed JSON"),
+    ("JSON transform error", "a value is not of the type that its column has"),
+    ("Error when sniffing", "it is not well-formed CSV, or its form cannot be told: name its columns in read_csv"),
+    ("state machine", "it is not well-formed CSV: its quotes or its line ends differ from line to line"),
+    ("Could not parse string", "a text is not of the format that strptime is given"),
+    ("format specifier", "a format of strftime or strptime is wrong"),
+    ("date field", "a text is no date of the form YYYY-MM-DD"),
+    ("timestamp field", "a text is no time of the form YYYY-MM-DD HH:MM:SS"),
+    ("Unknown TimeZone", "a text is no name of a time zone"),
+    ("Malformed JSON", "a text is not well-formed JSON"),
+    ("JSON path error", "a path into JSON is wrong"),
+    ("More than one row returned by a subquery", "a subquery in an expression gives more than one row"),
+)
 
 
 def needs_extra(name: str) -> InputError:
@@ -173,10 +197,11 @@ def described(error: Any, name: str, doing: str = "read") -> InputError:  # noqa
     if "disabled by configuration" in text:
         return InputError(f"{cannot}: the SQL reads a file that is not named beside it")
     if found := CSV_LINE.search(text):
-        file = CSV_FILE.search(text)
-        inside = f"{file[1]} cannot be {doing}" if file and is_sql else cannot
-        return InputError(f"{inside}, line {found[1]}: {_csv_rule(found[2])}")
-    return InputError(f"{cannot}: {_rule(error, text, is_sql=is_sql)}")
+        *_, file = CSV_FILE.findall(text) or [name]  # the last one: the line that stands before it may hold anything
+        return InputError(f"{file if is_sql else name} cannot be {doing}, line {found[1]}: {_csv_rule(found[2])}")
+    if found := IN_FILE.match(text):
+        cannot = f"{printable(found[1])} cannot be {doing}" + (f", line {found[2]}" if found[2] else "")
+    return InputError(f"{cannot}: {_rule(error, text, is_sql=is_sql and not found)}")
 
 
 def _csv_rule(text: str) -> str:
@@ -196,22 +221,43 @@ def _csv_rule(text: str) -> str:
 
 
 def _rule(error: Any, text: str, *, is_sql: bool) -> str:  # noqa: ANN401 an error of duckdb
-    kind, _, rule = text.partition(" Error: ")
-    rule = rule or kind
     where = ""
     if is_sql and (at := AT.search(text)):  # else the place is one in SQL of this package
         column = len(at[3]) - len(f"LINE {at[1]}: ") + 1
         where = f", line {at[1]}" + ("" if at[2].startswith("...") else f", column {column}")
     if any(words in text for words in CUT):
         return "a Parquet file is cut off or damaged"
-    first = " ".join(rule.partition("\n\nLINE ")[0].partition("\nPossible")[0].partition("\n\n")[0].split())
-    if type(error).__name__ not in {"ParserException", "BinderException", "CatalogException", "IOException"}:
-        first = QUOTED.sub("'...'", first)
+    kind = type(error).__name__
+    if kind not in {"ParserException", "BinderException", "CatalogException", "IOException"}:
+        return _value_rule(kind, text, is_sql=is_sql) + where
+    rule = text.partition(" Error: ")[2].partition("\n\nLINE ")[0]
+    if kind in {"BinderException", "CatalogException"}:
+        candidates = CANDIDATES.search(rule)
+        rule = NAME.sub(_shown_name, rule.partition("\n")[0]) + (f" {candidates[1]}" if candidates else "")
+    first = " ".join(rule.partition("\n\n")[0].split())
     if table := NO_TABLE.match(first):
         first = f"there is no table {table[1]}: the tables are those that are named beside the SQL, and the files in it"
-    if "state machine" in first:
-        first = "it is not well-formed CSV: its quotes or its line ends differ from line to line"
     return printable(first[:LONGEST_RULE]).rstrip(".!") + where
+
+
+def _shown_name(found: re.Match[str]) -> str:
+    """Return the name of a column in quotes; ``***`` in place of a part that may be a value."""
+    return f'"{".".join(map(shown_key, found[1].split(".")))}"'
+
+
+def _value_rule(kind: str, text: str, *, is_sql: bool) -> str:
+    """Return the rule that a value breaks.
+
+    Nothing of the text is in it but the name of a type: values stand anywhere in the text, and not always in quotes.
+    """
+    if rule := next((rule for words, rule in RULES if words in text), None):
+        return rule
+    if types := TARGET.findall(text.partition("\n\nLINE ")[0]):
+        return f"a value cannot be converted to {types[-1]}"
+    if kind == "OutOfRangeException":
+        return "a number or a time is out of range"
+    what = "its SQL cannot be computed for a value" if is_sql else "it is damaged, or a value in it cannot be read"
+    return f"{what} ({kind} of duckdb)"
 
 
 def copied_to_parquet(lines: str, output: str, columns: Mapping[str, str]) -> None:
