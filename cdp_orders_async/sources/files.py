@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import glob
 import os
@@ -157,8 +158,9 @@ class GraphFiles:
         self._restart()
         for file in self._files:
             if self._only is None or file.name in self._only:
-                async for line in file:
-                    yield line
+                async with contextlib.aclosing(aiter(file)) as lines:
+                    async for line in lines:
+                        yield line
 
     def _restart(self) -> None:
         """Forget what was read."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import importlib.util
 import itertools
 import re
+import stat
 import threading
 from collections.abc import AsyncGenerator, Callable, Container, Generator, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,6 +40,7 @@ ROWS = 256
 ALL_TABLES = "input"
 """The name that SQL has for the rows of all tables."""
 PATIENCE = 0.02  # seconds between two interruptions of a query
+LONGEST_END = 5.0  # seconds that the end of a query is waited for
 EMPTY = (b"{}", b"[]")
 DEEPEST = 8
 """The number of levels that are checked for what is left out: an order is not nested deeper."""
@@ -115,17 +119,21 @@ class _Walk(Generic[T]):
             while (step := await in_thread(self._next)) is not None:
                 yield step
         finally:
-            while not self._lock.acquire(timeout=PATIENCE):  # an interruption before the query begins is lost
-                for connection in self._running:
-                    interrupt(connection)
-            try:
-                self._steps.close()
-            finally:
-                self._lock.release()
+            with contextlib.suppress(TimeoutError):  # SQL can name a pipe, and a thread that opens it never returns
+                await asyncio.wait_for(in_thread(self._end), LONGEST_END)
 
     def _next(self) -> T | None:
         with self._lock:
             return next(self._steps, None)
+
+    def _end(self) -> None:
+        while not self._lock.acquire(timeout=PATIENCE):  # an interruption before the query begins is lost
+            for connection in self._running:
+                interrupt(connection)
+        try:
+            self._steps.close()
+        finally:
+            self._lock.release()
 
 
 @sealed
@@ -166,9 +174,10 @@ class TableFile:
         return self._parser.options
 
     async def __aiter__(self) -> AsyncGenerator[InputLine, None]:
-        async for batch in _Walk(self._parsed):
-            for line in batch:
-                yield line
+        async with contextlib.aclosing(aiter(_Walk(self._parsed))) as batches:
+            async for batch in batches:
+                for line in batch:
+                    yield line
 
     async def read_through(self) -> None:
         """Read all rows without a look at them, for the hash."""
@@ -241,12 +250,14 @@ def _count_rows(connection: duckdb.DuckDBPyConnection, name: str) -> float | Non
 
 
 def _states(names: Iterable[str]) -> dict[str, tuple[int, int, int]]:
-    """Return what tells whether the files *names* change; raise `InputError` for one that cannot be read."""
+    """Return what tells whether the files *names* change; raise `InputError` for one that is no file to read."""
     states: dict[str, tuple[int, int, int]] = {}
     for name in names:
         try:
             status = Path(name).stat()
         except OSError as error:
             raise InputError(f"{name} cannot be read: {error.strerror}") from error
+        if not stat.S_ISREG(status.st_mode):  # a pipe would wait for its writer, and a device never end
+            raise InputError(f"{name} must be a regular file")
         states[name] = status.st_ino, status.st_size, status.st_mtime_ns
     return states

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import os
 import sys
@@ -16,7 +17,7 @@ import pytest
 
 from cdp_orders_async import GraphFiles, InputError, TableSource, jobs
 from cdp_orders_async.kinds import V2_1
-from cdp_orders_async.sources import duck
+from cdp_orders_async.sources import duck, table_file
 from cdp_orders_async.sources.table_file import TableFile
 from tests.laws.pages import ROOT, blocks
 from tests.tables.making import KEY, ORDER, lines, parquet, raw, text, told
@@ -28,6 +29,8 @@ ORDERS_SQL, LINES_SQL, LAKE_SQL = (
     block for language, block in blocks(PAGE.read_text(encoding="utf-8")) if language == "sql"
 )
 CSV = f"referenceId,orderedAt,price,currencyCode\n{'A-1,2024-01-01T16:17:16Z,5,EUR' + chr(10)}"
+
+NEEDS_PIPES = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with a name")
 
 
 async def keys(source: GraphFiles) -> list[tuple[str, int, str]]:
@@ -289,6 +292,55 @@ async def test_a_query_is_interrupted(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(asyncio.CancelledError):
         await task
     assert list(tmp_path.glob("cdp-orders-*")) == []  # noqa: ASYNC240 a few names
+
+
+async def test_a_table_that_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After its first order: its query has ended with the reader."""
+    path = parquet(tmp_path / "o.parquet", f"SELECT {ORDER} FROM range(2000)")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with contextlib.aclosing(aiter(GraphFiles([path]))) as rows:
+        await anext(rows)
+        assert len(list(tmp_path.glob("cdp-orders-*"))) == 1  # noqa: ASYNC240 a few names
+    assert list(tmp_path.glob("cdp-orders-*")) == []  # noqa: ASYNC240 a few names
+
+
+@NEEDS_PIPES
+@pytest.mark.parametrize("name", ["o.csv", "o.csv.gz", "o.parquet", "o.sql", "in.csv"])
+async def test_a_pipe_is_no_table(tmp_path: Path, name: str) -> None:
+    """It would wait for its writer, and could not be read twice."""
+    os.mkfifo(tmp_path / name)
+    source = GraphFiles([tmp_path / name])
+    if name == "in.csv":
+        source = TableSource([tmp_path / name], sql=text(tmp_path / "o.sql", "FROM input"))
+    for read in (lines(source), source.fingerprint()):
+        with pytest.raises(InputError, match=f"{name} must be a regular file"):
+            await read
+
+
+async def test_a_device_is_no_table(tmp_path: Path) -> None:
+    """Under whatever name."""
+    (tmp_path / "o.csv").symlink_to("/dev/zero")
+    with pytest.raises(InputError, match=r"o\.csv must be a regular file"):
+        await lines(GraphFiles([tmp_path / "o.csv"]))
+
+
+@NEEDS_PIPES
+async def test_sql_that_names_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It waits, and does not hold up those that stop it."""
+    monkeypatch.setattr(table_file, "LONGEST_END", 0.01)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    query = """SELECT content AS "referenceId" FROM read_text('pipe')"""
+    task = asyncio.ensure_future(lines(GraphFiles([text(tmp_path / "o.sql", query)])))
+    writer = None
+    while writer is None:
+        await asyncio.sleep(0.01)
+        with contextlib.suppress(OSError):  # nobody reads it yet
+            writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    os.close(writer)
 
 
 async def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
