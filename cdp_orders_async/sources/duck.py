@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import itertools
 import re
 import tempfile
 from collections.abc import Generator, Mapping, Sequence
@@ -39,9 +38,17 @@ CSV_LINE = re.compile(r"CSV Error on Line: (\d+)\n(.*)", re.DOTALL)
 FIELDS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 AT = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.MULTILINE)
 NO_TABLE = re.compile(r"Table with name (.*?) does not exist")
-WORD = re.compile(rb'"?(\w+)')
-HARMLESS = {"error", "sleep_ms", "stats", "vector_type", "write_log"}
-"""Functions that duckdb counts as volatile, and that do not change the rows."""
+WORD = re.compile(rb'"?\w+')
+CHANGING = """SELECT DISTINCT function_name FROM duckdb_functions()
+    WHERE stability = 'VOLATILE' OR contains(macro_definition, 'current_timestamp')
+        OR (stability = 'CONSISTENT_WITHIN_QUERY' AND len(parameter_types) = 0)"""
+"""The functions whose value differs from one query to the next, such as random() and now()."""
+HARMLESS = {"current_database", "current_schema", "error", "sleep_ms", "stats", "vector_type", "write_log"}
+"""Functions among them that do not change the rows."""
+SQL_IN_TEXT = {"json_execute_serialized_sql", "query"}
+"""Functions that run SQL which is not looked through."""
+CLOCK = {"current_date", "current_time", "current_timestamp", "localtime", "localtimestamp"}
+"""Words that are a function without brackets."""
 SAMPLES = {("using", "sample"), ("tablesample",)}
 CSV_FILE = re.compile(r"^  file = (.*)$", re.MULTILINE)
 IN_FILE = re.compile(
@@ -128,23 +135,37 @@ def check_query(connection: duckdb.DuckDBPyConnection, text: str, name: str) -> 
 
 
 def _random_in(connection: duckdb.DuckDBPyConnection, query: str) -> str | None:
-    """Return what makes the rows of *query* differ from run to run: a function such as random(), or a sample."""
+    """Return what makes the rows of *query* differ from run to run: a function such as now(), or a sample."""
     import duckdb  # noqa: PLC0415 an extra
 
     text = query.encode()
     tokens = [
-        (found[1] if (found := WORD.match(text, at)) else text[at : at + 1]).decode(errors="replace").lower()
+        (found[0] if (found := WORD.match(text, at)) else text[at : at + 1]).decode(errors="replace").lower()
         for at, kind in duckdb.tokenize(query)
         if kind not in {duckdb.token_type.comment, duckdb.token_type.string_const}
     ]
-    volatile = "SELECT DISTINCT function_name FROM duckdb_functions() WHERE stability = 'VOLATILE'"
-    functions = {function for (function,) in connection.execute(volatile).fetchall()} - HARMLESS
-    for word, after in itertools.pairwise(tokens):
-        if word in functions and after == "(":
+    functions = {function for (function,) in connection.execute(CHANGING).fetchall()} - HARMLESS | SQL_IN_TEXT
+    for at, (before, token, after) in enumerate(zip(["", *tokens], tokens, [*tokens[1:], ""], strict=False)):
+        word = token.removeprefix('"')
+        if after == "(" and word in functions:
             return f"{word}()"
-        if {(word,), (word, after)} & SAMPLES and "repeatable" not in tokens:
+        if after == "(" and word == "age" and _has_one_argument(tokens[at + 1 :]):
+            return "age() with one argument"
+        if token in CLOCK and before not in {".", "as"}:  # else it is the name of a column
+            return token
+        if {(token,), (token, after)} & SAMPLES and "repeatable" not in tokens:
             return "a sample without REPEATABLE"
     return None
+
+
+def _has_one_argument(tokens: Sequence[str]) -> bool:
+    """Tell whether no comma separates arguments in the brackets with which *tokens* begin."""
+    depth = 0
+    for part in tokens:
+        depth += (part in {"(", "[", "{"}) - (part in {")", "]", "}"})
+        if depth == 0 or (depth == 1 and part == ","):
+            return depth == 0
+    return True
 
 
 def _without_end(query: str) -> str:
