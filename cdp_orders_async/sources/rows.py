@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +25,7 @@ from cdp_orders_async.sources.parser import LONGEST_LINE
 if TYPE_CHECKING:
     import duckdb
 
-__all__ = ["DIFFERS", "FIRST", "merged", "select_orders"]
+__all__ = ["DIFFERS", "FIRST", "merged", "repaired", "select_orders"]
 
 ROW, HEAD, SAME = map(identifier, ("$row", "$head", "$same"))
 KEY = ("referenceId", "orderedAt")
@@ -32,6 +33,13 @@ DIFFERS = "differs"
 """Marks a value that is not the same in all rows of an order."""
 FIRST = "first"
 """The key of the value in the first row, in such a mark."""
+VALUE_OF_ORDER = 2  # the level of a value of the order
+DEEPEST_TEXT = 200
+"""The levels of JSON in a text: nobody needs so many, and the reader and the writer of JSON end at some more."""
+LOOSE = re.compile(
+    rb'"[^"\\]*(?:\\.[^"\\]*)*"|-?(?:nan|inf(?:inity)?)|,(?=[ \t\r\n]*([\]}]))|[\[{]|[\]}]', re.IGNORECASE | re.DOTALL
+)
+"""What only duckdb takes for JSON, and the texts and brackets around it."""
 SORTS = ("ORDER_BY", "TOP_N")
 KEEP_SORT = ("PROJECTION", "LIMIT", "STREAMING_LIMIT", "STREAMING_WINDOW")
 KEEP_ORDER = (*KEEP_SORT, "FILTER", "UNION", "UNNEST", "INOUT_FUNCTION")
@@ -127,6 +135,40 @@ def _name(step: Mapping[str, Any]) -> str:
     return str(step["name"]).strip()
 
 
+def repaired(text: bytes) -> bytes:
+    """Return an order with a mark in place of each part that duckdb took for JSON and that is none.
+
+    These are numbers that are not finite, commas at the end, and values that are nested too deep.
+    """
+    made: list[bytes] = []
+    at = depth = first = 0
+    is_deep = False
+    for found in LOOSE.finditer(text):
+        part, before = found[0], text[at : found.start()]
+        if part in b"[{":
+            depth += 1
+            is_deep = is_deep or depth > DEEPEST_TEXT
+            if depth == VALUE_OF_ORDER:
+                made.append(before)
+                at, first = found.start(), len(made)
+        elif part in b"]}":
+            depth -= 1
+            if is_deep and depth < VALUE_OF_ORDER:
+                made[first:] = [_mark("deep")]
+                at, is_deep = found.end(), False
+        elif part == b",":
+            made += [before, b",", b'"%s":"text"' % UNUSABLE.encode() if found[1] == b"}" else _mark("text")]
+            at = found.end()
+        elif not part.startswith(b'"'):
+            made += [before, _mark("nan" if part[-1:] in b"nN" else "inf")]
+            at = found.end()
+    return b"".join([*made, text[at:]])
+
+
+def _mark(why: str) -> bytes:
+    return orjson.dumps({UNUSABLE: why})
+
+
 def merged(rows: Iterable[tuple[int, str | None, bytes | None, bytes | None]]) -> Iterator[tuple[int, bytes]]:
     """Yield the number of the first row, and the text, of each order of *rows*, which have one item each.
 
@@ -158,7 +200,7 @@ class _Order:
     def add(self, head: bytes | None, item: bytes | None) -> None:
         """Add a row; *head* is None where it is that of the row before."""
         if head is not None and head != (first := self._head.open()):
-            ours, theirs = orjson.loads(first), orjson.loads(head)
+            ours, theirs = orjson.loads(repaired(first)), orjson.loads(repaired(head))
             names = [*ours, *(name for name in theirs if name not in ours)]
             self._differing.update({name: None for name in names if ours.get(name) != theirs.get(name)})
         if item is not None and self._length <= LONGEST_LINE:  # a longer one is refused, whatever it holds
@@ -169,7 +211,7 @@ class _Order:
         """Return the order as JSON text."""
         head, items = self._head.open(), self._items.open()
         if self._differing:
-            ours = orjson.loads(head)
+            ours = orjson.loads(repaired(head))
             marks = {name: {UNUSABLE: DIFFERS, FIRST: ours.get(name)} for name in self._differing}
             head = orjson.dumps({**ours, **marks})
         if not items:

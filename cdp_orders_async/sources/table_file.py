@@ -13,7 +13,9 @@ from collections.abc import AsyncGenerator, Callable, Container, Generator, Iter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
-from cdp_orders_async.errors import InputError
+import orjson
+
+from cdp_orders_async.errors import InputError, shown_key
 from cdp_orders_async.graph import Findings, InputLine, Timezone, read_json, zone_of
 from cdp_orders_async.kinds import Api
 from cdp_orders_async.redact import sealed
@@ -22,7 +24,7 @@ from cdp_orders_async.sources.duck import bound, check_query, connected, interru
 from cdp_orders_async.sources.expressions import UNUSABLE, Column, identifier
 from cdp_orders_async.sources.jsonlines import start_hash
 from cdp_orders_async.sources.parser import LineParser
-from cdp_orders_async.sources.rows import DIFFERS, FIRST, merged, select_orders
+from cdp_orders_async.sources.rows import DIFFERS, FIRST, merged, repaired, select_orders
 from cdp_orders_async.sources.scans import escaped, read_sql, scan, spellings, table_format
 from cdp_orders_async.threads import in_thread
 from cdp_orders_async.wire import is_list, is_object
@@ -52,6 +54,7 @@ RULES = {
     "infinity": "must be a date or time, and is infinite",
     "-infinity": "must be a date or time, and is infinite",
     "text": "must be JSON in a text, or a column of a nested type",
+    "deep": "must not be nested so deep",
     DIFFERS: "must be the same in each row of the order",
 }
 
@@ -61,7 +64,11 @@ class _TableParser(LineParser):
 
     def value(self, text: bytes, lost: Findings) -> Any:  # noqa: ANN401 JSON can be anything
         """Return the JSON data in *text*, and add its losses and its marks to *lost*."""
-        value = read_json(text, lost)
+        try:
+            value = read_json(text, lost)
+        except orjson.JSONDecodeError:
+            text = repaired(text)
+            value = read_json(text, lost)
         if MARK in text:
             _replace_marks(value, lost)
         if any(empty in text for empty in EMPTY):
@@ -74,12 +81,13 @@ def _replace_marks(value: Any, lost: Findings) -> None:  # noqa: ANN401 JSON can
     ahead: list[tuple[str, Any]] = [("$", value)]
     while ahead:
         at, holder = ahead.pop()
-        for key, held in list(_entries(holder)):
-            place = f"{at}[{key}]" if isinstance(key, int) else f"{at}.{key}"
-            if is_object(held) and UNUSABLE in held:
+        for key, entry in list(_entries(holder)):
+            held = entry
+            place = f"{at}[{key}]" if isinstance(key, int) else f"{at}.{shown_key(key)}"
+            while is_object(held) and UNUSABLE in held:
                 lost.add(place, RULES.get(str(held[UNUSABLE]), "must be a value"))
-                holder[key] = held.get(FIRST, 0)
-            elif is_object(held) or is_list(held):
+                held = holder[key] = held.get(FIRST, 0)
+            if is_object(held) or is_list(held):
                 ahead.append((place, held))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cdp_orders_async import InputError, TableSource
+from cdp_orders_async.sources.expressions import literal
 from tests.tables.making import KEY, MOMENT, ORDER, lines, one, parquet, raw, text, told
 
 
@@ -206,7 +207,40 @@ async def test_a_text_that_is_a_json_null(tmp_path: Path, column: str, name: str
 async def test_a_text_that_is_no_number(tmp_path: Path, column: str, name: str) -> None:
     """Is no null: what duckdb takes for JSON is refused here."""
     line = await one(parquet(tmp_path / "o.parquet", f'SELECT {ORDER}, {column} AS "{name}"'))
-    assert told(line)[0].startswith("$: must be JSON")
+    assert told(line)[0].startswith(f"$.{name}")
+    assert told(line)[0].endswith(": must be a finite number, and is NaN")
+
+
+@pytest.mark.parametrize(
+    ("column", "given", "rule"),
+    [
+        ("contact", '{"firstName": NaN}', ".firstName: must be a finite number, and is NaN"),
+        (
+            "contact",
+            r'{"lastName": "a\"nan,}", "firstName": "[,]", "city" :-nAn}',
+            ".city: must be a finite number, and is NaN",
+        ),
+        ("contact", '{"ann@example.com": NaN}', ".***: must be a finite number, and is NaN"),
+        ("contact", '{"city": Inf}', ".city: must be a finite number, and is infinite"),
+        ("contact", '{"price":-Infinity}', ".price: must be a finite number, and is infinite"),
+        ("contact", '{"firstName": "Ann", }', ": must be JSON in a text, or a column of a nested type"),
+        ("contact.emails", '["ann@example.com",\n]', "[1]: must be JSON in a text, or a column of a nested type"),
+        ("extensions", '[{"a": 1,}]', "[0]: must be JSON in a text, or a column of a nested type"),
+        ("contact", f'{{"city": {"[" * 100_000}{"]" * 100_000}}}', ": must not be nested so deep"),
+    ],
+)
+async def test_a_text_that_only_duckdb_takes_for_json(tmp_path: Path, column: str, given: str, rule: str) -> None:
+    """Is told by its place, and the order keeps its key; so is that of an order whose rows differ."""
+    select = f'SELECT {ORDER}, {literal(given)} AS "{column}"'
+    line = await one(parquet(tmp_path / "o.parquet", select))
+    assert (told(line)[0], line.key) == (f"$.{column}{rule}", KEY)
+    item = '"orderItems.referenceId"'
+    rows = f"{select}, 1 AS {item} UNION ALL SELECT {ORDER}, '{{}}', 2 AS {item}"
+    line = await one(parquet(tmp_path / "o.parquet", rows))
+    assert {f"$.{column}{rule}", f"$.{column.partition('.')[0]}: must be the same in each row of the order"} < {
+        *told(line)
+    }
+    assert line.key == KEY
 
 
 async def test_a_text_of_several_lines(tmp_path: Path) -> None:
