@@ -293,6 +293,21 @@ async def test_file_that_is_written_anew(tmp_path: Path) -> None:
     assert len(await rest(stream)) == len(LINES) - 1
 
 
+@pytest.mark.parametrize("packed", [False, True])
+async def test_file_that_is_written_over(tmp_path: Path, *, packed: bool) -> None:
+    """Other orders of the same length in the place of those that are read are an error at the end."""
+    path = written(tmp_path / "orders", *LINES)
+    data = gzip.compress(path.read_bytes()) if packed else path.read_bytes()
+    path.write_bytes(data)
+    stream = aiter(GraphFile(path))
+    await anext(stream)
+    with path.open("r+b") as file:
+        file.write(data if packed else data.replace(b"MOBILE", b"TABLET"))
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))  # its clock may be coarse
+    with pytest.raises(InputError, match=r"cannot be read after line \d+: it changed while it was read: read it"):
+        await rest(stream)
+
+
 async def test_file_that_grows(tmp_path: Path) -> None:
     """Lines that are appended while a file is read are read too, and no more than all of it is ever read."""
     path = written(tmp_path / "orders", *LINES)

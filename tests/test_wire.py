@@ -246,10 +246,12 @@ CLASSES = {400: BadRequest, 401: Unauthorized, 403: Forbidden, 404: NotFound, 40
 @pytest.mark.parametrize("creates", [False, True])
 @pytest.mark.parametrize("status", [302, 304, *CLASSES, 405, 415, 422, 500, 502, 503, 504, 599])
 def test_status_decides_the_error(status: int, *, creates: bool) -> None:
-    """A refusal says that nothing was done; after a server error to a create nobody knows."""
+    """A refusal says that nothing was done; after a server error, or a page of a gateway, to a create nobody knows."""
     error = fails(status, HTML, creates=creates)
     if status < 500:
-        assert (type(error), error.delivery) == (CLASSES.get(status, Refused), Delivery.REFUSED)
+        is_known = not creates or status in {401, 403, 415, 429}  # a gateway refuses so before it passes a request on
+        delivery = Delivery.REFUSED if is_known else Delivery.UNKNOWN
+        assert (type(error), error.delivery) == (CLASSES.get(status, Refused), delivery)
     elif creates:
         assert (type(error), error.delivery) == (OutcomeUnknown, Delivery.UNKNOWN)
         assert isinstance(error.__cause__, ServerError)
@@ -258,6 +260,13 @@ def test_status_decides_the_error(status: int, *, creates: bool) -> None:
         assert (type(error), error.delivery) == (ServerError, Delivery.UNKNOWN)
     assert isinstance(error, Refused)
     assert (error.method, error.path, error.status) == ("POST", "/v2.1/orders/x/contacts", status)
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 422])
+def test_the_api_knows_what_it_refused(status: int) -> None:
+    """A refusal in the form of the API says that nothing was created."""
+    error = fails(status, encode({"status": status, "code": 1, "developerMessage": "no"}), creates=True)
+    assert (type(error), error.delivery) == (CLASSES.get(status, Refused), Delivery.REFUSED)
 
 
 @pytest.mark.parametrize("status", [200, 201, 202])

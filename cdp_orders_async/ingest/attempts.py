@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
-
 from msgspec.structs import replace
 
 from cdp_orders_async.errors import (
@@ -19,9 +17,9 @@ from cdp_orders_async.errors import (
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.pacing.health import Sign
 from cdp_orders_async.session import BulkTransport, Timings, attempt_failed
-from cdp_orders_async.wire import Transport, is_of_a_gateway
+from cdp_orders_async.wire import Transport
 
-__all__ = ["Attempts", "may_be_done", "not_there"]
+__all__ = ["Attempts", "not_there"]
 
 ROUNDS = 8
 """The most attempts of a request that fails for a reason of its own, while other requests succeed."""
@@ -55,7 +53,7 @@ class Attempts:
         again = self._may_follow(error)
         if not again:
             attempt_failed(again=False, wait=None)
-        elif self._creates and may_be_done(error):  # a look-up decides
+        elif self._creates and error.delivery in MAYBE_DONE:  # a look-up decides
             attempt_failed(again=None, wait=None)
         else:
             attempt_failed(again=True, wait=self._wait)
@@ -126,15 +124,6 @@ class Attempts:
     def _others(self) -> int:
         health = self._context.health
         return health.created if self._creates else health.answered
-
-
-def may_be_done(error: CdpError) -> bool:
-    """Tell whether a create that failed with *error* may be done.
-
-    The API refuses what it does not do. A gateway that got no good answer from it, or got it too late, does not know.
-    """
-    is_guess = isinstance(error, Refused) and (is_of_a_gateway(error) or error.status == HTTPStatus.REQUEST_TIMEOUT)
-    return is_guess or error.delivery in MAYBE_DONE
 
 
 def not_there(error: CdpError) -> NotSent:

@@ -14,9 +14,9 @@ from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
-from cdp_orders_async.errors import CdpError, Delivery, JournalError, NotFound, OutcomeUnknown
+from cdp_orders_async.errors import MAYBE_DONE, CdpError, Delivery, JournalError, NotFound, OutcomeUnknown
 from cdp_orders_async.ingest.ages import Dated
-from cdp_orders_async.ingest.attempts import Attempts, may_be_done, not_there
+from cdp_orders_async.ingest.attempts import Attempts, not_there
 from cdp_orders_async.ingest.before import before
 from cdp_orders_async.ingest.compare import diff, same_order
 from cdp_orders_async.ingest.context import LoadContext
@@ -246,7 +246,7 @@ class Creation:
             return True
         again = attempts.failed(error)
         part.failure = Failure.of(error)
-        if may_be_done(error):
+        if error.delivery in MAYBE_DONE:
             if await self._was_made(part, error):
                 self.made, part.failure = True, None
                 return True

@@ -56,16 +56,22 @@ async def on_signals(names: Iterable[str], do: Callable[[int], None]) -> AsyncGe
         yield
         return
     before = {number: signal.getsignal(number) for number in numbers}
-    with contextlib.ExitStack() as stack:
+    async with contextlib.AsyncExitStack() as stack:
         stack.callback(_restore, before)
         try:
             received = stack.enter_context(anyio.open_signal_receiver(*numbers))
         except NotImplementedError:  # the event loop has no handlers, as on Windows
             _handle(numbers, do)
         else:
-            task = asyncio.get_running_loop().create_task(_pass_on(received, do))
-            stack.callback(task.cancel)
+            stack.push_async_callback(_end, asyncio.get_running_loop().create_task(_pass_on(received, do)))
         yield
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel *task*, and wait for its end also where the caller is cancelled."""
+    task.cancel()
+    with anyio.CancelScope(shield=True):
+        await asyncio.wait({task})
 
 
 async def _pass_on(received: AsyncIterator[signal.Signals], do: Callable[[int], None]) -> None:

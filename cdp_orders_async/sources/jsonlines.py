@@ -95,22 +95,26 @@ def reading_errors() -> tuple[type[Exception], ...]:
 
 
 class _Watched(io.FileIO):
-    """A file that may grow while it is read, but must not become smaller: then its end is not where it seems to be."""
+    """A file that may grow while it is read, but must not change otherwise: then only a part of each state is read."""
 
     def __init__(self, file: str | int) -> None:
         super().__init__(file, closefd=not isinstance(file, int))
         status = os.fstat(self.fileno())
         self.size = status.st_size if stat.S_ISREG(status.st_mode) else 0
         """The largest that it was; 0 for a pipe, which has no size."""
+        self._first = status.st_size, status.st_mtime_ns
 
     def readinto(self, buffer: Any, /) -> int | None:  # noqa: ANN401 whatever can be written to
         """Read some of it."""
         count = super().readinto(buffer)
         if self.size:
-            now = os.fstat(self.fileno()).st_size
-            if now < self.size:
+            status = os.fstat(self.fileno())
+            now = status.st_size, status.st_mtime_ns
+            if now[0] < self.size:
                 raise OSError(errno.EIO, "it became smaller while it was read")
-            self.size = now
+            if not count and now[0] == self._first[0] and now != self._first:
+                raise OSError(errno.EIO, "it changed while it was read: read it again")
+            self.size = now[0]
         return count
 
 
@@ -158,7 +162,7 @@ class GraphFile:
     one in which a key of an object is given twice, or a number would not arrive digit for digit.
 
     Raises `InputError` for a file that cannot be read to its end, also for one that is not JSON lines, and for one
-    that becomes smaller while it is read. Lines that are appended meanwhile are read too.
+    that becomes smaller or is written over while it is read. Lines that are appended meanwhile are read too.
 
     Parameters: *path*; *api*, the version that the orders are for; *timezone*, the zone of times that do not say
     theirs, as in `parse_graph`; *assign_references*, whether each item without a reference id gets one, as by the

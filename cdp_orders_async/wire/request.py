@@ -17,6 +17,7 @@ from cdp_orders_async.errors import (
     BadRequest,
     CdpError,
     Conflict,
+    Delivery,
     Forbidden,
     NotFound,
     OutcomeUnknown,
@@ -179,7 +180,8 @@ def parse_response(
     """Return the result of an answer, or raise its error, without the *secrets* of the client.
 
     A server error after a create is `OutcomeUnknown`: the vendor has no idempotency key, so it is not known whether it
-    was done. The same holds for 303, which points to the result.
+    was done. The same holds for 303, which points to the result, and for the *delivery* of a refusal by a gateway that
+    got no good answer from the API, or got it too late.
     """
     if 200 <= status < 300:  # noqa: PLR2004 success, in all its forms: the vendor's pages disagree which
         try:
@@ -190,6 +192,8 @@ def parse_response(
     if request.creates and (status == 303 or isinstance(refusal, ServerError)):  # noqa: PLR2004 HTTP
         unknown: CdpError = OutcomeUnknown(f"{refusal}; it may have been done")
         raise unknown from refusal
+    if request.creates and (is_of_a_gateway(refusal) or status == HTTPStatus.REQUEST_TIMEOUT):
+        refusal.delivery = Delivery.UNKNOWN
     raise refusal
 
 

@@ -11,6 +11,7 @@ from asyncio.subprocess import PIPE
 from pathlib import Path
 from types import FrameType
 
+import anyio
 import orjson
 import pytest
 
@@ -249,6 +250,19 @@ async def test_handlers_of_before_come_back(*, handles: bool, monkeypatch: pytes
         assert came == ["before"]
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_no_task_is_left(*, cancelled: bool) -> None:
+    """After the block nothing listens any more, also where its task is cancelled."""
+    before = asyncio.all_tasks()
+    with anyio.CancelScope() as scope:
+        async with on_stop(lambda _: None):
+            if cancelled:
+                scope.cancel()
+            await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+    assert scope.cancelled_caught is cancelled
 
 
 async def test_signal_while_outcomes_cannot_be_written(tmp_path: Path) -> None:
