@@ -18,13 +18,12 @@ from cdp_orders_async.addresses import is_loopback
 from cdp_orders_async.errors import CdpError, Invalid, NotSent, OutcomeUnknown, Violation
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.session.attempt import describe
-from cdp_orders_async.session.backends.aiohttp import Dropped, Handler, no_hidden_resend
+from cdp_orders_async.session.backends.aiohttp import NEVER_CONNECTED, Dropped, Handler, no_hidden_resend
 from cdp_orders_async.settings import Settings, proxy_of, tls_of
 
 __all__ = ["SignedUrls"]
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError, aiohttp.ClientHttpProxyError)
 RULE = "must be an https URL of a file storage, or an http URL of this machine"
 
 
@@ -106,17 +105,14 @@ class SignedUrls:
             ):
                 yield response
                 return
-        except NEVER_CONNECTED as error:
-            failure = NotSent(f"{method} to {name} was not sent ({_cause(error)})")
         except (Dropped, TimeoutError, aiohttp.ClientError) as error:
-            failure = OutcomeUnknown(f"{method} to {name} was sent, but its answer was lost ({_cause(error)})")
+            cause = (isinstance(error, Dropped) and error.__cause__) or error
+            why = describe(cause, getattr(cause.__cause__, "strerror", None))
+            if isinstance(cause, NEVER_CONNECTED):
+                failure = NotSent(f"{method} to {name} was not sent ({why})")
+            else:
+                failure = OutcomeUnknown(f"{method} to {name} was sent, but its answer was lost ({why})")
         raise failure
-
-
-def _cause(error: BaseException) -> str:
-    if isinstance(error, Dropped) and error.__cause__ is not None:
-        error = error.__cause__
-    return describe(error, getattr(error.__cause__, "strerror", None))
 
 
 def _is_secure(url: Opaque[str]) -> bool:

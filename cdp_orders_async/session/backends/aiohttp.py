@@ -61,7 +61,7 @@ from cdp_orders_async.settings import Credentials, Settings, tls_of
 from cdp_orders_async.timings import Timings
 from cdp_orders_async.wire import Request
 
-__all__ = ["AiohttpBackend", "Dropped", "Handler", "no_hidden_resend"]
+__all__ = ["NEVER_CONNECTED", "AiohttpBackend", "Dropped", "Handler", "no_hidden_resend"]
 
 NAME = type(hdrs.ACCEPT)
 """The type of the names of headers that aiohttp takes as they are; any other text it converts, again and again."""
