@@ -97,9 +97,8 @@ class BatchApi:
         text = url.open()
         if text.startswith("/") or (self._is_of_api(text) and urlsplit(text).path.startswith("/v2/")):
             parts = urlsplit(text)
-            pairs = [pair.partition("=") for pair in parts.query.split("&") if pair]
-            query = {name: value for name, _, value in pairs}
-            return await self._session.send(Request("batches.log", "GET", parts.path, bytes, query))
+            # The query is signed as it is: encoded in another way it would be another one.
+            return await self._session.send(Request("batches.log", "GET", parts.path, bytes, raw_query=parts.query))
         status, body = await self._signed.get(url, LARGEST_LOG)
         return body if 200 <= status < 300 else None  # noqa: PLR2004 HTTP
 

@@ -61,12 +61,13 @@ class Request(Generic[T]):  # noqa: PLW1641 a query has no hash
 
     Parameters: *operation*, its name in the table of routes, as in ``items.create``; *path*, below the base URL, with
     the version: ``/v2.1/orders``; *read*, which makes the result from a body, and raises ValueError if it does not fit;
-    *creates*, whether it makes two objects if it is sent twice.
+    *creates*, whether it makes two objects if it is sent twice; *raw_query*, a query of the server's own making, which
+    is sent byte for byte, in place of *query*.
 
-    It is not a struct, so that no tool shows its fields: no text of it has *query* or *body*, and it cannot be pickled.
+    It is not a struct, so that no tool shows its fields: no text of it has a query or *body*, and it cannot be pickled.
     """
 
-    __slots__ = ("body", "creates", "method", "operation", "path", "query", "read")
+    __slots__ = ("body", "creates", "method", "operation", "path", "query", "raw_query", "read")
 
     def __init__(
         self,
@@ -77,6 +78,7 @@ class Request(Generic[T]):  # noqa: PLW1641 a query has no hash
         query: Mapping[str, str] = NO_QUERY,
         body: bytes | None = None,
         creates: bool = False,  # noqa: FBT001, FBT002 by position, which is faster
+        raw_query: str = "",
     ) -> None:
         self.operation = operation
         self.method = method
@@ -85,6 +87,7 @@ class Request(Generic[T]):  # noqa: PLW1641 a query has no hash
         self.query = query
         self.body = body
         self.creates = creates
+        self.raw_query = raw_query
 
     def with_query(self, query: Mapping[str, str]) -> Request[T]:
         """Return the same request with another *query*."""

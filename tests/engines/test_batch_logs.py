@@ -11,7 +11,7 @@ import attrs
 import orjson
 import pytest
 
-from cdp_orders_async import CdpOrders
+from cdp_orders_async import CdpOrders, Settings
 from cdp_orders_async.emulator import Switches
 from cdp_orders_async.engines import batch_api
 from cdp_orders_async.engines.batch_api import BatchApi
@@ -20,6 +20,7 @@ from tests.cli.support import orders
 from tests.emulator.talking import ABSENT
 from tests.engines.support import ENGINE, Json, counted, importable, load, served
 from tests.servers import Reply, serving
+from tests.ways import over
 
 SIX = [importable(order) for order in orders(6)]
 ONE_FILE = attrs.evolve(ENGINE, most_orders=6)
@@ -111,3 +112,15 @@ async def test_no_code_of_a_batch_repeats_a_value() -> None:
         async with client as cdp:
             found = [await BatchApi(cdp).status(ABSENT) for _ in codes]
     assert [status and status.code for status in found] == [*codes.values()]
+
+
+@pytest.mark.usefixtures("way")
+async def test_log_of_the_api_is_asked_for_as_it_was_named() -> None:
+    """A signature holds for the bytes of the query: nothing of it is decoded, encoded, sorted or left out."""
+    target = "/v2/batches/x/log%2F1?sig=a%2Bb%2Fc%3D&n=2&n=1&plus=+&odd=%zz&bare"
+    async with serving(Reply(body=b"rows")) as server:
+        client = CdpOrders(base_url=server.url, client_key="key", api_token="token", settings=over(Settings(retries=0)))  # noqa: S106 it guards nothing
+        async with client as cdp:
+            for url in (target, server.url + target):
+                assert await BatchApi(cdp).log(Opaque(url)) == b"rows"
+    assert [asked.target for asked in server.requests] == [target, target]

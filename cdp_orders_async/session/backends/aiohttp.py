@@ -30,6 +30,7 @@ from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
 from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.tracing import Trace
 from msgspec import Struct
+from yarl import URL
 
 from cdp_orders_async.addresses import is_loopback
 from cdp_orders_async.errors import Delivery, Invalid, Violation
@@ -428,6 +429,8 @@ class AiohttpBackend(HttpBackend):
         url = self.base_url.with_path(self._prefix + request.path, encoded=True)
         if request.query:
             url = url.with_query(request.query)
+        elif request.raw_query:
+            url = URL(f"{url}?{request.raw_query}", encoded=True)
         named: dict[str, str] = {**self._headers.open(), REQUEST_ID: request_id}
         if headers:
             named.update(headers)

@@ -137,6 +137,8 @@ class HttptoolsBackend(HttpBackend):
         target = self._prefix + request.path
         if request.query:
             target = self.base_url.with_path(target, encoded=True).with_query(request.query).raw_path_qs
+        elif request.raw_query:
+            target = f"{target}?{request.raw_query}"
         if " " in target or not (target.isascii() and target.isprintable()):
             raise ValueError("a path must be encoded")
         head = f"{request.method} {self._origin}{target}{self._head.open()}{request_id}\r\n"
