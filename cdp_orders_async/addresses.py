@@ -8,10 +8,21 @@ from ipaddress import ip_address
 from types import NoneType
 from urllib.parse import SplitResult, unquote, urlsplit
 
+from yarl import URL
+
 from cdp_orders_async.arguments import need
 from cdp_orders_async.errors import Invalid, Violation
 
-__all__ = ["PROXY_FORM", "REGIONS", "base_url_of", "is_loopback", "normalised", "proxy_url"]
+__all__ = [
+    "PROXY_FORM",
+    "REGIONS",
+    "base_url_of",
+    "has_host",
+    "is_encoded",
+    "is_loopback",
+    "normalised",
+    "proxy_url",
+]
 
 REGIONS: Mapping[str, str] = {
     "ap": "https://api-engage-ap.sitecorecloud.io",
@@ -45,7 +56,8 @@ def base_url_of(region: str | None, base_url: str | None) -> str:
     plain = (base_url or "").strip().rstrip("/")
     url = _http_url(plain)
     if url is None or "@" in plain:
-        raise Invalid((Violation("base_url", "must be like https://host, without user, query or fragment"),))
+        rule = "must be like https://host, a valid host, without user, query or fragment"
+        raise Invalid((Violation("base_url", rule),))
     if url.scheme == "http" and not is_loopback(url.hostname):
         rule = "must be https, except to this machine: the API token would travel unencrypted"
         raise Invalid((Violation("base_url", rule),))
@@ -76,6 +88,19 @@ def is_loopback(host: str | None) -> bool:
         return host == "localhost"
 
 
+def has_host(url: str) -> bool:
+    """Tell whether *url* has a host that can be looked up: no part of a name is empty, or longer than 63 letters."""
+    try:
+        return bool((URL(url).raw_host or "").encode("idna"))
+    except ValueError:
+        return False
+
+
+def is_encoded(url: str) -> bool:
+    """Tell whether *url* can be sent as it is."""
+    return url.isascii() and url.isprintable() and " " not in url
+
+
 def proxy_url(name: str, text: str) -> str:
     """Return the URL of a proxy from *text*, whose scheme may be missing; raises `Invalid` for the field *name*."""
     url = text if "://" in text else f"http://{text}"
@@ -88,7 +113,7 @@ def _http_url(text: str) -> SplitResult | None:
     try:
         url = urlsplit(text)
         host = url.netloc.rpartition("@")[2]
-        good = url.scheme in {"http", "https"} and HOST_AND_PORT.fullmatch(host) and url.port != 0
+        good = url.scheme in {"http", "https"} and HOST_AND_PORT.fullmatch(host) and url.port != 0 and has_host(text)
     except ValueError:
         return None
     return url if good and text.isprintable() and not set(text) & set("?#\\ ") else None

@@ -230,7 +230,16 @@ def test_yes(text: str) -> None:
 
 @pytest.mark.parametrize(
     "proxy",
-    ["socks5://host:1080", "http://", "http://a b:80", "http://host:0", "http://host:99999", "http://u:canary#@h", ""],
+    [
+        "socks5://host:1080",
+        "http://",
+        "http://a b:80",
+        "http://host:0",
+        "http://host:99999",
+        "http://u:canary#@h",
+        "",
+        "a..b",
+    ],
 )
 def test_bad_proxies(proxy: str) -> None:
     """A proxy that cannot be used is refused, and its URL not repeated."""
@@ -433,9 +442,15 @@ def test_base_url_with_a_version(host: str, end: str) -> None:
         "https://api.test:0",
         "https://api.test:99999",
         "https://[::1",
+        "https://a..test",
+        "https://.test",
+        f"https://{'a' * 64}.test",
+        f"https://{'ü' * 64}.test",
+        "https://a\u200d.test",
     ],
 )
 def test_bad_base_urls(base_url: str) -> None:
     """What is no plain URL of a server is refused, without repeating it."""
-    with pytest.raises(Invalid, match=r"^base_url: must be like https://host, without user, query or fragment$"):
+    rule = r"^base_url: must be like https://host, a valid host, without user, query or fragment$"
+    with pytest.raises(Invalid, match=rule):
         base_url_of(None, base_url)

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import orjson
 from msgspec import Struct
 
-from cdp_orders_async.addresses import normalised
+from cdp_orders_async.addresses import is_encoded, normalised
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import NotFound
 from cdp_orders_async.journal.batches import BatchFile
@@ -95,7 +95,10 @@ class BatchApi:
     async def log(self, url: Opaque[str]) -> bytes | None:
         """Return the error log as it comes; None where this URL gives none. Raises what reading raises."""
         text = url.open()
-        if text.startswith("/") or (self._is_of_api(text) and urlsplit(text).path.startswith("/v2/")):
+        if not is_encoded(text):
+            return None
+        is_path = text.startswith("/") and not text.startswith("//")  # two slashes name another host
+        if is_path or (self._is_of_api(text) and urlsplit(text).path.startswith("/v2/")):
             parts = urlsplit(text)
             # The query is signed as it is: encoded in another way it would be another one.
             return await self._session.send(Request("batches.log", "GET", parts.path, bytes, raw_query=parts.query))

@@ -23,6 +23,7 @@ from cdp_orders_async.errors import (
     CdpError,
     DeadlineExceeded,
     InputError,
+    Invalid,
     NotSent,
     OutcomeUnknown,
     RateLimited,
@@ -208,10 +209,10 @@ class Delivery:
             file = await self._note(file, state="uploading")
             try:
                 arrived = await self._uploaded(file, status.location, path)
-            except NotSent as error:
+            except (Invalid, NotSent) as error:
                 unsent += 1
                 file = file if unsure else await self._note(file, state="cut")
-                if unsent >= MOST_UNSENT:
+                if unsent >= MOST_UNSENT or isinstance(error, Invalid):  # a location that no upload can go to
                     raise
                 await self._patiently.pause(str(error), min(self._patiently.first * 2.0**unsent, LONGEST))
                 continue
@@ -224,7 +225,10 @@ class Delivery:
                 raise NotSent(f"batch {file.ref}: the file storage refused the file {refused} times")
 
     async def _uploaded(self, file: BatchFile, location: Opaque[str], path: Path) -> bool | None:
-        """Upload once; tell whether it arrived. None: it did not; False: it was refused. Raises `NotSent`."""
+        """Upload once; tell whether it arrived. None: it did not; False: it was refused.
+
+        Raises `NotSent`, and `Invalid` for a location that must not be used: nothing was sent.
+        """
         try:
             status = await self._api.upload(location, path, file.checksum)
         except OSError as error:
@@ -315,7 +319,7 @@ class Delivery:
     async def _log_of(self, url: Opaque[str]) -> bytes | None:
         try:
             return await self._api.log(url)
-        except (NotSent, OutcomeUnknown, Refused, Unreadable, DeadlineExceeded):
+        except (Invalid, NotSent, OutcomeUnknown, Refused, Unreadable, DeadlineExceeded):
             return None
 
     def _read(self, log: bytes, file: BatchFile, failures: dict[int, LogRow]) -> int | None:

@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp.client_proto import ResponseHandler
 from yarl import URL
 
-from cdp_orders_async.addresses import is_loopback
+from cdp_orders_async.addresses import has_host, is_encoded, is_loopback
 from cdp_orders_async.errors import CdpError, Invalid, NotSent, OutcomeUnknown, Violation
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.session.attempt import describe
@@ -24,7 +24,7 @@ from cdp_orders_async.settings import Settings, proxy_of, tls_of
 __all__ = ["SignedUrls"]
 
 NO_HEADERS: Mapping[str, str] = MappingProxyType({})
-RULE = "must be an https URL of a file storage, or an http URL of this machine"
+RULE = "must be a valid https URL of a file storage, or an http URL of this machine"
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -119,7 +119,7 @@ def _is_secure(url: Opaque[str]) -> bool:
     """Tell whether a *url* is of https; raise `Invalid` for one that must not be used."""
     try:
         parts = urlsplit(url.open())
-        good = bool(parts.hostname) and "@" not in parts.netloc and parts.port != 0
+        good = is_encoded(url.open()) and has_host(url.open()) and "@" not in parts.netloc and parts.port != 0
     except ValueError:
         good = False
     else:

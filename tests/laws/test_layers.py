@@ -39,7 +39,7 @@ USERS = {  # what comes from outside, and who may import it
     "ray": {"engines"},
     "redis": {"engines"},
     "rich": {"__main__", "cli"},
-    "yarl": {"session"},
+    "yarl": {"addresses", "session"},
 }
 NOT_AT_IMPORT = {"aiohttp.web", "sqlite3", *USERS} - {"aiohappyeyeballs", "aiohttp", "anyio", "yarl"}
 

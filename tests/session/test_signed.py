@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from cdp_orders_async.errors import NotSent
+from cdp_orders_async.errors import Invalid, NotSent
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.session import SignedUrls
 from cdp_orders_async.settings import Settings
@@ -49,3 +49,27 @@ async def test_certificate_that_is_not_trusted(tmp_path: Path) -> None:
         for text in await failures(server.url, tmp_path):
             assert " was not sent (ClientConnectorCertificateError" in text
         assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a..test/up?sig=canary",
+        f"https://{'a' * 64}.test/up?sig=canary",
+        "https://.test/up?sig=canary",
+        "https://ü.test/up?sig=canary",
+        "http://127.0.0.1/my file?sig=canary",
+        "http://127.0.0.1/füle?sig=canary",
+        "http://127.0.0.1/up?sig=canary\r\nX-Other: 1",
+        "http://127.0.0.1/up?sig=canary\tx",
+        "//127.0.0.1/up?sig=canary",
+        "/up?sig=canary",
+    ],
+)
+async def test_url_that_cannot_be_asked_for_as_it_is(url: str) -> None:
+    """A name that no connection takes, and what is not encoded, are refused in our own words."""
+    with pytest.raises(Invalid) as raised:
+        await SignedUrls(SETTINGS, 60.0).get(Opaque(url), 1_000)
+    assert str(raised.value) == (
+        "location.href: must be a valid https URL of a file storage, or an http URL of this machine"
+    )

@@ -14,6 +14,7 @@ from typing import Any
 import aiohappyeyeballs
 from yarl import URL
 
+from cdp_orders_async.addresses import is_encoded
 from cdp_orders_async.errors import Delivery, Invalid, Violation
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.session.attempt import (
@@ -139,7 +140,7 @@ class HttptoolsBackend(HttpBackend):
             target = self.base_url.with_path(target, encoded=True).with_query(request.query).raw_path_qs
         elif request.raw_query:
             target = f"{target}?{request.raw_query}"
-        if " " in target or not (target.isascii() and target.isprintable()):
+        if not is_encoded(target):
             raise ValueError("a path must be encoded")
         head = f"{request.method} {self._origin}{target}{self._head.open()}{request_id}\r\n"
         for name, value in headers.items():
