@@ -27,7 +27,7 @@ from cdp_orders_async.routes import BATCHES
 from cdp_orders_async.session import SignedUrls
 from cdp_orders_async.wire import Request, encode, is_object, masked_message
 
-__all__ = ["BatchApi", "BatchStatus", "LogRow"]
+__all__ = ["NO_MESSAGE", "BatchApi", "BatchStatus", "LogRow"]
 
 TRANSFER = 1800.0
 """The most seconds of one upload, or of reading a log."""
@@ -60,7 +60,7 @@ class LogRow(Struct, frozen=True):
     code: int
     """A status as in HTTP; 500 where the row has none, or one that is not an error."""
     message: str
-    """Without words that may belong to a person."""
+    """The words of servers in it; a person may have such a name too, see `entries` in batch_outcomes."""
 
 
 class BatchApi:

@@ -18,9 +18,9 @@ from cdp_orders_async.engines.batch_outcomes import (
     Decision,
     concluded,
     decide,
+    entries,
     order_outcome,
     outcome_of,
-    part_names,
 )
 from cdp_orders_async.errors import InputError, JournalError, counted
 from cdp_orders_async.graph import InputLine, not_importable
@@ -278,11 +278,14 @@ class BatchLoad(Handle):
 
     async def _conclude(self, file: BatchFile, result: Result, began: float) -> None:
         """Write the result of a file into the journal, and tell the outcomes."""
-        names = part_names(self._book.path(file))
+        told = entries(self._book.path(file), result.failures)
         for page in await asyncio.to_thread(lambda: list(self._book.orders(file))):
             seconds = self.clock() - began
-            of_page = await asyncio.to_thread(list, itertools.islice(names, len(page)))
-            outcomes = [outcome_of(order, named, result, seconds) for order, named in zip(page, of_page, strict=True)]
+            of_page = await asyncio.to_thread(list, itertools.islice(told, len(page)))
+            outcomes = [
+                outcome_of(order, names, row, result.unknown, seconds)
+                for order, (names, row) in zip(page, of_page, strict=True)
+            ]
             await concluded(self._records, outcomes)
             for outcome in outcomes:
                 self._tell(outcome)

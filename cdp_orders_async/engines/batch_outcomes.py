@@ -12,17 +12,19 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import msgspec
 import orjson
 from msgspec import Struct
 
-from cdp_orders_async.engines.batch_api import LogRow
-from cdp_orders_async.engines.batch_delivery import Result
+from cdp_orders_async.engines.batch_api import NO_MESSAGE, LogRow
 from cdp_orders_async.errors import Delivery, Violation
 from cdp_orders_async.ingest import Failure, Outcome, PartOutcome, PartVerdict, Verdict
 from cdp_orders_async.journal import GraphRecord, SqliteJournal
 from cdp_orders_async.journal.batches import BatchOrder
+from cdp_orders_async.redact import NO_SECRETS
+from cdp_orders_async.wire import masked_message, sent_words
 
-__all__ = ["Decision", "concluded", "decide", "order_outcome", "outcome_of", "part_names"]
+__all__ = ["Decision", "concluded", "decide", "entries", "order_outcome", "outcome_of"]
 
 NOBODY = UUID(int=0)
 INVALID_RECORD = 400
@@ -66,9 +68,13 @@ def order_outcome(file: str | None, number: int, key: str | None, decision: Deci
     return Outcome(file=file, number=number, key=key, verdict=decision.verdict, parts=parts)
 
 
-def outcome_of(order: BatchOrder, names: tuple[str, ...], result: Result, seconds: float) -> Outcome:
-    """Return the outcome of an *order* whose batch has a *result*; *names* are those of its parts."""
-    row = result.failures.get(order.n)
+def outcome_of(
+    order: BatchOrder, names: tuple[str, ...], row: LogRow | None, unknown: str | None, seconds: float
+) -> Outcome:
+    """Return the outcome of an *order* whose batch has a result; *names* are those of its parts.
+
+    Parameters: *row*, that of the error log about it; *unknown*, why it is unknown, if it is and has no row.
+    """
     verdict, parts, violations = Verdict.LOADED, tuple[PartOutcome, ...](), tuple[Violation, ...]()
     if row is not None:
         verdict, violations = _verdict_of(row)
@@ -78,8 +84,8 @@ def outcome_of(order: BatchOrder, names: tuple[str, ...], result: Result, second
             parts = (PartOutcome("order", PartVerdict.UNKNOWN, failure=failure),)
         elif verdict is Verdict.FAILED:
             parts = (PartOutcome("order", PartVerdict.FAILED, failure=failure),)
-    elif result.unknown is not None:
-        verdict, parts = Verdict.UNKNOWN, (PartOutcome("order", PartVerdict.UNKNOWN, reason=result.unknown),)
+    elif unknown is not None:
+        verdict, parts = Verdict.UNKNOWN, (PartOutcome("order", PartVerdict.UNKNOWN, reason=unknown),)
     else:
         parts = tuple(PartOutcome(name, PartVerdict.CREATED) for name in names)
     return Outcome(
@@ -119,15 +125,35 @@ async def concluded(records: SqliteJournal, outcomes: list[Outcome]) -> None:
     await asyncio.gather(*ends, records.owner(NOBODY))  # the latter waits until all is on disk
 
 
-def part_names(path: Path) -> Iterator[tuple[str, ...]]:
-    """Yield the names of the parts of each record of a batch file; where it cannot be read, only that of the order."""
+def entries(path: Path, failures: Mapping[int, LogRow]) -> Iterator[tuple[tuple[str, ...], LogRow | None]]:
+    """Yield the names of the parts of each record of a batch file, and its row of the *failures*.
+
+    The row has no word that was sent about a person. Where the file cannot be read, only the part of the order is
+    named, and the row has no message.
+    """
+    done = 0
     try:
         with gzip.open(path) as lines:
             for line in lines:
-                yield tuple(_names(orjson.loads(line)["value"]))
+                value = orjson.loads(line)["value"]
+                row = failures.get(done)
+                if row is not None:
+                    message = masked_message(row.message, NO_SECRETS, sent=sent_words(_personal(value)))
+                    row = msgspec.structs.replace(row, message=message)
+                done += 1
+                yield tuple(_names(value)), row
     except (OSError, EOFError, zlib.error, orjson.JSONDecodeError):
         pass
-    yield from itertools.repeat(("order",))
+    for n in itertools.count(done):
+        row = failures.get(n)
+        yield ("order",), row and msgspec.structs.replace(row, message=NO_MESSAGE)
+
+
+def _personal(value: Mapping[str, Any]) -> list[object]:
+    """Return what may be about people in a record, as in the bodies of requests."""
+    items = value.get("orderItems", ())
+    extensions = (item.get("extensions") for item in items)
+    return [*(value.get(key) for key in ("contact", "consumers", "extensions")), *extensions]
 
 
 def _names(value: Mapping[str, Any]) -> Iterator[str]:

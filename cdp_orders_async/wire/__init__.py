@@ -30,6 +30,7 @@ from cdp_orders_async.wire.request import (
     reads,
     reads_nothing,
     reads_page,
+    sent_words,
 )
 
 __all__ = [
@@ -52,6 +53,7 @@ __all__ = [
     "reads_nothing",
     "reads_page",
     "ref_text",
+    "sent_words",
     "structure",
     "to_json",
     "writer",

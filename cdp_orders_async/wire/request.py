@@ -42,6 +42,7 @@ __all__ = [
     "reads",
     "reads_nothing",
     "reads_page",
+    "sent_words",
 ]
 
 T = TypeVar("T")
@@ -235,7 +236,7 @@ def _refusal(request: Request[T], status: int, body: bytes, retry_after: float |
     if not is_object(envelope):
         envelope = {}
     personal = request.body is not None and request.operation.startswith(PERSONAL)
-    sent = collect_words(_texts(_data(request.body))) if request.body and personal else frozenset[str]()
+    sent = sent_words(_data(request.body)) if request.body and personal else frozenset[str]()
 
     def words(*keys: str) -> str | None:
         found = next((found for key in keys if isinstance(found := envelope.get(key), str)), None)
@@ -287,6 +288,11 @@ def _words_of_the_api() -> frozenset[str]:
     names = (camel(field.name) for model in known if attrs.has(model) for field in attrs.fields(model))
     words = (word for words in known if get_origin(words) is Literal for word in get_args(words))
     return frozenset([*names, *RESERVED_KEYS, *words])
+
+
+def sent_words(data: object) -> frozenset[str]:
+    """Return the words of all texts in JSON *data* that was sent about people, for `masked_message`."""
+    return collect_words(_texts(data))
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -16,7 +16,7 @@ from cdp_orders_async.emulator import Switches
 from cdp_orders_async.engines import batch_api
 from cdp_orders_async.engines.batch_api import BatchApi
 from cdp_orders_async.redact import Opaque
-from tests.cli.support import orders
+from tests.cli.support import lines_of, orders
 from tests.emulator.talking import ABSENT
 from tests.engines.support import ENGINE, Json, counted, importable, load, served
 from tests.servers import Reply, serving
@@ -101,6 +101,41 @@ async def test_no_refused_order_counts_as_loaded(tmp_path: Path, monkeypatch: py
         report = await load(cdp, tmp_path, SIX, ONE_FILE)
         assert counted(report) == expected
         assert len(list(server.store.all("orders"))) == 4
+
+
+@pytest.mark.parametrize("code", [400, 403, 500])
+@pytest.mark.parametrize("damaged", [False, True])
+async def test_no_row_repeats_a_word_of_its_person(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    damaged: bool,  # noqa: FBT001 a parameter
+) -> None:
+    """Some people have names that servers use as words; where the file is lost, no word is certainly of no person."""
+    read = BatchApi.log
+    text = "status: Will May Max of Long Point will be refused"
+
+    async def log(api: BatchApi, url: Opaque[str]) -> bytes | None:
+        packed = await read(api, url)
+        assert packed is not None
+        for file in (tmp_path / "j.batches").glob("*.gz") if damaged else ():
+            file.write_bytes(b"other")
+        return b"\n".join(changed(row, code=code, message=text) for row in gzip.decompress(packed).splitlines())
+
+    monkeypatch.setattr(BatchApi, "log", log)
+    people: Json = {
+        "contact": {"firstName": "Will", "lastName": "May", "identifiers": [{"provider": "CRM", "id": "1"}]},
+        "consumers": [{"firstName": "Max", "orderItems": [{"referenceId": "A-2"}]}],
+        "extensions": [{"name": "ext", "note": "Long"}],
+        "orderItems": [{**SIX[2]["orderItems"][0], "extensions": [{"name": "ext", "note": "point"}]}],
+    }
+    async with served(Switches(), REFUSED) as (_, cdp):
+        await load(cdp, tmp_path, [*SIX[:2], {**SIX[2], **people}, *SIX[3:]], ONE_FILE)
+    told = {line["number"]: orjson.dumps(line).decode() for line in lines_of(tmp_path / "out")}
+    masked, kept = "*** of *** be refused", text.partition(": ")[2]
+    for number, words in ((3, masked), (6, kept)):
+        assert ("without a message" if damaged else words) in told[number]
+        assert not damaged or "refused" not in told[number].replace('"refused"', "")
 
 
 async def test_no_code_of_a_batch_repeats_a_value() -> None:
