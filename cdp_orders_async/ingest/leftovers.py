@@ -47,9 +47,13 @@ class Leftovers:
         return {**known, **dict.fromkeys(self._open, PartRecord(b"", None))}
 
     def named(self, lookup: Lookup | None) -> tuple[Leftover, ...]:
-        """Return those that are known, and those that *lookup* has found."""
+        """Return those that are known, and those that *lookup* has found.
+
+        Where a part was not found, what is left of its kind may be this part.
+        """
         found = () if lookup is None else lookup.leftovers
-        return tuple([Leftover(kind, ref) for kind, ref in dict.fromkeys((*self._known, *found))])
+        unsure = {part.kind for part in self._parts if part.in_doubt and part.ref is None}
+        return tuple([Leftover(*thing) for thing in dict.fromkeys((*self._known, *found)) if thing[0] not in unsure])
 
     async def find(self, lookup: Lookup) -> None:
         """Look for what may be left of an earlier content of the order.

@@ -84,11 +84,7 @@ class Lookup:
     def leftovers(self) -> Sequence[tuple[str, UUID]]:
         """The known resources on the server that no part claims, with their kinds."""
         claimed, gone = self.claimed | self.deleted, self.gone
-        # What is listed may be a part that was not looked for.
-        unsure = {"orders", *(part.kind for part in self._parts if part.in_doubt and part.ref is None)}
-        found = {
-            stored.ref: kind for kind, (_, listed) in self._lists.items() if kind not in unsure for stored in listed
-        }
+        found = {stored.ref: kind for kind, (_, listed) in self._lists.items() if kind != "orders" for stored in listed}
         left = [(kind, ref) for ref, kind in {**found, **self._left}.items() if ref not in claimed]
         return [thing for thing in left if thing not in gone]
 

@@ -235,7 +235,7 @@ async def test_raise_for_status_of_your_session_does_not_interfere() -> None:
         aiohttp.ClientSession(raise_for_status=True) as http,
         calling(server.url, http=http) as session,
     ):
-        assert (await failure(session, ask("POST"))).delivery is Delivery.REFUSED
+        assert (await failure(session, ask("PUT"))).delivery is Delivery.REFUSED
 
 
 async def test_errors_name_neither_host_nor_query() -> None:
