@@ -265,7 +265,7 @@ def test_status_decides_the_error(status: int, *, creates: bool) -> None:
 @pytest.mark.parametrize("status", [400, 404, 409, 422])
 def test_the_api_knows_what_it_refused(status: int) -> None:
     """A refusal in the form of the API says that nothing was created."""
-    error = fails(status, encode({"status": status, "code": 1, "developerMessage": "no"}), creates=True)
+    error = fails(status, encode({"status": status, "code": 1, "message": "no"}), creates=True)
     assert (type(error), error.delivery) == (CLASSES.get(status, Refused), Delivery.REFUSED)
 
 
