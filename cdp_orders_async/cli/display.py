@@ -344,8 +344,10 @@ def problem(outcome: Outcome) -> str:
             reasons.append(f"{which} {words}")
     if len(reasons) > SOME:
         reasons[SOME:] = [f"and {len(reasons) - SOME} more"]
+    is_unsure = any(part.verdict is PartVerdict.UNKNOWN for part in outcome.parts)
+    what = "that may be one of these parts" if is_unsure else "that the input does not have"
     reasons += [
-        f"{count} {LEFTOVERS[kind][count > 1]} on the server that the input does not have"
+        f"{count} {LEFTOVERS[kind][count > 1]} on the server {what}"
         for kind, count in collections.Counter(leftover.kind for leftover in outcome.leftovers).items()
     ]
     if outcome.verdict is Verdict.BUSY:

@@ -47,13 +47,9 @@ class Leftovers:
         return {**known, **dict.fromkeys(self._open, PartRecord(b"", None))}
 
     def named(self, lookup: Lookup | None) -> tuple[Leftover, ...]:
-        """Return those that are known, and those that *lookup* has found.
-
-        Where a part was not found, what is left of its kind may be this part.
-        """
+        """Return those that are known, and those that *lookup* has found."""
         found = () if lookup is None else lookup.leftovers
-        unsure = {part.kind for part in self._parts if part.in_doubt and part.ref is None}
-        return tuple([Leftover(*thing) for thing in dict.fromkeys((*self._known, *found)) if thing[0] not in unsure])
+        return tuple([Leftover(kind, ref) for kind, ref in dict.fromkeys((*self._known, *found))])
 
     async def find(self, lookup: Lookup) -> None:
         """Look for what may be left of an earlier content of the order.

@@ -268,6 +268,9 @@ def test_what_the_input_no_longer_has_is_told() -> None:
         "o.jsonl:3: already: 2 items on the server that the input does not have; "
         "1 consumer on the server that the input does not have"
     )
+    unsure = (PartOutcome("items/0", PartVerdict.UNKNOWN),)
+    outcome = Outcome(file=None, number=3, key="A", verdict=Verdict.UNKNOWN, parts=unsure, leftovers=left[:1])
+    assert problem(outcome).endswith("; 1 item on the server that may be one of these parts")
     busy = Outcome(file=None, number=3, key="A", verdict=Verdict.BUSY)
     assert problem(busy) == "A: busy: another process is loading it"
 

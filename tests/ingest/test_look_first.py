@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import Any, Literal, TypeVar
 
 import attrs
@@ -79,21 +78,6 @@ async def test_a_redelivered_order_changes_nothing() -> None:
     assert [outcome.verdict for outcome in outcomes] == [Verdict.LOADED, Verdict.ALREADY, Verdict.ALREADY]
     assert len({outcome.ref for outcome in outcomes}) == 1
     assert stored(emulator) == wanted([whole()])
-
-
-@in_both_versions
-async def test_a_part_that_is_not_looked_for_is_no_leftover(version: Version) -> None:
-    """A consumer that waits for a refused item is still in the input: nothing says that the input lost it."""
-    consumers = consumer("Jo"), consumer("Ja", uses=("A-1",))
-    before, after = (
-        version.of(OrderGraph(order=order("A"), items=(item("A-1", price=Decimal(price)),), consumers=consumers))
-        for price in (50, 60)
-    )
-    async with version.serving(Emulator()) as cdp:
-        await ingest_one(cdp, before, settle=0.0)
-        outcome = await ingest_one(cdp, after, look_first=True, on_existing="fail", settle=0.0)
-    assert [part.verdict for part in outcome.parts] == ["found", "conflict", "found", "unknown"]
-    assert outcome.leftovers == ()
 
 
 async def test_an_order_that_is_absent_costs_one_look() -> None:
