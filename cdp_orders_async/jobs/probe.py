@@ -115,22 +115,24 @@ async def peeked(
     """
     held: list[InputLine] = []
     seen = orders = 0
+    paused = False
     coming: asyncio.Future[InputLine | None] | None = None
     try:
         while True:
             coming = coming or asyncio.ensure_future(anext(lines, None))
-            await asyncio.wait({coming}, timeout=IDLE if held else None)
+            await asyncio.wait({coming}, timeout=IDLE if held or (seen and not paused) else None)
             came = coming.done() and coming.exception() is None
+            paused = paused or not came
             line = coming.result() if came else None
             if line is not None:
                 coming, seen, orders = None, seen + 1, orders + (line.graph is not None)
-                if seen > SMALL and line.graph is None:  # there may be any number of them
-                    yield line
-                    continue
                 held.append(line)
+                bad, held = _apart(held) if seen > SMALL and line.graph is None else ([], held)
+                for other in bad:  # there may be any number of them
+                    yield other
                 if seen <= SMALL or orders < FIRST:
                     continue
-            if orders and (seen > SMALL or not came):
+            if orders and (seen > SMALL or paused):
                 await look(held, seen)
             for first in held:
                 yield first
@@ -143,6 +145,11 @@ async def peeked(
             yield line
     finally:
         await _close(lines, coming)
+
+
+def _apart(lines: Sequence[InputLine]) -> tuple[list[InputLine], list[InputLine]]:
+    """Return those of *lines* that break rules, and the others."""
+    return [line for line in lines if line.graph is None], [line for line in lines if line.graph is not None]
 
 
 async def _close(lines: AsyncGenerator[InputLine, None], coming: asyncio.Future[InputLine | None] | None) -> None:

@@ -147,9 +147,10 @@ def _random_in(connection: duckdb.DuckDBPyConnection, query: str) -> str | None:
     functions = {function for (function,) in connection.execute(CHANGING).fetchall()} - HARMLESS | SQL_IN_TEXT
     for at, (before, token, after) in enumerate(zip(["", *tokens], tokens, [*tokens[1:], ""], strict=False)):
         word = token.removeprefix('"')
-        if after == "(" and word in functions:
+        calls = after == "(" and before not in {"as", "with", "recursive"}  # else it names a table and its columns
+        if calls and word in functions:
             return f"{word}()"
-        if after == "(" and word == "age" and _has_one_argument(tokens[at + 1 :]):
+        if calls and word == "age" and _has_one_argument(tokens[at + 1 :]):
             return "age() with one argument"
         if token in CLOCK and before not in {".", "as"}:  # else it is the name of a column
             return token

@@ -162,7 +162,8 @@ class GraphFile:
     one in which a key of an object is given twice, or a number would not arrive digit for digit.
 
     Raises `InputError` for a file that cannot be read to its end, also for one that is not JSON lines, and for one
-    that becomes smaller or is written over while it is read. Lines that are appended meanwhile are read too.
+    that becomes smaller, or has a new time of change and its old size, while it is read. Lines that are appended
+    meanwhile are read too.
 
     Parameters: *path*; *api*, the version that the orders are for; *timezone*, the zone of times that do not say
     theirs, as in `parse_graph`; *assign_references*, whether each item without a reference id gets one, as by the

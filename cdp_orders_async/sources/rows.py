@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
@@ -169,6 +170,20 @@ def _mark(why: str) -> bytes:
     return orjson.dumps({UNUSABLE: why})
 
 
+def _loaded(head: bytes) -> dict[str, Any]:
+    """Return an order without its items; a number that is too large for a float becomes a mark."""
+    text = repaired(head)
+    try:
+        order: dict[str, Any] = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        order = json.loads(text, parse_float=_number, parse_int=_number)
+    return order
+
+
+def _number(text: str) -> Any:  # noqa: ANN401 a number or a mark
+    return number if math.isfinite(number := float(text)) else {UNUSABLE: "inf"}
+
+
 def merged(rows: Iterable[tuple[int, str | None, bytes | None, bytes | None]]) -> Iterator[tuple[int, bytes]]:
     """Yield the number of the first row, and the text, of each order of *rows*, which have one item each.
 
@@ -200,7 +215,7 @@ class _Order:
     def add(self, head: bytes | None, item: bytes | None) -> None:
         """Add a row; *head* is None where it is that of the row before."""
         if head is not None and head != (first := self._head.open()):
-            ours, theirs = orjson.loads(repaired(first)), orjson.loads(repaired(head))
+            ours, theirs = _loaded(first), _loaded(head)
             names = [*ours, *(name for name in theirs if name not in ours)]
             self._differing.update({name: None for name in names if ours.get(name) != theirs.get(name)})
         if item is not None and self._length <= LONGEST_LINE:  # a longer one is refused, whatever it holds
@@ -211,7 +226,7 @@ class _Order:
         """Return the order as JSON text."""
         head, items = self._head.open(), self._items.open()
         if self._differing:
-            ours = orjson.loads(repaired(head))
+            ours = _loaded(head)
             marks = {name: {UNUSABLE: DIFFERS, FIRST: ours.get(name)} for name in self._differing}
             head = orjson.dumps({**ours, **marks})
         if not items:

@@ -136,6 +136,17 @@ async def test_rows_of_one_order_that_differ(tmp_path: Path) -> None:
     assert [line.number for line in await lines(TableSource([text(tmp_path / "o.csv", HEAD + rows)]))] == [1, 2]
 
 
+@pytest.mark.parametrize("number", ["1e999", "9" * 400, "NaN"])
+async def test_numbers_that_are_too_large_where_rows_differ(tmp_path: Path, number: str) -> None:
+    """Such an order is refused, and the next one is read."""
+    head = "referenceId,orderedAt,price,currencyCode,contact,orderItems.name\n"
+    rows = [f'A,2024-01-01T16:17:16Z,{price},EUR,"{{""x"": {number}}}",n\n' for price in (5, 6)]
+    rows.append("B,2024-01-01T16:17:16Z,5,EUR,,n\n")
+    first, second = await lines(TableSource([text(tmp_path / "o.csv", head + "".join(rows))]))
+    assert "$.price: must be the same in each row of the order" in told(first)
+    assert second.key == "B@2024-01-01T16:17:16+00:00"
+
+
 @pytest.mark.parametrize("ordered", ["", "ORDER BY n DESC"])
 async def test_numbers_of_sql_are_the_same_each_time(tmp_path: Path, ordered: str) -> None:
     """A query that groups has no order of its own: then the rows are sorted."""
@@ -221,6 +232,7 @@ async def test_sql_that_is_refused(tmp_path: Path, sql: str, rule: str) -> None:
         "FROM input WHERE price::VARCHAR <> 'random()' -- random()",
         "FROM input USING SAMPLE reservoir(5 ROWS) REPEATABLE (1)",
         "FROM input WHERE current_schema() = 'main' AND age(DATE '2024-01-02', DATE '2024-01-01') IS NOT NULL",
+        "WITH today(one) AS (SELECT 1) SELECT * EXCLUDE (one) FROM input, today",
         """SELECT * EXCLUDE ("current_date", now) FROM (SELECT *, 1 AS current_date, 'now()' AS now FROM input) AS t
             WHERE t.current_date = 1 AND now = 'now()'""",
         "SELECT * EXCLUDE (sample) FROM (SELECT *, 1 AS sample FROM input) WHERE sample = 1 OR error('none') IS NULL",
