@@ -32,6 +32,7 @@ REQUIRED: Final = "CDP_ORDERS_TESTS_REQUIRE"
 HOST: Final = "127.0.0.1"
 USER: Final = "tester"
 START_SECONDS: Final = 60.0
+TAKEN: Final = "Address already in use"
 FAST: Final = {"fsync": "off", "full_page_writes": "off"}
 """Settings for tests that survive no loss of power."""
 
@@ -87,6 +88,7 @@ class PostgresServer:
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._databases = 0
+        self._has_run = False
         self.port = free_port()
         # Not in pytest's folder, which only its own user may enter.
         self.folder = Path(tempfile.mkdtemp(prefix="cdp-orders-pg-"))
@@ -104,12 +106,12 @@ class PostgresServer:
         return f"postgresql://{user}@{HOST}:{self.port}/{database}"
 
     def start(self) -> None:
-        """Start the server, and wait until it answers."""
+        """Start the server, and wait until it answers; at the first start on another port if somebody took its own."""
         settings = {**FAST, "listen_addresses": HOST, "port": str(self.port), **self._settings}
         settings["unix_socket_directories"] = ""
         command = [f"{self._programs / 'postgres'}", "-D", f"{self.folder / 'data'}"]
         command += [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
-        with self._log.open("ab") as log:
+        with self._log.open("ab" if self._has_run else "wb") as log:
             self._process = subprocess.Popen(
                 command,
                 stdout=log,
@@ -125,8 +127,13 @@ class PostgresServer:
             if self._process.poll() is not None or time.monotonic() > deadline:
                 log_text = self._log.read_text(encoding="utf-8", errors="replace")
                 self.stop()
-                raise RuntimeError(f"Postgres did not start:\n{log_text}")
+                if self._has_run or TAKEN not in log_text:
+                    raise RuntimeError(f"Postgres did not start:\n{log_text}")
+                self.port = free_port()
+                self.start()
+                return
             time.sleep(0.02)  # Postgres tells nobody when it is ready
+        self._has_run = True
 
     def stop(self) -> None:
         """Stop the server: it ends all its connections first."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 import asyncpg
 import pytest
 
@@ -17,6 +19,23 @@ async def test_each_test_has_a_fresh_database(postgres: str, postgres_server: Po
     other = postgres_server.create_database()
     assert postgres_server.run("SELECT count(*) FROM pg_class WHERE relname = 'something'", other) == "0\n"
     postgres_server.drop_database(other)
+
+
+def test_a_port_that_somebody_takes_meanwhile() -> None:
+    """Then the server starts on another port, and keeps that one."""
+    server = PostgresServer()
+    try:
+        with socket.create_server((databases.HOST, server.port)) as other:
+            server.start()
+            assert server.port != other.getsockname()[1]
+            assert server.run("SELECT 1") == "1\n"
+        port = server.port
+        server.stop()
+        server.start()
+        assert server.port == port
+    finally:
+        server.stop()
+        server.remove()
 
 
 def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
