@@ -355,7 +355,7 @@ async def test_a_device_is_no_table(tmp_path: Path) -> None:
 @NEEDS_PIPES
 async def test_sql_that_names_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It waits, and does not hold up those that stop it."""
-    monkeypatch.setattr(table_file, "LONGEST_END", 0.01)
+    monkeypatch.setattr(table_file, "LONGEST_END", 1.0)  # long enough for a thread to begin
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     query = """SELECT content AS "referenceId" FROM read_text('pipe')"""
