@@ -295,7 +295,7 @@ async def test_file_that_is_written_anew(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("packed", [False, True])
 async def test_file_that_is_written_over(tmp_path: Path, *, packed: bool) -> None:
-    """Other orders of the same length in the place of those that are read are an error at the end."""
+    """If somebody writes other orders over those that are read, the reading ends with an error."""
     path = written(tmp_path / "orders", *LINES)
     data = gzip.compress(path.read_bytes()) if packed else path.read_bytes()
     path.write_bytes(data)

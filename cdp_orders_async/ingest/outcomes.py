@@ -153,8 +153,8 @@ class Outcome(Struct, frozen=True, kw_only=True):
     parts: tuple[PartOutcome, ...] = ()
     violations: tuple[Violation, ...] = ()
     leftovers: tuple[Leftover, ...] = ()
-    """The known parts on the server that no part of the input is: those that the input no longer has. Where a part is
-    ``unknown``, one of them may be that part."""
+    """The known parts on the server that the input no longer has. Where a part is ``unknown``, one of them may be that
+    part."""
     seconds: float = 0.0
     """The seconds from taking the order from the input to its end."""
     times: Timings = field(default_factory=Timings)

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Seque
 from typing import TypeVar
 
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import CdpError, Forbidden, JournalError, NotFound, Unauthorized
+from cdp_orders_async.errors import CdpError, Forbidden, JournalError, NotFound, Unauthorized, counted
 from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.journal import Journal, OrderId, is_same_order
 
@@ -43,7 +43,7 @@ async def checked(
             raise JournalError(
                 f"the order {found.order.reference_id} is on the server already, but the journal {journal} is new:"
                 " name the journal of the load that made it, or add look_first=True, which looks for each order;"
-                f" without it at most {FIRST + SPREAD} orders of the first {seen} lines are looked for"
+                f" without it at most {FIRST + SPREAD} orders of the first {counted(seen, 'line')} are looked for"
             )
 
     if await lost_on_server(client, records):

@@ -51,7 +51,7 @@ async def refused(data: Path, sql: str) -> str:
     ],
 )
 async def test_a_value_that_sql_does_not_take(tmp_path: Path, value: str, expression: str, rule: str) -> None:
-    """Is not in the error, with quotes, in quotes and without them."""
+    """The error does not have the value, whatever quotes are in it or around it."""
     data = parquet(tmp_path / "o.parquet", f"SELECT {literal(value)} AS v FROM range(2)")
     message = await refused(data, f'SELECT\n  {expression} AS "referenceId" FROM input')
     assert message.startswith(f"{tmp_path / 'o.sql'} cannot be read: {rule}")

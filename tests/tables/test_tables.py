@@ -354,7 +354,7 @@ async def test_a_device_is_no_table(tmp_path: Path) -> None:
 
 @NEEDS_PIPES
 async def test_sql_that_names_a_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It waits, and does not hold up those that stop it."""
+    """The query waits for a writer, but a caller that is cancelled does not wait for the query."""
     monkeypatch.setattr(table_file, "LONGEST_END", 1.0)  # long enough for a thread to begin
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
