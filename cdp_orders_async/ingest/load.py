@@ -403,7 +403,7 @@ class Load:
         """Take the next order if there is room for one; end the load when everything has ended."""
         self._source.wake()
         self._context.is_at_end = self._source.done
-        if self._end.done() or not self._source.done or not self._scheduler.is_idle or self._runs:
+        if self._runs or self._end.done() or not self._source.done or not self._scheduler.is_idle:
             return
         if self.error is None and self._source.error is not None:
             self.error = strip_frames(self._source.error)

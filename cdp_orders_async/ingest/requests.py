@@ -46,15 +46,14 @@ class Requests:
 
     def __init__(self, client: Resources | ResourcesV2) -> None:
         self._client = client
-        # The seal of the client is not needed here, because the load has its own.
-        self._creators = {
-            kind: unsealed(getattr(client, kind).to_create) for kind in RESPONSE_READERS if hasattr(client, kind)
-        }
+        self._creators: dict[str, Callable[..., Request[Any]]] = {}
 
     def to_create(self, part: Part) -> Request[Any]:
         """Return the request that creates *part*."""
         kind, owner = part.kind, part.owner
-        to_create: Callable[..., Request[Any]] = self._creators[kind]
+        to_create = self._creators.get(kind)
+        if to_create is None:  # The seal of the client is not needed here, because the load has its own.
+            to_create = self._creators[kind] = unsealed(getattr(self._client, kind).to_create)
         if owner is None:
             return to_create(part.value, read=RESPONSE_READERS[kind])
         return to_create(owner.ref, part.sent() if part.uses else part.held.cell_contents, read=RESPONSE_READERS[kind])

@@ -94,9 +94,9 @@ class Autorate:
         """Count an answer, and give reads and writes a rate each if one of them is refused far more often."""
         self._answers[reads] += 1
         self._refusals[reads] += refusals
-        answers = sum(self._answers)
-        if self.apart or self._most < math.inf or not any(self._refusals) or min(self._answers) < MIN_ANSWERS:
+        if self._most < math.inf or not any(self._refusals) or min(self._answers) < MIN_ANSWERS or self.apart:
             return
+        answers = sum(self._answers)
         shares = [refused / count for refused, count in zip(self._refusals, self._answers, strict=True)]
         worse, share = shares[True] > shares[False], sum(self._refusals) / answers
         certain = CERTAIN * spread(share, math.prod(self._answers) / answers)
@@ -113,7 +113,7 @@ class Autorate:
     def _apply(self, *, reads: bool) -> None:
         """Set the limiter and the slots, and report what changed."""
         limiter, governor = self._lanes[reads]
-        rate, slots = min(governor.rate, self._most), min(lane.slots for _, lane in self._lanes)
+        rate, slots = min(governor.rate, self._most), min(self._lanes[0][1].slots, self._lanes[1][1].slots)
         old_rate, old_slots = limiter.rate or math.inf, self._slots.size
         if self._retired or (rate, slots) == (old_rate, old_slots):
             return
