@@ -2,7 +2,8 @@
 
 P4: its CPU on a stand-in for the network, next to the same typed creates in a bare `asyncio.TaskGroup`; and with the
 journal. P8: its requests per second to a server that answers at once, over aiohttp and
-over connections of the package's own, next to raw aiohttp.
+over connections of the package's own, next to raw aiohttp; and the CPU of `ingest_one`, called by a few at once, next
+to `ingest`.
 
 All of it with the garbage collector as ``cdp-orders load`` sets it, which is to all variants' good.
 """
@@ -14,7 +15,7 @@ import importlib.resources
 import itertools
 import tempfile
 from argparse import Namespace
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TypeVar
@@ -42,7 +43,7 @@ from cdp_orders_async import (
 from cdp_orders_async.__main__ import relax_gc
 
 T = TypeVar("T")
-OPEN, CONNECTIONS = 128, 64
+OPEN, CONNECTIONS, CALLERS = 128, 64, 8
 OWN = "loader over httptools"
 
 
@@ -152,13 +153,17 @@ def one_by_one(graphs: Sequence[OrderGraph]) -> Batch:
 
     async def batch() -> int:
         network = Network()
-        cdp = Resources(network, "https://host")
-        for graph in graphs:
-            if (outcome := await ingest_one(cdp, graph)).verdict != "loaded":
-                raise SystemExit(f"not loaded: {outcome}")
+        await each(Resources(network, "https://host"), graphs)
         return network.requests
 
     return batch
+
+
+async def each(cdp: Resources, graphs: Iterable[OrderGraph]) -> None:
+    """Load *graphs* one after the other, by a call for each."""
+    for graph in graphs:
+        if (outcome := await ingest_one(cdp, graph)).verdict != "loaded":
+            raise SystemExit(f"not loaded: {outcome}")
 
 
 async def on_a_stand_in(graphs: Sequence[OrderGraph], rounds: int) -> list[Result]:
@@ -180,7 +185,8 @@ async def on_a_server(graphs: Sequence[OrderGraph], rounds: int) -> list[Result]
     """Return the results of P8."""
     async with serving() as url, AsyncExitStack() as stack:
 
-        async def loading(http: Way) -> Batch:
+        async def loading(http: Way) -> tuple[Batch, Batch]:
+            """Return two ways to load: all orders at once, and one by one for each of a few callers."""
             cdp = await stack.enter_async_context(client(url, CONNECTIONS, http=http))
             numbers = itertools.count()
 
@@ -190,18 +196,29 @@ async def on_a_server(graphs: Sequence[OrderGraph], rounds: int) -> list[Result]
                     await loaded(outcomes)
                 return cdp.session.stats.requests - before
 
-            return batch
+            async def by_callers() -> int:
+                before, rest = cdp.session.stats.requests, iter(again(graphs, next(numbers)))
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(CALLERS):
+                        group.create_task(each(cdp, rest))
+                return cdp.session.stats.requests - before
 
-        ours, own = await loading("aiohttp"), await loading("httptools")
+            return batch, by_callers
+
+        (ours, callers), (own, own_callers) = await loading("aiohttp"), await loading("httptools")
         raw = hammer(await raw_aiohttp(url, CONNECTIONS, stack), CONNECTIONS, await ours() // CONNECTIONS)
         batches = {"loader": ours, "raw aiohttp": raw, "raw again": raw, OWN: own}
-        _, wall = await interleaved(batches, rounds)
+        batches |= {"callers": callers, "callers over httptools": own_callers}
+        cpu, wall = await interleaved(batches, rounds)
     rates = {name: [1e6 / took for took in rounds] for name, rounds in wall.items()}
+    ones = f"CPU of a request over a socket: ingest_one, {CALLERS} callers / ingest"
     what, share = f"requests per second, {CONNECTIONS} in flight", ratios(wall["raw aiohttp"], wall[OWN])
     return [
         *compared("P8", what, rates, "/s", least=0.8),
         result("P8", f"{what}: {OWN} / raw aiohttp", share, "x", least=0.8),
         result("", f"{what}: {OWN}", rates[OWN], "/s"),
+        result("P8", f"{ones}, aiohttp", ratios(cpu["callers"], cpu["loader"]), "x", most=1.15),
+        result("P8", f"{ones}, httptools", ratios(cpu["callers over httptools"], cpu[OWN]), "x", most=1.15),
     ]
 
 

@@ -22,6 +22,7 @@ from cdp_orders_async.telemetry.events import (
     PauseBegan,
     PauseEnded,
     RateChanged,
+    RateState,
 )
 from cdp_orders_async.telemetry.observers import Observer, SwitchedObserver, checked, switch, tell
 
@@ -42,6 +43,7 @@ __all__ = [
     "PauseBegan",
     "PauseEnded",
     "RateChanged",
+    "RateState",
     "SwitchedObserver",
     "checked",
     "switch",

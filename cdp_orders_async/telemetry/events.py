@@ -125,15 +125,13 @@ class CallEnded(Struct, frozen=True, kw_only=True):
     """How far the request got in all attempts: ``done``, or a value of `Delivery`."""
 
 
-class RateChanged(Struct, frozen=True, kw_only=True):
-    """The rate at which the client sends changed, because of what the server bears."""
+class RateState(Struct, frozen=True, kw_only=True):
+    """The rate at which the client sends, and what is known of the server's limit."""
 
     per_second: float | None
     """Calls a second that may be sent now; None: no limit."""
     slots: int
     """Calls that may be in flight now."""
-    cut: bool
-    """Whether either became lower."""
     limit: float | None
     """Calls a second that were too many; None: no limit is known."""
     found_for: float | None
@@ -142,6 +140,18 @@ class RateChanged(Struct, frozen=True, kw_only=True):
     """What the last cut was made for: ``429``, ``504``, ``a lost answer``; None: there was none."""
     of: str
     """Which calls it holds for, ``reads`` or ``writes``; empty: all."""
+
+    def __str__(self) -> str:
+        of = f"{self.of}: " if self.of else ""
+        known = f"limit about {self.limit:.4g}/s, found {self.found_for:.0f} s ago" if self.limit else "no limit known"
+        return f"{of}{known}, last cut for {self.cut_for}" if self.cut_for is not None else f"{of}no limit met so far"
+
+
+class RateChanged(RateState, frozen=True, kw_only=True):
+    """The rate at which the client sends changed, because of what the server bears."""
+
+    cut: bool
+    """Whether the calls a second or those in flight became fewer."""
 
 
 class PauseBegan(Struct, frozen=True):

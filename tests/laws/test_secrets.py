@@ -42,6 +42,7 @@ from cdp_orders_async import (
     Page,
     PauseBegan,
     PauseEnded,
+    RateChanged,
     Request,
     Settings,
     Violation,
@@ -121,10 +122,11 @@ from cdp_orders_async.pacing.health import Overload
 from cdp_orders_async.redact import Secrets
 from cdp_orders_async.reports.charts import Band, Chart, Line, _Axis  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.reports.commands import Command
-from cdp_orders_async.session.autorate.governor import Climb, RateState, Trial
+from cdp_orders_async.session.autorate.governor import Climb, Trial
 from cdp_orders_async.session.backends.aiohttp import _Attempt, _Body  # pyright: ignore[reportPrivateUsage] every class is looked at
 from cdp_orders_async.session.signed import SignedUrls, _Connector  # pyright: ignore[reportPrivateUsage] the same
 from cdp_orders_async.sources.jsonlines import _Expecting, _Watched  # pyright: ignore[reportPrivateUsage] every class is looked at
+from cdp_orders_async.telemetry import RateState
 from cdp_orders_async.telemetry.otel import OtelObserver
 from cdp_orders_async.timings import Durations
 from cdp_orders_async.wire import reads_nothing
@@ -138,6 +140,7 @@ from tests.values import NOW
 from tests.ways import Way
 
 ENOUGH = 2
+RATE: dict[str, Any] = {"per_second": None, "slots": 1, "limit": None, "found_for": 0.0, "cut_for": None, "of": ""}
 """Instances of each class that are looked at."""
 CARRIERS = {
     *("models", "graph"),
@@ -245,7 +248,7 @@ def made(folder: Path) -> list[object]:
             *(
                 Trial((1.0, None, 1, None), 1.0, 1.0, 1.0, 0.0),
                 Climb(1.0, 2.0, 3.0),
-                RateState(None, 1, None, 0.0, None),
+                RateState(**RATE),
                 Overload("429"),
             ),
             *(_Body(b"canary"), CreatedRef(ref=ref)),
@@ -266,7 +269,7 @@ def made(folder: Path) -> list[object]:
                 _Teller(Screen.of_messages()),
             ),
             *(PauseBegan("it is not well", 5.0), PauseEnded("it is not well", 5.0)),
-            RateState(None, 1, None, 0.0, None).changed(cut=True),
+            RateChanged(cut=True, **RATE),
             *(
                 Before(order.key, "contact", ref, Opaque({"firstName": "canary"})),
                 Changed(order.key, "contact", ref, ()),

@@ -257,6 +257,15 @@ def test_noise_whose_place_a_limit_takes() -> None:
     assert refused <= 0.02
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_a_sliding_minute_is_used_after_half_an_hour(seed: int) -> None:
+    """Each climb above the limit leaves the window too full for what it accepts later: that is not its limit."""
+    world = World((Window(calls=600, seconds=60, sliding=True),), seed=seed).run(3600)
+    good, refused = world.seen(1800, 3600)
+    assert good >= 0.85 * 10
+    assert refused <= 0.05
+
+
 def test_the_state_is_said() -> None:
     """No limit is known; then there is one, found when and for what."""
     world = World((bucket(refusal=503),), seed=1).run(1)

@@ -307,5 +307,5 @@ async def test_a_rate_that_is_cut() -> None:
         [state] = session.autorate.states()
     last = kept.of(RateChanged)[-1]
     assert (last.cut, last.cut_for, last.found_for, last.of) == (True, "429", 0.0, "")
-    assert (last.per_second, last.slots, last.limit) == (state.rate, state.slots, state.limit)
+    assert (last.per_second, last.slots, last.limit) == (state.per_second, state.slots, state.limit)
     assert last.limit is not None

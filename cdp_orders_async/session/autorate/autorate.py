@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+from msgspec.structs import asdict
+
 from cdp_orders_async.pacing.limiter import ConnectionSlots, Limiter
-from cdp_orders_async.session.autorate.governor import LEAST_RATE, MIN_ANSWERS, START_RATE, Governor, RateState, spread
-from cdp_orders_async.telemetry import RateChanged
+from cdp_orders_async.session.autorate.governor import LEAST_RATE, MIN_ANSWERS, START_RATE, Governor, spread
+from cdp_orders_async.telemetry import RateChanged, RateState
 
 __all__ = ["Autorate"]
 
@@ -120,11 +122,16 @@ class Autorate:
         limiter.set_rate(None if rate == math.inf else rate)
         self._slots.resize(slots)
         if self.on_change is not None:
-            self.on_change(self._state(reads=reads).changed(cut=rate < old_rate or slots < old_slots))
+            cut = rate < old_rate or slots < old_slots
+            self.on_change(RateChanged(cut=cut, **asdict(self._state(reads=reads))))
 
     def _state(self, *, reads: bool) -> RateState:
         limiter, governor = self._lanes[reads]
-        limit = None if governor.climb is None else governor.climb.known
-        found_for = None if governor.cut_for is None else self._clock() - governor.cut_at
-        of = "" if not self.apart else "reads" if reads else "writes"
-        return RateState(limiter.rate, self._slots.size, limit, found_for, governor.cut_for, of)
+        return RateState(
+            per_second=limiter.rate,
+            slots=self._slots.size,
+            limit=None if governor.climb is None else governor.climb.known,
+            found_for=None if governor.cut_for is None else self._clock() - governor.cut_at,
+            cut_for=governor.cut_for,
+            of="" if not self.apart else "reads" if reads else "writes",
+        )

@@ -14,11 +14,8 @@ from __future__ import annotations
 import math
 
 from msgspec import Struct
-from msgspec.structs import asdict
 
-from cdp_orders_async.telemetry import RateChanged
-
-__all__ = ["LEAST_RATE", "MIN_ANSWERS", "START_RATE", "Climb", "Governor", "RateState", "Trial", "spread"]
+__all__ = ["LEAST_RATE", "MIN_ANSWERS", "START_RATE", "Climb", "Governor", "Trial", "spread"]
 
 START_RATE = 10.0  # Calls a second at the start. Common limits allow ten, and six seconds later the rate is 640.
 GROWTH = 2.0  # The factor of the rate in each second of the start. Few calls follow before a refusal comes back.
@@ -35,6 +32,7 @@ MIN_CLIMB = 10.0  # The least length of a climb, so that the refusals at its end
 CLIMB_CALLS = 250  # The least number of calls in a climb, for the same reason, where the rate is low.
 WORTH = 10.0  # A climb takes ten times as long as the pause that may end it: pauses are then a tenth of the time.
 WINDOWS = 2.0  # A climb takes two windows: what is too much then comes at the end of a window, and its pause is short.
+FULL = 0.7  # The weight of a known limit that was just passed: a sliding window is too full to accept so much at first.
 STEEP = 4  # The power of time in a climb: after a limit found far too low, it is back in three times its length.
 MAX_IN_ROW = 7  # Seven refusals in a row are not chance, even where a third is noise: the server accepts nothing.
 SMALL_SAMPLE = 75  # The least answers of a sample: two refusals among them are less than three in a hundred.
@@ -60,12 +58,14 @@ class Climb(Struct):
     start: float  # the value after the cut
     known: float  # the value that was too high
     seconds: float  # seconds until it reaches that value
+    below: float = 0.0  # so far below the start it begins; it is back there well before it ends
     age: float = 0.0  # seconds since it began
 
     def higher(self, seconds: float) -> float:
         """Go on for *seconds*; return the new value."""
         self.age += seconds
-        return self.start + (self.known - self.start) * (self.age / self.seconds) ** STEEP
+        done = self.age / self.seconds
+        return self.start - self.below * max(0.0, 1 - done) ** 3 + (self.known - self.start) * done**STEEP
 
 
 class Trial(Struct):
@@ -78,27 +78,7 @@ class Trial(Struct):
     slowest: float  # seconds of the slowest refusal: so long the last calls may wait for their answer
     answers: int = 0
     refusals: int = 0
-
-
-class RateState(Struct, frozen=True):
-    """The known state of a server's limit."""
-
-    rate: float | None  # calls per second that are allowed now; None: no limit
-    slots: int  # calls in flight that are allowed now
-    limit: float | None  # calls per second that were too many; None: no limit is known
-    found_for: float | None  # seconds since the last cut; None: there was no cut
-    cut_for: str | None  # the reason of the last cut: 429, 504, a lost answer; None: there was no cut
-    of: str = ""  # its calls, reads or writes; empty: all
-
-    def changed(self, *, cut: bool) -> RateChanged:
-        """Return it as an event; *cut*: fewer calls are allowed than before."""
-        fields = asdict(self)  # the others have the same names
-        return RateChanged(per_second=fields.pop("rate"), cut=cut, **fields)
-
-    def __str__(self) -> str:
-        of = f"{self.of}: " if self.of else ""
-        known = f"limit about {self.limit:.4g}/s, found {self.found_for:.0f} s ago" if self.limit else "no limit known"
-        return f"{of}{known}, last cut for {self.cut_for}" if self.cut_for is not None else f"{of}no limit met so far"
+    passed: bool = False  # whether the rate before was above the known limit, and this is the first cut since
 
 
 class Governor:
@@ -229,7 +209,9 @@ class Governor:
     def _cut(self, now: float, seconds: float, why: str, asked: float = 0.0) -> None:
         """Allow fewer calls, after a refusal that took *seconds* to come, and begin a trial."""
         share, sample = (self._share, self._sample()) if self._count >= MIN_ANSWERS else (0.0, 1.0)
-        before = (self.rate, self.climb, self.slots, self._queue) if self._trial is None else self._trial.before
+        trial = self._trial
+        before = (self.rate, self.climb, self.slots, self._queue) if trial is None else trial.before
+        passed = trial is None and self.climb is not None and self.rate > self.climb.known
         if seconds > SLOW * self._quickest:
             busy = min(float(self.slots), self.pace * seconds)
             self.slots = max(LEAST_SLOTS, round(KEPT_SLOTS * busy))
@@ -239,11 +221,15 @@ class Governor:
             used, known = min(self.rate, self.pace), 0.0 if self.climb is None else self.climb.known
             if known:  # above the known limit, the calls only used up a burst
                 used = min(used, (used + 2 * known) / 3)
-            self.climb = climb_to(max(known / DEEPEST, used * (1 - share) / (1 - self._noise)))
-            self.rate = self.climb.start
+            limit = accepted = max(known / DEEPEST, used * (1 - share) / (1 - self._noise))
+            if trial is not None and trial.passed:
+                limit = FULL * known + (1 - FULL) * accepted
+            self.climb = climb_to(limit)
+            self.rate = max(LEAST_RATE, KEPT_RATE * accepted)
+            self.climb.below = self.climb.start - self.rate
         lasts = EXPECTED / max(share - self._noise, RARE) / min(self.rate, self.pace)
         until = now + UNCOUNTED + min(MIN_CLIMB, max(SHORTEST_TRIAL, lasts))
-        self._trial = None if asked else Trial(before, until, share, sample, seconds)
+        self._trial = None if asked else Trial(before, until, share, sample, seconds, passed=passed)
         self.cut_at, self.cut_for, self._was_asked = now, why, asked > 0
         self._begin(now, UNCOUNTED)
 
