@@ -18,7 +18,7 @@ import pytest
 
 from cdp_orders_async.emulator import Emulator
 from cdp_orders_async.graph import parse_graph
-from cdp_orders_async.session.attempt import describe, has_spoken
+from cdp_orders_async.session.attempt import describe, hearing
 from tests.cli.support import TOKEN, cdp_orders, ended, names, orders, started, watched, write
 from tests.ingest.expectations import stored, wanted
 from tests.windows.lacking import LOOP, MODULES, lacks
@@ -112,10 +112,10 @@ def test_a_connection_is_asked_without_poll(monkeypatch: pytest.MonkeyPatch) -> 
             return high if name == "socket" else default
 
     with here, there, high:
-        assert not has_spoken(Transport())
+        has_spoken = hearing(Transport())
+        assert not has_spoken()
         there.send(b"HTTP/1.1 408")
-        assert has_spoken(Transport())
-    assert has_spoken(Transport())  # it is closed
+        assert has_spoken()
 
 
 WORDS = {10061: "The target machine refused it. ", 1225: "The remote computer refused it."}

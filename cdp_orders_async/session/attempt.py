@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NoReturn, TypeAlias
 
@@ -45,7 +46,7 @@ __all__ = [
     "describe",
     "describe_certificate",
     "describe_too_large",
-    "has_spoken",
+    "hearing",
     "unusable_answer",
     "wait_asked",
 ]
@@ -265,20 +266,22 @@ def describe_certificate(error: BaseException, host: str | None) -> str | None:
     return f"the certificate of {host} is not trusted: {error.verify_message.rstrip('.')}"
 
 
-def has_spoken(transport: asyncio.BaseTransport | None) -> bool:
-    """Tell, without waiting, whether an idle connection has ended or has data to read.
+def hearing(transport: asyncio.BaseTransport) -> Callable[[], object]:
+    """Return a function that tells, without waiting, whether an idle connection has ended or has data to read.
 
-    The data answers no request, so the connection cannot take another one.
+    The data answers no request, so the connection cannot take another one. The function must not be called after the
+    *transport* has closed its socket, because another one may have its number then.
     """
-    connection = None if transport is None else transport.get_extra_info("socket")
-    number = -1 if connection is None else connection.fileno()
-    if number < 0:
-        return True
+    number = transport.get_extra_info("socket").fileno()
     if hasattr(select, "poll"):
         poll = select.poll()
         poll.register(number, select.POLLIN)
-        return bool(poll.poll(0))
-    with selectors.DefaultSelector() as selector:  # slower; Windows and some versions of macOS have no poll
+        return partial(poll.poll, 0)
+    return partial(_is_readable, number)  # slower; Windows and some versions of macOS have no poll
+
+
+def _is_readable(number: int) -> bool:
+    with selectors.DefaultSelector() as selector:
         selector.register(number, selectors.EVENT_READ)
         return bool(selector.select(0))
 

@@ -18,7 +18,8 @@ from cdp_orders_async.addresses import has_host, is_encoded, is_loopback
 from cdp_orders_async.errors import CdpError, Invalid, NotSent, OutcomeUnknown, Violation
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.session.attempt import describe
-from cdp_orders_async.session.backends.aiohttp import NEVER_CONNECTED, Dropped, Handler, no_hidden_resend
+from cdp_orders_async.session.backends.aiohttp import NEVER_CONNECTED, Dropped, no_hidden_resend
+from cdp_orders_async.session.backends.handler import Handler
 from cdp_orders_async.settings import Settings, proxy_of, tls_of
 
 __all__ = ["SignedUrls"]

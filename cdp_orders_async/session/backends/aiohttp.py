@@ -27,7 +27,6 @@ from aiohttp import (
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http_exceptions import BadHttpMessage, LineTooLong
-from aiohttp.streams import EMPTY_PAYLOAD
 from aiohttp.tracing import Trace
 from msgspec import Struct
 from yarl import URL
@@ -39,8 +38,6 @@ from cdp_orders_async.session.attempt import (
     HEAD_TOO_LARGE,
     HEADERS,
     LONGEST_HEAD,
-    MOST_FRAMING,
-    NO_BODY,
     NO_HEADERS,
     Answer,
     GivenUp,
@@ -52,17 +49,17 @@ from cdp_orders_async.session.attempt import (
     describe,
     describe_certificate,
     describe_too_large,
-    has_spoken,
     unusable_answer,
     wait_asked,
 )
+from cdp_orders_async.session.backends.handler import BrokenConnection, Handler
 from cdp_orders_async.session.backends.sockets import Sockets
 from cdp_orders_async.session.timeouts import Broken, Timeout
 from cdp_orders_async.settings import Credentials, Settings, tls_of
 from cdp_orders_async.timings import Timings
 from cdp_orders_async.wire import Request
 
-__all__ = ["NEVER_CONNECTED", "AiohttpBackend", "Dropped", "Handler", "no_hidden_resend"]
+__all__ = ["NEVER_CONNECTED", "AiohttpBackend", "Dropped", "no_hidden_resend"]
 
 NAME = type(hdrs.ACCEPT)
 """The type of the names of headers that aiohttp takes as they are; any other text it converts, again and again."""
@@ -161,65 +158,6 @@ class _Attempt(Struct):
 ATTEMPT: ContextVar[_Attempt] = ContextVar("ATTEMPT")
 
 
-class _Broken(Broken, aiohttp.ClientError):
-    """`Broken`, as an error that aiohttp passes on."""
-
-
-class Handler(ResponseHandler):
-    """A connection that ends at once when it is closed, and that limits the data outside of a body.
-
-    aiohttp ends TLS with a handshake. If the server does not answer it, the connection stays open for half a minute,
-    even after its pool was closed.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop)
-        # All here: Python makes a slow dictionary of an object that gets several attributes after many were made.
-        self.used_at: float | None = None
-        """The time of its last request."""
-        self.received = 0
-        """The bytes that came since."""
-        self._length = 0  # bytes of the body so far
-        self._outside = 0  # bytes beside the body that its own do not explain
-
-    def begin(self, now: float) -> None:
-        """Take a request."""
-        self.used_at = now
-        self._payload = None
-        self.received = self._length = self._outside = 0
-
-    def close(self) -> None:
-        """End at once."""
-        self.abort()
-
-    def resume_reading(self, *args: Any, **given: Any) -> None:  # noqa: ANN401 aiohttp's
-        """Read on, if it does not."""
-        if self._reading_paused:  # aiohttp asks after each body, and would feed its parser nothing
-            super().resume_reading(*args, **given)
-
-    def data_received(self, data: bytes) -> None:
-        """Parse *data*, and end an answer that has too much beside its body."""
-        body = self._payload
-        if body is not None and body is not EMPTY_PAYLOAD and data and body.is_eof():
-            self.abort()  # data after the end of an answer
-            return
-        self.received += len(data)
-        super().data_received(data)
-        body = None if self._payload is EMPTY_PAYLOAD else self._payload
-        length = 0 if body is None else body.total_bytes
-        if length == self._length:
-            self._outside += len(data)
-        else:
-            framing = self._outside + len(data) - MOST_FRAMING * (length - self._length)
-            self._outside, self._length = max(0, framing) if self._length else 0, length
-        if self._outside > LONGEST_HEAD and self.transport is not None:
-            self.transport.pause_reading()  # the reader of the answer closes the connection
-            self.set_exception(_Broken(HEAD_TOO_LARGE if body is None else NO_BODY))
-        error = self.exception()
-        if error is not None and body is not None:  # aiohttp would let the reader of the body wait
-            body.set_exception(error if isinstance(error, Broken) else aiohttp.ClientPayloadError())
-
-
 class _MayUse(Protocol):
     def __call__(self, used_at: float, *, creates: bool) -> bool: ...
 
@@ -264,15 +202,14 @@ class _Connector(aiohttp.TCPConnector):
                 raise TypeError("aiohttp made a connection of another kind")
             used_at = handler.used_at
             if not handler.should_close and (
-                used_at is None
-                or (self._may_use(used_at, creates=attempt.creates) and not has_spoken(handler.transport))
+                used_at is None or (self._may_use(used_at, creates=attempt.creates) and not handler.has_spoken())
             ):
                 handler.begin(self._loop.time())
                 attempt.connection, attempt.kept = handler, used_at is not None
                 return connection
             connection.close()
             if used_at is None:  # every new connection would probably end like this
-                raise _Broken("the server ended the new connection, or spoke on it unasked")
+                raise BrokenConnection("the server ended the new connection, or spoke on it unasked")
 
     async def _create_connection(self, *args: Any, **given: Any) -> ResponseHandler:  # noqa: ANN401 aiohttp's
         try:
@@ -470,7 +407,7 @@ def _checked(response: ClientResponse, connection: Handler | None) -> ClientResp
         return response  # nearly always, so that the rest is not counted
     if sum(map(len, chain.from_iterable(response.raw_headers))) > LONGEST_HEAD:
         response.close()
-        raise _Broken(HEAD_TOO_LARGE)
+        raise BrokenConnection(HEAD_TOO_LARGE)
     return response
 
 

@@ -16,7 +16,7 @@ from cdp_orders_async.session.attempt import (
     MOST_FRAMING,
     NO_BODY,
     describe,
-    has_spoken,
+    hearing,
     wait_asked,
 )
 
@@ -43,6 +43,8 @@ class Connection(asyncio.BufferedProtocol):
         self._parser: HttpResponseParser
         self._patience: asyncio.TimerHandle | None = None
         self._transport: asyncio.Transport
+        self.has_spoken: Callable[[], object]
+        """Tells whether it has ended or has data to read that was not read yet; only for one that is free."""
         self._answered: asyncio.Future[str | None] = self._loop.create_future()
         self._answered.cancel()  # there is no request yet
         self._whole = False  # whether the answer is complete
@@ -86,11 +88,6 @@ class Connection(asyncio.BufferedProtocol):
         value = self.headers.get(name)
         return None if value is None else value.decode("latin-1")
 
-    @property
-    def has_spoken(self) -> bool:
-        """Whether it has ended or has data to read that was not read yet."""
-        return has_spoken(self._transport)
-
     def end(self, reason: str = "the connection was closed") -> None:
         """Close it; a request without its answer ends with *reason*."""
         self.free = False
@@ -101,6 +98,7 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take over the transport, and be free for a request."""
         self._transport = cast("asyncio.Transport", transport)
+        self.has_spoken = hearing(transport)
         self._parser = HttpResponseParser(self)
         # The flaws of answers that aiohttp forgives; none of them moves the end of an answer.
         self._parser.set_dangerous_leniencies(

@@ -176,7 +176,7 @@ class HttptoolsBackend(HttpBackend):
                 connection.free
                 and since > oldest
                 and self._may_use(since, creates=creates)
-                and not connection.has_spoken
+                and not connection.has_spoken()
             ):
                 return connection
             connection.end()
