@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Collection, Iterable, Iterator
+from itertools import groupby
+from operator import itemgetter
 from unicodedata import normalize
 from urllib.parse import unquote
 
@@ -19,6 +21,13 @@ ESCAPED_CHARACTER = re.compile(
     r"\\+u00([0-9a-f]{2})|\\+x([0-9a-f]{2})|%(?:25)*([0-9a-f]{2})|&(?:amp;)*(#?[0-9a-z]{1,8};)|\\+(.)", re.IGNORECASE
 )
 """One character in the notation of JSON, a program, a URL or HTML, which takes several characters."""
+RARELY_ESCAPED_CHARACTER = re.compile(
+    r"(?:%(?:25)*u00|\\+u\{0*|\\+u0{6}|=|&(?:amp;)*#x0*)(?P<hex>[0-9a-f]{2})[;}]?|&(?:amp;)*#0*(?P<decimal>\d{2,3});?"
+    r"|\\+(?P<octal>[0-7]{3})|(?P<plain>.)(?:[\0\u00ad\u200b]|\\+u0000)+",
+    re.IGNORECASE | re.DOTALL,
+)
+"""The same in rarer notations: those of mail and of other languages, and text of 16 bits, which has NULs between. They
+are read apart, because a secret may hold what looks like them."""
 WORD = re.compile(r"\w+")
 LIST_INDEX = re.compile(r"\[\d{1,3}\]")
 """The index of an entry of a list, as in ``emails[0]``."""
@@ -50,22 +59,19 @@ class Secrets:
         """Return *text* with ``***`` in place of each secret, of each part of a secret, and of their usual codings."""
         if self._runs is None:
             self._runs = Opaque(_runs_of(self._secrets.open()))
-        units = list(_units(text))
-        plain = "".join(unit for unit, _, _ in units)
-        hidden = bytearray(len(units))
-        for length, runs in self._runs.open().items():
-            for at in range(len(plain) - length + 1):
-                if plain[at : at + length] in runs:
-                    hidden[at : at + length] = b"\1" * length
+        hidden = bytearray(len(text))
+        for escaped in (ESCAPED_CHARACTER, RARELY_ESCAPED_CHARACTER):
+            units = list(_units(text, escaped))
+            plain = "".join(unit for unit, _, _ in units)
+            for length, runs in self._runs.open().items():
+                for at in range(len(plain) - length + 1):
+                    if plain[at : at + length] in runs:
+                        start, end = units[at][1], units[at + length - 1][2]
+                        hidden[start:end] = b"\1" * (end - start)
         if not any(hidden):
             return text
-        shown: list[str] = []
-        for (_, start, end), hide in zip(units, hidden, strict=True):
-            if not hide:
-                shown.append(text[start:end])
-            elif not shown or shown[-1] is not MASK:
-                shown.append(MASK)
-        return "".join(shown)
+        pieces = groupby(zip(text, hidden, strict=True), itemgetter(1))
+        return "".join(MASK if hide else "".join(char for char, _ in piece) for hide, piece in pieces)
 
     def start(self, body: bytes | bytearray, most: int) -> bytes:
         """Return the first *most* bytes of an answer; secrets are masked before the answer is cut."""
@@ -79,13 +85,19 @@ def _runs_of(secrets: Iterable[str]) -> dict[int, frozenset[str]]:
     for secret in (secret for secret in secrets if len(secret) >= MIN_SECRET_LENGTH):
         raw = secret.encode()
         # Base64 writes three bytes as four characters, so the code of a secret depends on the bytes before it.
-        coded = [base64.b64encode(b"\0" * skip + raw).decode()[-(-skip * 8 // 6) :].rstrip("=") for skip in range(3)]
+        wide = secret.encode("utf-16-le", errors="replace")
+        coded = [
+            base64.b64encode(b"\0" * skip + text).decode()[-(-skip * 8 // 6) :].rstrip("=")
+            for text in (raw, wide)
+            for skip in range(3)
+        ]
         latin = raw.decode("latin-1")  # where each byte is escaped separately
         letters = "".join(filter(str.isalnum, secret))
         for form in (
             secret,
             letters if len(letters) >= RUN_LENGTH else "",
             raw.hex(),
+            wide.hex(),
             latin,
             *(text[:-1] for text in coded if len(text) > RUN_LENGTH),
         ):
@@ -104,10 +116,10 @@ def _folded(text: str) -> str:
     return "".join(low if len(low := normalize("NFKC", char).lower()) == 1 else char for char in text)
 
 
-def _units(text: str) -> Iterator[tuple[str, int, int]]:
-    """Yield each character of *text*, escaped or not, in lower case, with its start and its end."""
+def _units(text: str, escaped: re.Pattern[str]) -> Iterator[tuple[str, int, int]]:
+    """Yield each character of *text*, *escaped* or not, in lower case, with its start and its end."""
     at = 0
-    for found in ESCAPED_CHARACTER.finditer(text):
+    for found in escaped.finditer(text):
         yield from _plain(text, at, found.start())
         char = _unescaped(found)
         if char is None:
@@ -126,6 +138,10 @@ def _unescaped(found: re.Match[str]) -> str | None:
     """Return the one character that an escape stands for, None where it stands for none."""
     from html import unescape  # noqa: PLC0415 half a megabyte of names, which only an answer with an error needs
 
+    if found.re is RARELY_ESCAPED_CHARACTER:
+        rare = found.groupdict()
+        bases = {"hex": 16, "decimal": 10, "octal": 8}
+        return rare["plain"] or next(chr(int(code, bases[name])) for name, code in rare.items() if code)
     unicode, byte, percent, entity, other = found.groups()
     if other is not None:
         return str(other)
