@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import gzip
 import zlib
+from collections.abc import Mapping
 
 import pytest
 
-from cdp_orders_async.errors import OutcomeUnknown, Refused, Unreadable
+from cdp_orders_async.errors import MAYBE_DONE, OutcomeUnknown, Refused, ServerError, Unreadable
 from cdp_orders_async.settings import Settings
 from tests.servers import Reply, serving
 from tests.session.calling import ask, calling, failure
@@ -99,6 +102,13 @@ async def test_unreadable(raw: bytes) -> None:
         assert isinstance(await failure(session, ask("POST")), Unreadable)
 
 
+async def test_deflate_that_breaks_off() -> None:
+    """A body without its end is no answer to a create, which may be done."""
+    raw = packed(b"deflate", zlib.compress(BODY)[:-4])
+    async with serving(Reply(raw=raw)) as server, calling(server.url, ONCE) as session:
+        assert (await failure(session, ask("POST"))).delivery in MAYBE_DONE
+
+
 async def test_folded_wait() -> None:
     """The time to wait is read from a folded line too."""
     raw = answer(b"Retry-After:\r\n 7", LENGTH, first=b"HTTP/1.1 429 Slow")
@@ -106,3 +116,16 @@ async def test_folded_wait() -> None:
         error = await failure(session, ask("POST"))
     assert isinstance(error, Refused)
     assert error.retry_after == 7
+
+
+async def test_an_answer_that_ends_http_is_closed() -> None:
+    """An answer 101 leaves nothing that asyncio would tell of later, with its headers."""
+    told: list[Mapping[str, object]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    loop.set_exception_handler(lambda _, context: told.append(context))
+    raw = answer(b"Upgrade: h2c", b"Connection: Upgrade", first=b"HTTP/1.1 101 Switching Protocols", body=b"")
+    async with serving(Reply(raw=raw)) as server, calling(server.url, ONCE) as session:
+        assert isinstance(await failure(session, ask()), ServerError)
+    gc.collect()
+    assert told == []

@@ -11,6 +11,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from functools import partial
+from http import HTTPStatus
 from itertools import chain
 from typing import Any, NoReturn, Protocol
 
@@ -387,6 +388,9 @@ class AiohttpBackend(HttpBackend):
         return await handler(request)
 
     async def _read(self, request: Request[Any], response: ClientResponse) -> bytes:
+        if response.status == HTTPStatus.SWITCHING_PROTOCOLS:
+            response.close()  # aiohttp leaves it open, and warns of it later with all its headers
+            return b""
         content, most = response.content, self._settings.max_answer
         length = response.content_length if self._trace_configs or not self._is_mine else None
         if length is not None and length <= most and "Content-Encoding" not in response.headers:

@@ -37,7 +37,11 @@ def _inflated(body: bytearray, most: int) -> bytearray:
     """Return the contents of *body*, at most one byte more than *most*; raises `Broken`."""
     # Some servers send deflate without its head: the first byte shows it.
     headless = body[0] & 15 != zlib.DEFLATED
-    return bytearray(_decompressed(zlib.decompressobj(-zlib.MAX_WBITS if headless else zlib.MAX_WBITS), body, most + 1))
+    packed = zlib.decompressobj(-zlib.MAX_WBITS if headless else zlib.MAX_WBITS)
+    unpacked = bytearray(_decompressed(packed, body, most + 1))
+    if len(unpacked) <= most and not packed.eof:
+        raise Broken("it is packed, and breaks off")
+    return unpacked
 
 
 def _decompressed(packed: Any, data: bytes | bytearray, most: int) -> bytes:  # noqa: ANN401 zlib does not name it
