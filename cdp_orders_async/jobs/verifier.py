@@ -279,7 +279,9 @@ class Verifier:
 
         def is_foreign(ref: UUID) -> bool:
             places = self._verification.places(ref)
-            return bool(places) and row.place not in places
+            if not places or row.place in places:
+                return False
+            return all(read_at(self._recorded, place).key != graph.key for place in places)
 
         snapshot = await read_order(self._client, parts[0], refs.get("order"), is_foreign)
         if snapshot is None:
@@ -290,7 +292,7 @@ class Verifier:
         others = {
             part.ref
             for place in lines
-            if place != row.place
+            if place != row.place and row.place in lines  # a line that made nothing is compared with what is there
             for part in read_at(self._recorded, place).parts
             if part.ref is not None
         }

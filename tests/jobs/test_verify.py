@@ -203,6 +203,16 @@ async def test_lines_of_one_order_are_compared_with_it(tmp_path: Path) -> None:
     assert {one["key"] for one in lines_of(tmp_path / "d")} == {"B-1@2024-01-02T16:17:16+00:00"}
 
 
+async def test_a_line_that_contradicts_an_earlier_one_is_compared_too(tmp_path: Path) -> None:
+    """A line that says something else of an order differs from what is there: nothing of it is missing."""
+    lines = orders(1)
+    async with loaded(tmp_path, [lines[0], {**lines[0], "price": 7}]) as (_, cdp, outcomes):
+        report = await jobs.verify(cdp, outcomes, differences=tmp_path / "d", settle=0)
+    assert counts(report) == {**clean(2, 12), "same": 11, "different": 1}
+    [line] = lines_of(tmp_path / "d")
+    assert (line["part"], line["problem"]) == ("order", "different")
+
+
 async def test_input_is_read_as_the_load_read_it(tmp_path: Path) -> None:
     """The time zone of the load is in the record of its run, beside the outcomes."""
     lines = orders(1)
