@@ -180,11 +180,16 @@ class Lookup:
             for stored in left
             if may_match(other.sent(), stored) or self._is_recorded(other, stored)
         ]
+        taken: dict[Part, Any] = {}
         for other, stored in sorted(fits, key=lambda fit: _difference(fit[0].sent(), fit[1])):
             if other in new and stored in left:
                 new.remove(other)
                 left.remove(stored)
-        return pair_edited(part, new, left)
+                taken[other] = stored
+        found = pair_edited(part, new, left)
+        if found is not None and any(_fits_as_well(other.sent(), stored, found) for other, stored in taken.items()):
+            raise AmbiguousError
+        return found
 
     def _is_recorded(self, part: Part, stored: Any) -> bool:  # noqa: ANN401 any resource
         """Tell whether *stored* is *part* by a record that proves nothing: it counts if nothing fits better."""
@@ -330,6 +335,12 @@ def _difference(sent: Any, stored: Any) -> tuple[bool, int, int]:  # noqa: ANN40
     """Return how much *stored* differs: whether in its identifiers, and the numbers of other and of further fields."""
     differs = diff(sent, stored)
     return "identifiers" in differs, len(differs), 0 if differs else extra_fields(sent, stored)
+
+
+def _fits_as_well(sent: Any, stored: Any, other: Any) -> bool:  # noqa: ANN401 any resource
+    """Tell whether *sent* may be *stored* or the *other* resource, of which each has something of its own."""
+    difference = _difference(sent, stored)
+    return any(difference) and may_match(sent, other) and _difference(sent, other) == difference
 
 
 def _fit(part: Part, extension: Part | None, stored: Any, held: Extension | None) -> tuple[int, ...]:  # noqa: ANN401 any resource

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import CellType
 from typing import Any
 from uuid import UUID
@@ -56,6 +56,8 @@ LEFT = "left/"
 """The beginning of the key of a leftover, which no part can have: its kind and its reference follow."""
 LONGEST_REFERENCE = 500
 """The most characters of the reference id of an item that are its key; of a longer one it is the hash."""
+EMPTY: tuple[object, ...] = ("", [])
+"""Values that count as a missing field, as in `diff`."""
 RESERVED_SUFFIX = re.compile(r"(/ext|~[0-9]+)/*$")
 """The end of a reference id whose key would look like the key of an extension or of a duplicate."""
 
@@ -103,7 +105,7 @@ class Part(Struct, eq=False):
     def digest(self) -> bytes:
         """The hash of the value, made at the first use."""
         if not self._digest:
-            self._digest = _hash(self.value, *[use.key.encode() for use in self.uses])
+            self._digest = _hash(self.value, *[key.encode() for key in dict.fromkeys(use.key for use in self.uses)])
         return self._digest
 
     @property
@@ -266,7 +268,28 @@ def parts_of(graph: OrderGraph, *, copy: bool = False) -> list[Part]:
 
 
 def _hash(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs
-    return digest_of(encode(to_json(value) if attrs.has(value.__class__) else dict(sorted(value.items()))), *rest)
+    """Return the hash of *value*: the same one for all values between which `diff` sees no difference."""
+    if attrs.has(value.__class__):
+        return digest_of(encode(_in_one_form(to_json(value))), *rest)
+    pairs = sorted((key, int(one) if _is_whole(one) else one) for key, one in value.items() if one != "")
+    return digest_of(encode(dict(pairs)), *rest)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+def _in_one_form(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the JSON of a model without empty texts and lists, and with its identifiers sorted and each once."""
+    made = {name: value for name, value in plain.items() if value not in EMPTY}
+    for name, value in made.items():
+        if isinstance(value, list):
+            entries: list[Any] = [_in_one_form(one) if isinstance(one, dict) else one for one in value]
+            if name == "identifiers":
+                by_key = {(one.get("provider"), one.get("id")): one for one in entries}
+                entries = [by_key[key] for key in sorted(by_key, key=str)]
+            made[name] = entries
+    return made
 
 
 def _item_identity(item: NewOrderItem | NewOrderItemV2) -> tuple[str, str]:
@@ -285,7 +308,7 @@ def _item_identity(item: NewOrderItem | NewOrderItemV2) -> tuple[str, str]:
         return key, key
     plain = to_json(item)
     always = [plain[name] for name in ("type", "name", "price", "currencyCode", "status")]
-    return f"item#{digest_of(encode(plain)).hex()}", f"item#{digest_of(encode(always)).hex()}"
+    return f"item#{_hash(item).hex()}", f"item#{digest_of(encode(always)).hex()}"
 
 
 def _extension_hash(entry: GraphItem) -> bytes:

@@ -177,6 +177,10 @@ KEYS_OF_ERRORS = frozenset({"developerMessage", "moreInfoUrl", "moreInfo"})
 REFUSED_ON_THE_WAY = frozenset({401, 403, 407, 411, 413, 414, 415, 417, 429, 431, 451})
 """Statuses by which a gateway refuses a request before it passes it on."""
 
+MAYBE_DONE_BEFORE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT})
+"""Statuses of a create that may have been done: it came too late, or it was passed on twice, and this refuses the
+second time."""
+
 
 def parse_response(
     request: Request[T], status: int, body: bytes, retry_after: float | None = None, secrets: Secrets = NO_SECRETS
@@ -184,8 +188,8 @@ def parse_response(
     """Return the result of an answer, or raise its error, without the *secrets* of the client.
 
     A server error after a create is `OutcomeUnknown`: the vendor has no idempotency key, so it is not known whether it
-    was done. The same holds for 303, which points to the result, and for the *delivery* of a refusal by a gateway that
-    got no good answer from the API, or got it too late.
+    was done. The same holds for 303, which points to the result, and for the *delivery* of 408 and 409, and of a
+    refusal by a gateway that got no good answer from the API, or got it too late.
     """
     if 200 <= status < 300:  # noqa: PLR2004 success, in all its forms: the vendor's pages disagree which
         try:
@@ -196,7 +200,7 @@ def parse_response(
     if request.creates and (status == 303 or isinstance(refusal, ServerError)):  # noqa: PLR2004 HTTP
         unknown: CdpError = OutcomeUnknown(f"{refusal}; it may have been done")
         raise unknown from refusal
-    if request.creates and (is_of_a_gateway(refusal) or status == HTTPStatus.REQUEST_TIMEOUT):
+    if request.creates and (is_of_a_gateway(refusal) or status in MAYBE_DONE_BEFORE):
         refusal.delivery = Delivery.UNKNOWN
     raise refusal
 

@@ -27,8 +27,12 @@ ELSEWHERE = Cause("elsewhere", "POST", "/", None)
 """What somebody else does."""
 
 
-OF_A_GATEWAY = {"page": b"<html>Come back later</html>", "json": b'{"message":"Not Found"}'}
-"""The bodies of the answers of a gateway, by the first word of their fate."""
+OF_A_GATEWAY = {
+    "page": b"<html>Come back later</html>",
+    "json": b'{"message":"Not Found"}',
+    "exists": b'{"status":409,"code":409,"message":"exists","moreInfoUrl":"https://support.sitecore.com"}',
+}
+"""The bodies of the answers of a gateway, and of the API to what it got twice, by the first word of their fate."""
 
 
 class Network:

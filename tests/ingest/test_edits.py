@@ -21,6 +21,7 @@ from cdp_orders_async import (
     Outcome,
     PartVerdict,
     Verdict,
+    ingest,
     ingest_one,
 )
 from cdp_orders_async.emulator import Emulator
@@ -437,3 +438,43 @@ async def test_somebody_gets_an_identifier_that_another_person_has_too(memory: M
         assert outcome.verdict == (Verdict.UPDATED if run == 1 else Verdict.ALREADY)
         assert runs.writes == ["consumers.update"] * 2 * (run == 1)
     assert runs.holds(edited)
+
+
+@pytest.mark.parametrize("memory", MEMORIES)
+@pytest.mark.parametrize("policy", ["keep", "update"])
+@pytest.mark.parametrize("twins", [2, 3])
+async def test_twins_lost_their_ids_and_one_was_edited(memory: Memory, policy: Policy, twins: int) -> None:
+    """Which of them was edited would be a guess: nothing is written, and each run says the same."""
+    runs = Runs(memory)
+    before = OrderGraph(order=order(), items=tuple(item(f"i{n}") for n in range(twins)))
+    await runs.load(before)
+    after = OrderGraph(order=order(), items=(*[item()] * (twins - 1), item(price=Decimal(60))))
+    for _ in range(2):
+        outcome = await runs.load(after, policy)
+        assert (outcome.verdict, runs.writes) == (Verdict.CONFLICT, [])
+        assert {part.verdict for part in outcome.parts[1:]} <= {PartVerdict.CONFLICT, PartVerdict.UNKNOWN}
+
+
+IDENTIFIERS = (Identifier(provider="CRM", id="1"), Identifier(provider="CRM", id="2"))
+CONTACT = NewContact(first_name="Ann", identifiers=IDENTIFIERS)
+LINE = OrderGraph(
+    order=order(), items=(item("i1"), item()), contact=CONTACT, consumers=(consumer(uses=["i1"]),), extension={"n": 1}
+)
+OTHER_FORMS: Mapping[str, OrderGraph] = {
+    "a number": attrs.evolve(LINE, extension={"n": 1.0}),
+    "an empty pair": attrs.evolve(LINE, extension={"n": 1, "x": ""}),
+    "an empty list": attrs.evolve(LINE, contact=attrs.evolve(CONTACT, phone_numbers=())),
+    "an empty text": attrs.evolve(LINE, items=(item("i1", description=""), item(description=""))),
+    "identifiers turned": attrs.evolve(LINE, contact=attrs.evolve(CONTACT, identifiers=IDENTIFIERS[::-1])),
+    "an item twice": attrs.evolve(LINE, consumers=(consumer(uses=["i1", "i1"]),)),
+}
+
+
+@pytest.mark.parametrize("form", OTHER_FORMS)
+@pytest.mark.parametrize("journaled", [True, False])
+async def test_one_order_twice_in_two_forms(form: str, journaled: bool) -> None:  # noqa: FBT001 a parameter of the test
+    """Two lines that differ only in what counts as no difference are one order: the second is there already."""
+    network, journal = Network(Emulator()), MemoryJournal() if journaled else None
+    async with ingest(NEW.resources(network, BASE), [LINE, OTHER_FORMS[form]], journal=journal, settle=0.0) as load:
+        verdicts = [outcome.verdict async for outcome in load]
+    assert verdicts == [Verdict.LOADED, Verdict.ALREADY]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -99,6 +100,21 @@ def test_ten_bad_seconds(outage: str, upsert: bool) -> None:  # noqa: FBT001 a p
         assert load.paused is None
         assert 11 < loop.time() < 60
         assert len(network.requests) < count(some(100)) + 300
+
+    run(main)
+
+
+@pytest.mark.parametrize("kind", ["orders", "items", "contacts", "consumers", "order_extensions", "item_extensions"])
+def test_a_create_that_was_passed_on_twice(kind: str) -> None:
+    """The API did it and refuses the second time, with 409: it is looked up, and there."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network = Network(Emulator())
+        network.fate = lambda request: "exists 409, done" if request.operation == f"{kind}.create" else "ok"
+        async with contextlib.aclosing(loading(loop, network, [whole()])) as load:
+            [outcome] = await collected(load)
+        assert outcome.verdict == Verdict.LOADED
+        assert stored(network.emulator) == wanted([whole()])
 
     run(main)
 
