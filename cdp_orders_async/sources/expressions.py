@@ -13,7 +13,7 @@ from cdp_orders_async.errors import InputError
 from cdp_orders_async.models.constraints import SIGNIFICANT_DIGITS
 from cdp_orders_async.sources.columns import Branch, Key
 
-__all__ = ["UNUSABLE", "Column", "columns_of", "identifier", "is_simple", "literal", "object_of", "short_name"]
+__all__ = ["UNUSABLE", "Column", "identifier", "is_simple", "leaves", "literal", "object_of", "short_name"]
 
 UNUSABLE = "$unusable"
 """The key of an object that stands for a value which JSON cannot say; its own value says why."""
@@ -107,8 +107,8 @@ def _branch(branch: Branch, columns: Sequence[Column]) -> str:
         return f"CASE WHEN {doubt} THEN {value} ELSE {short} END"
     inner = object_of(branch.inner, columns)
     if inner != "NULL":
-        leaves = [f"{identifier(columns[number].name)} IS NULL" for number in columns_of(branch)]
-        inner = f"CASE WHEN {' AND '.join(leaves)} THEN NULL ELSE {inner} END"
+        nothing = [f"{identifier(columns[number].name)} IS NULL" for number, _ in leaves(branch)]
+        inner = f"CASE WHEN {' AND '.join(nothing)} THEN NULL ELSE {inner} END"
     return f"'[' || {inner} || ']'" if branch.key is not None and branch.key.many else inner
 
 
@@ -143,12 +143,12 @@ def _is_simple(kind: Any, key: Key | None) -> bool:  # noqa: ANN401 a type of du
             return other in SHORT_WHOLE and not _is_text(key)
 
 
-def columns_of(branch: Branch) -> Iterator[int]:
-    """Yield the numbers of the columns of a branch."""
+def leaves(branch: Branch) -> Iterator[tuple[int, Key | None]]:
+    """Yield the number of each column of a branch, and the key of its place."""
     if branch.column is not None:
-        yield branch.column
+        yield branch.column, branch.key
     for inner in branch.inner.values():
-        yield from columns_of(inner)
+        yield from leaves(inner)
 
 
 def _joined(values: Mapping[str, str]) -> str:

@@ -15,9 +15,9 @@ from cdp_orders_async.sources.columns import ITEMS, Branch
 from cdp_orders_async.sources.expressions import (
     UNUSABLE,
     Column,
-    columns_of,
     identifier,
     is_simple,
+    leaves,
     object_of,
     short_name,
 )
@@ -70,7 +70,7 @@ def select_orders(
     query = _select(f"row_number() OVER () AS {ROW}, *", query)
     if items is None:
         text = f"encode(coalesce({object_of(order, columns)}, '{{}}'))"
-        return _select(f"{ROW}, {text}", _with_short(query, columns, order)), False
+        return _select(f"{ROW}, {text}", _with_short(query, columns, branches.values())), False
     if not in_place:
         query = f"{_select('*', query)} ORDER BY {', '.join([*key, ROW])}"
     of_key = object_of({name: order[name] for name in KEY if name in order}, columns)
@@ -78,26 +78,27 @@ def select_orders(
     same = "false"
     if key:
         of_key = f"CASE WHEN {SAME} OR {key[0]} IS NULL THEN NULL ELSE {of_key} END"
-        inside = set(columns_of(items))
+        inside = {number for number, _ in leaves(items)}
         head = [identifier(column.name) for number, column in enumerate(columns) if number not in inside]
         query = _select(f"*, row({', '.join(head)}) AS {HEAD}", query)
         same = f"{key[0]} IS NOT NULL AND {HEAD} IS NOT DISTINCT FROM lag({HEAD}) OVER ()"
     query = _select(f"*, {same} AS {SAME}", query)
     of_order = f"CASE WHEN {SAME} THEN NULL ELSE coalesce({of_order}, '{{}}') END"
     texts = f"{ROW}, {of_key}, encode({of_order}), encode({of_item})"
-    return _select(texts, _with_short(query, columns, order)), True
+    return _select(texts, _with_short(query, columns, branches.values())), True
 
 
 def _select(what: str, query: str) -> str:
     return f"SELECT {what} FROM ({query}\n)"  # noqa: S608 the names are quoted
 
 
-def _with_short(query: str, columns: Sequence[Column], order: Mapping[str, Branch]) -> str:
+def _with_short(query: str, columns: Sequence[Column], branches: Iterable[Branch]) -> str:
     """Add the JSON text of the columns of which duckdb writes it as it is meant; after a sort, which it would slow."""
     short = [
         f"to_json({identifier(column.name)})::VARCHAR AS {identifier(short_name(column.name))}"
-        for branch in order.values()
-        if branch.column is not None and is_simple(column := columns[branch.column], branch.key)
+        for branch in branches
+        for number, key in leaves(branch)
+        if is_simple(column := columns[number], key)
     ]
     return _select(", ".join(["*", *short]), query) if short else query
 

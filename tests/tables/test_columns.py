@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cdp_orders_async import InputError, TableSource
+from cdp_orders_async.kinds import V2, V2_1
 from cdp_orders_async.sources.expressions import literal
 from tests.tables.making import KEY, MOMENT, ORDER, lines, one, parquet, raw, text, told
 
@@ -110,6 +111,29 @@ async def test_nulls_are_left_out(tmp_path: Path) -> None:
     assert line.graph.contact is None
     assert line.graph.extension is None
     assert [(part.item.name, part.extension) for part in line.graph.items] == [("AZ10", None)]
+
+
+@pytest.mark.parametrize(
+    ("column", "whole"),
+    [
+        ("['a@example.com'] AS \"contact.emails\"", "{'emails': ['a@example.com']} AS contact"),
+        ("[{'id': '7'}] AS \"contact.identifiers\"", "{'identifiers': [{'id': '7'}]} AS contact"),
+        ("{'id': '7'} AS \"contact.identifiers\"", "{'identifiers': {'id': '7'}} AS contact"),
+        ("['a@example.com'] AS \"consumers.emails\"", "[{'emails': ['a@example.com']}] AS consumers"),
+        ("[{'id': '7'}] AS \"orderItems.flightSegments\"", "[{'flightSegments': [{'id': '7'}]}] AS \"orderItems\""),
+        ('[1, 2] AS "extensions.x"', "{'x': [1, 2]} AS extensions"),
+    ],
+)
+async def test_nested_values_in_flat_columns(tmp_path: Path, column: str, whole: str) -> None:
+    """They are what they are in a column of the whole object."""
+    api = V2 if "flight" in column else V2_1
+    flat, nested = [
+        await one(parquet(tmp_path / f"{n}.parquet", f"SELECT {ORDER}, {select}"), api=api)
+        for n, select in enumerate((column, whole))
+    ]
+    assert (flat.graph, told(flat)) == (nested.graph, told(nested))
+    if flat.graph is None:
+        assert raw(flat) == raw(nested)
 
 
 async def test_nested_and_flat_columns_are_the_same_order(tmp_path: Path) -> None:
