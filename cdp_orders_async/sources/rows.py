@@ -6,10 +6,13 @@ import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import tzinfo
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
 
+from cdp_orders_async.graph import key_in
+from cdp_orders_async.journal.records import OrderId
 from cdp_orders_async.redact import Opaque
 from cdp_orders_async.sources.columns import ITEMS, Branch
 from cdp_orders_async.sources.expressions import (
@@ -30,6 +33,10 @@ __all__ = ["DIFFERS", "FIRST", "merged", "repaired", "select_orders"]
 
 ROW, HEAD, SAME = map(identifier, ("$row", "$head", "$same"))
 KEY = ("referenceId", "orderedAt")
+MOMENT = ',"orderedAt":'
+"""What parts the two in the text of a key."""
+MOST_ALIKE = 1000
+"""Orders with one reference id that are held in memory, since a later row may be of one of them."""
 DIFFERS = "differs"
 """Marks a value that is not the same in all rows of an order."""
 FIRST = "first"
@@ -185,23 +192,40 @@ def _number(text: str) -> Any:  # noqa: ANN401 a number or a mark
     return number if math.isfinite(number := float(text)) else {UNUSABLE: "inf"}
 
 
-def merged(rows: Iterable[tuple[int, str | None, bytes | None, bytes | None]]) -> Iterator[tuple[int, bytes]]:
+def merged(
+    rows: Iterable[tuple[int, str | None, bytes | None, bytes | None]], zone: tzinfo | None
+) -> Iterator[tuple[int, bytes]]:
     """Yield the number of the first row, and the text, of each order of *rows*, which have one item each.
 
     A row without an order belongs to the order before it; another row without a key is an order of its own. Where rows
-    of an order differ in more than their items, the text has a mark for each value that differs.
+    of an order differ in more than their items, the text has a mark for each value that differs. Rows may write the
+    moment of their order in several ways; *zone* is that of moments without one.
     """
     last: _Order | None = None
+    alike: dict[str, _Order] = {}  # the orders with the reference id of the last one, if it is not the only one
     for number, key, head, item in rows:
         if last is not None and (head is None or (key is not None and key == last.key)):
             last.add(head, item)
             continue
         assert head is not None  # noqa: S101 no row is before the first one
-        if last is not None:
-            yield last.number, last.text()
-        last = _Order(number, key, head, item)
-    if last is not None:
-        yield last.number, last.text()
+        order = _Order(number, key, head, item)
+        if last is not None and order.is_like(last) and len(alike) < MOST_ALIKE:
+            if not alike:
+                alike[last.moment(zone)] = last
+            last = alike.setdefault(order.moment(zone), order)
+            if last is not order:
+                last.key, last.number = key, min(number, last.number)
+                last.add(head, item)
+            continue
+        yield from _texts(last, alike)
+        alike.clear()
+        last = order
+    yield from _texts(last, alike)
+
+
+def _texts(last: _Order | None, alike: Mapping[str, _Order]) -> Iterator[tuple[int, bytes]]:
+    orders = alike.values() or ([] if last is None else [last])
+    return ((order.number, order.text()) for order in orders)
 
 
 class _Order:
@@ -213,11 +237,23 @@ class _Order:
         self._length = len(head) + len(item or b"")
         self._differing: dict[str, None] = {}
 
+    def is_like(self, other: _Order) -> bool:
+        """Tell whether both orders have the same reference id, and perhaps the same moment."""
+        if self.key is None or other.key is None:
+            return False
+        return self.key.partition(MOMENT)[0] == other.key.partition(MOMENT)[0]
+
+    def moment(self, zone: tzinfo | None) -> str:
+        """Return the reference id and the moment as all orders have them; the key as it stands if it has no moment."""
+        key = "" if self.key is None else self.key
+        named = key_in(key.encode(), zone)
+        return key if named is None or OrderId.parse(named) is None else named
+
     def add(self, head: bytes | None, item: bytes | None) -> None:
         """Add a row; *head* is None where it is that of the row before."""
         if head is not None and head != (first := self._head.open()):
             ours, theirs = _loaded(first), _loaded(head)
-            names = [*ours, *(name for name in theirs if name not in ours)]
+            names = [name for name in {**ours, **theirs} if name not in KEY]
             self._differing.update({name: None for name in names if ours.get(name) != theirs.get(name)})
         if item is not None and self._length <= LONGEST_LINE:  # a longer one is refused, whatever it holds
             self._items.open().append(item)

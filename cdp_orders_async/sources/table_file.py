@@ -216,7 +216,8 @@ class TableFile:
                 raise InputError(f"{self.name} cannot be read: {error}") from None
             connection.execute(select)
             fetched = self._fetched(connection)
-            batches = _batched(merged(itertools.chain.from_iterable(fetched))) if by_item else fetched
+            rows = itertools.chain.from_iterable(fetched)
+            batches = _batched(merged(rows, self._parser.zone)) if by_item else fetched
             for batch in batches:
                 self.lines_hash.update(b"".join([text + b"\n" for _, text in batch]))
                 yield batch

@@ -18,6 +18,7 @@ import pytest
 from cdp_orders_async import GraphFiles, InputError, TableSource, jobs
 from cdp_orders_async.kinds import V2_1
 from cdp_orders_async.sources import duck, table_file
+from cdp_orders_async.sources import rows as merging
 from cdp_orders_async.sources.table_file import TableFile
 from tests.laws.pages import ROOT, blocks
 from tests.tables.making import KEY, ORDER, lines, parquet, raw, text, told
@@ -134,6 +135,31 @@ async def test_rows_of_one_order_that_differ(tmp_path: Path) -> None:
     assert "$.price: must be the same in each row of the order" in told(line)
     rows = ",,,,1,n,5\n" * 2
     assert [line.number for line in await lines(TableSource([text(tmp_path / "o.csv", HEAD + rows)]))] == [1, 2]
+
+
+async def test_one_moment_in_several_ways(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows whose order has one key are one order; other orders with its reference id stay apart."""
+    monkeypatch.setattr(merging, "MOST_ALIKE", 5)
+    z, plus, local, later = "2024-01-01T16:17:16Z", "2024-01-01T17:17:16+01:00", "2024-01-01T17:17:16", "2024-01-02T00Z"
+    times = [plus, later, "x", z, "y", z.replace("Z", ".0009Z"), local, plus]
+    rows = [ROW.format("A", n).replace(z, time) for n, time in enumerate(times)]
+    rows.append(ROW.format("B", 1).replace(z, plus))
+    path = text(tmp_path / "o.csv", HEAD + "".join(rows))
+    found = await lines(TableSource([path], timezone="Europe/Madrid"))
+    items = [(line.number, line.key, [item["referenceId"] for item in raw(line)["orderItems"]]) for line in found]
+    assert items == [
+        (1, "A@2024-01-01T16:17:16+00:00", ["5", "3", "6", "0", "7"]),
+        (2, "A@2024-01-02T00:00:00+00:00", ["1"]),
+        (3, "A", ["2"]),
+        (5, "A", ["4"]),
+        (9, "B@2024-01-01T16:17:16+00:00", ["1"]),
+    ]
+    assert not any("orderedAt: must be the same" in rule for line in found for rule in told(line))
+    monkeypatch.setattr(merging, "MOST_ALIKE", 2)  # few are held in memory
+    assert len(await lines(TableSource([path], timezone="Europe/Madrid"))) >= len(found)
+    path = text(tmp_path / "o.csv", HEAD + rows[0] + rows[3].replace("Z,5", "Z,6"))
+    (line,) = await lines(TableSource([path]))
+    assert "$.price: must be the same in each row of the order" in told(line)
 
 
 @pytest.mark.parametrize("number", ["1e999", "9" * 400, "NaN"])
