@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import re
 import tempfile
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cdp_orders_async.errors import InputError, shown_key
@@ -41,8 +42,12 @@ NO_TABLE = re.compile(r"Table with name (.*?) does not exist")
 WORD = re.compile(rb'"?\w+')
 CHANGING = """SELECT DISTINCT function_name FROM duckdb_functions()
     WHERE stability = 'VOLATILE' OR contains(macro_definition, 'current_timestamp')
-        OR (stability = 'CONSISTENT_WITHIN_QUERY' AND len(parameter_types) = 0)"""
-"""The functions whose value differs from one query to the next, such as random() and now()."""
+        OR (stability = 'CONSISTENT_WITHIN_QUERY' AND len(parameter_types) = 0)
+        OR (function_type = 'table' AND regexp_matches(function_name, '^(duckdb|pragma)_'))
+        OR function_name IN ('current_setting', 'pg_timezone_names')"""
+"""The functions whose value differs from one query to the next: random(), now(), and the state of duckdb itself."""
+STATE = "SELECT view_name FROM duckdb_views() WHERE internal AND schema_name <> 'information_schema'"
+"""The views of the state of duckdb, such as pg_settings, which has the name of a new folder each time."""
 HARMLESS = {"current_database", "current_schema", "error", "sleep_ms", "stats", "vector_type", "write_log"}
 """Functions among them that do not change the rows."""
 SQL_IN_TEXT = {"json_execute_serialized_sql", "query"}
@@ -135,7 +140,10 @@ def check_query(connection: duckdb.DuckDBPyConnection, text: str, name: str) -> 
 
 
 def _random_in(connection: duckdb.DuckDBPyConnection, query: str) -> str | None:
-    """Return what makes the rows of *query* differ from run to run: a function such as now(), or a sample."""
+    """Return what makes the rows of *query* differ from run to run: a function such as now(), or a sample.
+
+    Views and functions that show the state of duckdb itself are among it.
+    """
     import duckdb  # noqa: PLC0415 an extra
 
     text = query.encode()
@@ -145,28 +153,42 @@ def _random_in(connection: duckdb.DuckDBPyConnection, query: str) -> str | None:
         if kind not in {duckdb.token_type.comment, duckdb.token_type.string_const}
     ]
     functions = {function for (function,) in connection.execute(CHANGING).fetchall()} - HARMLESS | SQL_IN_TEXT
-    for at, (before, token, after) in enumerate(zip(["", *tokens], tokens, [*tokens[1:], ""], strict=False)):
+    views = {view for (view,) in connection.execute(STATE).fetchall()}
+    for at, (before, token, after) in enumerate(zip(["", *tokens], tokens, [*tokens[1:], ""], strict=False), 1):
         word = token.removeprefix('"')
         calls = after == "(" and before not in {"as", "with", "recursive"}  # else it names a table and its columns
         if calls and word in functions:
             return f"{word}()"
-        if calls and word == "age" and _has_one_argument(tokens[at + 1 :]):
+        if calls and word == "age" and _has_one_argument(tokens[at:]):
             return "age() with one argument"
-        if token in CLOCK and before not in {".", "as"}:  # else it is the name of a column
-            return token
-        if {(token,), (token, after)} & SAMPLES and "repeatable" not in tokens:
+        if word in views or (token in CLOCK and before not in {".", "as"}):  # else it is the name of a column
+            return word
+        if {(token,), (before, token)} & SAMPLES and not _has_seed(tokens[at:]):
             return "a sample without REPEATABLE"
     return None
 
 
+def _depths(tokens: Sequence[str]) -> Iterator[int]:
+    """Return the number of brackets that are open after each of *tokens*."""
+    return itertools.accumulate((part in {"(", "[", "{"}) - (part in {")", "]", "}"}) for part in tokens)
+
+
 def _has_one_argument(tokens: Sequence[str]) -> bool:
     """Tell whether no comma separates arguments in the brackets with which *tokens* begin."""
-    depth = 0
-    for part in tokens:
-        depth += (part in {"(", "[", "{"}) - (part in {")", "]", "}"})
+    for part, depth in zip(tokens, _depths(tokens), strict=True):
         if depth == 0 or (depth == 1 and part == ","):
             return depth == 0
     return True
+
+
+def _has_seed(tokens: Sequence[str]) -> bool:
+    """Tell whether REPEATABLE follows the size of the sample with which *tokens* begin.
+
+    It follows brackets only, which may have the name of a method before them.
+    """
+    size = tokens[tokens[:1] != ["("] :]
+    end = next((at for at, depth in enumerate(_depths(size), 1) if depth == 0), 0)
+    return size[end : end + 1] == ["repeatable"]
 
 
 def _without_end(query: str) -> str:

@@ -240,6 +240,13 @@ async def test_sql_beside_json_lines_and_alone(tmp_path: Path) -> None:
         ("FROM query('SELECT random()')", "leave out query\\(\\)"),
         ("FROM input USING SAMPLE 1", "leave out a sample without REPEATABLE"),
         ("FROM input TABLESAMPLE 10%", "leave out a sample without REPEATABLE"),
+        ("FROM (FROM input TABLESAMPLE (9%) REPEATABLE (1)) USING SAMPLE 3", "leave out a sample without REPEATABLE"),
+        ("FROM (SELECT *, 1 AS repeatable FROM input) USING SAMPLE reservoir(3)", "leave out a sample without"),
+        ('SELECT current_setting(\'temp_directory\') AS "referenceId" FROM input', "leave out current_setting\\(\\)"),
+        ("FROM duckdb_settings()", "leave out duckdb_settings\\(\\)"),
+        ("FROM main.duckdb_temporary_files ()", "leave out duckdb_temporary_files\\(\\)"),
+        ("FROM pragma_database_size()", "leave out pragma_database_size\\(\\)"),
+        ('FROM pg_catalog."pg_settings"', "leave out pg_settings"),
     ],
 )  # fmt: skip
 async def test_sql_that_is_refused(tmp_path: Path, sql: str, rule: str) -> None:
@@ -257,6 +264,8 @@ async def test_sql_that_is_refused(tmp_path: Path, sql: str, rule: str) -> None:
     [
         "FROM input WHERE price::VARCHAR <> 'random()' -- random()",
         "FROM input USING SAMPLE reservoir(5 ROWS) REPEATABLE (1)",
+        "FROM (FROM input TABLESAMPLE (100 ROWS) REPEATABLE (1)) USING SAMPLE reservoir(5 ROWS) REPEATABLE (2)",
+        "SELECT * EXCLUDE (duckdb_id, settings) FROM (SELECT *, 1 AS duckdb_id, 2 AS settings FROM input)",
         "FROM input WHERE current_schema() = 'main' AND age(DATE '2024-01-02', DATE '2024-01-01') IS NOT NULL",
         "WITH today(one) AS (SELECT 1) SELECT * EXCLUDE (one) FROM input, today",
         """SELECT * EXCLUDE ("current_date", now) FROM (SELECT *, 1 AS current_date, 'now()' AS now FROM input) AS t
