@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from cdp_orders_async.errors import InputError, shown_key
 from cdp_orders_async.redact import printable
 from cdp_orders_async.sources.expressions import literal
-from cdp_orders_async.sources.scans import SQL_SUFFIX
+from cdp_orders_async.sources.scans import CSV_BUFFER, SQL_SUFFIX, long_line, other_end
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,6 +36,10 @@ SETTINGS: dict[str, str | bool | int | float | list[str]] = {
 FULL = ("No space left", "max_temp_directory_size", "failed to offload", "not enough space")
 CUT = ("No magic bytes found", "too small to be a Parquet file", "Invalid Parquet", "metadata is corrupt")
 CSV_LINE = re.compile(r"CSV Error on Line: (\d+)\n(.*)", re.DOTALL)
+STATE_MACHINE = "Invalid Input Error: The CSV Parser state machine"
+FULL_READ = "Not implemented Error: The Parallel CSV Reader"
+LONG = f"a line must have at most {CSV_BUFFER:,} bytes"
+UNEVEN = "it is not well-formed CSV: its quotes or its line ends differ from line to line"
 FIELDS = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 AT = re.compile(r"^LINE (\d+): (.*)\n( *)\^", re.MULTILINE)
 NO_TABLE = re.compile(r"Table with name (.*?) does not exist")
@@ -71,7 +75,6 @@ RULES = (
     ("Malformed JSON in file", "it is not well-formed JSON"),
     ("JSON transform error", "a value is not of the type that its column has"),
     ("Error when sniffing", "it is not well-formed CSV, or its form cannot be told: name its columns in read_csv"),
-    ("state machine", "it is not well-formed CSV: its quotes or its line ends differ from line to line"),
     ("Could not parse string", "a text is not of the format that strptime is given"),
     ("format specifier", "a format of strftime or strptime is wrong"),
     ("date field", "a text is no date of the form YYYY-MM-DD"),
@@ -240,15 +243,31 @@ def described(error: Any, name: str, doing: str = "read") -> InputError:  # noqa
         return InputError(f"{cannot}: only files on this machine can be, and no extension is loaded")
     if "disabled by configuration" in text:
         return InputError(f"{cannot}: the SQL reads a file that is not named beside it")
-    if found := CSV_LINE.search(text):
-        *_, file = CSV_FILE.findall(text) or [name]  # the last one: the line that stands before it may hold anything
-        return InputError(f"{file if is_sql else name} cannot be {doing}, line {found[1]}: {_csv_rule(found[2])}")
+    if (wrong := _of_csv(text, name, doing, is_sql=is_sql)) is not None:
+        return wrong
     if found := IN_FILE.match(text):
         cannot = f"{printable(found[1])} cannot be {doing}" + (f", line {found[2]}" if found[2] else "")
     return InputError(f"{cannot}: {_rule(error, text, is_sql=is_sql and not found)}")
 
 
-def _csv_rule(text: str) -> str:
+def _of_csv(text: str, name: str, doing: str, *, is_sql: bool) -> InputError | None:
+    """Return what *text* says of a line of a CSV file, which is looked for here where duckdb does not tell it."""
+    *_, file = CSV_FILE.findall(text) or [name]  # the last one: the line that stands before it may hold anything
+    file = file if is_sql else name
+    if found := CSV_LINE.search(text):
+        line, rule = found[1], _csv_rule(found[2], is_sql=is_sql)
+    elif text.startswith(STATE_MACHINE):
+        line = other_end(file)
+        rule = "it ends in another way than the first line: end all in LF, or all in CR LF" if line else UNEVEN
+    elif text.startswith(FULL_READ):
+        line, rule = long_line(file), "a line of a CSV file is too long" if is_sql else LONG
+    else:
+        return None
+    where = f", line {line}" if line else ""
+    return InputError(f"{file} cannot be {doing}{where}: {rule}")
+
+
+def _csv_rule(text: str, *, is_sql: bool) -> str:
     """Return the rule that a line of a CSV file breaks; the text holds the line too."""
     if fields := FIELDS.search(text):
         return f"it has {fields[2]} fields, and must have {fields[1]}, as the first line has"
@@ -256,7 +275,7 @@ def _csv_rule(text: str) -> str:
         ("unterminated quote", "a quote does not end where its field ends, or the field is too long"),
         ("utf-8", "its text is not UTF-8"),
         ("Invalid unicode", "its text is not UTF-8"),
-        ("Maximum line size", "it is too long"),
+        ("Maximum line size", "it is too long" if is_sql else LONG),
         ("Could not convert", "a value is not of the type that its column has"),
     ):
         if words in text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-__all__ = ["GZIP", "bare", "is_zstd", "what_else"]
+__all__ = ["GZIP", "bare", "is_zstd", "packed", "what_else"]
 
 BOM = b"\xef\xbb\xbf"
 GZIP = b"\x1f\x8b"
@@ -63,13 +63,14 @@ def what_else(raw: bytes, texts: Sequence[bytes]) -> str | None:
 
     Parameters: *raw*, its first line that is not blank; *texts*, that line and the next, as `bare` returns them.
     """
-    what = _packed(raw) or _text(raw, *texts)
+    what = packed(raw) or _text(raw, *texts)
     if what is None and len(texts) > 1 and not any(text.startswith(b"{") for text in texts):
         what = "its lines are not JSON objects"
     return what and f"{what}; {ONE_ORDER_A_LINE}{CURES.get(what, '')}"
 
 
-def _packed(first: bytes) -> str | None:
+def packed(first: bytes) -> str | None:
+    """Return in words the format of a file with these *first* bytes, if it is one that is no text."""
     if first[TAR_AT:].startswith(TAR):
         return "it is a tar archive"
     if is_zstd(first):

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from cdp_orders_async.errors import InputError
 from cdp_orders_async.sources.expressions import identifier, literal
-from cdp_orders_async.sources.formats import GZIP, is_zstd
+from cdp_orders_async.sources.formats import GZIP, is_zstd, packed
 from cdp_orders_async.sources.jsonlines import reading_errors, unpacker
 
 __all__ = [
+    "CSV_BUFFER",
     "SQL_SUFFIX",
     "TABLE_SUFFIXES",
     "TableFormat",
     "escaped",
+    "long_line",
+    "other_end",
     "read_sql",
     "scan",
     "spellings",
@@ -39,7 +43,15 @@ SQL_SUFFIX = ".sql"
 DELIMITERS = ",;\t|"
 LONGEST_HEAD = 2**20
 CSV_BUFFER = 4 * 2**20
-"""Bytes that duckdb reads at once: its default of 32 MB leaves too little memory for the sort of a large file."""
+"""Bytes that duckdb reads at once, and so the longest line.
+
+Its default of 32 MB leaves too little memory for the sort of a large file.
+"""
+NO_TEXT = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+"""A byte that other formats have near their beginning: the first letters alone may be those of a name."""
+BEGINNING = 512
+OF_EXCEL = re.compile('"?sep=.?"?', re.IGNORECASE)
+"""The line that tells Excel the delimiter."""
 LONGEST_SQL = 2**20
 GLOB = re.compile(r"([*?\[])")
 
@@ -118,10 +130,7 @@ def _csv_scan(name: str) -> str:
     first, head = _head(name)
     line = next(iter(head.splitlines()), "")
     delimiter = "\t" if name.lower().endswith(TSV_SUFFIXES) else max(DELIMITERS, key=line.count)
-    reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
-    names = [column.strip() for column in next(reader, list[str]())]
-    if not any(names):
-        raise InputError(f"{name} cannot be read: its first line must name the columns, and is empty")
+    names = _names(name, head, line, delimiter)
     columns = [column or f"column{number}" for number, column in enumerate(names, 1)]  # SQL can leave it out
     seen: set[str] = set()
     for number, column in enumerate(columns, 1):
@@ -137,23 +146,83 @@ def _csv_scan(name: str) -> str:
     )
 
 
+def _names(name: str, head: str, line: str, delimiter: str) -> list[str]:
+    """Return the names of the columns, in the first *line* of *head*; raise `InputError` if it has none."""
+    try:
+        reader = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter)
+        names = [column.strip() for column in next(reader, list[str]())]
+    except csv.Error:
+        raise InputError(f"{name} cannot be read, line 1: a quote does not end, or a name is too long") from None
+    if OF_EXCEL.fullmatch(line):
+        wrong = "is a mark for Excel: remove this line"
+    elif any(names):
+        return names
+    else:
+        wrong = "is blank: remove the blank lines above the names" if head.strip() else "is empty"
+    raise InputError(f"{name} cannot be read: its first line must name the columns, and {wrong}")
+
+
+@contextlib.contextmanager
+def _unpacked(name: str) -> Generator[tuple[bytes, Any], None, None]:
+    """Give the first bytes of a file as it is, and the stream of what is in it."""
+    with Path(name).open("rb") as file:
+        first = file.read(4)
+        file.seek(0)
+        unpack = unpacker(first, name)
+        with file if unpack is None else unpack(file) as stream:
+            yield first, stream
+
+
 def _head(name: str) -> tuple[bytes, str]:
     """Return the first bytes of a CSV file as it is, and its beginning as text."""
     try:
-        with Path(name).open("rb") as file:
-            first = file.read(4)
-            file.seek(0)
-            unpack = unpacker(first, name)
-            with file if unpack is None else unpack(file) as stream:
-                raw: bytes = stream.read(LONGEST_HEAD)
+        with _unpacked(name) as (first, stream):
+            raw: bytes = stream.read(LONGEST_HEAD)
     except reading_errors() as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise InputError(f"{name} cannot be read: {reason or 'it is cut off or damaged'}") from error
+    if NO_TEXT.search(raw, 0, BEGINNING) and (what := packed(raw)):
+        raise InputError(f"{name} cannot be read: {what}; give CSV, plain, gzip or zstd")
+    if len(raw) == LONGEST_HEAD:
+        raw = raw[: max(raw.rfind(b"\n"), raw.rfind(b"\r")) + 1]
+        if not raw:
+            rule = f"the names of the columns must have at most {LONGEST_HEAD:,} bytes"
+            raise InputError(f"{name} cannot be read, line 1: {rule}")
     try:
-        return first, (raw.rpartition(b"\n")[0] if len(raw) == LONGEST_HEAD else raw).decode("utf-8-sig")
+        return first, raw.decode("utf-8-sig")
     except UnicodeDecodeError:
-        line = raw[:LONGEST_HEAD].partition(b"\n")[0]
+        line = raw.partition(b"\n")[0]
         try:
             return first, line.decode("utf-8-sig") + "\n"  # duckdb says which later line is not UTF-8
         except UnicodeDecodeError:
             raise InputError(f"{name} cannot be read, line 1: its text is not UTF-8") from None
+
+
+def long_line(name: str) -> int | None:
+    """Return the number of the first line of a CSV file that is too long; None if it is not found."""
+    return next((number for number, line in _lines(name) if len(line) > CSV_BUFFER), None)
+
+
+def other_end(name: str) -> int | None:
+    """Return the number of the first line of a CSV file that ends in another way than its first line."""
+    first, is_quoted = b"", False
+    for number, line in _lines(name):
+        is_quoted ^= line.count(b'"') % 2 == 1
+        end = line[len(line.rstrip(b"\r\n")) :]
+        if end and not is_quoted:
+            first = first or end
+            if end != first:
+                return number
+    return None
+
+
+def _lines(name: str) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines of a CSV file, with their numbers, up to one that is too long."""
+    with contextlib.suppress(InputError, *reading_errors()):  # its error was told already
+        if not Path(name).is_file():  # SQL can name a pipe
+            return
+        with _unpacked(name) as (_, stream):
+            for number, line in enumerate(iter(lambda: stream.readline(CSV_BUFFER + 1), b""), 1):
+                yield number, line
+                if len(line) > CSV_BUFFER:
+                    return

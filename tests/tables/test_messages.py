@@ -96,3 +96,13 @@ async def test_other_files_of_sql(tmp_path: Path) -> None:
     ) as caught:
         await lines(TableSource([], sql=sql))
     assert "Zqx" not in str(caught.value)
+
+
+async def test_lines_of_a_csv_file_that_sql_reads(tmp_path: Path) -> None:
+    """Are told too, where their ends differ; of a line that is too long, duckdb does not tell the file."""
+    data = text(tmp_path / "o.csv", "v\n1\nZqx\r\n2\n")
+    message = await refused(data, 'SELECT v AS "referenceId" FROM input')
+    assert message.startswith(f"{data} cannot be read, line 3: it ends in another way than the first line")
+    text(data, "v\n1\n" + "Zqx" * 2**22 + "\n2\n")
+    message = await refused(data, 'SELECT v AS "referenceId" FROM input')
+    assert message == f"{tmp_path / 'o.sql'} cannot be read: a line of a CSV file is too long"

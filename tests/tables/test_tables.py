@@ -5,8 +5,10 @@
 from __future__ import annotations
 
 import asyncio
+import bz2
 import contextlib
 import gzip
+import lzma
 import os
 import sys
 import tempfile
@@ -293,7 +295,22 @@ async def test_sql_that_selects_the_same_rows_each_time(tmp_path: Path, sql: str
         (CSV.encode("utf-16"), "line 1: its text is not UTF-8"),
         (b"price,PRICE\n", "line 1: column 2 has the name of an earlier column"),
         (gzip.compress(CSV.encode(), mtime=0)[:-9], "it is cut off or damaged"),
+        (b"\n" + CSV.encode(), "and is blank: remove the blank lines above the names"),
+        (b"\xef\xbb\xbfsep=;\r\n" + CSV.encode(), "and is a mark for Excel: remove this line"),
+        (b"a" * 2**20 + CSV.encode(), "line 1: the names of the columns must have at most 1,048,576 bytes"),
+        (b'"' + b"a" * 2**18 + CSV.encode(), "line 1: a quote does not end, or a name is too long"),
+        (CSV.encode() + b"canary" * 2**20 + b",2,3,4\n", "line 3: a line must have at most 4,194,304 bytes"),
+        (CSV.encode() + b"canary" * 2**22 + b",2,3,4\n1,2,3,4\n", "line 3: a line must have at most 4,194,304 bytes"),
+        (CSV.encode() + b"1,2,3,canary\r\n1,2,3,4\n", "line 3: it ends in another way than the first line"),
+        (CSV.replace("\n", "\r\n").encode() + b'"\n",2,3,4\r\n1,2,3,4\n', "line 5: it ends in another way"),
+        (gzip.compress(CSV.encode() + b"1,2,3,4\r\n1,2,3,4\n"), "line 3: it ends in another way than the first line"),
+        (CSV.encode() + b"1,2\r3,3,4\n", "its quotes or its line ends differ from line to line"),
+        (b"PK\x03\x04canary", "it is a zip archive; give CSV, plain, gzip or zstd"),
+        (lzma.compress(CSV.encode()), "it is packed by xz; give CSV, plain, gzip or zstd"),
+        (bz2.compress(CSV.encode()), "it is packed by bzip2; give CSV, plain, gzip or zstd"),
+        (b"PK,ORCID\n1,2\n", "has 2 columns that are no keys"),
     ],
+    ids=range(25),
 )
 async def test_csv_that_is_refused(tmp_path: Path, content: bytes, rule: str) -> None:
     """With its file, its line and the rule, and without its values."""
