@@ -139,6 +139,8 @@ def _csv_scan(name: str) -> str:
         seen.add(column.lower())
     types = ", ".join(f"{identifier(column)}: 'VARCHAR'" for column in columns)
     packing = "gzip" if first.startswith(GZIP) else "zstd" if is_zstd(first) else "none"
+    if packing == "none" and _ends_long(name):
+        raise InputError(f"{name} cannot be read: its last line must have at most {CSV_BUFFER:,} bytes")
     return (
         f"FROM read_csv({escaped(name)}, columns = {{{types}}}, auto_detect = false, header = true,"
         f" delim = {literal(delimiter)}, quote = '\"', escape = '\"', compression = '{packing}',"
@@ -196,6 +198,15 @@ def _head(name: str) -> tuple[bytes, str]:
             return first, line.decode("utf-8-sig") + "\n"  # duckdb says which later line is not UTF-8
         except UnicodeDecodeError:
             raise InputError(f"{name} cannot be read, line 1: its text is not UTF-8") from None
+
+
+def _ends_long(name: str) -> bool:
+    """Tell whether the last line of a CSV file is too long: duckdb would leave it out without an error."""
+    with Path(name).open("rb") as file:
+        size = file.seek(0, io.SEEK_END)
+        file.seek(max(0, size - CSV_BUFFER - len(b"x\r\n")))
+        last = file.read().rstrip(b"\r\n")
+    return len(last) > CSV_BUFFER and b"\n" not in last and b"\r" not in last
 
 
 def long_line(name: str) -> int | None:
