@@ -11,7 +11,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import CellType
-from typing import Any
+from typing import Any, TypeGuard
 from uuid import UUID
 
 import attrs
@@ -23,7 +23,7 @@ from cdp_orders_async.ingest.outcomes import Failure, PartOutcome, PartVerdict
 from cdp_orders_async.journal import PartRecord
 from cdp_orders_async.models import Extension, NewOrderItem, NewOrderItemV2
 from cdp_orders_async.models.common import AnyPerson, Value
-from cdp_orders_async.wire import copy_of, encode, to_json
+from cdp_orders_async.wire import copy_of, encode, is_object, to_json
 
 __all__ = [
     "CREATED",
@@ -39,6 +39,7 @@ __all__ = [
     "digest_of_stored",
     "kind_of",
     "left_key",
+    "pairs_in_one_form",
     "parts_of",
 ]
 
@@ -56,6 +57,10 @@ LEFT = "left/"
 """The beginning of the key of a leftover, which no part can have: its kind and its reference follow."""
 LONGEST_REFERENCE = 500
 """The most characters of the reference id of an item that are its key; of a longer one it is the hash."""
+EXACT = 2**53
+"""Below it a whole number has one form as a float."""
+OF_OBJECTS = frozenset({"identifiers", "flightSegments"})
+"""The fields that are lists of objects."""
 EMPTY: tuple[object, ...] = ("", [])
 """Values that count as a missing field, as in `diff`."""
 RESERVED_SUFFIX = re.compile(r"(/ext|~[0-9]+)/*$")
@@ -105,7 +110,8 @@ class Part(Struct, eq=False):
     def digest(self) -> bytes:
         """The hash of the value, made at the first use."""
         if not self._digest:
-            self._digest = _hash(self.value, *[key.encode() for key in dict.fromkeys(use.key for use in self.uses)])
+            uses = dict.fromkeys([use.key for use in self.uses]) if self.uses else ()
+            self._digest = _hash(self.value, *[key.encode() for key in uses])
         return self._digest
 
     @property
@@ -271,20 +277,31 @@ def _hash(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs
     """Return the hash of *value*: the same one for all values between which `diff` sees no difference."""
     if attrs.has(value.__class__):
         return digest_of(encode(_in_one_form(to_json(value))), *rest)
-    pairs = sorted((key, int(one) if _is_whole(one) else one) for key, one in value.items() if one != "")
-    return digest_of(encode(dict(pairs)), *rest)
+    return digest_of(encode(dict(sorted(pairs_in_one_form(value).items()))), *rest)
 
 
-def _is_whole(value: object) -> bool:
-    return isinstance(value, float) and value.is_integer()
+def pairs_in_one_form(pairs: Pairs) -> Pairs:
+    """Return *pairs* without empty texts, and with 1 in place of 1.0."""
+    values = pairs.values()
+    if "" not in values and not [one for one in values if isinstance(one, float) and one.is_integer()]:  # nearly always
+        return pairs
+    return {key: int(one) if _is_whole(one) else one for key, one in pairs.items() if one != ""}
 
 
-def _in_one_form(plain: Mapping[str, Any]) -> dict[str, Any]:
+def _is_whole(value: object) -> TypeGuard[float]:
+    return isinstance(value, float) and value.is_integer() and abs(value) < EXACT
+
+
+def _in_one_form(plain: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the JSON of a model without empty texts and lists, and with its identifiers sorted and each once."""
+    values = plain.values()
+    if "" not in values and [] not in values and OF_OBJECTS.isdisjoint(plain):  # as nearly all parts
+        return plain
     made = {name: value for name, value in plain.items() if value not in EMPTY}
     for name, value in made.items():
         if isinstance(value, list):
-            entries: list[Any] = [_in_one_form(one) if isinstance(one, dict) else one for one in value]
+            entries: list[Any] = [*value]
+            entries = [_in_one_form(one) if is_object(one) else one for one in entries]
             if name == "identifiers":
                 by_key = {(one.get("provider"), one.get("id")): one for one in entries}
                 entries = [by_key[key] for key in sorted(by_key, key=str)]
@@ -308,7 +325,7 @@ def _item_identity(item: NewOrderItem | NewOrderItemV2) -> tuple[str, str]:
         return key, key
     plain = to_json(item)
     always = [plain[name] for name in ("type", "name", "price", "currencyCode", "status")]
-    return f"item#{_hash(item).hex()}", f"item#{digest_of(encode(always)).hex()}"
+    return f"item#{digest_of(encode(_in_one_form(plain))).hex()}", f"item#{digest_of(encode(always)).hex()}"
 
 
 def _extension_hash(entry: GraphItem) -> bytes:

@@ -255,13 +255,27 @@ async def test_groups_of_one_reference_are_bounded(tmp_path: Path, monkeypatch: 
 
 
 WHOLE = orders(1)[0]
+IDENTIFIERS = [{"provider": "CRM", "id": "1"}, {"provider": "CRM", "id": "2"}]
 VARIANTS = [
     (WHOLE, changed(WHOLE, price=50.0), True),
     (WHOLE, changed(WHOLE, contact={**WHOLE["contact"], "lastName": "canary"}), False),
     (WHOLE, changed(WHOLE, extensions=[{"storeLocation": "canary-Paris"}]), False),
     (WHOLE, changed(WHOLE, extensions=[{"storeLocation": "canary-London", "b": 1}]), False),
     (changed(WHOLE, extensions=[{"a": 1, "b": 2}]), changed(WHOLE, extensions=[{"b": 2, "a": 1}]), True),
-    (changed(WHOLE, extensions=[{"a": 1}]), changed(WHOLE, extensions=[{"a": 1.0}]), False),
+    (changed(WHOLE, extensions=[{"a": 1}]), changed(WHOLE, extensions=[{"a": 1.0}]), True),
+    (changed(WHOLE, extensions=[{"a": 1}]), changed(WHOLE, extensions=[{"a": 1, "b": ""}]), True),
+    (WHOLE, changed(WHOLE, contact={**WHOLE["contact"], "phoneNumbers": []}), True),
+    (with_item(WHOLE, vendor=""), WHOLE, True),
+    (
+        changed(WHOLE, contact={**WHOLE["contact"], "identifiers": IDENTIFIERS}),
+        changed(WHOLE, contact={**WHOLE["contact"], "identifiers": [*IDENTIFIERS[::-1], IDENTIFIERS[0]]}),
+        True,
+    ),
+    (
+        changed(WHOLE, contact={**WHOLE["contact"], "identifiers": IDENTIFIERS}),
+        changed(WHOLE, contact={**WHOLE["contact"], "identifiers": IDENTIFIERS[:1]}),
+        False,
+    ),
     (changed(WHOLE, extensions=[{"a": 1}]), changed(WHOLE, extensions=[{"a": True}]), False),
     (WHOLE, with_item(WHOLE, extensions=[]), False),
     (WHOLE, with_item(WHOLE, quantity=1), False),
