@@ -292,7 +292,7 @@ class Verifier:
         others = {
             part.ref
             for place in lines
-            if place != row.place and row.place in lines  # a line that made nothing is compared with what is there
+            if place != row.place and row.place in lines  # a line that made nothing may be any of these
             for part in read_at(self._recorded, place).parts
             if part.ref is not None
         }

@@ -106,7 +106,7 @@ def test_ten_bad_seconds(outage: str, upsert: bool) -> None:  # noqa: FBT001 a p
 
 @pytest.mark.parametrize("kind", ["orders", "items", "contacts", "consumers", "order_extensions", "item_extensions"])
 def test_a_create_that_was_passed_on_twice(kind: str) -> None:
-    """The API did it and refuses the second time, with 409: it is looked up, and there."""
+    """A gateway sends a create twice, and the answer is the 409 to the second one: the load looks, and finds it."""
 
     async def main(loop: VirtualLoop) -> None:
         network = Network(Emulator())

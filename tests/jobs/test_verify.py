@@ -204,7 +204,7 @@ async def test_lines_of_one_order_are_compared_with_it(tmp_path: Path) -> None:
 
 
 async def test_a_line_that_contradicts_an_earlier_one_is_compared_too(tmp_path: Path) -> None:
-    """A line that says something else of an order differs from what is there: nothing of it is missing."""
+    """Of two lines with other values for one order, the second one differs from the server: nothing is missing."""
     lines = orders(1)
     async with loaded(tmp_path, [lines[0], {**lines[0], "price": 7}]) as (_, cdp, outcomes):
         report = await jobs.verify(cdp, outcomes, differences=tmp_path / "d", settle=0)
