@@ -37,7 +37,7 @@ PERSON = NewContact(
     emails=("canary@example.com",),
     phone_numbers=("+353 87 1815 018", "087 18 15 01"),
     identifiers=(Identifier(provider="CRM", id="8150181501"),),
-    street=("12 Canary Street", "c" * 3000),
+    street=("12 Canary Street", "z" * 3000),
 )
 PAIRS: Mapping[str, ExtensionValue] = {"note": "canary note", "phone": 353871815018, "rate": 18150.18}
 CONSUMER = NewConsumer(first_name="Canary", phone_numbers=("0871815018",))
@@ -53,7 +53,7 @@ PERSONAL = (
     "087 18",
     "871815018",
     "18150.1",
-    "cccc",
+    "zzzz",  # no digits of a random id, which a report of an error has
 )
 REPEATED = {
     *(*PERSONAL, TOKEN, PAIR.lower()),
