@@ -25,9 +25,10 @@ PATIENCE = 120_000
 AXE = files(import_module("axe_playwright_python")).joinpath("axe.min.js").read_text(encoding="utf-8")
 RUN_AXE = """
 async (rules) => {
+  await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
   const only = rules && {runOnly: {type: 'rule', values: rules}};
   const found = await axe.run(document, {resultTypes: ['violations'], ...only});
-  return found.violations.map((one) => `${one.id} (${one.impact}): ${one.nodes.map((node) => node.html)}`);
+  return found.violations.map((one) => `${one.id} (${one.impact}): ${one.nodes.map((node) => `${node.html} ${node.failureSummary}`)}`);
 }
 """
 COLOURS = ["color-contrast", "link-in-text-block"]

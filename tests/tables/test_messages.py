@@ -63,8 +63,7 @@ async def test_numbers_that_overflow(tmp_path: Path) -> None:
     message = await refused(data, 'SELECT v * v AS "referenceId" FROM input')
     assert message.endswith("a number or a time is out of range")
     message = await refused(data, 'SELECT v::TINYINT AS "referenceId" FROM input')
-    assert "a value cannot be converted to INT8" in message
-    assert "77" not in message
+    assert message == f"{tmp_path / 'o.sql'} cannot be read: a value cannot be converted to INT8, line 1"
 
 
 @pytest.mark.parametrize(
