@@ -25,7 +25,7 @@ from cdp_orders_async.engines.batch_outcomes import (
 from cdp_orders_async.errors import InputError, JournalError, counted
 from cdp_orders_async.graph import InputLine, not_importable
 from cdp_orders_async.ingest import Outcome, Verdict
-from cdp_orders_async.ingest.parts import digest_of_parts, parts_of
+from cdp_orders_async.ingest.parts import digest_of_order
 from cdp_orders_async.journal import Busy, OrderId, SqliteJournal
 from cdp_orders_async.journal.batches import BatchBook, BatchFile, BatchOrder
 from cdp_orders_async.redact import Opaque
@@ -180,7 +180,7 @@ class BatchLoad(Handle):
                 file=line.file, number=line.number, key=line.key, verdict=Verdict.INVALID, violations=violations
             )
         order = OrderId.of(graph.order.reference_id, graph.order.ordered_at)
-        digest = digest_of_parts(parts_of(graph))
+        digest = digest_of_order(graph)
         if self._resumed and self._book.has(BatchOrder(0, line.file, line.number, order.key, digest)):
             return None
         return Ready(line.file, line.number, Opaque(graph), order, digest)

@@ -35,11 +35,11 @@ __all__ = [
     "CreatedExtension",
     "CreatedRef",
     "Part",
+    "digest_of_order",
     "digest_of_parts",
     "digest_of_stored",
     "kind_of",
     "left_key",
-    "pairs_in_one_form",
     "parts_of",
 ]
 
@@ -176,8 +176,13 @@ def digest_of(*texts: bytes) -> bytes:
     return hashlib.blake2b(b"".join([len(text).to_bytes(8, "big") + text for text in texts]), digest_size=12).digest()
 
 
+def digest_of_order(graph: OrderGraph) -> bytes:
+    """Return the hash of a whole order: equal where a load takes one order for a copy of the other."""
+    return digest_of_parts(parts_of(graph))
+
+
 def digest_of_parts(parts: Sequence[Part]) -> bytes:
-    """Return the hash of a whole order."""
+    """Return the hash of an order of these *parts*."""
     return digest_of(*[part.key.encode() + part.digest for part in parts])
 
 
@@ -277,10 +282,10 @@ def _hash(value: Any, *rest: bytes) -> bytes:  # noqa: ANN401 a model or pairs
     """Return the hash of *value*: the same one for all values between which `diff` sees no difference."""
     if attrs.has(value.__class__):
         return digest_of(encode(_in_one_form(to_json(value))), *rest)
-    return digest_of(encode(dict(sorted(pairs_in_one_form(value).items()))), *rest)
+    return digest_of(encode(dict(sorted(_pairs_in_one_form(value).items()))), *rest)
 
 
-def pairs_in_one_form(pairs: Pairs) -> Pairs:
+def _pairs_in_one_form(pairs: Pairs) -> Pairs:
     """Return *pairs* without empty texts, and with 1 in place of 1.0."""
     values = pairs.values()
     if "" not in values and not [one for one in values if isinstance(one, float) and one.is_integer()]:  # nearly always

@@ -4,28 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from itertools import groupby, islice
-from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
-
-import attrs
-from msgspec import msgpack
+from operator import itemgetter
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from cdp_orders_async.errors import InputError
-from cdp_orders_async.graph import OrderGraph, Pairs
 from cdp_orders_async.ingest import Verdict
-from cdp_orders_async.ingest.parts import pairs_in_one_form
 from cdp_orders_async.journal import SAME_ORDER
-from cdp_orders_async.models import Identifier
-from cdp_orders_async.models.common import as_sent, list_fields, once_a_model
 from cdp_orders_async.outlasting import outlast
 
 if TYPE_CHECKING:
     import sqlite3
 
-__all__ = ["Entry", "Index", "content_of"]
+__all__ = ["Entry", "Index"]
 
 BATCH = 1_000  # rows that are written at once
 MILLISECOND = timedelta(milliseconds=1)
@@ -39,8 +32,8 @@ class Entry(NamedTuple):
     reference_id: str
     at: int
     """When it was ordered, in milliseconds: what is finer is not sent."""
-    content: int
-    """The hash of the order, as `content_of` makes it."""
+    digest: bytes
+    """The hash of the order, as a journal has it: equal where a load takes one order for a copy of the other."""
     file: int
     """The number of its file."""
     line: int
@@ -147,7 +140,7 @@ def _same(entries: Iterable[Entry]) -> Iterator[Found]:
         first = loaded.get(entry.at) or next((one for one in loaded.values() if _is_near(one.at, entry.at)), None)
         if first is None:
             loaded[entry.at] = entry
-        elif first.at == entry.at and first.content == entry.content and first.at not in changed:
+        elif first.at == entry.at and first.digest == entry.digest and first.at not in changed:
             yield first, entry, Verdict.ALREADY
         else:
             changed.add(entry.at)
@@ -157,56 +150,3 @@ def _same(entries: Iterable[Entry]) -> Iterator[Found]:
 def _is_near(one: int, other: int) -> bool:
     """Tell whether two times make one order to the server."""
     return abs(one - other) <= NEAR
-
-
-def content_of(graph: OrderGraph) -> int:
-    """Return a hash of the parts of an order: equal where a load takes one order for a copy of the other.
-
-    It tells 50 from 51, and not from 50.0. The hash of the journal says the same, and takes four times as long.
-    """
-    users = graph.consumers
-    if len(users) > 1:  # a load creates them in this order
-        users = tuple(sorted(users, key=lambda user: sorted(user.uses)))
-    contact = None if graph.contact is None else _fields(graph.contact)
-    consumers = [(_fields(user.consumer), tuple(dict.fromkeys(user.uses))) for user in users]
-    items = [(_fields(entry.item), _pairs(entry.extension)) for entry in graph.items]
-    return hash((_fields(graph.order), contact, _pairs(graph.extension), tuple(items), tuple(consumers)))
-
-
-def _pairs(extension: Pairs | None) -> bytes | None:
-    return None if extension is None else _encode(pairs_in_one_form(extension))
-
-
-def _fields(model: object) -> tuple[object, ...]:
-    plain, lists = _getters(type(model))
-    values = tuple([as_sent(value) if type(value) is datetime else value for value in plain(model)])
-    if "" in values:  # it counts as a missing field
-        values = tuple([None if value == "" else value for value in values])
-    return values if lists is None else (*values, *map(_entries, lists(model)))
-
-
-def _entries(values: Sequence[object] | None) -> tuple[object, ...] | None:
-    """Return the entries of a list in the form that all lists with one meaning have."""
-    if not values:
-        return None
-    if isinstance(values[0], Identifier):  # in any order, each counts once
-        values = sorted({str((one.provider, one.id)): one for one in cast("Sequence[Identifier]", values)}.items())
-        return tuple([_fields(one) for _, one in values])
-    return tuple([_fields(one) if attrs.has(type(one)) else one for one in values])
-
-
-@once_a_model
-def _getters(model: type[Any]) -> tuple[Callable[[object], Sequence[Any]], Callable[[object], Sequence[Any]] | None]:
-    """Return what gets the plain fields of a *model*, and its lists; None if it has no lists."""
-    lists = list_fields(model)
-    plain = [field.name for field in attrs.fields(model) if field.name not in lists]
-    return _getter(plain), _getter(lists) if lists else None
-
-
-def _getter(names: Sequence[str]) -> Callable[[object], Sequence[Any]]:
-    if len(names) > 1:
-        return attrgetter(*names)
-    return lambda model: [getattr(model, name) for name in names]
-
-
-_encode = msgpack.Encoder(order="deterministic").encode

@@ -19,11 +19,12 @@ from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.ingest import Verdict
+from cdp_orders_async.ingest.parts import digest_of_order
 from cdp_orders_async.jobs.engine_choice import BatchPlan, Choice, choose
 from cdp_orders_async.jobs.events import Message, OnEvent, Reading, ignore
 from cdp_orders_async.jobs.given import FileName, file_given
 from cdp_orders_async.jobs.groups import Groups
-from cdp_orders_async.jobs.index import EPOCH, MILLISECOND, Entry, Index, content_of
+from cdp_orders_async.jobs.index import EPOCH, MILLISECOND, Entry, Index
 from cdp_orders_async.jobs.inputs import InputOptions
 from cdp_orders_async.jobs.probe import FIRST, SMALL, SPREAD
 from cdp_orders_async.jobs.rejects import reasons_of, rejected
@@ -280,7 +281,7 @@ class _Reader:
         order = graph.order
         at = (order.ordered_at - EPOCH) // MILLISECOND
         of_file = self._files.setdefault(file, len(self._files))
-        self._index.add(Entry(order.reference_id, at, content_of(graph), of_file, number, shape))
+        self._index.add(Entry(order.reference_id, at, digest_of_order(graph), of_file, number, shape))
         if self._sample is not None:
             self._sample.offer(graph)
 

@@ -139,7 +139,7 @@ def _csv_scan(name: str) -> str:
         seen.add(column.lower())
     types = ", ".join(f"{identifier(column)}: 'VARCHAR'" for column in columns)
     packing = "gzip" if first.startswith(GZIP) else "zstd" if is_zstd(first) else "none"
-    if packing == "none" and _ends_long(name):
+    if _ends_long(name):
         raise InputError(f"{name} cannot be read: its last line must have at most {CSV_BUFFER:,} bytes")
     return (
         f"FROM read_csv({escaped(name)}, columns = {{{types}}}, auto_detect = false, header = true,"
@@ -166,23 +166,23 @@ def _names(name: str, head: str, line: str, delimiter: str) -> list[str]:
 
 @contextlib.contextmanager
 def _unpacked(name: str) -> Generator[tuple[bytes, Any], None, None]:
-    """Give the first bytes of a file as it is, and the stream of what is in it."""
-    with Path(name).open("rb") as file:
-        first = file.read(4)
-        file.seek(0)
-        unpack = unpacker(first, name)
-        with file if unpack is None else unpack(file) as stream:
-            yield first, stream
+    """Give the first bytes of a file as it is, and the stream of what is in it; what goes wrong is an `InputError`."""
+    try:
+        with Path(name).open("rb") as file:
+            first = file.read(4)
+            file.seek(0)
+            unpack = unpacker(first, name)
+            with file if unpack is None else unpack(file) as stream:
+                yield first, stream
+    except reading_errors() as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise InputError(f"{name} cannot be read: {reason or 'it is cut off or damaged'}") from error
 
 
 def _head(name: str) -> tuple[bytes, str]:
     """Return the first bytes of a CSV file as it is, and its beginning as text."""
-    try:
-        with _unpacked(name) as (first, stream):
-            raw: bytes = stream.read(LONGEST_HEAD)
-    except reading_errors() as error:
-        reason = error.strerror if isinstance(error, OSError) else None
-        raise InputError(f"{name} cannot be read: {reason or 'it is cut off or damaged'}") from error
+    with _unpacked(name) as (first, stream):
+        raw: bytes = stream.read(LONGEST_HEAD)
     if NO_TEXT.search(raw, 0, BEGINNING) and (what := packed(raw)):
         raise InputError(f"{name} cannot be read: {what}; give CSV, plain, gzip or zstd")
     if len(raw) == LONGEST_HEAD:
@@ -202,10 +202,14 @@ def _head(name: str) -> tuple[bytes, str]:
 
 def _ends_long(name: str) -> bool:
     """Tell whether the last line of a CSV file is too long: duckdb would leave it out without an error."""
-    with Path(name).open("rb") as file:
-        size = file.seek(0, io.SEEK_END)
-        file.seek(max(0, size - CSV_BUFFER - len(b"x\r\n")))
-        last = file.read().rstrip(b"\r\n")
+    most = CSV_BUFFER + len(b"x\r\n")
+    with _unpacked(name) as (first, stream):
+        if unpacker(first, name) is None:
+            stream.seek(max(0, stream.seek(0, io.SEEK_END) - most))
+        last = b""
+        for piece in iter(lambda: stream.read(most), b""):  # what is packed can be read only from its beginning
+            last = (last + piece)[-most:]
+    last = last.rstrip(b"\r\n")
     return len(last) > CSV_BUFFER and b"\n" not in last and b"\r" not in last
 
 
@@ -229,7 +233,7 @@ def other_end(name: str) -> int | None:
 
 def _lines(name: str) -> Iterator[tuple[int, bytes]]:
     """Yield the lines of a CSV file, with their numbers, up to one that is too long."""
-    with contextlib.suppress(InputError, *reading_errors()):  # its error was told already
+    with contextlib.suppress(InputError):  # it was told already
         if not Path(name).is_file():  # SQL can name a pipe
             return
         with _unpacked(name) as (_, stream):

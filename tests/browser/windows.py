@@ -28,7 +28,8 @@ async (rules) => {
   await new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)));
   const only = rules && {runOnly: {type: 'rule', values: rules}};
   const found = await axe.run(document, {resultTypes: ['violations'], ...only});
-  return found.violations.map((one) => `${one.id} (${one.impact}): ${one.nodes.map((node) => `${node.html} ${node.failureSummary}`)}`);
+  const told = (node) => `${node.html} ${node.failureSummary}`;
+  return found.violations.map((one) => `${one.id} (${one.impact}): ${one.nodes.map(told)}`);
 }
 """
 COLOURS = ["color-contrast", "link-in-text-block"]

@@ -302,6 +302,10 @@ async def test_sql_that_selects_the_same_rows_each_time(tmp_path: Path, sql: str
         (CSV.encode() + b"canary" * 2**20 + b",2,3,4\n1,2,3,4\n", "line 3: a line must have at most 4,194,304 bytes"),
         (CSV.encode() + b"canary" * 2**22 + b",2,3,4\n1,2,3,4\n", "line 3: a line must have at most 4,194,304 bytes"),
         (CSV.encode() + b"canary" * 2**22 + b",2,3,4\r\n", "its last line must have at most 4,194,304 bytes"),
+        (
+            gzip.compress(CSV.encode() + b"canary" * 2**22 + b",2,3,4"),
+            "its last line must have at most 4,194,304 bytes",
+        ),
         (CSV.encode() + b"1,2,3,canary\r\n1,2,3,4\n", "line 3: it ends in another way than the first line"),
         (CSV.replace("\n", "\r\n").encode() + b'"\n",2,3,4\r\n1,2,3,4\n', "line 5: it ends in another way"),
         (gzip.compress(CSV.encode() + b"1,2,3,4\r\n1,2,3,4\n"), "line 3: it ends in another way than the first line"),
@@ -311,7 +315,7 @@ async def test_sql_that_selects_the_same_rows_each_time(tmp_path: Path, sql: str
         (bz2.compress(CSV.encode()), "it is packed by bzip2; give CSV, plain, gzip or zstd"),
         (b"PK,ORCID\n1,2\n", "has 2 columns that are no keys"),
     ],
-    ids=range(26),
+    ids=range(27),
 )
 async def test_csv_that_is_refused(tmp_path: Path, content: bytes, rule: str) -> None:
     """With its file, its line and the rule, and without its values."""
