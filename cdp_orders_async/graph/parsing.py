@@ -117,11 +117,10 @@ def read_graph(
         reading.add_violation("$", "must be an object")
         return Read(None, reading.found.told, None)
     graph = reading.order(dict(value), mode, assign_references=assign_references)
-    key = key_of(value, zone)
-    if graph is None:
-        return Read(None, _advised(reading.found.told, api), key)
-    violations = _advised(graph.violations(api), api)
-    return Read(None, violations, key) if violations else Read(graph, [], key)
+    violations = _advised(reading.found.told if graph is None else graph.violations(api), api)
+    if graph is None or violations:
+        return Read(None, violations, key_of(value, zone))
+    return Read(graph, [], graph.key)
 
 
 def _advised(found: list[Violation], api: Api) -> list[Violation]:
@@ -133,7 +132,7 @@ def _advised(found: list[Violation], api: Api) -> list[Violation]:
 
 
 def key_of(value: dict[str, Any], zone: tzinfo | None) -> str | None:
-    """Return the key of the order in *value*, as in `OrderGraph.key`, as far as it can be read."""
+    """Return the key of an order that breaks rules, as far as it can be read, short and printable."""
     reference, ordered_at = (None if is_doubled(value, key) else value.get(key) for key in ("referenceId", "orderedAt"))
     if not isinstance(reference, str) or not reference:
         return None

@@ -175,8 +175,8 @@ class InputLine(Struct, frozen=True):
     graph: OrderGraph | None
     violations: tuple[Violation, ...] = ()
     key: str | None = None
-    """The key of the order, as far as it can be read, even if it breaks rules: its reference id and its time, or the
-    reference id alone. It has at most 256 characters and no control characters."""
+    """The key of the order, as `OrderGraph.key`. Of one that breaks rules, as far as it can be read: its reference id
+    and its time, or the reference id alone, with at most 256 characters and no control characters."""
     raw: Opaque[bytes] | None = None
     """The line as it stands in the file, where it has *violations*."""
 

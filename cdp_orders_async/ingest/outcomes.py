@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 from cdp_orders_async.errors import CdpError, Refused, Violation
 from cdp_orders_async.session import Timings
 
-__all__ = ["Failure", "Leftover", "Outcome", "PartOutcome", "PartVerdict", "Verdict"]
+__all__ = ["NOTHING_MADE", "Failure", "Leftover", "Outcome", "PartOutcome", "PartVerdict", "Verdict"]
 
 
 class Verdict(enum.StrEnum):
@@ -40,6 +40,10 @@ class Verdict(enum.StrEnum):
     """Another process is loading the order, or may load it because this one lost its claim."""
     NOT_TRIED = "not_tried"
     """The load ended before anything of the order was sent."""
+
+
+NOTHING_MADE = frozenset({Verdict.FAILED, Verdict.INVALID, Verdict.NOT_TRIED})
+"""The verdicts of orders without any created part."""
 
 
 class PartVerdict(enum.StrEnum):

@@ -52,7 +52,8 @@ KIND_BY_PREFIX = {"order": "orders", "item": "items", "contact": "contacts", "co
 """The kinds of parts, by the beginning of their keys."""
 CREATED = PartVerdict.CREATED
 UNDOING = b"undo:"
-"""The beginning of the hash of a part that is being deleted: the rest is its hash before. It fits no input."""
+"""The beginning of the hash of a part that is being deleted, or stays because it was changed: the rest is its hash
+before. It fits no input."""
 LEFT = "left/"
 """The beginning of the key of a leftover, which no part can have: its kind and its reference follow."""
 LONGEST_REFERENCE = 500

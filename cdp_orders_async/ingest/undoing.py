@@ -436,11 +436,15 @@ class OrderUndo:
         for name in self._record.parts if without_order else ():
             if name not in self._parts:
                 self._journal.forget(self._key, name)
+        is_changed = False
         for part in self._parts.values():
             if part.verdict is UndoVerdict.KEPT and part.reason != REPLACED:
-                self._journal.record(self._key, part.name, self._digests[part.name], part.ref)
+                differs = part.reason in {CHANGED, UNCLEAR}
+                is_changed |= differs
+                digest = UNDOING * differs + self._digests[part.name]  # so that the next load compares it
+                self._journal.record(self._key, part.name, digest, part.ref)
         if self._record.ended or without_order:
-            complete = self._record.complete and verdicts == {UndoVerdict.KEPT}
+            complete = self._record.complete and verdicts == {UndoVerdict.KEPT} and not is_changed
             await self._journal.end(self._key, complete=complete, gaps=False if without_order else None)
         else:
             self._journal.release(self._key)

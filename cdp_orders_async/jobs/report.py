@@ -18,6 +18,7 @@ from cdp_orders_async.errors import (
     Invalid,
     JournalError,
     NotSent,
+    OutcomeUnknown,
     Unauthorized,
 )
 from cdp_orders_async.ingest import Outcome, PartVerdict, Verdict
@@ -197,7 +198,7 @@ def describe(error: CdpError, base_url: str, where: str | None = None) -> str:
         case Unauthorized() | Forbidden() if error.from_api:
             what = f"{base_url} refused the credentials ({error.status}): check the client key and the API token"
             return f"{what}; this was its answer{asked}, {error.method} {error.path}"
-        case NotSent():
+        case NotSent() | OutcomeUnknown(__cause__=NotSent()):
             return f"{base_url} cannot be reached: {error}"
         case InputError() | JournalError() | Invalid() | DeadlineExceeded():
             return str(error)

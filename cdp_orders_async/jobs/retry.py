@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import TypeAlias, Unpack
@@ -12,6 +13,7 @@ from cdp_orders_async.arguments import need
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.ingest import Verdict
+from cdp_orders_async.ingest.outcomes import NOTHING_MADE
 from cdp_orders_async.jobs.events import Event, Message, ignore
 from cdp_orders_async.jobs.given import FileName, GivenJournal, file_given, journal_given
 from cdp_orders_async.jobs.inputs import options_of
@@ -51,8 +53,9 @@ async def retry(
     """Load the orders again that have one of the verdicts *only* in a file of *outcomes*, and no others.
 
     Each is taken from its line in the input. If the line no longer holds an order with the same key, because the input
-    was edited, the order is taken from the first line that has the key. Since the *journal* knows what is loaded, a
-    second retry does nothing.
+    was edited, the order is taken from the lines that have the key. An earlier line with the same key is loaded too:
+    it is the order, so the later one stays a ``conflict`` for as long as both are there and differ. Since the *journal*
+    knows what is loaded, a second retry does nothing.
 
     Parameters: *outcomes*, the file that a load wrote; *source*, the input, by default the files that the outcomes
     name, read with this *timezone* and *assign_references*, as in `GraphFile`, or else with those of the load;
@@ -61,8 +64,8 @@ async def retry(
 
     Returns the report of the load; it is empty if no order has such a verdict. Raises `InputError` for files that
     cannot be read or written, for an order that the input no longer has, and for a *journal* that does not exist,
-    unless *look_first* is set; TypeError for an argument of another type; `Invalid` for an unknown verdict; and what
-    `load` raises.
+    unless *look_first* is set or the outcomes tell that nothing of the orders is on the server; TypeError for an
+    argument of another type; `Invalid` for an unknown verdict; and what `load` raises.
     """
     need(outcomes, (str, os.PathLike), "outcomes")
     path, verdicts, on_event = Path(outcomes), _verdicts(only), options.get("on_event", ignore)
@@ -71,7 +74,7 @@ async def retry(
     journal, outcomes_to = journal_given(journal), file_given(outcomes_to, "outcomes_to")
     check_limits(options.get("max_errors"), options.get("give_up"))
     wanted: Wanted = {}
-    is_cut = False
+    is_cut = has_made = False
 
     def hear(event: Event) -> None:
         nonlocal is_cut
@@ -79,6 +82,7 @@ async def retry(
         on_event(event)
 
     for recorded in read(path, hear):
+        has_made |= recorded.verdict not in NOTHING_MADE or any(part.ref is not None for part in recorded.parts)
         lines_of_file = wanted.setdefault(recorded.file, {})
         if recorded.verdict in verdicts:
             lines_of_file[recorded.number] = None if recorded.key is None else hash(recorded.key)
@@ -93,7 +97,7 @@ async def retry(
             )
         on_event(Message(f"No order in {path} is {_one_of(verdicts)}: nothing was loaded."))
         return Report()
-    if not options.get("look_first"):
+    if has_made and not options.get("look_first"):
         await check_exists(
             journal,
             client.identity,
@@ -123,33 +127,53 @@ def _one_of(verdicts: frozenset[Verdict]) -> str:
 
 
 async def _found(source: GraphFiles, wanted: Wanted, outcomes: Path) -> dict[str, set[int]]:
-    """Return the numbers of the lines that hold the *wanted* orders, by file; raise `InputError` for a lost order."""
+    """Return the numbers of the lines that hold the *wanted* orders, by file; raise `InputError` for a lost order.
+
+    With them come the lines above that have one of their keys. The first line with a key is the order: without it, a
+    load would take a line that contradicts it for an edit of it.
+    """
     if "-" in source.names:
         raise InputError("standard input can be read only once: put the orders into a file")
     lines: dict[str, set[int]] = {name: set() for name in source.names}
-    named = {file: numbers.keys() for file, numbers in wanted.items() if file in lines}
-    async for line in source.with_only(named):
-        if wanted[line.file][line.number] in {None, hash(line.key)}:
+    looked_at = {file: dict(numbers) for file, numbers in wanted.items() if file is not None and file in lines}
+    _add_earlier(looked_at, source.names, outcomes)
+    async for line in source.with_only({file: numbers.keys() for file, numbers in looked_at.items()}):
+        if looked_at[line.file][line.number] in {None, hash(line.key)}:
             lines[line.file].add(line.number)
     lost = [
         (file, number, key)
-        for file, numbers in wanted.items()
+        for file, numbers in itertools.chain(wanted.items(), looked_at.items())
         for number, key in numbers.items()
         if file not in lines or number not in lines[file]
     ]
     if lost:
-        keys = {key for _, _, key in lost}
+        keys, found = {key for _, _, key in lost}, set[int | None]()
         async for line in source:
             if line.key is not None and hash(line.key) in keys:
                 lines[line.file].add(line.number)
-                keys.discard(hash(line.key))
+                found.add(hash(line.key))
         for file, number, key in lost:
-            if key is None or key in keys:
+            if number in wanted.get(file, ()) and (key is None or key not in found):
                 raise InputError(
                     f"{file}:{number} no longer holds {_order(outcomes, file, number)}, and no other line of"
                     f" {source.name} does: name the input as it was loaded; nothing was loaded"
                 )
     return {name: numbers for name, numbers in lines.items() if numbers}
+
+
+def _add_earlier(wanted: dict[str, dict[int, int | None]], names: Sequence[str], outcomes: Path) -> None:
+    """Add to the *wanted* lines those above them that have one of their keys in the *outcomes*, and break no rule."""
+    places = {name: place for place, name in enumerate(names)}
+    last: dict[int, tuple[int, int]] = {}
+    for file, numbers in wanted.items():
+        for number, key in numbers.items():
+            if key is not None:
+                last[key] = max(last.get(key, (0, 0)), (places[file], number))
+    for recorded in read(outcomes):
+        if recorded.file in places and recorded.key is not None and recorded.verdict is not Verdict.INVALID:
+            key = hash(recorded.key)
+            if (places[recorded.file], recorded.number) < last.get(key, (0, 0)):
+                wanted.setdefault(recorded.file, {}).setdefault(recorded.number, key)
 
 
 def _order(outcomes: Path, file: str | None, number: int) -> str:

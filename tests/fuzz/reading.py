@@ -242,7 +242,8 @@ def nothing(body: bytes) -> tuple[attrs.AttrsInstance, ...]:
 def flat(value: attrs.AttrsInstance) -> Json:
     """Return a model as JSON; the pairs of an extension stand beside its fields there."""
     plain = to_json(value)
-    return {**plain, **plain.pop("pairs", {})}
+    pairs = plain.pop("pairs", {})
+    return {**plain, **pairs}
 
 
 def assert_stable(value: attrs.AttrsInstance, model: type[attrs.AttrsInstance]) -> None:

@@ -221,7 +221,7 @@ async def test_a_journal_that_raises_what_is_no_journal_error(
 @pytest.mark.parametrize("when", ["before", "meanwhile"])
 async def test_a_client_that_is_closed(when: str) -> None:
     """A client that is closed, before a load or in the middle of it, ends it with an error, and each order in truth."""
-    ends = {"before": (RuntimeError, None), "meanwhile": (NotSent, Delivery.UNKNOWN)}
+    ends = {"before": (RuntimeError, None), "meanwhile": (OutcomeUnknown, Delivery.UNKNOWN)}
     emulator = Emulator(switches=Switches(latency=0.02))
     async with running(emulator) as url:
         cdp = CdpOrders(base_url=url, client_key=KEY, api_token=TOKEN, settings=Settings(retries=0))
@@ -232,7 +232,7 @@ async def test_a_client_that_is_closed(when: str) -> None:
             if when == "meanwhile":
                 await until(lambda: emulator.requests.total() > 10)
                 await cdp.aclose()
-            with pytest.raises((NotSent, RuntimeError), match=r"^the client is closed$") as caught:
+            with pytest.raises((OutcomeUnknown, RuntimeError), match=r"^the client is closed$") as caught:
                 await loading
             assert Verdict.FAILED not in load.counts  # what had sent nothing was not tried
         assert (type(caught.value), getattr(caught.value, "delivery", None)) == ends[when]
@@ -253,10 +253,10 @@ async def test_a_client_that_is_closed_while_a_load_waits() -> None:
             for _ in range(50):
                 await asyncio.sleep(0)
             assert (one.done(), repr(load)[:11]) == (True, "<Load ended")
-            with pytest.raises(NotSent, match=r"^the client is closed$") as caught:
+            with pytest.raises(OutcomeUnknown, match=r"^the client is closed$") as caught:
                 await load.run()
             assert caught.value.delivery is Delivery.UNKNOWN
-            with pytest.raises(NotSent, match=r"^the client is closed$") as caught:
+            with pytest.raises(OutcomeUnknown, match=r"^the client is closed$") as caught:
                 await one
             outcome = Outcome.of(caught.value)
             assert outcome is not None

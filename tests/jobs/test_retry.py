@@ -123,3 +123,65 @@ async def test_outcomes_that_do_not_tell_what_is_left(tmp_path: Path, content: b
     async with CdpOrders(base_url="http://127.0.0.1:9", client_key="key", api_token=TOKEN) as cdp:
         with pytest.raises(InputError, match=reason):
             await jobs.retry(cdp, tmp_path / "out", journal=tmp_path / "j")
+
+
+@pytest.mark.parametrize("moved", ["same", "below a new line", "in another file"])
+async def test_a_line_that_contradicts_another_stays_a_conflict(tmp_path: Path, moved: str) -> None:
+    """A retry loads the line that it contradicts first, and so overwrites nothing, whatever it was told."""
+    first, _, other = orders(3)
+    second = {**first, "price": 7}
+    lines = [first, second, other]
+    async with connected() as (server, cdp):
+        source = write(tmp_path / "o.jsonl", lines)
+        report = await jobs.load(cdp, GraphFiles([source]), journal=tmp_path / "j", outcomes=tmp_path / "out")
+        assert report.counts == {Verdict.LOADED: 2, Verdict.CONFLICT: 1}
+        if moved == "below a new line":
+            write(source, [orders(4)[3], *lines])
+        named = write(tmp_path / "moved.jsonl", lines) if moved == "in another file" else None
+        received = server.received
+        again = await jobs.retry(cdp, tmp_path / "out", named, journal=tmp_path / "j", on_existing="update", settle=0)
+        assert (again.counts, again.status) == ({Verdict.ALREADY: 1, Verdict.CONFLICT: 1}, 1)
+        assert server.received - received == 1  # which asks whether the tenant still has an order
+        assert server.holds([first, other])
+        write(source, [second, other])  # a person decided: the first line goes
+        decided = await jobs.retry(
+            cdp, tmp_path / "out", source, journal=tmp_path / "j", on_existing="update", settle=0
+        )
+        assert (decided.counts, server.holds([second, other])) == ({Verdict.UPDATED: 1}, True)
+
+
+async def test_a_load_that_made_nothing_leaves_no_journal(tmp_path: Path) -> None:
+    """Its retry needs none, unless an order may be on the server."""
+    async with connected() as (server, cdp):
+        source = write(tmp_path / "o.jsonl", orders(2))
+        plan: Json = {"faults": [{"operation": "orders.create", "script": [{"action": "status", "status": 400}] * 2}]}
+        server.faults = Faults.of(plan)
+        report = await jobs.load(cdp, GraphFiles([source]), journal=tmp_path / "j", outcomes=tmp_path / "out")
+        assert (report.counts, (tmp_path / "j").exists()) == ({Verdict.FAILED: 2}, False)
+        server.faults = Faults()
+        again = await jobs.retry(
+            cdp, tmp_path / "out", journal=tmp_path / "j", outcomes_to=tmp_path / "again", settle=0
+        )
+        assert (again.counts, server.holds(orders(2))) == ({Verdict.LOADED: 2}, True)
+        with pytest.raises(InputError, match="there is no journal at"):
+            await jobs.retry(cdp, tmp_path / "again", journal=tmp_path / "other", only=("loaded",))
+
+
+@pytest.mark.parametrize("reference", ["B94\u00adTXY", "B94TXY\u200b", "B\t1", "B\0", "x" * 257, "Ж" * 250])
+async def test_orders_with_odd_reference_ids_are_found(tmp_path: Path, reference: str) -> None:
+    """Characters that are not shown, and those after the part that is shown, count in a key as all others do."""
+    odd = {**orders(1)[0], "referenceId": reference}
+    lines = [*orders(4)[1:], odd, {**odd, "referenceId": reference.replace("\u00ad", "\ufffd") + "y"}]
+    async with connected() as (server, cdp):
+        source = write(tmp_path / "o.jsonl", lines)
+        plan: Json = {"faults": [{"operation": "orders.create", "script": [{"action": "status", "status": 400}] * 2}]}
+        server.faults = Faults.of(plan)
+        report = await jobs.load(cdp, GraphFiles([source]), journal=tmp_path / "j", outcomes=tmp_path / "out")
+        assert report.counts == {Verdict.LOADED: 3, Verdict.FAILED: 2}
+        assert {line["key"] for line in lines_of(tmp_path / "out")} == {line.key async for line in GraphFiles([source])}
+        write(source, lines[::-1])
+        again = await jobs.retry(cdp, tmp_path / "out", journal=tmp_path / "j", settle=0)
+        assert (again.counts, server.holds(lines)) == ({Verdict.LOADED: 2}, True)
+        await jobs.load(cdp, GraphFiles([source]), journal=tmp_path / "j", outcomes=tmp_path / "all", settle=0)
+        verified = (await jobs.verify(cdp, tmp_path / "all", settle=0)).to_json()
+        assert (verified["same"], verified["unread"], verified["extra"]) == (5 * PARTS, 0, 0)
