@@ -302,7 +302,7 @@ async def test_file_that_is_written_over(tmp_path: Path, *, packed: bool) -> Non
     stream = aiter(GraphFile(path))
     await anext(stream)
     with path.open("r+b") as file:
-        file.write(data if packed else data.replace(b"MOBILE", b"TABLET"))
+        file.write(data[:4] + b"time" + data[8:] if packed else data.replace(b"EUR", b"USD"))
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))  # its clock may be coarse
     with pytest.raises(InputError, match=r"cannot be read after line \d+: it changed while it was read: read it"):
         await rest(stream)
@@ -320,6 +320,25 @@ async def test_file_that_grows(tmp_path: Path) -> None:
     assert (len(seen), seen[-1][0]) == (len(LINES), KEY)
     assert all(fraction is None or fraction <= 1 for _, fraction in seen)
     assert file.fraction == 1
+
+
+async def test_file_that_grows_at_its_beginning(tmp_path: Path) -> None:
+    """A longer file with other lines before those that were read is not the file that was read."""
+    path = written(tmp_path / "orders", *LINES)
+    stream = aiter(GraphFile(path))
+    await anext(stream)
+    written(path, GOOD, *LINES)
+    with pytest.raises(InputError, match=rf"cannot be read after line {len(LINES) + 1}: it changed while it was read"):
+        await rest(stream)
+
+
+async def test_file_that_is_touched(tmp_path: Path) -> None:
+    """A file with the same lines and a new time has not changed."""
+    path = written(tmp_path / "orders", *LINES)
+    stream = aiter(GraphFile(path))
+    await anext(stream)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
+    assert len(await rest(stream)) == len(LINES) - 1
 
 
 async def test_pipe_has_no_size(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ __all__ = ["CHUNK", "LONGEST_LINE", "GraphFile", "lines", "reading_errors", "sta
 
 PAGE = 1 << 12  # what is read first; then it is chunks
 CHUNK = 1 << 16
+COMPARED = 1 << 20  # bytes that are compared at once
 MOST_HELD = 1000
 TOO_WIDE = "too much memory"
 """What zstd says of a file that it unpacks only if more memory than usual is allowed."""
@@ -102,20 +103,37 @@ class _Watched(io.FileIO):
         status = os.fstat(self.fileno())
         self.size = status.st_size if stat.S_ISREG(status.st_mode) else 0
         """The largest that it was; 0 for a pipe, which has no size."""
-        self._first = status.st_size, status.st_mtime_ns
+        self._state = status.st_size, status.st_mtime_ns
+        self._start = self.tell() if self.size else 0
+        self._hash = hashlib.blake2b()
 
     def readinto(self, buffer: Any, /) -> int | None:  # noqa: ANN401 whatever can be written to
         """Read some of it."""
         count = super().readinto(buffer)
         if self.size:
+            self._hash.update(memoryview(buffer)[:count])
             status = os.fstat(self.fileno())
             now = status.st_size, status.st_mtime_ns
             if now[0] < self.size:
                 raise OSError(errno.EIO, "it became smaller while it was read")
-            if not count and now[0] == self._first[0] and now != self._first:
-                raise OSError(errno.EIO, "it changed while it was read: read it again")
+            if not count and now != self._state:
+                self._compare()
+                self._state = now
             self.size = now[0]
         return count
+
+    def _compare(self) -> None:
+        """Raise OSError unless all that was read still stands in the file."""
+        end, again = self.tell(), hashlib.blake2b()
+        self.seek(self._start)
+        while left := end - self.tell():
+            chunk = self.read(min(left, COMPARED))
+            if not chunk:
+                break
+            again.update(chunk)
+        self.seek(end)
+        if again.digest() != self._hash.digest():
+            raise OSError(errno.EIO, "it changed while it was read: read it again")
 
 
 class _Expecting:
@@ -162,7 +180,7 @@ class GraphFile:
     one in which a key of an object is given twice, or a number would not arrive digit for digit.
 
     Raises `InputError` for a file that cannot be read to its end, also for one that is not JSON lines, and for one
-    that becomes smaller, or has a new time of change and its old size, while it is read. Lines that are appended
+    that becomes smaller, or no longer begins with the lines that were read, while it is read. Lines that are appended
     meanwhile are read too.
 
     Parameters: *path*; *api*, the version that the orders are for; *timezone*, the zone of times that do not say
