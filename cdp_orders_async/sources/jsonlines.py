@@ -103,7 +103,7 @@ class _Watched(io.FileIO):
         status = os.fstat(self.fileno())
         self.size = status.st_size if stat.S_ISREG(status.st_mode) else 0
         """The largest that it was; 0 for a pipe, which has no size."""
-        self._state = status.st_size, status.st_mtime_ns
+        self._before: tuple[int, int] = status.st_size, status.st_mtime_ns
         self._start = self.tell() if self.size else 0
         self._hash = hashlib.blake2b()
 
@@ -116,9 +116,9 @@ class _Watched(io.FileIO):
             now = status.st_size, status.st_mtime_ns
             if now[0] < self.size:
                 raise OSError(errno.EIO, "it became smaller while it was read")
-            if not count and now != self._state:
+            if not count and now != self._before:
                 self._compare()
-                self._state = now
+                self._before = now
             self.size = now[0]
         return count
 
