@@ -135,7 +135,8 @@ class PoolTimeout(NotSent):
 class OutcomeUnknown(CdpError):
     """The request was sent and its answer was lost: the server may have done it.
 
-    A create that is answered with a server error (5xx) raises this too, with the `ServerError` as its cause.
+    A create that is answered with a server error (5xx) raises this too, with the `ServerError` as its cause. So does a
+    load that made something before a `NotSent` ended it.
     """
 
     delivery = Delivery.UNKNOWN

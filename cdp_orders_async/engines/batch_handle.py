@@ -10,6 +10,7 @@ from typing import Any, Literal
 from cdp_orders_async.engines.batch_delivery import Patience
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.ingest import Outcome, Verdict
+from cdp_orders_async.ingest.outcomes import in_truth
 from cdp_orders_async.outlasting import Drain, outlast
 from cdp_orders_async.redact import strip_frames
 from cdp_orders_async.session import Session
@@ -198,6 +199,7 @@ class Handle:
         finally:
             self._session.on_close.pop(self._client_closed, None)
             self._time_left.end()
+            self.error = in_truth(self.error, self.counts)
             self._end.set_result(None)
             self._came.set()
 

@@ -9,12 +9,12 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, Literal
 
 from cdp_orders_async.client import Resources, ResourcesV2
-from cdp_orders_async.errors import CdpError, DeadlineExceeded, Delivery, NotSent, OutcomeUnknown, Violation
+from cdp_orders_async.errors import CdpError, DeadlineExceeded, Violation
 from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.ingest.before import KeepBefore
 from cdp_orders_async.ingest.context import RENEWALS, LoadContext, OnExisting, as_failure
 from cdp_orders_async.ingest.order import OrderRun
-from cdp_orders_async.ingest.outcomes import NOTHING_MADE, Outcome, Verdict
+from cdp_orders_async.ingest.outcomes import Outcome, Verdict, in_truth
 from cdp_orders_async.ingest.parts import Part
 from cdp_orders_async.ingest.reports import LoadReport
 from cdp_orders_async.ingest.scheduler import Scheduler
@@ -405,9 +405,7 @@ class Load:
             return
         if self.error is None and self._source.error is not None:
             self.error = strip_frames(self._source.error)
-        if isinstance(self.error, CdpError) and self.counts.keys() - NOTHING_MADE:
-            self.error = _in_truth(self.error)
-        error = self.error
+        error = self.error = in_truth(self.error, self.counts)
         if self._session is not None:
             self._session.on_close.pop(self._client_closed, None)
         self._time_left.end()
@@ -417,17 +415,6 @@ class Load:
         self._report.end(error)
         self._end.set_result(None)
         self._outcomes.put_nowait(None)
-
-
-def _in_truth(error: CdpError) -> CdpError:
-    """Return the *error* that ended a load of which something is on the server: it does not say that nothing is."""
-    if isinstance(error, NotSent):
-        unknown = OutcomeUnknown(str(error))
-        unknown.__cause__, unknown.attempts, unknown.request_id = error, error.attempts, error.request_id
-        return unknown
-    if error.delivery is Delivery.NOT_SENT:
-        error.delivery = Delivery.UNKNOWN
-    return error
 
 
 def _read(

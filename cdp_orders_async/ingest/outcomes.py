@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from uuid import UUID
 
 from msgspec import Struct, field
 from msgspec.structs import asdict
 
-from cdp_orders_async.errors import CdpError, Refused, Violation
+from cdp_orders_async.errors import CdpError, Delivery, NotSent, OutcomeUnknown, Refused, Violation
 from cdp_orders_async.session import Timings
 
-__all__ = ["NOTHING_MADE", "Failure", "Leftover", "Outcome", "PartOutcome", "PartVerdict", "Verdict"]
+__all__ = ["NOTHING_MADE", "Failure", "Leftover", "Outcome", "PartOutcome", "PartVerdict", "Verdict", "in_truth"]
 
 
 class Verdict(enum.StrEnum):
@@ -198,3 +199,16 @@ class Outcome(Struct, frozen=True, kw_only=True):
 def _not_empty(**values: object) -> dict[str, object]:
     """Return the *values* without empty ones."""
     return {name: value for name, value in values.items() if value not in (None, (), [], {})}
+
+
+def in_truth(error: Exception | None, counts: Mapping[Verdict, int]) -> Exception | None:
+    """Return the *error* that ended a load; where something may be on the server, it does not say that nothing is."""
+    if not isinstance(error, CdpError) or not counts.keys() - NOTHING_MADE:
+        return error
+    if isinstance(error, NotSent):
+        unknown = OutcomeUnknown(str(error))
+        unknown.__cause__, unknown.attempts, unknown.request_id = error, error.attempts, error.request_id
+        return unknown
+    if error.delivery is Delivery.NOT_SENT:
+        error.delivery = Delivery.UNKNOWN
+    return error

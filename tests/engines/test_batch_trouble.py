@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import sqlite3
@@ -12,7 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
-from cdp_orders_async import GraphFiles, JournalError, jobs
+from cdp_orders_async import GraphFiles, JournalError, OutcomeUnknown, jobs
 from cdp_orders_async.emulator import Faults, Switches
 from cdp_orders_async.jobs import ticking
 from cdp_orders_async.journal import batch_folder
@@ -46,6 +47,21 @@ async def test_signal_while_an_upload_runs(tmp_path: Path) -> None:
         report = await load(cdp, tmp_path, SIX)
         assert counted(report) == {"loaded": 6}
         assert (twice(server), len(list(server.store.all("orders")))) == ({}, 6)
+
+
+async def test_a_client_that_is_closed(tmp_path: Path) -> None:
+    """Once a file was uploaded, the error does not say that nothing was sent."""
+    async with served(NEVER) as (server, cdp):
+        closing: list[asyncio.Task[None]] = []
+
+        def hear(_: jobs.Event) -> None:
+            if server.requests["batches.upload"] and not closing:
+                closing.append(asyncio.create_task(cdp.aclose()))
+
+        report = await load(cdp, tmp_path, SIX, on_event=hear)
+        await closing[0]
+        assert (type(report.error), str(report.error)) == (OutcomeUnknown, "the client is closed")
+        assert counted(report) == {"unknown": 3, "not_tried": 3}
 
 
 async def test_file_that_a_storage_always_loses(tmp_path: Path) -> None:

@@ -261,7 +261,7 @@ def test_what_does_not_pass_ends_the_load() -> None:
             causes.append(load.paused)
 
         looking = asyncio.create_task(look())
-        with pytest.raises(NotSent, match="not trusted"):
+        with pytest.raises(OutcomeUnknown, match="not trusted"):
             await collected(load)
         await load.aclose()
         await looking
