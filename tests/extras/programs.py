@@ -15,7 +15,7 @@ from packaging.utils import canonicalize_name
 from tests.databases import PostgresServer
 from tests.engines.brokers import redis_server
 
-__all__ = ["EXTRAS", "NONE", "ROOT", "arguments", "closure", "program"]
+__all__ = ["EXTRAS", "NONE", "ROOT", "arguments", "closure", "program", "warnings_of"]
 
 ROOT: Final = Path(__file__).parents[2]
 _PROJECT: Final[dict[str, Any]] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -30,6 +30,11 @@ NONE: Final = "none"
 def program(extra: str) -> Path:
     """Return the program that uses *extra*, and nothing of the other extras."""
     return Path(__file__).with_name("without.py" if extra == NONE else f"with_{extra}.py")
+
+
+def warnings_of(extra: str) -> str:
+    """Return what Python does with warnings in the program of *extra*, as in its option ``-W``."""
+    return "default" if extra == "ray" else "error"  # Ray uses what it has deprecated itself
 
 
 @contextmanager

@@ -16,7 +16,7 @@ import time
 import venv
 from pathlib import Path
 
-from tests.extras.programs import EXTRAS, NONE, ROOT, arguments, program
+from tests.extras.programs import EXTRAS, NONE, ROOT, arguments, program, warnings_of
 
 NAMES = (NONE, *EXTRAS)
 
@@ -40,7 +40,7 @@ def used(extra: str, wheel: Path, folder: Path) -> subprocess.CompletedProcess[s
     install = [sys.executable, "-m", "pip", "--python", str(python), "install", "-qq", project]
     subprocess.run(install, check=True, env={**os.environ, "PIP_DISABLE_PIP_VERSION_CHECK": "1"})
     with arguments(extra, folder) as given:
-        command = [str(python), "-I", "-W", "error", str(program(extra)), *given]
+        command = [str(python), "-I", "-W", warnings_of(extra), str(program(extra)), *given]
         return subprocess.run(command, cwd=folder, check=False, capture_output=True, text=True)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.extras.programs import EXTRAS, NONE, ROOT, arguments, closure, program
+from tests.extras.programs import EXTRAS, NONE, ROOT, arguments, closure, program, warnings_of
 
 HERE = [extra for extra in EXTRAS if extra != "ray" or sys.version_info < (3, 15)]
 """The extras that this version of Python can have: Ray and pyarrow have nothing for 3.15 yet."""
@@ -26,8 +26,7 @@ def test_each_extra_has_its_program() -> None:
 def test_extra_alone(extra: str, tmp_path: Path) -> None:
     """A program works where nothing is installed except the dependencies and what its extra brings."""
     command = [sys.executable, "-P", str(program(extra).with_name("alone.py")), ",".join(closure(extra))]
-    warnings = "default" if extra == "ray" else "error"  # Ray uses what it has deprecated itself
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": warnings}
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": warnings_of(extra)}
     with arguments(extra, tmp_path) as given:
         ran = subprocess.run(
             [*command, str(program(extra)), *given],
