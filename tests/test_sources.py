@@ -256,6 +256,13 @@ LINES = [GOOD.replace(b"B94TXY-1", b"%d" % n) for n in range(5000)]
 SMALLER = "it became smaller while it was read"
 
 
+async def begun(path: Path) -> AsyncIterator[InputLine]:
+    """Return the lines of a file after the first one, which was read."""
+    stream = aiter(GraphFile(path))
+    await anext(stream)
+    return stream
+
+
 async def rest(stream: AsyncIterator[InputLine]) -> list[InputLine]:
     """Return what is left of a file."""
     return [line async for line in stream]
@@ -281,14 +288,12 @@ async def test_file_that_is_truncated(left: int, tmp_path: Path, *, packed: bool
 async def test_file_that_is_written_anew(tmp_path: Path) -> None:
     """A shorter file in the place of the one that is read is an error; one that was moved there changes nothing."""
     path = written(tmp_path / "orders", *LINES)
-    stream = aiter(GraphFile(path))
-    await anext(stream)
+    stream = await begun(path)
     written(path, *LINES[:2000])
     with pytest.raises(InputError, match=SMALLER):
         await rest(stream)
     written(path, *LINES)
-    stream = aiter(GraphFile(path))
-    await anext(stream)
+    stream = await begun(path)
     written(tmp_path / "other", GOOD).rename(path)
     assert len(await rest(stream)) == len(LINES) - 1
 
@@ -299,8 +304,7 @@ async def test_file_that_is_written_over(tmp_path: Path, *, packed: bool) -> Non
     path = written(tmp_path / "orders", *LINES)
     data = gzip.compress(path.read_bytes()) if packed else path.read_bytes()
     path.write_bytes(data)
-    stream = aiter(GraphFile(path))
-    await anext(stream)
+    stream = await begun(path)
     with path.open("r+b") as file:
         file.write(data[:4] + b"time" + data[8:] if packed else data.replace(b"EUR", b"USD"))
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))  # its clock may be coarse
@@ -325,8 +329,7 @@ async def test_file_that_grows(tmp_path: Path) -> None:
 async def test_file_that_grows_at_its_beginning(tmp_path: Path) -> None:
     """A longer file with other lines before those that were read is not the file that was read."""
     path = written(tmp_path / "orders", *LINES)
-    stream = aiter(GraphFile(path))
-    await anext(stream)
+    stream = await begun(path)
     written(path, GOOD, *LINES)
     with pytest.raises(InputError, match=rf"cannot be read after line {len(LINES) + 1}: it changed while it was read"):
         await rest(stream)
@@ -335,8 +338,7 @@ async def test_file_that_grows_at_its_beginning(tmp_path: Path) -> None:
 async def test_file_that_is_touched(tmp_path: Path) -> None:
     """A file with the same lines and a new time has not changed."""
     path = written(tmp_path / "orders", *LINES)
-    stream = aiter(GraphFile(path))
-    await anext(stream)
+    stream = await begun(path)
     os.utime(path, ns=(0, path.stat().st_mtime_ns + 10**9))
     assert len(await rest(stream)) == len(LINES) - 1
 
