@@ -19,7 +19,7 @@ from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.graph import InputLine, OrderGraph
 from cdp_orders_async.ingest import Verdict
-from cdp_orders_async.ingest.parts import digest_of_order
+from cdp_orders_async.ingest.parts import digest_of_parts, parts_of
 from cdp_orders_async.jobs.engine_choice import BatchPlan, Choice, choose
 from cdp_orders_async.jobs.events import Message, OnEvent, Reading, ignore
 from cdp_orders_async.jobs.given import FileName, file_given
@@ -39,15 +39,9 @@ from cdp_orders_async.sources.files import real
 
 __all__ = ["Clash", "Plan", "plan"]
 
-KINDS = (
-    "orders.create",
-    "items.create",
-    "contacts.create",
-    "consumers.create",
-    "order_extensions.create",
-    "item_extensions.create",
-    "orders.list",
-)
+PARTS = ("orders", "items", "contacts", "consumers", "order_extensions", "item_extensions")
+"""The kinds of the parts of an order: each part takes one request."""
+KINDS = (*(f"{kind}.create" for kind in PARTS), "orders.list")
 """The kinds of requests, named as the operations of the client."""
 TOLD = 1_000
 """Groups of orders with one reference id that a plan names, and orders of one group."""
@@ -274,14 +268,18 @@ class _Reader:
         if found := warnings_of(graph, self._now):
             self._report.warnings.add(found, place)
         self._report.batch.add(graph, place)
-        shape = self._shapes.setdefault(_requests_of(graph), len(self._shapes))
+        parts = parts_of(graph)
+        kinds = [part.kind for part in parts]
+        looks = int(graph.mode == "upsert")  # for an order of the same id
+        requests = (*map(kinds.count, PARTS), looks)
+        shape = self._shapes.setdefault(requests, len(self._shapes))
         if shape == len(self._counts):
             self._counts.append(0)
         self._counts[shape] += 1
         order = graph.order
         at = (order.ordered_at - EPOCH) // MILLISECOND
         of_file = self._files.setdefault(file, len(self._files))
-        self._index.add(Entry(order.reference_id, at, digest_of_order(graph), of_file, number, shape))
+        self._index.add(Entry(order.reference_id, at, digest_of_parts(parts), of_file, number, shape))
         if self._sample is not None:
             self._sample.offer(graph)
 
@@ -307,14 +305,6 @@ class _Reader:
             for kind, count in zip(KINDS, requests, strict=True):
                 report.requests[kind] += count * self._counts[shape]
             report.upserts += requests[-1] * self._counts[shape]
-
-
-def _requests_of(graph: OrderGraph) -> tuple[int, ...]:
-    """Return the requests that an order takes, by kind: one for each part, and a look for an order in mode upsert."""
-    extensions = sum([entry.extension is not None for entry in graph.items])
-    contacts, extended = graph.contact is not None, graph.extension is not None
-    looks = int(graph.mode == "upsert")
-    return 1, len(graph.items), int(contacts), len(graph.consumers), int(extended), extensions, looks
 
 
 def _told_of(entry: Entry, names: Sequence[str], verdict: Verdict) -> tuple[str, int, str, Verdict]:

@@ -7,7 +7,6 @@ import re
 import signal
 import stat
 import sys
-import time
 from pathlib import Path
 
 import orjson
@@ -154,9 +153,9 @@ async def test_undo_stops_and_goes_on(tmp_path: Path) -> None:
     ("fault", "rate"),
     [
         ({"operation": "*", "action": "status", "status": 503}, "none"),
-        ({"operation": "*", "action": "status", "status": 429, "retry_after": 90}, "none"),
+        ({"operation": "*", "action": "status", "status": 429, "retry_after": 900}, "none"),
         ({"operation": "*", "action": "reset", "phase": "accepted"}, "none"),
-        ({"operation": "*", "action": "stall", "phase": "written", "seconds": 99}, "none"),
+        ({"operation": "*", "action": "stall", "phase": "written", "seconds": 999}, "none"),
         ({"operation": "orders.create", "action": "status", "status": 503}, "1"),
     ],
     ids=["not well", "asks to wait", "closes connections", "is silent", "rate is low"],
@@ -166,16 +165,17 @@ async def test_undo_that_waits_stops_at_once(tmp_path: Path, fault: Json, rate: 
     async with watched() as server:
         await loaded(server, tmp_path, 12)
         received = server.received
-        env = {**server.environment, "CDP_RATE": rate}
+        # It would wait for longer than the test does.
+        env = {**server.environment, "CDP_RATE": rate, "CDP_TIMEOUT": "999", "CDP_DEADLINE": "9999"}
         words = ("undo", "--journal", "j", "--yes", "--connections", "3")
         async with started(*words, cwd=tmp_path, env=env, command=SOON) as process:
             await server.has_received(received + 4)
             server.faults = Faults.of({"faults": [fault]})
             await server.has_received(received + 7)
-            began = time.monotonic()
             process.send_signal(signal.SIGTERM)
             told = await ended(process)
-        assert (told.status, time.monotonic() - began < 20) == (143, True)
+        assert told.status == 143
+        assert stored(server) != []
         assert "Stopping: the requests in flight finish." in told.err
         assert "parts deleted" in told.out
         assert told.err.count("To go on: ") == 1
