@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from types import NoneType
 
-__all__ = ["called", "need", "need_method"]
+__all__ = ["called", "need", "need_callable", "need_method"]
 
 NAMES = {NoneType: "None", int: "a whole number", float: "a number"}
 """The words for some types; any other type has its own name."""
@@ -27,6 +27,12 @@ def need_method(value: object, method: str, name: str, what: str) -> None:
     """Raise TypeError unless *value*, the argument *name*, has this *method*; *what* describes the allowed values."""
     has: Callable[..., object] | None = getattr(value, method, None)
     if isinstance(value, type) or not callable(has):
+        raise TypeError(f"{name} must be {what}, not {called(value)}")
+
+
+def need_callable(value: object, name: str, what: str) -> None:
+    """Raise TypeError unless *value*, the argument *name*, can be called; *what* describes the allowed values."""
+    if not callable(value):
         raise TypeError(f"{name} must be {what}, not {called(value)}")
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from cyclopts import App, CycloptsError, UnknownCommandError
+from cyclopts import App, CycloptsError, Token, UnknownCommandError
 
 from cdp_orders_async.cli.profiles import use_profile
 from cdp_orders_async.errors import CdpError
@@ -40,6 +40,8 @@ SINGLE = {kind.name.replace("_", "-"): kind.name for kind in V2_1.kinds}
 """The commands of single operations, and their kinds."""
 for command, name in SINGLE.items():
     app.command(f"cdp_orders_async.cli.single:{name}", name=command)
+TYPED = "cli"
+"""The source of a value that is on the command line."""
 SENDING = {"load", "retry", "undo", *SINGLE}
 """The commands that may write to the server, and so say where they sent nothing."""
 
@@ -95,7 +97,10 @@ def _refused(error: Exception, tokens: Sequence[str]) -> int:
 def _describe(error: CycloptsError) -> str:
     """Say what is wrong with a command line; of an unknown command, what may be meant."""
     if not isinstance(error, UnknownCommandError) or not error.unused_tokens or error.app is None:
-        return " ".join(str(error).split()).rstrip("., ")
+        text, token = str(error), getattr(error, "token", None)
+        if isinstance(token, Token) and token.source != TYPED:  # it may be the token of another setting
+            text = text.replace(f'"{token.value}"', "***")
+        return " ".join(text.split()).rstrip("., ")
     import difflib  # noqa: PLC0415 seldom needed
 
     token = error.unused_tokens[0]

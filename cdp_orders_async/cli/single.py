@@ -190,7 +190,7 @@ async def _over(
         if whole:
             return await _print_whole(client, result)
         if verb != "delete":
-            print_line(keeping.json)
+            print_line(keeping.json, client.session.secrets)
             sys.stdout.flush()
         return 0
 
@@ -216,7 +216,7 @@ async def _print_list(
             if whole:
                 status |= await _print_whole(client, complete)
             else:
-                print_line(answer if complete is entry else keeping.json)
+                print_line(answer if complete is entry else keeping.json, client.session.secrets)
             printed += 1
             if printed == limit:
                 break
@@ -229,7 +229,7 @@ async def _print_list(
 async def _print_whole(client: CdpOrders | CdpOrdersV2, order: Any) -> int:  # noqa: ANN401 of either version
     """Print a whole order as a line of input; say what such a line cannot hold."""
     line, unsaid = await jobs.whole_order(client, order)
-    print_line(line)
+    print_line(line, client.session.secrets)
     sys.stdout.flush()
     for sentence in unsaid:
         Screen.of_messages().say(f"cdp-orders: {sentence}")

@@ -12,7 +12,7 @@ import orjson
 
 from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.models.common import camel
-from cdp_orders_async.redact import Opaque
+from cdp_orders_async.redact import Opaque, Secrets
 from cdp_orders_async.wire import Request, Transport, is_object
 from cdp_orders_async.wire.codec import BOM, load
 
@@ -54,9 +54,12 @@ class Keeping:
         return (page.get("items") if is_object(page) else None) or []
 
 
-def print_line(value: object) -> None:
-    """Print JSON data on one line, in ASCII, of which no terminal obeys anything; raise OSError."""
-    sys.stdout.write(f"{json.dumps(value, separators=(',', ':'))}\n")
+def print_line(value: object, secrets: Secrets) -> None:
+    """Print JSON data on one line, in ASCII, of which no terminal obeys anything; raise OSError.
+
+    What a server repeats of the *secrets* of the client is masked.
+    """
+    sys.stdout.write(f"{secrets.masked(json.dumps(value, separators=(',', ':')))}\n")
 
 
 def json_of(file: str | None, assignments: Sequence[str] | None, *, is_extension: bool) -> bytes:

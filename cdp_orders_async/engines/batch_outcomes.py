@@ -22,7 +22,7 @@ from cdp_orders_async.ingest import Failure, Outcome, PartOutcome, PartVerdict, 
 from cdp_orders_async.journal import GraphRecord, SqliteJournal
 from cdp_orders_async.journal.batches import BatchOrder
 from cdp_orders_async.redact import NO_SECRETS
-from cdp_orders_async.wire import masked_message, sent_words
+from cdp_orders_async.wire import MAYBE_DONE_BEFORE, masked_message, sent_words
 
 __all__ = ["Decision", "concluded", "decide", "entries", "order_outcome", "outcome_of"]
 
@@ -100,7 +100,7 @@ def outcome_of(
 
 
 def _verdict_of(row: LogRow) -> tuple[Verdict, tuple[Violation, ...]]:
-    if row.code >= SERVER_FAILED:
+    if row.code >= SERVER_FAILED or row.code in MAYBE_DONE_BEFORE:
         return Verdict.UNKNOWN, ()
     if row.code != INVALID_RECORD:
         return Verdict.FAILED, ()

@@ -133,11 +133,12 @@ async def deliver(
     """Load the order of one message of a broker, and return what to do with the message.
 
     Parameters: *body*, the bytes of the message: one order as JSON, read as a line of a file is. *times*, how often the
-    broker has delivered it, this time included; a broker that only knows "redelivered" says 2. *look_first*, whether
-    the server is asked before anything is sent; by default it is asked without a *journal*, from the second delivery
-    on. *most*, the number of deliveries after which a message is put aside. *deadline*, seconds after which the load is
-    given up: the broker must not deliver the message again before *deadline* and *drain* are over. *timezone* is that
-    of `parse_graph`; *client*, *journal*, *on_existing*, *settle*, *drain* and *priority* are those of `ingest_one`.
+    broker has delivered it, this time included: add 1 to a count of redeliveries, and say 2 if it is only known to be
+    redelivered. *look_first*, whether the server is asked before anything is sent; by default it is asked without a
+    *journal*, from the second delivery on. *most*, the number of deliveries after which a message is put aside.
+    *deadline*, seconds after which the load is given up: the broker must not deliver the message again before
+    *deadline* and *drain* are over. *timezone* is that of `parse_graph`; *client*, *journal*, *on_existing*, *settle*,
+    *drain* and *priority* are those of `ingest_one`.
 
     A message that is not an order is a dead letter at once. A failure that is not the order's fault, such as wrong
     credentials, a server out of reach, the deadline or a journal out of reach, is a retry, however often. A message
@@ -150,6 +151,8 @@ async def deliver(
     """
     need(body, bytes, "body")
     need(times, int, "times")
+    if times < 1:
+        raise Invalid((Violation("times", "must be above 0: the first delivery is number 1"),))
     check_delivery(
         client,
         journal,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
+from typing import Literal, Protocol, TypeAlias
 
 import attrs
 
 from cdp_orders_async.ingest import Outcome
 
-__all__ = ["Event", "Message", "OnEvent", "Problem", "Progress", "Reading", "ignore"]
+__all__ = ["Event", "Message", "OnEvent", "Problem", "Progress", "Reading", "Teller", "ignore"]
 
 
 @attrs.frozen
@@ -91,3 +91,46 @@ OnEvent: TypeAlias = Callable[[Event], None]
 
 def ignore(_: Event) -> None:
     """Hear what happens, and do nothing."""
+
+
+class Ends(Protocol):
+    """A job that an error can end."""
+
+    def fail(self, error: Exception) -> None:
+        """End because of *error*."""
+        ...
+
+
+class Teller:
+    """Tells an observer what happens. If it raises, that ends the job, which then tells it nothing more.
+
+    Nothing is raised where it is told: there, what was done may not be written yet.
+    """
+
+    def __init__(self, on_event: OnEvent) -> None:
+        self.error: Exception | None = None
+        """What the observer raised."""
+        self._on_event = on_event
+        self._job: Ends | None = None
+
+    def watch(self, job: Ends) -> None:
+        """End this *job* when the observer raises, or now if it did."""
+        self._job = job
+        if self.error is not None:
+            job.fail(self.error)
+
+    def check(self, told: Exception | None) -> None:
+        """Raise what the observer raised, unless that is the error that was *told*."""
+        if self.error is not None and self.error is not told:
+            raise self.error
+
+    def __call__(self, event: Event) -> None:
+        """Tell of an *event*."""
+        if self.error is not None:
+            return
+        try:
+            self._on_event(event)
+        except Exception as error:  # noqa: BLE001 the job raises it
+            self.error = error
+            if self._job is not None:
+                self._job.fail(error)

@@ -6,17 +6,44 @@ import os
 from pathlib import Path
 from typing import TypeAlias, overload
 
-from cdp_orders_async.arguments import need
+from cdp_orders_async.arguments import need, need_callable
+from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.jobs.inputs import InputOptions
 from cdp_orders_async.jobs.journal import JournalPlace, journal_place
 from cdp_orders_async.journal import PostgresAddress
 from cdp_orders_async.sources import GraphFile, GraphFiles
 
-__all__ = ["FileName", "GivenJournal", "file_given", "journal_given", "source_given"]
+__all__ = [
+    "FileName",
+    "GivenJournal",
+    "check_client",
+    "check_hearing",
+    "check_job",
+    "file_given",
+    "journal_given",
+    "source_given",
+]
 
 FileName: TypeAlias = str | os.PathLike[str]
 GivenJournal: TypeAlias = JournalPlace | FileName
 """The place of a journal, or a text that `journal_place` reads."""
+
+
+def check_client(client: object) -> None:
+    """Raise TypeError unless *client* is one of those that open connections."""
+    need(client, (CdpOrders, CdpOrdersV2), "client", "an open CdpOrders or CdpOrdersV2")
+
+
+def check_job(client: object, on_event: object, clock: object) -> None:
+    """Raise TypeError for what each job takes, if it is of another type."""
+    check_client(client)
+    check_hearing(on_event, clock)
+
+
+def check_hearing(on_event: object, clock: object) -> None:
+    """Raise TypeError unless both are functions."""
+    need_callable(on_event, "on_event", "a function that takes an event")
+    need_callable(clock, "clock", "a function that returns seconds")
 
 
 @overload

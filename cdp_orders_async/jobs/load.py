@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Callable
@@ -17,8 +18,8 @@ from cdp_orders_async.errors import CdpError, InputError, Invalid, Violation, co
 from cdp_orders_async.graph import InputLine
 from cdp_orders_async.ingest import SETTLE, OnExisting, Outcome, Verdict, ingest
 from cdp_orders_async.jobs.before_file import kept_before
-from cdp_orders_async.jobs.events import Message, OnEvent, Problem, ignore
-from cdp_orders_async.jobs.given import FileName, GivenJournal, file_given, journal_given, source_given
+from cdp_orders_async.jobs.events import Message, OnEvent, Problem, Teller, ignore
+from cdp_orders_async.jobs.given import FileName, GivenJournal, check_job, file_given, journal_given, source_given
 from cdp_orders_async.jobs.inputs import InputOptions
 from cdp_orders_async.jobs.journal import JournalPlace, check_batches, journal_name, opened
 from cdp_orders_async.jobs.limits import Limits, check_limits
@@ -110,13 +111,14 @@ async def load(
       nor *shared_rate*.
     - *before*, a new file, readable by its owner only, for the values that the load changes, which may be personal.
     - *run*, the name and the start of this run; by default a new one.
-    - *on_event*, which is told what happens; if it raises, that ends the load.
+    - *on_event*, which is told what happens; if it raises, that ends the load, and is raised when all is written.
     - *clock*, in seconds.
 
     Raises TypeError for an argument of another type, `Invalid` for an option that cannot be, `InputError` for an input
     that is not the planned one, and `JournalError` and `InputError` for what is wrong with the files before the load
     begins. What ends it later is the `error` of the report.
     """
+    check_job(client, on_event, clock)
     _check_types(engine, plan, run, max_errors, give_up, settle=settle, drain=drain)
     source, journal, outcomes, rejects, before, control = (
         source_given(source, InputOptions(client.api)),
@@ -149,16 +151,16 @@ async def load(
         **({} if shared_rate is None else {"shared_rate": shared_rate}),
     }
     record = _recorder(client, report, options)
-    began, computed, stopper = clock(), time.process_time(), Stopper(drain, on_event, clock)
+    began, computed, tell = clock(), time.process_time(), Teller(on_event)
+    stopper = Stopper(drain, tell, clock)
     async with (
         on_stop(stopper),
         opened(journal, client.identity) as book,
         sharing(client, shared_rate, journal),
     ):
-        meter = Meter(source, client.session)
-        listener = _Listener(on_event, journal if book.records.new else None)
+        meter, listener = Meter(source, client.session), _Listener(tell, journal if book.records.new else None)
         lines = checked(aiter(meter), client, book.records, journal, look=book.records.new and not look_first)
-        limits = Limits(client, max_errors=max_errors, give_up=give_up, drain=drain, on_event=on_event)
+        limits = Limits(client, max_errors=max_errors, give_up=give_up, drain=drain, on_event=tell)
         try:
             # The outcomes come second: they are those of another run, as long as that run has the journal.
             with (
@@ -166,8 +168,7 @@ async def load(
                 written(outcomes, run.id, record) as write,
                 kept_before(before) as keep,
             ):
-                start = engine or partial(_by_rest, keep_before=keep)
-                async with start(
+                begun = (engine or partial(_by_rest, keep_before=keep))(
                     client,
                     _keeping(lines, reject),
                     book.records,
@@ -176,17 +177,19 @@ async def load(
                     look_first=look_first,
                     on_existing=on_existing,
                     settle=settle,
-                ) as loading:
+                )
+                async with _to_the_end(begun, write) as loading:
                     book.unused = False
                     stopper.watch(loading)
                     limits.watch(loading)
-                    throttle = Throttle(client.session, lambda: meter.speed, on_event)
+                    tell.watch(loading)
+                    throttle = Throttle(client.session, lambda: meter.speed, tell)
                     try:
                         async with (
                             on_free_signals(SIGNALS, throttle.on_signal),
-                            following(control, throttle, loading, on_event),
+                            following(control, throttle, loading, tell),
                         ):
-                            with meter.watching(loading, on_event, limits.look):
+                            with meter.watching(loading, tell, limits.look):
                                 async for outcome in loading:
                                     report.hear(outcome)
                                     meter.hear(outcome)
@@ -194,8 +197,7 @@ async def load(
                                     limits.hear(outcome)
                                     write(outcome)
                     except CdpError as error:
-                        report.error = error
-                        report.reason = describe(error, client.base_url, listener.where(error))
+                        report.error, report.reason = error, describe(error, client.base_url, listener.where(error))
                 book.unused = listener.untouched == loading.done
                 _finish(report, loading, meter)
                 report.seconds, report.stopped_by = clock() - began, stopper.number
@@ -210,8 +212,7 @@ async def load(
         report.seconds, report.cpu = clock() - began, time.process_time() - computed
     report.stopped_by = stopper.number
     report.record = record()
-    if report.error is None or report.anything:  # else one sentence says it for all of them
-        _conclude(report, source, on_event)
+    _conclude(report, source, tell)
     return report
 
 
@@ -226,6 +227,21 @@ def _by_rest(
     """Load with the requests of the REST API."""
     most = 2 * client.session.settings.connections
     return ingest(client, lines, journal=records, drain=drain, open_orders=most, **options)
+
+
+@contextlib.asynccontextmanager
+async def _to_the_end(
+    begun: AbstractAsyncContextManager[Loading], write: Callable[[Outcome], None]
+) -> AsyncGenerator[Loading, None]:
+    """Give the load that has *begun*; if the block is cancelled, *write* the outcomes that it did not hear."""
+    loading: Loading | None = None
+    try:
+        async with begun as loading:
+            yield loading
+    except asyncio.CancelledError:
+        while loading is not None and (left := loading.outcome) is not None:
+            write(left)
+        raise
 
 
 def _finish(report: Report, loading: Loading, meter: Meter) -> None:
@@ -250,7 +266,12 @@ def _recorder(
 
 
 def _check_types(
-    engine: object, plan: object, run: object, max_errors: int | None, give_up: float | None, **seconds: object
+    engine: object,
+    plan: object,
+    run: object,
+    max_errors: int | None,
+    give_up: float | None,
+    **seconds: object,
 ) -> None:
     """Raise TypeError for an argument of another type, `Invalid` for limits that cannot be."""
     if engine is not None and (isinstance(engine, type) or not (callable(engine) and hasattr(engine, "takes"))):
@@ -344,11 +365,14 @@ class _Listener:
         return None if error.request_id is None else self._denied.get(error.request_id)
 
 
-def _conclude(report: Report, source: GraphFile | GraphFiles, on_event: OnEvent) -> None:
-    """Say how many orders the end of the load left, or that there were none."""
-    if left := report.counts[Verdict.NOT_TRIED]:
+def _conclude(report: Report, source: GraphFile | GraphFiles, tell: Teller) -> None:
+    """Say how many orders the end of the load left, or that there were none; raise what the observer raised."""
+    if report.error is not None and not report.anything:
+        pass  # one sentence says it for all of them
+    elif left := report.counts[Verdict.NOT_TRIED]:
         orders = counted(left, "order was", "orders were")
-        on_event(Message(f"{orders} taken from the input and not tried."))
+        tell(Message(f"{orders} taken from the input and not tried."))
     elif not report.counts and report.stopped_by is None:
         holds = "holds" if isinstance(source, GraphFile) or len(source.names) == 1 else "hold"
-        on_event(Message(f"{source.name} {holds} no orders: nothing was loaded."))
+        tell(Message(f"{source.name} {holds} no orders: nothing was loaded."))
+    tell.check(report.error)

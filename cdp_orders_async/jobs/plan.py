@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from types import NoneType
 
 import attrs
 
-from cdp_orders_async.arguments import need
+from cdp_orders_async.arguments import need, need_callable
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2
 from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.graph import InputLine, OrderGraph
@@ -22,7 +23,7 @@ from cdp_orders_async.ingest import Verdict
 from cdp_orders_async.ingest.parts import digest_of_parts, parts_of
 from cdp_orders_async.jobs.engine_choice import BatchPlan, Choice, choose
 from cdp_orders_async.jobs.events import Message, OnEvent, Reading, ignore
-from cdp_orders_async.jobs.given import FileName, file_given
+from cdp_orders_async.jobs.given import FileName, check_client, check_hearing, file_given
 from cdp_orders_async.jobs.groups import Groups
 from cdp_orders_async.jobs.index import EPOCH, MILLISECOND, Entry, Index
 from cdp_orders_async.jobs.inputs import InputOptions
@@ -169,6 +170,9 @@ async def plan(
         plan = await jobs.plan(GraphFiles(["orders.jsonl"]), rate=20)
         print(plan.requests.total(), plan.seconds, plan.faults.to_json())
     """
+    _check_types(client, rate, sample, seed)
+    check_hearing(on_event, clock)
+    need_callable(now, "now", "a function that returns a datetime with a time zone")
     if isinstance(source, (str, os.PathLike)):
         source = InputOptions(V2_1 if client is None else client.api).files([os.fspath(source)])
     rejects = file_given(rejects, "rejects")
@@ -203,6 +207,14 @@ async def plan(
     if not report.orders and report.stopped_by is None:
         on_event(Message(f"The input, {source.name}, holds no order."))
     return report
+
+
+def _check_types(client: object, rate: object, sample: object, seed: object) -> None:
+    if client is not None:
+        check_client(client)
+    need(rate, (float, NoneType), "rate")
+    need(sample, int, "sample")
+    need(seed, int, "seed")
 
 
 def _check(source: object, rate: float | None, sample: int, rejects: Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import NoneType
@@ -15,7 +16,7 @@ from cdp_orders_async.errors import InputError, Invalid, Violation
 from cdp_orders_async.ingest import Verdict
 from cdp_orders_async.ingest.outcomes import NOTHING_MADE
 from cdp_orders_async.jobs.events import Event, Message, ignore
-from cdp_orders_async.jobs.given import FileName, GivenJournal, file_given, journal_given
+from cdp_orders_async.jobs.given import FileName, GivenJournal, check_job, file_given, journal_given
 from cdp_orders_async.jobs.inputs import options_of
 from cdp_orders_async.jobs.journal import check_exists
 from cdp_orders_async.jobs.limits import check_limits
@@ -67,6 +68,7 @@ async def retry(
     unless *look_first* is set or the outcomes tell that nothing of the orders is on the server; TypeError for an
     argument of another type; `Invalid` for an unknown verdict; and what `load` raises.
     """
+    check_job(client, options.get("on_event", ignore), options.get("clock", time.monotonic))
     need(outcomes, (str, os.PathLike), "outcomes")
     path, verdicts, on_event = Path(outcomes), _verdicts(only), options.get("on_event", ignore)
     if not isinstance(source, (str, os.PathLike)):
@@ -115,6 +117,7 @@ def _verdicts(names: Iterable[str]) -> frozenset[Verdict]:
     """Return the verdicts with these *names*; raise `Invalid` for an unknown one."""
     if isinstance(names, str):
         raise TypeError("only must be several verdicts: put the one into a list")
+    need(names, Iterable, "only", "several verdicts")
     found = list(names)
     if not found or not set(found) <= set(map(str, Verdict)):
         raise Invalid((Violation("only", f"must be one or several of {', '.join(Verdict)}"),))

@@ -16,12 +16,13 @@ import anyio
 import attrs
 from msgspec import Struct
 
+from cdp_orders_async.arguments import need
 from cdp_orders_async.client import CdpOrders, CdpOrdersV2, Resources
 from cdp_orders_async.errors import CdpError, DeadlineExceeded, InputError, counted
 from cdp_orders_async.ingest import OrderUndo, UndoneOrder, UndoVerdict, is_in_doubt
 from cdp_orders_async.jobs.before_file import Changed, read_before
-from cdp_orders_async.jobs.events import Message, OnEvent, ignore
-from cdp_orders_async.jobs.given import FileName, GivenJournal, file_given, journal_given
+from cdp_orders_async.jobs.events import Message, OnEvent, Teller, ignore
+from cdp_orders_async.jobs.given import FileName, GivenJournal, check_client, check_job, file_given, journal_given
 from cdp_orders_async.jobs.journal import JournalPlace, check_batches, check_exists, open_journal
 from cdp_orders_async.jobs.lines_file import lines_written
 from cdp_orders_async.jobs.report import describe, exit_status
@@ -110,6 +111,7 @@ async def undoable(client: CdpOrders | CdpOrdersV2, journal: GivenJournal) -> Un
 
     Raises what `undo` raises before it begins.
     """
+    check_client(client)
     journal = journal_given(journal)
     await _check(client, journal)
     parts, orders, last = 0, 0, ""
@@ -150,6 +152,8 @@ async def undo(
     journal that is not there, and for the other files; TypeError for an argument of another type; `JournalError` for a
     journal of another tenant, or in use.
     """
+    check_job(client, on_event, clock)
+    need(force, bool, "force", "True or False")
     journal = journal_given(journal)
     outcomes, before = file_given(outcomes, "outcomes"), file_given(before, "before")
     resources = await _check(client, journal)
@@ -157,7 +161,9 @@ async def undo(
     with lines_written(outcomes, WHAT, _is_outcome) as write:
         async with await open_journal(journal, client.identity) as records:
             without_ref = await _without_ref_in(records)
-            work = _Undo(resources, records, force=force, on_event=on_event, clock=clock)
+            tell = Teller(on_event)
+            work = _Undo(resources, records, force=force, on_event=tell, clock=clock)
+            tell.watch(work)
             work.outcomes = outcomes
             async with on_stop(work.stop):
                 await work.run(write)
@@ -203,7 +209,7 @@ class _Undo:
         self._clock = clock
         self._orders = 0
         self._not_deleted = 0
-        self._failures = 0
+        self.failures = 0
         self.staying = 0
         """Orders that stay without what a load created of them."""
         self._stopping = False
@@ -240,7 +246,7 @@ class _Undo:
                     await self._take_back(created, write)
 
             try:
-                with ticking(self._look, self._fail), self._scope:
+                with ticking(self._look, self.fail), self._scope:
                     async with anyio.create_task_group() as group:
                         for _ in range(self._client.session.settings.connections):
                             group.start_soon(self._ended, work)
@@ -265,7 +271,7 @@ class _Undo:
             return
         if seconds >= LASTING:
             place = self._client.base_url
-            self._fail(
+            self.fail(
                 DeadlineExceeded(f"{place}: nothing has succeeded for {LASTING:g} s, and the undo gave up: {trouble}")
             )
         elif self._clock() >= self._told + TOLD:
@@ -277,9 +283,10 @@ class _Undo:
         try:
             await work()
         except Exception as error:  # noqa: BLE001 it ends the undo, which says so
-            self._fail(error)
+            self.fail(error)
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """End the undo because of *error*."""
         self.report.error = self.report.error or error
         if not self._stopping:
             self._halt()
@@ -306,9 +313,9 @@ class _Undo:
         self.staying += order.order_stays
         self._tell(undone)
         verdicts = {part.verdict for part in undone.parts}
-        self._failures = self._failures + 1 if UndoVerdict.FAILED in verdicts else 0
-        if self._failures >= MOST_FAILURES and not self.report.deleted and order.error is not None:
-            self._fail(order.error)
+        self.failures = self.failures + 1 if UndoVerdict.FAILED in verdicts else 0
+        if self.failures >= MOST_FAILURES and not self.report.deleted and order.error is not None:
+            self.fail(order.error)
 
     def _tell(self, order: UndoneOrder) -> None:
         if order.verdict is not UndoVerdict.DELETED and not self._stopping:

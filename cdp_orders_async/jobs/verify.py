@@ -18,7 +18,7 @@ from cdp_orders_async.ingest import SETTLE
 from cdp_orders_async.jobs.confidence import most_differing
 from cdp_orders_async.jobs.differences_file import written
 from cdp_orders_async.jobs.events import Event, Message, OnEvent, ignore
-from cdp_orders_async.jobs.given import FileName, file_given, source_given
+from cdp_orders_async.jobs.given import FileName, check_job, file_given, source_given
 from cdp_orders_async.jobs.inputs import options_of
 from cdp_orders_async.jobs.recorded import open_outcomes, read_lines
 from cdp_orders_async.jobs.verification import opened
@@ -62,6 +62,7 @@ async def verify(
     Returns a `VerifyReport`. Raises `InputError` for files that cannot be read or written, `Invalid` for a *sample*
     below 1, and TypeError for an argument of another type; what ends it later is the `error` of the report.
     """
+    check_job(client, on_event, clock)
     need(outcomes, (str, os.PathLike), "outcomes")
     need(sample, (int, type(None)), "sample")
     need(seed, int, "seed")

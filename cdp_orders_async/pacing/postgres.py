@@ -107,8 +107,7 @@ class PostgresLimiter(SharedLimiter):
         Raises `NotSent` with one sentence if the database cannot be used, `Invalid` for an impossible value and for a
         rate that must not be changed, and TypeError for an argument of another type.
         """
-        for argument, value in (("dsn", dsn), ("name", name)):
-            need(value, str, argument)
+        need(dsn, str, "dsn")
         need(change_rate, bool, "change_rate", "True or False")
         check_name(name, "name")
         for argument, number in (("retry_for", retry_for), ("bulk_share", bulk_share)):
@@ -246,7 +245,8 @@ class PostgresSlots(SlotStore):
 
 
 def check_name(name: str, argument: str) -> None:
-    """Raise `Invalid` about *argument* unless *name* can be the name of a rate."""
+    """Raise `Invalid` about *argument* unless *name* can be the name of a rate, TypeError if it is no text."""
+    need(name, str, argument)
     if not 0 < len(name) <= MAX_NAME:
         raise Invalid((Violation(argument, f"must have from 1 to {MAX_NAME} characters"),))
     if "\0" in name or name != name.encode(errors="replace").decode():  # half of a character, as of a wrong encoding

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any, Literal, TypeAlias, get_type_hints
 
 from msgspec import Struct
@@ -30,6 +31,8 @@ USUAL = {
 }
 """Usual names of the required columns, in letters and digits only."""
 MOST_TOLD = 5
+FEW_NAMES = 2
+"""Columns with names like those of an order, from which on it is no chance, such as a person named Price."""
 
 
 class Key(Struct, frozen=True):
@@ -140,19 +143,27 @@ def _unknown(unknown: Sequence[str], columns: Sequence[str], keys: Mapping[str, 
     """Return the sentence about columns that are no key of an order."""
     given = set(columns)
     known = [path for path in _paths(keys) if path not in given]
-    told: list[str] = []
-    for column in unknown[:MOST_TOLD]:
-        letters = "".join(filter(str.isalnum, column)).lower()
-        usual = (key for key, names in USUAL.items() if letters in names and key not in given)
-        meant = next(usual, None) or known_key(column, known)
-        told.append(f"{_shown(column, columns)}: {f'did you mean {meant}?' if meant else 'no name is close to it'}")
+    meanings = [_meant(column, given, known) for column in unknown[:MOST_TOLD]]
+    named = len(unknown) < len(columns) or len(list(filter(None, meanings))) >= FEW_NAMES
+    told = [
+        f"{_shown(column, columns, named=named)}: {f'did you mean {meant}?' if meant else 'no name is close to it'}"
+        for column, meant in zip(unknown, meanings, strict=False)
+    ]
     if more := len(unknown) - len(told):
         told.append(f"and {more} more")
     are = "a column that is no key" if len(unknown) == 1 else f"{len(unknown)} columns that are no keys"
+    heads = "" if named else "its first line must name the columns; "
     return (
-        f"{name} has {are} of an order in version {api.version} ({'; '.join(told)}); name or leave out each column by"
-        " SQL: --sql FILE.sql, in Python TableSource(..., sql=FILE)"
+        f"{name} has {are} of an order in version {api.version} ({'; '.join(told)}); {heads}name or leave out each"
+        " column by SQL: --sql FILE.sql, in Python TableSource(..., sql=FILE)"
     )
+
+
+def _meant(column: str, given: AbstractSet[str], known: list[str]) -> str | None:
+    """Return the key that the name of a *column* probably means, if there is one that is not *given*."""
+    letters = "".join(filter(str.isalnum, column)).lower()
+    usual = (key for key, names in USUAL.items() if letters in names and key not in given)
+    return next(usual, None) or known_key(column, known)
 
 
 def _paths(keys: Mapping[str, Key], before: str = "") -> list[str]:
@@ -164,12 +175,15 @@ def _paths(keys: Mapping[str, Key], before: str = "") -> list[str]:
     return found
 
 
-def _shown(column: str, columns: Sequence[str]) -> str:
-    """Return the name of a column, or its place: the first row of a file without names holds values, maybe personal."""
+def _shown(column: str, columns: Sequence[str], *, named: bool) -> str:
+    """Return the name of a column, or its place: the first row of a file without names holds values, maybe personal.
+
+    *named* tells whether some of the *columns* have names that an order knows, as in no row of values.
+    """
     parts = list(map(shown_key, column.split(".")))
-    return ".".join(parts) if ".".join(parts) == column else f"column {columns.index(column) + 1}"
+    return ".".join(parts) if named and ".".join(parts) == column else f"column {columns.index(column) + 1}"
 
 
 def _listed(columns: Sequence[str]) -> str:
-    told = ", ".join(_shown(column, columns) for column in columns[:MOST_TOLD])
+    told = ", ".join(_shown(column, columns, named=True) for column in columns[:MOST_TOLD])
     return f"{told} and {len(columns) - MOST_TOLD} more" if len(columns) > MOST_TOLD else told

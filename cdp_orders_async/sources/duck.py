@@ -65,8 +65,7 @@ IN_FILE = re.compile(
     r"(?:,(?: at byte \d+)? in line (\d+))?"
 )
 NAME = re.compile(r'"([^"]*)"')
-CANDIDATES = re.compile(r'\s+(Candidate bindings: (?:"[A-Z_][\w.]*"(?:, )?)+)', re.ASCII | re.IGNORECASE)
-"""Names of columns, unless one may be a value: the first row of a CSV file without names holds values."""
+CANDIDATES = re.compile(r'\s+Candidate bindings: ((?:"[A-Z_][\w.]*"(?:, )?)+)', re.ASCII | re.IGNORECASE)
 TARGET = re.compile(
     r"\b(?:to|as|type) '?(U?INT(?:8|16|32|64|128)|U?(?:TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL|BOOL|UUID"
     r"|DATE|TIME|TIMESTAMP|INTERVAL|ENUM|STRUCT|MAP|UNION|BIT|BLOB|BIGNUM)\b"
@@ -296,11 +295,26 @@ def _rule(error: Any, text: str, *, is_sql: bool) -> str:  # noqa: ANN401 an err
     rule = text.partition(" Error: ")[2].partition("\n\nLINE ")[0]
     if kind in {"BinderException", "CatalogException"}:
         candidates = CANDIDATES.search(rule)
-        rule = NAME.sub(_shown_name, rule.partition("\n")[0]) + (f" {candidates[1]}" if candidates else "")
+        first, *_ = rule.split("\n")
+        rule = NAME.sub(_shown_name, first) + ("" if candidates is None else _meant(first, candidates[1]))
     first = " ".join(rule.partition("\n\n")[0].split())
     if table := NO_TABLE.match(first):
         first = f"there is no table {table[1]}: the tables are those that are named beside the SQL, and the files in it"
     return printable(first[:LONGEST_RULE]).rstrip(".!") + where
+
+
+def _meant(rule: str, candidates: str) -> str:
+    """Return the names among the *candidates* that are close to the one that the *rule* misses.
+
+    The others stay away: the first row of a CSV file without names holds values, maybe personal.
+    """
+    import difflib  # noqa: PLC0415 few programs need it
+
+    names = {name.lower(): name for name in NAME.findall(candidates)}
+    missed = NAME.search(rule)
+    close = difflib.get_close_matches(missed[1].lower(), names) if missed else []
+    listed = ", ".join([f'"{names[name]}"' for name in close])
+    return listed and f" Candidate bindings: {listed}"
 
 
 def _shown_name(found: re.Match[str]) -> str:

@@ -20,6 +20,7 @@ from cdp_orders_async.wire.codec import (
 from cdp_orders_async.wire.copies import copy_of
 from cdp_orders_async.wire.direct import writer
 from cdp_orders_async.wire.request import (
+    MAYBE_DONE_BEFORE,
     NO_QUERY,
     Page,
     Request,
@@ -34,6 +35,7 @@ from cdp_orders_async.wire.request import (
 )
 
 __all__ = [
+    "MAYBE_DONE_BEFORE",
     "MOMENT_RULE",
     "NO_QUERY",
     "Page",

@@ -177,7 +177,7 @@ KEYS_OF_ERRORS = frozenset({"developerMessage", "moreInfoUrl", "moreInfo"})
 REFUSED_ON_THE_WAY = frozenset({401, 403, 407, 411, 413, 414, 415, 417, 429, 431, 451})
 """Statuses by which a gateway refuses a request before it passes it on."""
 
-MAYBE_DONE_BEFORE = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT})
+MAYBE_DONE_BEFORE: frozenset[int] = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT})
 """Statuses of a create that may have been done: it came too late, or it was passed on twice, and this refuses the
 second time."""
 

@@ -209,6 +209,26 @@ def test_profiles_that_are_refused(
     assert str(file) in told
 
 
+def test_a_refused_value_is_not_repeated(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be the token, put into the wrong setting; what is typed on the command line is there to be seen."""
+    written(file, FILE.replace("rate = 50", f'rate = "{TOKEN}"'))
+    told = refusal(capsys, "config", "--profile", "production")
+    assert f"rate from profile production of {file}: unable to convert *** into" in told
+    for name, rule in (
+        ("CDP_RATE", "convert *** into float"),
+        ("CDP_HTTP", "*** for CDP_HTTP"),
+        ("CDP_CONNECTIONS", "***"),
+    ):
+        monkeypatch.setenv(name, TOKEN)
+        told += refusal(capsys, "config")
+        assert rule in told
+        monkeypatch.delenv(name)
+    assert TOKEN not in told
+    assert 'unable to convert "seven" into int' in refusal(capsys, "config", "--connections", "seven")
+
+
 def test_config_refuses_a_value_that_no_command_takes(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

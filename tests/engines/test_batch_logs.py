@@ -59,6 +59,10 @@ LOGS: dict[str, tuple[Callable[[list[bytes]], bytes], dict[str, int]]] = {
         lambda rows: b"\n".join([changed(rows[0], code=200), rows[1]]),
         {"loaded": 4, "unknown": 1, "failed": 1},
     ),
+    "a record came too late, and one came twice": (
+        lambda rows: b"\n".join(changed(row, code=code) for row, code in zip(rows, (408, 409), strict=True)),
+        {"loaded": 4, "unknown": 2},
+    ),
     "one record has several rows": (
         lambda rows: b"\n".join([changed(rows[0], code=500), rows[0], rows[1], rows[1]]),
         {"loaded": 4, "unknown": 1, "failed": 1},

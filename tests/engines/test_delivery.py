@@ -291,6 +291,8 @@ async def test_message_that_ends_workers() -> None:
     [
         ({"body": "text"}, TypeError),
         ({"times": "1"}, TypeError),
+        ({"times": 0}, Invalid),
+        ({"times": -1}, Invalid),
         ({"most": 0}, Invalid),
         ({"most": 1.5}, TypeError),
         ({"look_first": 1}, TypeError),

@@ -17,6 +17,7 @@ from tests.cli.support import PARTS, TOKEN, lines_of, names, orders, watched, wr
 WHERE = "the path of a file"
 PLACE = "journal must be the path of a file, or the address of a database, not "
 SOURCE = "source must be the path of a file, GraphFiles or a GraphFile, not "
+CLIENT = "client must be an open CdpOrders or CdpOrdersV2, not "
 ENGINE = "engine must be a BatchEngine, a RayEngine or None, not "
 
 
@@ -74,6 +75,10 @@ async def test_texts_are_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ({"settle": "3"}, "settle must be a number, not str"),
         ({"drain": None}, "drain must be a number, not NoneType"),
         ({"run": "one"}, "run must be Run or None, not str"),
+        ({"on_event": 5}, "on_event must be a function that takes an event, not int"),
+        ({"clock": "now"}, "clock must be a function that returns seconds, not str"),
+        ({"client": "cdp"}, CLIENT + "str"),
+        ({"shared_rate": ["x"]}, "shared_rate must be str, not list"),
         ({"plan": 1}, "plan must be the hash of a plan, or None, not int"),
     ],
 )
@@ -81,9 +86,9 @@ async def test_load_says_what_it_takes(tmp_path: Path, given: dict[str, object],
     """What is neither is refused in words, before a file is made."""
     source = write(tmp_path / "o.jsonl", orders(1))
     async with connected() as cdp:
-        options: dict[str, Any] = {"source": source, "journal": tmp_path / "j", **given}
+        options: dict[str, Any] = {"client": cdp, "source": source, "journal": tmp_path / "j", **given}
         with pytest.raises(TypeError) as caught:
-            await jobs.load(cdp, **options)
+            await jobs.load(**options)
     assert str(caught.value) == words
     assert names(tmp_path) == ["o.jsonl"]
 
@@ -92,6 +97,7 @@ async def test_the_other_jobs_say_what_they_take(tmp_path: Path) -> None:
     """So do they."""
     out: Any = write(tmp_path / "out", [])
     other: Any = ["f"]
+    number: Any = 5
     async with connected() as cdp:
         for words, call in (
             (SOURCE + "list", jobs.verify(cdp, out, other)),
@@ -107,6 +113,21 @@ async def test_the_other_jobs_say_what_they_take(tmp_path: Path) -> None:
             (PLACE + "list", jobs.undo(cdp, other)),
             (f"before must be {WHERE}, not list", jobs.undo(cdp, out, before=other)),
             (PLACE + "list", jobs.journal_report(other)),
+            (CLIENT + "list", jobs.verify(other, out)),
+            (CLIENT + "list", jobs.retry(other, out, journal=out)),
+            (CLIENT + "list", jobs.undo(other, out)),
+            (CLIENT + "list", jobs.undoable(other, out)),
+            (CLIENT + "list", jobs.plan(out, client=other)),
+            ("on_event must be a function that takes an event, not list", jobs.verify(cdp, out, on_event=other)),
+            ("on_event must be a function that takes an event, not list", jobs.undo(cdp, out, on_event=other)),
+            ("clock must be a function that returns seconds, not list", jobs.retry(cdp, out, journal=out, clock=other)),
+            ("clock must be a function that returns seconds, not list", jobs.plan(out, clock=other)),
+            ("now must be a function that returns a datetime with a time zone, not list", jobs.plan(out, now=other)),
+            ("rate must be a number or None, not list", jobs.plan(out, rate=other)),
+            ("sample must be a whole number, not list", jobs.plan(out, sample=other)),
+            ("seed must be a whole number, not list", jobs.plan(out, seed=other)),
+            ("force must be True or False, not list", jobs.undo(cdp, out, force=other)),
+            ("only must be several verdicts, not int", jobs.retry(cdp, out, journal=out, only=number)),
         ):
             with pytest.raises(TypeError) as caught:
                 await call

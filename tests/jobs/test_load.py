@@ -117,7 +117,14 @@ async def test_progress_says_that_a_load_ends(tmp_path: Path) -> None:
     assert told[0] == "Stopping: what is in flight has 0.5 s to finish. Once more stops at once."
 
 
-@pytest.mark.parametrize("kind", [jobs.Problem, jobs.Progress])
+def assert_all_told(server: Watched, outcomes: Path) -> None:
+    """Each order of which the server has a part is in the *outcomes*."""
+    lines = lines_of(outcomes) if outcomes.exists() else []  # it is made for the first one
+    told = {str(line["key"]).partition("@")[0] for line in lines if line["verdict"] != "invalid"}
+    assert {str(order.data["referenceId"]) for order in server.store.all("orders")} <= told
+
+
+@pytest.mark.parametrize("kind", [jobs.Message, jobs.Problem, jobs.Progress])
 async def test_observer_that_raises_ends_the_load(tmp_path: Path, kind: type[jobs.Event]) -> None:
     """What an observer raises is raised, whenever it does; what is in flight finishes, and the journal knows it."""
     source = write(tmp_path / "o.jsonl", [{}, *orders(30)])
@@ -128,11 +135,53 @@ async def test_observer_that_raises_ends_the_load(tmp_path: Path, kind: type[job
 
     async with connected() as (server, cdp):
         with pytest.raises(Seen):
-            await jobs.load(cdp, GraphFile(source), journal=tmp_path / "j", on_event=observe)
+            await jobs.load(cdp, GraphFile(source), journal=tmp_path / "j", outcomes=tmp_path / "out", on_event=observe)
         assert server.received < 30 * PARTS
+        assert_all_told(server, tmp_path / "out")
         report = await jobs.load(cdp, GraphFile(source), journal=tmp_path / "j", settle=0.1)
         assert report.counts[Verdict.UNKNOWN] == 0
         assert server.holds(orders(30))
+
+
+async def test_observer_that_raises_at_a_signal(tmp_path: Path) -> None:
+    """There, nobody but the load could raise it."""
+    source = write(tmp_path / "o.jsonl", orders(30))
+
+    def observe(event: jobs.Event) -> None:
+        if isinstance(event, jobs.Progress) and event.done:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if isinstance(event, jobs.Message) and event.text.startswith("Stopping"):
+            raise Seen
+
+    async with connected() as (_, cdp):
+        with pytest.raises(Seen):
+            await jobs.load(cdp, GraphFile(source), journal=tmp_path / "j", on_event=observe)
+
+
+async def test_observer_that_raises_at_the_end(tmp_path: Path) -> None:
+    """Also the last sentence is told while all is written."""
+    source = write(tmp_path / "o.jsonl", [])
+
+    def observe(event: jobs.Event) -> None:
+        if isinstance(event, jobs.Message):
+            raise Seen
+
+    async with connected() as (_, cdp):
+        with pytest.raises(Seen):
+            await jobs.load(cdp, GraphFile(source), journal=tmp_path / "j", on_event=observe)
+
+
+async def test_load_that_is_cancelled_tells_all_outcomes(tmp_path: Path) -> None:
+    """What was in flight finishes, and its outcomes are written too."""
+    source = write(tmp_path / "o.jsonl", orders(30))
+    async with connected(connections=8) as (server, cdp):
+        load = asyncio.create_task(jobs.load(cdp, GraphFile(source), journal=tmp_path / "j", outcomes=tmp_path / "out"))
+        await server.has_received(40)
+        load.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await load
+        assert 0 < len(list(server.store.all("orders"))) < 30
+        assert_all_told(server, tmp_path / "out")
 
 
 async def test_what_is_wrong_before_a_load_is_raised(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from pathlib import Path
 
@@ -201,6 +202,27 @@ async def test_columns_of_other_names(tmp_path: Path, column: str, meant: str) -
         await lines(TableSource([path]))
     assert meant in str(caught.value)
     assert "ann@" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "head", ["Zqx,Schmidt", "B94,2024-01-01T10:00:00Z,50,EUR,Zqx,Schmidt,zqx@example.com", "Price,Zqx", "referenceid"]
+)
+async def test_a_row_in_place_of_names(tmp_path: Path, head: str) -> None:
+    """It may hold personal values: the columns are told by their numbers, and what the first line must be."""
+    path = text(tmp_path / "o.csv", f"{head}\n{head}\n")
+    with pytest.raises(InputError) as caught:
+        await lines(TableSource([path]))
+    told = str(caught.value)
+    assert "column 1: " in told
+    assert "its first line must name the columns" in told
+    assert not {"Zqx", "Schmidt"} & set(re.findall(r"\w+", told))
+
+
+async def test_usual_names_alone(tmp_path: Path) -> None:
+    """They are no row of values, though none is a key."""
+    path = text(tmp_path / "o.csv", "order_id,order_date,total,note\n1,2,3,4\n")
+    with pytest.raises(InputError, match=r"order_id: did you mean referenceId\?; .*; note: no name is close to it"):
+        await lines(TableSource([path]))
 
 
 async def test_a_key_that_is_given_twice(tmp_path: Path) -> None:
