@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from cyclopts import App, CycloptsError, Token, UnknownCommandError
 
 from cdp_orders_async.cli.profiles import use_profile
+from cdp_orders_async.cli.whole_numbers import check_whole_numbers
 from cdp_orders_async.errors import CdpError
 from cdp_orders_async.kinds import V2_1
 from cdp_orders_async.version import VERSION
@@ -22,7 +23,7 @@ app = App(
     help="Load orders into Sitecore CDP over its Order REST API, exactly once in effect.",
     version=VERSION,
     help_format="markdown",
-    config=use_profile,
+    config=(use_profile, check_whole_numbers),
 )
 app.command("cdp_orders_async.cli.completion:completion", name="completion")
 app.command("cdp_orders_async.cli.config:config", name="config")

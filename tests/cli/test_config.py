@@ -229,6 +229,22 @@ def test_a_refused_value_is_not_repeated(
     assert 'unable to convert "seven" into int' in refusal(capsys, "config", "--connections", "seven")
 
 
+def test_a_fraction_is_no_whole_number(
+    file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is refused, wherever it comes from, and not rounded; 8.0 is whole."""
+    assert "--connections must be a whole number" in refusal(capsys, "config", "--connections", "7.5")
+    assert "--max-errors must be a whole number" in refusal(capsys, "load", "o.jsonl", "--max-errors", "0.6")
+    assert "--seed must be a whole number" in refusal(capsys, "sample", "--seed", "1e-3")
+    monkeypatch.setenv("CDP_CONNECTIONS", "7.5")
+    assert "CDP_CONNECTIONS must be a whole number" in refusal(capsys, "config")
+    monkeypatch.delenv("CDP_CONNECTIONS")
+    assert settings(capsys, "--connections", "8.0")["connections"] == (8, "option")
+    written(file, FILE.replace("connections = 7", "connections = 7.5"))
+    told = refusal(capsys, "config", "--profile", "production")
+    assert f"connections in profile production of {file} must be a whole number" in told
+
+
 def test_config_refuses_a_value_that_no_command_takes(
     file: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
