@@ -16,6 +16,7 @@ from cdp_orders_async.errors import (
 )
 from cdp_orders_async.ingest.context import LoadContext
 from cdp_orders_async.pacing.health import Sign
+from cdp_orders_async.pacing.retry import may_resend
 from cdp_orders_async.session import BulkTransport, Timings, attempt_failed
 from cdp_orders_async.wire import Transport
 
@@ -88,7 +89,11 @@ class Attempts:
             self._rounds += others or not context.patient or is_barred
             if alone and context.health.is_stuck:
                 self._rounds = self._count
-        elif isinstance(error, DeadlineExceeded) or (self._creates and isinstance(error, Unreadable)):
+        elif (
+            isinstance(error, DeadlineExceeded)
+            or (self._creates and isinstance(error, Unreadable))
+            or (isinstance(error, Refused) and may_resend(error, creates=self._creates))  # it came too late
+        ):
             self._rounds += 1
         elif not isinstance(error, PoolTimeout):
             return False

@@ -149,10 +149,21 @@ class Lookup:
     async def fetch(self, part: Part) -> Any:  # noqa: ANN401 any resource
         """Fetch the resource with the reference of *part*; raises `NotFound`."""
         if part.kind in EXTENSIONS:
-            return await self._retry(partial(self._get_extension, part.kind, part.owner_ref), f"{part.kind}.get")
+            return await self._fetch_extension(part)
         resource: Any = getattr(self._cdp, part.kind)
         stored = await self._retry(partial(resource.get, part.ref), f"{part.kind}.get")
         return await self._with_links(stored) if part.kind == "consumers" else stored
+
+    async def _fetch_extension(self, part: Part) -> Extension:
+        """Fetch the extension *part*. Version 2 has a list of them, which may not show it yet: its reference does."""
+        get, operation = partial(self._get_extension, part.kind, part.owner_ref), f"{part.kind}.get"
+        if not self._cdp.api.whole_lists:
+            try:
+                return await self._retry(partial(get, part.ref), operation)
+            except NotFound as error:
+                if not error.from_api:
+                    raise
+        return await self._retry(get, operation)
 
     async def _fetch_left(self, kind: str) -> Sequence[Any]:
         """Return the known resources of a *kind* that the input no longer has, without deleted ones."""
@@ -265,10 +276,10 @@ class Lookup:
             self._extensions[owner] = (read_at, found)
         return found
 
-    async def _get_extension(self, kind: str, owner: UUID | None) -> Extension:
-        """Fetch the extension of *owner*; raises `OutcomeUnknown` for the JSON of a gateway."""
+    async def _get_extension(self, kind: str, owner: UUID | None, *ref: UUID | None) -> Extension:
+        """Fetch the extension of *owner*, in version 2 by its *ref*; raises `OutcomeUnknown` for a gateway's JSON."""
         resource: Any = getattr(self._cdp, kind)
-        extension: Extension = await resource.get(owner)
+        extension: Extension = await resource.get(owner, *ref)
         if not is_shown(extension):
             raise OutcomeUnknown(f"the answer shows no extension: it {NO_EXTENSION}")
         return extension

@@ -22,6 +22,7 @@ from cdp_orders_async.jobs.comparison import Difference, DifferenceKind, all_mis
 from cdp_orders_async.jobs.differences_file import DifferencesFile
 from cdp_orders_async.jobs.estimate import Speed
 from cdp_orders_async.jobs.events import Message, OnEvent, Progress
+from cdp_orders_async.jobs.patience import WAITS, is_on_the_way
 from cdp_orders_async.jobs.recorded import read_at
 from cdp_orders_async.jobs.report import describe, exit_status
 from cdp_orders_async.jobs.snapshot import read_order, read_snapshot
@@ -250,7 +251,8 @@ class Verifier:
         """Return how many parts an order has, and what differs.
 
         What differs before the settling time has passed is looked at again afterwards, and an order of which a request
-        failed in spite of its retries is read again: an order takes many requests, and one that fails is enough.
+        failed in spite of its retries is read again: an order takes many requests, and one that fails is enough. After
+        an answer that is not the API's, that is some time later.
         """
         recorded = read_at(self._recorded, row.place)
         refs = {part.name: part.ref for part in recorded.parts}
@@ -261,10 +263,12 @@ class Verifier:
                 parts, found = await self._compare(graph, row, refs)
             except (Unauthorized, Forbidden):
                 raise
-            except CdpError:
+            except CdpError as error:
                 tries += 1
-                if tries == TRIES:
+                patient = is_on_the_way(error, "orders.get")
+                if tries > (len(WAITS) if patient else TRIES - 1):
                     raise
+                await sleep(WAITS[tries - 1] if patient else 0.0)
                 continue
             if not found or looked >= self._settled:
                 self._read, self._failed = self._read + 1, 0

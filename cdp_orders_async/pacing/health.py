@@ -26,8 +26,12 @@ from cdp_orders_async.wire import is_of_a_gateway
 
 __all__ = ["Health", "Overload", "Sign", "overload", "sign_of"]
 
-MISDIRECTED = frozenset({404, 405, 408, 421})
-"""Statuses that the API itself never answers to the creation of an order: the request went to another server."""
+MISDIRECTED = {
+    "orders.create": frozenset({404, 405, 408, 421}),
+    "orders.list": frozenset({405, 408, 421}),
+    "orders.get": frozenset({405, 408, 421}),
+}
+"""Statuses that the API itself never answers to these operations: the request went to another server."""
 OF_THE_API = frozenset({500, 501})
 """Statuses of failures of the API itself, which do not come from too much load."""
 BARRED = frozenset({407, 411, 415, 417, 451})
@@ -77,7 +81,7 @@ def sign_of(error: CdpError, operation: str) -> Sign:
 
 def _is_elsewhere(error: Refused, operation: str) -> bool:
     """Tell whether something on the way to the API refused, and not the API."""
-    return is_of_a_gateway(error) or (error.status in MISDIRECTED and operation == "orders.create")
+    return is_of_a_gateway(error) or error.status in MISDIRECTED.get(operation, ())
 
 
 class Overload(NamedTuple):

@@ -286,8 +286,13 @@ class ExtensionsV2(Extensible):
     def _body(self, value: Mapping[str, ExtensionValue]) -> bytes:
         return encode({**value, "key": "default"})
 
-    async def get(self, owner: UUID) -> Extension:
-        """Fetch the extension of *owner*, with two requests; raises `NotFound` if there is none."""
+    async def get(self, owner: UUID, ref: UUID | None = None) -> Extension:
+        """Fetch the extension of *owner*; raises `NotFound` if there is none.
+
+        It takes one request with *ref*, the reference of the extension, and two without it.
+        """
+        if ref is not None:
+            return await self._by_ref(owner, ref)
         listing = self._request("list", owner, reads_page(Extension))
         for entry in (await self._transport.send(listing)).items:
             return await self._whole(owner)(entry)
@@ -298,4 +303,7 @@ class ExtensionsV2(Extensible):
         return self._pages("list", owner, Extension, limit, self._whole(owner))
 
     def _whole(self, owner: UUID) -> Callable[[Extension], Awaitable[Extension]]:
-        return whole_by(lambda ref: self._transport.send(self._request("get", owner, self._read, ext=ref)))
+        return whole_by(lambda ref: self._by_ref(owner, ref))
+
+    async def _by_ref(self, owner: UUID, ref: UUID) -> Extension:
+        return await self._transport.send(self._request("get", owner, self._read, ext=ref))

@@ -18,6 +18,7 @@ from cdp_orders_async import (
     NewConsumer,
     OrderGraph,
     Outcome,
+    PartVerdict,
     Request,
     Resources,
     Verdict,
@@ -31,7 +32,7 @@ from tests.ingest.expectations import refs, stored, wanted
 from tests.ingest.network import ELSEWHERE, Network, add, collected, loading
 from tests.ingest.orders import consumer, count, item, later, order, sample, whole
 from tests.ingest.serving import BASE, serving
-from tests.ingest.versions import NEW, Version, in_both_versions
+from tests.ingest.versions import NEW, VERSIONS, Version, in_both_versions
 from tests.virtual import VirtualLoop, run
 
 T = TypeVar("T")
@@ -268,6 +269,27 @@ def lagging(loop: VirtualLoop, *, upsert: bool) -> Network:
     """Return a server whose lists are a second behind."""
     switches = Switches(list_lag=1.0, upsert=upsert)
     return Network(Emulator(switches=switches, clock=lambda: START + timedelta(seconds=loop.time())))
+
+
+@pytest.mark.parametrize("version", VERSIONS, ids=str)
+@pytest.mark.parametrize(
+    ("on_existing", "verdict"), [("keep", Verdict.KEPT), ("update", Verdict.UPDATED), ("fail", Verdict.CONFLICT)]
+)
+def test_an_extension_that_was_edited_before_lists_show_it(
+    version: Version, on_existing: OnExisting, verdict: Verdict
+) -> None:
+    """It is fetched by its reference: version 2 has a list of extensions, in which it is not yet."""
+
+    async def main(loop: VirtualLoop) -> None:
+        cdp, journal = version.resources(lagging(loop, upsert=False), BASE), MemoryJournal()
+        graph = version.of(whole())
+        assert (await ingest_one(cdp, graph, journal=journal)).verdict == Verdict.LOADED
+        edited = attrs.evolve(graph, extension={"campaign": "autumn"})
+        outcome = await ingest_one(cdp, edited, journal=journal, on_existing=on_existing)
+        assert outcome.verdict == verdict
+        assert [part.name for part in outcome.parts if part.verdict != PartVerdict.FOUND] == ["ext"]
+
+    run(main)
 
 
 @pytest.mark.parametrize("upsert", [True, False])

@@ -156,6 +156,31 @@ def test_bad_seconds_at_the_start(outage: str) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("status", [405, 408, 421])
+def test_reads_that_go_elsewhere(status: int) -> None:
+    """Answers that the API never gives to a look for an order are waited out; a read that came too late is repeated."""
+
+    async def main(loop: VirtualLoop) -> None:
+        network, refused = Network(Emulator()), [0]
+        network.delay = 0.1
+
+        def fate(request: Request[Any]) -> str | int:
+            is_read = request.operation == "orders.list" or (status == 408 and request.method == "GET")
+            if not is_read or not 0.15 <= loop.time() < 5:
+                return "ok"
+            refused[0] += 1
+            return status
+
+        network.fate = fate
+        load = loading(loop, network, some(60), settle=0.5, look_first=True)
+        assert {outcome.verdict for outcome in await collected(load)} == {Verdict.LOADED}
+        await load.aclose()
+        assert refused[0] > 0
+        assert stored(network.emulator) == wanted(some(60))
+
+    run(main)
+
+
 @pytest.mark.parametrize("lie", ["json 200", "json 200, done"])
 @pytest.mark.parametrize("kind", ["order_extensions", "item_extensions"])
 def test_json_of_a_gateway_in_place_of_an_extension(kind: str, lie: str) -> None:
