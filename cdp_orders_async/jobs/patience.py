@@ -9,7 +9,7 @@ from cdp_orders_async.pacing.retry import may_resend
 __all__ = ["WAITS", "is_on_the_way"]
 
 WAITS = (1.0, 2.0, 4.0)
-"""Seconds before each further try: together they are longer than a gateway takes to be replaced."""
+"""Seconds before each further try."""
 
 
 def is_on_the_way(error: CdpError, operation: str) -> bool:

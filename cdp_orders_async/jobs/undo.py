@@ -209,7 +209,7 @@ class _Undo:
         self._clock = clock
         self._orders = 0
         self._not_deleted = 0
-        self.failures = 0
+        self._failures = 0
         self.staying = 0
         """Orders that stay without what a load created of them."""
         self._stopping = False
@@ -313,8 +313,8 @@ class _Undo:
         self.staying += order.order_stays
         self._tell(undone)
         verdicts = {part.verdict for part in undone.parts}
-        self.failures = self.failures + 1 if UndoVerdict.FAILED in verdicts else 0
-        if self.failures >= MOST_FAILURES and not self.report.deleted and order.error is not None:
+        self._failures = self._failures + 1 if UndoVerdict.FAILED in verdicts else 0
+        if self._failures >= MOST_FAILURES and not self.report.deleted and order.error is not None:
             self.fail(order.error)
 
     def _tell(self, order: UndoneOrder) -> None:
