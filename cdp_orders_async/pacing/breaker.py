@@ -10,6 +10,10 @@ from typing import Literal
 
 __all__ = ["Breaker"]
 
+EARLY = 0.02
+"""Seconds before its time at which a probe may go: a timer fires up to one tick of the clock early, 16 ms on Windows.
+To wait for the rest would end at once, again and again."""
+
 
 class Breaker:
     """Stop all calls after many failures in a row, then try with one call at a time.
@@ -102,7 +106,7 @@ class Breaker:
         """Return at once if it is closed; otherwise when it closes, or when this call is the probe."""
         while self.until is not None:
             now = self._clock()
-            if now >= self.until:
+            if now >= self.until - EARLY:
                 self.until = now + self._wait
                 self._probing = True
                 return

@@ -148,6 +148,32 @@ def test_a_probe_without_a_verdict_blocks_nobody_for_ever() -> None:
     assert list(run(main).values()) == [5, 10, 15]
 
 
+def test_timers_that_fire_early() -> None:
+    """A rest shorter than a tick of the clock is not waited for, again and again, by callers that take turns."""
+
+    async def main(loop: VirtualLoop) -> None:
+        looks = [0]
+
+        def clock() -> float:
+            looks[0] += 1
+            assert looks[0] < 100, "it waits again and again"
+            return loop.time()
+
+        breaker = Breaker(1, clock=clock)
+        breaker.failure()
+        assert breaker.until is not None
+        loop.selector.now = math.nextafter(breaker.until, 0)
+        waiting = list[asyncio.Task[None]]()
+        for _ in range(4):
+            waiting.append(asyncio.create_task(breaker.wait()))
+            await asyncio.sleep(0)
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        breaker.success()
+        await asyncio.gather(*waiting)
+
+    run(main)
+
+
 def test_waiters_see_a_pause_that_was_made_longer() -> None:
     """Who waits behind a probe that fails waits for the whole new pause."""
 
